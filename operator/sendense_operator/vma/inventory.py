@@ -1,0 +1,53 @@
+"""Choosing one VM and its disks from a discover answer."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from sendense_operator.vma.errors import VMAGarbage
+from sendense_operator.vma.models import Inventory, InventoryDisk, InventoryVM
+
+_DISK_ID = re.compile(r"disk-([0-9]{1,10})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveredDisk:
+    """A disk by its position in the VM's device order."""
+
+    index: int
+    key: int
+    """VMware's device key, such as 2000."""
+    size: int
+    """Bytes."""
+    label: str
+
+
+def find_vm(inventory: Inventory, path: str) -> InventoryVM | None:
+    """Return the VM at an inventory path or None. Raises VMAGarbage if its entry can't be read."""
+    for vm in inventory.vms:
+        if vm.path == path:
+            return vm
+    for broken in inventory.broken:
+        if broken.path == path:
+            raise VMAGarbage(f"discover: {broken.message}")
+    return None
+
+
+def disks_of(vm: InventoryVM) -> tuple[DiscoveredDisk, ...]:
+    """Return the VM's disks in device order. Raises VMAGarbage, naming the field, for a bad or repeated key."""
+    disks = tuple(
+        DiscoveredDisk(index, device_key(disk, index), disk.capacity_bytes, disk.label[:256])
+        for index, disk in enumerate(vm.disks)
+    )
+    if len({disk.key for disk in disks}) != len(disks):
+        raise VMAGarbage("discover: disks[].id: two disks have the same key")
+    return disks
+
+
+def device_key(disk: InventoryDisk, index: int) -> int:
+    """2000 of `disk-2000`. Raises VMAGarbage, naming the field, for another form."""
+    match = _DISK_ID.fullmatch(disk.id)
+    if match is None:
+        raise VMAGarbage(f"discover: disks[{index}].id: {disk.id[:64]!r} is not of the form disk-KEY")
+    return int(match.group(1))
