@@ -1,0 +1,1 @@
+"""The Kubernetes API of the operator: one sub-package a version."""

@@ -1,0 +1,61 @@
+"""Writes the CRDs: `python -m sendense_operator.api.generate [--check] [FOLDER ...]` (default: crds).
+
+With --check nothing is written; the exit code is 1 when a file is not what the models say.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import yaml
+
+from sendense_operator.api.schema import crd
+from sendense_operator.api.v1alpha1 import RESOURCES, Resource
+from sendense_operator.api.v1alpha1.names import GROUP
+
+
+class _Dumper(yaml.SafeDumper):
+    """YAML without anchors: two equal lists are written twice."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+HEADER = "# Generated from operator/sendense_operator/api by `make generate`. Do not edit.\n"
+
+
+def rendered() -> dict[str, str]:
+    """File name to text of each CRD."""
+    return {f"{GROUP}_{r.plural}.yaml": HEADER + _yaml(r) for r in RESOURCES}
+
+
+def _yaml(resource: Resource) -> str:
+    return yaml.dump(crd(resource), Dumper=_Dumper, sort_keys=False, width=110, allow_unicode=True)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write or check the files; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing, fail when a file differs")
+    parser.add_argument("folders", nargs="*", type=Path, default=[Path("crds")])
+    options = parser.parse_args(arguments)
+    stale = False
+    for folder in options.folders:
+        for name, text in rendered().items():
+            path = folder / name
+            if path.exists() and path.read_text(encoding="utf-8") == text:
+                continue
+            stale = True
+            if options.check:
+                print(f"{path} is not what the models say: run `make generate`", file=sys.stderr)
+            else:
+                folder.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8")
+                print(f"wrote {path}")
+    return 1 if options.check and stale else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

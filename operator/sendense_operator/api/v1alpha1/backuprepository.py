@@ -1,0 +1,112 @@
+"""BackupRepository: a claim that holds restore points."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import Field
+
+from sendense_operator.api.v1alpha1.base import (
+    AGE,
+    MESSAGE,
+    READY,
+    REASON,
+    Bytes,
+    Column,
+    Count,
+    Model,
+    Resource,
+    ShortText,
+    Status,
+    SubdomainName,
+    Text,
+    immutable,
+)
+
+_Id = Annotated[int, Field(ge=1, le=2_147_483_647)]
+
+
+class PodSecurity(Model):
+    """Who the worker is, for storage that squashes users or ignores fsGroup. Never root."""
+
+    run_as_user: _Id = 65532
+    """User id of the worker."""
+    run_as_group: _Id = 65532
+    """Group id of the worker."""
+    fs_group: _Id = 65532
+    """Group that the volume is given to, where its type supports that."""
+    supplemental_groups: Annotated[list[_Id], Field(max_length=16)] = []
+    """Further groups, such as the one an NFS export belongs to."""
+
+
+class BackupRepositorySpec(Model):
+    """Where the files go: a PersistentVolumeClaim, and nothing else."""
+
+    claim_name: Annotated[SubdomainName, Field(json_schema_extra=immutable("spec.claimName"))]
+    """The PersistentVolumeClaim, in the same namespace. One BackupRepository a claim."""
+    path: Annotated[
+        str,
+        Field(
+            max_length=253,
+            pattern=r"^([A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*)?$",
+            json_schema_extra=immutable("spec.path"),
+        ),
+    ] = ""
+    """Folder inside the volume that is the repository's root; empty: the volume's own root. Relative, without `..`."""
+    max_concurrent_backups: Annotated[int, Field(ge=1, le=1000)] = 4
+    """Backups that may write at the same time. A ReadWriteOncePod claim allows one, whatever stands here."""
+    min_free_bytes: Bytes = 1 << 30
+    """Free space to keep: a backup that gets below it is stopped, and none is started."""
+    probe_interval_seconds: Annotated[int, Field(ge=10, le=86_400)] = 900
+    """How often a pod looks whether the repository is there, writable and how full."""
+    pod_security: PodSecurity = PodSecurity()
+    """User and groups of the pods that mount the claim."""
+
+
+class RepositoryCapacity(Model):
+    """Of the file system that holds the repository."""
+
+    total_bytes: Bytes
+    """Size."""
+    free_bytes: Bytes
+    """Free for the worker."""
+    free: ShortText = ""
+    """Free and total as the Free column shows them."""
+
+
+class BackupRepositoryStatus(Status):
+    """Health and capacity."""
+
+    repository_id: ShortText | None = Field(default=None, alias="repositoryID")
+    """Identity written into the repository's marker file."""
+    volume_name: Text | None = None
+    """The PersistentVolume behind the claim."""
+    capacity: RepositoryCapacity | None = None
+    """As of the last probe or backup."""
+    active_backups: Count = 0
+    """Workers that write now."""
+    last_probe_time: datetime | None = None
+    """When a pod last looked."""
+
+
+BACKUP_REPOSITORY = Resource(
+    kind="BackupRepository",
+    plural="backuprepositories",
+    short_name="brepo",
+    description="A PersistentVolumeClaim that holds restore points.",
+    spec=BackupRepositorySpec,
+    status=BackupRepositoryStatus,
+    columns=(
+        Column("Claim", ".spec.claimName"),
+        READY,
+        REASON,
+        Column("Free", ".status.capacity.free"),
+        Column("Active", ".status.activeBackups", "integer"),
+        AGE,
+        Column("Volume", ".status.volumeName", priority=1),
+        Column("Probed", ".status.lastProbeTime", "date", priority=1),
+        MESSAGE,
+    ),
+    selectable=(".spec.claimName",),
+)

@@ -1,0 +1,76 @@
+"""Names that more than one program has to agree on: labels, annotations, finalizer, job ids.
+
+Object names come from Kubernetes and are DNS-1123 labels of at most 63 characters (the CRDs say so by CEL),
+so they are safe as label values and as folder names. Names that come from VMware are not: they only ever
+appear here as a hash (`vm_key`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Final
+
+GROUP: Final = "backup.sendense.io"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+
+FINALIZER: Final = f"{GROUP}/worker"
+
+LABEL_COMPONENT: Final = f"{GROUP}/component"
+LABEL_BACKUP: Final = f"{GROUP}/backup"
+LABEL_BACKUP_UID: Final = f"{GROUP}/backup-uid"
+LABEL_VM: Final = f"{GROUP}/vm"
+LABEL_REPOSITORY: Final = f"{GROUP}/repository"
+LABEL_APPLIANCE: Final = f"{GROUP}/appliance"
+LABEL_VM_KEY: Final = f"{GROUP}/vm-key"
+LABEL_TYPE: Final = f"{GROUP}/type"
+LABEL_PHASE: Final = f"{GROUP}/phase"
+
+COMPONENT_WORKER: Final = "worker"
+COMPONENT_PROBE: Final = "probe"
+
+ANNOTATION_TASK: Final = f"{GROUP}/task"
+"""On a worker's pod: the task as JSON, mounted as a file by the downward API."""
+
+STATUS_PORT: Final = 8080
+"""TCP port of a worker's status and callback endpoint."""
+
+NBD_BASE_PORT: Final = 10809
+"""TCP port of disk 0's export inside the pod; disk N listens on the Nth after it (10809 is IANA's for NBD)."""
+
+NAME_PATTERN: Final = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
+_NAME = re.compile(NAME_PATTERN)
+_JOB_ID_PREFIX: Final = "backup-"
+_UID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
+
+
+def is_object_name(text: str) -> bool:
+    """Whether `text` is a DNS-1123 label, so that it may become a folder's name."""
+    return _NAME.fullmatch(text) is not None
+
+
+def last_path_element(vm_path: str) -> str:
+    """Last element of a vCenter inventory path: all that a `changeid` call says about a VM."""
+    return vm_path.rstrip("/").rsplit("/", 1)[-1]
+
+
+def vm_key(vm_name: str) -> str:
+    """A label value for a VMware name (any text, any length): 32 hex digits of its SHA-256."""
+    return hashlib.sha256(vm_name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def vma_job_id(pod_uid: str) -> str:
+    """The VMA's job id of one attempt: new with each pod, no `-disk<N>-` in it (vma-contract)."""
+    return f"{_JOB_ID_PREFIX}{pod_uid}"
+
+
+def pod_uid_of_job(job_id: str) -> str | None:
+    """The pod UID that `vma_job_id` was given, or None when this is no job id of ours."""
+    uid = job_id.removeprefix(_JOB_ID_PREFIX)
+    return uid if job_id.startswith(_JOB_ID_PREFIX) and _UID.fullmatch(uid) else None
+
+
+def export_name(pod_uid: str, disk_index: int) -> str:
+    """NBD export name of one disk in one attempt; must end in `disk<N>` (vma-contract)."""
+    return f"{pod_uid}-disk{disk_index}"

@@ -1,0 +1,108 @@
+"""ProtectedVM: a VM in vCenter that can be backed up."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import Field
+
+from sendense_operator.api.v1alpha1.base import (
+    AGE,
+    MAX_DISKS,
+    MESSAGE,
+    READY,
+    REASON,
+    Bytes,
+    Column,
+    Count,
+    LocalRef,
+    Model,
+    Resource,
+    ShortText,
+    Status,
+    Text,
+)
+
+
+class ProtectedVMSpec(Model):
+    """Which VM, by which appliance."""
+
+    appliance_ref: LocalRef
+    """The VMwareAppliance that reads it."""
+    path: Annotated[str, Field(min_length=2, max_length=1024, pattern=r"^/")]
+    """Inventory path in vCenter, such as /DC1/vm/production/db01."""
+    datacenter: Text = ""
+    """Name of the datacenter; empty: what stands before `/vm/` in the path."""
+    discovery_interval_seconds: Annotated[int, Field(ge=10, le=86_400)] = 3600
+    """How often the VM's disks are looked up."""
+
+
+class VMDisk(Model):
+    """One virtual disk."""
+
+    index: Annotated[int, Field(ge=0, lt=MAX_DISKS)]
+    """Position in the VM's device order."""
+    key: Count
+    """VMware's device key."""
+    label: Text = ""
+    """Label in vCenter."""
+    capacity_bytes: Bytes
+    """Size."""
+    vmdk_path: Text = ""
+    """Datastore path of its vmdk."""
+    datastore: Text = ""
+    """Datastore that holds it."""
+    provisioning_type: ShortText = ""
+    """thin, thick, …"""
+
+
+class ProtectedVMStatus(Status):
+    """What vCenter says of the VM."""
+
+    vm_name: Text | None = None
+    """Name in vCenter."""
+    uuid: ShortText | None = None
+    """BIOS UUID."""
+    power_state: ShortText | None = None
+    """Power state in vCenter."""
+    guest_os: Text | None = Field(default=None, alias="guestOS")
+    """Guest operating system in vCenter."""
+    cbt_enabled: bool | None = Field(default=None, alias="cbtEnabled")
+    """Whether Changed Block Tracking is on (the appliance turns it on with the first backup)."""
+    total_bytes: Bytes = 0
+    """Sum of the disks' sizes."""
+    size: ShortText | None = None
+    """The same as the Size column shows it."""
+    last_discovery_time: datetime | None = None
+    """When vCenter was last asked."""
+    disks: Annotated[
+        list[VMDisk],
+        Field(
+            max_length=MAX_DISKS,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["index"]},
+        ),
+    ] = []
+    """Its disks, in device order."""
+
+
+PROTECTED_VM = Resource(
+    kind="ProtectedVM",
+    plural="protectedvms",
+    short_name="pvm",
+    description="A VM in vCenter that can be backed up.",
+    spec=ProtectedVMSpec,
+    status=ProtectedVMStatus,
+    columns=(
+        Column("Path", ".spec.path"),
+        Column("Appliance", ".spec.applianceRef.name"),
+        READY,
+        REASON,
+        Column("Size", ".status.size"),
+        AGE,
+        Column("Power", ".status.powerState", priority=1),
+        Column("CBT", ".status.cbtEnabled", "boolean", priority=1),
+        MESSAGE,
+    ),
+    selectable=(".spec.applianceRef.name",),
+)

@@ -1,0 +1,252 @@
+"""What a worker is told and what it answers: the contract between controller and worker.
+
+A task travels as an annotation of the pod (read as a file by the downward API), an answer as the container's
+termination message (4096 bytes, set by the kubelet), progress over HTTP while the pod runs. Credentials are
+in none of them: they are mounted from their Secret.
+"""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from datetime import datetime
+from enum import IntEnum, StrEnum
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+TERMINATION_MESSAGE_LIMIT: Final = 4096
+_COMPRESSED: Final = "z:"
+
+TASK_FILE: Final = "/etc/sendense/task/task.json"
+CREDENTIALS_DIR: Final = "/etc/sendense/credentials"
+"""Holds the files `username` and `password`."""
+CA_BUNDLE_FILE: Final = "/etc/sendense/ca/ca.crt"
+REPOSITORY_DIR: Final = "/repository"
+TERMINATION_FILE: Final = "/dev/termination-log"
+
+Bytes = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class _Wire(BaseModel):
+    """camelCase JSON, tolerant of fields that a newer side adds."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+
+
+class ExitCode(IntEnum):
+    """Exit codes of a worker; the Job's podFailurePolicy maps them."""
+
+    COMPLETED = 0
+    RETRY = 1
+    """This attempt failed, another one may succeed."""
+    FATAL = 42
+    """No further attempt can help: the Job fails at once."""
+
+
+class Exposure(StrEnum):
+    """How the appliance reaches a worker's NBD exports."""
+
+    POD_IP = "PodIP"
+    NODE_PORT = "NodePort"
+    HOST_PORT = "HostPort"
+
+
+class BackupType(StrEnum):
+    """What was copied of a disk."""
+
+    FULL = "Full"
+    INCREMENTAL = "Incremental"
+
+
+class TaskDisk(_Wire):
+    """One disk of the VM, by its position in the VM's device order."""
+
+    index: Annotated[int, Field(ge=0)]
+    key: Annotated[int, Field(ge=0)]
+    """VMware's device key, such as 2000."""
+    size: Bytes
+    port: Annotated[int, Field(ge=1, le=65535)]
+    """The port the appliance is told; the worker listens on NBD_BASE_PORT + index."""
+
+
+class Clocks(_Wire):
+    """Seconds after which silence counts as failure, one a stage (vma-contract, "What follows", 7)."""
+
+    first_sign: Seconds = 300
+    """From the accepted start to the first progress report or ask."""
+    first_sign_cbt: Seconds = 900
+    """The same while CBT has to be turned on."""
+    snapshot: Seconds = 1800
+    """From the first progress report to the first ask."""
+    connect: Seconds = 120
+    """From an ask to a connection on the export."""
+    reconnect: Seconds = 180
+    """Without any connection while disks are missing."""
+    stall: Seconds = 1800
+    """Connected, but no byte arrives."""
+    stall_unhealthy: Seconds = 300
+    """The same while the appliance's health call fails too."""
+    request: Seconds = 30
+    """One HTTP call to the VMA."""
+    cancel: Seconds = 15
+    """Given to the VMA's client to notice that its export is gone."""
+
+
+class ApplianceTask(_Wire):
+    """The VMA to call."""
+
+    url: str
+    """Base URL, such as http://vma.example:8081."""
+    vcenter_host: str
+    vm_path: str
+    """Inventory path, such as /DC1/vm/pgtest1. Untrusted text: it goes into the start call's body only."""
+    datacenter: str
+    zero_writes: Literal["Refuse", "Trust"] = "Refuse"
+    full_coverage: Literal["WholeDisk", "AllocatedOnly"] = "WholeDisk"
+    """Whether a full copy of this appliance writes each block of the disk, so that a gap is a lost write."""
+
+
+class BackupTask(_Wire):
+    """One backup of one VM."""
+
+    kind: Literal["backup"] = "backup"
+    namespace: str
+    backup: str
+    backup_uid: str
+    vm: str
+    """Name of the ProtectedVM, the chain's folder."""
+    repository_id: str
+    repository_path: str = ""
+    """Folder below the mounted volume that is the repository's root; relative, no `..`; empty: the volume itself."""
+    type: BackupType
+    appliance: ApplianceTask
+    exposure: Exposure
+    advertised_host: str | None = None
+    """Host told to the appliance; None: the pod's or the node's own address, as the exposure says."""
+    disks: Annotated[tuple[TaskDisk, ...], Field(min_length=1, max_length=64)]
+    clocks: Clocks = Clocks()
+    min_free: Bytes = 1 << 30
+    """Free bytes that the repository must keep: below, the copy is stopped."""
+
+
+class ProbeTask(_Wire):
+    """Look at a repository: is it one, can it be written, how much room is there. Sweeps stray partials."""
+
+    kind: Literal["probe"] = "probe"
+    namespace: str
+    repository: str
+    repository_uid: str
+    """Becomes the repository's id when the folder is empty."""
+    repository_path: str = ""
+    """As in BackupTask; made when it is missing."""
+    expected_id: str | None = None
+
+
+class DiskAnswer(_Wire):
+    """One committed disk."""
+
+    index: int
+    key: int
+    type: BackupType
+    file: str
+    """Path below the repository's root."""
+    virtual_size: Bytes
+    stored: Bytes
+    """Bytes allocated by the layer's file."""
+    guest_bytes: Bytes
+    """Bytes of the layer that hold guest data (not zeroes, not holes)."""
+    transferred: Bytes
+    change_id: str
+
+
+class Capacity(_Wire):
+    """Of the file system that holds the repository, in bytes."""
+
+    total: Bytes
+    free: Bytes
+
+
+class Answer(_Wire):
+    """The termination message of a worker."""
+
+    outcome: Literal["Completed", "Failed", "Cancelled"]
+    reason: str = ""
+    """CamelCase, becomes the condition's reason."""
+    message: str = ""
+    """For a person: what happened and what to look at."""
+    job_id: str = ""
+    repository_id: str = ""
+    manifest: str = ""
+    """Path below the repository's root."""
+    disks: tuple[DiskAnswer, ...] = ()
+    capacity: Capacity | None = None
+    started: datetime | None = None
+    finished: datetime | None = None
+    adopted: bool = False
+    """The manifest was already there: an earlier attempt had committed it."""
+    swept: int = 0
+    """Stray partials that were removed."""
+
+    def to_message(self) -> str:
+        """As a termination message of at most TERMINATION_MESSAGE_LIMIT bytes.
+
+        Compressed where it must be (64 disks fit); a message text that still does not fit is cut.
+        """
+        text = self.model_dump_json(by_alias=True, exclude_defaults=True)
+        if len(text.encode()) <= TERMINATION_MESSAGE_LIMIT:
+            return text
+        packed = _COMPRESSED + base64.b64encode(zlib.compress(text.encode(), 9)).decode()
+        if len(packed) <= TERMINATION_MESSAGE_LIMIT:
+            return packed
+        if not self.message:
+            raise ValueError(f"answer of {len(packed)} bytes for {len(self.disks)} disks does not fit")
+        return self.model_copy(update={"message": self.message[: len(self.message) // 2]}).to_message()
+
+    @classmethod
+    def from_message(cls, text: str) -> Answer:
+        """Inverse of `to_message`. Raises ValueError for anything else (pydantic's error is one)."""
+        if text.startswith(_COMPRESSED):
+            try:
+                text = zlib.decompress(base64.b64decode(text[len(_COMPRESSED) :], validate=True)).decode()
+            except zlib.error as error:
+                raise ValueError(f"not a worker's answer: {error}") from error
+        return cls.model_validate_json(text)
+
+
+class Stage(StrEnum):
+    """Where a running worker is."""
+
+    STARTING = "Starting"
+    PREFLIGHT = "Preflight"
+    WAITING_FOR_VMA = "WaitingForVMA"
+    COPYING = "Copying"
+    VERIFYING = "Verifying"
+    COMMITTING = "Committing"
+    CANCELLING = "Cancelling"
+    DONE = "Done"
+
+
+class DiskProgress(_Wire):
+    """Progress of one disk; `transferred` never falls while the attempt lasts."""
+
+    index: int
+    size: Bytes
+    transferred: Bytes
+    completed: bool = False
+
+
+class Progress(_Wire):
+    """GET /v1/status of a worker."""
+
+    job_id: str
+    stage: Stage
+    started: datetime
+    disks: tuple[DiskProgress, ...]
+    rate: float = 0.0
+    """Bytes a second, averaged over the last half minute."""
+    eta_seconds: int | None = None
+    connections: int = 0
+    message: str = ""
