@@ -8,8 +8,11 @@ two: full, because the change ids belong to different disks; three: incremental.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Annotated, Final, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sendense_operator.task import BackupType
 
@@ -18,6 +21,66 @@ CALL_ID_HEADER: Final = "X-Sendense-Call"
 
 MAX_BODY: Final = 64 * 1024
 """Bytes of a callback's body."""
+
+_Body = TypeVar("_Body", bound=BaseModel)
+_CHANGE_ID: Final = r"^[ -.0-~]{1,128}/[ -.0-~]{1,64}$"
+_INCREMENTAL_ASKS: Final = 3
+_DIFFERENT_DISK_ASKS: Final = 2
+
+
+class CallbackRefused(Exception):  # noqa: N818 - says what happened
+    """A callback that is answered `status` (4xx); the text names the field and quotes no input."""
+
+    def __init__(self, status: int, text: str) -> None:
+        self.status = status
+        super().__init__(text)
+
+
+class CompleteBody(BaseModel):
+    """Body of a `complete` call."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+    change_id: Annotated[str, Field(pattern=_CHANGE_ID)]
+    """`X/Y` in printable ASCII. X (a UUID with blanks) belongs to the disk, Y counts."""
+    disk_id: Annotated[int, Field(ge=0, le=9999)]
+    """N of the export's name."""
+    bytes_transferred: Annotated[int, Field(ge=0)] = 0
+    """Always 0 in the field: not used."""
+
+
+class TelemetryBody(BaseModel):
+    """Body of a telemetry call: an object, of which nothing is used."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+def parse_complete(body: bytes) -> CompleteBody:
+    """Raise CallbackRefused (413, 400) for what is no `complete`."""
+    return _parse(CompleteBody, body)
+
+
+def check_telemetry(body: bytes) -> None:
+    """Raise CallbackRefused (413, 400) for what is no JSON object."""
+    _parse(TelemetryBody, body)
+
+
+def parse_disk_id(disk_id: str) -> int:
+    """Return the disk index of an ask. Raise CallbackRefused (400) if it is none."""
+    if not (disk_id.isascii() and disk_id.isdigit() and len(disk_id) <= 4):
+        raise CallbackRefused(400, "disk_id: not a disk index")
+    return int(disk_id)
+
+
+def _parse(model: type[_Body], body: bytes) -> _Body:
+    if len(body) > MAX_BODY:
+        raise CallbackRefused(413, f"body: larger than {MAX_BODY} bytes")
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "body"
+        raise CallbackRefused(400, f"{where}: {first['msg']}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,82 +101,200 @@ class DiskPlan:
     """None: this disk is to be copied in full."""
 
 
-class JobCallbacks:
-    """Callbacks of one job."""
-
-    def __init__(self, job_id: str, vm_name: str, disks: Sequence[DiskPlan]) -> None:
-        """`vm_name`: last element of the inventory path. `disks`: in device order."""
-        raise NotImplementedError
-
-    def ask(self, vm_name: str, disk_id: str, now: float, call_id: str = "") -> Reply:
-        """GET /api/v1/backups/changeid; `now` is monotonic seconds."""
-        raise NotImplementedError
-
-    def complete(self, job_id: str, body: bytes, now: float) -> Reply:
-        """POST /api/v1/backups/JOB/complete. 200 is the promise that the disk's change id is kept."""
-        raise NotImplementedError
-
-    def telemetry(self, job_id: str, body: bytes) -> Reply:
-        """POST /api/v1/telemetry/backup/JOB: says nothing that could be relied on."""
-        raise NotImplementedError
-
-    def cancel(self) -> None:
-        """From now on every ask and complete is answered 410."""
-        raise NotImplementedError
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether `cancel` was called."""
-        raise NotImplementedError
-
-    @property
-    def turn(self) -> int | None:
-        """Index of the disk being copied, None when all are complete."""
-        raise NotImplementedError
-
-    @property
-    def done(self) -> bool:
-        """Whether every disk is complete."""
-        raise NotImplementedError
-
-    @property
-    def change_ids(self) -> Mapping[int, str]:
-        """Change id of each completed disk, by index. Provisional until `done`."""
-        raise NotImplementedError
-
-    @property
-    def first_ask(self) -> float | None:
-        """When the first ask of the job came."""
-        raise NotImplementedError
-
-    @property
-    def turn_ask(self) -> float | None:
-        """When the last ask for the disk whose turn it is came."""
-        raise NotImplementedError
-
-    @property
-    def last_complete(self) -> float | None:
-        """When the last disk was completed."""
-        raise NotImplementedError
-
-    @property
-    def refused(self) -> int:
-        """How many callbacks were refused so far (4xx other than 410)."""
-        raise NotImplementedError
-
-    def asks(self, index: int) -> int:
-        """How often was asked while it was this disk's turn."""
-        raise NotImplementedError
-
-    def ran(self, index: int) -> Ran:
-        """How the disk was copied."""
-        raise NotImplementedError
-
-
 @dataclass(frozen=True, slots=True)
 class Ran:
     """How a disk was copied, and why if that was not what was planned."""
 
     type: BackupType
     reason: str = ""
-    """Empty as planned, else `AsksLost`, `ChangeIDRefused` or `DiskReplaced`."""
+    """Empty as planned, else `AsksLost` or `DiskReplaced`."""
+    message: str = ""
+
+
+def decide_ran(plan: DiskPlan, asks: int) -> Ran:
+    """Tell how a disk was copied from the number of asks in its turn."""
+    if plan.parent_change_id is None:
+        return Ran(BackupType.FULL)
+    if asks >= _INCREMENTAL_ASKS:
+        return Ran(BackupType.INCREMENTAL)
+    if asks == _DIFFERENT_DISK_ASKS:
+        return Ran(BackupType.FULL, "DiskReplaced", "the parent's change id belongs to another disk")
+    if asks == 1:
+        return Ran(BackupType.FULL, "AsksLost", "the answer to the VMA's changeid call did not reach it")
+    return Ran(BackupType.FULL, "AsksLost", "the VMA's changeid calls did not reach the worker")
+
+
+@dataclass(slots=True)
+class _Disk:
+    plan: DiskPlan
+    asks: int = 0
+    change_id: str | None = None
+
+
+@dataclass(slots=True)
+class _Times:
+    first_ask: float | None = None
+    turn_ask: float | None = None
+    last_complete: float | None = None
+
+
+@dataclass(slots=True)
+class _LastAsk:
+    call_id: str = ""
+    reply: Reply = field(default_factory=lambda: Reply(404, {}))
+
+
+class JobCallbacks:
+    """Callbacks of one job."""
+
+    def __init__(self, job_id: str, vm_name: str, disks: Sequence[DiskPlan]) -> None:
+        """`vm_name`: last element of the inventory path. `disks`: in device order, at least one."""
+        if not disks or len({disk.index for disk in disks}) != len(disks):
+            raise ValueError("callbacks: no disks, or two with the same index")
+        self._job_id = job_id
+        self._vm_name = vm_name
+        self._disks = {plan.index: _Disk(plan) for plan in disks}
+        self._times = _Times()
+        self._last_ask = _LastAsk()
+        self._cancelled = False
+        self._refused = 0
+
+    def ask(self, vm_name: str, disk_id: str, now: float, call_id: str = "") -> Reply:
+        """GET /api/v1/backups/changeid; `now` is monotonic seconds.
+
+        An ask that the gateway sends again (same `call_id`) is answered as before and not counted: how often the
+        VMA asked decides what its copy is taken for.
+        """
+        if call_id and call_id == self._last_ask.call_id:
+            return self._last_ask.reply
+        try:
+            reply = self._ask(vm_name, parse_disk_id(disk_id), now)
+        except CallbackRefused as refusal:
+            return self._refuse(refusal)
+        self._last_ask = _LastAsk(call_id, reply)
+        return reply
+
+    def complete(self, job_id: str, body: bytes, now: float) -> Reply:
+        """POST /api/v1/backups/JOB/complete. 200 is the promise that the disk's change id is kept."""
+        try:
+            self._check_job(job_id)
+            if self._cancelled:
+                return self._gone()
+            return self._complete(parse_complete(body), now)
+        except CallbackRefused as refusal:
+            return self._refuse(refusal)
+
+    def telemetry(self, job_id: str, body: bytes) -> Reply:
+        """POST /api/v1/telemetry/backup/JOB: says nothing that could be relied on, so nothing is kept."""
+        try:
+            self._check_job(job_id)
+            check_telemetry(body)
+        except CallbackRefused as refusal:
+            return self._refuse(refusal)
+        return Reply(200, {"status": "ok"})
+
+    def cancel(self) -> None:
+        """From now on every ask and complete is answered 410."""
+        self._cancelled = True
+        self._last_ask = _LastAsk()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether `cancel` was called."""
+        return self._cancelled
+
+    @property
+    def turn(self) -> int | None:
+        """Index of the disk being copied, None when all are complete."""
+        return next((index for index, disk in self._disks.items() if disk.change_id is None), None)
+
+    @property
+    def done(self) -> bool:
+        """Whether every disk is complete."""
+        return self.turn is None
+
+    @property
+    def change_ids(self) -> Mapping[int, str]:
+        """Change id of each completed disk, by index. Provisional until `done`."""
+        known = {index: disk.change_id for index, disk in self._disks.items() if disk.change_id is not None}
+        return MappingProxyType(known)
+
+    @property
+    def first_ask(self) -> float | None:
+        """When the first ask of the job came."""
+        return self._times.first_ask
+
+    @property
+    def turn_ask(self) -> float | None:
+        """When the last ask since the last `complete` came."""
+        return self._times.turn_ask
+
+    @property
+    def last_complete(self) -> float | None:
+        """When the last disk was completed."""
+        return self._times.last_complete
+
+    @property
+    def refused(self) -> int:
+        """How many callbacks were refused so far (4xx other than 410)."""
+        return self._refused
+
+    def asks(self, index: int) -> int:
+        """Return how often was asked while it was this disk's turn."""
+        return self._disks[index].asks
+
+    def ran(self, index: int) -> Ran:
+        """Tell how the disk was copied; settled once it is complete."""
+        disk = self._disks[index]
+        return decide_ran(disk.plan, disk.asks)
+
+    def _ask(self, vm_name: str, disk_id: int, now: float) -> Reply:
+        if vm_name != self._vm_name:
+            raise CallbackRefused(404, "vm_name: not the VM of this job")
+        if self._cancelled:
+            return self._gone()
+        turn = self.turn
+        # 0 stands for whichever disk's turn it is; what is meant by N > 0 is disk N
+        asked = turn if disk_id == 0 else disk_id
+        if asked is not None and asked not in self._disks:
+            raise CallbackRefused(404, "disk_id: no such disk in this job")
+        if asked is not None and asked == turn:
+            self._disks[asked].asks += 1
+            self._times.turn_ask = now
+            self._times.first_ask = now if self._times.first_ask is None else self._times.first_ask
+        parent = None if asked is None else self._disks[asked].plan.parent_change_id
+        return Reply(
+            200,
+            {
+                "vm_name": vm_name,
+                "disk_id": str(disk_id),
+                "change_id": parent or "",
+                "backup_job_id": self._job_id,
+                "message": "incremental" if parent else "full",
+            },
+        )
+
+    def _complete(self, body: CompleteBody, now: float) -> Reply:
+        disk = self._disks.get(body.disk_id)
+        if disk is None:
+            raise CallbackRefused(409, "disk_id: no such disk in this job")
+        if disk.change_id is None and body.disk_id != self.turn:
+            raise CallbackRefused(409, f"disk_id: it is disk {self.turn}'s turn")
+        if disk.change_id is not None and disk.change_id != body.change_id:
+            raise CallbackRefused(409, "change_id: the disk was completed with another one")
+        if disk.change_id is None:
+            disk.change_id = body.change_id
+            self._times.last_complete = now
+            self._times.turn_ask = None
+        return Reply(200, {"status": "completed", "backup_job_id": self._job_id, "disk_id": str(body.disk_id)})
+
+    def _check_job(self, job_id: str) -> None:
+        if job_id != self._job_id:
+            raise CallbackRefused(404, "job_id: no such job")
+
+    def _gone(self) -> Reply:
+        return Reply(410, {"error": "the backup was cancelled"})
+
+    def _refuse(self, refusal: CallbackRefused) -> Reply:
+        self._refused += 1
+        return Reply(refusal.status, {"error": str(refusal)})

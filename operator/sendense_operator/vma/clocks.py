@@ -5,6 +5,7 @@ Telemetry and the VMA's own progress numbers are no signs of life, because a dea
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from sendense_operator.task import Clocks
@@ -64,5 +65,127 @@ class Failed:
 
 
 def decide_clocks(seen: Observation, clocks: Clocks) -> Continue | Failed:
-    """Whether to go on waiting."""
-    raise NotImplementedError
+    """Whether to go on waiting; settled by the one clock that runs in this stage."""
+    if seen.completes >= seen.disks:
+        return Continue("nothing: every disk is complete", math.inf)
+    if seen.exports_gone:
+        names = ", ".join(str(index) for index in seen.exports_gone)
+        return Failed("ExportGone", f"qemu-nbd of disk {names} ended while it was needed: see the worker's log")
+    clock = _running_clock(seen, clocks)
+    return clock.failed if seen.now >= clock.deadline else Continue(clock.waiting_for, clock.deadline)
+
+
+@dataclass(frozen=True, slots=True)
+class _Clock:
+    deadline: float
+    waiting_for: str
+    failed: Failed
+
+
+def _running_clock(seen: Observation, clocks: Clocks) -> _Clock:
+    if seen.turn_connections > 0:
+        return _stall(seen, clocks)
+    if seen.turn_last_connected is not None:
+        return _reconnect(_latest(seen.turn_last_connected, seen.turn_ask), clocks)
+    if seen.turn_ask is not None:
+        return _connect(seen.turn_ask, clocks)
+    if seen.last_complete is not None:
+        return _next_disk(seen.last_complete, clocks)
+    if seen.first_sign is not None:
+        return _snapshot(seen.first_sign, clocks)
+    return _first_sign(seen, clocks)
+
+
+def _first_sign(seen: Observation, clocks: Clocks) -> _Clock:
+    limit = clocks.first_sign if seen.cbt_enabled else clocks.first_sign_cbt
+    return _Clock(
+        seen.started + limit,
+        "the VMA's first sign of life" if seen.cbt_enabled else "the VMA to turn on changed block tracking",
+        Failed(
+            "NoSignOfLife",
+            f"the VMA accepted the job and showed nothing for {limit:.0f} s: no progress record, no callback, no "
+            "connection. Its client has most likely ended: look at the client's log on the appliance and at "
+            "vCenter's recent tasks",
+        ),
+    )
+
+
+def _snapshot(since: float, clocks: Clocks) -> _Clock:
+    return _Clock(
+        since + clocks.snapshot,
+        "the VMA to create the snapshot",
+        Failed(
+            "SnapshotTimeout",
+            f"the VMA reported progress, but asked nothing and connected to no export for {clocks.snapshot:.0f} s: "
+            "look in vCenter whether the quiesced snapshot of the VM hangs, and at the client's log on the appliance",
+        ),
+    )
+
+
+def _connect(since: float, clocks: Clocks) -> _Clock:
+    return _Clock(
+        since + clocks.connect,
+        "the VMA to connect to the disk's export",
+        Failed(
+            "NotConnected",
+            f"the VMA asked for the disk's change id, but did not connect to its export for {clocks.connect:.0f} s: "
+            "check that the appliance reaches the advertised NBD host and ports (tunnel, firewall, NetworkPolicy)",
+        ),
+    )
+
+
+def _reconnect(since: float, clocks: Clocks) -> _Clock:
+    return _Clock(
+        since + clocks.reconnect,
+        "the VMA to come back or to complete the disk",
+        Failed(
+            "ConnectionLost",
+            f"the VMA closed the disk's export and did not complete the disk within {clocks.reconnect:.0f} s: its "
+            "client has ended, or its complete call did not arrive. Look at the client's log on the appliance, and "
+            "whether the control-plane URL set there is the callback URL in the VMwareAppliance's status",
+        ),
+    )
+
+
+def _next_disk(since: float, clocks: Clocks) -> _Clock:
+    return _Clock(
+        since + clocks.reconnect,
+        "the VMA to begin with the next disk",
+        Failed(
+            "NextDiskMissing",
+            f"the VMA completed a disk, but did not begin with the next one within {clocks.reconnect:.0f} s: its "
+            "client has ended. Look at the client's log on the appliance",
+        ),
+    )
+
+
+def _stall(seen: Observation, clocks: Clocks) -> _Clock:
+    since = _latest(seen.started, seen.turn_connected, seen.turn_ask, seen.last_complete, seen.last_bytes)
+    deadline = since + clocks.stall
+    unhealthy = math.inf
+    if seen.unhealthy_since is not None:
+        # both have to be silent that long: one health call that fails late must not end a slow copy
+        unhealthy = _latest(since, seen.unhealthy_since) + clocks.stall_unhealthy
+    if unhealthy < deadline:
+        return _Clock(
+            unhealthy,
+            "data; the VMA's health call fails",
+            Failed(
+                "ApplianceSilent",
+                f"no data arrived and the VMA's health call failed for {clocks.stall_unhealthy:.0f} s: look whether "
+                "the appliance runs and whether the network or the tunnel to it is up",
+            ),
+        )
+    return _Clock(
+        deadline,
+        "data",
+        Failed(
+            "Stalled",
+            f"the VMA is connected, but no data arrived for {clocks.stall:.0f} s: look at the client's log on the "
+            "appliance and at the load of vCenter and its hosts",
+        ),
+    )
+
+
+def _latest(first: float, *others: float | None) -> float:
+    return max([first, *(time for time in others if time is not None)])

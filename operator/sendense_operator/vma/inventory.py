@@ -35,7 +35,7 @@ def find_vm(inventory: Inventory, path: str) -> InventoryVM | None:
 
 
 def disks_of(vm: InventoryVM) -> tuple[DiscoveredDisk, ...]:
-    """Return the VM's disks in device order. Raises VMAGarbage, naming the field, for a bad or repeated key."""
+    """Return the VM's disks in device order. Raises VMAGarbage, with the field, for a bad or repeated key."""
     disks = tuple(
         DiscoveredDisk(index, device_key(disk, index), disk.capacity_bytes, disk.label[:256])
         for index, disk in enumerate(vm.disks)
