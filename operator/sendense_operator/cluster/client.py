@@ -1,0 +1,247 @@
+"""A thin asynchronous client of the API server: dicts in, dicts out, errors translated.
+
+Objects are plain dicts as in YAML: the client library's models would cost memory for every kind and rename
+every field. `Cluster` says what there is; `KubernetesCluster` is the real one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, Protocol
+
+import aiohttp
+from kubernetes.aio import config as kube_config
+from kubernetes.aio.client.api_client import ApiClient
+from kubernetes.aio.client.configuration import Configuration
+from kubernetes.aio.client.exceptions import ApiException
+
+from sendense_operator.cluster.errors import ClusterError, NotFoundError, UnavailableError, error_from_status
+from sendense_operator.cluster.kinds import Kind
+
+Obj = dict[str, Any]
+"""One Kubernetes object, as in its YAML."""
+
+FIELD_MANAGER: Final = "sendense-controller"
+REQUEST_TIMEOUT_S: Final = 15.0
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
+_PAGE: Final = 250
+
+JSON_PATCH: Final = "application/json-patch+json"
+MERGE_PATCH: Final = "application/merge-patch+json"
+APPLY_PATCH: Final = "application/apply-patch+yaml"
+
+
+class Cluster(Protocol):
+    """What the controller asks of the API server. All methods raise `ClusterError` and nothing else."""
+
+    async def get(self, kind: Kind, namespace: str | None, name: str) -> Obj:
+        """One object; NotFoundError when it is not there."""
+        ...
+
+    async def list_objects(self, kind: Kind, namespace: str | None, *, labels: str = "", fields: str = "") -> list[Obj]:
+        """All objects that match both selectors, in one namespace or (None) in all."""
+        ...
+
+    async def create(self, kind: Kind, obj: Obj, *, dry_run: bool = False) -> Obj:
+        """A new object; AlreadyExistsError when its name is taken."""
+        ...
+
+    async def apply(self, kind: Kind, obj: Obj, *, subresource: str = "") -> Obj:
+        """Server-side apply: `obj` holds just the fields that this program owns."""
+        ...
+
+    async def json_patch(
+        self, kind: Kind, namespace: str | None, name: str, operations: Sequence[Mapping[str, Any]]
+    ) -> Obj:
+        """RFC 6902; a failed `test` operation is an InvalidError."""
+        ...
+
+    async def merge_patch(self, kind: Kind, namespace: str | None, name: str, patch: Obj) -> Obj:
+        """RFC 7386; with `metadata.resourceVersion` in the patch, ConflictError when it is out of date."""
+        ...
+
+    async def delete(
+        self,
+        kind: Kind,
+        namespace: str | None,
+        name: str,
+        *,
+        uid: str | None = None,
+        propagation: Literal["Foreground", "Background", "Orphan"] = "Background",
+    ) -> None:
+        """Delete, if it is there (and, with `uid`, still the same one)."""
+        ...
+
+
+async def connect_api() -> ApiClient:
+    """Connect by the pod's service account, or else by the kubeconfig that `kubectl` would use."""
+    configuration = Configuration()
+    loader: Any = kube_config
+    try:
+        # Reads the projected token again and again, since it is rotated.
+        loader.load_incluster_config(client_configuration=configuration)
+    except kube_config.ConfigException:
+        await loader.load_kube_config(client_configuration=configuration)
+    return ApiClient(configuration)
+
+
+class KubernetesCluster:
+    """`Cluster` on kubernetes.aio. Use as an asynchronous context manager, or call `close`."""
+
+    def __init__(self, api: ApiClient) -> None:
+        self._api: Any = api  # the library is not typed
+
+    @classmethod
+    async def connect(cls) -> KubernetesCluster:
+        """See `connect_api`."""
+        return cls(await connect_api())
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._api.close()
+
+    async def __aenter__(self) -> KubernetesCluster:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def get(self, kind: Kind, namespace: str | None, name: str) -> Obj:
+        """See `Cluster`."""
+        return await self._call("GET", kind.path(namespace, name))
+
+    async def list_objects(self, kind: Kind, namespace: str | None, *, labels: str = "", fields: str = "") -> list[Obj]:
+        """See `Cluster`. Read in pages, so that no answer is large; an expired page starts over once."""
+        try:
+            return await self._list_pages(kind, namespace, labels, fields)
+        except NotFoundError:
+            # 410 Gone: the continue token is older than the server's history.
+            return await self._list_pages(kind, namespace, labels, fields)
+
+    async def _list_pages(self, kind: Kind, namespace: str | None, labels: str, fields: str) -> list[Obj]:
+        items: list[Obj] = []
+        token = ""
+        while True:
+            query = [("limit", str(_PAGE))]
+            query += [("labelSelector", labels)] if labels else []
+            query += [("fieldSelector", fields)] if fields else []
+            query += [("continue", token)] if token else []
+            page = await self._call("GET", kind.path(namespace), query=query)
+            # Lists leave these out of their items.
+            items += [{"apiVersion": kind.api_version, "kind": kind.kind, **item} for item in page["items"]]
+            token = page.get("metadata", {}).get("continue", "")
+            if not token:
+                return items
+
+    async def create(self, kind: Kind, obj: Obj, *, dry_run: bool = False) -> Obj:
+        """See `Cluster`."""
+        query = [("fieldManager", FIELD_MANAGER)] + ([("dryRun", "All")] if dry_run else [])
+        return await self._call(
+            "POST", kind.path(obj["metadata"].get("namespace")), query=query, body=_typed(kind, obj)
+        )
+
+    async def apply(self, kind: Kind, obj: Obj, *, subresource: str = "") -> Obj:
+        """See `Cluster`."""
+        meta = obj["metadata"]
+        return await self._call(
+            "PATCH",
+            kind.path(meta.get("namespace"), meta["name"], subresource),
+            query=[("fieldManager", FIELD_MANAGER), ("force", "true")],
+            body=_typed(kind, obj),
+            content_type=APPLY_PATCH,
+        )
+
+    async def json_patch(
+        self, kind: Kind, namespace: str | None, name: str, operations: Sequence[Mapping[str, Any]]
+    ) -> Obj:
+        """See `Cluster`."""
+        return await self._call(
+            "PATCH",
+            kind.path(namespace, name),
+            query=[("fieldManager", FIELD_MANAGER)],
+            body=list(operations),
+            content_type=JSON_PATCH,
+        )
+
+    async def merge_patch(self, kind: Kind, namespace: str | None, name: str, patch: Obj) -> Obj:
+        """See `Cluster`."""
+        return await self._call(
+            "PATCH",
+            kind.path(namespace, name),
+            query=[("fieldManager", FIELD_MANAGER)],
+            body=patch,
+            content_type=MERGE_PATCH,
+        )
+
+    async def delete(
+        self,
+        kind: Kind,
+        namespace: str | None,
+        name: str,
+        *,
+        uid: str | None = None,
+        propagation: Literal["Foreground", "Background", "Orphan"] = "Background",
+    ) -> None:
+        """See `Cluster`."""
+        options: Obj = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation}
+        if uid is not None:
+            options["preconditions"] = {"uid": uid}
+        try:
+            await self._call("DELETE", kind.path(namespace, name), body=options)
+        except NotFoundError:
+            return
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: list[tuple[str, str]] | None = None,
+        body: Any = None,
+        content_type: str = "application/json",
+    ) -> Obj:
+        headers = {"Accept": "application/json", "Content-Type": content_type}
+        try:
+            request = await self._api.param_serialize(
+                method,
+                path,
+                query_params=query,
+                header_params=headers,
+                body=body,
+                auth_settings=["BearerToken"],
+            )
+            response = await self._api.call_api(*request, _request_timeout=_TIMEOUT)
+            raw = (await response.read()).decode("utf-8", "replace")
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise UnavailableError(f"API server: {type(error).__name__}: {error}") from error
+        except ApiException as error:
+            raise error_from_status(error.status or 0, str(error.body or error.reason)) from error
+        if not 200 <= response.status <= 299:
+            raise error_from_status(response.status, raw)
+        return _parse(raw)
+
+
+def _parse(raw: str) -> Obj:
+    try:
+        parsed = json.loads(raw)
+    except ValueError as error:
+        raise UnavailableError(f"API server answered no JSON: {raw[:200]}") from error
+    if not isinstance(parsed, dict):
+        raise UnavailableError(f"API server answered no object: {raw[:200]}")
+    return parsed
+
+
+def _typed(kind: Kind, obj: Obj) -> Obj:
+    return {"apiVersion": kind.api_version, "kind": kind.kind, **obj}
+
+
+async def find(cluster: Cluster, kind: Kind, namespace: str | None, name: str) -> Obj | None:
+    """The object, or None when there is none of that name."""
+    try:
+        return await cluster.get(kind, namespace, name)
+    except NotFoundError:
+        return None
+
+
+__all__ = ["FIELD_MANAGER", "Cluster", "ClusterError", "KubernetesCluster", "Obj", "find"]

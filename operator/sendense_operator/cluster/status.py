@@ -1,0 +1,65 @@
+"""Writing status subresources and finalizers: only when something changed, only on the object that was read."""
+
+from __future__ import annotations
+
+from sendense_operator.api.v1alpha1.base import Status
+from sendense_operator.cluster.client import Cluster, Obj
+from sendense_operator.cluster.errors import ConflictError, InvalidError
+from sendense_operator.cluster.kinds import Kind
+
+
+async def write_status(cluster: Cluster, kind: Kind, obj: Obj, status: Status) -> bool:
+    """Apply `status` to `obj` unless it says so already; tells whether it was written.
+
+    The whole status belongs to this program: a field that is left out is removed. The UID goes along, so that
+    an object of the same name made in the meantime is a ConflictError.
+    """
+    current = obj.get("status") or {}
+    # Compared as models: the stored one may hold defaults that the schema added.
+    if current and type(status).model_validate(current) == status:
+        return False
+    meta = obj["metadata"]
+    await cluster.apply(
+        kind,
+        {
+            "metadata": {"namespace": meta["namespace"], "name": meta["name"], "uid": meta["uid"]},
+            "status": status.to_dict(),
+        },
+        subresource="status",
+    )
+    return True
+
+
+def has_finalizer(obj: Obj, finalizer: str) -> bool:
+    """Whether the object holds that finalizer."""
+    return finalizer in (obj["metadata"].get("finalizers") or [])
+
+
+async def add_finalizer(cluster: Cluster, kind: Kind, obj: Obj, finalizer: str) -> Obj:
+    """The object with the finalizer. ConflictError when it changed since it was read, or is being deleted."""
+    if has_finalizer(obj, finalizer):
+        return obj
+    present: list[str] = obj["metadata"].get("finalizers") or []
+    return await _set_finalizers(cluster, kind, obj, [*present, finalizer])
+
+
+async def remove_finalizer(cluster: Cluster, kind: Kind, obj: Obj, finalizer: str) -> Obj:
+    """The object without the finalizer. ConflictError when it changed since it was read."""
+    if not has_finalizer(obj, finalizer):
+        return obj
+    present: list[str] = obj["metadata"]["finalizers"]
+    return await _set_finalizers(cluster, kind, obj, [name for name in present if name != finalizer])
+
+
+async def _set_finalizers(cluster: Cluster, kind: Kind, obj: Obj, finalizers: list[str]) -> Obj:
+    meta = obj["metadata"]
+    patch = [
+        {"op": "test", "path": "/metadata/uid", "value": meta["uid"]},
+        {"op": "test", "path": "/metadata/resourceVersion", "value": meta["resourceVersion"]},
+        {"op": "add", "path": "/metadata/finalizers", "value": finalizers},
+    ]
+    try:
+        return await cluster.json_patch(kind, meta["namespace"], meta["name"], patch)
+    except InvalidError as error:
+        # A failed `test` and a finalizer added to an object that is being deleted come as 422.
+        raise ConflictError(str(error)) from error
