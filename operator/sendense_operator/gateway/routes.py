@@ -1,0 +1,151 @@
+"""The gateway's HTTP surface: per appliance the VMA's callback paths, and probes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import PlainTextResponse
+
+from sendense_operator.gateway.calls import Call, build_changeid, build_complete, build_telemetry, check_job
+from sendense_operator.gateway.directory import WorkerDirectory
+from sendense_operator.gateway.drain import CloseConnections, Drain
+from sendense_operator.gateway.forward import Forwarder, Outcome, log_outcome, refusal
+from sendense_operator.gateway.limits import CallLimits, TooManyCallsError
+from sendense_operator.vma.callbacks import MAX_BODY, CallbackRefused
+
+log = logging.getLogger(__name__)
+
+BASE: Final = "/appliances/{namespace}/{appliance}"
+RETRY_AFTER_S: Final = 5
+_BODY_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """What the routes work with."""
+
+    directory: WorkerDirectory
+    forwarder: Forwarder
+    limits: CallLimits
+    drain: Drain
+
+
+def create_app(gateway: Gateway) -> FastAPI:
+    """Build the application; closing it closes the forwarder."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await gateway.forwarder.aclose()
+
+    app = FastAPI(lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app.add_middleware(CloseConnections)
+    _add_probes(app, gateway)
+    _add_callbacks(app, gateway)
+    return app
+
+
+def _add_probes(app: FastAPI, gateway: Gateway) -> None:
+    @app.get("/healthz")
+    async def healthz() -> PlainTextResponse:
+        return PlainTextResponse("ok")
+
+    @app.get("/readyz")
+    async def readyz() -> PlainTextResponse:
+        if gateway.drain.draining:
+            return PlainTextResponse("draining", 503)
+        if not gateway.directory.synced:
+            return PlainTextResponse("the worker pods are not listed yet", 503)
+        return PlainTextResponse("ok")
+
+
+def _add_callbacks(app: FastAPI, gateway: Gateway) -> None:
+    @app.get(BASE + "/api/v1/backups/changeid")
+    async def changeid(request: Request, namespace: str, appliance: str) -> Response:
+        return await _answer(
+            gateway, request, lambda _: build_changeid(namespace, appliance, request.scope["query_string"])
+        )
+
+    @app.post(BASE + "/api/v1/backups/{job_id}/complete")
+    async def complete(request: Request, namespace: str, appliance: str, job_id: str) -> Response:
+        return await _answer(
+            gateway,
+            request,
+            lambda body: build_complete(namespace, appliance, job_id, body),
+            lambda: check_job(namespace, appliance, job_id),
+        )
+
+    @app.post(BASE + "/api/v1/telemetry/backup/{job_id}")
+    async def telemetry(request: Request, namespace: str, appliance: str, job_id: str) -> Response:
+        return await _answer(
+            gateway,
+            request,
+            lambda body: build_telemetry(namespace, appliance, job_id, body),
+            lambda: check_job(namespace, appliance, job_id),
+        )
+
+
+async def _answer(
+    gateway: Gateway,
+    request: Request,
+    build: Callable[[bytes], Call],
+    check: Callable[[], object] = lambda: None,
+) -> Response:
+    """Check, pass on, answer. `check` runs before the body is read."""
+    try:
+        with gateway.limits.in_flight():
+            check()
+            call = build(await _read_body(request))
+            began = time.monotonic()
+            outcome = await _until_gone(request, gateway.forwarder.deliver(call))
+            log_outcome(call, outcome, time.monotonic() - began)
+    except CallbackRefused as refused:
+        log.debug("refused status=%d why=%s", refused.status, refused)
+        outcome = refusal(refused.status, str(refused))
+    except TooManyCallsError as error:
+        log.warning("refused status=503 why=%s", error)
+        outcome = refusal(503, str(error))
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if outcome.status == 503 and outcome.worker is None else {}
+    return Response(outcome.body, outcome.status, headers, outcome.content_type)
+
+
+async def _read_body(request: Request) -> bytes:
+    """Return the whole body. Raises CallbackRefused (413, 408)."""
+    declared = request.headers.get("content-length", "0")
+    if declared.isdigit() and int(declared) > MAX_BODY:
+        raise CallbackRefused(413, f"body: larger than {MAX_BODY} bytes")
+    body = bytearray()
+    try:
+        async with asyncio.timeout(_BODY_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_BODY:
+                    raise CallbackRefused(413, f"body: larger than {MAX_BODY} bytes")
+    except TimeoutError:
+        raise CallbackRefused(408, "body: did not arrive in time") from None
+    return bytes(body)
+
+
+async def _until_gone(request: Request, delivery: Coroutine[Any, Any, Outcome]) -> Outcome:
+    """Run the delivery, but give up when the VMA hangs up: nobody would read the answer."""
+    task = asyncio.create_task(delivery)
+    gone = asyncio.create_task(_disconnected(request))
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else refusal(499, "the caller hung up")
+    finally:
+        for one in (task, gone):
+            one.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

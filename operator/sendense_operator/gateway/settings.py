@@ -1,0 +1,53 @@
+"""Settings of the gateway, from the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Final, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from sendense_operator.api.v1alpha1 import names
+
+PREFIX: Final = "SENDENSE_"
+
+
+def _split(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+_Name = Annotated[str, Field(pattern=names.NAME_PATTERN)]
+
+
+class Settings(BaseModel):
+    """Read from SENDENSE_<FIELD>; times in seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    namespaces: Annotated[tuple[_Name, ...], BeforeValidator(_split)] = ()
+    """Comma-separated; none: all."""
+    listen_port: Annotated[int, Field(ge=1, le=65535)] = 8082
+    hold_seconds: Annotated[float, Field(gt=0, le=600)] = 60.0
+    """How long a call waits for its worker. Must be shorter than the workers' `reconnect` clock."""
+    drain_seconds: Annotated[float, Field(ge=0, le=300)] = 5.0
+    """Between "not ready" and the closing of the listener: endpoints need that long to be updated."""
+    held_calls: Annotated[int, Field(ge=1)] = 256
+    """Calls that wait for their worker at the same time."""
+    held_calls_per_appliance: Annotated[int, Field(ge=1)] = 64
+    calls: Annotated[int, Field(ge=1)] = 1024
+    """All calls in flight."""
+    log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Read the variables that are set and not empty. Raises ValueError with the variable's name."""
+        found = {
+            field: environment[PREFIX + field.upper()]
+            for field in cls.model_fields
+            if environment.get(PREFIX + field.upper())
+        }
+        try:
+            return cls.model_validate(found)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            raise ValueError(f"{PREFIX}{str(first['loc'][0]).upper()}: {first['msg']}") from None
