@@ -41,7 +41,7 @@ def structural(model: type[Model], *, defaults: bool = True) -> JSON:
 
 def _convert(node: JSON, defs: JSON, kept: tuple[str, ...]) -> JSON:
     node = _resolve(node, defs)
-    result: JSON = {k: node[k] for k in kept if k in node and not (k == "default" and node[k] is None)}
+    result: JSON = {k: _without_nulls(node[k]) for k in kept if k in node and not (k == "default" and node[k] is None)}
     result.update({k: v for k, v in node.items() if k.startswith("x-kubernetes-")})
     if "exclusiveMaximum" in node:
         result["maximum"] = node["exclusiveMaximum"] - 1
@@ -58,6 +58,11 @@ def _convert(node: JSON, defs: JSON, kept: tuple[str, ...]) -> JSON:
     if result.get("type") == "integer":
         result["format"] = "int64" if result.get("maximum", _BROAD_INTEGER) >= _BROAD_INTEGER else "int32"
     return result
+
+
+def _without_nulls(value: Any) -> Any:
+    """A default of a nested object, without the fields that are absent by default."""
+    return {k: _without_nulls(v) for k, v in value.items() if v is not None} if isinstance(value, dict) else value
 
 
 def _resolve(node: JSON, defs: JSON) -> JSON:
