@@ -1,0 +1,183 @@
+"""Bad input is refused by the API server, with the field's name in the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.support import manifests
+from tests.support.kube import ApiError, Kube
+from tests.support.manifests import put
+
+Builder = Callable[..., dict[str, Any]]
+
+BACKUP, CHAIN = manifests.backup, manifests.backup_chain
+REPOSITORY, VM, APPLIANCE = manifests.repository, manifests.protected_vm, manifests.appliance
+LONG_NAME = "a" * 64
+
+REFUSED: list[tuple[Builder, str, Any]] = [
+    (BACKUP, "spec.type", "Incremental"),
+    (BACKUP, "spec.type", "full"),
+    (BACKUP, "spec.type", ""),
+    (BACKUP, "spec.vmRef.name", ""),
+    (BACKUP, "spec.vmRef.name", LONG_NAME),
+    (BACKUP, "spec.vmRef.name", "../etc"),
+    (BACKUP, "spec.vmRef", {}),
+    (BACKUP, "spec.repositoryRef.name", ""),
+    (BACKUP, "spec.repositoryRef.name", "Repo"),
+    (BACKUP, "spec.repositoryRef.name", "a.b"),
+    (BACKUP, "spec.retries", -1),
+    (BACKUP, "spec.retries", 11),
+    (BACKUP, "spec.retries", "2"),
+    (BACKUP, "spec.startDeadlineSeconds", 0),
+    (BACKUP, "spec.startDeadlineSeconds", -5),
+    (BACKUP, "spec.activeDeadlineSeconds", 1),
+    (BACKUP, "spec.cancel", "yes"),
+    (CHAIN, "spec.vmRef.name", ""),
+    (CHAIN, "spec.repositoryRef.name", LONG_NAME),
+    (REPOSITORY, "spec.claimName", ""),
+    (REPOSITORY, "spec.claimName", "Claim"),
+    (REPOSITORY, "spec.claimName", "a" * 254),
+    (REPOSITORY, "spec.path", "../outside"),
+    (REPOSITORY, "spec.path", "a/../../outside"),
+    (REPOSITORY, "spec.path", "/absolute"),
+    (REPOSITORY, "spec.path", "a//b"),
+    (REPOSITORY, "spec.path", "./a"),
+    (REPOSITORY, "spec.path", "a/"),
+    (REPOSITORY, "spec.path", ".hidden"),
+    (REPOSITORY, "spec.path", "a\nb"),
+    (REPOSITORY, "spec.path", "json:{}"),
+    (REPOSITORY, "spec.path", "a" * 254),
+    (REPOSITORY, "spec.minFreeBytes", -1),
+    (REPOSITORY, "spec.maxConcurrentBackups", 0),
+    (REPOSITORY, "spec.maxConcurrentBackups", 1001),
+    (REPOSITORY, "spec.probeIntervalSeconds", 0),
+    (REPOSITORY, "spec.podSecurity.runAsUser", 0),
+    (REPOSITORY, "spec.podSecurity.fsGroup", -1),
+    (REPOSITORY, "spec.podSecurity.supplementalGroups", list(range(1, 18))),
+    (VM, "spec.applianceRef.name", ""),
+    (VM, "spec.path", ""),
+    (VM, "spec.path", "DC1/vm/pgtest1"),
+    (VM, "spec.path", "/" + "x" * 1024),
+    (VM, "spec.datacenter", "x" * 1025),
+    (VM, "spec.discoveryIntervalSeconds", 1),
+    (APPLIANCE, "spec.url", ""),
+    (APPLIANCE, "spec.url", "vma.example:8081"),
+    (APPLIANCE, "spec.url", "ftp://vma.example"),
+    (APPLIANCE, "spec.url", "http://user:password@vma.example:8081"),
+    (APPLIANCE, "spec.url", "http://vma.example:8081/?password=x"),
+    (APPLIANCE, "spec.url", "http://vma.example:8081/#x"),
+    (APPLIANCE, "spec.url", "http://" + "x" * 512),
+    (APPLIANCE, "spec.vcenter.host", ""),
+    (APPLIANCE, "spec.vcenter.host", "a b"),
+    (APPLIANCE, "spec.vcenter.credentialsSecretRef.name", ""),
+    (APPLIANCE, "spec.vcenter.credentialsSecretRef.name", "Ü"),
+    (APPLIANCE, "spec.tls", {"caSecretRef": {"name": "ca"}}),
+    (APPLIANCE, "spec.nbd.exposure", "LoadBalancer"),
+    (APPLIANCE, "spec.nbd.exposure", "nodePort"),
+    (APPLIANCE, "spec.nbd.advertisedHost", "a,b"),
+    (APPLIANCE, "spec.nbd.portRange", {"first": 10200, "last": 10100}),
+    (APPLIANCE, "spec.nbd.portRange.first", 0),
+    (APPLIANCE, "spec.nbd.portRange.last", 65536),
+    (APPLIANCE, "spec.nbd.allowedFrom", ["everyone"]),
+    (APPLIANCE, "spec.nbd.allowedFrom", ["10.0.0.0/8"] * 33),
+    (APPLIANCE, "spec.callbacks.baseURL", "http://user:password@gateway.example"),
+    (APPLIANCE, "spec.maxConcurrentBackups", 0),
+    (APPLIANCE, "spec.healthIntervalSeconds", 0),
+    (APPLIANCE, "spec.traits.zeroWrites", "Maybe"),
+    (APPLIANCE, "spec.traits.fullCoverage", ""),
+    (APPLIANCE, "spec.timeouts.connectSeconds", 0),
+    (APPLIANCE, "spec.timeouts.stallSeconds", 86_401),
+]
+
+
+@pytest.mark.parametrize(
+    ("build", "field", "value"), REFUSED, ids=[f"{b.__name__}-{f}-{str(v)[:20]!a}" for b, f, v in REFUSED]
+)
+def test_bad_value_is_refused_by_its_name(
+    kube: Kube, shared_namespace: str, build: Builder, field: str, value: Any
+) -> None:
+    with pytest.raises(ApiError) as refused:
+        kube.create(put(build("bad", shared_namespace), field, value))
+    assert refused.value.code == 422
+    assert field in refused.value.message or field.removeprefix("spec.") in refused.value.message
+
+
+@pytest.mark.parametrize("build", [BACKUP, CHAIN, REPOSITORY, VM, APPLIANCE])
+@pytest.mark.parametrize("name", [LONG_NAME, "dotted.name"])
+def test_names_that_could_not_become_a_folder_or_a_label_are_refused(
+    kube: Kube, shared_namespace: str, build: Builder, name: str
+) -> None:
+    with pytest.raises(ApiError, match=r"metadata\.name") as refused:
+        kube.create(build(name, shared_namespace))
+    assert refused.value.code == 422
+
+
+@pytest.mark.parametrize(
+    ("build", "field"),
+    [
+        (BACKUP, "spec.vmRef"),
+        (BACKUP, "spec.repositoryRef"),
+        (CHAIN, "spec.vmRef"),
+        (REPOSITORY, "spec.claimName"),
+        (VM, "spec.applianceRef"),
+        (VM, "spec.path"),
+        (APPLIANCE, "spec.url"),
+        (APPLIANCE, "spec.vcenter"),
+    ],
+)
+def test_required_fields_are_named(kube: Kube, shared_namespace: str, build: Builder, field: str) -> None:
+    manifest = build("bad", shared_namespace)
+    del manifest["spec"][field.removeprefix("spec.")]
+    with pytest.raises(ApiError, match=field.replace(".", r"\.") + ": Required value"):
+        kube.create(manifest)
+
+
+@pytest.mark.parametrize("build", [BACKUP, CHAIN, REPOSITORY, VM, APPLIANCE])
+def test_a_spec_is_required(kube: Kube, shared_namespace: str, build: Builder) -> None:
+    manifest = build("bad", shared_namespace)
+    del manifest["spec"]
+    with pytest.raises(ApiError, match="spec: Required value"):
+        kube.create(manifest)
+
+
+def test_misspelt_fields_are_refused_where_the_client_asks_for_it(kube: Kube, shared_namespace: str) -> None:
+    with pytest.raises(ApiError, match="spec.retry"):
+        kube.create(manifests.backup("bad", shared_namespace, retry=1))
+
+
+IMMUTABLE: list[tuple[Builder, str, Any]] = [
+    (BACKUP, "spec.vmRef.name", "other"),
+    (BACKUP, "spec.repositoryRef.name", "other"),
+    (BACKUP, "spec.retries", 5),
+    (BACKUP, "spec.startDeadlineSeconds", 600),
+    (BACKUP, "spec.activeDeadlineSeconds", 600),
+    (CHAIN, "spec.vmRef.name", "other"),
+    (CHAIN, "spec.repositoryRef.name", "other"),
+    (REPOSITORY, "spec.claimName", "other"),
+    (REPOSITORY, "spec.path", "other"),
+]
+
+
+@pytest.mark.parametrize(("build", "field", "value"), IMMUTABLE, ids=[f"{b.__name__}-{f}" for b, f, _ in IMMUTABLE])
+def test_what_a_run_depends_on_never_changes(
+    kube: Kube, namespace: str, build: Builder, field: str, value: Any
+) -> None:
+    made = kube.create(build("fixed", namespace))
+    with pytest.raises(ApiError) as refused:
+        kube.merge(made["kind"], "fixed", namespace, put({}, field, value))
+    assert refused.value.code == 422
+    name = ".".join(field.split(".")[:2])
+    assert f"{name} is immutable" in refused.value.message
+
+
+def test_a_defaulted_field_cannot_be_changed_by_removing_it(kube: Kube, namespace: str) -> None:
+    kube.create(manifests.backup("fixed", namespace, retries=7))
+    with pytest.raises(ApiError, match="retries is immutable"):
+        kube.merge("Backup", "fixed", namespace, {"spec": {"retries": None}})
+
+
+def test_cancel_may_be_set_later(kube: Kube, namespace: str) -> None:
+    kube.create(manifests.backup("running", namespace))
+    assert kube.merge("Backup", "running", namespace, {"spec": {"cancel": True}})["spec"]["cancel"] is True

@@ -1,0 +1,48 @@
+"""Fixtures for all layers: the cluster that is up (or is brought up once), and a namespace for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+
+import pytest
+from tests.support import diagnosis, namespaces, setup
+from tests.support.kube import Kube
+
+_REPORTS = pytest.StashKey[dict[str, pytest.TestReport]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marks."""
+    config.addinivalue_line("markers", "disruptive: disturbs parts that all tests share; runs alone, after the others")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Disruptive tests go last, so that one run without -m does them after the others."""
+    items.sort(key=lambda item: item.get_closest_marker("disruptive") is not None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Keep each phase's report where the fixtures find it."""
+    report = yield
+    item.stash.setdefault(_REPORTS, {})[report.when or ""] = report
+    return report
+
+
+@pytest.fixture(scope="session")
+def kube(tmp_path_factory: pytest.TempPathFactory) -> Kube:
+    """The API server of the test cluster, with the resources defined in it."""
+    setup.ensure_cluster(tmp_path_factory.getbasetemp())
+    connected = Kube.connect()
+    setup.ensure_definitions(connected, tmp_path_factory.getbasetemp())
+    return connected
+
+
+@pytest.fixture
+def namespace(kube: Kube, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A namespace of the test's own; when the test fails, what is in it is printed."""
+    with namespaces.temporary(kube, request.node.name) as name:
+        yield name
+        reports = request.node.stash.get(_REPORTS, {})
+        if any(report.failed for report in reports.values()):
+            print(diagnosis.of_namespace(kube, name))

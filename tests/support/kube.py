@@ -1,0 +1,235 @@
+"""One thin way to the API server: plain dicts in and out, over the client certificate of the test cluster's kubeconfig.
+
+Own code on httpx because tests need raw answers (the server's error text, tables, field selectors, impersonation)
+and some hundred polls a minute on two cores: kubectl costs 100 ms of processor a call.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import ssl
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import yaml
+
+CHECKOUT: Final = Path(__file__).resolve().parents[2]
+KUBECONFIG: Final = Path(os.environ.get("KUBECONFIG") or CHECKOUT / "build" / "kubeconfig")
+MANAGER: Final = "tests"
+
+Object = dict[str, Any]
+
+GROUP: Final = "backup.sendense.io"
+OUR_KINDS: Final = ("Backup", "BackupChain", "BackupRepository", "ProtectedVM", "VMwareAppliance")
+
+_OURS: Final = f"apis/{GROUP}/v1alpha1"
+_KINDS: Final[Mapping[str, tuple[str, str]]] = {
+    "Backup": (_OURS, "backups"),
+    "BackupChain": (_OURS, "backupchains"),
+    "BackupRepository": (_OURS, "backuprepositories"),
+    "ProtectedVM": (_OURS, "protectedvms"),
+    "VMwareAppliance": (_OURS, "vmwareappliances"),
+    "Namespace": ("api/v1", "namespaces"),
+    "Node": ("api/v1", "nodes"),
+    "PersistentVolume": ("api/v1", "persistentvolumes"),
+    "PersistentVolumeClaim": ("api/v1", "persistentvolumeclaims"),
+    "Pod": ("api/v1", "pods"),
+    "Secret": ("api/v1", "secrets"),
+    "Service": ("api/v1", "services"),
+    "ConfigMap": ("api/v1", "configmaps"),
+    "ServiceAccount": ("api/v1", "serviceaccounts"),
+    "Event": ("api/v1", "events"),
+    "ResourceQuota": ("api/v1", "resourcequotas"),
+    "Job": ("apis/batch/v1", "jobs"),
+    "Deployment": ("apis/apps/v1", "deployments"),
+    "Lease": ("apis/coordination.k8s.io/v1", "leases"),
+    "NetworkPolicy": ("apis/networking.k8s.io/v1", "networkpolicies"),
+    "CustomResourceDefinition": ("apis/apiextensions.k8s.io/v1", "customresourcedefinitions"),
+    "SubjectAccessReview": ("apis/authorization.k8s.io/v1", "subjectaccessreviews"),
+}
+_CLUSTER_WIDE: Final = frozenset(
+    {"Namespace", "Node", "PersistentVolume", "CustomResourceDefinition", "SubjectAccessReview"}
+)
+
+
+class ApiError(Exception):
+    """The API server refused: `code` is the HTTP status, the text is the server's message."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+
+
+def path_of(kind: str, namespace: str | None = None, name: str | None = None, sub: str | None = None) -> str:
+    """Path below the server's root of a collection, an object or one of its subresources."""
+    prefix, plural = _KINDS[kind]
+    scope = "" if kind in _CLUSTER_WIDE or namespace is None else f"namespaces/{namespace}/"
+    return "/".join(part for part in (f"{prefix}/{scope}{plural}", name, sub) if part)
+
+
+def api_version_of(kind: str) -> str:
+    """Such as `batch/v1`."""
+    return _KINDS[kind][0].removeprefix("apis/").removeprefix("api/")
+
+
+@dataclass(frozen=True)
+class Kube:
+    """The API server."""
+
+    http: httpx.Client
+
+    @classmethod
+    def connect(cls, kubeconfig: Path = KUBECONFIG) -> Kube:
+        """With the current context of a kubeconfig that carries certificates, as kind writes it."""
+        config = yaml.safe_load(kubeconfig.read_text(encoding="utf-8"))
+        context = _named(config["contexts"], config["current-context"])["context"]
+        server = _named(config["clusters"], context["cluster"])["cluster"]
+        user = _named(config["users"], context["user"])["user"]
+        verify = ssl.create_default_context(cadata=_decoded(server["certificate-authority-data"]).decode())
+        with _as_files(user["client-certificate-data"], user["client-key-data"]) as (certificate, key):
+            verify.load_cert_chain(certificate, key)
+        # Retries of the connection only: a request that went out is never sent twice.
+        transport = httpx.HTTPTransport(verify=verify, retries=3)
+        return cls(httpx.Client(base_url=server["server"], transport=transport, timeout=60))
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """The raw answer. Raises ApiError unless it is 2xx."""
+        response = self.http.request(method, f"/{path}", **options)
+        if response.is_success:
+            return response
+        try:
+            message = response.json()["message"]
+        except (ValueError, KeyError, TypeError):
+            message = response.text
+        raise ApiError(response.status_code, message)
+
+    def get(self, kind: str, name: str, namespace: str | None = None) -> Object:
+        """One object. Raises ApiError 404 when it is not there."""
+        return _object(self.request("GET", path_of(kind, namespace, name)))
+
+    def find(self, kind: str, name: str, namespace: str | None = None) -> Object | None:
+        """One object, or None."""
+        try:
+            return self.get(kind, name, namespace)
+        except ApiError as error:
+            if error.code == httpx.codes.NOT_FOUND:
+                return None
+            raise
+
+    def select(
+        self, kind: str, namespace: str | None = None, *, labels: str | None = None, fields: str | None = None
+    ) -> list[Object]:
+        """The objects of a namespace, or of all; `labels` and `fields` are selectors."""
+        query = {k: v for k, v in (("labelSelector", labels), ("fieldSelector", fields)) if v}
+        found = _object(self.request("GET", path_of(kind, namespace), params=query))
+        items: list[Object] = found["items"]
+        return [{"kind": kind, "apiVersion": api_version_of(kind), **item} for item in items]
+
+    def create(self, obj: Mapping[str, Any], *, user: str | None = None) -> Object:
+        """Create an object (strict: unknown fields are refused)."""
+        body = {"apiVersion": api_version_of(obj["kind"]), **obj}
+        return _object(
+            self.request(
+                "POST",
+                path_of(obj["kind"], obj["metadata"].get("namespace")),
+                json=body,
+                params={"fieldManager": MANAGER, "fieldValidation": "Strict"},
+                headers=_impersonate(user),
+            )
+        )
+
+    def apply(self, obj: Mapping[str, Any]) -> Object:
+        """Server-side apply."""
+        body = {"apiVersion": api_version_of(obj["kind"]), **obj}
+        meta = obj["metadata"]
+        return _object(
+            self.request(
+                "PATCH",
+                path_of(obj["kind"], meta.get("namespace"), meta["name"]),
+                content=yaml.safe_dump(body),
+                params={"fieldManager": MANAGER, "force": "true"},
+                headers={"Content-Type": "application/apply-patch+yaml"},
+            )
+        )
+
+    def merge(
+        self,
+        kind: str,
+        name: str,
+        namespace: str | None,
+        patch: Mapping[str, Any],
+        *,
+        sub: str | None = None,
+        user: str | None = None,
+    ) -> Object:
+        """JSON merge patch of an object or of its subresource."""
+        return _object(
+            self.request(
+                "PATCH",
+                path_of(kind, namespace, name, sub),
+                json=patch,
+                params={"fieldManager": MANAGER},
+                headers={"Content-Type": "application/merge-patch+json", **_impersonate(user)},
+            )
+        )
+
+    def delete(self, kind: str, name: str, namespace: str | None = None, *, grace: int | None = None) -> None:
+        """Delete; an object that is gone already is fine."""
+        body: Object = {"propagationPolicy": "Background"}
+        if grace is not None:
+            body["gracePeriodSeconds"] = grace
+        try:
+            self.request("DELETE", path_of(kind, namespace, name), json=body)
+        except ApiError as error:
+            if error.code != httpx.codes.NOT_FOUND:
+                raise
+
+    def table(self, kind: str, namespace: str) -> list[dict[str, Any]]:
+        """What `kubectl get` shows: a dict of column and cell for each object."""
+        accept = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
+        shown = _object(self.request("GET", path_of(kind, namespace), headers=accept))
+        names = [column["name"] for column in shown["columnDefinitions"]]
+        return [dict(zip(names, row["cells"], strict=True)) for row in shown["rows"]]
+
+    def logs(self, pod: str, namespace: str, *, container: str | None = None, previous: bool = False) -> str:
+        """A container's log so far; the reason in brackets when there is none."""
+        query = {"previous": str(previous).lower(), **({"container": container} if container else {})}
+        try:
+            return self.request("GET", path_of("Pod", namespace, pod, "log"), params=query).text
+        except ApiError as error:
+            return f"[no log: {error.message}]"
+
+
+def _named(entries: list[Object], name: str) -> Object:
+    return next(entry for entry in entries if entry["name"] == name)
+
+
+def _decoded(text: str) -> bytes:
+    return base64.b64decode(text)
+
+
+@contextmanager
+def _as_files(*encoded: str) -> Iterator[list[str]]:
+    """`ssl` reads a client's key from files only."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / str(number) for number in range(len(encoded))]
+        for path, text in zip(paths, encoded, strict=True):
+            path.touch(mode=0o600)
+            path.write_bytes(_decoded(text))
+        yield [str(path) for path in paths]
+
+
+def _object(response: httpx.Response) -> Object:
+    answer: Object = response.json()
+    return answer
+
+
+def _impersonate(user: str | None) -> dict[str, str]:
+    return {"Impersonate-User": user} if user else {}

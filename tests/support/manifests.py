@@ -1,0 +1,61 @@
+"""Manifests as a user would write them: only what is required, the rest by keyword in API spelling."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Object = dict[str, Any]
+
+
+def manifest(kind: str, name: str, namespace: str | None, spec: Mapping[str, Any], **metadata: Any) -> Object:
+    """An object with a spec."""
+    place = {"namespace": namespace} if namespace else {}
+    return {"kind": kind, "metadata": {"name": name, **place, **metadata}, "spec": dict(spec)}
+
+
+def backup(name: str, namespace: str, *, vm: str = "vm", repository: str = "repo", **spec: Any) -> Object:
+    """A Backup."""
+    refs = {"vmRef": {"name": vm}, "repositoryRef": {"name": repository}}
+    return manifest("Backup", name, namespace, {**refs, **spec})
+
+
+def backup_chain(name: str, namespace: str, *, vm: str = "vm", repository: str = "repo", **spec: Any) -> Object:
+    """A BackupChain."""
+    refs = {"vmRef": {"name": vm}, "repositoryRef": {"name": repository}}
+    return manifest("BackupChain", name, namespace, {**refs, **spec})
+
+
+def repository(name: str, namespace: str, *, claim: str = "claim", **spec: Any) -> Object:
+    """A BackupRepository."""
+    return manifest("BackupRepository", name, namespace, {"claimName": claim, **spec})
+
+
+def protected_vm(
+    name: str, namespace: str, *, path: str = "/DC1/vm/pgtest1", appliance: str = "vma", **spec: Any
+) -> Object:
+    """A ProtectedVM."""
+    return manifest("ProtectedVM", name, namespace, {"applianceRef": {"name": appliance}, "path": path, **spec})
+
+
+def appliance(
+    name: str, namespace: str, *, url: str = "http://vma.example:8081", credentials: str = "vcenter", **spec: Any
+) -> Object:
+    """A VMwareAppliance."""
+    vcenter = {"host": "vcenter.example", "credentialsSecretRef": {"name": credentials}}
+    return manifest("VMwareAppliance", name, namespace, {"url": url, "vcenter": vcenter, **spec})
+
+
+def secret(name: str, namespace: str, **values: str) -> Object:
+    """A Secret."""
+    return {"kind": "Secret", "metadata": {"name": name, "namespace": namespace}, "stringData": values}
+
+
+def put(target: Object, dotted: str, value: Any) -> Object:
+    """Set a field by its dotted path, making what is missing on the way; returns `target`."""
+    *way, last = dotted.split(".")
+    node = target
+    for step in way:
+        node = node.setdefault(step, {})
+    node[last] = value
+    return target

@@ -1,0 +1,48 @@
+"""A namespace of its own for each test, with Pod Security `restricted`."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from tests.support.kube import Kube
+from tests.support.waiting import until, wait_for
+
+LABEL: Final = "sendense-tests"
+
+
+def name_for(test: str) -> str:
+    """A fresh name that tells which test it belongs to."""
+    readable = re.sub(r"[^a-z0-9]+", "-", test.lower().removeprefix("test_")).strip("-")[:34].strip("-")
+    return f"t-{readable}-{secrets.token_hex(3)}"
+
+
+@contextmanager
+def temporary(kube: Kube, test: str, *, pod_security: str = "restricted") -> Iterator[str]:
+    """Name of a namespace that is deleted at the end; its end is not waited for."""
+    name = name_for(test)
+    labels = {LABEL: "true", "pod-security.kubernetes.io/enforce": pod_security}
+    kube.create({"kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+    wait_for(f"service account of {name}", lambda: _has_account(kube, name), timeout=60)
+    try:
+        yield name
+    finally:
+        kube.delete("Namespace", name)
+
+
+def _has_account(kube: Kube, namespace: str) -> None:
+    until(kube.find("ServiceAccount", "default", namespace), "no service account")
+
+
+def wait_gone(kube: Kube, kind: str, name: str, namespace: str | None = None, *, timeout: float = 60) -> None:
+    """Until the object is no longer there; on time-out the finalizers that hold it are shown."""
+
+    def probe() -> None:
+        found = kube.find(kind, name, namespace)
+        if found is not None:
+            until(False, {"finalizers": found["metadata"].get("finalizers"), "status": found.get("status")})
+
+    wait_for(f"{kind} {name} gone", probe, timeout=timeout)

@@ -1,0 +1,87 @@
+"""Brings the cluster up once for all test processes, and says what to do when that fails."""
+
+from __future__ import annotations
+
+import fcntl
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import httpx
+from tests.support.kube import CHECKOUT, GROUP, KUBECONFIG, OUR_KINDS, ApiError, Kube, path_of
+from tests.support.waiting import until, wait_for
+
+_CRD: Final = "CustomResourceDefinition"
+DEFINITIONS: Final = tuple(f"{path_of(kind).rpartition('/')[2]}.{GROUP}" for kind in OUR_KINDS)
+
+
+@contextmanager
+def one_at_a_time(name: str) -> Iterator[None]:
+    """A lock between the processes of all test runs of this checkout."""
+    folder = CHECKOUT / "build"
+    folder.mkdir(exist_ok=True)
+    with (folder / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def make(*targets: str) -> None:
+    """Run make targets; raises AssertionError with the end of their output."""
+    done = subprocess.run(
+        ["make", *targets], cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    assert done.returncode == 0, f"make {' '.join(targets)} failed:\n{done.stdout[-4000:]}"
+
+
+def once(run: Path, name: str) -> bool:
+    """Whether nobody in this test run has done `name` before. Call it under `one_at_a_time`.
+
+    `run` is a test process's base folder; xdist makes one for each worker below the run's own.
+    """
+    shared = run.parent if run.name.startswith("popen-") else run
+    mark = shared / f"{name}.done"
+    if mark.exists():
+        return False
+    mark.touch()
+    return True
+
+
+def ensure_cluster(run: Path) -> None:
+    """The cluster answers; brought up when it does not."""
+    with one_at_a_time("tests-setup"):
+        if once(run, "cluster") and not _answers(KUBECONFIG):
+            make("up")
+
+
+def _answers(kubeconfig: Path) -> bool:
+    if not kubeconfig.exists():
+        return False
+    try:
+        Kube.connect(kubeconfig).request("GET", "readyz", timeout=5)
+    except (httpx.HTTPError, ApiError):
+        return False
+    return True
+
+
+def ensure_definitions(kube: Kube, run: Path) -> None:
+    """The CRDs are in the cluster and served; the chart brings them when they are missing."""
+    with one_at_a_time("tests-setup"):
+        if once(run, "definitions") and any(kube.find(_CRD, name) is None for name in DEFINITIONS):
+            make("install")
+    for name in DEFINITIONS:
+        wait_for(f"{name} served", partial(_established, kube, name))
+
+
+def ensure_operator(run: Path) -> None:
+    """This checkout's images are loaded, the chart is installed by Helm, and all of it is ready."""
+    with one_at_a_time("tests-setup"):
+        if once(run, "operator"):
+            make("install")
+
+
+def _established(kube: Kube, name: str) -> None:
+    conditions = kube.get(_CRD, name).get("status", {}).get("conditions", [])
+    until(any(c["type"] == "Established" and c["status"] == "True" for c in conditions), conditions)
