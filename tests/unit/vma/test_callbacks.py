@@ -1,0 +1,235 @@
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sendense_operator.task import BackupType
+from sendense_operator.vma.callbacks import MAX_BODY, DiskPlan, JobCallbacks
+
+JOB = "backup-0b6f6b0e-6c2b-4b1c-9a53-0f7d2a1c9e11"
+IDS = [f"52 de c0 d9 b9 43 9d 1{n}-61 d5 4c 1b e9 7b 65 63/{n + 5}" for n in range(3)]
+
+
+def job(*parents: str | None) -> JobCallbacks:
+    return JobCallbacks(JOB, "pgtest1", [DiskPlan(n, parent) for n, parent in enumerate(parents)])
+
+
+def body(disk: int, change_id: str = IDS[0], **more: Any) -> bytes:
+    return json.dumps({"change_id": change_id, "disk_id": disk, "bytes_transferred": 0, **more}).encode()
+
+
+def ask(callbacks: JobCallbacks, disk: int = 0, now: float = 1.0, call_id: str = "") -> str:
+    reply = callbacks.ask("pgtest1", str(disk), now, call_id)
+    assert reply.status == 200
+    assert all(isinstance(value, str) for value in reply.body.values())
+    assert set(reply.body) == {"vm_name", "disk_id", "change_id", "backup_job_id", "message"}
+    assert reply.body["disk_id"] == str(disk)
+    return reply.body["change_id"]
+
+
+def test_full_of_three_disks() -> None:
+    callbacks = job(None, None, None)
+    for index in range(3):
+        assert callbacks.turn == index
+        assert ask(callbacks) == ""
+        assert callbacks.complete(JOB, body(index, IDS[index]), 2.0 + index).status == 200
+    assert callbacks.done
+    assert callbacks.turn is None
+    assert callbacks.change_ids == dict(enumerate(IDS))
+    assert [callbacks.ran(index).type for index in range(3)] == [BackupType.FULL] * 3
+    assert [callbacks.ran(index).reason for index in range(3)] == [""] * 3
+
+
+def test_full_answers_nothing_to_every_ask() -> None:
+    callbacks = job(None, None)
+    assert [ask(callbacks, disk) for disk in (0, 0, 1, 1, 0)] == [""] * 5
+
+
+def test_incremental_answers_for_the_disk_whose_turn_it_is() -> None:
+    callbacks = job(*IDS)
+    for index in range(3):
+        assert ask(callbacks, 0) == IDS[index]
+        assert ask(callbacks, 0) == IDS[index]
+        assert ask(callbacks, index) == IDS[index]
+        assert callbacks.complete(JOB, body(index, f"new/{index}"), 1.0).status == 200
+        assert callbacks.asks(index) == 3
+        assert callbacks.ran(index).type is BackupType.INCREMENTAL
+
+
+def test_one_disk_must_become_full() -> None:
+    callbacks = job(IDS[0], None)
+    for disk in (0, 0, 0):
+        assert ask(callbacks, disk) == IDS[0]
+    callbacks.complete(JOB, body(0, "a/1"), 1.0)
+    assert ask(callbacks, 0) == ""
+    callbacks.complete(JOB, body(1, "b/1"), 1.0)
+    assert callbacks.ran(0).type is BackupType.INCREMENTAL
+    assert callbacks.ran(1) == callbacks.ran(1).__class__(BackupType.FULL)
+
+
+@pytest.mark.parametrize(
+    ("asks", "kind", "reason"),
+    [
+        (0, BackupType.FULL, "AsksLost"),
+        (1, BackupType.FULL, "AsksLost"),
+        (2, BackupType.FULL, "DiskReplaced"),
+        (3, BackupType.INCREMENTAL, ""),
+    ],
+)
+def test_what_ran_is_told_by_the_asks(asks: int, kind: BackupType, reason: str) -> None:
+    callbacks = job(IDS[0])
+    for _ in range(asks):
+        ask(callbacks)
+    callbacks.complete(JOB, body(0, "a/1"), 1.0)
+    ran = callbacks.ran(0)
+    assert (ran.type, ran.reason, bool(ran.message)) == (kind, reason, bool(reason))
+
+
+def test_an_ask_sent_again_by_the_gateway_counts_once() -> None:
+    callbacks = job(IDS[0])
+    for call_id in ("a", "a", "b", "b", "b"):
+        assert ask(callbacks, call_id=call_id) == IDS[0]
+    assert callbacks.asks(0) == 2
+
+
+def test_an_ask_for_another_disk_is_answered_and_not_counted() -> None:
+    callbacks = job(*IDS)
+    assert ask(callbacks, 2) == IDS[2]
+    assert callbacks.asks(0) == callbacks.asks(2) == 0
+    assert callbacks.turn_ask is None
+
+
+@pytest.mark.parametrize(
+    ("vm_name", "disk_id", "status"),
+    [
+        ("other", "0", 404),
+        ("pgtest1", "3", 404),
+        ("pgtest1", "", 400),
+        ("pgtest1", "-1", 400),
+        ("pgtest1", "x", 400),
+        ("pgtest1", "٣", 400),
+        ("pgtest1", "1" * 500, 400),
+    ],
+)
+def test_refused_asks(vm_name: str, disk_id: str, status: int) -> None:
+    callbacks = job(*IDS)
+    assert callbacks.ask(vm_name, disk_id, 1.0).status == status
+    assert (callbacks.asks(0), callbacks.refused) == (0, 1)
+
+
+def test_complete_is_idempotent() -> None:
+    callbacks = job(None, None)
+    for now in (1.0, 2.0):
+        assert callbacks.complete(JOB, body(0), now).status == 200
+    assert callbacks.turn == 1
+    assert callbacks.last_complete == 1.0
+    callbacks.complete(JOB, body(1, IDS[1]), 3.0)
+    assert callbacks.complete(JOB, body(0), 4.0).status == 200
+    assert callbacks.change_ids == {0: IDS[0], 1: IDS[1]}
+
+
+@pytest.mark.parametrize(
+    ("job_id", "data", "status"),
+    [
+        ("backup-other", body(0), 404),
+        (JOB, body(1), 409),
+        (JOB, body(7), 409),
+        (JOB, b"", 400),
+        (JOB, b"null", 400),
+        (JOB, b"[]", 400),
+        (JOB, b"\xff", 400),
+        (JOB, b"[" * 60000, 400),
+        (JOB, b"x" * (MAX_BODY + 1), 413),
+        (JOB, b'{"disk_id": 0}', 400),
+        (JOB, b'{"change_id": "a/1"}', 400),
+        (JOB, b'{"change_id": "a/1", "disk_id": "0"}', 400),
+        (JOB, b'{"change_id": "a/1", "disk_id": true}', 400),
+        (JOB, b'{"change_id": "a/1", "disk_id": 0.5}', 400),
+        (JOB, b'{"change_id": "a/1", "disk_id": -1}', 400),
+        (JOB, b'{"change_id": "a/1", "disk_id": 0, "bytes_transferred": -1}', 400),
+        (JOB, b'{"change_id": 5, "disk_id": 0}', 400),
+        (JOB, body(0, ""), 400),
+        (JOB, body(0, "a"), 400),
+        (JOB, body(0, "a/"), 400),
+        (JOB, body(0, "/1"), 400),
+        (JOB, body(0, "a/b/c"), 400),
+        (JOB, body(0, "a\n/1"), 400),
+        (JOB, body(0, "ü/1"), 400),
+        (JOB, body(0, "a" * 200 + "/1"), 400),
+    ],
+)
+def test_refused_completes_change_nothing(job_id: str, data: bytes, status: int) -> None:
+    callbacks = job(None, None)
+    reply = callbacks.complete(job_id, data, 1.0)
+    assert reply.status == status
+    assert reply.body["error"]
+    assert (callbacks.turn, dict(callbacks.change_ids), callbacks.refused) == (0, {}, 1)
+    assert callbacks.complete(JOB, body(0), 2.0).status == 200
+
+
+def test_another_change_id_for_a_completed_disk() -> None:
+    callbacks = job(None)
+    callbacks.complete(JOB, body(0), 1.0)
+    assert callbacks.complete(JOB, body(0, IDS[1]), 1.0).status == 409
+    assert callbacks.change_ids == {0: IDS[0]}
+
+
+def test_new_fields_are_tolerated() -> None:
+    assert job(None).complete(JOB, body(0, disk_progresses=[], more={"a": 1}), 1.0).status == 200
+
+
+def test_cancelled_answers_gone() -> None:
+    callbacks = job(*IDS)
+    ask(callbacks, call_id="a")
+    callbacks.cancel()
+    assert callbacks.cancelled
+    assert callbacks.complete(JOB, body(0), 1.0).status == 410
+    assert callbacks.ask("pgtest1", "0", 1.0, "a").status == 410
+    assert callbacks.telemetry(JOB, b"{}").status == 200
+    assert dict(callbacks.change_ids) == {}
+
+
+@pytest.mark.parametrize(
+    ("job_id", "data", "status"),
+    [
+        (JOB, b'{"status": "running", "eta_seconds": -3, "disks": []}', 200),
+        ("backup-x", b"{}", 404),
+        (JOB, b"[]", 400),
+        (JOB, b"{", 400),
+        (JOB, b"x" * (MAX_BODY + 1), 413),
+    ],
+)
+def test_telemetry(job_id: str, data: bytes, status: int) -> None:
+    assert job(None).telemetry(job_id, data).status == status
+
+
+def test_times() -> None:
+    callbacks = job(None, None)
+    ask(callbacks, now=5.0)
+    ask(callbacks, now=6.0)
+    assert (callbacks.first_ask, callbacks.turn_ask, callbacks.last_complete) == (5.0, 6.0, None)
+    callbacks.complete(JOB, body(0), 7.0)
+    assert (callbacks.first_ask, callbacks.turn_ask, callbacks.last_complete) == (5.0, None, 7.0)
+
+
+@pytest.mark.parametrize("plans", [[], [DiskPlan(0), DiskPlan(0)]])
+def test_wrong_plan(plans: list[DiskPlan]) -> None:
+    with pytest.raises(ValueError, match="callbacks"):
+        JobCallbacks(JOB, "x", plans)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["ask", "complete"]), st.integers(0, 4)), max_size=60))
+def test_disks_complete_in_order_whatever_comes(calls: list[tuple[str, int]]) -> None:
+    callbacks = job(IDS[0], None, IDS[2])
+    for now, (call, disk) in enumerate(calls):
+        before = callbacks.turn
+        if call == "ask":
+            callbacks.ask("pgtest1", str(disk), now)
+            assert callbacks.turn == before
+        else:
+            status = callbacks.complete(JOB, body(disk, f"c/{disk}"), now).status
+            assert (status == 200) == (disk in callbacks.change_ids)
+            assert list(callbacks.change_ids) == list(range(len(callbacks.change_ids)))
+    assert callbacks.done == (len(callbacks.change_ids) == 3)

@@ -1,0 +1,143 @@
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sendense_operator.task import Clocks
+from sendense_operator.vma.clocks import Continue, Failed, Observation, decide_clocks
+
+CLOCKS = Clocks()
+START = Observation(now=1000.0, started=1000.0, disks=2)
+
+
+def seen(**changes: object) -> Observation:
+    return replace(START, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "observation", "limit_at", "reason"),
+    [
+        ("nothing at all", seen(), 1300, "NoSignOfLife"),
+        ("CBT being turned on", seen(cbt_enabled=False), 1900, "NoSignOfLife"),
+        ("snapshot", seen(first_sign=1010), 2810, "SnapshotTimeout"),
+        ("asked", seen(first_sign=1010, first_ask=1100, turn_ask=1101), 1221, "NotConnected"),
+        ("asked without a progress record", seen(first_ask=1100, turn_ask=1100), 1220, "NotConnected"),
+        (
+            "gone before it completed",
+            seen(turn_ask=1100, turn_connected=1101, turn_last_connected=1500),
+            1680,
+            "ConnectionLost",
+        ),
+        (
+            "asked again after it was gone",
+            seen(turn_ask=1550, turn_connected=1101, turn_last_connected=1500),
+            1730,
+            "ConnectionLost",
+        ),
+        (
+            "between two disks",
+            seen(completes=1, last_complete=1500, first_ask=1100, last_bytes=1499),
+            1680,
+            "NextDiskMissing",
+        ),
+        (
+            "second disk asked",
+            seen(completes=1, last_complete=1500, first_ask=1100, turn_ask=1502),
+            1622,
+            "NotConnected",
+        ),
+        (
+            "connected",
+            seen(turn_connections=2, turn_ask=1100, turn_connected=1102, turn_last_connected=1200),
+            2902,
+            "Stalled",
+        ),
+        (
+            "connected without any ask",
+            seen(turn_connections=2, turn_connected=1102, turn_last_connected=1200),
+            2902,
+            "Stalled",
+        ),
+        (
+            "data stopped",
+            seen(turn_connections=1, turn_connected=1102, turn_last_connected=1200, last_bytes=1600),
+            3400,
+            "Stalled",
+        ),
+        (
+            "data stopped, health silent before",
+            seen(turn_connections=1, turn_connected=1102, last_bytes=1600, unhealthy_since=1500),
+            1900,
+            "ApplianceSilent",
+        ),
+        (
+            "data stopped, health silent after",
+            seen(turn_connections=1, turn_connected=1102, last_bytes=1600, unhealthy_since=1700),
+            2000,
+            "ApplianceSilent",
+        ),
+        (
+            "health fails late",
+            seen(turn_connections=1, turn_connected=1102, last_bytes=1600, unhealthy_since=3390),
+            3400,
+            "Stalled",
+        ),
+    ],
+)
+def test_each_clock_runs_out_exactly_then(name: str, observation: Observation, limit_at: float, reason: str) -> None:
+    before = decide_clocks(replace(observation, now=limit_at - 0.5), CLOCKS)
+    assert isinstance(before, Continue), name
+    assert before.deadline == limit_at
+    assert before.waiting_for
+    after = decide_clocks(replace(observation, now=limit_at), CLOCKS)
+    assert isinstance(after, Failed), name
+    assert after.reason == reason
+    assert len(after.message) > 40
+
+
+def test_export_gone_is_noticed_at_once() -> None:
+    verdict = decide_clocks(seen(exports_gone=(1,), turn_connections=2, turn_connected=1000.0), CLOCKS)
+    assert isinstance(verdict, Failed)
+    assert verdict.reason == "ExportGone"
+    assert "disk 1" in verdict.message
+
+
+def test_nothing_counts_once_all_disks_are_complete() -> None:
+    verdict = decide_clocks(seen(completes=2, last_complete=1001.0, exports_gone=(0, 1), now=1e9), CLOCKS)
+    assert isinstance(verdict, Continue)
+
+
+TIMES = st.none() | st.floats(1000, 5000)
+
+
+@given(
+    st.builds(
+        Observation,
+        now=st.floats(1000, 10000),
+        started=st.just(1000.0),
+        disks=st.just(2),
+        completes=st.integers(0, 2),
+        cbt_enabled=st.booleans(),
+        first_sign=TIMES,
+        first_ask=TIMES,
+        turn_ask=TIMES,
+        last_complete=TIMES,
+        turn_connections=st.integers(0, 2),
+        turn_connected=TIMES,
+        turn_last_connected=TIMES,
+        last_bytes=TIMES,
+        unhealthy_since=TIMES,
+    )
+)
+def test_every_wait_ends_and_stays_ended(observation: Observation) -> None:
+    verdict = decide_clocks(observation, CLOCKS)
+    later = decide_clocks(replace(observation, now=observation.now + 1), CLOCKS)
+    if observation.completes == 2:
+        assert isinstance(verdict, Continue)
+    elif isinstance(verdict, Failed):
+        assert later == verdict
+    else:
+        assert verdict.deadline > observation.now
+        end = decide_clocks(replace(observation, now=verdict.deadline), CLOCKS)
+        assert isinstance(end, Failed)
