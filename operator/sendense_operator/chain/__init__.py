@@ -1,0 +1,1 @@
+"""Layers, manifests and what proves them: domain logic without any I/O."""

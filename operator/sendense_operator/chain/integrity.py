@@ -1,0 +1,65 @@
+"""Does a layer hold what arrived? Pure rules; every one of them can only refuse.
+
+A layer written through our export tells exactly what was written, zeroes included: written zeroes become explicit
+zero clusters, areas that nobody wrote stay absent. `qemu-img check` sees none of this.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+_MIB: Final = 1 << 20
+
+
+class Doubt(StrEnum):
+    """Why a layer must not be committed; also the reason shown to the user."""
+
+    WRITES_LOST = "WritesLost"
+    INCOMPLETE_COPY = "IncompleteCopy"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known about one disk after its export was closed; all in bytes."""
+
+    index: int
+    virtual_size: int
+    coverage: int
+    """What the layer says something about."""
+    received: int | None
+    """What came in over its connections, a lower bound; None where the kernel did not tell."""
+    whole_disk: bool
+    """A full copy of an appliance that writes every block of the disk."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The verdict on a disk that must not be committed."""
+
+    doubt: Doubt
+    message: str
+
+
+def slack(received: int) -> int:
+    """Bytes received that need not be in the layer: request headers, and what a client wrote twice."""
+    return received // 20 + min(64 * _MIB, received // 2)
+
+
+def judge(evidence: Evidence) -> Refusal | None:
+    """None when nothing speaks against the layer."""
+    got, kept = evidence.received, evidence.coverage
+    if got is not None and kept < got - slack(got):
+        return Refusal(
+            Doubt.WRITES_LOST,
+            f"disk {evidence.index}: {got} bytes arrived but the layer holds only {kept}: writes were lost "
+            "between the export and the repository's storage",
+        )
+    if evidence.whole_disk and kept < evidence.virtual_size:
+        return Refusal(
+            Doubt.INCOMPLETE_COPY,
+            f"disk {evidence.index}: the appliance called it complete, but wrote {kept} of "
+            f"{evidence.virtual_size} bytes",
+        )
+    return None

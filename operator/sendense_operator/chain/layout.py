@@ -1,0 +1,155 @@
+"""Where things lie in a repository. Paths are made of Kubernetes object names only, and checked here again.
+
+    <root>/.sendense-repository.json
+    <root>/<namespace>/<protectedvm>/.lock
+    <root>/<namespace>/<protectedvm>/disk-0/full-20251005-120000.qcow2
+    <root>/<namespace>/<protectedvm>/disk-0/full-20251005-120000.qcow2.digests
+    <root>/<namespace>/<protectedvm>/backups/<backup-name>.json
+
+All paths here are relative to the repository's root. Whatever is not committed yet ends in `.partial`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import Final
+
+from sendense_operator.api.v1alpha1.names import is_object_name
+from sendense_operator.task import BackupType
+
+MARKER: Final = ".sendense-repository.json"
+LOCK: Final = ".lock"
+BACKUPS: Final = "backups"
+PARTIAL: Final = ".partial"
+DIGESTS: Final = ".digests"
+MANIFEST_SUFFIX: Final = ".json"
+
+_PREFIXES: Final = {BackupType.FULL: "full", BackupType.INCREMENTAL: "incr"}
+_DISK: Final = re.compile(r"^disk-(0|[1-9][0-9]{0,2})$")
+_STEM: Final = re.compile(r"^(full|incr)-[0-9]{8}-[0-9]{6}(-[0-9]{1,3})?$")
+_LAYER: Final = re.compile(_STEM.pattern.removesuffix("$") + r"\.qcow2$")
+_UID: Final = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
+_MAX_COLLISIONS: Final = 999
+_FOLDER: Final = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$")
+
+
+class LayoutError(ValueError):
+    """A name that must not become a path."""
+
+
+@dataclass(frozen=True)
+class ChainPaths:
+    """The folder of one protected VM. Raises LayoutError for anything but DNS-1123 labels."""
+
+    namespace: str
+    vm: str
+
+    def __post_init__(self) -> None:
+        for name in (self.namespace, self.vm):
+            if not is_object_name(name):
+                raise LayoutError(f"not a Kubernetes object name: {name!r}")
+
+    @property
+    def folder(self) -> PurePosixPath:
+        """The chain's own folder."""
+        return PurePosixPath(self.namespace) / self.vm
+
+    @property
+    def lock(self) -> PurePosixPath:
+        """The lock of the chain: one writer at a time."""
+        return self.folder / LOCK
+
+    @property
+    def backups(self) -> PurePosixPath:
+        """Folder of the manifests."""
+        return self.folder / BACKUPS
+
+    def disk(self, index: int) -> PurePosixPath:
+        """Folder of one disk's layers."""
+        if not 0 <= index < 1000:
+            raise LayoutError(f"not a disk index: {index}")
+        return self.folder / f"disk-{index}"
+
+    def manifests(self, backup: str, uid: str) -> tuple[PurePosixPath, PurePosixPath]:
+        """Where the manifest of a Backup may lie, best place first.
+
+        The second place is for a Backup whose name was used before: the older restore point keeps its
+        manifest. The dot keeps the two from ever meeting, an object's name holds none.
+        """
+        if not is_object_name(backup):
+            raise LayoutError(f"not a Kubernetes object name: {backup!r}")
+        if not _UID.fullmatch(uid):
+            raise LayoutError(f"not a UID: {uid!r}")
+        return (
+            self.backups / f"{backup}{MANIFEST_SUFFIX}",
+            self.backups / f"{backup}.{uid}{MANIFEST_SUFFIX}",
+        )
+
+
+def layer_stem(kind: BackupType, at: datetime, collision: int = 0) -> str:
+    """Name of a layer without its suffix: `full-20251005-120000`, the second of that name ends in `-2`.
+
+    `at` must know its time zone; names are UTC.
+    """
+    if at.tzinfo is None:
+        raise LayoutError("a layer's time needs a time zone")
+    if not 0 <= collision < _MAX_COLLISIONS:
+        raise LayoutError(f"{collision} layers of one name")
+    stem = f"{_PREFIXES[kind]}-{at.astimezone(UTC):%Y%m%d-%H%M%S}"
+    return f"{stem}-{collision + 1}" if collision else stem
+
+
+def layer_name(stem: str) -> str:
+    """File name of the committed layer."""
+    if not _STEM.fullmatch(stem):
+        raise LayoutError(f"not a layer's name: {stem!r}")
+    return f"{stem}.qcow2"
+
+
+def free_stem(kind: BackupType, at: datetime, taken: frozenset[str]) -> str:
+    """First stem of which no file exists; `taken` holds the file names of all disks' folders."""
+    for collision in range(_MAX_COLLISIONS):
+        stem = layer_stem(kind, at, collision)
+        if not any(name.startswith(f"{stem}.") for name in taken):
+            return stem
+    raise LayoutError(f"too many layers of one name at {at}")
+
+
+def partial(path: PurePosixPath) -> PurePosixPath:
+    """The name a file has before it is committed."""
+    return path.with_name(path.name + PARTIAL)
+
+
+def digests_of(layer: PurePosixPath) -> PurePosixPath:
+    """The list of digests beside a layer."""
+    return layer.with_name(layer.name + DIGESTS)
+
+
+def check_root(text: str) -> PurePosixPath:
+    """A repository's root below its volume: relative, plain names only; empty: the volume. Raises LayoutError."""
+    if text and not all(_FOLDER.fullmatch(part) for part in text.split("/")):
+        raise LayoutError(f"not a folder below the volume: {text!r}")
+    return PurePosixPath(text)
+
+
+def is_disk_folder(name: str) -> bool:
+    """Whether a folder of a chain holds layers."""
+    return _DISK.fullmatch(name) is not None
+
+
+def is_partial(name: str) -> bool:
+    """Whether a file of ours is not committed."""
+    return name.endswith(PARTIAL)
+
+
+def check_layer_path(text: str) -> PurePosixPath:
+    """`text` as the path of a layer: `<namespace>/<vm>/disk-<n>/<stem>.qcow2`. Raises LayoutError."""
+    parts = text.split("/")
+    if len(parts) != 4 or not (is_object_name(parts[0]) and is_object_name(parts[1])):
+        raise LayoutError(f"not a layer's path: {text!r}")
+    if not is_disk_folder(parts[2]) or not _LAYER.fullmatch(parts[3]):
+        raise LayoutError(f"not a layer's path: {text!r}")
+    return PurePosixPath(text)

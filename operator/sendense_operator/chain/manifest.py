@@ -1,0 +1,149 @@
+"""The manifest of one backup: the commit point, self-describing, all disks or none.
+
+Everything about the VM that VMware chose (names, paths) is data in here and nothing else. Times are UTC.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic.alias_generators import to_camel
+
+from sendense_operator.chain.layout import check_layer_path, digests_of
+from sendense_operator.task import BackupType, Bytes
+
+FORMAT: Final = "sendense.io/manifest"
+VERSION: Final = 1
+CHUNK: Final = 4 << 20
+"""Bytes of guest content under one digest."""
+
+
+class ManifestError(ValueError):
+    """Not a manifest that can be read."""
+
+
+class NewerManifestError(ManifestError):
+    """Written by a newer version: to be left alone and reported."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+
+
+class Digest(_Part):
+    """Content digests of one disk as the guest sees it at this restore point."""
+
+    algorithm: Literal["blake3"] = "blake3"
+    chunk: Literal[4194304] = CHUNK
+    root: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """Digest of the concatenated digests of all chunks."""
+    list: str
+    """File with the digests of the chunks, 32 bytes each; path below the repository's root."""
+
+
+class Parent(_Part):
+    """What an incremental layer stands on."""
+
+    backup: str
+    backup_uid: str
+    file: str
+    change_id: str
+
+
+class ManifestDisk(_Part):
+    """One disk's layer."""
+
+    index: Annotated[int, Field(ge=0)]
+    key: Annotated[int, Field(ge=0)]
+    label: str = ""
+    vmdk_path: str = ""
+    type: BackupType
+    file: str
+    """Path of the layer below the repository's root."""
+    virtual_size: Bytes
+    stored: Bytes
+    """Bytes allocated by the layer's file."""
+    guest_bytes: Bytes
+    """Bytes of this layer that hold data, neither zeroes nor holes."""
+    coverage: Bytes
+    """Bytes of the disk that this layer says something about, zeroes included."""
+    received: Bytes | None = None
+    """Bytes that came in over the export's connections; None where the kernel did not tell."""
+    change_id: str
+    parent: Parent | None = None
+    digest: Digest
+
+    @field_validator("file")
+    @classmethod
+    def _file(cls, value: str) -> str:
+        check_layer_path(value)
+        return value
+
+
+class ManifestBackup(_Part):
+    """The Kubernetes object."""
+
+    name: str
+    uid: str
+    namespace: str
+
+
+class ManifestVM(_Part):
+    """Whose disks these are."""
+
+    name: str
+    """Name of the ProtectedVM."""
+    vmware_name: str
+    vmware_path: str
+    vmware_uuid: str = ""
+    vcenter_host: str = ""
+    datacenter: str = ""
+
+
+class Manifest(_Part):
+    """One restore point."""
+
+    format: Literal["sendense.io/manifest"] = FORMAT
+    version: Literal[1] = VERSION
+    backup: ManifestBackup
+    vm: ManifestVM
+    repository_id: str
+    job_id: str
+    attempt: str
+    """UID of the pod that wrote it."""
+    started: datetime
+    finished: datetime
+    """When everything but this manifest was durable."""
+    tools: dict[str, str]
+    """Versions of what took part."""
+    disks: Annotated[tuple[ManifestDisk, ...], Field(min_length=1)]
+
+    def to_json(self) -> bytes:
+        """Canonical: the same manifest gives the same bytes."""
+        data = self.model_dump(mode="json", by_alias=True)
+        return (json.dumps(data, sort_keys=True, indent=1, ensure_ascii=True) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Manifest:
+        """Inverse of `to_json`. Raises ManifestError, NewerManifestError for a later version."""
+        try:
+            raw: Any = json.loads(data)
+        except ValueError as error:
+            raise ManifestError(f"not JSON: {error}") from error
+        if not isinstance(raw, dict) or raw.get("format") != FORMAT:
+            raise ManifestError(f"not a {FORMAT}")
+        version = raw.get("version")
+        if isinstance(version, int) and version > VERSION:
+            raise NewerManifestError(f"{FORMAT} version {version}: this program reads up to {VERSION}")
+        try:
+            return cls.model_validate(raw)
+        except ValidationError as error:
+            raise ManifestError(str(error)) from error
+
+    def files(self) -> tuple[str, ...]:
+        """All files this manifest owns but itself, below the repository's root."""
+        layers = [check_layer_path(disk.file) for disk in self.disks]
+        return tuple(str(path) for layer in layers for path in (layer, digests_of(layer)))

@@ -1,0 +1,66 @@
+"""A QCOW2 header, read without opening the image.
+
+A data file or a foreign backing name in it would make qemu open whatever an attacker wrote there.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+HEADER_BYTES: Final = 4096
+"""Enough for the header and its backing name (at most 1023 bytes, in the first cluster of ours)."""
+
+_MAGIC: Final = 0x514649FB
+_FIXED: Final = struct.Struct(">IIQIIQ")
+_INCOMPATIBLE: Final = struct.Struct(">Q")
+_DATA_FILE: Final = 1 << 2
+_CORRUPT: Final = 1 << 1
+_EXTENDED_L2: Final = 1 << 4
+_DIRTY: Final = 1 << 0
+_KNOWN: Final = _DIRTY | _CORRUPT | _DATA_FILE | (1 << 3) | _EXTENDED_L2
+
+
+class HeaderError(ValueError):
+    """Not an image that may be opened."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What matters of a header."""
+
+    virtual_size: int
+    cluster_size: int
+    backing: str | None
+
+
+def parse(data: bytes) -> Header:
+    """The header in the first HEADER_BYTES of an image. Raises HeaderError."""
+    if len(data) < 104:
+        raise HeaderError(f"{len(data)} bytes are no qcow2 header")
+    magic, version, offset, length, bits, size = _FIXED.unpack_from(data)
+    if magic != _MAGIC or version != 3:
+        raise HeaderError("not a qcow2 image of version 3")
+    crypt = struct.unpack_from(">I", data, 32)[0]
+    (features,) = _INCOMPATIBLE.unpack_from(data, 72)
+    if crypt or features & _DATA_FILE or features & ~_KNOWN:
+        raise HeaderError(f"features {features:#x} or encryption {crypt} that no layer of ours has")
+    if features & _CORRUPT:
+        raise HeaderError("marked corrupt")
+    if not 9 <= bits <= 21:
+        raise HeaderError(f"cluster size of {bits} bits")
+    backing = None
+    if offset:
+        if length > 1023 or offset + length > len(data):
+            raise HeaderError(f"backing name of {length} bytes at {offset}")
+        backing = data[offset : offset + length].decode("utf-8", "replace")
+    return Header(size, 1 << bits, backing)
+
+
+def check(header: Header, virtual_size: int, backing: str | None = None) -> None:
+    """Raises HeaderError unless the image has this size and exactly this backing name (None: none)."""
+    if header.virtual_size != virtual_size:
+        raise HeaderError(f"image of {header.virtual_size} bytes, expected {virtual_size}")
+    if header.backing != backing:
+        raise HeaderError(f"backing name {header.backing!r}, expected {backing!r}")

@@ -1,0 +1,129 @@
+"""One backup of one VM, from the task to the answer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sendense_operator.chain import layout
+from sendense_operator.chain.layout import ChainPaths, LayoutError
+from sendense_operator.chain.manifest import Manifest
+from sendense_operator.task import Answer, BackupTask, BackupType, DiskAnswer, Stage
+from sendense_operator.vma.client import VMAClient
+from sendense_operator.vma.credentials import Credentials, CredentialsError, read_credentials
+from sendense_operator.worker import recovery
+from sendense_operator.worker.attempt import Attempt
+from sendense_operator.worker.commit import no_step
+from sendense_operator.worker.lock import ChainLock
+from sendense_operator.worker.preflight import preflight
+from sendense_operator.worker.reasons import Reason, WorkerError, storage_error
+from sendense_operator.worker.repository import capacity, open_repository
+from sendense_operator.worker.settings import Settings
+from sendense_operator.worker.state import JobState
+
+log = logging.getLogger(__name__)
+
+
+async def run_backup(
+    settings: Settings, task: BackupTask, state: JobState, on_step: Callable[[str], None] = no_step
+) -> Answer:
+    """Answer for the committed backup.
+
+    Raises WorkerError. Failed or cancelled, nothing of the attempt is left, at the VMA and in the repository.
+    `on_step` is told each step of the commit.
+    """
+    root, paths, credentials = _inputs(settings, task)
+    open_repository(root, task.repository_id)
+    with await ChainLock.acquire(root / paths.lock, root, settings.pod_uid, settings.lock_wait) as lock:
+        try:
+            recovery.finish_commits(root, paths, task.backup_uid)
+            swept = recovery.sweep(root, paths)
+            done = recovery.find_committed(root, paths, task.backup, task.backup_uid)
+        except OSError as error:
+            raise storage_error(error, "looking at the chain") from error
+        adopted = done is not None
+        if done is None:
+            attempt = Attempt(settings, task, state, root, paths, lock)
+            done = await _attempt(attempt, settings, task, state, credentials, on_step)
+        else:
+            log.info("this backup is committed already: %s", done[0])
+        return _answer(root, *done, adopted=adopted, swept=swept)
+
+
+def _inputs(settings: Settings, task: BackupTask) -> tuple[Path, ChainPaths, Credentials]:
+    """What the task and the mounts say, checked before anything is touched."""
+    if task.type is not BackupType.FULL:
+        raise WorkerError(Reason.UNSUPPORTED_TYPE, f"this worker makes no {task.type} backups")
+    try:
+        root = settings.repository / layout.check_root(task.repository_path)
+        paths = ChainPaths(task.namespace, task.vm)
+        paths.manifests(task.backup, task.backup_uid)
+        for position, disk in enumerate(task.disks):
+            if disk.index != position or disk.size % 512 or not disk.size:
+                raise LayoutError(f"disk {disk.index} at position {position} with {disk.size} bytes")
+        return root, paths, read_credentials(settings.credentials_dir)
+    except LayoutError as error:
+        raise WorkerError(Reason.BAD_TASK, str(error)) from error
+    except CredentialsError as error:
+        raise WorkerError(Reason.CREDENTIALS_INVALID, str(error)) from error
+
+
+async def _attempt(
+    attempt: Attempt,
+    settings: Settings,
+    task: BackupTask,
+    state: JobState,
+    credentials: Credentials,
+    on_step: Callable[[str], None],
+) -> tuple[str, Manifest]:
+    try:
+        async with _client(settings, task) as vma:
+            state.stage = Stage.PREFLIGHT
+            found = await preflight(vma, credentials, task)
+            await attempt.copy(vma, credentials, found)
+        manifest = await attempt.verify(found)
+        return await attempt.commit(manifest, on_step), manifest
+    except BaseException as error:
+        log.warning("giving up: %s", error or type(error).__name__)
+        await attempt.abandon()
+        raise
+    finally:
+        attempt.close()
+
+
+def _client(settings: Settings, task: BackupTask) -> VMAClient:
+    bundle = settings.ca_bundle if settings.ca_bundle.is_file() else None
+    try:
+        return VMAClient(task.appliance.url, ca_bundle=bundle, timeout=task.clocks.request)
+    except (ValueError, OSError) as error:
+        raise WorkerError(Reason.BAD_TASK, f"the appliance can't be called: {error}") from error
+
+
+def _answer(root: Path, manifest_path: str, manifest: Manifest, *, adopted: bool, swept: int) -> Answer:
+    return Answer(
+        outcome="Completed",
+        job_id=manifest.job_id,
+        repository_id=manifest.repository_id,
+        manifest=manifest_path,
+        disks=tuple(
+            DiskAnswer(
+                index=disk.index,
+                key=disk.key,
+                type=disk.type,
+                file=disk.file,
+                virtual_size=disk.virtual_size,
+                stored=disk.stored,
+                guest_bytes=disk.guest_bytes,
+                transferred=min(disk.virtual_size, disk.received or disk.coverage),
+                change_id=disk.change_id,
+            )
+            for disk in manifest.disks
+        ),
+        capacity=capacity(root),
+        started=manifest.started,
+        finished=datetime.now(UTC) if not adopted else manifest.finished,
+        adopted=adopted,
+        swept=swept,
+    )

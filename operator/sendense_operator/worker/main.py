@@ -1,0 +1,127 @@
+"""The worker's process: reads its task, runs it, writes the termination message, ends with the exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from pydantic import ValidationError
+
+from sendense_operator.logs import kv, set_backup, setup_logging
+from sendense_operator.task import Answer, BackupTask, ExitCode, ProbeTask
+from sendense_operator.worker.backup import run_backup
+from sendense_operator.worker.commit import no_step
+from sendense_operator.worker.probe import run_probe
+from sendense_operator.worker.reasons import Reason, WorkerError, exit_code
+from sendense_operator.worker.server import serving
+from sendense_operator.worker.settings import Settings
+from sendense_operator.worker.state import JobState
+
+log = logging.getLogger(__name__)
+
+
+def main() -> int:
+    """Run the worker of this pod."""
+    try:
+        settings = Settings.from_env(os.environ)
+    except KeyError as error:
+        logging.basicConfig()
+        log.error("the pod lacks the variable %s", error)
+        return ExitCode.FATAL
+    setup_logging("worker")
+    return asyncio.run(run(settings))
+
+
+async def run(settings: Settings, on_step: Callable[[str], None] = no_step) -> int:
+    """Exit code of the worker; the termination message is written. `on_step` is told the commit's steps."""
+    try:
+        task = read_task(settings)
+    except WorkerError as error:
+        answer = Answer(outcome="Failed", reason=error.reason, message=error.message)
+    else:
+        set_backup(task.namespace, task.backup if isinstance(task, BackupTask) else task.repository)
+        answer = await _run_until_term(settings, task, on_step)
+    if answer.message:
+        log.log(
+            logging.INFO if answer.outcome == "Completed" else logging.ERROR,
+            "%s: %s",
+            answer.reason,
+            answer.message,
+        )
+    _write_answer(settings, answer)
+    code = exit_code(answer)
+    log.info(kv(outcome=answer.outcome, reason=answer.reason or None, exit_code=int(code)))
+    return code
+
+
+async def _run_until_term(settings: Settings, task: BackupTask | ProbeTask, on_step: Callable[[str], None]) -> Answer:
+    work = asyncio.create_task(_answer(settings, task, on_step))
+    terminated = False
+
+    def on_term() -> None:
+        # Once only: a second TERM must not cut the cancelling short.
+        nonlocal terminated
+        if not terminated:
+            terminated = True
+            log.info("terminated: cancelling")
+            work.cancel()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_term)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        return Answer(
+            outcome="Cancelled",
+            reason=Reason.TERMINATED,
+            message="the worker was told to end before the backup was committed",
+        )
+
+
+async def _answer(settings: Settings, task: BackupTask | ProbeTask, on_step: Callable[[str], None]) -> Answer:
+    started = datetime.now(UTC)
+    try:
+        if isinstance(task, ProbeTask):
+            return await asyncio.to_thread(run_probe, settings, task)
+        state = JobState(task, settings)
+        with contextlib.closing(state):
+            async with serving(state, settings):
+                return await run_backup(settings, task, state, on_step)
+    except WorkerError as error:
+        reason, message = error.reason, error.message
+    except Exception as error:
+        log.exception("unexpected")
+        reason = Reason.INTERNAL_ERROR
+        message = f"{type(error).__name__}: a fault of the worker itself, its log has the details"
+    return Answer(outcome="Failed", reason=reason, message=message, started=started, finished=datetime.now(UTC))
+
+
+def read_task(settings: Settings) -> BackupTask | ProbeTask:
+    """The pod's task. Raises WorkerError BadTask, naming the field."""
+    try:
+        raw = json.loads(settings.task_file.read_bytes())
+        kind = raw.get("kind") if isinstance(raw, dict) else None
+        if kind not in ("backup", "probe"):
+            raise WorkerError(Reason.BAD_TASK, f"the task is neither backup nor probe: {str(kind)[:64]!r}")
+        return (BackupTask if kind == "backup" else ProbeTask).model_validate(raw)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise WorkerError(Reason.BAD_TASK, f"the task's field {where}: {first['msg']}") from error
+    except (OSError, ValueError) as error:
+        raise WorkerError(Reason.BAD_TASK, f"the task can't be read: {error}") from error
+
+
+def _write_answer(settings: Settings, answer: Answer) -> None:
+    try:
+        settings.termination_file.write_text(answer.to_message())
+    except (OSError, ValueError) as error:
+        # The manifest tells a committed backup all the same.
+        log.error("the termination message can't be written: %s", error)

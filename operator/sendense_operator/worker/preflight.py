@@ -1,0 +1,106 @@
+"""What the VMA's start call would swallow: asked beforehand, answered in vCenter's own words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sendense_operator.task import BackupTask, TaskDisk
+from sendense_operator.vma.client import VMAClient
+from sendense_operator.vma.credentials import Credentials
+from sendense_operator.vma.errors import VMAError, VMARefused, VMAUnreachable
+from sendense_operator.vma.inventory import DiscoveredDisk, disks_of, find_vm
+from sendense_operator.vma.models import InventoryVM
+from sendense_operator.worker.reasons import Reason, WorkerError
+
+# Words of vCenter, of Go's network library and of the VMA; the first row that matches decides.
+_WORDS: Final[tuple[tuple[Reason, tuple[str, ...]], ...]] = (
+    (
+        Reason.VCENTER_REFUSED,
+        (
+            "incorrect user name or password",
+            "cannot complete login",
+            "invalidlogin",
+            "invalid login",
+            "authentication",
+            "not authenticated",
+            "permission to perform",
+            "nopermission",
+            "unauthorized",
+            "locked",
+        ),
+    ),
+    (
+        Reason.VCENTER_UNREACHABLE,
+        (
+            "connection refused",
+            "no such host",
+            "no route to host",
+            "network is unreachable",
+            "i/o timeout",
+            "deadline exceeded",
+            "connection reset",
+            "dial tcp",
+            "x509:",
+            "tls:",
+            "unreachable",
+        ),
+    ),
+    (Reason.VM_NOT_FOUND, ("not found", "no such vm", "does not exist")),
+)
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What was found."""
+
+    cbt_enabled: bool
+    vm: InventoryVM
+
+
+def reason_of_refusal(text: str, vm_path: str) -> Reason:
+    """Why vCenter, or the VMA, refused; APPLIANCE_ERROR for words that say neither.
+
+    The VM's own name may hold any of these words, so it is left out.
+    """
+    lower = text.replace(vm_path, "").lower()
+    return next((reason for reason, words in _WORDS if any(word in lower for word in words)), Reason.APPLIANCE_ERROR)
+
+
+def appliance_error(error: VMAError) -> WorkerError:
+    """An error of the VMA's client as the end of the attempt."""
+    if isinstance(error, VMAUnreachable):
+        return WorkerError(Reason.APPLIANCE_UNREACHABLE, str(error))
+    return WorkerError(Reason.APPLIANCE_ERROR, str(error))
+
+
+def decide_disks(wanted: Sequence[TaskDisk], found: Sequence[DiscoveredDisk]) -> str | None:
+    """How the VM's disks differ from those of the task, None when they don't."""
+    want = [(disk.index, disk.key, disk.size) for disk in wanted]
+    have = [(disk.index, disk.key, disk.size) for disk in found]
+    if want == have:
+        return None
+    if len(want) != len(have):
+        return f"the VM has {len(have)} disks now, this backup was made for {len(want)}"
+    index, key, size = next(there for here, there in zip(want, have, strict=True) if here != there)
+    return f"disk {index} of the VM is now key {key} with {size} bytes, which is not what this backup was made for"
+
+
+async def preflight(vma: VMAClient, credentials: Credentials, task: BackupTask) -> Preflight:
+    """Raises WorkerError when the job could not work."""
+    appliance = task.appliance
+    try:
+        cbt = await vma.cbt_status(credentials, appliance.vcenter_host, appliance.vm_path)
+        inventory = await vma.discover(credentials, appliance.vcenter_host, appliance.datacenter)
+        vm = find_vm(inventory, appliance.vm_path)
+        if vm is None:
+            raise WorkerError(Reason.VM_NOT_FOUND, "vCenter does not list the VM at the path of the ProtectedVM")
+        different = decide_disks(task.disks, disks_of(vm))
+    except VMARefused as error:
+        raise WorkerError(reason_of_refusal(error.text, appliance.vm_path), str(error)) from error
+    except VMAError as error:
+        raise appliance_error(error) from error
+    if different is not None:
+        raise WorkerError(Reason.DISKS_CHANGED, different)
+    return Preflight(cbt.enabled, vm)

@@ -1,0 +1,181 @@
+"""The qemu tools: option strings of paths of ours only, and images that are created, checked and mapped."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from sendense_operator.chain import qcow2
+from sendense_operator.chain.extents import LayerMap, MapError, parse_line
+from sendense_operator.worker.reasons import Reason, WorkerError
+
+CREATE_OPTIONS: Final = "cluster_size=128k,extended_l2=on"
+_SAFE_PATH: Final = re.compile(r"^(/[A-Za-z0-9._-]+)+$")
+_MAX_TRANSFER: Final = 1 << 20
+"""detect-zeroes works in steps of a request: smaller ones keep the image sparse."""
+_CHECK_OK: Final = 0
+_CHECK_LEAKS: Final = 3
+
+
+@dataclass(frozen=True)
+class IoMode:
+    """How qemu-nbd touches an image's file."""
+
+    aio: str
+    direct: bool
+
+
+IO_MODES: Final = (
+    IoMode("io_uring", True),
+    IoMode("native", True),
+    IoMode("threads", True),
+    IoMode("io_uring", False),
+    IoMode("threads", False),
+)
+"""Best first: io_uring may be refused by seccomp, native by AIO limits, O_DIRECT by the file system."""
+
+
+def safe_path(path: Path) -> str:
+    """`path` as it may stand in an option string: absolute, and of characters that mean nothing to qemu.
+
+    Raises ValueError: no such path is ever made by us, so there is nothing to handle.
+    """
+    text = str(path)
+    if not _SAFE_PATH.fullmatch(text) or ".." in path.parts:
+        raise ValueError(f"not a path for qemu: {text!r}")
+    return text
+
+
+def _file_options(path: Path, mode: IoMode, prefix: str) -> list[str]:
+    direct = "on" if mode.direct else "off"
+    return [
+        f"{prefix}cache.direct={direct}",
+        f"{prefix}file.driver=file",
+        f"{prefix}file.aio={mode.aio}",
+        f"{prefix}file.cache.direct={direct}",
+        f"{prefix}file.filename={safe_path(path)}",
+    ]
+
+
+def serve_options(path: Path, mode: IoMode, refuse_zeroes: bool) -> str:
+    """Image options of an export for the VMA.
+
+    With `refuse_zeroes` WRITE_ZEROES answers EIO: the VMA guesses at zeroes by samples, and this makes it read
+    and write the block instead.
+    """
+    image = ["discard=unmap", "detect-zeroes=unmap"]
+    if not refuse_zeroes:
+        return ",".join(["driver=qcow2", *image, *_file_options(path, mode, "")])
+    return ",".join(
+        [
+            "driver=blkdebug",
+            f"max-transfer={_MAX_TRANSFER}",
+            "image.driver=qcow2",
+            *(f"image.{option}" for option in image),
+            *_file_options(path, mode, "image."),
+            "inject-error.0.event=none",
+            "inject-error.0.iotype=write-zeroes",
+            "inject-error.0.errno=5",
+        ]
+    )
+
+
+def read_options(path: Path, mode: IoMode) -> str:
+    """Image options of a read-only export for ourselves."""
+    return ",".join(["driver=qcow2", *_file_options(path, mode, "")])
+
+
+@asynccontextmanager
+async def _running(*command: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        limit=1 << 20,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def _run(*command: str) -> tuple[int, str, str]:
+    """(exit code, stdout, stderr); killed when the caller is cancelled."""
+    async with _running(*command) as process:
+        out, err = await process.communicate()
+        return process.returncode or 0, out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1][:500] if lines else "no message"
+
+
+async def version() -> str:
+    """Such as `7.2.22`."""
+    _, out, _ = await _run("qemu-img", "--version")
+    match = re.search(r"version ([^ ]+)", out)
+    return match.group(1) if match else "unknown"
+
+
+async def create(path: Path, size: int) -> None:
+    """A new, empty full layer of `size` bytes. Raises WorkerError."""
+    code, _, err = await _run(
+        "qemu-img", "create", "-q", "-f", "qcow2", "-o", CREATE_OPTIONS, safe_path(path), str(size)
+    )
+    if code != 0:
+        raise WorkerError(Reason.STORAGE_ERROR, f"qemu-img create: {_last_line(err)}")
+    read_header(path, size)
+
+
+def read_header(path: Path, size: int, backing: str | None = None) -> qcow2.Header:
+    """The header of an image that is about to be opened. Raises WorkerError ImageCorrupt unless it fits."""
+    try:
+        with path.open("rb") as file:
+            header = qcow2.parse(file.read(qcow2.HEADER_BYTES))
+        qcow2.check(header, size, backing)
+    except (OSError, qcow2.HeaderError) as error:
+        raise WorkerError(Reason.IMAGE_CORRUPT, f"{path.name}: {error}") from error
+    return header
+
+
+async def check(path: Path) -> None:
+    """`qemu-img check`: leaked clusters only are fine. Raises WorkerError ImageCorrupt."""
+    code, out, err = await _run("qemu-img", "check", "--output=json", "-f", "qcow2", safe_path(path))
+    if code in (_CHECK_OK, _CHECK_LEAKS):
+        return
+    try:
+        found: Any = json.loads(out)
+        detail = f"{found.get('corruptions', 0)} corruptions, {found.get('check-errors', 0)} errors"
+    except (ValueError, AttributeError):
+        detail = _last_line(err)
+    raise WorkerError(Reason.IMAGE_CORRUPT, f"{path.name}: qemu-img check: {detail}")
+
+
+async def map_layer(path: Path, size: int, chunk: int) -> LayerMap:
+    """What the layer holds. Raises WorkerError ImageCorrupt."""
+    layer = LayerMap(size, chunk)
+    async with _running("qemu-img", "map", "--output=json", "-f", "qcow2", safe_path(path)) as process:
+        if process.stdout is None or process.stderr is None:
+            raise RuntimeError("a process without pipes")
+        try:
+            async for line in process.stdout:
+                extent = parse_line(line.decode())
+                if extent is not None:
+                    layer.add(extent)
+            err = await process.stderr.read()
+            code = await process.wait()
+            if code != 0:
+                raise MapError(_last_line(err.decode("utf-8", "replace")))
+            return layer.close()
+        except MapError as error:
+            raise WorkerError(Reason.IMAGE_CORRUPT, f"{path.name}: qemu-img map: {error}") from error

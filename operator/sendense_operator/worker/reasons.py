@@ -1,0 +1,96 @@
+"""Why a worker fails, and whether another attempt may help: the one table of it."""
+
+from __future__ import annotations
+
+import errno
+from enum import StrEnum
+from typing import Final
+
+from sendense_operator.task import Answer, ExitCode
+
+
+class Reason(StrEnum):
+    """CamelCase reasons of the worker's own; those of the VMA's clocks and of integrity come on top."""
+
+    BAD_TASK = "BadTask"
+    UNSUPPORTED_TYPE = "UnsupportedType"
+    CREDENTIALS_INVALID = "CredentialsInvalid"
+
+    NOT_A_REPOSITORY = "NotARepository"
+    REPOSITORY_CHANGED = "RepositoryChanged"
+    REPOSITORY_NEWER = "RepositoryNewer"
+    REPOSITORY_FULL = "RepositoryFull"
+    READ_ONLY = "ReadOnly"
+    STORAGE_ERROR = "StorageError"
+    RESTORE_POINT_DAMAGED = "RestorePointDamaged"
+    CHAIN_BUSY = "ChainBusy"
+    FENCED = "Fenced"
+
+    VCENTER_REFUSED = "VCenterRefused"
+    VCENTER_UNREACHABLE = "VCenterUnreachable"
+    VM_NOT_FOUND = "VMNotFound"
+    DISKS_CHANGED = "DisksChanged"
+    APPLIANCE_UNREACHABLE = "ApplianceUnreachable"
+    APPLIANCE_ERROR = "ApplianceError"
+
+    EXPORT_FAILED = "ExportFailed"
+    EXPORT_UNREACHABLE = "ExportUnreachable"
+    IMAGE_CORRUPT = "ImageCorrupt"
+    TERMINATED = "Terminated"
+    INTERNAL_ERROR = "InternalError"
+
+
+FATAL: Final = frozenset(
+    {
+        Reason.BAD_TASK,
+        Reason.UNSUPPORTED_TYPE,
+        Reason.CREDENTIALS_INVALID,
+        Reason.NOT_A_REPOSITORY,
+        Reason.REPOSITORY_CHANGED,
+        Reason.REPOSITORY_NEWER,
+        # The copy would only fill the volume again: a person has to make room.
+        Reason.REPOSITORY_FULL,
+        Reason.READ_ONLY,
+        Reason.RESTORE_POINT_DAMAGED,
+        Reason.VCENTER_REFUSED,
+        Reason.VCENTER_UNREACHABLE,
+        Reason.VM_NOT_FOUND,
+        # The same task can't fit any more: the controller makes a new one.
+        Reason.DISKS_CHANGED,
+    }
+)
+"""No further attempt of the same Job can help. Everything else is worth another attempt."""
+
+
+class WorkerError(Exception):
+    """Ends the attempt; `reason` and `message` become the answer."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        self.reason = str(reason)
+        self.message = message
+        super().__init__(f"{self.reason}: {message}")
+
+
+def exit_code(answer: Answer) -> ExitCode:
+    """What the process ends with."""
+    if answer.outcome == "Completed":
+        return ExitCode.COMPLETED
+    if answer.outcome == "Failed" and answer.reason in FATAL:
+        return ExitCode.FATAL
+    return ExitCode.RETRY
+
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
+
+
+def storage_error(error: OSError, what: str) -> WorkerError:
+    """An error of the repository's file system, in words."""
+    text = f"{what}: {error.strerror or error}"
+    if error.errno in _FULL:
+        return WorkerError(Reason.REPOSITORY_FULL, text)
+    if error.errno == errno.EROFS:
+        return WorkerError(Reason.READ_ONLY, text)
+    if error.errno in _DENIED:
+        return WorkerError(Reason.READ_ONLY, f"{text}: the storage may want another spec.podSecurity")
+    return WorkerError(Reason.STORAGE_ERROR, text)

@@ -1,0 +1,113 @@
+"""What earlier attempts left in a chain: committed backups, commits that were cut short, and partials.
+
+All of it happens under the chain's lock. A commit writes its manifest as `*.json.partial` (the intent) when
+every layer is checked and durable, then renames the layers, then the manifest: so an intent can be carried to
+its end or taken back, and nothing that a committed manifest names is ever touched.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path, PurePosixPath
+
+from sendense_operator.chain import layout
+from sendense_operator.chain.layout import ChainPaths
+from sendense_operator.chain.manifest import Manifest, ManifestError
+from sendense_operator.worker.files import fsync_path, names_in
+from sendense_operator.worker.reasons import Reason, WorkerError
+
+log = logging.getLogger(__name__)
+
+
+def find_committed(root: Path, paths: ChainPaths, backup: str, uid: str) -> tuple[str, Manifest] | None:
+    """(path below the root, manifest) of this very Backup, None when it has none.
+
+    Raises WorkerError RestorePointDamaged when a file that the manifest names is missing.
+    """
+    for place in paths.manifests(backup, uid):
+        manifest = _read(root / place)
+        if manifest is None or manifest.backup.uid != uid:
+            continue
+        missing = [name for name in manifest.files() if not (root / name).is_file()]
+        if missing:
+            raise WorkerError(Reason.RESTORE_POINT_DAMAGED, f"{place} names {missing[0]}, which is not there")
+        return str(place), manifest
+    return None
+
+
+def free_place(root: Path, paths: ChainPaths, backup: str, uid: str) -> PurePosixPath:
+    """Where this Backup's manifest goes without touching that of an older Backup of the same name."""
+    first, second = paths.manifests(backup, uid)
+    return second if (root / first).exists() else first
+
+
+def finish_commits(root: Path, paths: ChainPaths, own_uid: str | None) -> None:
+    """Carry an intent of the Backup `own_uid` to its end, take back every other."""
+    for name in names_in(root / paths.backups):
+        if not name.endswith(layout.MANIFEST_SUFFIX + layout.PARTIAL):
+            continue
+        intent = paths.backups / name
+        manifest = _read(root / intent)
+        if manifest is not None:
+            if own_uid is not None and manifest.backup.uid == own_uid and _carry_on(root, intent, manifest):
+                log.info("finished the commit of an earlier attempt: %s", name)
+                continue
+            _take_back(root, paths, manifest)
+        # A torn intent is older than any rename: its layers are partials still.
+        (root / intent).unlink(missing_ok=True)
+
+
+def _carry_on(root: Path, intent: PurePosixPath, manifest: Manifest) -> bool:
+    final = intent.with_name(intent.name.removesuffix(layout.PARTIAL))
+    pending = [PurePosixPath(name) for name in manifest.files() if not (root / name).exists()]
+    if (root / final).exists() or any(not (root / layout.partial(path)).exists() for path in pending):
+        return False
+    for path in pending:
+        (root / layout.partial(path)).rename(root / path)
+    for folder in {(root / name).parent for name in manifest.files()}:
+        fsync_path(folder)
+    (root / intent).rename(root / final)
+    fsync_path((root / final).parent)
+    return True
+
+
+def _take_back(root: Path, paths: ChainPaths, manifest: Manifest) -> None:
+    committed = b"\n".join(_committed_texts(root, paths))
+    for name in manifest.files():
+        path = PurePosixPath(name)
+        if not path.is_relative_to(paths.folder) or name.encode() in committed:
+            log.error("left alone: %s of a commit that was cut short belongs to another backup", name)
+            continue
+        (root / path).unlink(missing_ok=True)
+        (root / layout.partial(path)).unlink(missing_ok=True)
+
+
+def _committed_texts(root: Path, paths: ChainPaths) -> list[bytes]:
+    folder = root / paths.backups
+    return [(folder / name).read_bytes() for name in names_in(folder) if name.endswith(layout.MANIFEST_SUFFIX)]
+
+
+def partials(root: Path, paths: ChainPaths) -> list[Path]:
+    """Whatever is not committed in a chain's folders, intents included."""
+    chain = root / paths.folder
+    folders = [name for name in names_in(chain) if layout.is_disk_folder(name) or name == layout.BACKUPS]
+    return [chain / folder / name for folder in folders for name in names_in(chain / folder) if layout.is_partial(name)]
+
+
+def sweep(root: Path, paths: ChainPaths) -> int:
+    """Remove all partials of a chain whose lock is held; how many."""
+    found = partials(root, paths)
+    for path in found:
+        log.info("removing what an earlier attempt left: %s", path.relative_to(root))
+        path.unlink(missing_ok=True)
+    return len(found)
+
+
+def _read(path: Path) -> Manifest | None:
+    try:
+        return Manifest.from_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ManifestError as error:
+        log.warning("%s is left alone: %s", path.name, error)
+        return None

@@ -1,0 +1,48 @@
+"""Where a worker finds its things: fixed paths of the pod, addresses from the downward API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sendense_operator import task
+from sendense_operator.api.v1alpha1.names import NBD_BASE_PORT, STATUS_PORT
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One worker's surroundings."""
+
+    pod_uid: str
+    pod_ip: str
+    node_ip: str
+    task_file: Path = Path(task.TASK_FILE)
+    credentials_dir: Path = Path(task.CREDENTIALS_DIR)
+    ca_bundle: Path = Path(task.CA_BUNDLE_FILE)
+    repository: Path = Path(task.REPOSITORY_DIR)
+    termination_file: Path = Path(task.TERMINATION_FILE)
+    status_port: int = STATUS_PORT
+    nbd_base_port: int = NBD_BASE_PORT
+    lock_wait: float = 30.0
+    """Seconds to wait for the chain's lock: a repository probe holds it for a moment."""
+    probe_wait: float = 60.0
+    """Seconds until an export must greet on its advertised address."""
+    poll: float = 5.0
+    """Seconds between questions to the VMA."""
+    sample: float = 0.5
+    """Seconds between looks at connections and free space."""
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Settings:
+        """From the pod's environment. Raises KeyError, naming the variable."""
+        return cls(
+            pod_uid=env["POD_UID"],
+            pod_ip=env["POD_IP"],
+            node_ip=env.get("NODE_IP", ""),
+        )
+
+    @property
+    def ipv6(self) -> bool:
+        """Whether the pod's own address is an IPv6 one."""
+        return ":" in self.pod_ip

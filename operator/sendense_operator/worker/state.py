@@ -1,0 +1,96 @@
+"""What a running attempt knows of itself: read by the status endpoint, fed by callbacks and by the kernel."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from sendense_operator.api.v1alpha1.names import last_path_element, vma_job_id
+from sendense_operator.task import BackupTask, DiskProgress, Progress, Stage
+from sendense_operator.vma.callbacks import DiskPlan, JobCallbacks
+from sendense_operator.worker.connections import Connections
+from sendense_operator.worker.settings import Settings
+from sendense_operator.worker.traffic import RateMeter, Traffic, eta_seconds
+
+
+class JobState:
+    """State of one VMA job."""
+
+    def __init__(self, task: BackupTask, settings: Settings) -> None:
+        self.job_id = vma_job_id(settings.pod_uid)
+        self.started = datetime.now(UTC)
+        self.stage = Stage.STARTING
+        self.message = ""
+        self.callbacks = JobCallbacks(
+            self.job_id,
+            last_path_element(task.appliance.vm_path),
+            [DiskPlan(disk.index) for disk in task.disks],
+        )
+        self.changed = asyncio.Event()
+        """Set by every callback."""
+        self._disks = task.disks
+        self._ports = {disk.index: settings.nbd_base_port + disk.index for disk in task.disks}
+        self._connections = Connections(frozenset(self._ports.values()), settings.ipv6)
+        self._rate = RateMeter()
+        self._moved = dict.fromkeys(self._ports, 0)
+        self.forget_traffic()
+
+    def forget_traffic(self) -> None:
+        """Start to count anew: what came so far were our own looks at the exports."""
+        self.traffic = Traffic(self._ports.values())
+
+    def port(self, index: int) -> int:
+        """Where disk `index` listens."""
+        return self._ports[index]
+
+    def look(self, allocated: Mapping[int, int] | None = None) -> None:
+        """Look at the connections now; `allocated`: bytes of the images by disk, used if the kernel is silent."""
+        now = time.monotonic()
+        found = self._connections.look()
+        self.traffic.known = self._connections.knows_bytes
+        by_port = {self._ports[index]: size for index, size in (allocated or {}).items()}
+        self.traffic.look(now, found, by_port)
+        for disk in self._disks:
+            arrived = min(disk.size, self.traffic.bytes_of(self._ports[disk.index]))
+            self._moved[disk.index] = max(self._moved[disk.index], arrived)
+        self._rate.add(now, sum(self._moved.values()))
+
+    def close(self) -> None:
+        """No more looks."""
+        self._connections.close()
+
+    @property
+    def knows_bytes(self) -> bool:
+        """Whether the kernel tells bytes per connection."""
+        return self._connections.knows_bytes
+
+    def received(self, index: int) -> int | None:
+        """Bytes that arrived for a disk, None where the kernel doesn't tell."""
+        return self.traffic.received(self._ports[index])
+
+    def progress(self) -> Progress:
+        """As GET /v1/status answers it."""
+        done = self.callbacks.change_ids
+        copying = self.stage in (Stage.WAITING_FOR_VMA, Stage.COPYING)
+        rate = self._rate.rate if copying else 0.0
+        left = sum(disk.size - self._moved[disk.index] for disk in self._disks if disk.index not in done)
+        return Progress(
+            job_id=self.job_id,
+            stage=self.stage,
+            started=self.started,
+            disks=tuple(
+                DiskProgress(
+                    index=disk.index,
+                    size=disk.size,
+                    transferred=self._moved[disk.index],
+                    completed=disk.index in done,
+                )
+                for disk in self._disks
+            ),
+            rate=rate,
+            eta_seconds=eta_seconds(left, rate) if copying else None,
+            connections=self.traffic.connections,
+            message=self.message,
+        )

@@ -1,0 +1,109 @@
+"""What came in over the exports, summed up from looks at their connections. Pure; times are monotonic seconds."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from sendense_operator.worker.connections import Connection
+
+RATE_WINDOW: Final = 30.0
+"""Seconds that a rate is averaged over."""
+
+
+@dataclass
+class PortTraffic:
+    """One export's. `received` is a lower bound: exact once all connections have ended and the kernel told so."""
+
+    live: dict[int, int] = field(default_factory=dict)
+    closed: int = 0
+    connections: int = 0
+    first_connected: float | None = None
+    last_connected: float | None = None
+    allocated: int = 0
+
+    @property
+    def received(self) -> int:
+        """Bytes so far, never falling."""
+        return self.closed + sum(self.live.values())
+
+
+class Traffic:
+    """All exports'. Where the kernel tells no bytes, `known` is False and the images' growth takes their place."""
+
+    def __init__(self, ports: Iterable[int]) -> None:
+        self.ports: dict[int, PortTraffic] = {port: PortTraffic() for port in ports}
+        self.known = True
+        self.last_bytes: float | None = None
+        self._total = 0
+
+    def look(self, now: float, found: Iterable[Connection], allocated: Mapping[int, int]) -> None:
+        """One look; `allocated`: bytes allocated by each port's image, needed when `known` is False."""
+        by_port: dict[int, list[Connection]] = {port: [] for port in self.ports}
+        for item in found:
+            if item.port in by_port:
+                by_port[item.port].append(item)
+        for port, state in self.ports.items():
+            _look_at_port(state, now, by_port[port])
+            state.allocated = max(state.allocated, allocated.get(port, 0))
+        total = sum(self.bytes_of(port) for port in self.ports)
+        if total > self._total:
+            self._total, self.last_bytes = total, now
+
+    def bytes_of(self, port: int) -> int:
+        """Bytes that went into one export, as well as it is known."""
+        state = self.ports[port]
+        return state.received if self.known else state.allocated
+
+    def received(self, port: int) -> int | None:
+        """Bytes of one export's connections, None where the kernel doesn't tell."""
+        return self.ports[port].received if self.known else None
+
+    @property
+    def connections(self) -> int:
+        """Established connections of all exports."""
+        return sum(state.connections for state in self.ports.values())
+
+
+def _look_at_port(state: PortTraffic, now: float, found: list[Connection]) -> None:
+    there: dict[int, int] = {}
+    for item in found:
+        there[item.cookie] = max(item.received or 0, there.get(item.cookie, 0))
+    for cookie in [cookie for cookie in state.live if cookie not in there]:
+        state.closed += state.live.pop(cookie)
+    for cookie, received in there.items():
+        state.live[cookie] = max(received, state.live.get(cookie, 0))
+    state.connections = sum(item.established for item in found)
+    if state.connections:
+        state.first_connected = now if state.first_connected is None else state.first_connected
+        state.last_connected = now
+
+
+class RateMeter:
+    """Bytes a second over the last RATE_WINDOW seconds."""
+
+    def __init__(self) -> None:
+        self._points: deque[tuple[float, int]] = deque()
+
+    def add(self, now: float, total: int) -> None:
+        """`total` bytes have been moved by `now`; calls less than a second apart are merged."""
+        if len(self._points) > 1 and now - self._points[-2][0] < 1.0:
+            self._points.pop()
+        self._points.append((now, total))
+        while len(self._points) > 2 and self._points[1][0] <= now - RATE_WINDOW:
+            self._points.popleft()
+
+    @property
+    def rate(self) -> float:
+        """Bytes a second, 0.0 before there are two points."""
+        if len(self._points) < 2:
+            return 0.0
+        (since, first), (now, last) = self._points[0], self._points[-1]
+        return (last - first) / (now - since) if now > since else 0.0
+
+
+def eta_seconds(left: int, rate: float) -> int | None:
+    """Whole seconds until `left` bytes are moved, None when nothing moves."""
+    return None if rate <= 0 else int(left / rate + 0.999)
