@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -20,7 +19,6 @@ from sendense_operator.vma.callbacks import (
 
 _MAX_QUERY: Final = 8192
 _MAX_FIELDS: Final = 16
-_BLANK: Final = re.compile(r"\A\s*\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +46,7 @@ def build_changeid(namespace: str, appliance: str, query: bytes) -> Call:
     fields = _query(query)
     vm_name, disk_id = (_single(fields, name) for name in ("vm_name", "disk_id"))
     parse_disk_id(disk_id)
-    if _BLANK.match(vm_name):
+    if not vm_name:
         raise CallbackRefused(400, "vm_name: empty")
     # The VMA sends the path's last element, query-escaped: decoded once it is the text that the label was made of.
     key = names.vm_key(vm_name)
