@@ -1,0 +1,242 @@
+"""The client process of one job: `python -m reference_vma.client`, the job as one JSON line on standard input.
+
+Standard input stays open: later lines are commands of the control API, its end means that the appliance stopped.
+Standard output carries JSON lines for the server: progress and log entries.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+from reference_vma import snapshot as snapshots
+from reference_vma.callbacks import ControlPlane, Report
+from reference_vma.cbt import Area, ChangeIdRefusedError, merge_areas
+from reference_vma.copy import CopyFailedError, DiskCopy
+from reference_vma.exports import Export, ExportError
+from reference_vma.gate import Gate
+from reference_vma.meter import Meter, full_total
+from reference_vma.plan import plan_full
+from reference_vma.spec import JobSpec
+from reference_vma.targets import TargetError, parse_targets, parse_url
+
+_SMALL_REQUEST: Final = 256 << 10
+FULL: Final = "full"
+INCREMENTAL: Final = "incremental"
+
+
+class JobEndedError(Exception):
+    """The job ends here, in silence."""
+
+
+def parse_change_id(text: str) -> tuple[str, str] | None:
+    """`X/Y` in its parts; None for anything else."""
+    parts = text.split("/")
+    return (parts[0], parts[1]) if len(parts) == 2 else None
+
+
+class Reporter:
+    """Writes JSON lines for the server."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._lock = threading.Lock()
+
+    def __call__(self, kind: str, **fields: Any) -> None:
+        """One log entry or progress report."""
+        with self._lock:
+            self._out.write(json.dumps({"kind": kind, **fields}) + "\n")
+            self._out.flush()
+
+
+class Job:
+    """One backup of one VM, disk after disk."""
+
+    def __init__(self, spec: JobSpec, report: Report) -> None:
+        self.spec = spec
+        self.report = report
+        self.control_plane = ControlPlane(spec.control_plane, spec.job_id, report)
+        self.meter = Meter(self.control_plane, report, spec.telemetry_seconds)
+        self.gate = Gate(spec, report)
+        self._exports: list[Export] = []  # idle connections stay open until the process ends
+        self._snapshot: snapshots.Snapshot | None = None
+
+    def run(self) -> None:
+        """The whole job. Raises JobEndedError."""
+        if self.spec.doomed or self.spec.fault("silent"):
+            raise JobEndedError(self.spec.doomed or "told to be silent")
+        if self.spec.fault("hang"):
+            self.report("event", event="hanging")
+            threading.Event().wait()
+        self.meter.creating_snapshot()
+        self._delete_snapshots()
+        self._snapshot = self._create_snapshot()
+        self.gate.on_deadlock = self._snapshot.abandon
+        if not self.spec.fault("no-telemetry"):
+            self.meter.start_telemetry()
+        try:
+            for position in range(len(self.spec.disks)):
+                self._check_partial(position)
+                self._copy_disk(position)
+        except (TargetError, ExportError, CopyFailedError, ChangeIdRefusedError, snapshots.SnapshotGoneError) as error:
+            raise JobEndedError(str(error)) from error
+        finally:
+            removed = self._snapshot.remove()
+            self.report("event", event="snapshot_removed", removed=removed, name=self._snapshot.folder.name)
+
+    def _delete_snapshots(self) -> None:
+        for victim, name in snapshots.delete_all(Path(self.spec.scratch_dir), self.spec.vm_uuid):
+            self.report("event", event="snapshot_deleted_under_job", victim=victim, name=name)
+
+    def _create_snapshot(self) -> snapshots.Snapshot:
+        slow = self.spec.fault("slow-snapshot")
+        if slow:
+            time.sleep(slow.seconds)
+        started = time.monotonic()
+        try:
+            made = snapshots.create(self.spec)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise JobEndedError(f"snapshot: {error}") from error
+        seconds = round(time.monotonic() - started, 3)
+        self.report("event", event="snapshot_created", name=made.folder.name, seconds=seconds)
+        return made
+
+    def _check_partial(self, position: int) -> None:
+        partial = self.spec.fault("partial")
+        if partial and position >= partial.disks:
+            raise JobEndedError(f"told to end after {partial.disks} disks")
+
+    def _copy_disk(self, position: int) -> None:
+        disk = self.spec.disks[position]
+        content = self._snapshot_disk(position)
+        url = parse_targets(self.spec.nbd_targets).get(str(disk.key))
+        if url is None:
+            raise TargetError(f"no NBD target for disk {disk.key}")
+        target = parse_url(url)
+        index = target.disk_index(self.spec.job_id)
+        why = self._why_full(content)
+        export = Export(target)
+        self._exports.append(export)
+        self.gate.start_disk(position)
+        source = content.open()
+        started = time.monotonic()
+        try:
+            if why:
+                self._start_disk(index, disk.key, FULL, why)
+                self._full(source, content, export)
+            else:
+                since = self.control_plane.ask(self.spec.vm_name, index)
+                self._start_disk(index, disk.key, INCREMENTAL, since)
+                self._increment(source, content, export, since)
+        finally:
+            os.close(source)
+        export.close_data()
+        self.meter.disk_copied()
+        seconds = round(time.monotonic() - started, 3)
+        self.report("event", event="disk_written", disk=index, key=disk.key, seconds=seconds)
+        if not self.control_plane.complete(content.change_id, index):
+            raise JobEndedError(f"complete of disk {index} was not answered with 200")
+
+    def _snapshot_disk(self, position: int) -> snapshots.SnapshotDisk:
+        if self._snapshot is None:
+            raise JobEndedError("no snapshot")
+        return self._snapshot.disk(position)
+
+    def _start_disk(self, index: int, key: int, sync_type: str, why: str) -> None:
+        self.report("event", event="disk_started", disk=index, key=key, sync_type=sync_type, why=why)
+
+    def _why_full(self, content: snapshots.SnapshotDisk) -> str:
+        """Why a disk is copied in full, "" for an increment. Asks with 0, whichever disk it is."""
+        if parse_change_id(self.control_plane.ask(self.spec.vm_name, 0)) is None:
+            return "no change id"
+        known = parse_change_id(self.control_plane.ask(self.spec.vm_name, 0))
+        own = parse_change_id(content.change_id)
+        if known is None or own is None or known[0] != own[0]:
+            return "other change UUID"
+        return ""
+
+    def _copier(self, source: int, export: Export) -> DiskCopy:
+        size = _SMALL_REQUEST if self.gate.needs_small_requests else self.spec.request_bytes
+        return DiskCopy(source, export, self.meter, self.gate, self.report, request_bytes=size)
+
+    def _full(self, source: int, content: snapshots.SnapshotDisk, export: Export) -> None:
+        self.meter.start_disk(FULL, full_total([disk.size for disk in self.spec.disks]))
+        plan = plan_full(content.size, self.spec.workers)
+        limit = self._half_of(content.size)
+        self._copier(source, export).full([[block for block in blocks if sum(block) <= limit] for blocks in plan])
+
+    def _increment(self, source: int, content: snapshots.SnapshotDisk, export: Export, since: str) -> None:
+        areas = merge_areas(content.tracking.areas_since(since, content.tracking.number, content.size))
+        total = sum(length for _, length in areas)
+        self.report("event", event="areas", ranges=len(areas), bytes=total)
+        self.meter.start_disk(INCREMENTAL, total)
+        try:
+            self._copier(source, export).increment(self._part_of(areas), self.spec.workers)
+        except CopyFailedError as error:
+            if not export.is_dead():
+                raise
+            # Observed on the appliance: an increment never notices that its export is gone.
+            self.gate.deadlock(str(error))
+
+    def _half_of(self, size: int) -> int:
+        half = self.spec.fault("half")
+        return int(size * half.fraction) if half and self._applies(half.disk) else size
+
+    def _part_of(self, areas: list[Area]) -> list[Area]:
+        half = self.spec.fault("half")
+        if not half or not self._applies(half.disk):
+            return areas
+        return areas[: int(len(areas) * half.fraction)]
+
+    def _applies(self, disk: int | None) -> bool:
+        return self.gate.disk == (disk or 0)
+
+
+def obey(line: str, gate: Gate) -> None:
+    """Carry out one command of the control API."""
+    command = json.loads(line)
+    match command["command"]:
+        case "die":
+            gate.die()
+        case "pause":
+            gate.pause()
+        case "resume":
+            gate.resume()
+        case "rate":
+            gate.bytes_per_second = float(command.get("bytes_per_second") or 0)
+        case "deadlock":
+            threading.Thread(target=gate.deadlock, args=("told to",), daemon=True).start()
+
+
+def _watch_stdin(gate: Gate) -> None:
+    for line in sys.stdin:
+        obey(line, gate)
+    os._exit(0)  # the appliance has stopped
+
+
+def main() -> int:
+    """Run one job; the exit code is 0 when all disks are in."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the server's
+    report = Reporter(sys.stdout)
+    job = Job(JobSpec.from_line(sys.stdin.readline()), report)
+    threading.Thread(target=_watch_stdin, args=(job.gate,), daemon=True).start()
+    try:
+        job.run()
+    except JobEndedError as error:
+        report("event", event="client_failed", reason=str(error))
+        return 1
+    report("event", event="job_done")
+    return 0
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    os._exit(code)  # without waiting for the idle connections

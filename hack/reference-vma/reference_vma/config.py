@@ -1,0 +1,87 @@
+"""Settings of one appliance."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+_SYSTEM_PYTHON: Final = "/usr/bin/python3"
+_HIDDEN: Final = frozenset({"vcenter_password"})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an operator of the appliance would have set; `changeable` fields may change while it runs."""
+
+    disks: Path
+    state: Path
+    scratch: Path
+    control_plane: str = "http://localhost:8082"
+    vcenter_user: str = "backup"
+    vcenter_password: str = field(default="secret", repr=False)
+    snapshot: str = "copy"
+    telemetry_seconds: float = 5.0
+    request_bytes: int = 8 << 20
+    workers: int = 3
+    client_python: str = ""
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """For an answer: no passwords."""
+        return {item.name: _plain(getattr(self, item.name)) for item in fields(self) if item.name not in _HIDDEN}
+
+    def changed(self, changes: dict[str, Any]) -> Settings:
+        """With other values. Raises ValueError for an unknown field or a wrong type."""
+        for name, value in changes.items():
+            if name not in _CHANGEABLE:
+                raise ValueError(f"no such setting: {name}")
+            if not isinstance(value, _CHANGEABLE[name]) or isinstance(value, bool):
+                raise ValueError(f"wrong type of setting: {name}")
+        if changes.get("snapshot", "copy") not in ("copy", "none"):
+            raise ValueError("snapshot is copy or none")
+        return replace(self, **changes)
+
+
+_CHANGEABLE: Final[dict[str, tuple[type, ...]]] = {
+    "control_plane": (str,),
+    "vcenter_user": (str,),
+    "vcenter_password": (str,),
+    "snapshot": (str,),
+    "telemetry_seconds": (int, float),
+    "request_bytes": (int,),
+    "workers": (int,),
+}
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
+
+
+def from_environment(disks: Path, state: Path | None, scratch: Path | None, **others: Any) -> Settings:
+    """Settings with the vCenter account from VCENTER_USER and VCENTER_PASSWORD_FILE. Raises OSError."""
+    account: dict[str, Any] = {}
+    if "VCENTER_USER" in os.environ:
+        account["vcenter_user"] = os.environ["VCENTER_USER"]
+    if "VCENTER_PASSWORD_FILE" in os.environ:
+        account["vcenter_password"] = Path(os.environ["VCENTER_PASSWORD_FILE"]).read_text().rstrip("\n")
+    disks = disks.absolute()
+    state, scratch = (state or disks / ".state").absolute(), (scratch or disks / ".scratch").absolute()
+    return Settings(disks, state, scratch, **account, **others)
+
+
+@cache
+def find_client_python(wanted: str) -> str:
+    """An interpreter that can import `nbd`: the wanted one, this one, the system's. Raises RuntimeError."""
+    candidates = [wanted] if wanted else [sys.executable, _SYSTEM_PYTHON]
+    for python in candidates:
+        try:
+            subprocess.run([python, "-c", "import nbd"], check=True, capture_output=True, timeout=30)
+        except (OSError, subprocess.SubprocessError):
+            continue
+        return python
+    raise RuntimeError(f"no Python module nbd (Debian: python3-libnbd) in {', '.join(candidates)}")

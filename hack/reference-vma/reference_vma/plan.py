@@ -1,0 +1,52 @@
+"""Which pieces a disk is copied in, and where a full copy looks for zeroes: pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
+from typing import Final
+
+from reference_vma.cbt import Area
+
+SECTOR: Final = 512
+SAMPLE: Final = 8 << 10
+SAMPLES: Final = 5
+MIN_BLOCK: Final = 4 << 20
+MAX_BLOCK: Final = 32 << 20
+_BLOCKS_WANTED: Final = 64
+
+
+def block_size(size: int) -> int:
+    """Size of the blocks that a full copy of a disk judges: a power of two from 4 to 32 MiB."""
+    block = MIN_BLOCK
+    while block < MAX_BLOCK and block * _BLOCKS_WANTED < size:
+        block *= 2
+    return block
+
+
+def plan_full(size: int, workers: int) -> list[list[Area]]:
+    """The blocks of each worker. Workers' ranges are aligned to 512 bytes, blocks to nothing better."""
+    block = block_size(size)
+    edges = [size * worker // workers // SECTOR * SECTOR for worker in range(workers)] + [size]
+    return [[(at, min(block, end - at)) for at in range(start, end, block)] for start, end in pairwise(edges)]
+
+
+def sample_offsets(block: Area) -> list[int]:
+    """Where a block's five samples of 8 KiB begin: evenly spread, the first at its start, the last at its end."""
+    offset, length = block
+    if length <= SAMPLE * SAMPLES:
+        return [offset + at for at in range(0, length, SAMPLE)]
+    return [offset + (length - SAMPLE) * sample // (SAMPLES - 1) for sample in range(SAMPLES)]
+
+
+def looks_empty(read: Callable[[int, int], bytes], block: Area) -> bool:
+    """Whether all samples of a block are zeroes; `read` takes a count and an offset."""
+    end = sum(block)
+    return not any(any(read(min(SAMPLE, end - offset), offset)) for offset in sample_offsets(block))
+
+
+def split(areas: Iterable[Area], size: int) -> Iterator[Area]:
+    """Areas in pieces of at most `size` bytes."""
+    for offset, length in areas:
+        for at in range(0, length, size):
+            yield offset + at, min(size, length - at)
