@@ -1,0 +1,67 @@
+"""The models against what the API server would accept, and their JSON."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from sendense_operator.api.v1alpha1.backup import BackupSpec, BackupStatus
+from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
+from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
+
+APPLIANCE = {
+    "url": "http://vma.example:8081",
+    "vcenter": {"host": "vcenter.example", "credentialsSecretRef": {"name": "vcenter"}},
+}
+
+
+def test_spec_in_camel_case() -> None:
+    spec = BackupSpec.model_validate({"vmRef": {"name": "db"}, "repositoryRef": {"name": "repo"}})
+    assert spec.vm_ref.name == "db"
+    assert spec.to_dict()["startDeadlineSeconds"] == 86_400
+
+
+def test_absent_values_are_left_out() -> None:
+    assert BackupStatus().to_dict() == {"conditions": [], "disks": []}
+
+
+def test_initialisms_keep_their_spelling() -> None:
+    status = BackupStatus(job_id="backup-x", repository_id="r")
+    assert {"jobID", "repositoryID"} <= status.to_dict().keys()
+
+
+def test_fields_of_a_newer_version_are_ignored() -> None:
+    spec = BackupRepositorySpec.model_validate({"claimName": "claim", "encryption": {"key": "x"}})
+    assert spec.claim_name == "claim"
+
+
+@pytest.mark.parametrize("path", ["", "a", "a/b.c", "_a-b/c_d"])
+def test_folders_of_a_repository(path: str) -> None:
+    assert BackupRepositorySpec.model_validate({"claimName": "claim", "path": path}).path == path
+
+
+@pytest.mark.parametrize("path", ["..", "a/..", "../a", "/a", "a/", "a//b", ".", "./a", "a/.b", "a b", "-a"])
+def test_folders_outside_of_a_repository(path: str) -> None:
+    with pytest.raises(ValidationError):
+        BackupRepositorySpec.model_validate({"claimName": "claim", "path": path})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://vma",
+        "https://vma.example:8081",
+        "http://10.0.0.1:8081/appliance/one",
+        "http://[fd00::1]:8081",
+    ],
+)
+def test_urls(url: str) -> None:
+    assert VMwareApplianceSpec.model_validate({**APPLIANCE, "url": url}).url == url
+
+
+@pytest.mark.parametrize(
+    "url", ["vma", "ftp://vma", "http://u:p@vma", "http://vma?x", "http://vma/#x", "http://vma /", "http://"]
+)
+def test_what_is_no_url(url: str) -> None:
+    with pytest.raises(ValidationError):
+        VMwareApplianceSpec.model_validate({**APPLIANCE, "url": url})

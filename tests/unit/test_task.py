@@ -1,0 +1,138 @@
+"""The contract between controller and worker: what goes in, what comes out, and how much fits."""
+
+from __future__ import annotations
+
+import base64
+import random
+import zlib
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sendense_operator.task import (
+    TERMINATION_MESSAGE_LIMIT,
+    Answer,
+    ApplianceTask,
+    BackupTask,
+    BackupType,
+    Capacity,
+    DiskAnswer,
+    Exposure,
+    TaskDisk,
+)
+
+APPLIANCE = ApplianceTask(url="http://vma:8081", vcenter_host="vcenter", vm_path="/DC1/vm/a,b", datacenter="DC1")
+
+
+def disks(number: int) -> tuple[DiskAnswer, ...]:
+    """As long as they get: names of 63 characters, sizes up to 64 TiB, all numbers and change ids different."""
+    chance = random.Random(number)
+    folder = f"{'n' * 63}/{'v' * 63}"
+    return tuple(
+        DiskAnswer(
+            index=index,
+            key=2000 + index,
+            type=BackupType.FULL,
+            file=f"{folder}/disk-{index}/full-20251005-120000.qcow2",
+            virtual_size=chance.randrange(1 << 37) * 512,
+            stored=chance.randrange(1 << 34) * 4096,
+            guest_bytes=chance.randrange(1 << 37) * 512,
+            transferred=chance.randrange(1 << 37) * 512,
+            change_id=f"{chance.randbytes(16).hex(' ', 1)[:47]}/{chance.randrange(100_000)}",
+        )
+        for index in range(number)
+    )
+
+
+def answer(number: int, message: str = "") -> Answer:
+    return Answer(
+        outcome="Completed",
+        job_id="backup-0b8f2a4e-5f0e-4a7e-9d0c-1c2d3e4f5a6b",
+        repository_id="0b8f2a4e-5f0e-4a7e-9d0c-1c2d3e4f5a6b",
+        manifest=f"{'n' * 63}/{'v' * 63}/backups/{'b' * 63}.json",
+        disks=disks(number),
+        capacity=Capacity(total=1 << 46, free=1 << 45),
+        started=datetime(2025, 10, 5, 12, tzinfo=UTC),
+        finished=datetime(2025, 10, 5, 13, tzinfo=UTC),
+        message=message,
+    )
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 16, 32])
+def test_answers_fit_and_come_back(number: int) -> None:
+    message = answer(number).to_message()
+    assert len(message.encode()) <= TERMINATION_MESSAGE_LIMIT
+    assert Answer.from_message(message) == answer(number)
+
+
+def test_change_ids_of_64_disks_give_way_to_all_the_rest() -> None:
+    message = answer(64).to_message()
+    assert len(message.encode()) <= TERMINATION_MESSAGE_LIMIT
+    back = Answer.from_message(message)
+    without = tuple(disk.model_copy(update={"change_id": ""}) for disk in disks(64))
+    assert back == answer(64).model_copy(update={"disks": without})
+
+
+def test_a_short_answer_can_be_read_by_a_person() -> None:
+    text = Answer(outcome="Failed", reason="WritesLost", message="look at the disk").to_message()
+    assert text == '{"outcome":"Failed","reason":"WritesLost","message":"look at the disk"}'
+
+
+@given(st.text(max_size=30_000))
+def test_any_message_fits_cut_where_it_must_be(text: str) -> None:
+    failed = Answer(outcome="Failed", reason="Unexpected", message=text)
+    packed = failed.to_message()
+    assert len(packed.encode()) <= TERMINATION_MESSAGE_LIMIT
+    back = Answer.from_message(packed)
+    assert text.startswith(back.message)
+    assert back.reason == "Unexpected"
+
+
+def test_a_message_gives_way_to_the_disks() -> None:
+    noise = random.Random(1).randbytes(8000).hex()
+    back = Answer.from_message(answer(16, noise).to_message())
+    assert back.disks == disks(16)
+    assert len(back.message) > 100
+    assert noise.startswith(back.message)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "Killed", "{}", '{"outcome":"Perhaps"}', "z:", "z:@@@", "z:" + base64.b85encode(b"no zlib").decode(),
+     "z:" + base64.b85encode(zlib.compress(b"[]")).decode()],
+)  # fmt: skip
+def test_what_is_no_answer_is_a_value_error(text: str) -> None:
+    with pytest.raises(ValueError):  # the text differs, the type is the contract
+        Answer.from_message(text)
+
+
+def test_fields_of_a_newer_worker_are_ignored() -> None:
+    assert Answer.from_message('{"outcome":"Completed","speed":1}').outcome == "Completed"
+
+
+def test_a_task_comes_back_as_it_went() -> None:
+    task = BackupTask(
+        namespace="ns",
+        backup="b",
+        backup_uid="u",
+        vm="vm",
+        repository_id="r",
+        type=BackupType.FULL,
+        appliance=APPLIANCE,
+        exposure=Exposure.NODE_PORT,
+        disks=(TaskDisk(index=0, key=2000, size=1 << 30, port=30000),),
+    )
+    assert BackupTask.model_validate_json(task.model_dump_json(by_alias=True)) == task
+    assert "password" not in task.model_dump_json(by_alias=True)
+
+
+@pytest.mark.parametrize("number", [0, 65])
+def test_a_task_has_1_to_64_disks(number: int) -> None:
+    with pytest.raises(ValueError, match="disks"):
+        BackupTask(
+            namespace="ns", backup="b", backup_uid="u", vm="vm", repository_id="r", type=BackupType.FULL,
+            appliance=APPLIANCE, exposure=Exposure.POD_IP,
+            disks=tuple(TaskDisk(index=i, key=i, size=1, port=1 + i) for i in range(number)),
+        )  # fmt: skip
