@@ -38,6 +38,14 @@ def kube(tmp_path_factory: pytest.TempPathFactory) -> Kube:
     return connected
 
 
+@pytest.fixture(scope="session")
+def operator(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The namespace in which the chart is installed and ready."""
+    setup.ensure_operator(tmp_path_factory.getbasetemp())
+    (account,) = kube.select("ServiceAccount", labels=f"{diagnosis.OPERATOR_LABEL},app.kubernetes.io/component=gateway")
+    return str(account["metadata"]["namespace"])
+
+
 @pytest.fixture
 def namespace(kube: Kube, request: pytest.FixtureRequest) -> Iterator[str]:
     """A namespace of the test's own; when the test fails, what is in it is printed."""

@@ -143,7 +143,7 @@ def test_a_spec_is_required(kube: Kube, shared_namespace: str, build: Builder) -
 
 
 def test_misspelt_fields_are_refused_where_the_client_asks_for_it(kube: Kube, shared_namespace: str) -> None:
-    with pytest.raises(ApiError, match="spec.retry"):
+    with pytest.raises(ApiError, match=r"spec\.retry"):
         kube.create(manifests.backup("bad", shared_namespace, retry=1))
 
 

@@ -50,6 +50,7 @@ _KINDS: Final[Mapping[str, tuple[str, str]]] = {
     "Deployment": ("apis/apps/v1", "deployments"),
     "Lease": ("apis/coordination.k8s.io/v1", "leases"),
     "NetworkPolicy": ("apis/networking.k8s.io/v1", "networkpolicies"),
+    "RoleBinding": ("apis/rbac.authorization.k8s.io/v1", "rolebindings"),
     "CustomResourceDefinition": ("apis/apiextensions.k8s.io/v1", "customresourcedefinitions"),
     "SubjectAccessReview": ("apis/authorization.k8s.io/v1", "subjectaccessreviews"),
 }
@@ -192,11 +193,30 @@ class Kube:
                 raise
 
     def table(self, kind: str, namespace: str) -> list[dict[str, Any]]:
-        """What `kubectl get` shows: a dict of column and cell for each object."""
-        accept = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
-        shown = _object(self.request("GET", path_of(kind, namespace), headers=accept))
+        """What `kubectl get -o wide` shows: a dict of column and cell for each object."""
+        shown = self._table(kind, namespace)
         names = [column["name"] for column in shown["columnDefinitions"]]
         return [dict(zip(names, row["cells"], strict=True)) for row in shown["rows"]]
+
+    def columns(self, kind: str, namespace: str) -> list[str]:
+        """The columns of `kubectl get`, without those of `-o wide`."""
+        return [c["name"] for c in self._table(kind, namespace)["columnDefinitions"] if c["priority"] == 0]
+
+    def _table(self, kind: str, namespace: str) -> Object:
+        accept = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
+        return _object(self.request("GET", path_of(kind, namespace), headers=accept))
+
+    def bind(self, namespace: str, role: str, user: str) -> None:
+        """Give a user one of the cluster's roles in a namespace."""
+        group = "rbac.authorization.k8s.io"
+        self.apply(
+            {
+                "kind": "RoleBinding",
+                "metadata": {"name": f"{user}-{role}", "namespace": namespace},
+                "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": role},
+                "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
+            }
+        )
 
     def logs(self, pod: str, namespace: str, *, container: str | None = None, previous: bool = False) -> str:
         """A container's log so far; the reason in brackets when there is none."""

@@ -1,0 +1,63 @@
+"""What the API server fills in, and what it leaves alone."""
+
+from __future__ import annotations
+
+from tests.support import manifests
+from tests.support.kube import Kube
+
+
+def test_backup(kube: Kube, namespace: str) -> None:
+    spec = kube.create(manifests.backup("plain", namespace))["spec"]
+    assert spec == {
+        "vmRef": {"name": "vm"},
+        "repositoryRef": {"name": "repo"},
+        "type": "Full",
+        "retries": 2,
+        "startDeadlineSeconds": 86_400,
+        "activeDeadlineSeconds": 172_800,
+        "cancel": False,
+    }
+
+
+def test_repository(kube: Kube, namespace: str) -> None:
+    spec = kube.create(manifests.repository("plain", namespace))["spec"]
+    assert spec == {
+        "claimName": "claim",
+        "path": "",
+        "maxConcurrentBackups": 4,
+        "minFreeBytes": 1 << 30,
+        "probeIntervalSeconds": 900,
+        "podSecurity": {"runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532, "supplementalGroups": []},
+    }
+
+
+def test_protected_vm(kube: Kube, namespace: str) -> None:
+    spec = kube.create(manifests.protected_vm("plain", namespace))["spec"]
+    assert spec["discoveryIntervalSeconds"] == 3600
+    assert spec["datacenter"] == ""
+
+
+def test_appliance(kube: Kube, namespace: str) -> None:
+    spec = kube.create(manifests.appliance("plain", namespace))["spec"]
+    assert spec["nbd"] == {
+        "exposure": "NodePort",
+        "portRange": {"first": 10100, "last": 10200},
+        "allowedFrom": [],
+    }
+    assert spec["traits"] == {"zeroWrites": "Refuse", "fullCoverage": "WholeDisk"}
+    assert spec["callbacks"] == {}
+    assert spec["timeouts"]["connectSeconds"] == 120
+    assert "tls" not in spec
+
+
+def test_a_part_that_is_given_gets_the_defaults_of_the_rest(kube: Kube, namespace: str) -> None:
+    made = kube.create(manifests.appliance("partly", namespace, timeouts={"connectSeconds": 5}, nbd={}))
+    assert made["spec"]["timeouts"]["connectSeconds"] == 5
+    assert made["spec"]["timeouts"]["stallSeconds"] == 1800
+    assert made["spec"]["nbd"]["exposure"] == "NodePort"
+
+
+def test_a_status_is_never_filled_in(kube: Kube, namespace: str) -> None:
+    kube.create(manifests.backup("plain", namespace))
+    written = kube.merge("Backup", "plain", namespace, {"status": {"progress": {}, "disks": []}}, sub="status")
+    assert written["status"] == {"progress": {}, "disks": []}

@@ -1,0 +1,72 @@
+"""Spec and status are written apart; a status is checked too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.support import manifests
+from tests.support.kube import ApiError, Kube
+
+CONDITION = {
+    "type": "Ready",
+    "status": "True",
+    "reason": "Completed",
+    "message": "",
+    "lastTransitionTime": "2025-10-05T12:00:00Z",
+}
+
+
+@pytest.fixture
+def backup(kube: Kube, namespace: str) -> str:
+    return str(kube.create(manifests.backup("one", namespace))["metadata"]["name"])
+
+
+def test_a_user_cannot_create_with_a_status(kube: Kube, namespace: str) -> None:
+    manifest = {**manifests.backup("one", namespace), "status": {"phase": "Completed"}}
+    assert "status" not in kube.create(manifest)
+
+
+def test_a_write_to_the_object_leaves_the_status_alone(kube: Kube, namespace: str, backup: str) -> None:
+    written = kube.merge("Backup", backup, namespace, {"status": {"phase": "Completed"}})
+    assert "status" not in written
+
+
+def test_a_write_to_the_status_leaves_the_spec_and_the_generation_alone(
+    kube: Kube, namespace: str, backup: str
+) -> None:
+    before = kube.get("Backup", backup, namespace)
+    patch = {"spec": {"cancel": True}, "status": {"phase": "Running"}}
+    after = kube.merge("Backup", backup, namespace, patch, sub="status")
+    assert after["status"]["phase"] == "Running"
+    assert after["spec"] == before["spec"]
+    assert after["metadata"]["generation"] == before["metadata"]["generation"] == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "field"),
+    [
+        ({"phase": "Done"}, "status.phase"),
+        ({"stage": "Waiting"}, "status.stage"),
+        ({"progress": {"percent": 101}}, "status.progress.percent"),
+        ({"progress": {"bytesTransferred": -1}}, "status.progress.bytesTransferred"),
+        ({"message": "x" * 257}, "status.message"),
+        ({"disks": [{"id": 64, "key": 2000, "virtualSize": 1}]}, "status.disks[0].id"),
+        ({"disks": [{"id": 0, "key": 2000, "virtualSize": -1}]}, "status.disks[0].virtualSize"),
+        ({"disks": [{"id": n, "key": n, "virtualSize": 1} for n in [*range(64), 0]]}, "status.disks"),
+        ({"conditions": [{**CONDITION, "status": "Maybe"}]}, "status.conditions[0].status"),
+        ({"conditions": [{**CONDITION, "reason": "no good"}]}, "status.conditions[0].reason"),
+        ({"conditions": [CONDITION, CONDITION]}, "status.conditions[1]"),
+    ],
+)
+def test_a_bad_status_is_refused(kube: Kube, namespace: str, backup: str, status: dict[str, Any], field: str) -> None:
+    with pytest.raises(ApiError) as refused:
+        kube.merge("Backup", backup, namespace, {"status": status}, sub="status")
+    assert refused.value.code == 422
+    assert field in refused.value.message
+
+
+def test_64_disks_with_long_names_fit_into_a_status(kube: Kube, namespace: str, backup: str) -> None:
+    disk = {"key": 2000, "virtualSize": (1 << 53) - 1, "file": "f" * 1024, "changeID": "c" * 1024}
+    status = {"disks": [{"id": number, **disk} for number in range(64)]}
+    assert len(kube.merge("Backup", backup, namespace, {"status": status}, sub="status")["status"]["disks"]) == 64

@@ -1,0 +1,55 @@
+"""Programs of the machine: kubectl as a user runs it, the container engine of the test cluster."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from tests.support.kube import CHECKOUT, KUBECONFIG
+
+_ENTRY: Final = CHECKOUT / "hack" / "cluster"
+
+
+class ProgramError(Exception):
+    """A program ended with an exit code other than 0; the text is what it wrote."""
+
+
+@cache
+def environment() -> dict[str, str]:
+    """Ours, with the test cluster's kubeconfig, engine and tools as `hack/cluster env` prints them."""
+    printed = subprocess.run([str(_ENTRY), "env"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    found = dict(os.environ)
+    for line in printed.splitlines():
+        name, _, value = line.removeprefix("export ").partition("=")
+        found[name] = "".join(shlex.split(value))
+    found["KUBECONFIG"] = str(KUBECONFIG)
+    return found
+
+
+def run(*command: str, stdin: str | None = None, timeout: float = 300) -> str:
+    """What the program printed. Raises ProgramError with all it wrote when its exit code is not 0."""
+    done = subprocess.run(
+        command, input=stdin, capture_output=True, text=True, env=environment(), timeout=timeout, check=False
+    )
+    if done.returncode != 0:
+        raise ProgramError(f"{shlex.join(command)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def kubectl(*arguments: str, stdin: str | None = None, timeout: float = 300) -> str:
+    """As a user would."""
+    return run("kubectl", *arguments, stdin=stdin, timeout=timeout)
+
+
+def engine(*arguments: str, timeout: float = 300) -> str:
+    """The container engine that the test cluster runs on (docker or podman)."""
+    return run(environment()["SENDENSE_CONTAINER_COMMAND"], *arguments, timeout=timeout)
+
+
+def data() -> Path:
+    """The folder that the host shares with all nodes (there: /srv/sendense)."""
+    return Path(environment()["SENDENSE_DATA"])
