@@ -1,0 +1,165 @@
+"""The demo, step by step."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from . import proof, sample
+from .kubectl import CHECKOUT, KUBECONFIG, DemoError, call, forwarded, get, kubectl, watch
+from .progress import Display
+
+_EXAMPLES: Final = CHECKOUT / "examples" / "quickstart"
+_BACKUP_FILE: Final = _EXAMPLES / "40-backup.yaml"
+_NAMESPACE: Final = "backups"
+_APPLIANCE: Final = "vma-dc1"
+_VMA: Final = ("reference-vma", 8081, proof.NAMESPACE)
+_WAIT: Final = "180s"
+_steps: int = 0
+
+
+def main() -> int:
+    """Exit code: 0 when every disk is identical."""
+    try:
+        return 0 if _demo() else 1
+    except DemoError as error:
+        print(f"\ndemo: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("\ndemo: stopped; run it again whenever you like", file=sys.stderr)
+    return 1
+
+
+def _demo() -> bool:
+    _step("The reference VMA, with a VM of two disks: an ext4 full of files, and a data disk")
+    image = _deploy_vma()
+    with forwarded(*_VMA) as control:
+        vm = sample.ensure_vm(control)
+        for disk in vm["disks"]:
+            print(f"  {vm['path']}  disk {disk['key']}  {disk['size'] >> 20} MiB")
+        _step("What a user applies: examples/quickstart")
+        _apply_examples()
+        _connect(control)
+    _step("One Backup")
+    name = _apply_backup()
+    backup = _follow(name)
+    _step("What is there now")
+    _show_objects()
+    claim = get("brepo", backup["spec"]["repositoryRef"]["name"], "-n", _NAMESPACE)["spec"]["claimName"]
+    with proof.pod(image, claim, _NAMESPACE, backup["status"]["nodeName"]):
+        _step(f"Where the files lie: in the claim {claim}, on node {backup['status']['nodeName']}")
+        proof.show_files(backup, _NAMESPACE)
+        _step("The proof: every QCOW2 against its source disk, then a file out of the backup")
+        same = proof.compare(backup, vm)
+        same = proof.read_file(backup) and same
+    if not same:
+        print("\ndemo: the backup is NOT identical to its source", file=sys.stderr)
+        return False
+    _say_next(name)
+    return True
+
+
+def _step(title: str) -> None:
+    global _steps  # noqa: PLW0603 - a counter for the eye
+    _steps += 1
+    print(f"\n━━ {_steps}. {title}\n", flush=True)
+
+
+def _deploy_vma() -> str:
+    """Deploy the reference VMA; the name of its image, which the cluster holds."""
+    named = subprocess.run([CHECKOUT / "hack" / "cluster", "images"], capture_output=True, text=True, check=False)
+    if named.returncode:
+        raise DemoError(named.stderr.strip())
+    image = next(name for name in named.stdout.split() if name.startswith("sendense-reference-vma:"))
+    manifest = (CHECKOUT / "hack" / "reference-vma" / "deploy.yaml").read_text(encoding="utf-8")
+    kubectl("apply", "-f", "-", given=re.sub(r"(image: )sendense-reference-vma\S*", rf"\g<1>{image}", manifest))
+    kubectl("rollout", "status", "deployment/reference-vma", "-n", proof.NAMESPACE, f"--timeout={_WAIT}")
+    print(f"  {image}")
+    return image
+
+
+def _apply_examples() -> None:
+    for file in sorted(_EXAMPLES.glob("*.yaml")):
+        if file != _BACKUP_FILE:
+            print(f"  {_applied(file)}", end="")
+    for kind, name in (("vmwareappliance", _APPLIANCE), ("backuprepository", "main"), ("protectedvm", "pgtest1")):
+        _wait_ready(kind, name)
+    print(f"\n{_indented(kubectl('get', 'vma,brepo,pvm', '-n', _NAMESPACE))}")
+
+
+def _applied(file: Path) -> str:
+    return kubectl("apply", "-f", str(file))
+
+
+def _wait_ready(kind: str, name: str) -> None:
+    try:
+        kubectl("wait", f"{kind}/{name}", "-n", _NAMESPACE, "--for=condition=Ready", f"--timeout={_WAIT}")
+    except DemoError as error:
+        raise DemoError(f"{error}\n\n{kubectl('describe', kind, name, '-n', _NAMESPACE)}") from error
+
+
+def _connect(control: str) -> None:
+    """What an administrator does once on the appliance: set its control-plane URL."""
+    url = get("vmwareappliance", _APPLIANCE, "-n", _NAMESPACE)["status"]["callbackURL"]
+    call("PATCH", f"{control}/_control/settings", {"control_plane": url})
+    print(f"\n  On the appliance the control-plane URL is now what its status shows:\n  {url}")
+
+
+def _apply_backup() -> str:
+    """Apply the Backup of the examples; under its next free name when it was there before."""
+    text = _BACKUP_FILE.read_text(encoding="utf-8")
+    found = re.search(r"^  name: (\S+)$", text, re.MULTILINE)
+    if not found:
+        raise DemoError(f"{_BACKUP_FILE} names no Backup")
+    taken = {item["metadata"]["name"] for item in get("backups", "-n", _NAMESPACE)["items"]}
+    name = free_name(found[1], taken)
+    print(_indented(text[text.index("apiVersion") :].replace(found[0], f"  name: {name}")))
+    print(f"  {kubectl('apply', '-f', '-', given=text.replace(found[0], f'  name: {name}'))}")
+    return name
+
+
+def free_name(name: str, taken: set[str]) -> str:
+    """`name`, or the first of name-2, name-3, … that nobody has."""
+    number = 1
+    while (candidate := name if number == 1 else f"{name}-{number}") in taken:
+        number += 1
+    return candidate
+
+
+def _follow(name: str) -> dict[str, Any]:
+    """Show a Backup until it ends; the object. Raises DemoError unless it completed."""
+    display = Display()
+    started = time.monotonic()
+    for backup in watch("backup", name, _NAMESPACE):
+        display.show(backup, time.monotonic() - started)
+        phase = (backup.get("status") or {}).get("phase")
+        if phase == "Completed":
+            return backup
+        if phase in ("Failed", "Cancelled"):
+            break
+    raise DemoError(f"the Backup did not complete\n\n{kubectl('describe', 'backup', name, '-n', _NAMESPACE)}")
+
+
+def _show_objects() -> None:
+    for command in (("get", "backups", "-n", _NAMESPACE), ("get", "bchain,brepo,vma,pvm", "-n", _NAMESPACE)):
+        print(f"  $ kubectl {' '.join(command)}\n{_indented(kubectl(*command))}")
+
+
+def _indented(text: str) -> str:
+    return "".join(f"  {line}\n" for line in text.splitlines())
+
+
+def _say_next(name: str) -> None:
+    print(f"""
+━━ Done. The cluster stays up. Try next:
+
+  export KUBECONFIG={KUBECONFIG}
+  kubectl describe backup {name} -n {_NAMESPACE}       # conditions and Events tell the story
+  kubectl explain backup.spec                          # every field has a description
+  kubectl get backups -A --field-selector .status.phase=Completed
+  make demo                                            # once more, a new restore point
+  make down                                            # removes all of it
+""")

@@ -1,0 +1,121 @@
+"""kubectl as a function, a watch as an iterator, and a Service as a local URL."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import re
+import subprocess
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+KUBECONFIG = Path(os.environ.get("KUBECONFIG") or CHECKOUT / "build" / "kubeconfig")
+_ENVIRONMENT = {**os.environ, "KUBECONFIG": str(KUBECONFIG)}
+
+Object = dict[str, Any]
+
+
+class DemoError(Exception):
+    """Ends the demo; the text says what to look at."""
+
+
+def kubectl(*arguments: str, given: str | None = None) -> str:
+    """Standard output. Raises DemoError with kubectl's own words."""
+    done = subprocess.run(
+        ["kubectl", *arguments], input=given, env=_ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise DemoError(f"kubectl {' '.join(arguments)}\n{done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout
+
+
+def get(*arguments: str) -> Object:
+    """`kubectl get … -o json`."""
+    answer: Object = json.loads(kubectl("get", *arguments, "-o", "json"))
+    return answer
+
+
+def watch(kind: str, name: str, namespace: str, tick: float = 1.0) -> Iterator[Object]:
+    """The object each time it changes, and its last state again after `tick` seconds without a change."""
+    changes: queue.Queue[Object | None] = queue.Queue()
+    stream = subprocess.Popen(
+        ["kubectl", "get", kind, name, "-n", namespace, "-o", "json", "--watch"],
+        env=_ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    threading.Thread(target=_read, args=(stream, changes), daemon=True).start()
+    latest: Object | None = None
+    try:
+        while True:
+            try:
+                latest = changes.get(timeout=tick)
+            except queue.Empty:
+                pass
+            else:
+                if latest is None:
+                    # The server ends a watch now and then: begin again.
+                    yield from watch(kind, name, namespace, tick)
+                    return
+            if latest is not None:
+                yield latest
+    finally:
+        stream.terminate()
+        stream.wait()
+
+
+def _read(stream: subprocess.Popen[str], changes: queue.Queue[Object | None]) -> None:
+    """kubectl prints one indented JSON object after the other."""
+    text = ""
+    for line in stream.stdout or ():
+        text += line
+        if line == "}\n":
+            changes.put(json.loads(text))
+            text = ""
+    changes.put(None)
+
+
+@contextmanager
+def forwarded(service: str, port: int, namespace: str) -> Iterator[str]:
+    """A base URL on this machine that leads to a Service."""
+    tunnel = subprocess.Popen(
+        ["kubectl", "port-forward", "-n", namespace, f"service/{service}", f":{port}"],
+        env=_ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        first = (tunnel.stdout.readline() if tunnel.stdout else "").strip()
+        found = re.search(r"127\.0\.0\.1:(\d+)", first)
+        if not found:
+            raise DemoError(f"kubectl port-forward service/{service}: {first}")
+        # Its further lines are read away, so that it never waits for us.
+        threading.Thread(target=lambda: list(tunnel.stdout or ()), daemon=True).start()
+        yield f"http://127.0.0.1:{found[1]}"
+    finally:
+        tunnel.terminate()
+        tunnel.wait()
+
+
+def call(method: str, url: str, body: Object | None = None) -> Any:
+    """One JSON call; None for an empty answer. Raises DemoError with the server's text."""
+    request = urllib.request.Request(
+        url,
+        method=method,
+        data=None if body is None else json.dumps(body).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=300) as answer:
+            text = answer.read()
+    except urllib.error.HTTPError as error:
+        raise DemoError(f"{method} {url}: {error.code} {error.read().decode(errors='replace')}") from error
+    return json.loads(text) if text else None

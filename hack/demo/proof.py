@@ -1,0 +1,144 @@
+"""The proof: every QCOW2 against its source disk, and a file read out of the backup.
+
+A pod on the repository's node mounts the volume's folder beside the reference VMA's disks, both read-only. Only a demo
+does that: it needs a host path, which no program of the operator ever gets.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from . import sample
+from .kubectl import DemoError, get, kubectl
+from .progress import size
+
+NAMESPACE: Final = "sendense-reference-vma"
+_POD: Final = "demo-proof"
+_REPOSITORY: Final = "/repository"
+_SOURCE: Final = "/source"
+_SOURCE_ON_NODE: Final = "/srv/sendense/vma"
+_SCRATCH: Final = "/scratch"
+_FILE: Final = "var/lib/app/orders.csv"
+IDENTICAL: Final = "Images are identical."
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a claim's files really are."""
+
+    node: str
+    folder: str
+
+
+def place_of(volume: dict[str, Any], node: str) -> Place:
+    """Folder of a PersistentVolume on its node. Raises DemoError for a volume that is no folder."""
+    spec = volume["spec"]
+    folder = (spec.get("hostPath") or spec.get("local") or {}).get("path")
+    if not folder:
+        raise DemoError(f"the volume {volume['metadata']['name']} is no folder of a node: compare by hand")
+    return Place(node, folder)
+
+
+def build_pod(image: str, place: Place) -> dict[str, Any]:
+    """The pod that sees both sides."""
+    folders = {"repository": place.folder, "source": _SOURCE_ON_NODE}
+    mounts = [{"name": name, "mountPath": f"/{name}", "readOnly": True} for name in folders]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": _POD, "namespace": NAMESPACE},
+        "spec": {
+            "nodeName": place.node,
+            "restartPolicy": "Never",
+            "terminationGracePeriodSeconds": 0,
+            "automountServiceAccountToken": False,
+            "containers": [
+                {
+                    "name": "proof",
+                    "image": image,
+                    "command": ["sleep", "3600"],
+                    "securityContext": {"runAsUser": 0},
+                    "volumeMounts": [*mounts, {"name": "scratch", "mountPath": _SCRATCH}],
+                }
+            ],
+            "volumes": [
+                *({"name": name, "hostPath": {"path": path}} for name, path in folders.items()),
+                {"name": "scratch", "emptyDir": {}},
+            ],
+        },
+    }
+
+
+@contextmanager
+def pod(image: str, claim: str, namespace: str, node: str) -> Iterator[None]:
+    """The pod, as long as the block lasts."""
+    name = get("pvc", claim, "-n", namespace)["spec"]["volumeName"]
+    place = place_of(get("pv", name), node)
+    _remove()
+    kubectl("create", "-f", "-", given=json.dumps(build_pod(image, place)))
+    try:
+        kubectl("wait", "-n", NAMESPACE, f"pod/{_POD}", "--for=condition=Ready", "--timeout=120s")
+        yield
+    finally:
+        _remove()
+
+
+def _remove() -> None:
+    kubectl("delete", "pod", _POD, "-n", NAMESPACE, "--ignore-not-found", "--wait")
+
+
+def _inside(*command: str) -> str:
+    return kubectl("exec", "-n", NAMESPACE, _POD, "--", *command)
+
+
+def show_files(backup: dict[str, Any], namespace: str) -> None:
+    """Where the files lie, and the manifest."""
+    vm = backup["spec"]["vmRef"]["name"]
+    manifest = backup["status"]["manifest"]
+    print(
+        _inside("find", _REPOSITORY, "-path", f"*/{namespace}/{vm}/*", "-type", "f", "-printf", "  %P  %kK on disk\n")
+    )
+    print(f"The manifest {manifest}, the commit point:\n")
+    print("\n".join(f"  {line}" for line in _pretty(_inside("cat", f"{_REPOSITORY}/{manifest}")).splitlines()))
+
+
+def _pretty(text: str) -> str:
+    return json.dumps(json.loads(text), indent=2)
+
+
+def compare(backup: dict[str, Any], vm: dict[str, Any]) -> bool:
+    """`qemu-img compare` of each disk; whether all are identical."""
+    sources = {disk["key"]: disk["file"] for disk in vm["disks"]}
+    same = True
+    for disk in backup["status"]["disks"]:
+        source = f"{_SOURCE}/{vm['folder']}/{sources[disk['key']]}"
+        layer = f"{_REPOSITORY}/{disk['file']}"
+        command = ["qemu-img", "compare", "-f", "raw", "-F", "qcow2", source, layer]
+        print(f"  $ {' '.join(command)}")
+        try:
+            answer = _inside(*command).strip()
+        except DemoError as error:
+            answer = str(error).partition("\n")[2]
+        print(f"  {answer}   (disk {disk['id']}, {size(disk['virtualSize'])}, stored {size(disk['storedBytes'])})\n")
+        same = same and answer == IDENTICAL
+    return same
+
+
+def read_file(backup: dict[str, Any]) -> bool:
+    """List the file system in disk 0's QCOW2, and read a file out of it: whether it is the file that went in."""
+    raw, out = f"{_SCRATCH}/disk.raw", f"{_SCRATCH}/file"
+    layer = f"{_REPOSITORY}/{backup['status']['disks'][0]['file']}"
+    _inside("qemu-img", "convert", "-f", "qcow2", "-O", "raw", layer, raw)
+    print("  $ debugfs -R 'ls -l /'")
+    print("".join(f"  {line}\n" for line in _inside("debugfs", "-R", "ls -l /", raw).splitlines() if line.strip()))
+    _inside("debugfs", "-R", f"dump /{_FILE} {out}", raw)
+    digest = _inside("sha256sum", out).split()[0]
+    same = digest == sample.digest_of(_FILE)
+    print(
+        f"  /{_FILE} out of the backup: sha256 {digest[:16]}…, {'the same' if same else 'NOT the same'} as what went in"
+    )
+    return same

@@ -1,0 +1,81 @@
+"""Renders the chart with the real helm."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+CHECKOUT: Final = Path(__file__).resolve().parents[3]
+CHART: Final = CHECKOUT / "charts" / "sendense-backup"
+_CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sendense-backup" / "tools"
+# helm built from its Go module thinks that it talks to a very old cluster unless told otherwise.
+_COMMAND: Final = ("template", "rel", str(CHART), "--namespace", "ops", "--kube-version", "1.32.0")
+
+Object = dict[str, Any]
+Render = Callable[..., list[Object]]
+
+
+def _helm() -> str | None:
+    """helm on the PATH, or the one that `hack/cluster` built."""
+    return shutil.which("helm") or next((str(found) for found in sorted(_CACHE.glob("helm-*/helm"))), None)
+
+
+@cache
+def _run(values: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [_helm() or "helm", *_COMMAND, "--values", "-"], input=values, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="session")
+def render() -> Render:
+    """The objects that the chart makes of some values. Raises AssertionError with helm's words."""
+    if _helm() is None:
+        if os.environ.get("CI"):
+            pytest.fail("helm is missing: `hack/cluster up` builds it")
+        pytest.skip("helm is missing: `hack/cluster up` builds it")
+
+    def objects(values: Object | None = None) -> list[Object]:
+        done = _run(json.dumps(values or {}))
+        assert done.returncode == 0, done.stderr
+        return [item for item in yaml.safe_load_all(done.stdout) if item]
+
+    return objects
+
+
+@pytest.fixture(scope="session")
+def refusal(render: Render) -> Callable[[Object], str]:
+    """What helm says about values that the chart refuses."""
+
+    def text(values: Object) -> str:
+        done = _run(json.dumps(values))
+        assert done.returncode != 0, f"accepted: {values}"
+        return done.stderr
+
+    return text
+
+
+def one(objects: list[Object], kind: str, name: str) -> Object:
+    """The object of that kind whose name ends in `name`."""
+    (found,) = [item for item in objects if item["kind"] == kind and item["metadata"]["name"].endswith(name)]
+    return found
+
+
+def all_of(objects: list[Object], kind: str) -> list[Object]:
+    """The objects of that kind."""
+    return [item for item in objects if item["kind"] == kind]
+
+
+def environment(deployment: Object) -> dict[str, str]:
+    """The plain variables of a Deployment's only container."""
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    return {item["name"]: item["value"] for item in container["env"] if "value" in item}

@@ -1,0 +1,171 @@
+"""What the programs are told, and how their pods are fenced in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sendense_operator.gateway.settings import Settings as GatewaySettings
+from sendense_operator.reconcile.settings import settings_from_env
+
+from .conftest import CHART, CHECKOUT, Object, Render, all_of, environment, one
+
+PROGRAMS = ("controller", "gateway")
+
+
+def _pod(objects: list[Object], program: str) -> Object:
+    template: Object = one(objects, "Deployment", f"-{program}")["spec"]["template"]
+    return template
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_pods_fit_pod_security_restricted(render: Render, program: str) -> None:
+    pod = _pod(render(), program)["spec"]
+    (container,) = pod["containers"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"]["allowPrivilegeEscalation"] is False
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert all(set(volume) <= {"name", "emptyDir"} for volume in pod["volumes"])
+    assert container["args"] == [program]
+    assert container["resources"]["requests"]
+    assert container["resources"]["limits"]["memory"]
+
+
+def test_tokens_only_where_a_program_needs_one(render: Render) -> None:
+    for account in all_of(render(), "ServiceAccount"):
+        assert account["automountServiceAccountToken"] is False
+    for program in PROGRAMS:
+        assert _pod(render(), program)["spec"]["automountServiceAccountToken"] is True
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_selectors_find_the_pods(render: Render, program: str) -> None:
+    objects = render({"commonLabels": {"team": "backup"}, program: {"podLabels": {"tier": "x"}}})
+    labels = _pod(objects, program)["metadata"]["labels"]
+    assert one(objects, "Deployment", f"-{program}")["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    assert labels["team"] == "backup"
+    assert labels["tier"] == "x"
+
+
+def test_the_controller_accepts_what_the_chart_tells_it(render: Render) -> None:
+    values: Object = {
+        "watchNamespaces": ["team-a", "team-b"],
+        "imagePullSecrets": [{"name": "registry"}],
+        "image": {"repository": "registry.example/backup", "tag": "1.2", "pullPolicy": "Always"},
+        "worker": {"resources": {"limits": {"memory": "2Gi"}}, "networkPolicies": False, "priorityClassName": "low"},
+        "controller": {"nodeLostSeconds": 77},
+        "gateway": {"externalURL": "http://gateway.example:30882/"},
+        "logLevel": "DEBUG",
+    }
+    objects = render(values)
+    settings = settings_from_env(environment(one(objects, "Deployment", "-controller")))
+    assert settings.worker_image == "registry.example/backup:1.2"
+    assert settings.image_pull_policy == "Always"
+    assert settings.image_pull_secrets == ("registry",)
+    assert settings.namespaces == ("team-a", "team-b")
+    assert settings.worker_resources["limits"] == {"memory": "2Gi"}
+    assert settings.worker_priority_class == "low"
+    assert settings.network_policies is False
+    assert settings.node_lost_seconds == 77
+    assert settings.gateway_url == "http://gateway.example:30882"
+    assert settings.log_level == "DEBUG"
+    assert settings.controller_selector.items() <= _pod(objects, "controller")["metadata"]["labels"].items()
+    assert settings.gateway_selector.items() <= _pod(objects, "gateway")["metadata"]["labels"].items()
+    (container,) = _pod(objects, "controller")["spec"]["containers"]
+    assert container["ports"][0]["containerPort"] == settings.health_port
+
+
+def test_the_gateway_accepts_what_the_chart_tells_it(render: Render) -> None:
+    objects = render({"watchNamespaces": ["team-a"], "gateway": {"holdSeconds": 30, "drainSeconds": 7}})
+    deployment = one(objects, "Deployment", "-gateway")
+    settings = GatewaySettings.from_environment(environment(deployment))
+    assert settings.namespaces == ("team-a",)
+    assert (settings.hold_seconds, settings.drain_seconds) == (30, 7)
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["ports"][0]["containerPort"] == settings.listen_port
+    assert deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] > 37
+
+
+def test_without_an_external_url_the_appliances_are_told_the_service(render: Render) -> None:
+    objects = render()
+    service = one(objects, "Service", "-gateway")
+    expected = f"http://{service['metadata']['name']}.ops.svc:{service['spec']['ports'][0]['port']}"
+    assert environment(one(objects, "Deployment", "-controller"))["SENDENSE_GATEWAY_URL"] == expected
+
+
+def test_a_digest_wins_over_the_tag(render: Render) -> None:
+    digest = "sha256:" + "a" * 64
+    objects = render({"image": {"repository": "r.example/b", "tag": "x", "digest": digest}})
+    for program in PROGRAMS:
+        assert _pod(objects, program)["spec"]["containers"][0]["image"] == f"r.example/b@{digest}"
+    assert environment(one(objects, "Deployment", "-controller"))["SENDENSE_WORKER_IMAGE"] == f"r.example/b@{digest}"
+
+
+def test_the_gateway_never_has_fewer_pods_than_wanted(render: Render) -> None:
+    objects = render()
+    gateway = one(objects, "Deployment", "-gateway")
+    assert gateway["spec"]["replicas"] == 2
+    assert gateway["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+    budget = one(objects, "PodDisruptionBudget", "-gateway")
+    assert budget["spec"]["maxUnavailable"] == 1
+    assert budget["spec"]["selector"]["matchLabels"] == gateway["spec"]["selector"]["matchLabels"]
+
+
+def test_node_port(render: Render) -> None:
+    values = {"gateway": {"service": {"type": "NodePort", "nodePort": 30882, "annotations": {"a": "b"}}}}
+    service = one(render(values), "Service", "-gateway")
+    assert service["spec"]["type"] == "NodePort"
+    assert service["spec"]["ports"][0]["nodePort"] == 30882
+    assert service["metadata"]["annotations"] == {"a": "b"}
+
+
+def test_network_policies_on_demand(render: Render) -> None:
+    assert not all_of(render(), "NetworkPolicy")
+    peers = [{"ipBlock": {"cidr": "192.0.2.0/24"}}]
+    objects = render({"networkPolicy": {"enabled": True, "gatewayFrom": peers}})
+    assert one(objects, "NetworkPolicy", "-controller")["spec"]["ingress"] == []
+    assert one(objects, "NetworkPolicy", "-gateway")["spec"]["ingress"] == [
+        {"ports": [{"port": "callbacks"}], "from": peers}
+    ]
+
+
+def test_definitions_are_the_generated_ones_and_outlive_the_release(render: Render) -> None:
+    definitions = all_of(render(), "CustomResourceDefinition")
+    assert len(definitions) == len(list((CHECKOUT / "crds").glob("*.yaml")))
+    for definition in definitions:
+        assert definition["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+        name = f"{definition['spec']['group']}_{definition['spec']['names']['plural']}.yaml"
+        copy = CHART / "files" / "crds" / name
+        assert copy.read_text(encoding="utf-8") == (CHECKOUT / "crds" / name).read_text(encoding="utf-8")
+    assert not all_of(render({"crds": {"install": False}}), "CustomResourceDefinition")
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"gatway": {}}, "gatway"),
+        ({"controller": {"replica": 2}}, "replica"),
+        ({"controller": {"replicas": -1}}, "/controller/replicas"),
+        ({"gateway": {"externalURL": "gateway.example"}}, "/gateway/externalURL"),
+        ({"gateway": {"service": {"type": "nodeport"}}}, "/gateway/service/type"),
+        ({"gateway": {"service": {"nodePort": 30882}}}, "gateway.service.nodePort needs"),
+        ({"gateway": {"holdSeconds": 300}}, "terminationGracePeriodSeconds must be longer"),
+        ({"image": {"digest": "latest"}}, "/image/digest"),
+        ({"image": {"pullPolicy": "always"}}, "/image/pullPolicy"),
+        ({"watchNamespaces": ["Team A"]}, "/watchNamespaces/0"),
+        ({"worker": {"resources": {"limits": {"memory": "lots"}}}}, "/worker/resources/limits/memory"),
+        ({"logLevel": "debug"}, "/logLevel"),
+    ],
+)
+def test_wrong_values_are_refused_by_name(refusal: Callable[[Any], str], values: Object, named: str) -> None:
+    assert named in refusal(values)
+
+
+def test_long_names_still_fit_where_dns_limits_them(render: Render) -> None:
+    for item in render({"fullnameOverride": "x" * 52}):
+        if item["kind"] in ("Deployment", "Service", "ServiceAccount"):
+            assert len(item["metadata"]["name"]) <= 63
