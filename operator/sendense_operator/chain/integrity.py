@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Final
 
 _MIB: Final = 1 << 20
+_HANDSHAKES: Final = 16 << 10
 
 
 class Doubt(StrEnum):
@@ -43,8 +44,8 @@ class Refusal:
 
 
 def slack(received: int) -> int:
-    """Bytes received that need not be in the layer: request headers, and what a client wrote twice."""
-    return received // 20 + min(64 * _MIB, received // 2)
+    """Bytes received that need not be in the layer: handshakes, request headers, what a client wrote twice."""
+    return _HANDSHAKES + received // 20 + min(64 * _MIB, received // 2)
 
 
 def judge(evidence: Evidence) -> Refusal | None:

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-import nbd
-
 from sendense_operator.chain.digests import DigestList, digest
 from sendense_operator.chain.extents import LayerMap, chunk_length, marked
 from sendense_operator.worker import export, qemu
@@ -48,8 +46,6 @@ async def _read_all(where: Path, layer: LayerMap, digests: DigestList) -> None:
     work = _Work(marked(layer.data_chunks))
     try:
         await asyncio.gather(*(asyncio.to_thread(_read, where, layer, digests, work) for _ in range(_READERS)))
-    except nbd.Error as error:
-        raise WorkerError(Reason.IMAGE_CORRUPT, f"reading the layer back: {error}") from error
     finally:
         work.stop()
 
@@ -69,15 +65,19 @@ class _Work:
 
 
 def _read(where: Path, layer: LayerMap, digests: DigestList, work: _Work) -> None:
-    handle = nbd.NBD()
-    handle.connect_unix(str(where))
+    import nbd  # noqa: PLC0415 - Debian's package, not on PyPI: only where qemu is too
+
     try:
+        handle = nbd.NBD()
+        handle.connect_unix(str(where))
         if handle.get_size() != layer.size:
             raise WorkerError(Reason.IMAGE_CORRUPT, f"the layer reads as {handle.get_size()} bytes")
         while (index := work.next()) is not None:
             length = chunk_length(index, layer.size, layer.chunk)
             digests.put(index, digest(handle.pread(length, index * layer.chunk)))
-    except BaseException:
+        handle.shutdown()
+    except nbd.Error as error:
+        raise WorkerError(Reason.IMAGE_CORRUPT, f"reading the layer back: {error}") from error
+    finally:
+        # The others would only find the same: the chunks are used up, or something is wrong.
         work.stop()
-        raise
-    handle.shutdown()

@@ -1,0 +1,106 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sendense_operator.chain.extents import (
+    Extent,
+    LayerMap,
+    MapError,
+    chunk_count,
+    chunk_length,
+    fold,
+    marked,
+    parse_line,
+    worst_case_bytes,
+)
+
+CHUNK = 8
+
+
+def line(start: int, length: int, depth: int, present: bool, zero: bool) -> str:
+    return json.dumps(
+        {"start": start, "length": length, "depth": depth, "present": present, "zero": zero, "data": not zero}
+    )
+
+
+def test_the_format_of_qemu_img() -> None:
+    text = (
+        '[{ "start": 0, "length": 8, "depth": 0, "present": true, "zero": false, "data": true, "offset": 327680},\n'
+        '{ "start": 8, "length": 16, "depth": 0, "present": true, "zero": true, "data": false},\n'
+        '{ "start": 24, "length": 5, "depth": 0, "present": false, "zero": true, "data": false}]\n'
+    )
+    layer = fold(text.splitlines(), 29, CHUNK)
+    assert (layer.coverage, layer.guest_bytes, layer.extents) == (24, 8, 3)
+    assert list(layer.data_chunks) == [1, 0, 0, 0]
+    assert list(layer.own_chunks) == [1, 1, 1, 0]
+
+
+def test_layers_below_are_read_but_not_counted() -> None:
+    layer = fold([line(0, 8, 1, True, False), line(8, 8, 0, True, True)], 16, CHUNK)
+    assert (layer.coverage, layer.guest_bytes) == (8, 0)
+    assert list(marked(layer.data_chunks)) == [0]
+    assert list(marked(layer.own_chunks)) == [1]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [],
+        [line(0, 8, 0, True, False)],
+        [line(8, 8, 0, True, False)],
+        [line(0, 8, 0, True, False), line(0, 16, 0, True, False)],
+        [line(0, 17, 0, True, False)],
+        [line(0, 0, 0, True, False), line(0, 16, 0, True, False)],
+    ],
+)
+def test_gaps_and_overlaps_are_refused(lines: list[str]) -> None:
+    with pytest.raises(MapError):
+        fold(lines, 16, CHUNK)
+
+
+@pytest.mark.parametrize("text", ["x", "{}", "[1]", '{"start": "a"}'])
+def test_what_is_no_extent(text: str) -> None:
+    with pytest.raises(MapError):
+        parse_line(text)
+
+
+@pytest.mark.parametrize("text", ["", "[", "]", "[]", " \n"])
+def test_lines_without_an_extent(text: str) -> None:
+    assert parse_line(text) is None
+
+
+kinds = st.tuples(st.integers(1, 30), st.integers(0, 2), st.booleans(), st.booleans())
+
+
+@given(st.lists(kinds, min_size=1, max_size=20))
+def test_sums_agree_with_counting_bytes(runs: list[tuple[int, int, bool, bool]]) -> None:
+    size = sum(run[0] for run in runs)
+    layer, own, data, start = LayerMap(size, CHUNK), set[int](), set[int](), 0
+    guest = 0
+    for length, depth, present, zero in runs:
+        layer.add(Extent(start, length, depth, present, zero, not zero))
+        touched = range(start, start + length)
+        if depth == 0 and present:
+            own.update(touched)
+            guest += 0 if zero else length
+        if not zero:
+            data.update(touched)
+        start += length
+    layer.close()
+    assert layer.coverage == len(own)
+    assert layer.guest_bytes == guest
+    assert set(marked(layer.own_chunks)) == {at // CHUNK for at in own}
+    assert set(marked(layer.data_chunks)) == {at // CHUNK for at in data}
+
+
+@given(st.integers(1, 10_000), st.integers(1, 100))
+def test_chunks_cover_the_disk(size: int, chunk: int) -> None:
+    assert sum(chunk_length(index, size, chunk) for index in range(chunk_count(size, chunk))) == size
+
+
+def test_worst_case_is_little_more_than_the_disk() -> None:
+    tib = 1 << 40
+    assert tib < worst_case_bytes(tib) < tib * 1.001
+    assert worst_case_bytes(1) < 4 << 20

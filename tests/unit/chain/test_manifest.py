@@ -1,0 +1,96 @@
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from sendense_operator.chain.manifest import (
+    Digest,
+    Manifest,
+    ManifestBackup,
+    ManifestDisk,
+    ManifestError,
+    ManifestVM,
+    NewerManifestError,
+)
+from sendense_operator.task import BackupType
+
+UID = "0b7ec3de-5ced-462b-9912-f63f580d6489"
+AT = datetime(2025, 10, 5, 12, 0, 0, tzinfo=UTC)
+HOSTILE = '../x\n",json:{}-disk1-\u202eä'
+
+
+def manifest(**changes: Any) -> Manifest:
+    file = "shop/db/disk-0/full-20251005-120000.qcow2"
+    disk = ManifestDisk(
+        index=0,
+        key=2000,
+        type=BackupType.FULL,
+        file=file,
+        virtual_size=1 << 20,
+        stored=4096,
+        guest_bytes=512,
+        coverage=1 << 20,
+        received=1 << 20,
+        change_id="52 de/1",
+        digest=Digest(root="0" * 64, list=f"{file}.digests"),
+    )
+    fields: dict[str, Any] = {
+        "backup": ManifestBackup(name="nightly", uid=UID, namespace="shop"),
+        "vm": ManifestVM(name="db", vmware_name=HOSTILE, vmware_path=f"/DC/vm/{HOSTILE}"),
+        "repository_id": "r",
+        "job_id": f"backup-{UID}",
+        "attempt": UID,
+        "started": AT,
+        "finished": AT,
+        "tools": {"qemu": "7.2"},
+        "disks": (disk,),
+    }
+    return Manifest(**(fields | changes))
+
+
+def test_reads_back_and_is_canonical() -> None:
+    one = manifest()
+    data = one.to_json()
+    assert Manifest.from_json(data) == one
+    assert Manifest.from_json(data).to_json() == data
+    assert data.isascii()
+    assert json.loads(data)["disks"][0]["parent"] is None
+    assert json.loads(data)["vm"]["vmwareName"] == HOSTILE
+
+
+def test_names_all_its_files() -> None:
+    assert manifest().files() == (
+        "shop/db/disk-0/full-20251005-120000.qcow2",
+        "shop/db/disk-0/full-20251005-120000.qcow2.digests",
+    )
+
+
+def changed(**fields: Any) -> bytes:
+    return json.dumps(json.loads(manifest().to_json()) | fields).encode()
+
+
+def test_a_newer_format_is_told_apart() -> None:
+    with pytest.raises(NewerManifestError, match="version 2"):
+        Manifest.from_json(changed(version=2, disks="something else"))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"{", b"[]", b"{}", changed(format="x"), changed(disks=[]), changed(version="1"), changed(backup=None)],
+)
+def test_what_is_no_manifest(data: bytes) -> None:
+    with pytest.raises(ManifestError):
+        Manifest.from_json(data)
+
+
+@pytest.mark.parametrize("file", ["../../etc/passwd", "/etc/passwd", "shop/db/x", "json:{}"])
+def test_a_path_outside_is_refused(file: str) -> None:
+    raw = json.loads(manifest().to_json())
+    raw["disks"][0]["file"] = file
+    with pytest.raises(ManifestError):
+        Manifest.from_json(json.dumps(raw).encode())
+
+
+def test_new_fields_are_tolerated() -> None:
+    assert Manifest.from_json(changed(later="x")) == manifest()

@@ -1,0 +1,55 @@
+import struct
+
+import pytest
+
+from sendense_operator.chain.qcow2 import HeaderError, check, parse
+
+SIZE = 1000001536
+
+
+def image(
+    *, version: int = 3, size: int = SIZE, features: int = 0x10, backing: bytes = b"", bits: int = 17, crypt: int = 0
+) -> bytes:
+    offset = 376 if backing else 0
+    head = struct.pack(">IIQIIQI", 0x514649FB, version, offset, len(backing), bits, size, crypt)
+    head = head.ljust(72, b"\0") + struct.pack(">Q", features)
+    return (head.ljust(376, b"\0") + backing).ljust(4096, b"\0")
+
+
+def test_a_full_layer() -> None:
+    header = parse(image())
+    assert (header.virtual_size, header.cluster_size, header.backing) == (SIZE, 128 << 10, None)
+    check(header, SIZE)
+
+
+def test_an_overlay() -> None:
+    header = parse(image(backing=b"full-20251005-120000.qcow2"))
+    check(header, SIZE, "full-20251005-120000.qcow2")
+    for other in (None, "full-20251005-120001.qcow2"):
+        with pytest.raises(HeaderError, match="backing name"):
+            check(header, SIZE, other)
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"", "no qcow2 header"),
+        (b"\0" * 4096, "not a qcow2"),
+        (image(version=2), "version 3"),
+        (image(features=0x14), "features"),
+        (image(features=1 << 10), "features"),
+        (image(features=0x12), "corrupt"),
+        (image(crypt=1), "encryption"),
+        (image(bits=40), "cluster size"),
+        (image(backing=b"x" * 1024), "backing name of"),
+        (image(backing=b"y")[:376], "backing name of"),
+    ],
+)
+def test_what_is_refused(data: bytes, why: str) -> None:
+    with pytest.raises(HeaderError, match=why):
+        parse(data)
+
+
+def test_another_size() -> None:
+    with pytest.raises(HeaderError, match="expected"):
+        check(parse(image()), SIZE + 512)
