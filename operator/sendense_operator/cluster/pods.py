@@ -88,6 +88,7 @@ class WorkerPods:
                 await asyncio.sleep(_PAUSE_S)
             except _HistoryGoneError:
                 version = ""
+                await asyncio.sleep(_PAUSE_S)
             except ClusterError as error:
                 log.warning(kv(watch="pods", namespace=scope or "*", retry_s=f"{delay:.1f}", error=error))
                 # spread, so that two replicas and many namespaces do not come at once
@@ -98,10 +99,13 @@ class WorkerPods:
     async def _list(self, scope: str | None) -> str:
         async with self._get(scope, [], _LIST_TIMEOUT) as response:
             body = _object(await response.read())
-        self._index.replace((Worker.from_pod(pod) for pod in body.get("items") or ()), scope)
+            # all of it is read before anything known is dropped: an answer that is no list must change nothing
+            version = str(body["metadata"]["resourceVersion"])
+            workers = [Worker.from_pod(pod) for pod in body["items"] or ()]
+        self._index.replace(workers, scope)
         self._listed.add(scope)
         self._notify()
-        return str(body["metadata"]["resourceVersion"])
+        return version
 
     async def _watch(self, scope: str | None, version: str) -> str:
         """Follow changes after `version` until the server ends the watch; returns where to go on."""

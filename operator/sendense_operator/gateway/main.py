@@ -100,7 +100,7 @@ def listen(port: int) -> socket.socket:
 
 
 def run() -> None:
-    """Entry point. Exits with 2 for a wrong setting."""
+    """Entry point. Exits with 1 and a message for a wrong setting."""
     try:
         settings = Settings.from_environment(os.environ)
     except ValueError as error:

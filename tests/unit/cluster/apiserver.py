@@ -1,0 +1,82 @@
+"""A list-and-watch API server of pods on loopback, for what the real one does rarely: 410, cuts, errors."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiohttp import web
+
+from sendense_operator.api.v1alpha1 import names
+
+
+def pod(uid: str, namespace: str = "shop", **status: Any) -> dict[str, Any]:
+    """A worker's pod."""
+    return {
+        "metadata": {
+            "namespace": namespace,
+            "name": f"pod-{uid}",
+            "uid": uid,
+            "resourceVersion": "0",
+            "labels": {names.LABEL_APPLIANCE: "vma", names.LABEL_VM_KEY: "k", names.LABEL_BACKUP: "b"},
+        },
+        "status": status or {"phase": "Running", "podIP": "127.0.0.1"},
+    }
+
+
+class FakeApi:
+    """Lists `pods`, and sends what is put into a watch's queue: an event, or None to end the watch."""
+
+    def __init__(self) -> None:
+        self.pods: list[dict[str, Any]] = []
+        self.resource_version = 100
+        self.failures: list[web.Response] = []
+        self.lists: list[dict[str, str]] = []
+        self.watches: list[dict[str, str]] = []
+        self.events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+        self.url = ""
+
+    def send(self, kind: str, obj: dict[str, Any]) -> None:
+        """Send an event with the next resource version."""
+        self.resource_version += 1
+        meta = {**obj["metadata"], "resourceVersion": str(self.resource_version)}
+        self.events.put_nowait({"type": kind, "object": {**obj, "metadata": meta}})
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """GET pods."""
+        query = {**request.query, "path": request.path}
+        (self.watches if "watch" in query else self.lists).append(query)
+        if self.failures:
+            return self.failures.pop(0)
+        if "watch" not in query:
+            meta = {"resourceVersion": str(self.resource_version)}
+            return web.json_response({"metadata": meta, "items": self.pods})
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while (event := await self.events.get()) is not None:
+            await response.write(json.dumps(event).encode() + b"\n")
+            if event["type"] == "ERROR":
+                break  # as the real one does
+        return response
+
+
+@asynccontextmanager
+async def running_api() -> AsyncIterator[FakeApi]:
+    """Serve on a free port."""
+    api = FakeApi()
+    app = web.Application()
+    app.router.add_get("/{path:.*}", api.handle)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    assert site._server is not None
+    port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
+    api.url = f"http://127.0.0.1:{port}"
+    try:
+        yield api
+    finally:
+        await runner.cleanup()
