@@ -1,0 +1,242 @@
+"""The container engine: the machine's own when one answers, else Debian's docker.io, started beside it by hand."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import shutil
+import signal
+import subprocess
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import debian, hostnet
+from .settings import CHOICE, ENGINE, FILES
+from .shell import SetupError, attempt, lock, run, step, succeeds, wait_until, write
+
+_CAP_SYS_RESOURCE = 24
+_GROUP = "sendense-backup"
+"""Parent of all our containers' control groups: what is in it is ours to end."""
+_SOCKET = ENGINE / "docker.sock"
+_HOST_STATE = ENGINE / "host.json"
+_CONFIG = ENGINE / "daemon.json"
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine to talk to."""
+
+    own: bool
+    """Ours: started by us from Debian's package, with a node image from packages."""
+    command: str = "docker"
+    env: dict[str, str] = field(default_factory=dict)
+
+    def run(self, *arguments: str | Path, stdin: str | None = None) -> str:
+        """Output of `docker ARGUMENTS`. Raises SetupError."""
+        return run(self.command, *arguments, env=self.env, stdin=stdin)
+
+    def succeeds(self, *arguments: str | Path) -> bool:
+        """Whether `docker ARGUMENTS` ends with 0."""
+        return succeeds(self.command, *arguments, env=self.env)
+
+    def has_image(self, tag: str) -> bool:
+        """Whether the engine holds an image of that name."""
+        return self.succeeds("image", "inspect", tag)
+
+    def answers(self) -> bool:
+        """Whether the engine is there."""
+        # a podman without its service has no server part
+        query = ("info",) if self.command == "podman" else ("version", "--format", "{{.Server.Version}}")
+        return succeeds(self.command, *query, env=self.env, timeout=30)
+
+
+def own() -> Engine:
+    """The engine we would start ourselves."""
+    return Engine(True, "docker", {"DOCKER_HOST": f"unix://{_SOCKET}", "DOCKER_BUILDKIT": "0", "DOCKER_CONTEXT": ""})
+
+
+def chosen() -> Engine | None:
+    """The engine that this checkout's `up` took; None before."""
+    if not CHOICE.exists():
+        return None
+    name = CHOICE.read_text().strip()
+    return own() if name == "packages" else _existing(name)
+
+
+def _existing(command: str) -> Engine:
+    if command == "podman":
+        return Engine(False, "podman", {"KIND_EXPERIMENTAL_PROVIDER": "podman"})
+    plain = not succeeds("docker", "buildx", "version", timeout=30)
+    return Engine(False, "docker", {"DOCKER_BUILDKIT": "0"} if plain else {})
+
+
+def ensure() -> Engine:
+    """An engine that answers: the one taken before, else found, else started. Raises SetupError saying what to install."""
+    engine = chosen() or _find(os.environ.get("SENDENSE_ENGINE", ""))
+    if engine.own:
+        start()
+    elif not engine.answers():
+        raise SetupError(
+            f"{engine.command}, which this checkout's cluster runs on, does not answer: start it, "
+            f"or give it up by removing {CHOICE}"
+        )
+    write(CHOICE, "packages\n" if engine.own else f"{engine.command}\n")
+    return engine
+
+
+def _find(forced: str) -> Engine:
+    if forced not in ("", "existing", "packages"):
+        raise SetupError(f"SENDENSE_ENGINE is {forced!r}: existing, packages or nothing (found out) is meant")
+    # a shell that has taken over our settings (`hack/cluster env`) names our own engine
+    ours = os.environ.get("DOCKER_HOST") == own().env["DOCKER_HOST"]
+    if forced != "packages" and not ours:
+        for command in ("docker", "podman"):
+            candidate = _existing(command) if shutil.which(command) else None
+            if candidate and candidate.answers():
+                return candidate
+    if forced != "existing" and debian.usable():
+        return own()
+    raise SetupError(
+        "No container engine answers: install and start Docker or Podman "
+        "(or run this as root on Debian, where the cluster is made from packages)."
+    )
+
+
+def _process() -> int | None:
+    """Id of our dockerd, when it runs."""
+    with suppress(OSError, ValueError):
+        pid = int((ENGINE / "docker.pid").read_text())
+        if str(_CONFIG).encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+            return pid
+    return None
+
+
+def left_behind() -> bool:
+    """Whether our own engine was started and never stopped in order: it runs, or was killed."""
+    return _HOST_STATE.exists()
+
+
+def start() -> None:
+    """Start our own engine unless it answers. Raises SetupError with the end of its log."""
+    debian.ensure_packages()
+    with lock("engine"):
+        if own().answers():
+            return
+        step("starting the container engine (5 s)")
+        ENGINE.mkdir(parents=True, exist_ok=True)
+        if _process() and wait_until(own().answers, 30):
+            return
+        (ENGINE / "docker.pid").unlink(missing_ok=True)
+        hostnet.remember(_HOST_STATE)
+        hostnet.prepare()
+        write(_CONFIG, json.dumps(_configuration(), indent=1))
+        with (ENGINE / "dockerd.log").open("w") as log:
+            subprocess.Popen(
+                ["/usr/sbin/dockerd", "--config-file", str(_CONFIG)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        if not wait_until(own().answers, 90):
+            said = "\n".join((ENGINE / "dockerd.log").read_text().splitlines()[-15:])
+            raise SetupError(f"the container engine does not start; its log ends:\n{said}")
+
+
+def _configuration() -> dict[str, object]:
+    subnet = _free_subnet()
+    configuration: dict[str, object] = {
+        "hosts": [own().env["DOCKER_HOST"]],
+        "data-root": str(ENGINE / "data"),
+        "exec-root": str(ENGINE / "run"),
+        "pidfile": str(ENGINE / "docker.pid"),
+        "oom-score-adjust": 0,
+        "cgroup-parent": f"/{_GROUP}",
+        "exec-opts": ["native.cgroupdriver=cgroupfs"],
+        "bip": f"{subnet[1]}/24",
+        "default-address-pools": [{"base": str(subnet), "size": 24}],
+    }
+    if not _capable():
+        wrapper = ENGINE / "runc"
+        write(wrapper, (FILES / "runc-no-sys-resource").read_text(), 0o755)
+        configuration["runtimes"] = {"no-sys-resource": {"path": str(wrapper)}}
+        configuration["default-runtime"] = "no-sys-resource"
+    return configuration
+
+
+def _capable() -> bool:
+    """Whether root here has CAP_SYS_RESOURCE, which `docker run --privileged` asks for."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    effective = next(line.split()[1] for line in lines if line.startswith("CapEff"))
+    return bool(int(effective, 16) >> _CAP_SYS_RESOURCE & 1)
+
+
+def _free_subnet() -> ipaddress.IPv4Network:
+    """A network for containers that no route of this machine leads into."""
+    taken = []
+    for line in attempt("ip", "-4", "route").stdout.splitlines():
+        with suppress(ValueError):
+            words = [word for word in line.split() if word not in ("unreachable", "blackhole")]
+            taken.append(ipaddress.IPv4Network(words[0], strict=False))
+    for number in (29, 30, 28, 27, 26, 25):
+        subnet = ipaddress.IPv4Network(f"172.{number}.0.0/16")
+        if not any(subnet.overlaps(route) for route in taken):
+            return subnet
+    raise SetupError("no free network among 172.25.0.0/16 to 172.30.0.0/16 for containers: free one of them")
+
+
+def stop() -> None:
+    """End our own engine and undo what it changed on the host, unless containers of another checkout are up."""
+    with lock("engine"):
+        pid = _process()
+        if pid and own().answers():
+            if own().run("ps", "-q").strip():
+                step("the engine stays up: it runs containers of another checkout")
+                return
+            attempt("docker", "network", "rm", "kind", env=own().env)
+        if pid:
+            os.kill(pid, signal.SIGTERM)
+            if not wait_until(lambda: _process() is None, 60):
+                os.kill(pid, signal.SIGKILL)
+        _end_strays()
+        hostnet.undo(_HOST_STATE)
+        _release()
+
+
+def _end_strays() -> None:
+    """End what a killed engine left: containerd and shims name our folder, containers are in our control group."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            program = Path(words[0].decode(errors="replace")).name
+            if program.startswith("containerd") and any(str(ENGINE).encode() in word for word in words[1:]):
+                os.kill(int(folder.name), signal.SIGKILL)
+    for processes in (file for top in _groups() for file in top.rglob("cgroup.procs")):
+        with suppress(OSError):
+            for pid in processes.read_text().split():
+                os.kill(int(pid), signal.SIGKILL)
+
+
+def _groups() -> list[Path]:
+    """Our control group: one in each hierarchy."""
+    root = Path("/sys/fs/cgroup")
+    return [*root.glob(_GROUP), *root.glob(f"*/{_GROUP}")]
+
+
+def _release() -> None:
+    """Mounts and control groups: the engine leaves some of both."""
+    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    for mount in sorted((mount for mount in mounts if mount.startswith(f"{ENGINE}/")), reverse=True):
+        attempt("umount", "--lazy", mount)
+    for top in _groups():
+        wait_until(lambda top=top: _remove(top), 5)  # type: ignore[misc]
+
+
+def _remove(group: Path) -> bool:
+    """Whether a control group is gone: one that had processes a moment ago can't be removed yet."""
+    for folder, _, _ in os.walk(group, topdown=False):
+        with suppress(OSError):
+            Path(folder).rmdir()
+    return not group.exists()

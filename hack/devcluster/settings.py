@@ -1,0 +1,52 @@
+"""Versions and paths: what is pinned, and where everything built or running lives."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Final
+
+KUBERNETES: Final = "1.36.3"
+KIND: Final = "0.33.0"
+"""The last one known to start nodes on cgroup v1; check that before raising it."""
+HELM: Final = "3.22.0"
+ETCD: Final = "3.6.8"
+COREDNS: Final = "1.14.2"
+LOCAL_PATH: Final = "0.0.30"
+UV: Final = "0.13.9"
+GO_MINIMUM: Final = (1, 26)
+DEBIAN: Final = "bookworm"
+BASE_IMAGE: Final = f"debian:{DEBIAN}-slim"
+PUBLISHED_NODE_IMAGE: Final = (
+    "kindest/node:v1.37.0@sha256:a1ed56cfb0e7b93589bdf97c8cd566405a265939e3620fc4f5de89adff580ae5"
+)
+"""The node image that kind 0.33.0 was published with."""
+SERVICE_SUBNET: Final = "10.96.0.0/16"
+
+CHECKOUT: Final = Path(__file__).resolve().parents[2]
+FILES: Final = Path(__file__).resolve().parent / "files"
+BUILD: Final = CHECKOUT / "build"
+DATA: Final = BUILD / "data"
+"""The same folder on the host and, as NODE_DATA, on every node."""
+NODE_DATA: Final = "/srv/sendense"
+KUBECONFIG: Final = BUILD / "kubeconfig"
+CHOICE: Final = BUILD / "engine"
+"""Which engine this checkout's cluster runs on: written by `up`, removed by `down`."""
+ENVIRONMENT: Final = BUILD / "cluster.env"
+
+CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sendense-backup"
+TOOLS: Final = CACHE / "tools"
+ENGINE: Final = CACHE / "engine"
+LOCKS: Final = CACHE / "locks"
+
+
+def cluster_name(checkout: Path = CHECKOUT) -> str:
+    """The kind cluster of a checkout: two checkouts on one machine never share one."""
+    return f"sendense-{hashlib.sha256(str(checkout).encode()).hexdigest()[:6]}"
+
+
+def nodes() -> list[str]:
+    """Names of the cluster's node containers, control plane first; as kind makes them."""
+    name = cluster_name()
+    return [f"{name}-control-plane", f"{name}-worker", f"{name}-worker2"]
