@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any, Final, Literal, Protocol
 
 import aiohttp
@@ -26,6 +28,7 @@ FIELD_MANAGER: Final = "sendense-controller"
 REQUEST_TIMEOUT_S: Final = 15.0
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
 _PAGE: Final = 250
+_CLOCK_TOLERANCE: Final = timedelta(seconds=3)
 
 JSON_PATCH: Final = "application/json-patch+json"
 MERGE_PATCH: Final = "application/merge-patch+json"
@@ -91,11 +94,27 @@ class KubernetesCluster:
 
     def __init__(self, api: ApiClient) -> None:
         self._api: Any = api  # the library is not typed
+        self._ahead = timedelta()
 
     @classmethod
     async def connect(cls) -> KubernetesCluster:
         """See `connect_api`."""
         return cls(await connect_api())
+
+    def now(self) -> datetime:
+        """The time by the API server's clock, which wrote all times that ours are compared with."""
+        return datetime.now(UTC) + self._ahead
+
+    def _set_clock(self, date: str | None) -> None:
+        """Learn the server's clock from an answer's Date. Whole seconds: a small difference means nothing."""
+        if not date:
+            return
+        try:
+            ahead = parsedate_to_datetime(date) - datetime.now(UTC)
+        except (TypeError, ValueError):
+            return
+        if abs(ahead - self._ahead) > _CLOCK_TOLERANCE:
+            self._ahead = ahead if abs(ahead) > _CLOCK_TOLERANCE else timedelta()
 
     async def close(self) -> None:
         """Close the connections."""
@@ -213,6 +232,7 @@ class KubernetesCluster:
             )
             response = await self._api.call_api(*request, _request_timeout=_TIMEOUT)
             raw = (await response.read()).decode("utf-8", "replace")
+            self._set_clock(response.headers.get("Date"))
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise UnavailableError(f"API server: {type(error).__name__}: {error}") from error
         except ApiException as error:

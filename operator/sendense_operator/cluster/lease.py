@@ -65,11 +65,11 @@ class LeaderElection:
         """When the election last finished a step (monotonic), for the liveness probe."""
         self.leading = asyncio.Event()
 
-    async def run(self, on_lost: Callable[[], None]) -> None:
+    async def run(self, on_gained: Callable[[], None], on_lost: Callable[[], None]) -> None:
         """Until cancelled; then the Lease is released. `on_lost` must stop all writing at once."""
         try:
             while True:
-                await self._step(on_lost)
+                await self._step(on_gained, on_lost)
                 self.last_try = time.monotonic()
                 await asyncio.sleep(RETRY_S)
         finally:
@@ -78,7 +78,7 @@ class LeaderElection:
                 on_lost()
                 await self._release()
 
-    async def _step(self, on_lost: Callable[[], None]) -> None:
+    async def _step(self, on_gained: Callable[[], None], on_lost: Callable[[], None]) -> None:
         try:
             # An API server that hangs must not make the holder miss its own deadline.
             async with asyncio.timeout(RENEW_DEADLINE_S / 2):
@@ -91,6 +91,7 @@ class LeaderElection:
         if held and not self.leading.is_set():
             _log.info("leading as %s", self._identity)
             self.leading.set()
+            on_gained()
         elif not held and self.leading.is_set():
             _log.error("lost the lease: idling")
             self.leading.clear()

@@ -1,0 +1,114 @@
+"""What happens when an object changes: a key goes into the work queue, nothing else.
+
+Only `on.event` handlers: they store nothing in the objects and add no finalizers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import kopf
+
+from sendense_operator.api.v1alpha1 import conditions, names
+from sendense_operator.cluster import kinds
+from sendense_operator.reconcile.keys import Key, Work
+from sendense_operator.reconcile.memory import Memory
+from sendense_operator.reconcile.objects import answer_of, is_live
+
+Add = Callable[[Key], None]
+
+_SIMPLE: Final = (
+    (kinds.BACKUP_REPOSITORY, Work.REPOSITORY),
+    (kinds.PROTECTED_VM, Work.VM),
+    (kinds.APPLIANCE, Work.APPLIANCE),
+)
+
+
+def register(registry: kopf.OperatorRegistry, add: Add, memory: Memory) -> None:
+    """Register the handlers of all kinds."""
+
+    async def on_backup(type: str | None, body: kopf.Body, **_: Any) -> None:
+        for key in keys_of_backup(type, body):
+            add(key)
+
+    async def on_job(type: str | None, body: kopf.Body, **_: Any) -> None:
+        for key in keys_of_job(type, body):
+            add(key)
+
+    async def on_pod(type: str | None, body: kopf.Body, **_: Any) -> None:
+        if type == "DELETED":
+            remember_answer(body, memory)
+        for key in keys_of_pod(body):
+            add(key)
+
+    def on_simple(work: Work) -> Any:
+        async def handler(namespace: str, name: str, **_: Any) -> None:
+            add(Key(work, namespace, name))
+            add(Key(Work.WAKE, namespace))
+
+        handler.__name__ = f"on_{work.value.lower()}"
+        return handler
+
+    _on(registry, kinds.BACKUP, on_backup)
+    _on(registry, kinds.JOB, on_job)
+    _on(registry, kinds.POD, on_pod)
+    for kind, work in _SIMPLE:
+        _on(registry, kind, on_simple(work))
+
+
+def _on(registry: kopf.OperatorRegistry, kind: kinds.Kind, handler: Any) -> None:
+    group, _, version = kind.api_version.rpartition("/")
+    kopf.on.event(group, version, kind.plural, registry=registry)(handler)
+
+
+def keys_of_backup(event: str | None, body: Any) -> list[Key]:
+    """A Backup changed. One that is over and tidied up is only of interest to its chain."""
+    meta, status = body["metadata"], body.get("status") or {}
+    phase = status.get("phase")
+    spec = body.get("spec") or {}
+    keys = []
+    over = phase in conditions.TERMINAL_PHASES and not meta.get("deletionTimestamp")
+    if event != "DELETED" and not (over and names.FINALIZER not in (meta.get("finalizers") or [])):
+        keys.append(Key(Work.BACKUP, meta["namespace"], meta["name"]))
+    if phase == "Completed" or event == "DELETED" or meta.get("deletionTimestamp"):
+        vm, repository = spec["vmRef"]["name"], spec["repositoryRef"]["name"]
+        keys.append(Key(Work.CHAIN, meta["namespace"], f"{vm}/{repository}"))
+    if event == "DELETED":
+        keys.append(Key(Work.WAKE, meta["namespace"]))
+    return keys
+
+
+def keys_of_job(event: str | None, body: Any) -> list[Key]:
+    """A worker's or a probe's Job changed."""
+    meta = body["metadata"]
+    labels, namespace = meta.get("labels") or {}, meta["namespace"]
+    repository = Key(Work.REPOSITORY, namespace, labels.get(names.LABEL_REPOSITORY, ""))
+    if labels.get(names.LABEL_COMPONENT) != names.COMPONENT_WORKER:
+        return [repository]
+    keys = [Key(Work.BACKUP, namespace, labels.get(names.LABEL_BACKUP, ""))]
+    gone = event == "DELETED" or not is_live(body)
+    if gone or event == "ADDED":
+        keys += [repository, Key(Work.APPLIANCE, namespace, labels.get(names.LABEL_APPLIANCE, ""))]
+    if gone:
+        keys.append(Key(Work.WAKE, namespace))
+    return keys
+
+
+def keys_of_pod(body: Any) -> list[Key]:
+    """A worker's or a probe's pod changed."""
+    labels, namespace = body["metadata"].get("labels") or {}, body["metadata"]["namespace"]
+    if labels.get(names.LABEL_COMPONENT) == names.COMPONENT_WORKER:
+        return [Key(Work.BACKUP, namespace, labels.get(names.LABEL_BACKUP, ""))]
+    return [Key(Work.REPOSITORY, namespace, labels.get(names.LABEL_REPOSITORY, ""))]
+
+
+def remember_answer(body: Any, memory: Memory) -> None:
+    """A pod is gone: its last state may hold an answer that nobody has read yet."""
+    meta = body["metadata"]
+    answer = answer_of(body)
+    uid = (meta.get("labels") or {}).get(names.LABEL_BACKUP_UID) or next(
+        (ref["uid"] for ref in meta.get("ownerReferences") or []), None
+    )
+    if answer is not None and uid:
+        memory.answers.put(uid, answer)

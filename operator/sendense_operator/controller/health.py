@@ -1,0 +1,95 @@
+"""Liveness, readiness and a few numbers, over HTTP."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Final
+
+from aiohttp import web
+
+from sendense_operator.cluster.lease import LeaderElection
+from sendense_operator.reconcile.keys import Key, Work
+
+STALE_S: Final = 60.0
+_OWN_DUTIES: Final = frozenset({Work.HEARTBEAT, Work.RESYNC, Work.WAKE})
+
+
+class Health:
+    """Knows whether work gets done: a heartbeat goes through the same queue and workers as everything else."""
+
+    def __init__(self, election: LeaderElection) -> None:
+        self._election = election
+        self._beat = time.monotonic()
+        self.ready = False
+        self.reconciles: Counter[str] = Counter()
+
+    def done(self, key: Key) -> None:
+        """A piece of work was done."""
+        if key.work is Work.HEARTBEAT:
+            self._beat = time.monotonic()
+        if key.work not in _OWN_DUTIES:
+            self.reconciles[key.work.value] += 1
+
+    def gained(self) -> None:
+        """The process leads from now on."""
+        self._beat = time.monotonic()
+
+    def trouble(self) -> str:
+        """Why the process should be restarted; empty when it is well."""
+        now = time.monotonic()
+        if now - self._election.last_try > STALE_S:
+            return "the leader election is stuck"
+        if self._election.leading.is_set() and now - self._beat > STALE_S:
+            return "the work queue is stuck"
+        return ""
+
+    def metrics(self) -> str:
+        """In Prometheus' text format."""
+        lines = ["# TYPE sendense_reconciles_total counter"]
+        lines += [
+            f'sendense_reconciles_total{{kind="{kind}"}} {count}' for kind, count in sorted(self.reconciles.items())
+        ]
+        lines += ["# TYPE sendense_leading gauge", f"sendense_leading {int(self._election.leading.is_set())}"]
+        lines += [
+            "# TYPE process_resident_memory_bytes gauge",
+            f"process_resident_memory_bytes {resident_bytes()}",
+        ]
+        return "\n".join(lines) + "\n"
+
+
+def resident_bytes() -> int:
+    """Memory of this process."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def build_app(health: Health) -> web.Application:
+    """The routes."""
+
+    async def healthz(_: web.Request) -> web.Response:
+        trouble = health.trouble()
+        return web.Response(text=trouble or "ok", status=503 if trouble else 200)
+
+    async def readyz(_: web.Request) -> web.Response:
+        return web.Response(text="ok" if health.ready else "starting", status=200 if health.ready else 503)
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(text=health.metrics(), content_type="text/plain")
+
+    app = web.Application()
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", readyz)
+    app.router.add_get("/metrics", metrics)
+    return app
+
+
+async def serve(health: Health, port: int) -> web.AppRunner:
+    """Start to serve; `cleanup` of the result ends it."""
+    runner = web.AppRunner(build_app(health), access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, port=port).start()
+    return runner

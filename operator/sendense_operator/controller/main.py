@@ -1,0 +1,27 @@
+"""`sendense controller`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+
+from sendense_operator.controller.app import run_controller
+from sendense_operator.logs import setup_logging
+from sendense_operator.reconcile.settings import settings_from_env
+
+
+def run() -> int:
+    """Run the controller until it is told to stop; its exit code."""
+    try:
+        settings = settings_from_env(os.environ)
+    except ValueError as error:
+        print(f"settings: {error}", file=sys.stderr)
+        return 2
+    setup_logging("controller", settings.log_level)
+    if settings.log_level != "DEBUG":
+        # kopf tells of each handler that it called.
+        logging.getLogger("kopf").setLevel(logging.WARNING)
+    asyncio.run(run_controller(settings))
+    return 0

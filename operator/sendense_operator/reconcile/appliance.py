@@ -1,0 +1,158 @@
+"""VMwareAppliance: is it there, are its Secrets, and where does it have to call back."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from sendense_operator.api.v1alpha1 import conditions, names
+from sendense_operator.api.v1alpha1.base import Condition
+from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec, VMwareApplianceStatus
+from sendense_operator.cluster.client import Obj, find
+from sendense_operator.cluster.kinds import APPLIANCE, JOB, PROTECTED_VM
+from sendense_operator.cluster.status import write_status
+from sendense_operator.reconcile.access import Access, opened, read_access
+from sendense_operator.reconcile.context import Context
+from sendense_operator.reconcile.keys import Key, Work
+from sendense_operator.reconcile.objects import is_deleting, is_live, ready_condition
+from sendense_operator.reconcile.problems import Problem
+from sendense_operator.reconcile.settings import Settings
+from sendense_operator.reconcile.units import whole_seconds
+from sendense_operator.vma.errors import VMAError, VMAUnreachable
+from sendense_operator.vma.models import Health
+
+CONTACT_STEP_S: Final = 300.0
+"""A healthy appliance's contact time is written that often, not with each look."""
+
+
+def callback_url(namespace: str, name: str, spec: VMwareApplianceSpec, settings: Settings) -> str | None:
+    """The control-plane URL to set on the appliance; None when no base URL is known."""
+    base = spec.callbacks.base_url or settings.gateway_url
+    return f"{base.rstrip('/')}/appliances/{namespace}/{name}" if base else None
+
+
+async def reconcile_appliance(ctx: Context, namespace: str, name: str) -> float | None:
+    """Keep an appliance's status fresh; seconds until the next look."""
+    obj = await find(ctx.cluster, APPLIANCE, namespace, name)
+    if obj is None or is_deleting(obj):
+        return None
+    meta = obj["metadata"]
+    spec = VMwareApplianceSpec.model_validate(obj["spec"])
+    rest = _not_due(ctx, obj, float(spec.health_interval_seconds))
+    active = await active_jobs(ctx, namespace, names.LABEL_APPLIANCE, name)
+    if rest is not None:
+        # Woken by a Job: only the count is new.
+        await _write(ctx, obj, spec, None, active)
+        return rest
+    ctx.memory.health.put(meta["uid"], ctx.monotonic())
+    result = await _look(ctx, namespace, spec)
+    await _write(ctx, obj, spec, result, active)
+    if isinstance(result, Health):
+        ctx.memory.tries.pop(meta["uid"])
+        if not was_ready(obj):
+            await _wake_vms(ctx, namespace, name)
+        return float(spec.health_interval_seconds)
+    tries = (ctx.memory.tries.get(meta["uid"]) or 0) + 1
+    ctx.memory.tries.put(meta["uid"], tries)
+    return float(min(ctx.settings.retry_seconds * 2 ** min(tries - 1, 10), spec.health_interval_seconds))
+
+
+def was_ready(obj: Obj) -> bool:
+    """Whether its Ready condition says True of the present spec."""
+    ready = ready_condition(obj)
+    return ready is not None and ready["status"] == "True"
+
+
+async def _wake_vms(ctx: Context, namespace: str, name: str) -> None:
+    """The appliance answers again: look at the VMs that could not be looked up."""
+    vms = await ctx.cluster.list_objects(PROTECTED_VM, namespace, fields=f"spec.applianceRef.name={name}")
+    for vm in vms:
+        if not was_ready(vm):
+            ctx.again(Key(Work.VM, namespace, vm["metadata"]["name"]))
+
+
+async def active_jobs(ctx: Context, namespace: str, label: str, name: str) -> int:
+    """Workers that have not ended, by a label of their Jobs."""
+    selector = f"{names.LABEL_COMPONENT}={names.COMPONENT_WORKER},{label}={name}"
+    jobs = await ctx.cluster.list_objects(JOB, namespace, labels=selector)
+    return sum(1 for job in jobs if is_live(job))
+
+
+def _not_due(ctx: Context, obj: Obj, interval: float) -> float | None:
+    """Seconds until the next call; None when it is due, or when the last one went wrong."""
+    last = ctx.memory.health.get(obj["metadata"]["uid"])
+    ready = ready_condition(obj)
+    if last is None or ready is None:
+        return None
+    pause = interval if ready["status"] == "True" else ctx.settings.retry_seconds / 2
+    rest = last + pause - ctx.monotonic()
+    return rest if rest > 0 else None
+
+
+async def _look(ctx: Context, namespace: str, spec: VMwareApplianceSpec) -> Health | Problem:
+    access = await read_access(ctx, namespace, spec)
+    if isinstance(access, Problem):
+        return access
+    return await _health(ctx, access)
+
+
+async def _health(ctx: Context, access: Access) -> Health | Problem:
+    try:
+        async with opened(ctx, access) as client:
+            return await client.health()
+    except VMAUnreachable as error:
+        return Problem("ApplianceUnreachable", str(error))
+    except VMAError as error:
+        return Problem("ApplianceError", str(error))
+    except (ValueError, OSError) as error:
+        return Problem("ApplianceInvalid", str(error))
+
+
+async def _write(
+    ctx: Context, obj: Obj, spec: VMwareApplianceSpec, result: Health | Problem | None, active: int
+) -> None:
+    meta = obj["metadata"]
+    old = VMwareApplianceStatus.model_validate(obj.get("status") or {})
+    url = callback_url(meta["namespace"], meta["name"], spec, ctx.settings)
+    status = next_status(old, result, url=url, active=active, generation=meta.get("generation"), now=ctx.now())
+    written = await write_status(ctx.cluster, APPLIANCE, obj, status)
+    was, now = _ready(old), _ready(status)
+    if written and now is not None and (was is None or was.reason != now.reason):
+        await ctx.events.post(obj, "Warning" if isinstance(result, Problem) else "Normal", now.reason, now.message)
+
+
+def _ready(status: VMwareApplianceStatus) -> Condition | None:
+    return next((c for c in status.conditions if c.type == conditions.READY), None)
+
+
+def next_status(
+    old: VMwareApplianceStatus,
+    result: Health | Problem | None,
+    *,
+    url: str | None,
+    active: int,
+    generation: int | None,
+    now: datetime,
+) -> VMwareApplianceStatus:
+    """The status that tells of `result`; None: it was not asked, only the rest is new."""
+    status = old.model_copy(deep=True)
+    status.callback_url = url
+    status.active_backups = active
+    status.observed_generation = generation
+    if result is None:
+        return status
+    if isinstance(result, Health):
+        status.health = result.status[:256]
+        status.last_contact_time = _contact(old.last_contact_time, now)
+        state = conditions.ready("Healthy", f"the appliance answers: {result.status[:256]}")
+    else:
+        state = conditions.reconciling(result.reason, result.message)
+    updated = conditions.update([c.to_dict() for c in old.conditions], state, generation=generation, now=now)
+    status.conditions = [Condition.model_validate(condition) for condition in updated]
+    return status
+
+
+def _contact(last: datetime | None, now: datetime) -> datetime:
+    if last is not None and 0 <= (now - last).total_seconds() < CONTACT_STEP_S:
+        return last
+    return whole_seconds(now)

@@ -1,0 +1,168 @@
+"""One Backup while it is looked at: what it wants, what it says, and the one place that writes its status."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from sendense_operator.api.v1alpha1 import conditions, names
+from sendense_operator.api.v1alpha1.backup import BackupSpec, BackupStatus, Phase
+from sendense_operator.api.v1alpha1.base import Condition
+from sendense_operator.cluster.client import Obj
+from sendense_operator.cluster.errors import ClusterError
+from sendense_operator.cluster.kinds import BACKUP
+from sendense_operator.cluster.status import write_status
+from sendense_operator.reconcile.context import Context
+from sendense_operator.reconcile.naming import worker_name
+from sendense_operator.reconcile.units import whole_seconds
+
+_REASON: Final = re.compile(r"[A-Za-z]([A-Za-z0-9_,:]{0,254}[A-Za-z0-9_])?")
+_SHORT: Final = 256
+
+
+@dataclass
+class Case:
+    """A Backup as it was read."""
+
+    obj: Obj
+    spec: BackupSpec
+    status: BackupStatus
+
+    @classmethod
+    def of(cls, obj: Obj) -> Case:
+        """From the object as the API server gives it."""
+        return cls(
+            obj,
+            BackupSpec.model_validate(obj["spec"]),
+            BackupStatus.model_validate(obj.get("status") or {}),
+        )
+
+    @property
+    def namespace(self) -> str:
+        """Its namespace."""
+        return str(self.obj["metadata"]["namespace"])
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return str(self.obj["metadata"]["name"])
+
+    @property
+    def uid(self) -> str:
+        """Its UID."""
+        return str(self.obj["metadata"]["uid"])
+
+    @property
+    def job_name(self) -> str:
+        """Name of its Job, Service and NetworkPolicy."""
+        return worker_name(self.name, self.uid)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has come to its end."""
+        return self.status.phase in conditions.TERMINAL_PHASES
+
+    @property
+    def pods_selector(self) -> str:
+        """Label selector of its workers' pods."""
+        return f"{names.LABEL_COMPONENT}={names.COMPONENT_WORKER},{names.LABEL_BACKUP_UID}={self.uid}"
+
+
+def next_status(case: Case, state: dict[str, str], changes: dict[str, Any], now: datetime) -> BackupStatus:
+    """The status with `state` (of api/conditions) and `changes`; phase and message follow from it."""
+    generation = case.obj["metadata"].get("generation")
+    old = [condition.to_dict() for condition in case.status.conditions]
+    if not _REASON.fullmatch(state["reason"]):
+        state = {**state, "reason": "WorkerFailed", "message": f"{state['reason']}: {state['message']}"}
+    updated = conditions.update(old, state, generation=generation, now=now)
+    phase = conditions.phase_of(updated)
+    over = phase in conditions.TERMINAL_PHASES
+    return case.status.model_copy(
+        update={
+            **changes,
+            "observed_generation": generation,
+            "conditions": [Condition.model_validate(condition) for condition in updated],
+            "phase": phase,
+            "stage": changes.get("stage") if not over else None,
+            "message": _shortened(state["message"]),
+            "completion_time": whole_seconds(now) if over else None,
+        }
+    )
+
+
+def _shortened(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _SHORT else line[: _SHORT - 1] + "…"
+
+
+async def publish(ctx: Context, case: Case, state: dict[str, str], *, urgent: bool = False, **changes: Any) -> float:
+    """Write the status if it says something new, and tell of it in Events.
+
+    Returns 0, or the seconds until it may be written: what is neither a change of phase nor `urgent` waits for
+    `poll_seconds` since the last write.
+    """
+    status = next_status(case, state, changes, ctx.now())
+    if status == case.status:
+        return 0.0
+    moved = status.phase != case.status.phase
+    last = ctx.memory.written.get(case.uid)
+    if not (moved or urgent) and status.phase is Phase.RUNNING and last is not None:
+        rest = last + ctx.settings.poll_seconds - ctx.monotonic()
+        if rest > 0:
+            return rest
+    if await write_status(ctx.cluster, BACKUP, case.obj, status):
+        ctx.memory.written.put(case.uid, ctx.monotonic())
+        for kind, reason, message in tell(case.status, status):
+            await ctx.events.post(case.obj, kind, reason, message)
+    case.status = status
+    case.obj = {**case.obj, "status": status.to_dict()}
+    if moved:
+        await label(ctx, case)
+    return 0.0
+
+
+def tell(old: BackupStatus, new: BackupStatus) -> list[tuple[Literal["Normal", "Warning"], str, str]]:
+    """The Events of a change: (type, reason, message)."""
+    ready = next((c for c in new.conditions if c.type == conditions.READY), None)
+    reason, message = (ready.reason, ready.message) if ready else ("", "")
+    if new.phase != old.phase:
+        match new.phase:
+            case Phase.COMPLETED:
+                return [("Normal", "Completed", message)]
+            case Phase.FAILED:
+                return [("Warning", "Failed", f"{reason}: {message}")]
+            case Phase.CANCELLED:
+                return [("Normal", "Cancelled", message)]
+            case Phase.RUNNING:
+                return [("Normal", "Started", f"worker {new.worker_job}: {message}")]
+    was = next((c for c in old.conditions if c.type == conditions.READY), None)
+    if new.phase is Phase.PENDING and (was is None or was.reason != reason):
+        return [("Normal", reason, message)]
+    if reason == "Cancelling" and (was is None or was.reason != reason):
+        return [("Normal", reason, message)]
+    return []
+
+
+def wanted_labels(case: Case) -> dict[str, str]:
+    """Labels that make `kubectl get -l` answer what the field selectors answer."""
+    return {
+        names.LABEL_VM: case.spec.vm_ref.name,
+        names.LABEL_REPOSITORY: case.spec.repository_ref.name,
+        names.LABEL_TYPE: case.spec.type.value,
+        names.LABEL_PHASE: case.status.phase.value if case.status.phase else Phase.PENDING.value,
+    }
+
+
+async def label(ctx: Context, case: Case) -> None:
+    """Keep the labels; they are a convenience, so a failure to write them is left to the next look."""
+    wanted = wanted_labels(case)
+    present = case.obj["metadata"].get("labels") or {}
+    if all(present.get(key) == value for key, value in wanted.items()):
+        return
+    patch = {"metadata": {"uid": case.uid, "labels": wanted}}
+    try:
+        case.obj = await ctx.cluster.merge_patch(BACKUP, case.namespace, case.name, patch)
+    except ClusterError:
+        return

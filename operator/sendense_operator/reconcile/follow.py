@@ -1,0 +1,239 @@
+"""Following a Backup's worker: how far it is, how it ended, whether it is still there."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sendense_operator.api.v1alpha1 import conditions, names
+from sendense_operator.cluster.client import Obj, find
+from sendense_operator.cluster.errors import ForbiddenError
+from sendense_operator.cluster.kinds import JOB, NODE, POD
+from sendense_operator.reconcile.case import Case, publish
+from sendense_operator.reconcile.context import Context
+from sendense_operator.reconcile.ending import complete, fail
+from sendense_operator.reconcile.objects import created, is_deleting, pod_ip
+from sendense_operator.reconcile.outcome import AnswerLost, Attempt, Ended, decide_lost, observe_worker, still_there
+from sendense_operator.reconcile.progress import merge_disks, merge_progress
+from sendense_operator.reconcile.units import parse_time, whole_seconds
+from sendense_operator.task import Progress, Stage
+
+_FIRST_POLL_S: Final = 1.0
+"""Between two looks at a worker that has not answered yet."""
+_UNREACHABLE_AFTER_S: Final = 30.0
+_JOB_GOES_POLL_S: Final = 1.0
+
+
+async def follow_backup(ctx: Context, case: Case, job: Obj) -> float | None:
+    """Look at the worker; seconds until the next look."""
+    pods = await ctx.cluster.list_objects(POD, case.namespace, labels=case.pods_selector)
+    seen = observe_worker(job, pods, ctx.memory.answers.get(case.uid))
+    match seen:
+        case Ended():
+            return await _ended(ctx, case, seen)
+        case AnswerLost():
+            return await _again(ctx, case, job)
+        case Attempt():
+            return await _attempt(ctx, case, job, seen)
+
+
+async def _ended(ctx: Context, case: Case, seen: Ended) -> float | None:
+    changes = _adopt_pod(case, seen.pod) if seen.pod is not None else {}
+    case.status = case.status.model_copy(update=changes)
+    answer = seen.answer
+    if answer is None:
+        await fail(ctx, case, seen.reason, seen.message)
+    elif answer.outcome == "Completed":
+        await complete(ctx, case, answer)
+    else:
+        message = answer.message or f"the worker ended as {answer.outcome}"
+        await fail(ctx, case, answer.reason or "WorkerFailed", message, answer)
+    return 0.0
+
+
+async def _again(ctx: Context, case: Case, job: Obj) -> float | None:
+    """Make the Job once more: its worker finds the manifest and answers from it."""
+    if not is_deleting(job):
+        await ctx.events.post(
+            case.obj, "Warning", "AnswerLost", "the worker's answer is lost: another one looks into the repository"
+        )
+        await ctx.cluster.delete(JOB, case.namespace, job["metadata"]["name"], uid=job["metadata"]["uid"])
+    return _JOB_GOES_POLL_S
+
+
+async def _attempt(ctx: Context, case: Case, job: Obj, seen: Attempt) -> float | None:
+    pod = seen.pod
+    if pod is None:
+        return await _without_pod(ctx, case, job, seen)
+    changes = _adopt_pod(case, pod)
+    if changes.get("attempts", 1) > 1:
+        await _new_attempt(ctx, case, seen, changes)
+        changes = {}
+    if seen.trouble is not None:
+        return await _not_starting(ctx, case, seen.trouble)
+    address = pod_ip(pod)
+    if address is None or is_deleting(pod):
+        lost = await _lost(ctx, case, pod)
+        if lost:
+            return 0.0
+        rest = await publish(ctx, case, _waiting_state(case, seen), **changes)
+        return rest or ctx.settings.poll_seconds
+    changes["start_time"] = case.status.start_time or _started(pod, ctx.now())
+    return await _poll(ctx, case, pod, address, changes)
+
+
+async def _new_attempt(ctx: Context, case: Case, seen: Attempt, changes: dict[str, Any]) -> None:
+    """Another pod: its progress begins anew."""
+    why = seen.failed_before or "the worker before it is gone"
+    disks = [disk.model_copy(update={"bytes_transferred": 0, "percent": 0}) for disk in case.status.disks]
+    state = conditions.reconciling("Retrying", f"the attempt before: {why}")
+    await publish(ctx, case, state, urgent=True, progress=None, disks=disks, **changes)
+    await ctx.events.post(case.obj, "Warning", "Retrying", f"attempt {changes['attempts']}: {why}")
+
+
+def _adopt_pod(case: Case, pod: Obj) -> dict[str, Any]:
+    """What a pod that was not seen before changes in the status."""
+    job_id = names.vma_job_id(pod["metadata"]["uid"])
+    changes: dict[str, Any] = {"node_name": pod["spec"].get("nodeName") or case.status.node_name}
+    if case.status.job_id != job_id:
+        changes["job_id"] = job_id
+        changes["attempts"] = (case.status.attempts or 0) + 1
+    return changes
+
+
+def _started(pod: Obj, now: datetime) -> datetime:
+    for container in (pod.get("status") or {}).get("containerStatuses") or []:
+        running = (container.get("state") or {}).get("running") or {}
+        if moment := parse_time(running.get("startedAt")):
+            return whole_seconds(moment)
+    return whole_seconds(now)
+
+
+async def _without_pod(ctx: Context, case: Case, job: Obj, seen: Attempt) -> float | None:
+    if is_deleting(job):
+        await publish(ctx, case, conditions.reconciling("Retrying", "the worker's Job is being removed"))
+        return _JOB_GOES_POLL_S
+    if await _start_overdue(ctx, case, "its Job has no pod"):
+        return 0.0
+    rest = await publish(ctx, case, _waiting_state(case, seen), worker_job=case.job_name)
+    return rest or ctx.settings.poll_seconds
+
+
+def _waiting_state(case: Case, seen: Attempt) -> dict[str, str]:
+    if seen.failed_before:
+        return conditions.reconciling("Retrying", f"the attempt before: {seen.failed_before}")
+    if case.status.start_time is not None:
+        return conditions.reconciling("Retrying", "the worker's pod is being replaced")
+    return conditions.reconciling("Starting", "the worker's pod is being started")
+
+
+async def _not_starting(ctx: Context, case: Case, trouble: tuple[str, str]) -> float | None:
+    reason, words = trouble
+    if await _start_overdue(ctx, case, f"{reason}: {words}"):
+        return 0.0
+    message = f"the worker's pod does not start: {words}"
+    if case.status.start_time is not None:
+        reason, message = "Retrying", f"{reason}: {message}"
+    rest = await publish(ctx, case, conditions.reconciling(reason, message), worker_job=case.job_name)
+    return rest or ctx.settings.poll_seconds
+
+
+async def _start_overdue(ctx: Context, case: Case, why: str) -> bool:
+    """Whether the first worker did not start in time; then the Backup has failed."""
+    deadline = created(case.obj) + timedelta(seconds=case.spec.start_deadline_seconds)
+    if case.status.start_time is not None or ctx.now() <= deadline:
+        return False
+    seconds = case.spec.start_deadline_seconds
+    text = f"no worker ran within spec.startDeadlineSeconds ({seconds} s): {why}"
+    # The Job is deleted by `tidy`, once the end is in the status.
+    await fail(ctx, case, "StartDeadlineExceeded", text)
+    return True
+
+
+async def _poll(ctx: Context, case: Case, pod: Obj, address: str, changes: dict[str, Any]) -> float | None:
+    uid = pod["metadata"]["uid"]
+    reached = ctx.memory.reached.get(uid)
+    pause = ctx.settings.poll_seconds if reached is not None else _FIRST_POLL_S
+    last = ctx.memory.polled.get(uid)
+    if last is not None and (rest := last + pause - ctx.monotonic()) > 0:
+        return rest
+    ctx.memory.polled.put(uid, ctx.monotonic())
+    report = await ctx.workers.progress(address)
+    if report is not None:
+        ctx.memory.reached.put(uid, ctx.monotonic())
+        rest = await _report(ctx, case, report, changes)
+        return rest or ctx.settings.poll_seconds
+    if await _lost(ctx, case, pod):
+        return 0.0
+    # A worker that did answer once, also if it was before the controller was restarted.
+    since = reached if reached is not None else ctx.memory.first_seen.get(case.uid) or ctx.monotonic()
+    if ctx.monotonic() - since > _UNREACHABLE_AFTER_S:
+        node = pod["spec"].get("nodeName")
+        state = conditions.reconciling("Unreachable", f"the worker on node {node} does not answer; its copy may go on")
+    elif case.status.stage is None:
+        state = conditions.reconciling("Starting", "the worker has started")
+    else:
+        return pause
+    rest = await publish(ctx, case, state, stage=case.status.stage, **changes)
+    return rest or (ctx.settings.poll_seconds if reached is not None else _FIRST_POLL_S)
+
+
+async def _report(ctx: Context, case: Case, report: Progress, changes: dict[str, Any]) -> float:
+    disks = merge_disks(case.status.disks, report)
+    progress = merge_progress(case.status.progress, disks, report, now=ctx.now())
+    # The worker is through, its pod not yet: what it says then is its answer.
+    stage = Stage.COMMITTING if report.stage is Stage.DONE else report.stage
+    message = report.message or _WORDS[stage]
+    return await publish(
+        ctx,
+        case,
+        conditions.reconciling(stage.value, message),
+        stage=stage,
+        disks=disks,
+        progress=progress,
+        worker_job=case.job_name,
+        **changes,
+    )
+
+
+_WORDS: Final = {
+    Stage.STARTING: "the worker gets ready",
+    Stage.PREFLIGHT: "the worker asks the appliance and vCenter whether the backup can run",
+    Stage.WAITING_FOR_VMA: "the appliance takes the snapshot",
+    Stage.COPYING: "the appliance writes the disks",
+    Stage.VERIFYING: "the layers are checked and digested",
+    Stage.COMMITTING: "the layers are committed",
+    Stage.CANCELLING: "the appliance's job is being cancelled",
+    Stage.DONE: "",
+}
+
+
+async def wait_for_old_pods(ctx: Context, case: Case) -> float | None:
+    """The Job has gone: seconds to wait for its pods, None when there are none left. One writer at a time."""
+    if case.status.worker_job is None:
+        return None
+    pods = await ctx.cluster.list_objects(POD, case.namespace, labels=case.pods_selector)
+    left = still_there(pods)
+    if not left:
+        return None
+    if await _lost(ctx, case, left[0]):
+        return 0.0
+    state = conditions.reconciling("Retrying", "the worker before is being stopped")
+    await publish(ctx, case, state)
+    return _JOB_GOES_POLL_S
+
+
+async def _lost(ctx: Context, case: Case, pod: Obj) -> bool:
+    """Whether the worker's node has been away for too long; then the Backup has failed."""
+    name = pod["spec"].get("nodeName")
+    if not name:
+        return False
+    try:
+        node = await find(ctx.cluster, NODE, None, name)
+    except ForbiddenError:
+        return False
+    lost = decide_lost(pod, node, ctx.now(), ctx.settings.node_lost_seconds)
+    if lost is None:
+        return False
+    await fail(ctx, case, "NodeLost", lost.message)
+    return True

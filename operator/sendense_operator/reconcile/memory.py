@@ -1,0 +1,65 @@
+"""What the controller remembers between two looks. Only hints: losing all of it costs time, never a backup."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from sendense_operator.task import Answer, Capacity
+
+if TYPE_CHECKING:
+    from sendense_operator.reconcile.protectedvm import Discovery
+
+V = TypeVar("V")
+
+
+class Recent(Generic[V]):
+    """The latest values by key; the oldest go when there are too many."""
+
+    def __init__(self, limit: int = 2000) -> None:
+        self._limit = limit
+        self._values: OrderedDict[str, V] = OrderedDict()
+
+    def put(self, key: str, value: V) -> None:
+        """Remember."""
+        self._values[key] = value
+        self._values.move_to_end(key)
+        while len(self._values) > self._limit:
+            self._values.popitem(last=False)
+
+    def get(self, key: str) -> V | None:
+        """What is remembered, or None."""
+        return self._values.get(key)
+
+    def pop(self, key: str) -> V | None:
+        """What is remembered, for the last time."""
+        return self._values.pop(key, None)
+
+
+@dataclass
+class Memory:
+    """All hints. Times are monotonic seconds."""
+
+    answers: Recent[Answer] = field(default_factory=lambda: Recent(500))
+    """By Backup UID (a probe's: by Job UID): answers of workers whose pods were seen to go."""
+    first_seen: Recent[float] = field(default_factory=Recent)
+    """By Backup UID: when this process first saw it."""
+    polled: Recent[float] = field(default_factory=Recent)
+    """By pod UID: when the worker was last asked."""
+    written: Recent[float] = field(default_factory=Recent)
+    """By Backup UID: when its status was last written."""
+    reached: Recent[float] = field(default_factory=Recent)
+    """By pod UID: when the worker last answered."""
+    tries: Recent[int] = field(default_factory=Recent)
+    """By object UID: how often something failed in a row."""
+    capacities: Recent[Capacity] = field(default_factory=Recent)
+    """By namespace/repository: what a backup that just ended found."""
+    probe_wanted: set[str] = field(default_factory=set)
+    """namespace/repository: a backup failed because of it, so it is to be looked at now."""
+    unreachable: Recent[float] = field(default_factory=Recent)
+    """By Backup UID: since when it waits for an appliance that does not answer."""
+    discoveries: Recent[Discovery] = field(default_factory=Recent)
+    """By ProtectedVM UID."""
+    health: Recent[float] = field(default_factory=Recent)
+    """By appliance UID: when it was last asked."""

@@ -1,0 +1,35 @@
+"""Names of the objects that are made for another one: deterministic, so that a name is a lock."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+_LIMIT: Final = 63
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
+
+
+def _short(name: str, room: int) -> str:
+    return name[:room].rstrip("-.").replace(".", "-")
+
+
+def worker_name(backup: str, uid: str) -> str:
+    """Name of a Backup's Job, Service and NetworkPolicy. Another Backup of the same name gets another one."""
+    digest = _digest(uid)
+    return f"{_short(backup, _LIMIT - len(digest) - 5)}-bkp-{digest}"
+
+
+def probe_name(repository: str, uid: str) -> str:
+    """Name of a repository's probe Job."""
+    digest = _digest(uid)
+    return f"{_short(repository, _LIMIT - len(digest) - 7)}-probe-{digest}"
+
+
+def chain_name(vm: str, repository: str) -> str:
+    """Name of a BackupChain; the digest keeps `a-b` + `c` apart from `a` + `b-c`."""
+    digest = _digest(vm, repository)
+    room = (_LIMIT - len(digest) - 2) // 2
+    return f"{_short(vm, room)}-{_short(repository, room)}-{digest}"

@@ -1,0 +1,128 @@
+"""What became of a worker: read from its Job and the pods of the Job. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sendense_operator.reconcile.objects import (
+    answer_of,
+    created,
+    death_of,
+    is_finished,
+    job_end,
+    newest,
+    not_ready_since,
+    pod_trouble,
+    terminated,
+)
+from sendense_operator.task import Answer
+
+Obj = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The Job ended, with or without an answer."""
+
+    answer: Answer | None
+    reason: str = ""
+    message: str = ""
+    pod: Obj | None = None
+
+
+@dataclass(frozen=True)
+class AnswerLost:
+    """The Job succeeded but nobody can say with what: it is made again, to find the manifest."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A pod works, or will."""
+
+    pod: Obj | None
+    trouble: tuple[str, str] | None = None
+    """Why it does not start, as (reason, words)."""
+    failed_before: str = ""
+    """What the attempt before ended with, in words; empty for the first one."""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The node has been away for too long."""
+
+    node: str
+    message: str
+
+
+Observation = Ended | AnswerLost | Attempt
+
+
+def observe_worker(job: Obj, pods: Sequence[Obj], remembered: Answer | None) -> Observation:
+    """What the Job and its pods say. `remembered`: the answer of a pod that is gone."""
+    end = job_end(job)
+    pod = newest(pods)
+    if end is None:
+        return _attempt(job, pods)
+    answer = last_answer(pods) or remembered
+    if answer is not None and answer.outcome == "Completed":
+        # Also when the Job failed afterwards: the manifest is there.
+        return Ended(answer, pod=pod)
+    if end.succeeded:
+        return AnswerLost()
+    if end.reason == "DeadlineExceeded":
+        return Ended(None, "ActiveDeadlineExceeded", "it took longer than spec.activeDeadlineSeconds allows", pod)
+    if answer is not None:
+        return Ended(answer, pod=pod)
+    died = death_of(pod) if pod is not None else end.message
+    return Ended(None, "WorkerDied", f"the worker ended without an answer: {died}", pod)
+
+
+def last_answer(pods: Sequence[Obj]) -> Answer | None:
+    """The answer of the newest pod that ended."""
+    ended = [pod for pod in pods if terminated(pod) is not None or is_finished(pod)]
+    pod = newest(ended)
+    return answer_of(pod) if pod is not None else None
+
+
+def _attempt(job: Obj, pods: Sequence[Obj]) -> Attempt:
+    alive = newest([pod for pod in pods if not is_finished(pod)])
+    ended = newest([pod for pod in pods if is_finished(pod)])
+    failures = int((job.get("status") or {}).get("failed") or 0)
+    before = ""
+    if ended is not None and terminated(ended) is not None:
+        answer = answer_of(ended)
+        before = f"{answer.reason}: {answer.message}" if answer else death_of(ended)
+    elif failures:
+        before = "the worker was lost"
+    return Attempt(alive, pod_trouble(alive) if alive is not None else None, before)
+
+
+def decide_lost(pod: Obj, node: Obj | None, now: datetime, limit_seconds: float) -> Lost | None:
+    """Whether a worker's node has been away for too long.
+
+    `node` is None when the API server knows no such node any more; then the pod's own age counts.
+    """
+    name = pod["spec"].get("nodeName")
+    if not name:
+        return None
+    since = not_ready_since(node)
+    if since is None:
+        return None
+    away = (now - max(since, created(pod))).total_seconds()
+    if away < limit_seconds:
+        return None
+    what = "is gone" if node is None else "is not ready"
+    return Lost(name, f"node {name} {what} for {int(away)} s; its worker can't be asked and was given up")
+
+
+def still_there(pods: Sequence[Obj]) -> list[Obj]:
+    """Pods that may still write."""
+    return [pod for pod in pods if not is_finished(pod)]
+
+
+def node_names(pods: Sequence[Obj]) -> str:
+    """The pods' nodes, for a message."""
+    return ", ".join(sorted({pod["spec"].get("nodeName") or "no node yet" for pod in pods}))

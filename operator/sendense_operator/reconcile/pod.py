@@ -1,0 +1,205 @@
+"""The pods of workers and probes: they fit Pod Security `restricted` and hold no token."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from sendense_operator import task as contract
+from sendense_operator.api.v1alpha1 import names
+from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec, PodSecurity
+from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
+from sendense_operator.reconcile.settings import Settings
+from sendense_operator.task import BackupTask, ProbeTask
+
+Obj = dict[str, Any]
+
+CONTAINER = "worker"
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A volume and where the container sees it."""
+
+    source: Obj
+    mount: Obj
+
+
+def build_worker_template(
+    task: BackupTask,
+    *,
+    labels: dict[str, str],
+    repository: BackupRepositorySpec,
+    appliance: VMwareApplianceSpec,
+    host_ports: tuple[int, ...],
+    settings: Settings,
+) -> Obj:
+    """Pod template of a Backup's worker. `host_ports`: one a disk, or none."""
+    volumes = [_task_volume(), _repository_volume(repository), _scratch_volume(), _credentials_volume(appliance)]
+    if appliance.tls is not None:
+        volumes.append(_ca_volume(appliance))
+    ports: list[Obj] = [{"name": "status", "containerPort": names.STATUS_PORT, "protocol": "TCP"}]
+    for disk in task.disks:
+        port: Obj = {
+            "name": f"nbd-{disk.index}",
+            "containerPort": names.NBD_BASE_PORT + disk.index,
+            "protocol": "TCP",
+        }
+        if host_ports:
+            port["hostPort"] = host_ports[disk.index]
+        ports.append(port)
+    return _template(
+        task.model_dump_json(by_alias=True),
+        name=task.backup,
+        labels=labels,
+        volumes=volumes,
+        ports=ports,
+        security=repository.pod_security,
+        settings=settings,
+    )
+
+
+def build_probe_template(
+    task: ProbeTask, *, labels: dict[str, str], repository: BackupRepositorySpec, settings: Settings
+) -> Obj:
+    """Pod template of a repository's probe."""
+    return _template(
+        task.model_dump_json(by_alias=True),
+        name="",
+        labels=labels,
+        volumes=[_task_volume(), _repository_volume(repository), _scratch_volume()],
+        ports=[],
+        security=repository.pod_security,
+        settings=settings,
+    )
+
+
+def _template(
+    task: str,
+    *,
+    name: str,
+    labels: dict[str, str],
+    volumes: list[Volume],
+    ports: list[Obj],
+    security: PodSecurity,
+    settings: Settings,
+) -> Obj:
+    container: Obj = {
+        "name": CONTAINER,
+        "image": settings.worker_image,
+        "imagePullPolicy": settings.image_pull_policy,
+        "args": ["worker"],
+        "env": _environment(name),
+        "ports": ports,
+        "resources": settings.worker_resources,
+        "volumeMounts": [volume.mount for volume in volumes],
+        "terminationMessagePath": contract.TERMINATION_FILE,
+        "terminationMessagePolicy": "File",
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
+    spec: Obj = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": settings.termination_grace_seconds,
+        "securityContext": _pod_security(security),
+        "containers": [container],
+        "volumes": [volume.source for volume in volumes],
+    }
+    if settings.worker_priority_class:
+        spec["priorityClassName"] = settings.worker_priority_class
+    if settings.image_pull_secrets:
+        spec["imagePullSecrets"] = [{"name": secret} for secret in settings.image_pull_secrets]
+    return {"metadata": {"labels": labels, "annotations": {names.ANNOTATION_TASK: task}}, "spec": spec}
+
+
+def _environment(name: str) -> list[Obj]:
+    fields = {
+        "POD_UID": "metadata.uid",
+        "POD_IP": "status.podIP",
+        "NODE_IP": "status.hostIP",
+        "NODE_NAME": "spec.nodeName",
+    }
+    env: list[Obj] = [
+        {"name": key, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}
+        for key, path in fields.items()
+    ]
+    return [*env, {"name": "BACKUP_NAME", "value": name}]
+
+
+def _pod_security(security: PodSecurity) -> Obj:
+    context: Obj = {
+        "runAsNonRoot": True,
+        "runAsUser": security.run_as_user,
+        "runAsGroup": security.run_as_group,
+        "fsGroup": security.fs_group,
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    if security.supplemental_groups:
+        context["supplementalGroups"] = list(security.supplemental_groups)
+    return context
+
+
+def _task_volume() -> Volume:
+    path = PurePosixPath(contract.TASK_FILE)
+    field = {"apiVersion": "v1", "fieldPath": f"metadata.annotations['{names.ANNOTATION_TASK}']"}
+    return Volume(
+        {"name": "task", "downwardAPI": {"items": [{"path": path.name, "fieldRef": field}]}},
+        {"name": "task", "mountPath": str(path.parent), "readOnly": True},
+    )
+
+
+def _repository_volume(repository: BackupRepositorySpec) -> Volume:
+    mount: Obj = {"name": "repository", "mountPath": contract.REPOSITORY_DIR}
+    if repository.path:
+        mount["subPath"] = repository.path
+    return Volume({"name": "repository", "persistentVolumeClaim": {"claimName": repository.claim_name}}, mount)
+
+
+def _scratch_volume() -> Volume:
+    return Volume({"name": "scratch", "emptyDir": {}}, {"name": "scratch", "mountPath": "/tmp"})  # noqa: S108
+
+
+def _credentials_volume(appliance: VMwareApplianceSpec) -> Volume:
+    items = [{"key": key, "path": key} for key in ("username", "password")]
+    return Volume(
+        {
+            "name": "credentials",
+            "secret": {
+                "secretName": appliance.vcenter.credentials_secret_ref.name,
+                "items": items,
+                "defaultMode": 0o440,
+            },
+        },
+        {"name": "credentials", "mountPath": contract.CREDENTIALS_DIR, "readOnly": True},
+    )
+
+
+def _ca_volume(appliance: VMwareApplianceSpec) -> Volume:
+    if appliance.tls is None:
+        raise ValueError("the appliance has no CA")
+    path = PurePosixPath(contract.CA_BUNDLE_FILE)
+    reference = appliance.tls.ca_secret_ref
+    return Volume(
+        {
+            "name": "ca",
+            "secret": {"secretName": reference.name, "items": [{"key": reference.key, "path": path.name}]},
+        },
+        {"name": "ca", "mountPath": str(path.parent), "readOnly": True},
+    )
+
+
+def task_of(job: Obj) -> BackupTask | None:
+    """The task that a worker's Job was made with; None when it is not readable."""
+    annotations = job["spec"]["template"]["metadata"].get("annotations") or {}
+    try:
+        return BackupTask.model_validate(json.loads(annotations.get(names.ANNOTATION_TASK, "")))
+    except ValueError:
+        return None

@@ -1,0 +1,100 @@
+"""A running Backup's progress, from what its worker reports."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sendense_operator.api.v1alpha1.backup import BackupDisk, BackupProgress
+from sendense_operator.reconcile.units import human_duration, human_rate, whole_seconds
+from sendense_operator.task import Answer, DiskProgress, Progress
+
+
+def percent_of(done: int, total: int, *, finished: bool) -> int:
+    """Whole percents, rounded down; 100 only when `finished`."""
+    if finished:
+        return 100
+    return min(99, done * 100 // total) if total > 0 else 0
+
+
+def merge_disks(old: list[BackupDisk], reported: Progress) -> list[BackupDisk]:
+    """The disks with what the worker reports; no number falls. A new attempt starts with `old` set back."""
+    before = {disk.id: disk for disk in old}
+    return [_disk(before.get(disk.index), disk) for disk in reported.disks]
+
+
+def _disk(old: BackupDisk | None, now: DiskProgress) -> BackupDisk:
+    transferred = max(now.transferred, old.bytes_transferred if old else 0)
+    percent = percent_of(min(transferred, now.size), now.size, finished=now.completed)
+    return BackupDisk(
+        id=now.index,
+        key=old.key if old else 0,
+        virtual_size=now.size,
+        bytes_transferred=transferred,
+        percent=max(percent, old.percent if old else 0),
+    )
+
+
+def merge_progress(
+    old: BackupProgress | None, disks: list[BackupDisk], reported: Progress, *, now: datetime
+) -> BackupProgress:
+    """The total of `disks`. `last_update_time` moves only when something else does."""
+    total = sum(disk.virtual_size for disk in disks)
+    transferred = max(sum(disk.bytes_transferred for disk in disks), old.bytes_transferred if old else 0)
+    # A disk that is complete counts whole, even if holes of it were never sent.
+    done = sum(
+        disk.virtual_size if disk.percent == 100 else min(disk.bytes_transferred, disk.virtual_size) for disk in disks
+    )
+    percent = max(percent_of(done, total, finished=False), old.percent if old else 0)
+    result = BackupProgress(
+        bytes_transferred=transferred,
+        total_bytes=total,
+        percent=percent,
+        summary=f"{percent}%",
+        rate_bytes_per_second=int(reported.rate),
+        rate=human_rate(reported.rate),
+        eta_seconds=reported.eta_seconds,
+        eta=human_duration(reported.eta_seconds) if reported.eta_seconds is not None else "",
+        last_update_time=old.last_update_time if old else None,
+    )
+    if old is None or result != old:
+        result.last_update_time = whole_seconds(now)
+    return result
+
+
+def final_disks(answer: Answer) -> list[BackupDisk]:
+    """The disks of a committed backup."""
+    return [
+        BackupDisk(
+            id=disk.index,
+            key=disk.key,
+            virtual_size=disk.virtual_size,
+            bytes_transferred=disk.transferred,
+            percent=100,
+            type=disk.type,
+            file=disk.file,
+            stored_bytes=disk.stored,
+            guest_bytes=disk.guest_bytes,
+            change_id=disk.change_id or None,
+        )
+        for disk in answer.disks
+    ]
+
+
+def final_progress(answer: Answer, now: datetime) -> BackupProgress:
+    """The progress of a committed backup."""
+    return BackupProgress(
+        bytes_transferred=sum(disk.transferred for disk in answer.disks),
+        total_bytes=sum(disk.virtual_size for disk in answer.disks),
+        percent=100,
+        summary="100%",
+        last_update_time=whole_seconds(now),
+    )
+
+
+def stopped_progress(old: BackupProgress | None) -> BackupProgress | None:
+    """The progress of a backup that ended without a result: how far it came, and no longer a rate."""
+    if old is None:
+        return None
+    return old.model_copy(
+        update={"rate_bytes_per_second": 0, "rate": "", "eta_seconds": None, "eta": ""},
+    )

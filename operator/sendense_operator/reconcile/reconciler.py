@@ -1,0 +1,79 @@
+"""From a key of the work queue to the reconcile that does the work."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sendense_operator.api.v1alpha1.backup import Phase
+from sendense_operator.api.v1alpha1.conditions import TERMINAL_PHASES
+from sendense_operator.cluster.client import Obj
+from sendense_operator.cluster.kinds import APPLIANCE, BACKUP, BACKUP_REPOSITORY, PROTECTED_VM
+from sendense_operator.reconcile.appliance import reconcile_appliance
+from sendense_operator.reconcile.backup import reconcile_backup
+from sendense_operator.reconcile.chain import reconcile_chain
+from sendense_operator.reconcile.context import Context
+from sendense_operator.reconcile.keys import Key, Work
+from sendense_operator.reconcile.protectedvm import reconcile_vm
+from sendense_operator.reconcile.repository import reconcile_repository
+
+RESYNC_S: Final = 60.0
+FULL_RESYNC_EVERY: Final = 10
+HEARTBEAT_S: Final = 10.0
+
+_UNFINISHED: Final = ",".join(f"status.phase!={phase.value}" for phase in sorted(TERMINAL_PHASES))
+_OTHERS: Final = (
+    (Work.REPOSITORY, BACKUP_REPOSITORY),
+    (Work.VM, PROTECTED_VM),
+    (Work.APPLIANCE, APPLIANCE),
+)
+
+
+class Reconciler:
+    """Does one piece of work at a time for each key; the queue sees to that."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._resyncs = 0
+
+    async def __call__(self, key: Key) -> float | None:
+        """Seconds until the key is to be looked at again, or None."""
+        ctx = self._ctx
+        match key.work:
+            case Work.BACKUP:
+                return await reconcile_backup(ctx, key.namespace, key.name)
+            case Work.CHAIN:
+                vm, _, repository = key.name.partition("/")
+                return await reconcile_chain(ctx, key.namespace, vm, repository)
+            case Work.REPOSITORY:
+                return await reconcile_repository(ctx, key.namespace, key.name)
+            case Work.VM:
+                return await reconcile_vm(ctx, key.namespace, key.name)
+            case Work.APPLIANCE:
+                return await reconcile_appliance(ctx, key.namespace, key.name)
+            case Work.WAKE:
+                await self._wake(key.namespace)
+                return None
+            case Work.RESYNC:
+                return await self._resync()
+            case Work.HEARTBEAT:
+                return HEARTBEAT_S
+
+    async def _wake(self, namespace: str) -> None:
+        """Something that Backups wait for has changed: let all that wait look again."""
+        waiting = await self._ctx.cluster.list_objects(BACKUP, namespace, fields=f"status.phase={Phase.PENDING.value}")
+        self._enqueue(Work.BACKUP, waiting)
+
+    async def _resync(self) -> float:
+        """In case an event was missed: everything that is not finished, and now and then the rest."""
+        cluster = self._ctx.cluster
+        for namespace in self._ctx.settings.namespaces or (None,):
+            self._enqueue(Work.BACKUP, await cluster.list_objects(BACKUP, namespace, fields=_UNFINISHED))
+            if self._resyncs % FULL_RESYNC_EVERY == 0:
+                for work, kind in _OTHERS:
+                    self._enqueue(work, await cluster.list_objects(kind, namespace))
+        self._resyncs += 1
+        return RESYNC_S
+
+    def _enqueue(self, work: Work, objects: list[Obj]) -> None:
+        for obj in objects:
+            self._ctx.again(Key(work, obj["metadata"]["namespace"], obj["metadata"]["name"]))

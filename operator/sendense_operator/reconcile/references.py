@@ -1,0 +1,96 @@
+"""What a Backup refers to, and what of it is missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
+from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMSpec
+from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
+from sendense_operator.cluster.client import Obj, find
+from sendense_operator.cluster.kinds import APPLIANCE, BACKUP_REPOSITORY, PROTECTED_VM
+from sendense_operator.reconcile.case import Case
+from sendense_operator.reconcile.context import Context
+from sendense_operator.reconcile.discovery import Found
+from sendense_operator.reconcile.objects import is_deleting, ready_condition
+from sendense_operator.reconcile.problems import Meaning, Problem
+from sendense_operator.reconcile.protectedvm import discovered
+
+MAX_DISCOVERY_AGE_S: Final = 300.0
+_PASSED_ON: Final = frozenset({"SecretNotFound", "SecretInvalid", "SecretForbidden"})
+_MAY_PASS: Final = frozenset({"ApplianceUnreachable", "ApplianceError"})
+
+
+@dataclass(frozen=True)
+class References:
+    """All that a worker needs to know."""
+
+    repository: BackupRepositorySpec
+    repository_id: str
+    vm: ProtectedVMSpec
+    found: Found
+    appliance: VMwareApplianceSpec
+
+
+async def resolve(ctx: Context, case: Case) -> References | Problem:
+    """Read what the Backup refers to, and ask vCenter for its VM. The first thing missing is the Problem."""
+    namespace = case.namespace
+    vm = await find(ctx.cluster, PROTECTED_VM, namespace, case.spec.vm_ref.name)
+    if vm is None or is_deleting(vm):
+        return Problem("VMNotFound", f"there is no ProtectedVM {case.spec.vm_ref.name}")
+    repository = await find(ctx.cluster, BACKUP_REPOSITORY, namespace, case.spec.repository_ref.name)
+    vm_spec = ProtectedVMSpec.model_validate(vm["spec"])
+    appliance = await find(ctx.cluster, APPLIANCE, namespace, vm_spec.appliance_ref.name)
+    problem = decide_references(case, repository, vm_spec.appliance_ref.name, appliance)
+    if problem is not None:
+        return problem
+    if repository is None or appliance is None:
+        raise AssertionError("decide_references lets nothing missing pass")
+    seen = ctx.memory.first_seen.get(case.uid) or 0.0
+    found = await discovered(ctx, vm, since=max(seen, ctx.monotonic() - MAX_DISCOVERY_AGE_S))
+    if isinstance(found, Problem):
+        return found
+    return References(
+        repository=BackupRepositorySpec.model_validate(repository["spec"]),
+        repository_id=str(repository["status"]["repositoryID"]),
+        vm=vm_spec,
+        found=found,
+        appliance=VMwareApplianceSpec.model_validate(appliance["spec"]),
+    )
+
+
+def decide_references(case: Case, repository: Obj | None, appliance_name: str, appliance: Obj | None) -> Problem | None:
+    """What of repository and appliance is missing or not ready."""
+    if repository is None or is_deleting(repository):
+        return Problem("RepositoryNotFound", f"there is no BackupRepository {case.spec.repository_ref.name}")
+    if appliance is None or is_deleting(appliance):
+        return Problem("ApplianceNotFound", f"there is no VMwareAppliance {appliance_name}")
+    return _appliance_ready(appliance) or _repository_ready(repository)
+
+
+def _repository_ready(repository: Obj) -> Problem | None:
+    name = repository["metadata"]["name"]
+    ready = ready_condition(repository)
+    if ready is None:
+        return Problem("RepositoryNotReady", f"repository {name} has not been looked at yet")
+    if ready["status"] != "True":
+        text = f"repository {name}: {ready['reason']}: {ready.get('message', '')}"
+        return Problem("RepositoryNotReady", text)
+    if not (repository.get("status") or {}).get("repositoryID"):
+        return Problem("RepositoryNotReady", f"repository {name} has no identity yet")
+    return None
+
+
+def _appliance_ready(appliance: Obj) -> Problem | None:
+    name = appliance["metadata"]["name"]
+    ready = ready_condition(appliance)
+    if ready is None:
+        return Problem("ApplianceNotReady", f"appliance {name} has not been looked at yet")
+    if ready["status"] == "True":
+        return None
+    reason, words = ready["reason"], ready.get("message", "")
+    if reason in _PASSED_ON:
+        return Problem(reason, words)
+    meaning = Meaning.RETRY if reason in _MAY_PASS else Meaning.WAIT
+    return Problem("ApplianceNotReady", f"appliance {name}: {reason}: {words}", meaning)

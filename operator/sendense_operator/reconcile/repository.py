@@ -1,0 +1,193 @@
+"""BackupRepository: is its claim usable, what does a probe pod find there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sendense_operator.api.v1alpha1 import conditions, names
+from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec, BackupRepositoryStatus
+from sendense_operator.cluster.client import Obj, find
+from sendense_operator.cluster.errors import AlreadyExistsError, ForbiddenError, InvalidError
+from sendense_operator.cluster.kinds import BACKUP_REPOSITORY, CLAIM, JOB, POD, STORAGE_CLASS
+from sendense_operator.cluster.status import write_status
+from sendense_operator.reconcile.appliance import active_jobs
+from sendense_operator.reconcile.claims import Claim, decide_claim, is_exclusive
+from sendense_operator.reconcile.context import Context
+from sendense_operator.reconcile.job import build_probe_job, probe_labels
+from sendense_operator.reconcile.naming import probe_name
+from sendense_operator.reconcile.objects import is_deleting, is_owned_by, job_end, newest, pod_trouble, ready_condition
+from sendense_operator.reconcile.pod import build_probe_template
+from sendense_operator.reconcile.problems import Meaning, Problem
+from sendense_operator.reconcile.repositorystatus import Probed, decide_probe, next_status
+from sendense_operator.reconcile.units import parse_time
+from sendense_operator.task import ProbeTask
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A repository and what belongs to it."""
+
+    obj: Obj
+    spec: BackupRepositorySpec
+    claim: Obj
+    active: int
+
+
+async def reconcile_repository(ctx: Context, namespace: str, name: str) -> float | None:
+    """Keep a repository's status fresh; seconds until the next look."""
+    obj = await find(ctx.cluster, BACKUP_REPOSITORY, namespace, name)
+    if obj is None or is_deleting(obj):
+        return None  # the probe Job is owned by it
+    spec = BackupRepositorySpec.model_validate(obj["spec"])
+    active = await active_jobs(ctx, namespace, names.LABEL_REPOSITORY, name)
+    claim = await _claim(ctx, obj, spec)
+    if isinstance(claim, Problem):
+        await _write(ctx, obj, claim, active, None)
+        return ctx.settings.retry_seconds
+    return await _probe(ctx, _Seen(obj, spec, claim, active))
+
+
+async def _claim(ctx: Context, obj: Obj, spec: BackupRepositorySpec) -> Obj | Problem:
+    namespace = obj["metadata"]["namespace"]
+    claim = await find(ctx.cluster, CLAIM, namespace, spec.claim_name)
+    rivals = await ctx.cluster.list_objects(BACKUP_REPOSITORY, namespace, fields=f"spec.claimName={spec.claim_name}")
+    storage_class = None
+    class_name = ((claim or {}).get("spec") or {}).get("storageClassName")
+    if claim is not None and class_name and (claim.get("status") or {}).get("phase") == "Pending":
+        storage_class = await _storage_class(ctx, class_name)
+    problem = decide_claim(obj, Claim(spec.claim_name, claim, storage_class), rivals)
+    if problem is not None or claim is None:
+        return problem or Problem("ClaimNotFound", spec.claim_name)
+    return claim
+
+
+async def _storage_class(ctx: Context, name: str) -> Obj | None:
+    try:
+        return await find(ctx.cluster, STORAGE_CLASS, None, name)
+    except ForbiddenError:
+        return None
+
+
+async def _probe(ctx: Context, seen: _Seen) -> float | None:
+    """Start a probe when one is due, read it when it is done."""
+    obj, meta = seen.obj, seen.obj["metadata"]
+    job = await find(ctx.cluster, JOB, meta["namespace"], probe_name(meta["name"], meta["uid"]))
+    if job is not None:
+        return await _read_probe(ctx, seen, job)
+    due_in = _due_in(ctx, seen)
+    if due_in > 0:
+        await _write(ctx, obj, None, seen.active, seen.claim)
+        return due_in
+    if seen.active and is_exclusive(seen.claim):
+        # A ReadWriteOncePod claim is with its worker; that one reports the room that is left.
+        await _write(ctx, obj, None, seen.active, seen.claim)
+        return ctx.settings.wait_poll_seconds
+    return await _start_probe(ctx, seen)
+
+
+def _key(obj: Obj) -> str:
+    return f"{obj['metadata']['namespace']}/{obj['metadata']['name']}"
+
+
+def _due_in(ctx: Context, seen: _Seen) -> float:
+    """Seconds until the next probe, 0 when it is due."""
+    if _key(seen.obj) in ctx.memory.probe_wanted:
+        return 0.0
+    ready = ready_condition(seen.obj)
+    last = parse_time((seen.obj.get("status") or {}).get("lastProbeTime"))
+    if ready is None or last is None:
+        return 0.0
+    if ready["status"] == "True":
+        interval = float(seen.spec.probe_interval_seconds)
+    elif ready["reason"] in _CLAIM_REASONS:
+        return 0.0  # the claim is well again
+    else:
+        interval = min(30.0, float(seen.spec.probe_interval_seconds))
+    # A clock that was set back must not put the probe off for long.
+    age = (ctx.now() - last).total_seconds()
+    return max(0.0, interval - age) if age >= 0 else 0.0
+
+
+_CLAIM_REASONS = frozenset(
+    {"ClaimNotFound", "ClaimPending", "ClaimLost", "ClaimInUse", "ClaimDeleting", "ReadOnlyClaim", "Probing"}
+)
+
+
+async def _start_probe(ctx: Context, seen: _Seen) -> float | None:
+    obj, meta = seen.obj, seen.obj["metadata"]
+    old_id = (obj.get("status") or {}).get("repositoryID")
+    task = ProbeTask(
+        namespace=meta["namespace"],
+        repository=meta["name"],
+        repository_uid=meta["uid"],
+        expected_id=old_id,
+    )
+    labels = probe_labels(obj)
+    template = build_probe_template(task, labels=labels, repository=seen.spec, settings=ctx.settings)
+    pod = {
+        "metadata": {
+            **template["metadata"],
+            "namespace": meta["namespace"],
+            "name": probe_name(meta["name"], meta["uid"]),
+        },
+        "spec": template["spec"],
+    }
+    job = build_probe_job(obj, template, labels, deadline_seconds=ctx.settings.probe_deadline_seconds)
+    try:
+        await ctx.cluster.create(POD, pod, dry_run=True)
+        await ctx.cluster.create(JOB, job)
+    except AlreadyExistsError:
+        return 0.0
+    except (ForbiddenError, InvalidError) as error:
+        if isinstance(error, ForbiddenError) and error.terminating:
+            return None
+        await _write(ctx, obj, Problem("PodForbidden", str(error)), seen.active, seen.claim)
+        return ctx.settings.wait_poll_seconds
+    ctx.memory.probe_wanted.discard(_key(obj))
+    if ready_condition(obj) is None:
+        problem = Problem("Probing", f"a pod looks at claim {seen.spec.claim_name}")
+        await _write(ctx, obj, problem, seen.active, seen.claim)
+    return ctx.settings.wait_poll_seconds
+
+
+async def _read_probe(ctx: Context, seen: _Seen, job: Obj) -> float | None:
+    obj, meta = seen.obj, job["metadata"]
+    if is_deleting(job) or not is_owned_by(job, obj):
+        await _write(ctx, obj, None, seen.active, seen.claim)
+        return 2.0
+    pods = await ctx.cluster.list_objects(POD, meta["namespace"], labels=f"job-name={meta['name']}")
+    pod = newest(pods)
+    if job_end(job) is None:
+        trouble = pod_trouble(pod) if pod is not None else None
+        ready = ready_condition(obj)
+        if trouble is not None and (ready is None or ready["status"] != "True"):
+            problem = Problem(trouble[0], f"the probe's pod does not start: {trouble[1]}")
+            await _write(ctx, obj, problem, seen.active, seen.claim)
+        return ctx.settings.wait_poll_seconds
+    remembered = ctx.memory.answers.pop(meta["uid"])
+    probed = decide_probe(job, pods, remembered, seen.spec)
+    await _write(ctx, obj, probed, seen.active, seen.claim)
+    # After the status: a controller that dies in between reads the same answer again.
+    await ctx.cluster.delete(JOB, meta["namespace"], meta["name"], uid=meta["uid"])
+    return 2.0
+
+
+async def _write(ctx: Context, obj: Obj, result: Probed | Problem | None, active: int, claim: Obj | None) -> None:
+    old = BackupRepositoryStatus.model_validate(obj.get("status") or {})
+    status = next_status(
+        old,
+        result,
+        spec=BackupRepositorySpec.model_validate(obj["spec"]),
+        active=active,
+        volume=((claim or {}).get("spec") or {}).get("volumeName"),
+        found=ctx.memory.capacities.pop(_key(obj)),
+        generation=obj["metadata"].get("generation"),
+        now=ctx.now(),
+    )
+    if not await write_status(ctx.cluster, BACKUP_REPOSITORY, obj, status):
+        return
+    was = next((c for c in old.conditions if c.type == conditions.READY), None)
+    now = next((c for c in status.conditions if c.type == conditions.READY), None)
+    if now is not None and (was is None or was.reason != now.reason):
+        good = now.status == "True" or (isinstance(result, Problem) and result.meaning is Meaning.WAIT)
+        await ctx.events.post(obj, "Normal" if good else "Warning", now.reason, now.message)

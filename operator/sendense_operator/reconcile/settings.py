@@ -1,0 +1,84 @@
+"""Settings of the controller, from environment variables that the chart sets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+_PREFIX: Final = "SENDENSE_"
+_Labels = dict[str, str]
+
+
+class Settings(BaseModel):
+    """Each field is read from SENDENSE_<FIELD NAME>; lists and mappings are written as JSON."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    worker_image: Annotated[str, Field(min_length=1)]
+    """Image of the workers: the one that holds this program."""
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    image_pull_secrets: tuple[str, ...] = ()
+    """Names of Secrets, to be found in the Backups' namespaces."""
+    gateway_url: str = ""
+    """Base URL of the callbacks for appliances that give none of their own."""
+    namespaces: tuple[str, ...] = ()
+    """Namespaces to serve; none: all."""
+    operator_namespace: str = "default"
+    """Where controller and gateway run."""
+    pod_name: str = ""
+    """Identity in the Lease."""
+    lease_name: str = "sendense-controller"
+    worker_resources: dict[str, Any] = {}
+    """`resources` of the worker's container."""
+    worker_priority_class: str = ""
+    gateway_selector: _Labels = {}
+    """Labels of the gateway's pods: they may call workers."""
+    controller_selector: _Labels = {}
+    """Labels of the controller's pods: they may call workers."""
+    network_policies: bool = True
+    """Whether each worker gets a NetworkPolicy of its own."""
+    node_lost_seconds: Annotated[float, Field(gt=0)] = 600
+    """A worker whose node has not been ready for so long is given up."""
+    appliance_patience_seconds: Annotated[float, Field(gt=0)] = 180
+    """How long a Backup that could start waits for an appliance that does not answer, before it fails."""
+    cancel_seconds: Annotated[float, Field(gt=0, lt=60)] = 50
+    """How long a worker that was told to stop is waited for."""
+    termination_grace_seconds: Annotated[int, Field(ge=1)] = 45
+    """Given to a worker between TERM and KILL, to cancel the VMA's job and to clean up."""
+    poll_seconds: Annotated[float, Field(ge=5)] = 5
+    """Between two looks at a running worker, and between two writes of its progress."""
+    wait_poll_seconds: Annotated[float, Field(gt=0)] = 15
+    """Between two looks at what a Backup waits for, where no event tells of it."""
+    retry_seconds: Annotated[float, Field(gt=0)] = 5
+    """First pause after a failed look at an appliance, a VM or a repository; doubles up to its interval."""
+    probe_deadline_seconds: Annotated[int, Field(ge=10)] = 300
+    """How long a repository's probe may take, from its creation."""
+    health_port: Annotated[int, Field(ge=0, le=65535)] = 8081
+    queue_workers: Annotated[int, Field(ge=1, le=64)] = 8
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+
+def settings_from_env(env: Mapping[str, str]) -> Settings:
+    """Read the settings; raises ValueError that names the variable (pydantic's error is one)."""
+    values: dict[str, Any] = {}
+    for name, field in Settings.model_fields.items():
+        text = env.get(_PREFIX + name.upper(), "").strip()
+        if not text:
+            continue
+        values[name] = _parse(name, text, field.annotation)
+    return Settings.model_validate(values)
+
+
+def _parse(name: str, text: str, annotation: Any) -> Any:
+    structured = getattr(annotation, "__origin__", None) in (tuple, dict)
+    if not structured:
+        return text
+    if annotation == tuple[str, ...] and not text.startswith("["):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{_PREFIX}{name.upper()} is not JSON: {error}") from error

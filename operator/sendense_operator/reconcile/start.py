@@ -1,0 +1,203 @@
+"""Starting a Backup's worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sendense_operator.api.v1alpha1 import conditions, names
+from sendense_operator.api.v1alpha1.backup import BackupDisk
+from sendense_operator.cluster.client import Obj
+from sendense_operator.cluster.errors import AlreadyExistsError, ForbiddenError, InvalidError
+from sendense_operator.cluster.kinds import BACKUP, JOB, NETWORK_POLICY, POD, SERVICE, Kind
+from sendense_operator.cluster.status import add_finalizer
+from sendense_operator.reconcile.admission import Admitted, Waits
+from sendense_operator.reconcile.case import Case, publish
+from sendense_operator.reconcile.context import Context
+from sendense_operator.reconcile.ending import fail
+from sendense_operator.reconcile.job import build_worker_job, worker_labels
+from sendense_operator.reconcile.naming import chain_name
+from sendense_operator.reconcile.network import build_network_policy, build_service, node_ports
+from sendense_operator.reconcile.objects import created
+from sendense_operator.reconcile.pod import build_worker_template
+from sendense_operator.reconcile.problems import Meaning, Problem
+from sendense_operator.reconcile.references import References, resolve
+from sendense_operator.reconcile.slots import admit, forget
+from sendense_operator.reconcile.tasks import build_backup_task
+from sendense_operator.task import Exposure
+
+_MIN_DEADLINE_S = 60
+
+
+async def start_backup(ctx: Context, case: Case) -> float | None:
+    """Make the worker's Job, or say what the Backup waits for. Seconds until the next look."""
+    over = overdue(ctx, case)
+    if over is not None:
+        await fail(ctx, case, over.reason, over.message)
+        return 0.0
+    refs = await resolve(ctx, case)
+    if isinstance(refs, Problem):
+        return await wait_or_fail(ctx, case, refs)
+    ctx.memory.unreachable.pop(case.uid)
+    async with ctx.admission:
+        verdict = await admit(ctx, case, refs)
+        problem = None if isinstance(verdict, Waits) else await _create_worker(ctx, case, refs, verdict)
+    if isinstance(verdict, Waits):
+        return await wait_or_fail(ctx, case, Problem(verdict.reason, verdict.message))
+    if problem is not None:
+        return await wait_or_fail(ctx, case, problem)
+    await publish(
+        ctx,
+        case,
+        conditions.reconciling("Starting", "the worker's pod is being started"),
+        worker_job=case.job_name,
+        vm_name=refs.found.vm.name[:1024],
+        chain_name=chain_name(case.spec.vm_ref.name, case.spec.repository_ref.name),
+        repository_id=refs.repository_id,
+        disks=case.status.disks
+        or [BackupDisk(id=disk.index, key=disk.key, virtual_size=disk.capacity_bytes) for disk in refs.found.disks],
+    )
+    return ctx.settings.poll_seconds
+
+
+def overdue(ctx: Context, case: Case) -> Problem | None:
+    """Whether a deadline has passed while there is no worker."""
+    now = ctx.now()
+    if case.status.start_time is not None:
+        if now - case.status.start_time > timedelta(seconds=case.spec.active_deadline_seconds):
+            return Problem(
+                "ActiveDeadlineExceeded", "it took longer than spec.activeDeadlineSeconds allows", Meaning.FINAL
+            )
+        return None
+    if now - created(case.obj) <= timedelta(seconds=case.spec.start_deadline_seconds):
+        return None
+    ready = next((c for c in case.status.conditions if c.type == conditions.READY), None)
+    what = f"{ready.reason}: {ready.message}" if ready else "nothing that is known"
+    text = f"not started within spec.startDeadlineSeconds ({case.spec.start_deadline_seconds} s); waited for {what}"
+    return Problem("StartDeadlineExceeded", text, Meaning.FINAL)
+
+
+async def wait_or_fail(ctx: Context, case: Case, problem: Problem) -> float | None:
+    """Say what it waits for, or end it where waiting makes no sense (any more)."""
+    if problem.meaning is Meaning.FINAL:
+        await fail(ctx, case, problem.reason, problem.message)
+        return 0.0
+    pause = ctx.settings.wait_poll_seconds
+    if problem.meaning is Meaning.RETRY:
+        since = ctx.memory.unreachable.get(case.uid)
+        if since is None:
+            since = ctx.monotonic()
+            ctx.memory.unreachable.put(case.uid, since)
+        waited = ctx.monotonic() - since
+        if waited > ctx.settings.appliance_patience_seconds:
+            await fail(ctx, case, problem.reason, f"{problem.message} (tried again for {int(waited)} s)")
+            return 0.0
+        pause = ctx.settings.retry_seconds
+    else:
+        ctx.memory.unreachable.pop(case.uid)
+    await publish(ctx, case, conditions.reconciling(problem.reason, problem.message))
+    return min(pause, _until_deadline(ctx, case))
+
+
+def _until_deadline(ctx: Context, case: Case) -> float:
+    waited = (ctx.now() - created(case.obj)).total_seconds()
+    return max(case.spec.start_deadline_seconds - waited + 0.5, 0.5)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is the same in all objects that are made for a worker."""
+
+    labels: dict[str, str]
+    host_ports: tuple[int, ...]
+
+
+async def _create_worker(ctx: Context, case: Case, refs: References, admitted: Admitted) -> Problem | None:
+    """All objects of the worker, the Job last. Each may be there already: then it is taken as it is."""
+    labels = worker_labels(
+        case.obj,
+        vm=case.spec.vm_ref.name,
+        repository=case.spec.repository_ref.name,
+        appliance=refs.vm.appliance_ref.name,
+        vm_key=names.vm_key(names.last_path_element(refs.vm.path)),
+    )
+    plan = _Plan(labels, admitted.host_ports)
+    count = len(refs.found.disks)
+    try:
+        provisional = admitted.host_ports or tuple(names.NBD_BASE_PORT + index for index in range(count))
+        await _ask_pod_security(ctx, case, _template(ctx, case, refs, plan, provisional))
+        # Before the first object that has to be cleaned up; refused when the Backup is being deleted.
+        case.obj = await add_finalizer(ctx.cluster, BACKUP, case.obj, names.FINALIZER)
+        if ctx.settings.network_policies:
+            allowed = refs.appliance.nbd.allowed_from
+            policy = build_network_policy(case.obj, labels, count, allowed, ctx.settings)
+            await _ensure(ctx, NETWORK_POLICY, policy)
+        ports = admitted.host_ports
+        if refs.appliance.nbd.exposure is Exposure.NODE_PORT:
+            ports = node_ports(await _ensure(ctx, SERVICE, build_service(case.obj, labels, count)))
+            if len(ports) != count:
+                # Made for another number of disks before the controller was restarted.
+                await ctx.cluster.delete(SERVICE, case.namespace, case.job_name)
+                return Problem("PortsChanging", "the Service is made anew")
+        template = _template(ctx, case, refs, plan, ports)
+        deadline = _remaining(ctx, case)
+        job = build_worker_job(case.obj, template, labels, retries=case.spec.retries, deadline_seconds=deadline)
+        await _ensure(ctx, JOB, job)
+    except ForbiddenError as error:
+        reason = "NamespaceTerminating" if error.terminating else "PodForbidden"
+        return Problem(reason, str(error))
+    except InvalidError as error:
+        return Problem("PodForbidden", f"the API server refuses what a worker needs: {error}")
+    finally:
+        forget(ctx)
+    return None
+
+
+def _template(ctx: Context, case: Case, refs: References, plan: _Plan, ports: tuple[int, ...]) -> Obj:
+    task = build_backup_task(
+        namespace=case.namespace,
+        backup=case.name,
+        uid=case.uid,
+        spec=case.spec,
+        repository=refs.repository,
+        repository_id=refs.repository_id,
+        vm=refs.vm,
+        disks=refs.found.disks,
+        appliance=refs.appliance,
+        ports=ports,
+    )
+    return build_worker_template(
+        task,
+        labels=plan.labels,
+        repository=refs.repository,
+        appliance=refs.appliance,
+        host_ports=plan.host_ports,
+        settings=ctx.settings,
+    )
+
+
+async def _ask_pod_security(ctx: Context, case: Case, template: Obj) -> None:
+    """A pod that admission forbids would only show as an Event of its Job: so it is asked beforehand."""
+    pod: dict[str, Any] = {
+        "metadata": {**template["metadata"], "namespace": case.namespace, "name": f"{case.job_name[:58]}-dry"},
+        "spec": template["spec"],
+    }
+    await ctx.cluster.create(POD, pod, dry_run=True)
+
+
+async def _ensure(ctx: Context, kind: Kind, obj: Obj) -> Obj:
+    try:
+        return await ctx.cluster.create(kind, obj)
+    except AlreadyExistsError:
+        meta = obj["metadata"]
+        return await ctx.cluster.get(kind, meta["namespace"], meta["name"])
+
+
+def _remaining(ctx: Context, case: Case) -> int:
+    """Seconds that the worker may take; less than the spec says when an earlier one had a part of them."""
+    allowed = case.spec.active_deadline_seconds
+    if case.status.start_time is None:
+        return allowed
+    used = int((ctx.now() - case.status.start_time).total_seconds())
+    return min(max(allowed - used, _MIN_DEADLINE_S), allowed)

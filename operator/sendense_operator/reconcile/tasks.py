@@ -1,0 +1,87 @@
+"""What a worker is told: tasks built from the resources."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from sendense_operator.api.v1alpha1 import names
+from sendense_operator.api.v1alpha1.backup import BackupSpec
+from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
+from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMSpec, VMDisk
+from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
+from sendense_operator.task import ApplianceTask, BackupTask, BackupType, Clocks, Exposure, TaskDisk
+
+_VM_FOLDER: Final = "/vm/"
+
+
+def datacenter_of(vm: ProtectedVMSpec) -> str:
+    """The VM's datacenter: what the spec says, or what stands before `/vm/` in its path."""
+    if vm.datacenter:
+        return vm.datacenter
+    head, found, _ = vm.path.partition(_VM_FOLDER)
+    return (head if found else vm.path.split("/", 2)[1]).strip("/")
+
+
+def disk_ports(exposure: Exposure, count: int, given: Sequence[int]) -> list[int]:
+    """The port that the appliance is told for each disk. `given`: the node's or the Service's ports."""
+    if exposure is Exposure.POD_IP:
+        return [names.NBD_BASE_PORT + index for index in range(count)]
+    if len(given) != count:
+        raise ValueError(f"{len(given)} ports for {count} disks")
+    return list(given)
+
+
+def build_backup_task(
+    *,
+    namespace: str,
+    backup: str,
+    uid: str,
+    spec: BackupSpec,
+    repository: BackupRepositorySpec,
+    repository_id: str,
+    vm: ProtectedVMSpec,
+    disks: Sequence[VMDisk],
+    appliance: VMwareApplianceSpec,
+    ports: Sequence[int],
+) -> BackupTask:
+    """The task of a Backup's worker."""
+    told = disk_ports(appliance.nbd.exposure, len(disks), ports)
+    return BackupTask(
+        namespace=namespace,
+        backup=backup,
+        backup_uid=uid,
+        vm=spec.vm_ref.name,
+        repository_id=repository_id,
+        type=BackupType(spec.type),
+        appliance=ApplianceTask(
+            url=appliance.url,
+            vcenter_host=appliance.vcenter.host,
+            vm_path=vm.path,
+            datacenter=datacenter_of(vm),
+            zero_writes=appliance.traits.zero_writes.value,
+            full_coverage=appliance.traits.full_coverage.value,
+        ),
+        exposure=appliance.nbd.exposure,
+        advertised_host=appliance.nbd.advertised_host,
+        disks=tuple(
+            TaskDisk(index=disk.index, key=disk.key, size=disk.capacity_bytes, port=port)
+            for disk, port in zip(disks, told, strict=True)
+        ),
+        clocks=_clocks(appliance),
+        min_free=repository.min_free_bytes,
+    )
+
+
+def _clocks(appliance: VMwareApplianceSpec) -> Clocks:
+    timeouts = appliance.timeouts
+    return Clocks(
+        first_sign=timeouts.first_sign_seconds,
+        first_sign_cbt=timeouts.first_sign_cbt_seconds,
+        snapshot=timeouts.snapshot_seconds,
+        connect=timeouts.connect_seconds,
+        reconnect=timeouts.reconnect_seconds,
+        stall=timeouts.stall_seconds,
+        stall_unhealthy=timeouts.stall_unhealthy_seconds,
+        request=timeouts.request_seconds,
+    )
