@@ -152,11 +152,18 @@ class Attempt:
         self._state.callbacks.cancel()
         await self._exports.kill()
         if self._lock.is_ours():
-            self._exports.remove_partials()
+            self._clean_up()
         if self._supervisor is not None and self._supervisor.may_run:
             wait = min(self._task.clocks.cancel, _CANCEL_LIMIT)
             log.info("giving the VMA's client %.0f s to notice", wait)
             await asyncio.sleep(wait)
+
+    def _clean_up(self) -> None:
+        try:
+            recovery.finish_commits(self._root, self._paths, None)
+        except OSError as error:
+            log.warning("a commit that was cut short stays until the next sweep: %s", error)
+        self._exports.remove_partials()
 
     def close(self) -> None:
         """Remove what lay outside the repository."""

@@ -1,0 +1,119 @@
+import json
+from pathlib import Path
+
+import pytest
+from tests.unit.worker.support import UID, settings, task
+
+from sendense_operator.task import Answer, BackupTask, ExitCode, ProbeTask
+from sendense_operator.worker import main
+from sendense_operator.worker.reasons import FATAL, Reason, WorkerError, exit_code
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason", "code"),
+    [
+        ("Completed", "", ExitCode.COMPLETED),
+        ("Cancelled", Reason.TERMINATED, ExitCode.RETRY),
+        ("Failed", Reason.DISKS_CHANGED, ExitCode.FATAL),
+        ("Failed", Reason.VCENTER_REFUSED, ExitCode.FATAL),
+        ("Failed", Reason.APPLIANCE_UNREACHABLE, ExitCode.RETRY),
+        ("Failed", Reason.INTERNAL_ERROR, ExitCode.RETRY),
+        ("Failed", "NoSignOfLife", ExitCode.RETRY),
+        ("Failed", "WritesLost", ExitCode.RETRY),
+    ],
+)
+def test_exit_codes(outcome: str, reason: str, code: ExitCode) -> None:
+    assert exit_code(Answer.model_validate({"outcome": outcome, "reason": reason})) == code
+
+
+def test_every_reason_is_camel_case() -> None:
+    assert all(reason.isalpha() and reason[0].isupper() for reason in Reason)
+    assert set(Reason) >= FATAL
+
+
+def test_tasks_are_told_apart(tmp_path: Path) -> None:
+    file = tmp_path / "task.json"
+    probe = ProbeTask(namespace="n", repository="r", repository_uid=UID)
+    for one in (task(), probe):
+        file.write_text(one.model_dump_json(by_alias=True))
+        assert main.read_task(settings(task_file=file)) == one
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "can't be read"),
+        ("[]", "neither"),
+        ('{"kind": "x"}', "neither"),
+        ('{"kind": "probe"}', "field namespace"),
+        (json.dumps(json.loads(task().model_dump_json(by_alias=True)) | {"disks": []}), "field disks"),
+    ],
+)
+def test_a_bad_task_names_its_field(tmp_path: Path, text: str, says: str) -> None:
+    file = tmp_path / "task.json"
+    file.write_text(text)
+    with pytest.raises(WorkerError, match=says) as caught:
+        main.read_task(settings(task_file=file))
+    assert caught.value.reason == Reason.BAD_TASK
+
+
+async def test_a_probe_from_task_to_answer(tmp_path: Path) -> None:
+    (tmp_path / "repo").mkdir()
+    where = settings(
+        task_file=tmp_path / "task.json", termination_file=tmp_path / "answer", repository=tmp_path / "repo"
+    )
+    where.task_file.write_text(
+        ProbeTask(namespace="n", repository="r", repository_uid=UID).model_dump_json(by_alias=True)
+    )
+    assert await main.run(where) == ExitCode.COMPLETED
+    answer = Answer.from_message(where.termination_file.read_text())
+    assert (answer.outcome, answer.repository_id) == ("Completed", UID)
+    assert answer.capacity is not None
+
+
+async def refused(tmp_path: Path, one: BackupTask) -> tuple[int, Answer]:
+    repository, credentials = tmp_path / "repo", tmp_path / "credentials"
+    for folder in (repository, credentials):
+        folder.mkdir()
+    (credentials / "username").write_text("u")
+    (credentials / "password").write_text("canary")
+    where = settings(
+        task_file=tmp_path / "task.json",
+        termination_file=tmp_path / "answer",
+        repository=repository,
+        credentials_dir=credentials,
+        status_port=0,
+    )
+    where.task_file.write_text(one.model_dump_json(by_alias=True))
+    code = await main.run(where)
+    return code, Answer.from_message(where.termination_file.read_text())
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, Reason.NOT_A_REPOSITORY),
+        ({"vm": "../x"}, Reason.BAD_TASK),
+        ({"backup": "a,b"}, Reason.BAD_TASK),
+        ({"repository_path": "../x"}, Reason.BAD_TASK),
+        ({"type": "Incremental"}, Reason.UNSUPPORTED_TYPE),
+    ],
+)
+async def test_failures_become_answers(tmp_path: Path, changes: dict[str, str], reason: Reason) -> None:
+    code, answer = await refused(tmp_path, task(**changes))
+    assert (code, answer.outcome, answer.reason) == (ExitCode.FATAL, "Failed", reason)
+    assert answer.message
+    assert "canary" not in answer.message
+
+
+async def test_a_fault_of_our_own_is_no_traceback_in_the_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> Answer:
+        raise ZeroDivisionError("canary")
+
+    monkeypatch.setattr(main, "run_backup", broken)
+    code, answer = await refused(tmp_path, task())
+    assert (code, answer.reason) == (ExitCode.RETRY, Reason.INTERNAL_ERROR)
+    assert answer.message.startswith("ZeroDivisionError: ")
+    assert "canary" not in answer.message

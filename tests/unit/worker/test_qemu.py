@@ -1,0 +1,50 @@
+from pathlib import Path
+
+import pytest
+
+from sendense_operator.worker.export import ModeChoice
+from sendense_operator.worker.qemu import IO_MODES, IoMode, read_options, safe_path, serve_options
+
+IMAGE = Path("/repository/shop/db/disk-0/full-20251005-120000.qcow2.partial")
+
+
+def test_the_option_string_of_the_contract() -> None:
+    assert serve_options(IMAGE, IoMode("io_uring", True), refuse_zeroes=True) == (
+        "driver=blkdebug,max-transfer=1048576,image.driver=qcow2,image.discard=unmap,image.detect-zeroes=unmap,"
+        f"image.cache.direct=on,image.file.driver=file,image.file.aio=io_uring,image.file.cache.direct=on,"
+        f"image.file.filename={IMAGE},"
+        "inject-error.0.event=none,inject-error.0.iotype=write-zeroes,inject-error.0.errno=5"
+    )
+
+
+def test_a_trusted_appliance_may_write_zeroes() -> None:
+    options = serve_options(IMAGE, IoMode("threads", False), refuse_zeroes=False)
+    assert options == (
+        "driver=qcow2,discard=unmap,detect-zeroes=unmap,cache.direct=off,file.driver=file,file.aio=threads,"
+        f"file.cache.direct=off,file.filename={IMAGE}"
+    )
+    assert read_options(IMAGE, IoMode("native", True)).startswith("driver=qcow2,cache.direct=on,")
+
+
+@pytest.mark.parametrize("path", ["x", "/a,b", "/a/../b", "/json:{}", "/a b", "/ä", "/a\n", "/", "/a=b", '/"'])
+def test_no_other_path_comes_near_qemu(path: str) -> None:
+    with pytest.raises(ValueError, match="not a path"):
+        safe_path(Path(path))
+
+
+def test_modes_are_tried_in_order_until_none_is_left() -> None:
+    choice, tried = ModeChoice(), []
+    while True:
+        tried.append(choice.best)
+        if not choice.refuse("aio=io_uring was refused"):
+            break
+    assert tuple(tried) == IO_MODES
+
+
+def test_a_file_system_without_direct_access() -> None:
+    choice = ModeChoice()
+    assert choice.refuse("file system may not support O_DIRECT")
+    assert choice.best == IoMode("io_uring", False)
+    assert choice.refuse("io_uring: not permitted")
+    assert choice.best == IoMode("threads", False)
+    assert not choice.refuse("file system may not support O_DIRECT")

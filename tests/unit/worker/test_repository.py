@@ -1,0 +1,89 @@
+import errno
+import json
+from pathlib import Path
+
+import pytest
+
+from sendense_operator.chain.layout import MARKER
+from sendense_operator.worker import repository
+from sendense_operator.worker.reasons import Reason, WorkerError, storage_error
+
+MARKER_TEXT = json.dumps({"format": "sendense.io/repository", "version": 1, "id": "old"})
+
+
+@pytest.mark.parametrize(
+    ("files", "expected_id", "result"),
+    [
+        ({}, None, "new"),
+        ({"lost+found/": ""}, None, "new"),
+        ({MARKER + ".partial": "{"}, None, "new"),
+        ({MARKER: MARKER_TEXT, "x": ""}, None, "old"),
+        ({MARKER: MARKER_TEXT}, "old", "old"),
+        ({MARKER: MARKER_TEXT}, "other", Reason.REPOSITORY_CHANGED),
+        ({}, "old", Reason.NOT_A_REPOSITORY),
+        ({"x": ""}, None, Reason.NOT_A_REPOSITORY),
+        ({"ns/vm/": ""}, None, Reason.NOT_A_REPOSITORY),
+        ({MARKER: ""}, None, Reason.NOT_A_REPOSITORY),
+        ({MARKER: '{"format": "x", "version": 1, "id": "old"}'}, None, Reason.NOT_A_REPOSITORY),
+        ({MARKER: MARKER_TEXT.replace("1", "2")}, None, Reason.REPOSITORY_NEWER),
+    ],
+)
+def test_init(tmp_path: Path, files: dict[str, str], expected_id: str | None, result: str) -> None:
+    for name, text in files.items():
+        if name.endswith("/"):
+            (tmp_path / name).mkdir(parents=True)
+        else:
+            (tmp_path / name).write_text(text)
+    before = sorted(tmp_path.iterdir())
+    if isinstance(result, Reason):
+        with pytest.raises(WorkerError) as caught:
+            repository.init_repository(tmp_path, "new", expected_id)
+        assert caught.value.reason == result
+        assert sorted(tmp_path.iterdir()) == before
+    else:
+        assert repository.init_repository(tmp_path, "new", expected_id) == result
+        repository.open_repository(tmp_path, result)
+
+
+def test_a_worker_never_initialises(tmp_path: Path) -> None:
+    with pytest.raises(WorkerError) as caught:
+        repository.open_repository(tmp_path, "old")
+    assert caught.value.reason == Reason.NOT_A_REPOSITORY
+    assert not list(tmp_path.iterdir())
+
+
+def test_writable_leaves_nothing(tmp_path: Path) -> None:
+    repository.check_writable(tmp_path, "pod")
+    assert not list(tmp_path.iterdir())
+
+
+def test_capacity(tmp_path: Path) -> None:
+    room = repository.capacity(tmp_path)
+    assert 0 < room.free <= room.total
+    with pytest.raises(WorkerError):
+        repository.capacity(tmp_path / "gone")
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (errno.EROFS, Reason.READ_ONLY),
+        (errno.EACCES, Reason.READ_ONLY),
+        (errno.ENOSPC, Reason.REPOSITORY_FULL),
+        (errno.EDQUOT, Reason.REPOSITORY_FULL),
+        (errno.EIO, Reason.STORAGE_ERROR),
+        (errno.ESTALE, Reason.STORAGE_ERROR),
+    ],
+)
+def test_errors_of_the_file_system(code: int, reason: Reason) -> None:
+    assert storage_error(OSError(code, "words"), "doing").reason == reason
+
+
+def test_chain_folders(tmp_path: Path) -> None:
+    for name in ("shop/db", "shop/web", ".hidden/x", "shop/.quarantine"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "shop" / "file").write_text("")
+    assert [pair for pair in repository.chain_folders(tmp_path) if pair[1] != "file"] == [
+        ("shop", "db"),
+        ("shop", "web"),
+    ]

@@ -1,0 +1,86 @@
+import pytest
+
+from sendense_operator.worker.connections import Connection
+from sendense_operator.worker.traffic import RATE_WINDOW, RateMeter, Traffic, eta_seconds
+
+A, B = 10809, 10810
+
+
+def conn(cookie: int, received: int, port: int = A, established: bool = True) -> Connection:
+    return Connection(port, cookie, established, received)
+
+
+def test_bytes_of_ended_connections_stay() -> None:
+    traffic = Traffic([A, B])
+    traffic.look(1.0, [conn(1, 100), conn(2, 5), conn(3, 7, B)], {})
+    assert (traffic.received(A), traffic.received(B), traffic.connections) == (105, 7, 3)
+    traffic.look(2.0, [conn(2, 5)], {})
+    assert (traffic.received(A), traffic.received(B), traffic.connections) == (105, 7, 1)
+    traffic.look(3.0, [conn(4, 50)], {})
+    assert traffic.received(A) == 155
+    assert traffic.last_bytes == 3.0
+
+
+def test_the_last_word_on_a_connection_counts() -> None:
+    traffic = Traffic([A])
+    traffic.look(1.0, [conn(1, 100)], {})
+    traffic.look(2.0, [conn(1, 900, established=False)], {})
+    assert traffic.connections == 0
+    traffic.look(3.0, [], {})
+    assert traffic.received(A) == 900
+
+
+def test_one_socket_seen_twice_in_a_look_counts_once() -> None:
+    traffic = Traffic([A])
+    traffic.look(1.0, [conn(1, 100), conn(1, 110, established=False)], {})
+    assert traffic.received(A) == 110
+
+
+def test_when_it_was_connected() -> None:
+    traffic = Traffic([A])
+    traffic.look(1.0, [], {})
+    assert traffic.ports[A].first_connected is None
+    traffic.look(2.0, [conn(1, 0)], {})
+    traffic.look(3.0, [conn(1, 0)], {})
+    traffic.look(4.0, [], {})
+    assert (traffic.ports[A].first_connected, traffic.ports[A].last_connected) == (2.0, 3.0)
+    assert traffic.last_bytes is None
+
+
+def test_images_are_measured_where_the_kernel_is_silent() -> None:
+    traffic = Traffic([A])
+    traffic.known = False
+    traffic.look(1.0, [Connection(A, 1, True, None)], {A: 4096})
+    assert (traffic.bytes_of(A), traffic.received(A), traffic.last_bytes) == (4096, None, 1.0)
+    traffic.look(2.0, [], {A: 100})
+    assert (traffic.bytes_of(A), traffic.last_bytes) == (4096, 1.0)
+
+
+def test_other_ports_are_not_ours() -> None:
+    traffic = Traffic([A])
+    traffic.look(1.0, [conn(1, 100, port=22)], {})
+    assert traffic.received(A) == 0
+
+
+def test_rate_is_over_the_window() -> None:
+    meter = RateMeter()
+    assert meter.rate == 0.0
+    for second in range(100):
+        meter.add(float(second), 0 if second < 50 else (second - 50) * 100)
+    assert meter.rate == pytest.approx(100)
+    for second in range(100, 100 + int(RATE_WINDOW) + 2):
+        meter.add(float(second), 4900)
+    assert meter.rate == pytest.approx(0, abs=4)
+
+
+def test_rate_survives_frequent_looks() -> None:
+    meter = RateMeter()
+    for tenth in range(2000):
+        meter.add(tenth / 10, tenth * 10)
+    assert meter.rate == pytest.approx(100)
+    assert len(meter._points) < 50
+
+
+@pytest.mark.parametrize(("left", "rate", "eta"), [(100, 10.0, 10), (1, 10.0, 1), (0, 10.0, 0), (5, 0.0, None)])
+def test_eta(left: int, rate: float, eta: int | None) -> None:
+    assert eta_seconds(left, rate) == eta
