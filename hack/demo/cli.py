@@ -34,10 +34,11 @@ def main() -> int:
 
 
 def _demo() -> bool:
+    _require_operator()
     _step("The reference VMA, with a VM of two disks: an ext4 full of files, and a data disk")
     image = _deploy_vma()
     with forwarded(*_VMA) as control:
-        vm = sample.ensure_vm(control)
+        vm = sample.ensure_vm(control, _VMA[0], proof.NAMESPACE)
         for disk in vm["disks"]:
             print(f"  {vm['path']}  disk {disk['key']}  {disk['size'] >> 20} MiB")
         _step("What a user applies: examples/quickstart")
@@ -60,6 +61,15 @@ def _demo() -> bool:
         return False
     _say_next(name)
     return True
+
+
+def _require_operator() -> None:
+    found = get("deployments", "-A", "-l", "app.kubernetes.io/name=sendense-backup")["items"]
+    if not found:
+        raise DemoError("the operator is not installed: `make demo` does that, or `make install`")
+    for item in found:
+        meta = item["metadata"]
+        kubectl("rollout", "status", f"deployment/{meta['name']}", "-n", meta["namespace"], f"--timeout={_WAIT}")
 
 
 def _step(title: str) -> None:

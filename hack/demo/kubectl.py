@@ -26,14 +26,15 @@ class DemoError(Exception):
     """Ends the demo; the text says what to look at."""
 
 
-def kubectl(*arguments: str, given: str | None = None) -> str:
-    """Standard output. Raises DemoError with kubectl's own words."""
-    done = subprocess.run(
-        ["kubectl", *arguments], input=given, env=_ENVIRONMENT, capture_output=True, text=True, check=False
-    )
+def kubectl(*arguments: str, given: str | Path | None = None) -> str:
+    """Standard output; `given` (a text, or a file's content) is standard input. Raises DemoError with kubectl's words."""
+    content = given.read_bytes() if isinstance(given, Path) else (given or "").encode()
+    done = subprocess.run(["kubectl", *arguments], input=content, env=_ENVIRONMENT, capture_output=True, check=False)
+    output = done.stdout.decode(errors="replace")
     if done.returncode:
-        raise DemoError(f"kubectl {' '.join(arguments)}\n{done.stderr.strip() or done.stdout.strip()}")
-    return done.stdout
+        words = f"{done.stderr.decode(errors='replace').strip()}\n{output.strip()}".strip()
+        raise DemoError(f"kubectl {' '.join(arguments)}\n{words}")
+    return output
 
 
 def get(*arguments: str) -> Object:

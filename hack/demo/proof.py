@@ -115,7 +115,7 @@ def compare(backup: dict[str, Any], vm: dict[str, Any]) -> bool:
     sources = {disk["key"]: disk["file"] for disk in vm["disks"]}
     same = True
     for disk in backup["status"]["disks"]:
-        source = f"{_SOURCE}/{vm['folder']}/{sources[disk['key']]}"
+        source = f"{_SOURCE}/{sources[disk['key']]}"
         layer = f"{_REPOSITORY}/{disk['file']}"
         command = ["qemu-img", "compare", "-f", "raw", "-F", "qcow2", source, layer]
         print(f"  $ {' '.join(command)}")
