@@ -27,7 +27,7 @@ class DemoError(Exception):
 
 
 def kubectl(*arguments: str, given: str | Path | None = None) -> str:
-    """Standard output; `given` (a text, or a file's content) is standard input. Raises DemoError with kubectl's words."""
+    """Standard output; `given` (a text or a file) is its input. Raises DemoError with kubectl's words."""
     content = given.read_bytes() if isinstance(given, Path) else (given or "").encode()
     done = subprocess.run(["kubectl", *arguments], input=content, env=_ENVIRONMENT, capture_output=True, check=False)
     output = done.stdout.decode(errors="replace")
