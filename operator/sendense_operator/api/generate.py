@@ -1,4 +1,4 @@
-"""Writes the CRDs: `python -m sendense_operator.api.generate [--check] [FOLDER ...]` (default: crds).
+"""Writes the CRDs: `python -m sendense_operator.api.generate [--check] [FOLDER ...]` (default: crds, and the chart).
 
 With --check nothing is written; the exit code is 1 when a file is not what the models say.
 """
@@ -23,6 +23,7 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+FOLDERS = [Path("crds"), Path("charts/sendense-backup/files/crds")]
 HEADER = "# Generated from operator/sendense_operator/api by `make generate`. Do not edit.\n"
 
 
@@ -39,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Write or check the files; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing, fail when a file differs")
-    parser.add_argument("folders", nargs="*", type=Path, default=[Path("crds")])
+    parser.add_argument("folders", nargs="*", type=Path, default=FOLDERS)
     options = parser.parse_args(arguments)
     stale = False
     for folder in options.folders:
