@@ -23,7 +23,7 @@ MAX_BODY: Final = 64 * 1024
 """Bytes of a callback's body."""
 
 _Body = TypeVar("_Body", bound=BaseModel)
-_CHANGE_ID: Final = r"^[ -.0-~]{1,128}/[ -.0-~]{1,64}$"
+_CHANGE_ID: Final = r"^[ -~]{0,200}$"
 _INCREMENTAL_ASKS: Final = 3
 _DIFFERENT_DISK_ASKS: Final = 2
 
@@ -42,7 +42,10 @@ class CompleteBody(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
     change_id: Annotated[str, Field(pattern=_CHANGE_ID)]
-    """`X/Y` in printable ASCII. X (a UUID with blanks) belongs to the disk, Y counts."""
+    """Printable ASCII, `X/Y` as a rule: X (a UUID with blanks) belongs to the disk, Y counts.
+
+    Anything else is kept too: it only can't be the start of an increment, which is no reason to lose this backup.
+    """
     disk_id: Annotated[int, Field(ge=0, le=9999)]
     """N of the export's name."""
     bytes_transferred: Annotated[int, Field(ge=0)] = 0
