@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Generator, Iterator
 
 import pytest
-from tests.support import diagnosis, namespaces, setup
+from tests.support import diagnosis, namespaces, repositories, setup, vma
 from tests.support.kube import Kube
+from tests.support.workspace import Workspace
 
 _REPORTS = pytest.StashKey[dict[str, pytest.TestReport]]()
 
@@ -54,3 +56,23 @@ def namespace(kube: Kube, request: pytest.FixtureRequest) -> Iterator[str]:
         reports = request.node.stash.get(_REPORTS, {})
         if any(report.failed for report in reports.values()):
             print(diagnosis.of_namespace(kube, name))
+
+
+@pytest.fixture(scope="session")
+def reference_vma(kube: Kube, operator: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The service whose appliances the tests use."""
+    setup.ensure_reference_vma(kube, tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
+def space(kube: Kube, operator: str, reference_vma: None, namespace: str) -> Iterator[Workspace]:
+    """A namespace, an appliance and a password of the test's own."""
+    password = f"canary-{secrets.token_hex(8)}"
+    appliance = vma.in_cluster(kube, namespace)
+    appliance.configure(control_plane=setup.gateway_url(kube, operator, namespace, "vma"), vcenter_password=password)
+    workspace = Workspace(kube, namespace, operator, appliance, password)
+    try:
+        yield workspace
+    finally:
+        appliance.remove()
+        repositories.remove(kube, workspace.folders.values())

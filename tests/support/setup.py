@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +12,11 @@ from pathlib import Path
 from typing import Final
 
 import httpx
+from tests.support import programs, vma
 from tests.support.kube import CHECKOUT, GROUP, KUBECONFIG, OUR_KINDS, ApiError, Kube, path_of
-from tests.support.waiting import until, wait_for
+from tests.support.waiting import NotYet, until, wait_for
 
+REFERENCE_VMA: Final = "sendense-reference-vma"
 _CRD: Final = "CustomResourceDefinition"
 DEFINITIONS: Final = tuple(f"{path_of(kind).rpartition('/')[2]}.{GROUP}" for kind in OUR_KINDS)
 
@@ -85,3 +88,35 @@ def ensure_operator(run: Path) -> None:
 def _established(kube: Kube, name: str) -> None:
     conditions = kube.get(_CRD, name).get("status", {}).get("conditions", [])
     until(any(c["type"] == "Established" and c["status"] == "True" for c in conditions), conditions)
+
+
+def ensure_reference_vma(kube: Kube, run: Path) -> None:
+    """The reference VMA of this checkout runs in the cluster and answers."""
+    with one_at_a_time("tests-setup"):
+        if once(run, "reference-vma"):
+            manifest = (CHECKOUT / "hack" / "reference-vma" / "deploy.yaml").read_text(encoding="utf-8")
+            image = image_name(REFERENCE_VMA)
+            programs.kubectl("apply", "-f", "-", stdin=re.sub(rf"{REFERENCE_VMA}:\S+", image, manifest))
+            programs.kubectl("rollout", "status", "deployment/reference-vma", "-n", vma.NAMESPACE, "--timeout=120s")
+    wait_for("the reference VMA", partial(_vma_answers, kube), timeout=30)
+
+
+def image_name(repository: str) -> str:
+    """Name with tag of one of this checkout's images; `make install` put it into the cluster."""
+    names = programs.run(str(CHECKOUT / "hack" / "cluster"), "images").split()
+    return next(name for name in names if name.startswith(f"{repository}:"))
+
+
+def _vma_answers(kube: Kube) -> None:
+    try:
+        vma.ThroughCluster(kube).request("GET", "api/v1/health")
+    except (ApiError, httpx.HTTPError) as error:
+        raise NotYet(str(error)) from error
+
+
+def gateway_url(kube: Kube, operator: str, namespace: str, appliance: str) -> str:
+    """What a user sets as the control-plane URL on an appliance inside the cluster."""
+    labels = "app.kubernetes.io/name=sendense-backup,app.kubernetes.io/component=gateway"
+    (service,) = kube.select("Service", operator, labels=labels)
+    port = service["spec"]["ports"][0]["port"]
+    return f"http://{service['metadata']['name']}.{operator}.svc:{port}/appliances/{namespace}/{appliance}"

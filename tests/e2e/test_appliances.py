@@ -1,0 +1,51 @@
+"""An appliance's status: reachable or not, and where it has to call back."""
+
+from __future__ import annotations
+
+from tests.support import setup
+from tests.support.vma import MIB, Disk
+from tests.support.workspace import Workspace
+
+
+def test_the_url_to_configure(space: Workspace) -> None:
+    space.add_secret()
+    space.add_appliance()
+    status = space.wait_ready("vma", "VMwareAppliance")
+    assert status["callbackURL"] == setup.gateway_url(space.kube, space.operator, space.namespace, "vma")
+    assert status["lastContactTime"]
+
+
+def test_a_base_url_of_its_own(space: Workspace) -> None:
+    space.add_secret()
+    space.add_appliance(callbacks={"baseURL": "http://tunnel.example:9000/base"})
+    status = space.wait_ready("vma", "VMwareAppliance")
+    assert status["callbackURL"] == f"http://tunnel.example:9000/base/appliances/{space.namespace}/vma"
+
+
+def test_an_appliance_that_is_not_there(space: Workspace) -> None:
+    space.add_secret()
+    space.add_appliance(url="http://nobody.invalid:8081")
+    space.wait_reason("ApplianceUnreachable", "vma", "VMwareAppliance")
+
+
+def test_an_appliance_that_comes_back(space: Workspace) -> None:
+    space.vma.fault("health", "error", status=500, count=0)
+    space.ready(Disk("pattern", 4 * MIB))
+    space.wait_reason({"ApplianceUnreachable", "ApplianceError"}, "vma", "VMwareAppliance")
+    space.backup()
+    space.wait_reason("ApplianceNotReady")
+    space.vma.clear_faults()
+    space.wait_ready("vma", "VMwareAppliance")
+    space.wait_phase("Completed")
+
+
+def test_a_secret_without_a_password(space: Workspace) -> None:
+    space.kube.create(
+        {
+            "kind": "Secret",
+            "metadata": {"name": "vcenter", "namespace": space.namespace},
+            "stringData": {"username": "backup"},
+        }
+    )
+    space.add_appliance()
+    assert "password" in space.wait_reason("SecretInvalid", "vma", "VMwareAppliance")

@@ -1,0 +1,126 @@
+"""How the appliance reaches the exports: by the pod's address, by a NodePort Service, by ports of the node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from tests.support import images, namespaces
+from tests.support.kube import Kube
+from tests.support.vma import MIB, Disk
+from tests.support.waiting import holds_for
+from tests.support.workspace import Workspace, condition
+
+TWO = (Disk("pattern", 8 * MIB), Disk("random", 4 * MIB))
+
+
+def target_of(space: Workspace) -> list[str]:
+    """HOST:PORT of each disk, as the start call told the appliance."""
+    (start,) = space.vma.starts()
+    return [part.split("://")[1].split("/")[0] for part in str(start["body"]["nbd_targets"]).split(",")]
+
+
+def node_addresses(kube: Kube) -> set[str]:
+    return {
+        address["address"]
+        for node in kube.select("Node")
+        for address in node["status"]["addresses"]
+        if address["type"] == "InternalIP"
+    }
+
+
+def test_by_the_pods_address(space: Workspace) -> None:
+    space.ready(*TWO)
+    space.backup()
+    space.wait_phase("Completed")
+    images.assert_identical(space)
+    assert [target.split(":")[1] for target in target_of(space)] == ["10809", "10810"]
+    assert space.kube.select("Service", space.namespace) == []
+
+
+def test_by_node_ports(space: Workspace) -> None:
+    space.ready(*TWO, appliance={"nbd": {"exposure": "NodePort"}})
+    space.backup()
+    space.wait_phase("Completed")
+    images.assert_identical(space)
+    hosts, ports = zip(*(target.split(":") for target in target_of(space)), strict=True)
+    assert set(hosts) <= node_addresses(space.kube)
+    assert all(30000 <= int(port) <= 32767 for port in ports)
+    assert space.kube.select("Service", space.namespace) == [], "the ports are free again"
+
+
+def test_host_ports_are_forbidden_where_pods_are_restricted(space: Workspace) -> None:
+    space.ready(*TWO, appliance={"nbd": {"exposure": "HostPort"}})
+    space.backup()
+    message = space.wait_reason("PodForbidden")
+    assert "PodSecurity" in message
+    assert "hostPort" in message
+    assert space.status()["phase"] == "Pending"
+    holds_for("no worker", lambda: _no_jobs(space), seconds=2)
+    space.kube.merge("Namespace", space.namespace, None, {"metadata": {"labels": {_LEVEL: "privileged"}}})
+    space.wait_phase("Completed", timeout=120)
+    images.assert_identical(space)
+
+
+_LEVEL = "pod-security.kubernetes.io/enforce"
+
+
+def _no_jobs(space: Workspace) -> None:
+    assert space.jobs() == []
+
+
+@pytest.fixture
+def relaxed(space: Workspace) -> Iterator[Workspace]:
+    """A workspace whose pods may have ports of the node."""
+    space.kube.merge("Namespace", space.namespace, None, {"metadata": {"labels": {_LEVEL: "privileged"}}})
+    yield space
+
+
+def test_by_host_ports_of_a_range(relaxed: Workspace) -> None:
+    nbd = {"exposure": "HostPort", "portRange": {"first": 10150, "last": 10153}}
+    relaxed.ready(*TWO, appliance={"nbd": nbd})
+    relaxed.add_vm("vm2", *TWO)
+    for name in ("vm", "vm2"):
+        relaxed.backup(name, vm=name)
+    for name in ("vm", "vm2"):
+        relaxed.wait_phase("Completed", name)
+        images.assert_identical(relaxed, name, vm=name)
+    told = [part for start in relaxed.vma.starts() for part in str(start["body"]["nbd_targets"]).split(",")]
+    ports = [int(part.split("://")[1].split("/")[0].split(":")[1]) for part in told]
+    assert set(ports) <= set(range(10150, 10154))
+
+
+def test_a_range_that_is_too_small(relaxed: Workspace) -> None:
+    nbd = {"exposure": "HostPort", "portRange": {"first": 10160, "last": 10160}}
+    relaxed.ready(*TWO, appliance={"nbd": nbd})
+    relaxed.backup(startDeadlineSeconds=15)
+    message = relaxed.wait_reason({"PortRangeTooSmall", "StartDeadlineExceeded"})
+    assert "10160" in message
+
+
+def test_the_advertised_host_is_told_to_the_appliance(space: Workspace) -> None:
+    """A name that leads nowhere: the appliance is told it all the same, and the worker says what it could not reach."""
+    space.ready(TWO[0], appliance={"nbd": {"exposure": "NodePort", "advertisedHost": "tunnel.invalid"}})
+    space.backup()
+    failed = condition(space.wait_phase("Failed", timeout=150), "Ready")
+    assert "tunnel.invalid" in failed["message"]
+
+
+def test_pods_of_a_worker_are_restricted(space: Workspace) -> None:
+    """And have no way into the API."""
+    space.ready(*TWO)
+    space.vma.fault("client", "rate", bytes_per_second=512 * 1024)
+    space.backup()
+    space.wait_copying()
+    (pod,) = space.workers()
+    spec = pod["spec"]
+    assert spec["automountServiceAccountToken"] is False
+    assert not any("serviceAccountToken" in str(volume) for volume in spec["volumes"])
+    assert not any("hostPath" in volume for volume in spec["volumes"])
+    for container in spec["containers"]:
+        security = container["securityContext"]
+        assert security["allowPrivilegeEscalation"] is False
+        assert security["capabilities"] == {"drop": ["ALL"]}
+        assert security["readOnlyRootFilesystem"] is True
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert namespaces.LABEL in space.kube.get("Namespace", space.namespace)["metadata"]["labels"]

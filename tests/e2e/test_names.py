@@ -1,0 +1,45 @@
+"""Hostile VMware names are backed up fine, and never become a path, an option or a job id."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from tests.support import images
+from tests.support.vma import MIB, Disk
+from tests.support.workspace import Workspace
+
+NAMES = {
+    "upwards": "../../../etc",
+    "quotes": 'it\'s "quoted" `x` $(id)',
+    "commas": "x,data_file=y,file.filename=z",
+    "json": 'json:{"driver":"nbd","host":"evil"}',
+    "newlines": "two\nlines\r\tand tabs",
+    "disk": "web-disk1-backup",
+    "long": "ü" * 127 + "x",
+    "percent": "pg%2ftest %252F & ? # +",
+    "option": "--help",
+    "colon": "nbd:host:1",
+}
+
+
+@pytest.mark.parametrize("vmware", NAMES.values(), ids=NAMES.keys())
+def test_hostile_name(space: Workspace, vmware: str) -> None:
+    last = vmware.replace("/", "%2f")  # as vCenter writes a slash in a name
+    path = f"/DC1/vm/folder/{last}"
+    space.add_secret()
+    space.add_appliance()
+    space.add_repository()
+    space.add_vm("vm", Disk("pattern", 4 * MIB), Disk("random", 2 * MIB), vmware=vmware, path=path)
+    space.backup()
+    status = space.wait_phase("Completed")
+    images.assert_identical(space)
+    assert status["vmName"] == vmware
+    folder = space.folders["repo"]
+    assert all(re.fullmatch(r"[a-z0-9./_-]+", name) for name in folder.files() if name != "lost+found")
+    assert {name.split("/")[0] for name in folder.layers()} == {space.namespace}
+    assert re.fullmatch(r"backup-[0-9a-f-]{36}", status["jobID"])
+    (manifest,) = folder.manifests()
+    assert vmware in json.dumps(manifest, ensure_ascii=False) or json.dumps(vmware)[1:-1] in json.dumps(manifest)
+    assert vmware not in json.dumps([obj["metadata"] for obj in space.workers()], ensure_ascii=False)

@@ -1,0 +1,52 @@
+"""Every version of an object, as a watch shows them: for claims about how a status changes."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+from tests.support.kube import Kube, path_of
+from tests.support.waiting import until
+
+Object = dict[str, Any]
+
+
+@dataclass
+class Recording:
+    """Versions in order, each with the moment at which it was seen (monotonic seconds)."""
+
+    versions: list[tuple[float, Object]] = field(default_factory=list)
+
+    def statuses(self) -> list[Object]:
+        """Of each version that has one."""
+        return [obj["status"] for _, obj in self.versions if "status" in obj]
+
+    def wait_last(self, phase: str) -> None:
+        """For wait_for: until the newest version is of that phase and holds no finalizer any more."""
+        newest = self.versions[-1][1] if self.versions else {}
+        seen = (newest.get("status", {}).get("phase"), newest.get("metadata", {}).get("finalizers"))
+        until(seen == (phase, None), seen)
+
+
+@contextmanager
+def recorded(kube: Kube, kind: str, name: str, namespace: str) -> Iterator[Recording]:
+    """What happens to an object while the block runs; the object may not be there yet."""
+    recording = Recording()
+    query = {"watch": "true", "fieldSelector": f"metadata.name={name}"}
+    # The read time-out ends the thread should the block's end not reach it.
+    with kube.http.stream("GET", f"/{path_of(kind, namespace)}", params=query, timeout=600) as response:
+        thread = threading.Thread(target=_read, args=(response, recording), daemon=True)
+        thread.start()
+        yield recording
+
+
+def _read(response: httpx.Response, recording: Recording) -> None:
+    with suppress(httpx.HTTPError):
+        for line in response.iter_lines():
+            recording.versions.append((time.monotonic(), json.loads(line)["object"]))

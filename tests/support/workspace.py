@@ -1,0 +1,196 @@
+"""All that a test of the whole product works with: its namespace, its appliance, repositories, VMs and backups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from tests.support import manifests, repositories
+from tests.support.kube import Kube
+from tests.support.namespaces import wait_gone
+from tests.support.repositories import Folder
+from tests.support.vma import USER, Disk, ReferenceVMA
+from tests.support.waiting import Impossible, until, wait_for
+
+Object = dict[str, Any]
+ENDS: Final = ("Completed", "Failed", "Cancelled")
+SHORT: Final[Mapping[str, int]] = {
+    "firstSignSeconds": 15,
+    "firstSignCbtSeconds": 15,
+    "snapshotSeconds": 20,
+    "connectSeconds": 10,
+    "reconnectSeconds": 12,
+    "stallSeconds": 15,
+    "stallUnhealthySeconds": 8,
+    "requestSeconds": 5,
+}
+"""Clocks of an appliance in tests: what takes minutes in the field takes seconds here."""
+
+
+@dataclass
+class Workspace:
+    """A namespace and what belongs to it outside of it. Names default to those that the manifests refer to."""
+
+    kube: Kube
+    namespace: str
+    operator: str
+    """Namespace of the operator."""
+    vma: ReferenceVMA
+    password: str
+    """vCenter's password, which appears nowhere else in the world."""
+    folders: dict[str, Folder] = field(default_factory=dict)
+    """Of the repositories, by the BackupRepository's name."""
+    disks: dict[str, list[Path]] = field(default_factory=dict)
+    """Source files on the host, by the ProtectedVM's name."""
+
+    def ready(self, *disks: Disk, appliance: Mapping[str, Any] | None = None, **repository: Any) -> None:
+        """Everything that a Backup `backup(...)` needs: one VM with these disks."""
+        self.add_secret()
+        self.add_appliance(**(appliance or {}))
+        self.add_repository(**repository)
+        self.add_vm("vm", *disks)
+
+    def add_secret(self, name: str = "vcenter", *, password: str | None = None) -> None:
+        """vCenter's credentials."""
+        self.kube.create(manifests.secret(name, self.namespace, username=USER, password=password or self.password))
+
+    def add_appliance(self, name: str = "vma", **spec: Any) -> Object:
+        """A VMwareAppliance for the workspace's VMA, with short clocks; `nbd`, `timeouts`, … go into its spec."""
+        timeouts = {**SHORT, **spec.pop("timeouts", {})}
+        nbd = {"exposure": "PodIP", **spec.pop("nbd", {})}
+        url = spec.pop("url", self.vma.url)
+        more = {"timeouts": timeouts, "nbd": nbd, "healthIntervalSeconds": 5, **spec}
+        return self.kube.create(manifests.appliance(name, self.namespace, url=url, **more))
+
+    def add_repository(self, name: str = "repo", *, node: int = 0, on_node: str | None = None, **spec: Any) -> Folder:
+        """A BackupRepository on a folder of its own, on one of the worker nodes.
+
+        `on_node` is a folder as the node sees it that the test has made itself.
+        """
+        folder = self.add_claim(f"{name}-claim", node=node, on_node=on_node)
+        self.folders[name] = folder
+        spec = {"minFreeBytes": 1 << 20, "probeIntervalSeconds": 10, **spec}
+        self.kube.create(manifests.repository(name, self.namespace, claim=f"{name}-claim", **spec))
+        return folder
+
+    def add_claim(self, name: str, *, node: int = 0, on_node: str | None = None, **more: Any) -> Folder:
+        """A claim bound to a folder, without a BackupRepository."""
+        volume = f"{self.namespace}-{name}"
+        folder = Folder(Path(on_node) if on_node else repositories.make_folder(volume), volume)
+        where = on_node or f"{repositories.NODE_DATA}/repos/{volume}"
+        chosen = repositories.worker_nodes(self.kube)[node]
+        self.kube.create(repositories.volume(volume, name, self.namespace, chosen, where))
+        self.kube.create(repositories.claim(name, self.namespace, volume, **more))
+        self.folders.setdefault(name, folder)
+        return folder
+
+    def add_vm(self, name: str, *disks: Disk, vmware: str | None = None, path: str | None = None, **more: Any) -> None:
+        """A VM in the reference VMA and its ProtectedVM. `vmware` is its name there (default: the same)."""
+        known_as = vmware or name
+        path = path or f"/DC1/vm/{known_as}"
+        self.disks[name] = self.vma.add_vm(known_as, *disks, path=path)
+        self.kube.create(manifests.protected_vm(name, self.namespace, path=path, **more))
+
+    def backup(self, name: str = "backup", **spec: Any) -> str:
+        """Create a Backup; its name."""
+        self.kube.create(manifests.backup(name, self.namespace, **{"retries": 0, **spec}))
+        return name
+
+    def get(self, name: str = "backup", kind: str = "Backup") -> Object:
+        """An object of the namespace."""
+        return self.kube.get(kind, name, self.namespace)
+
+    def status(self, name: str = "backup", kind: str = "Backup") -> Object:
+        """Its status; empty while there is none."""
+        status: Object = self.get(name, kind).get("status", {})
+        return status
+
+    def wait_phase(self, phase: str, name: str = "backup", *, timeout: float = 90) -> Object:
+        """The Backup's status once it is in that phase; fails at once when it ends otherwise."""
+
+        def probe() -> Object:
+            status = self.status(name)
+            now = status.get("phase")
+            if now in ENDS and now != phase:
+                raise Impossible(f"{now}: {status.get('conditions')}")
+            until(now == phase, summary(status))
+            return status
+
+        return wait_for(f"Backup {name} {phase}", probe, timeout=timeout)
+
+    def wait_reason(
+        self, reason: str | Iterable[str], name: str = "backup", kind: str = "Backup", *, timeout: float = 60
+    ) -> str:
+        """Message of the Ready condition once it has the reason (or one of them)."""
+        wanted = {reason} if isinstance(reason, str) else set(reason)
+
+        def probe() -> str:
+            status = self.status(name, kind)
+            ready = condition(status, "Ready")
+            until(ready.get("reason") in wanted, summary(status))
+            return str(ready["message"])
+
+        return wait_for(f"{kind} {name} with reason {' or '.join(sorted(wanted))}", probe, timeout=timeout)
+
+    def wait_ready(self, name: str, kind: str, *, timeout: float = 60) -> Object:
+        """The object's status once it is Ready."""
+
+        def probe() -> Object:
+            status = self.status(name, kind)
+            until(condition(status, "Ready").get("status") == "True", summary(status))
+            return status
+
+        return wait_for(f"{kind} {name} Ready", probe, timeout=timeout)
+
+    def wait_copying(self, name: str = "backup", *, timeout: float = 60) -> Object:
+        """The VMA's job of the Backup's latest attempt, once bytes are flowing."""
+
+        def probe() -> Object:
+            status = self.status(name)
+            if status.get("phase") in ENDS:
+                raise Impossible(summary(status))
+            running = [job for job in self.vma.jobs() if job["job_id"] == status.get("jobID")]
+            until(running and running[0]["bytes"] > 0, (summary(status), running))
+            return running[0]
+
+        return wait_for(f"Backup {name} copying", probe, timeout=timeout)
+
+    def delete_and_wait(self, name: str = "backup", *, timeout: float = 60) -> None:
+        """Delete a Backup, and wait until the object has gone."""
+        self.kube.delete("Backup", name, self.namespace)
+        wait_gone(self.kube, "Backup", name, self.namespace, timeout=timeout)
+
+    def workers(self, backup: str = "backup") -> list[Object]:
+        """Pods of a Backup."""
+        return self.kube.select("Pod", self.namespace, labels=f"backup.sendense.io/backup={backup}")
+
+    def jobs(self) -> list[Object]:
+        """Kubernetes Jobs that run backups."""
+        return self.kube.select("Job", self.namespace, labels="backup.sendense.io/component=worker")
+
+    def events(self, name: str = "backup") -> list[str]:
+        """Reasons of the events about a Backup."""
+        found = self.kube.select(
+            "Event", self.namespace, fields=f"involvedObject.kind=Backup,involvedObject.name={name}"
+        )
+        return [event["reason"] for event in found]
+
+
+def condition(status: Mapping[str, Any], kind: str) -> Object:
+    """The condition of that type; empty when it is absent."""
+    found = [c for c in status.get("conditions", []) if c["type"] == kind]
+    return dict(found[0]) if found else {}
+
+
+def summary(status: Mapping[str, Any]) -> str:
+    """Phase, stage and the conditions in a line."""
+    said = [f"{c['type']}={c['status']} {c['reason']}: {c.get('message', '')}" for c in status.get("conditions", [])]
+    return f"{status.get('phase')} {status.get('stage', '')} {status.get('progress', {}).get('summary', '')} {said}"
+
+
+def moment(text: str) -> datetime:
+    """A time as Kubernetes writes it."""
+    return datetime.fromisoformat(text)
