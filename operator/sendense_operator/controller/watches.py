@@ -45,8 +45,11 @@ def build_registry(add: Add, memory: Memory) -> kopf.OperatorRegistry:
     return registry
 
 
-async def watch_forever(add: Add, memory: Memory, namespaces: tuple[str, ...], on_ready: Callable[[], None]) -> None:
+async def watch_forever(
+    add: Add, memory: Memory, namespaces: tuple[str, ...], identity: str, on_ready: Callable[[], None]
+) -> None:
     """Until SIGTERM or SIGINT, which kopf listens for, or until cancelled."""
+    name: Any = identity
     while True:
         ready = asyncio.Event()
         announce = asyncio.create_task(_announce(ready, on_ready))
@@ -54,6 +57,8 @@ async def watch_forever(add: Add, memory: Memory, namespaces: tuple[str, ...], o
             await kopf.operator(
                 registry=build_registry(add, memory),
                 settings=build_settings(),
+                # Else it asks for the user's name, and a container's user has none.
+                identity=name,
                 standalone=True,
                 clusterwide=not namespaces,
                 namespaces=namespaces,
