@@ -157,9 +157,8 @@ def _task_volume() -> Volume:
 
 
 def _repository_volume(repository: BackupRepositorySpec) -> Volume:
-    mount: Obj = {"name": "repository", "mountPath": contract.REPOSITORY_DIR}
-    if repository.path:
-        mount["subPath"] = repository.path
+    # No subPath: the kubelet would make a missing folder as root's. The worker makes it, told by its task.
+    mount = {"name": "repository", "mountPath": contract.REPOSITORY_DIR}
     return Volume({"name": "repository", "persistentVolumeClaim": {"claimName": repository.claim_name}}, mount)
 
 

@@ -120,6 +120,7 @@ async def _start_probe(ctx: Context, seen: _Seen) -> float | None:
         namespace=meta["namespace"],
         repository=meta["name"],
         repository_uid=meta["uid"],
+        repository_path=seen.spec.path,
         expected_id=old_id,
     )
     labels = probe_labels(obj)

@@ -53,6 +53,7 @@ def build_backup_task(
         backup_uid=uid,
         vm=spec.vm_ref.name,
         repository_id=repository_id,
+        repository_path=repository.path,
         type=BackupType(spec.type),
         appliance=ApplianceTask(
             url=appliance.url,
