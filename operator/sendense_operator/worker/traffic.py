@@ -12,6 +12,9 @@ from sendense_operator.worker.connections import Connection
 RATE_WINDOW: Final = 30.0
 """Seconds that a rate is averaged over."""
 
+_CLOSED_WITHOUT_A_WORD: Final = 1
+"""The end of a stream counts as a byte."""
+
 
 @dataclass
 class PortTraffic:
@@ -76,7 +79,8 @@ def _look_at_port(state: PortTraffic, now: float, found: list[Connection]) -> No
     for cookie, received in there.items():
         state.live[cookie] = max(received, state.live.get(cookie, 0))
     state.connections = sum(item.established for item in found)
-    if state.connections:
+    # One that came and went between two looks counts too, if it said anything: our own probes don't.
+    if state.connections or any(received > _CLOSED_WITHOUT_A_WORD for received in there.values()):
         state.first_connected = now if state.first_connected is None else state.first_connected
         state.last_connected = now
 

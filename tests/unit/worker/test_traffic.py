@@ -47,6 +47,14 @@ def test_when_it_was_connected() -> None:
     assert traffic.last_bytes is None
 
 
+def test_one_that_came_and_went_between_two_looks() -> None:
+    traffic = Traffic([A])
+    traffic.look(1.0, [conn(1, 1, established=False)], {})
+    assert traffic.ports[A].first_connected is None
+    traffic.look(2.0, [conn(2, 86, established=False)], {})
+    assert (traffic.ports[A].first_connected, traffic.connections) == (2.0, 0)
+
+
 def test_images_are_measured_where_the_kernel_is_silent() -> None:
     traffic = Traffic([A])
     traffic.known = False

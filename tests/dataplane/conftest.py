@@ -1,0 +1,55 @@
+"""Needs the qemu tools and Debian's libnbd for Python: there in the operator's image."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.dataplane.rig import Bench, Vma, reference_vma
+
+_HERE = Path(__file__).parent
+_MISSING = [tool for tool in ("qemu-img", "qemu-nbd") if shutil.which(tool) is None] + [
+    module for module in ("nbd",) if importlib.util.find_spec(module) is None
+]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the mark."""
+    config.addinivalue_line("markers", "qemu: runs real qemu programs and libnbd")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark all tests of this folder, and skip them where their tools are missing."""
+    for item in items:
+        if item.path.is_relative_to(_HERE):
+            item.add_marker(pytest.mark.qemu)
+            if _MISSING:
+                item.add_marker(pytest.mark.skip(reason=f"not on this machine: {', '.join(_MISSING)}"))
+
+
+@pytest.fixture(scope="session")
+def running_vma(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vma]:
+    """One reference VMA for all tests of a process."""
+    with reference_vma(tmp_path_factory.mktemp("vma")) as vma:
+        yield vma
+
+
+@pytest.fixture
+def vma(running_vma: Vma) -> Vma:
+    """It, without faults, jobs and VMs of other tests."""
+    running_vma.call("POST", "reset", {"vms": True})
+    return running_vma
+
+
+@pytest.fixture
+def bench(vma: Vma, tmp_path: Path) -> Iterator[Bench]:
+    """An initialised repository."""
+    bench = Bench(tmp_path / "bench", vma)
+    try:
+        assert bench.probe().outcome == "Completed"
+        yield bench
+    finally:
+        bench.close()

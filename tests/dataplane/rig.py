@@ -1,0 +1,289 @@
+"""A reference VMA, a repository and workers, all on this machine, with the real qemu."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from sendense_operator.task import Answer, BackupTask, ProbeTask, Progress
+
+CHECKOUT = Path(__file__).parents[2]
+PASSWORD = "canary-4711"
+WAIT = 60.0
+
+
+def until(check: Callable[[], Any], what: str, limit: float = WAIT) -> Any:
+    """The first true value of `check`."""
+    deadline = time.monotonic() + limit
+    while not (value := check()):
+        assert time.monotonic() < deadline, f"waited {limit:.0f} s for {what}"
+        time.sleep(0.02)
+    return value
+
+
+def free_ports(count: int) -> int:
+    """The first of `count` TCP ports in a row that nobody listens on."""
+    for first in range(20000 + os.getpid() % 8000, 32000, count):
+        taken = []
+        try:
+            for port in range(first, first + count):
+                taken.append(socket.create_server(("127.0.0.1", port)))
+        except OSError:
+            continue
+        finally:
+            for one in taken:
+                one.close()
+        return first
+    raise AssertionError("no free ports")
+
+
+class Vma:
+    """The reference VMA and its control API."""
+
+    def __init__(self, url: str, disks: Path) -> None:
+        self.url, self.disks = url, disks
+        self._http = httpx.Client(base_url=url, timeout=60)
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        answer = self._http.request(method, f"/_control/{path}", json=body)
+        assert answer.status_code < 300, answer.text
+        return answer.json() if answer.content else None
+
+    def make_vm(self, *disks: dict[str, Any], name: str = "pg", **fields: Any) -> dict[str, Any]:
+        made: dict[str, Any] = self.call("POST", "vms", {"name": name, "disks": list(disks), **fields})
+        return made
+
+    def fault(self, on: str, mode: str, **fields: Any) -> None:
+        self.call("POST", "faults", {"on": on, "mode": mode, **fields})
+
+    def log(self, **query: str) -> list[dict[str, Any]]:
+        entries: list[dict[str, Any]] = self._http.get("/_control/log", params=query).json()["entries"]
+        return entries
+
+    def starts(self) -> int:
+        """Start calls that it saw."""
+        return len([entry for entry in self.log(kind="received") if entry["path"] == "/api/v1/backup/start"])
+
+    def live_clients(self) -> int:
+        return sum(job["alive"] for job in self.call("GET", "jobs"))
+
+
+@contextmanager
+def reference_vma(folder: Path) -> Iterator[Vma]:
+    port, disks, password = free_ports(1), folder / "disks", folder / "password"
+    disks.mkdir(parents=True)
+    password.write_text(PASSWORD)
+    environment = os.environ | {
+        "PYTHONPATH": str(CHECKOUT / "hack" / "reference-vma"),
+        "VCENTER_PASSWORD_FILE": str(password),
+    }
+    command = [sys.executable, "-m", "reference_vma", "--port", str(port), "--disks", str(disks)]
+    command += ["--control-plane", "http://127.0.0.1:1"]
+    with (folder / "vma.log").open("wb") as output:
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        vma = Vma(f"http://127.0.0.1:{port}", disks)
+
+        def answers() -> bool:
+            try:
+                return httpx.get(f"{vma.url}/api/v1/health").status_code == 200
+            except httpx.HTTPError:
+                return False
+
+        until(answers, "the reference VMA")
+        yield vma
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+class Worker:
+    """One running worker process."""
+
+    def __init__(self, bench: Bench, task: BackupTask | ProbeTask, stop_at: int | None, path: str | None) -> None:
+        self.uid = str(uuid.uuid4())
+        self.folder = bench.folder / self.uid
+        self.folder.mkdir()
+        (self.folder / "task.json").write_text(task.model_dump_json(by_alias=True))
+        settings = {
+            "pod_uid": self.uid,
+            "pod_ip": "127.0.0.1",
+            "node_ip": "127.0.0.1",
+            "task_file": str(self.folder / "task.json"),
+            "credentials_dir": str(bench.credentials),
+            "ca_bundle": str(self.folder / "none"),
+            "repository": str(bench.repository),
+            "termination_file": str(self.folder / "answer"),
+            "status_port": bench.status_port,
+            "nbd_base_port": bench.nbd_port,
+            "lock_wait": 2.0,
+        }
+        (self.folder / "settings.json").write_text(json.dumps(settings))
+        environment = os.environ | {"PYTHONPATH": f"{CHECKOUT / 'operator'}{os.pathsep}{CHECKOUT}"}
+        environment |= {"PATH": path + os.pathsep + os.environ["PATH"]} if path else {}
+        script = Path(__file__).with_name("run_worker.py")
+        command = [sys.executable, str(script), str(self.folder / "settings.json")]
+        command += [] if stop_at is None else [str(stop_at)]
+        with (self.folder / "log").open("wb") as output:
+            self.process = subprocess.Popen(
+                command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        self._status = f"http://127.0.0.1:{bench.status_port}/v1/status"
+
+    def wait(self, limit: float = WAIT) -> int:
+        return self.process.wait(limit)
+
+    def progress(self) -> Progress | None:
+        try:
+            return Progress.model_validate_json(httpx.get(self._status).content)
+        except httpx.HTTPError:
+            return None
+
+    def until_copying(self, count: int = 1) -> Progress:
+        """Wait until some bytes of a disk have arrived."""
+
+        def some() -> Progress | None:
+            progress = self.progress()
+            return progress if progress and sum(disk.transferred for disk in progress.disks) >= count else None
+
+        found: Progress = until(some, f"bytes; the log says:\n{self.log()}")
+        return found
+
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
+
+    @property
+    def answer(self) -> Answer:
+        return Answer.from_message((self.folder / "answer").read_text())
+
+    def stop(self) -> None:
+        """End the worker and its qemu processes, whatever they do."""
+        for process_id in self._children():
+            subprocess.run(["kill", "-9", str(process_id)], check=False, capture_output=True)
+        self.process.kill()
+        self.process.wait(30)
+
+    def _children(self) -> list[int]:
+        listing = subprocess.run(
+            ["ps", "-s", str(self.process.pid), "-o", "pid="], check=False, capture_output=True, text=True
+        )
+        return [int(line) for line in listing.stdout.split() if int(line) != self.process.pid]
+
+    def kill_nbd(self, index: int) -> None:
+        """SIGKILL to the qemu-nbd of one disk."""
+        name = f"{self.uid}-disk{index}"
+        for process_id in self._children():
+            if name in Path(f"/proc/{process_id}/cmdline").read_text():
+                subprocess.run(["kill", "-9", str(process_id)], check=True)
+
+
+class Bench:
+    """A repository that workers write to, and the VMA they use."""
+
+    def __init__(self, folder: Path, vma: Vma) -> None:
+        self.folder, self.vma = folder, vma
+        self.repository, self.credentials = folder / "repository", folder / "credentials"
+        for path in (self.repository, self.credentials):
+            path.mkdir(parents=True)
+        (self.credentials / "username").write_text("backup")
+        (self.credentials / "password").write_text(PASSWORD)
+        self.status_port = free_ports(18)
+        self.nbd_port = self.status_port + 1
+        self.workers: list[Worker] = []
+        self.repository_id = str(uuid.uuid4())
+        vma.call("PATCH", "settings", {"control_plane": f"http://127.0.0.1:{self.status_port}"})
+
+    def start(self, task: BackupTask | ProbeTask, stop_at: int | None = None, path: str | None = None) -> Worker:
+        """Start a worker; `stop_at`: see run_worker, `path`: a folder of programs that come first."""
+        worker = Worker(self, task, stop_at, path)
+        self.workers.append(worker)
+        return worker
+
+    def run(self, task: BackupTask | ProbeTask, **options: Any) -> Answer:
+        worker = self.start(task, **options)
+        worker.wait()
+        return worker.answer
+
+    def probe(self) -> Answer:
+        return self.run(ProbeTask(namespace="shop", repository="main", repository_uid=self.repository_id))
+
+    def task(self, vm: dict[str, Any], **changes: Any) -> BackupTask:
+        raw = {
+            "namespace": "shop",
+            "backup": "nightly",
+            "backupUid": str(uuid.uuid4()),
+            "vm": "db",
+            "repositoryId": self.repository_id,
+            "type": "Full",
+            "exposure": "PodIP",
+            "minFree": 0,
+            "clocks": {"cancel": 12},
+            "appliance": {"url": self.vma.url, "vcenterHost": "vc", "vmPath": vm["path"], "datacenter": "DC1"},
+            "disks": [
+                {"index": index, "key": disk["key"], "size": disk["size"], "port": self.nbd_port + index}
+                for index, disk in enumerate(vm["disks"])
+            ],
+        }
+        for name, value in changes.items():
+            raw[name] = raw[name] | value if isinstance(raw.get(name), dict) else value
+        return BackupTask.model_validate(raw)
+
+    def files(self) -> set[str]:
+        """What lies in the repository, but for the marker and locks."""
+        return {
+            str(path.relative_to(self.repository))
+            for path in self.repository.rglob("*")
+            if path.is_file() and not path.name.startswith(".")
+        }
+
+    def assert_identical(self, vm: dict[str, Any], answer: Answer) -> None:
+        """Every layer reads as the disk it was made of."""
+        assert len(answer.disks) == len(vm["disks"])
+        for disk, source in zip(answer.disks, vm["disks"], strict=True):
+            layer = self.repository / disk.file
+            command = [
+                "qemu-img",
+                "compare",
+                "-f",
+                "raw",
+                "-F",
+                "qcow2",
+                str(self.vma.disks / source["file"]),
+                str(layer),
+            ]
+            compared = subprocess.run(command, check=False, capture_output=True, text=True)
+            assert compared.returncode == 0, compared.stdout + compared.stderr
+
+    def close(self) -> None:
+        for worker in self.workers:
+            worker.stop()
+
+
+@contextmanager
+def full_file_system(folder: Path, size: int) -> Iterator[bool]:
+    """Mount a small tmpfs; False where that is not allowed."""
+    mounted = (
+        os.geteuid() == 0
+        and shutil.which("mount") is not None
+        and subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=False, capture_output=True
+        ).returncode
+        == 0
+    )
+    try:
+        yield mounted
+    finally:
+        if mounted:
+            subprocess.run(["umount", "-l", str(folder)], check=True)

@@ -1,0 +1,40 @@
+"""A worker outside a pod: `run_worker.py SETTINGS.json [STEP]`.
+
+SETTINGS: the fields of Settings. With STEP it kills itself before that step (a number) of its commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+from sendense_operator.logs import setup_logging
+from sendense_operator.worker.main import run
+from sendense_operator.worker.settings import Settings
+
+_PATHS = ("task_file", "credentials_dir", "ca_bundle", "repository", "termination_file")
+
+
+def main() -> int:
+    """Exit code of the worker."""
+    fields = json.loads(Path(sys.argv[1]).read_text())
+    fields |= {name: Path(fields[name]) for name in _PATHS}
+    stop_at = int(sys.argv[2]) if len(sys.argv) > 2 else -1
+    count = 0
+
+    def on_step(_: str) -> None:
+        nonlocal count
+        if count == stop_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        count += 1
+
+    setup_logging("worker")
+    return asyncio.run(run(Settings(**fields), on_step))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,205 @@
+"""Backups that must not succeed: nothing is committed, nothing is left, and the reason is told."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.dataplane.rig import PASSWORD, Bench, Vma, Worker, full_file_system, until
+
+from sendense_operator.task import ExitCode, ProbeTask
+from sendense_operator.worker.repository import capacity
+
+MIB = 1 << 20
+SOON = {"first_sign": 3, "connect": 3, "reconnect": 3, "snapshot": 3, "cancel": 1}
+
+
+def assert_nothing_left(bench: Bench) -> None:
+    assert bench.files() == set()
+
+
+def failed(bench: Bench, worker: Worker, reason: str, code: ExitCode) -> str:
+    assert worker.wait() == code, worker.log()
+    answer = worker.answer
+    assert (answer.outcome, answer.reason) == ("Failed", reason), answer.message
+    assert_nothing_left(bench)
+    assert PASSWORD not in worker.log() + answer.to_message()
+    return answer.message
+
+
+@pytest.mark.parametrize("whole", ["WholeDisk", "AllocatedOnly"])
+def test_an_export_that_loses_its_writes(bench: Bench, vma: Vma, tmp_path: Path, whole: str) -> None:
+    """A qemu-nbd in front of the real one swaps the image for a null driver."""
+    script = tmp_path / "bin" / "qemu-nbd"
+    script.parent.mkdir()
+    script.write_text(
+        "#!/bin/bash\n"
+        'last="${@: -1}"\n'
+        f'[[ "$last" == *blkdebug* ]] && set -- "${{@:1:$#-1}}" driver=null-co,size={32 * MIB},read-zeroes=on\n'
+        f'PATH="${{PATH#*:}}" exec qemu-nbd "$@"\n'
+    )
+    script.chmod(0o755)
+    vm = vma.make_vm({"size": 32 * MIB, "kind": "random"})
+    worker = bench.start(bench.task(vm, appliance={"fullCoverage": whole}), path=str(script.parent))
+    assert "writes were lost" in failed(bench, worker, "WritesLost", ExitCode.RETRY)
+
+
+def test_a_disk_that_was_half_written(bench: Bench, vma: Vma) -> None:
+    vm = vma.make_vm({"size": 8 * MIB, "kind": "random"}, {"size": 64 * MIB, "kind": "random"})
+    vma.fault("client", "half", disk=1)
+    worker = bench.start(bench.task(vm))
+    assert "disk 1" in failed(bench, worker, "IncompleteCopy", ExitCode.RETRY)
+
+
+def test_only_some_disks_completed(bench: Bench, vma: Vma) -> None:
+    vm = vma.make_vm({"size": 8 * MIB, "kind": "random"}, {"size": 8 * MIB, "kind": "random"})
+    vma.fault("client", "partial", disks=1)
+    worker = bench.start(bench.task(vm, clocks=SOON))
+    worker.wait()
+    assert (worker.answer.outcome, worker.process.returncode) == ("Failed", ExitCode.RETRY)
+    assert_nothing_left(bench)
+
+
+def test_the_client_dies(bench: Bench, vma: Vma) -> None:
+    vm = vma.make_vm({"size": 64 * MIB, "kind": "random"})
+    vma.fault("client", "die", bytes=16 * MIB)
+    failed(bench, bench.start(bench.task(vm, clocks=SOON)), "ConnectionLost", ExitCode.RETRY)
+
+
+def test_accepted_and_silent(bench: Bench, vma: Vma) -> None:
+    vm = vma.make_vm({"size": 8 * MIB, "kind": "random"})
+    vma.fault("client", "silent")
+    failed(bench, bench.start(bench.task(vm, clocks=SOON)), "NoSignOfLife", ExitCode.RETRY)
+
+
+def test_our_own_server_dies(bench: Bench, vma: Vma) -> None:
+    vm = vma.make_vm({"size": 128 * MIB, "kind": "random"})
+    vma.fault("client", "rate", bytes_per_second=16 * MIB)
+    worker = bench.start(bench.task(vm, clocks={"cancel": 1}))
+    worker.until_copying()
+    worker.kill_nbd(0)
+    failed(bench, worker, "ExportGone", ExitCode.RETRY)
+
+
+@pytest.mark.parametrize(
+    ("fault", "changes", "reason", "words"),
+    [
+        ({"on": "vcenter", "mode": "password", "count": 0}, {}, "VCenterRefused", "incorrect user name or password"),
+        ({"on": "vcenter", "mode": "down", "count": 0}, {}, "VCenterUnreachable", "connection refused"),
+        (None, {"appliance": {"vmPath": "/DC1/vm/none"}}, "VMNotFound", "not found"),
+    ],
+)
+def test_preflight(
+    bench: Bench, vma: Vma, fault: dict[str, Any] | None, changes: dict[str, Any], reason: str, words: str
+) -> None:
+    vm = vma.make_vm({"size": 8 * MIB, "kind": "random"})
+    if fault:
+        vma.fault(**fault)
+    began = time.monotonic()
+    message = failed(bench, bench.start(bench.task(vm, **changes)), reason, ExitCode.FATAL)
+    assert words in message
+    assert time.monotonic() - began < 10
+    assert vma.starts() == 0
+
+
+def test_disks_that_changed(bench: Bench, vma: Vma) -> None:
+    vm = vma.make_vm({"size": 8 * MIB, "kind": "random"})
+    vm["disks"][0]["size"] -= MIB
+    failed(bench, bench.start(bench.task(vm)), "DisksChanged", ExitCode.FATAL)
+
+
+def test_the_vma_is_down(bench: Bench, vma: Vma) -> None:
+    vm = vma.make_vm({"size": 8 * MIB, "kind": "random"})
+    worker = bench.start(bench.task(vm, appliance={"url": "http://127.0.0.1:1"}))
+    failed(bench, worker, "ApplianceUnreachable", ExitCode.RETRY)
+
+
+def test_the_room_that_is_to_be_kept(bench: Bench, vma: Vma) -> None:
+    vm = vma.make_vm({"size": 256 * MIB, "kind": "random"})
+    vma.fault("client", "rate", bytes_per_second=64 * MIB)
+    free = capacity(bench.repository).free
+    worker = bench.start(bench.task(vm, minFree=free - 64 * MIB, clocks={"cancel": 1}))
+    assert "bytes are free" in failed(bench, worker, "RepositoryFull", ExitCode.FATAL)
+
+
+def test_a_file_system_that_fills_up(bench: Bench, vma: Vma) -> None:
+    """ENOSPC at the client, and a flush that succeeds all the same."""
+    vm = vma.make_vm({"size": 128 * MIB, "kind": "random"})
+    with full_file_system(bench.repository, 64 * MIB) as mounted:
+        if not mounted:
+            pytest.skip("no small file system may be mounted here")
+        assert bench.probe().outcome == "Completed"
+        failed(bench, bench.start(bench.task(vm, clocks={"cancel": 1})), "RepositoryFull", ExitCode.FATAL)
+
+
+def test_terminated_in_the_middle(bench: Bench, vma: Vma) -> None:
+    vm = vma.make_vm({"size": 256 * MIB, "kind": "random"})
+    vma.fault("client", "rate", bytes_per_second=16 * MIB)
+    worker = bench.start(bench.task(vm))
+    worker.until_copying(8 * MIB)
+    began = time.monotonic()
+    worker.process.send_signal(signal.SIGTERM)
+    worker.process.send_signal(signal.SIGTERM)
+    until(lambda: worker.process.poll() is not None or worker.progress(), "an answer")
+    assert worker.wait() == ExitCode.RETRY
+    assert time.monotonic() - began < 25
+    assert worker.answer.outcome == "Cancelled"
+    assert_nothing_left(bench)
+    assert vma.live_clients() == 0
+
+
+@pytest.mark.parametrize("step", [0, 1, 2, 4, 5, 6])
+def test_killed_in_the_commit(bench: Bench, vma: Vma, step: int) -> None:
+    """The next attempt finishes what the intent says, or begins anew where there is none."""
+    vm = vma.make_vm({"size": 4 * MIB + 512, "kind": "random"}, {"size": 2 * MIB, "kind": "random"})
+    task = bench.task(vm)
+    worker = bench.start(task, stop_at=step)
+    assert worker.wait() == -signal.SIGKILL, worker.log()
+    assert not [name for name in bench.files() if name.endswith(".json")]
+    answer = bench.run(task)
+    assert (answer.outcome, answer.adopted) == ("Completed", step > 0)
+    assert vma.starts() == (1 if step else 2)
+    bench.assert_identical(vm, answer)
+    assert len(bench.files()) == 5
+
+
+def test_killed_in_the_copy_then_probed(bench: Bench, vma: Vma) -> None:
+    vm = vma.make_vm({"size": 64 * MIB, "kind": "random"})
+    vma.fault("client", "rate", bytes_per_second=8 * MIB)
+    worker = bench.start(bench.task(vm))
+    worker.until_copying()
+    assert bench.run(ProbeTask(namespace="s", repository="r", repository_uid=bench.repository_id)).swept == 0
+    assert bench.files()
+    worker.stop()
+    assert bench.probe().swept == 1
+    assert_nothing_left(bench)
+
+
+def test_another_pod_writes_the_chain(bench: Bench, vma: Vma) -> None:
+    vm = vma.make_vm({"size": 8 * MIB, "kind": "random"})
+    chain = bench.repository / "shop" / "db"
+    chain.mkdir(parents=True)
+    holder = os.open(chain / ".lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    try:
+        failed(bench, bench.start(bench.task(vm)), "ChainBusy", ExitCode.RETRY)
+    finally:
+        os.close(holder)
+    assert vma.starts() == 0
+
+
+def test_a_worker_that_lost_its_lock_stops(bench: Bench, vma: Vma) -> None:
+    """Its partial is not its to remove any more."""
+    vm = vma.make_vm({"size": 32 * MIB, "kind": "random"})
+    vma.fault("client", "rate", bytes_per_second=16 * MIB)
+    worker = bench.start(bench.task(vm))
+    worker.until_copying()
+    (bench.repository / "shop" / "db" / ".lock").write_text('{"podUID": "another"}')
+    assert worker.wait() == ExitCode.RETRY
+    assert worker.answer.reason == "Fenced", worker.answer.message
+    assert not [name for name in bench.files() if not name.endswith(".partial")]
