@@ -17,6 +17,7 @@ from tests.support.kube import CHECKOUT, GROUP, KUBECONFIG, OUR_KINDS, ApiError,
 from tests.support.waiting import NotYet, until, wait_for
 
 REFERENCE_VMA: Final = "sendense-reference-vma"
+GATEWAY: Final = "app.kubernetes.io/name=sendense-backup,app.kubernetes.io/component=gateway"
 _CRD: Final = "CustomResourceDefinition"
 DEFINITIONS: Final = tuple(f"{path_of(kind).rpartition('/')[2]}.{GROUP}" for kind in OUR_KINDS)
 
@@ -114,9 +115,19 @@ def _vma_answers(kube: Kube) -> None:
         raise NotYet(str(error)) from error
 
 
+def gateway_service_name(kube: Kube, operator: str) -> str:
+    """Name of the chart's Service of the gateway."""
+    (service,) = kube.select("Service", operator, labels=GATEWAY)
+    return str(service["metadata"]["name"])
+
+
+def gateway_service(kube: Kube, operator: str) -> str:
+    """NAME:PORT, as the API server's proxy wants it."""
+    name = gateway_service_name(kube, operator)
+    return f"{name}:{kube.get('Service', name, operator)['spec']['ports'][0]['port']}"
+
+
 def gateway_url(kube: Kube, operator: str, namespace: str, appliance: str) -> str:
     """What a user sets as the control-plane URL on an appliance inside the cluster."""
-    labels = "app.kubernetes.io/name=sendense-backup,app.kubernetes.io/component=gateway"
-    (service,) = kube.select("Service", operator, labels=labels)
-    port = service["spec"]["ports"][0]["port"]
-    return f"http://{service['metadata']['name']}.{operator}.svc:{port}/appliances/{namespace}/{appliance}"
+    name, _, port = gateway_service(kube, operator).partition(":")
+    return f"http://{name}.{operator}.svc:{port}/appliances/{namespace}/{appliance}"

@@ -41,6 +41,8 @@ class Workspace:
     vma: ReferenceVMA
     password: str
     """vCenter's password, which appears nowhere else in the world."""
+    gateway: str = ""
+    """Base URL of the gateway where the appliance needs another than the chart's."""
     folders: dict[str, Folder] = field(default_factory=dict)
     """Of the repositories, by the BackupRepository's name."""
     disks: dict[str, list[Path]] = field(default_factory=dict)

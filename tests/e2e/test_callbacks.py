@@ -1,0 +1,113 @@
+"""Calls that no appliance of ours would make: answered as the contract says or refused, and nothing else moves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+from tests.support import images, setup
+from tests.support.kube import ApiError
+from tests.support.vma import MIB, Disk
+from tests.support.workspace import Workspace
+
+UNKNOWN = "backup-00000000-0000-4000-8000-000000000000"
+Call = Callable[..., int]
+
+
+@pytest.fixture
+def call(space: Workspace) -> Iterator[Call]:
+    """The status that the gateway answers a call with, through the API server's proxy to its Service."""
+    gateway = setup.gateway_service(space.kube, space.operator)
+    base = f"api/v1/namespaces/{space.operator}/services/{gateway}/proxy"
+
+    def called(method: str, path: str, **options: Any) -> int:
+        try:
+            return space.kube.request(method, f"{base}{path}", timeout=150, **options).status_code
+        except ApiError as error:
+            return error.code
+
+    yield called
+
+
+@pytest.fixture
+def running(space: Workspace) -> Workspace:
+    """A backup in the middle of its copy, of two disks."""
+    space.ready(Disk("random", 24 * MIB), Disk("pattern", 4 * MIB))
+    space.vma.fault("client", "rate", bytes_per_second=MIB)
+    space.backup()
+    space.wait_copying()
+    return space
+
+
+def base_of(space: Workspace) -> str:
+    return f"/appliances/{space.namespace}/vma"
+
+
+def complete(space: Workspace, job: str) -> str:
+    return f"{base_of(space)}/api/v1/backups/{job}/complete"
+
+
+def body(disk: Any = 0, change_id: Any = "52 de/1", moved: Any = 0) -> str:
+    return json.dumps({"change_id": change_id, "disk_id": disk, "bytes_transferred": moved})
+
+
+def test_hostile_calls_leave_a_running_backup_alone(running: Workspace, call: Call) -> None:
+    job = running.status()["jobID"]
+    mine = complete(running, job)
+    json_type = {"Content-Type": "application/json"}
+    refused = {
+        "wrong disk": call("POST", mine, content=body(7), headers=json_type),
+        "not its turn": call("POST", mine, content=body(1), headers=json_type),
+        "negative disk": call("POST", mine, content=body(-1), headers=json_type),
+        "a disk of text": call("POST", mine, content=body("0; rm -rf"), headers=json_type),
+        "no JSON": call("POST", mine, content="{" * 100, headers=json_type),
+        "a list": call("POST", mine, content="[]", headers=json_type),
+        "nothing": call("POST", mine, content="", headers=json_type),
+        "no UTF-8": call("POST", mine, content=b"\xff\xfe\x00", headers=json_type),
+        "deep": call("POST", mine, content="[" * 100_000, headers=json_type),
+        "huge": call("POST", mine, content=b"x" * (8 * MIB), headers=json_type),
+        "another appliance's": call(
+            "POST", f"/appliances/{running.namespace}/other/api/v1/backups/{job}/complete", content=body()
+        ),
+        "another namespace's": call("POST", f"/appliances/default/vma/api/v1/backups/{job}/complete", content=body()),
+        "no appliance": call("POST", f"/api/v1/backups/{job}/complete", content=body()),
+        "a job that is none": call("POST", complete(running, "pgtest1"), content=body()),
+        "a path": call("POST", complete(running, "..%2f..%2fetc"), content=body()),
+        "another method": call("DELETE", mine),
+        "another path": call("GET", f"{base_of(running)}/api/v1/secrets"),
+        "a long path": call("GET", f"{base_of(running)}/{'x' * 5000}"),
+        "no VM": call("GET", f"{base_of(running)}/api/v1/backups/changeid"),
+    }
+    assert {name: code for name, code in refused.items() if not 400 <= code < 500} == {}
+    _completes(running)
+
+
+def test_an_unknown_job_is_never_answered_with_200(running: Workspace, call: Call) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        unknown = pool.submit(call, "POST", complete(running, UNKNOWN), content=body())
+        telemetry = pool.submit(call, "POST", f"{base_of(running)}/api/v1/telemetry/backup/{UNKNOWN}", content="{}")
+        _completes(running)
+        assert unknown.result() != httpx.codes.OK
+        assert telemetry.result() != httpx.codes.OK
+
+
+def test_a_flood_of_calls(running: Workspace, call: Call) -> None:
+    """The gateway refuses what it can't hold; the running backup gets through."""
+    with ThreadPoolExecutor(16) as pool:
+        paths = [complete(running, UNKNOWN.replace("0000-4000", f"{n:04x}-4000")) for n in range(200)]
+        answers = [pool.submit(call, "POST", path, content=body()) for path in paths]
+        running.vma.command(running.status()["jobID"], "rate", bytes_per_second=1 << 30)
+        _completes(running)
+        assert all(answer.result() != httpx.codes.OK for answer in answers)
+    running.backup("afterwards")
+    running.wait_phase("Completed", "afterwards")
+
+
+def _completes(space: Workspace) -> None:
+    space.wait_phase("Completed", timeout=120)
+    images.assert_identical(space)
+    assert len(space.vma.starts()) == 1
