@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Generator, Iterator
 
 import pytest
-from tests.support import diagnosis, namespaces, repositories, setup, vma
+from tests.support import chart, diagnosis, namespaces, repositories, setup, vma
 from tests.support.kube import Kube
 from tests.support.workspace import Workspace
 
@@ -44,8 +44,7 @@ def kube(tmp_path_factory: pytest.TempPathFactory) -> Kube:
 def operator(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The namespace in which the chart is installed and ready."""
     setup.ensure_operator(tmp_path_factory.getbasetemp())
-    (account,) = kube.select("ServiceAccount", labels=f"{diagnosis.OPERATOR_LABEL},app.kubernetes.io/component=gateway")
-    return str(account["metadata"]["namespace"])
+    return str(chart.only(kube, "Deployment", "controller")["metadata"]["namespace"])
 
 
 @pytest.fixture

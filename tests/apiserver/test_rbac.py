@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import pytest
+from tests.support import chart
 from tests.support.kube import Kube
 
 GROUP: Final = "backup.sendense.io"
@@ -82,9 +83,7 @@ def _may(kube: Kube, user: str, verb: str, group: str, resource: str, namespace:
 def _user(kube: Kube, component: str) -> str:
     if component == "worker":
         return f"system:serviceaccount:{ELSEWHERE}:default"
-    labels = f"app.kubernetes.io/name=sendense-backup,app.kubernetes.io/component={component}"
-    (account,) = kube.select("ServiceAccount", labels=labels)
-    meta = account["metadata"]
+    meta = chart.only(kube, "ServiceAccount", component)["metadata"]
     return f"system:serviceaccount:{meta['namespace']}:{meta['name']}"
 
 

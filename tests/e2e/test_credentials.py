@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 import httpx
-from tests.support import repositories
-from tests.support.diagnosis import operator_pods
+from tests.support import chart, repositories
 from tests.support.programs import engine
 from tests.support.vma import MIB, Disk
 from tests.support.workspace import Workspace
@@ -25,7 +24,7 @@ def texts(space: Workspace) -> Iterator[tuple[str, str]]:
     for kind in KINDS:
         for obj in space.kube.select(kind):
             yield f"{kind} {obj['metadata'].get('namespace')}/{obj['metadata']['name']}", json.dumps(obj)
-    pods = [*operator_pods(space.kube), *space.kube.select("Pod", space.namespace)]
+    pods = [*chart.pods(space.kube), *space.kube.select("Pod", space.namespace)]
     for pod in pods:
         meta = pod["metadata"]
         yield f"log of {meta['name']}", space.kube.logs(meta["name"], meta["namespace"])

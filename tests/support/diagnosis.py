@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import yaml
+from tests.support import chart
 from tests.support.kube import ApiError, Kube
 
 _KINDS: Final = (
@@ -18,7 +19,6 @@ _KINDS: Final = (
     "Service",
 )
 _LINES: Final = 60
-OPERATOR_LABEL: Final = "app.kubernetes.io/name=sendense-backup"
 
 
 def of_namespace(kube: Kube, namespace: str) -> str:
@@ -30,18 +30,12 @@ def of_namespace(kube: Kube, namespace: str) -> str:
     for pod in _list(kube, "Pod", namespace):
         parts.append(_pod(pod))
         parts.append(_tail(kube.logs(pod["metadata"]["name"], namespace)))
-    for pod in operator_pods(kube):
+    for pod in chart.pods(kube):
         meta = pod["metadata"]
         log = kube.logs(meta["name"], meta["namespace"])
         lines = [line for line in log.splitlines() if namespace in line]
         parts += [f"--- {meta['name']}: lines about {namespace}", _tail("\n".join(lines))]
     return "\n".join(parts)
-
-
-def operator_pods(kube: Kube, component: str | None = None) -> list[dict[str, Any]]:
-    """The chart's pods, wherever it is installed."""
-    labels = OPERATOR_LABEL + (f",app.kubernetes.io/component={component}" if component else "")
-    return kube.select("Pod", labels=labels)
 
 
 def _list(kube: Kube, kind: str, namespace: str) -> list[dict[str, Any]]:

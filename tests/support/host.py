@@ -46,7 +46,7 @@ def appliance_on(base: str, name: str) -> ReferenceVMA:
 @contextmanager
 def node_port(kube: Kube, operator: str, name: str) -> Iterator[str]:
     """Base URL of the gateway by a port of a node: a NodePort Service beside the chart's own, of the same pods."""
-    chart = kube.get("Service", setup.gateway_service_name(kube, operator), operator)
+    chart = kube.get("Service", setup.gateway_service_name(kube), operator)
     service = kube.create(
         {
             "kind": "Service",

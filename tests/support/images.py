@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.support import programs
+from tests.support import chart, programs
 from tests.support.workspace import Workspace
 
 
@@ -45,8 +45,7 @@ def check(space: Workspace, *paths: Path) -> None:
 
 def operator_image(space: Workspace) -> str:
     """The image that the installed operator runs."""
-    labels = "app.kubernetes.io/name=sendense-backup,app.kubernetes.io/component=controller"
-    (deployment,) = space.kube.select("Deployment", space.operator, labels=labels)
+    deployment = chart.only(space.kube, "Deployment", "controller")
     return str(deployment["spec"]["template"]["spec"]["containers"][0]["image"])
 
 

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Final
 
 import httpx
-from tests.support import programs, vma
+from tests.support import chart, programs, vma
 from tests.support.kube import CHECKOUT, GROUP, KUBECONFIG, OUR_KINDS, ApiError, Kube, path_of
 from tests.support.waiting import NotYet, until, wait_for
 
 REFERENCE_VMA: Final = "sendense-reference-vma"
-GATEWAY: Final = "app.kubernetes.io/name=sendense-backup,app.kubernetes.io/component=gateway"
 _CRD: Final = "CustomResourceDefinition"
 DEFINITIONS: Final = tuple(f"{path_of(kind).rpartition('/')[2]}.{GROUP}" for kind in OUR_KINDS)
 
@@ -115,15 +114,14 @@ def _vma_answers(kube: Kube) -> None:
         raise NotYet(str(error)) from error
 
 
-def gateway_service_name(kube: Kube, operator: str) -> str:
+def gateway_service_name(kube: Kube) -> str:
     """Name of the chart's Service of the gateway."""
-    (service,) = kube.select("Service", operator, labels=GATEWAY)
-    return str(service["metadata"]["name"])
+    return str(chart.only(kube, "Service", "gateway")["metadata"]["name"])
 
 
 def gateway_service(kube: Kube, operator: str) -> str:
     """NAME:PORT, as the API server's proxy wants it."""
-    name = gateway_service_name(kube, operator)
+    name = gateway_service_name(kube)
     return f"{name}:{kube.get('Service', name, operator)['spec']['ports'][0]['port']}"
 
 

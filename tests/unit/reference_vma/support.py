@@ -201,11 +201,11 @@ class VMA:
         return found
 
     def ended(self, job_id: str = JOB, seconds: float = 30) -> dict[str, Any]:
-        """The job's client after its end."""
+        """The job's client after its end or its deadlock."""
 
         def check() -> dict[str, Any] | None:
             job = self.job(job_id)
-            return None if job["alive"] or job["state"] == "running" else job
+            return job if job["state"] == "deadlocked" or (not job["alive"] and job["state"] != "running") else None
 
         found: dict[str, Any] = eventually(check, seconds)
         return found
