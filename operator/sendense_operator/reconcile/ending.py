@@ -100,6 +100,8 @@ async def tidy(ctx: Context, case: Case) -> float | None:
         return None
     job = await _own_job(ctx, case)
     if job is not None and is_live(job):
+        if case.status.phase is Phase.COMPLETED:
+            return _STOP_POLL_S  # its pod has answered, the Job will notice in a moment
         if not is_deleting(job):
             await _stop(ctx, case, job)
     elif job is not None and not job["spec"].get("ttlSecondsAfterFinished"):

@@ -12,8 +12,10 @@ from sendense_operator.cluster.kinds import JOB, NODE, POD
 from sendense_operator.reconcile.case import Case, publish
 from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.ending import complete, fail
+from sendense_operator.reconcile.naming import chain_name
 from sendense_operator.reconcile.objects import created, is_deleting, pod_ip
 from sendense_operator.reconcile.outcome import AnswerLost, Attempt, Ended, decide_lost, observe_worker, still_there
+from sendense_operator.reconcile.pod import task_of
 from sendense_operator.reconcile.progress import merge_disks, merge_progress
 from sendense_operator.reconcile.units import parse_time, whole_seconds
 from sendense_operator.task import Progress, Stage
@@ -30,15 +32,15 @@ async def follow_backup(ctx: Context, case: Case, job: Obj) -> float | None:
     seen = observe_worker(job, pods, ctx.memory.answers.get(case.uid))
     match seen:
         case Ended():
-            return await _ended(ctx, case, seen)
+            return await _ended(ctx, case, job, seen)
         case AnswerLost():
             return await _again(ctx, case, job)
         case Attempt():
             return await _attempt(ctx, case, job, seen)
 
 
-async def _ended(ctx: Context, case: Case, seen: Ended) -> float | None:
-    changes = _adopt_pod(case, seen.pod) if seen.pod is not None else {}
+async def _ended(ctx: Context, case: Case, job: Obj, seen: Ended) -> float | None:
+    changes = {**_adopt_job(case, job), **(_adopt_pod(case, seen.pod) if seen.pod is not None else {})}
     case.status = case.status.model_copy(update=changes)
     answer = seen.answer
     if answer is None:
@@ -65,12 +67,12 @@ async def _attempt(ctx: Context, case: Case, job: Obj, seen: Attempt) -> float |
     pod = seen.pod
     if pod is None:
         return await _without_pod(ctx, case, job, seen)
-    changes = _adopt_pod(case, pod)
+    changes = {**_adopt_job(case, job), **_adopt_pod(case, pod)}
     if changes.get("attempts", 1) > 1:
         await _new_attempt(ctx, case, seen, changes)
-        changes = {}
+        changes = _adopt_pod(case, pod)
     if seen.trouble is not None:
-        return await _not_starting(ctx, case, seen.trouble)
+        return await _not_starting(ctx, case, seen.trouble, changes)
     address = pod_ip(pod)
     if address is None or is_deleting(pod):
         lost = await _lost(ctx, case, pod)
@@ -89,6 +91,21 @@ async def _new_attempt(ctx: Context, case: Case, seen: Attempt, changes: dict[st
     state = conditions.reconciling("Retrying", f"the attempt before: {why}")
     await publish(ctx, case, state, urgent=True, progress=None, disks=disks, **changes)
     await ctx.events.post(case.obj, "Warning", "Retrying", f"attempt {changes['attempts']}: {why}")
+
+
+def _adopt_job(case: Case, job: Obj) -> dict[str, Any]:
+    """What the status still has to learn of a Job: a controller that made it may have died before it wrote so."""
+    if case.status.worker_job is not None:
+        return {}
+    changes: dict[str, Any] = {
+        "worker_job": case.job_name,
+        "chain_name": chain_name(case.spec.vm_ref.name, case.spec.repository_ref.name),
+    }
+    task = task_of(job)
+    if task is not None:
+        changes["vm_name"] = names.last_path_element(task.appliance.vm_path)[:1024]
+        changes["repository_id"] = task.repository_id
+    return changes
 
 
 def _adopt_pod(case: Case, pod: Obj) -> dict[str, Any]:
@@ -115,7 +132,7 @@ async def _without_pod(ctx: Context, case: Case, job: Obj, seen: Attempt) -> flo
         return _JOB_GOES_POLL_S
     if await _start_overdue(ctx, case, "its Job has no pod"):
         return 0.0
-    rest = await publish(ctx, case, _waiting_state(case, seen), worker_job=case.job_name)
+    rest = await publish(ctx, case, _waiting_state(case, seen), **_adopt_job(case, job))
     return rest or ctx.settings.poll_seconds
 
 
@@ -127,14 +144,14 @@ def _waiting_state(case: Case, seen: Attempt) -> dict[str, str]:
     return conditions.reconciling("Starting", "the worker's pod is being started")
 
 
-async def _not_starting(ctx: Context, case: Case, trouble: tuple[str, str]) -> float | None:
+async def _not_starting(ctx: Context, case: Case, trouble: tuple[str, str], changes: dict[str, Any]) -> float | None:
     reason, words = trouble
     if await _start_overdue(ctx, case, f"{reason}: {words}"):
         return 0.0
     message = f"the worker's pod does not start: {words}"
     if case.status.start_time is not None:
         reason, message = "Retrying", f"{reason}: {message}"
-    rest = await publish(ctx, case, conditions.reconciling(reason, message), worker_job=case.job_name)
+    rest = await publish(ctx, case, conditions.reconciling(reason, message), **changes)
     return rest or ctx.settings.poll_seconds
 
 
@@ -191,7 +208,6 @@ async def _report(ctx: Context, case: Case, report: Progress, changes: dict[str,
         stage=stage,
         disks=disks,
         progress=progress,
-        worker_job=case.job_name,
         **changes,
     )
 

@@ -64,12 +64,12 @@ def observe_worker(job: Obj, pods: Sequence[Obj], remembered: Answer | None) -> 
     """What the Job and its pods say. `remembered`: the answer of a pod that is gone."""
     end = job_end(job)
     pod = newest(pods)
-    if end is None:
-        return _attempt(job, pods)
     answer = last_answer(pods) or remembered
     if answer is not None and answer.outcome == "Completed":
-        # Also when the Job failed afterwards: the manifest is there.
+        # The manifest is there: whether the Job has noticed, or failed afterwards, changes nothing.
         return Ended(answer, pod=pod)
+    if end is None:
+        return _attempt(job, pods)
     if end.succeeded:
         return AnswerLost()
     if end.reason == "DeadlineExceeded":
