@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from typing import Any
+import time
+from typing import Any, Final
 
 from reference_vma import inventory
-from reference_vma.cbt import DiskTracking, vm_folder, vm_lock
+from reference_vma.cbt import DiskTracking, file_stamp, vm_folder, vm_lock
 from reference_vma.config import Settings
 from reference_vma.faults import FaultTable
 from reference_vma.inventory import VM
@@ -15,6 +16,8 @@ from reference_vma.log import CallLog
 from reference_vma.snapshot import list_snapshots
 from reference_vma.spec import DiskSpec, JobSpec
 from reference_vma.vcenter import VCenter, VCenterError, cbt_enabled, cbt_marker
+
+_SETTLE_SECONDS: Final = 0.1
 
 
 class Appliance:
@@ -38,6 +41,7 @@ class Appliance:
         self.faults.remove()
         self.log.clear()
         self.settings = self._initial
+        shutil.rmtree(self.settings.scratch, ignore_errors=True)
         if with_vms:
             self.remove_files()
 
@@ -108,6 +112,14 @@ class Appliance:
                 for disk in vm.disks
             ],
         }
+
+    def track(self, vm: VM) -> None:
+        """Record the disks' content now, so that the first job's snapshot need not read it. Takes a second or more."""
+        with vm_lock(self.settings.state, vm.uuid):
+            for disk in vm.disks:
+                while (stamp := file_stamp(disk.file)) is None:
+                    time.sleep(_SETTLE_SECONDS)
+                DiskTracking.load(self.settings.state, vm.uuid, disk.key).record(disk.file, disk.size, stamp)
 
     def reset_cbt(self, vm: VM) -> None:
         """Forget the change tracking of a VM's disks: their change UUIDs will be new."""

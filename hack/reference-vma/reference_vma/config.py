@@ -26,8 +26,8 @@ class Settings:
     vcenter_password: str = field(default="secret", repr=False)
     snapshot: str = "copy"
     telemetry_seconds: float = 5.0
-    request_bytes: int = 8 << 20
-    workers: int = 3
+    request_bytes: int = 4 << 20
+    workers: int = 4
     client_python: str = ""
 
     @property

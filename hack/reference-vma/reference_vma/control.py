@@ -135,6 +135,8 @@ def _add_vms(router: APIRouter, appliance: Appliance) -> None:
             raise _bad_request(error) from error
         if vm is None:
             raise HTTPException(500, "the VM was removed meanwhile")
+        if body.get("track"):
+            appliance.track(vm)
         return appliance.show_vm(vm)
 
     @router.post("/vms/{name:anything}/write")

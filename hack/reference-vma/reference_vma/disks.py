@@ -170,7 +170,7 @@ def describe_vm(spec: dict[str, Any]) -> dict[str, Any]:
         {"key": key, "file": f"disk-{key}.raw", "label": disk.get("label", f"Hard disk {position + 1}")}
         for position, (key, disk) in enumerate(zip(keys, disks, strict=True))
     ]
-    others = {field: value for field, value in spec.items() if field not in ("disks", "seed")}
+    others = {field: value for field, value in spec.items() if field not in ("disks", "seed", "track")}
     return {**others, "name": name, "path": path, "uuid": spec.get("uuid") or str(uuid.uuid4()), "disks": listed}
 
 

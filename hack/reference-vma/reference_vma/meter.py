@@ -57,10 +57,9 @@ class Meter:
         """Bytes that arrived in the export."""
         with self._lock:
             self.job_bytes += count
-            if not self.total:
-                return  # below 1 GiB a full shows no progress at all
-            self.bytes += count
-            self.percent = 100.0 * self.bytes / self.total
+            if self.total:  # else a full below 1 GiB: it shows no progress at all
+                self.bytes += count
+                self.percent = 100.0 * self.bytes / self.total
             if self.percent - self._told_percent >= _STEP:
                 self._told_percent = self.percent
                 self._due.set()
@@ -73,7 +72,7 @@ class Meter:
         with self._lock:
             self.status, self.percent = "completed", 100.0
         self._publish()
-        self._control_plane.telemetry(self._telemetry())
+        self._due.set()
 
     def _publish(self) -> None:
         self._last_report = time.monotonic()

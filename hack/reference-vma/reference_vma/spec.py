@@ -46,8 +46,8 @@ class JobSpec:
     snapshot: str = "copy"
     """"copy": disks are read as they were at the snapshot; "none": as they are."""
     telemetry_seconds: float = 5.0
-    request_bytes: int = 8 << 20
-    workers: int = 3
+    request_bytes: int = 4 << 20
+    workers: int = 4
     doomed: str = ""
     """Why vCenter refuses this job (password, unknown VM, down); the client then dies in silence."""
     faults: tuple[FaultSpec, ...] = field(default=())
