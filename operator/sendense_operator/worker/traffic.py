@@ -20,8 +20,9 @@ _CLOSED_WITHOUT_A_WORD: Final = 1
 class PortTraffic:
     """One export's. `received` is a lower bound: exact once all connections have ended and the kernel told so."""
 
-    live: dict[int, int] = field(default_factory=dict)
-    closed: int = 0
+    by_connection: dict[int, int] = field(default_factory=dict)
+    """Most bytes seen of each connection that ever was. Kept after its end: a look can miss a connection that is
+    just closing, and the kernel's last word on it comes later."""
     connections: int = 0
     first_connected: float | None = None
     last_connected: float | None = None
@@ -30,7 +31,7 @@ class PortTraffic:
     @property
     def received(self) -> int:
         """Bytes so far, never falling."""
-        return self.closed + sum(self.live.values())
+        return sum(self.by_connection.values())
 
 
 class Traffic:
@@ -74,10 +75,8 @@ def _look_at_port(state: PortTraffic, now: float, found: list[Connection]) -> No
     there: dict[int, int] = {}
     for item in found:
         there[item.cookie] = max(item.received or 0, there.get(item.cookie, 0))
-    for cookie in [cookie for cookie in state.live if cookie not in there]:
-        state.closed += state.live.pop(cookie)
     for cookie, received in there.items():
-        state.live[cookie] = max(received, state.live.get(cookie, 0))
+        state.by_connection[cookie] = max(received, state.by_connection.get(cookie, 0))
     state.connections = sum(item.established for item in found)
     # One that came and went between two looks counts too, if it said anything: our own probes don't.
     if state.connections or any(received > _CLOSED_WITHOUT_A_WORD for received in there.values()):

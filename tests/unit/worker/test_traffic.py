@@ -30,6 +30,15 @@ def test_the_last_word_on_a_connection_counts() -> None:
     assert traffic.received(A) == 900
 
 
+def test_a_connection_that_a_look_missed_counts_once() -> None:
+    traffic = Traffic([A])
+    traffic.look(1.0, [conn(1, 100)], {})
+    traffic.look(2.0, [], {})
+    traffic.look(3.0, [conn(1, 100, established=False)], {})
+    traffic.look(4.0, [], {})
+    assert traffic.received(A) == 100
+
+
 def test_one_socket_seen_twice_in_a_look_counts_once() -> None:
     traffic = Traffic([A])
     traffic.look(1.0, [conn(1, 100), conn(1, 110, established=False)], {})
