@@ -48,6 +48,7 @@ def _demo() -> bool:
     name = _apply_backup()
     backup = _follow(name)
     _step("What is there now")
+    _wait_for_chain(backup)
     _show_objects()
     claim = get("brepo", backup["spec"]["repositoryRef"]["name"], "-n", _NAMESPACE)["spec"]["claimName"]
     with proof.pod(image, claim, _NAMESPACE, backup["status"]["nodeName"]):
@@ -153,6 +154,13 @@ def _follow(name: str) -> dict[str, Any]:
     raise DemoError(f"the Backup did not complete\n\n{kubectl('describe', 'backup', name, '-n', _NAMESPACE)}")
 
 
+def _wait_for_chain(backup: dict[str, Any]) -> None:
+    """The chain learns of the restore point a moment later."""
+    chain, name = backup["status"]["chainName"], backup["metadata"]["name"]
+    until = f"--for=jsonpath={{.status.latestBackup}}={name}"
+    kubectl("wait", f"backupchain/{chain}", "-n", _NAMESPACE, until, f"--timeout={_WAIT}")
+
+
 def _show_objects() -> None:
     for command in (("get", "backups", "-n", _NAMESPACE), ("get", "bchain,brepo,vma,pvm", "-n", _NAMESPACE)):
         print(f"  $ kubectl {' '.join(command)}\n{_indented(kubectl(*command))}")
@@ -169,7 +177,7 @@ def _say_next(name: str) -> None:
   export KUBECONFIG={KUBECONFIG}
   kubectl describe backup {name} -n {_NAMESPACE}       # conditions and Events tell the story
   kubectl explain backup.spec                          # every field has a description
-  kubectl get backups -A --field-selector .status.phase=Completed
+  kubectl get backups -A --field-selector status.phase=Completed
   make demo                                            # once more, a new restore point
   make down                                            # removes all of it
 """)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from typing import Any, Final
 
@@ -34,8 +35,8 @@ def lines(backup: dict[str, Any], seconds: float) -> list[str]:
     facts = [f"{seconds:4.0f} s", *(str(progress[k]) for k in ("rate",) if progress.get(k))]
     if progress.get("eta"):
         facts.append(f"ETA {progress['eta']}")
-    state = status.get("stage") if status.get("phase") == "Running" else None
-    result = [f"  {state or status.get('phase') or 'Pending':<14} {bar(percent)} {percent:3d}%  {'  '.join(facts)}"]
+    state = status.get("stage") or "Starting" if status.get("phase") == "Running" else status.get("phase")
+    result = [f"  {state or 'Pending':<14} {bar(percent)} {percent:3d}%  {'  '.join(facts)}"]
     if not status.get("disks"):
         result[0] += f"  {status.get('message') or ''}".rstrip()
     result += [_disk(disk) for disk in status.get("disks") or ()]
@@ -65,7 +66,9 @@ class Display:
 
     def _redraw(self, now: list[str]) -> None:
         up = _UP.format(self._drawn) if self._drawn else ""
-        sys.stdout.write(up + "".join(f"{_CLEAR_LINE}{line}\n" for line in now))
+        # A line that wraps would count twice.
+        width = shutil.get_terminal_size().columns - 1
+        sys.stdout.write(up + "".join(f"{_CLEAR_LINE}{line[:width]}\n" for line in now))
         sys.stdout.flush()
         self._drawn = len(now)
 
