@@ -100,13 +100,14 @@ def _shortened(text: str) -> str:
 async def publish(ctx: Context, case: Case, state: dict[str, str], *, urgent: bool = False, **changes: Any) -> float:
     """Write the status if it says something new, and tell of it in Events.
 
-    Returns 0, or the seconds until it may be written: what is neither a change of phase nor `urgent` waits for
-    `poll_seconds` since the last write.
+    Returns 0, or the seconds until it may be written: what is neither `urgent` nor a change of phase or stage
+    waits for `poll_seconds` since the last write.
     """
     status = next_status(case, state, changes, ctx.now())
     if status == case.status:
         return 0.0
     moved = status.phase != case.status.phase
+    urgent = urgent or status.stage != case.status.stage
     last = ctx.memory.written.get(case.uid)
     if not (moved or urgent) and status.phase is Phase.RUNNING and last is not None:
         rest = last + ctx.settings.poll_seconds - ctx.monotonic()
@@ -130,7 +131,7 @@ def tell(old: BackupStatus, new: BackupStatus) -> list[tuple[Literal["Normal", "
     if new.phase != old.phase:
         match new.phase:
             case Phase.COMPLETED:
-                return [("Normal", "Completed", message)]
+                return [("Normal", reason, message)]
             case Phase.FAILED:
                 return [("Warning", "Failed", f"{reason}: {message}")]
             case Phase.CANCELLED:

@@ -124,7 +124,8 @@ async def cancel(ctx: Context, case: Case, job: Obj | None) -> float | None:
     left = still_there(pods)
     if job is not None and is_live(job) and not is_deleting(job):
         await _stop(ctx, case, job)
-        await publish(ctx, case, conditions.reconciling("Cancelling", "the worker was told to stop"))
+        state = conditions.reconciling("Cancelling", "the worker was told to stop")
+        await publish(ctx, case, state, urgent=True)
         return _STOP_POLL_S
     if left and not _waited_enough(ctx, job, left):
         return _STOP_POLL_S

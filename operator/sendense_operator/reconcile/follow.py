@@ -182,8 +182,7 @@ async def _poll(ctx: Context, case: Case, pod: Obj, address: str, changes: dict[
         return rest or ctx.settings.poll_seconds
     if await _lost(ctx, case, pod):
         return 0.0
-    # A worker that did answer once, also if it was before the controller was restarted.
-    since = reached if reached is not None else ctx.memory.first_seen.get(case.uid) or ctx.monotonic()
+    since = reached if reached is not None else _first_asked(ctx, uid)
     if ctx.monotonic() - since > _UNREACHABLE_AFTER_S:
         node = pod["spec"].get("nodeName")
         state = conditions.reconciling("Unreachable", f"the worker on node {node} does not answer; its copy may go on")
@@ -193,6 +192,15 @@ async def _poll(ctx: Context, case: Case, pod: Obj, address: str, changes: dict[
         return pause
     rest = await publish(ctx, case, state, stage=case.status.stage, **changes)
     return rest or (ctx.settings.poll_seconds if reached is not None else _FIRST_POLL_S)
+
+
+def _first_asked(ctx: Context, pod_uid: str) -> float:
+    """When this worker was asked for the first time, in vain."""
+    first = ctx.memory.first_seen.get(pod_uid)
+    if first is None:
+        first = ctx.monotonic()
+        ctx.memory.first_seen.put(pod_uid, first)
+    return first
 
 
 async def _report(ctx: Context, case: Case, report: Progress, changes: dict[str, Any]) -> float:
