@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,16 @@ def until(check: Callable[[], Any], what: str, limit: float = WAIT) -> Any:
     return value
 
 
+def python_path(folder: str) -> str:
+    """PYTHONPATH of a program in a folder of the checkout; what this process was given stays behind it."""
+    return os.pathsep.join(filter(None, [str(CHECKOUT / folder), os.environ.get("PYTHONPATH")]))
+
+
 def free_ports(count: int) -> int:
     """The first of `count` TCP ports in a row that nobody listens on."""
-    for first in range(20000 + os.getpid() % 8000, 32000, count):
+    # Each process of a parallel run has a thousand of its own, so that none takes another's before it is used.
+    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    for first in range(20000 + 1000 * process, 21000 + 1000 * process, count):
         taken = []
         try:
             for port in range(first, first + count):
@@ -86,7 +94,7 @@ def reference_vma(folder: Path) -> Iterator[Vma]:
     disks.mkdir(parents=True)
     password.write_text(PASSWORD)
     environment = os.environ | {
-        "PYTHONPATH": str(CHECKOUT / "hack" / "reference-vma"),
+        "PYTHONPATH": python_path("hack/reference-vma"),
         "VCENTER_PASSWORD_FILE": str(password),
     }
     command = [sys.executable, "-m", "reference_vma", "--port", str(port), "--disks", str(disks)]
@@ -131,7 +139,7 @@ class Worker:
             "lock_wait": 2.0,
         }
         (self.folder / "settings.json").write_text(json.dumps(settings))
-        environment = os.environ | {"PYTHONPATH": f"{CHECKOUT / 'operator'}{os.pathsep}{CHECKOUT}"}
+        environment = os.environ | {"PYTHONPATH": python_path("operator")}
         environment |= {"PATH": path + os.pathsep + os.environ["PATH"]} if path else {}
         script = Path(__file__).with_name("run_worker.py")
         command = [sys.executable, str(script), str(self.folder / "settings.json")]
@@ -171,22 +179,28 @@ class Worker:
     def stop(self) -> None:
         """End the worker and its qemu processes, whatever they do."""
         for process_id in self._children():
-            subprocess.run(["kill", "-9", str(process_id)], check=False, capture_output=True)
+            with suppress(ProcessLookupError):
+                os.kill(process_id, signal.SIGKILL)
         self.process.kill()
         self.process.wait(30)
 
     def _children(self) -> list[int]:
-        listing = subprocess.run(
-            ["ps", "-s", str(self.process.pid), "-o", "pid="], check=False, capture_output=True, text=True
-        )
-        return [int(line) for line in listing.stdout.split() if int(line) != self.process.pid]
+        """Processes of the worker's session but itself."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                # after the name in brackets: state, parent, group, session
+                session = int((folder / "stat").read_text().rpartition(")")[2].split()[3])
+                if session == self.process.pid != int(folder.name):
+                    found.append(int(folder.name))
+        return found
 
     def kill_nbd(self, index: int) -> None:
         """SIGKILL to the qemu-nbd of one disk."""
         name = f"{self.uid}-disk{index}"
         for process_id in self._children():
             if name in Path(f"/proc/{process_id}/cmdline").read_text():
-                subprocess.run(["kill", "-9", str(process_id)], check=True)
+                os.kill(process_id, signal.SIGKILL)
 
 
 class Bench:
@@ -271,19 +285,22 @@ class Bench:
             worker.stop()
 
 
+SMALL_FOLDER = "SENDENSE_TEST_SMALL_FOLDER"
+"""Environment variable that names an empty file system of SMALL_BYTES."""
+SMALL_BYTES = 64 << 20
+
+
 @contextmanager
-def full_file_system(folder: Path, size: int) -> Iterator[bool]:
-    """Mount a small tmpfs; False where that is not allowed."""
-    mounted = (
-        os.geteuid() == 0
-        and shutil.which("mount") is not None
-        and subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=False, capture_output=True
-        ).returncode
-        == 0
-    )
+def small_file_system(folder: Path) -> Iterator[Path | None]:
+    """A file system of SMALL_BYTES, mounted on `folder` unless there is one; None where neither can be."""
+    if SMALL_FOLDER in os.environ:
+        yield Path(os.environ[SMALL_FOLDER])
+        return
+    command = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_BYTES}", "tmpfs", str(folder)]
+    mounted = os.geteuid() == 0 and shutil.which("mount") is not None
+    mounted = mounted and subprocess.run(command, check=False, capture_output=True).returncode == 0
     try:
-        yield mounted
+        yield folder if mounted else None
     finally:
         if mounted:
             subprocess.run(["umount", "-l", str(folder)], check=True)

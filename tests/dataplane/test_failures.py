@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.dataplane.rig import PASSWORD, Bench, Vma, Worker, full_file_system, until
+from tests.dataplane.rig import PASSWORD, Bench, Vma, Worker, small_file_system, until
 
 from sendense_operator.task import ExitCode, ProbeTask
 from sendense_operator.worker.repository import capacity
@@ -130,9 +130,10 @@ def test_the_room_that_is_to_be_kept(bench: Bench, vma: Vma) -> None:
 def test_a_file_system_that_fills_up(bench: Bench, vma: Vma) -> None:
     """ENOSPC at the client, and a flush that succeeds all the same."""
     vm = vma.make_vm({"size": 128 * MIB, "kind": "random"})
-    with full_file_system(bench.repository, 64 * MIB) as mounted:
-        if not mounted:
+    with small_file_system(bench.repository) as folder:
+        if folder is None:
             pytest.skip("no small file system may be mounted here")
+        bench.repository = folder
         assert bench.probe().outcome == "Completed"
         failed(bench, bench.start(bench.task(vm, clocks={"cancel": 1})), "RepositoryFull", ExitCode.FATAL)
 

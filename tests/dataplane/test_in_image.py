@@ -1,0 +1,34 @@
+"""Runs this folder's other tests inside the operator's image, on a machine that has no qemu of its own."""
+
+from __future__ import annotations
+
+import sysconfig
+from pathlib import Path
+
+import pytest
+from tests.dataplane.rig import CHECKOUT, SMALL_BYTES, SMALL_FOLDER
+from tests.support import chart, programs
+from tests.support.kube import Kube
+
+_SOURCE = "/src"
+_SMALL = "/small"
+_TESTS = "tests/dataplane"
+
+
+@pytest.mark.timeout(1800)
+def test_in_the_operators_image(kube: Kube, operator: str) -> None:
+    deployment = chart.only(kube, "Deployment", "controller")
+    image = deployment["spec"]["template"]["spec"]["containers"][0]["image"]
+    packages = Path(sysconfig.get_path("purelib")).resolve().relative_to(CHECKOUT)
+    # The image's own packages first: those of the checkout may be built for another Python.
+    path = ":".join([f"{_SOURCE}/operator", _SOURCE, "/opt/sendense", f"{_SOURCE}/{packages}"])
+    told = programs.engine(
+        *("run", "--rm", "--network", "none", "--user", "0", "--entrypoint", "python3"),
+        *("--volume", f"{CHECKOUT}:{_SOURCE}:ro", "--workdir", _SOURCE, "--env", f"PYTHONPATH={path}"),
+        *("--tmpfs", f"{_SMALL}:size={SMALL_BYTES}", "--env", f"{SMALL_FOLDER}={_SMALL}"),
+        *(image, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", f"--confcutdir={_TESTS}", _TESTS),
+        *("--ignore", f"{_TESTS}/test_in_image.py"),
+        timeout=1700,
+    )
+    print(told)
+    assert " passed" in told
