@@ -81,6 +81,7 @@ class Appliance:
             telemetry_seconds=settings.telemetry_seconds,
             request_bytes=settings.request_bytes,
             workers=settings.workers,
+            retry_seconds=settings.retry_seconds,
             doomed=doomed,
             faults=tuple(fault.to_client() for fault in found),
         )

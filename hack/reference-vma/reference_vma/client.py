@@ -164,7 +164,8 @@ class Job:
 
     def _copier(self, source: int, export: Export) -> DiskCopy:
         size = _SMALL_REQUEST if self.gate.needs_small_requests else self.spec.request_bytes
-        return DiskCopy(source, export, self.meter, self.gate, self.report, request_bytes=size)
+        wait = self.spec.retry_seconds
+        return DiskCopy(source, export, self.meter, self.gate, self.report, request_bytes=size, retry_seconds=wait)
 
     def _full(self, source: int, content: snapshots.SnapshotDisk, export: Export) -> None:
         self.meter.start_disk(FULL, full_total([disk.size for disk in self.spec.disks]))

@@ -28,6 +28,7 @@ class Settings:
     telemetry_seconds: float = 5.0
     request_bytes: int = 4 << 20
     workers: int = 4
+    retry_seconds: float = 2.5
     client_python: str = ""
 
     @property
@@ -55,6 +56,7 @@ _CHANGEABLE: Final[dict[str, tuple[type, ...]]] = {
     "telemetry_seconds": (int, float),
     "request_bytes": (int,),
     "workers": (int,),
+    "retry_seconds": (int, float),
 }
 
 

@@ -17,7 +17,6 @@ from reference_vma.gate import Gate
 from reference_vma.meter import Meter
 from reference_vma.plan import looks_empty, split
 
-_RETRY_SECONDS: Final = 2.5
 _TRIES: Final = 4
 
 
@@ -37,7 +36,7 @@ class DiskCopy:
         report: Report,
         *,
         request_bytes: int,
-        retry_seconds: float = _RETRY_SECONDS,
+        retry_seconds: float,
     ) -> None:
         """`source`: file descriptor of the snapshot's disk."""
         self._source = source

@@ -74,8 +74,8 @@ def make_disk(path: Path, spec: dict[str, Any], seed: str, workers: int) -> None
     kind, size = spec.get("kind", "empty"), spec.get("size")
     if kind not in KINDS:
         raise ValueError(f"kind is one of {', '.join(KINDS)}")
-    if not isinstance(size, int) or size <= 0:
-        raise ValueError("size is a positive number of bytes")
+    if not isinstance(size, int) or size <= 0 or size % SECTOR:
+        raise ValueError(f"size is a positive number of bytes, in sectors of {SECTOR}")
     with path.open("wb") as file:
         file.truncate(size)
         if kind == "ext4":

@@ -48,6 +48,7 @@ class JobSpec:
     telemetry_seconds: float = 5.0
     request_bytes: int = 4 << 20
     workers: int = 4
+    retry_seconds: float = 2.5
     doomed: str = ""
     """Why vCenter refuses this job (password, unknown VM, down); the client then dies in silence."""
     faults: tuple[FaultSpec, ...] = field(default=())

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from tests.unit.reference_vma.support import VMA, ControlPlane, Export, serve
 
 from reference_vma.config import Settings
+
+_NUMBERS = itertools.count(1)
 
 
 @pytest.fixture
@@ -19,20 +23,23 @@ def plane() -> Iterator[ControlPlane]:
     control_plane.close()
 
 
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """URL and disks of one service for all tests, each of which gets an appliance of its own."""
+    disks = tmp_path_factory.mktemp("disks")
+    with serve(Settings(disks, disks / ".state", disks / ".scratch")) as url:
+        yield url, disks
+
+
 @pytest.fixture
-def vma(tmp_path: Path, plane: ControlPlane) -> Iterator[VMA]:
-    disks = tmp_path / "disks"
-    disks.mkdir()
-    settings = Settings(
-        disks,
-        disks / ".state",
-        disks / ".scratch",
-        control_plane=plane.url,
-        telemetry_seconds=0.2,
-        request_bytes=1 << 20,
-    )
-    with serve(settings) as url:
-        yield VMA(url, disks, plane)
+def vma(service: tuple[str, Path], plane: ControlPlane) -> Iterator[VMA]:
+    url, root = service
+    name = f"test-{next(_NUMBERS)}"
+    settings = {"control_plane": plane.url, "telemetry_seconds": 0.2, "request_bytes": 1 << 20, "retry_seconds": 0.1}
+    with httpx.Client(base_url=url, timeout=60) as control:
+        control.put(f"/_control/appliances/{name}", json=settings).raise_for_status()
+        yield VMA(url, name, root / f"@{name}", plane)
+        control.delete(f"/_control/appliances/{name}").raise_for_status()
 
 
 @pytest.fixture

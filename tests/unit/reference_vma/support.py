@@ -160,8 +160,9 @@ class Export:
 class VMA:
     """The service under test and what a caller needs to use it."""
 
-    def __init__(self, url: str, disks: Path, control_plane: ControlPlane) -> None:
-        self.http = httpx.Client(base_url=url, timeout=30)
+    def __init__(self, service: str, name: str, disks: Path, control_plane: ControlPlane) -> None:
+        self.http = httpx.Client(base_url=f"{service}/appliance/{name}", timeout=30)
+        self.service = httpx.Client(base_url=service, timeout=30)
         self.disks = disks
         self.plane = control_plane
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,13 +31,14 @@ def test_bad_faults_are_refused(vma: VMA, fault: dict[str, Any]) -> None:
         {"name": 3},
         {"name": "x", "disks": 3},
         {"name": "x", "disks": [{"size": 0}]},
+        {"name": "x", "disks": [{"size": 513}]},
         {"name": "x", "disks": [{"size": 512, "kind": "odd"}]},
         {"name": "x", "disks": [{"size": 512, "key": 1}, {"size": 512, "key": 1}]},
     ],
 )
 def test_bad_vms_are_refused_and_leave_nothing(vma: VMA, spec: dict[str, Any]) -> None:
     assert vma.http.post("/_control/vms", json=spec).status_code == 422
-    assert list(vma.disks.iterdir()) == []
+    assert [*vma.disks.glob("*")] == []
 
 
 def test_faults_are_used_up_and_removed(vma: VMA) -> None:
@@ -135,26 +135,30 @@ def test_tracking_at_creation_and_reset(vma: VMA) -> None:
 
 
 def test_more_appliances_have_nothing_in_common(vma: VMA) -> None:
-    made = vma.http.put("/_control/appliances/ns-1", json={"control_plane": "http://gateway/a/b"})
-    assert (made.json()["path"], made.json()["control_plane"]) == ("/appliance/ns-1", "http://gateway/a/b")
-    vma.http.post("/appliance/ns-1/_control/vms", json={"name": "x", "disks": [{"size": 512}]})
-    vma.http.post("/appliance/ns-1/_control/faults", json={"on": "health", "mode": "error"})
-    assert vma.http.get("/appliance/ns-1/api/v1/health").status_code == 500
-    assert vma.http.get("/api/v1/health").status_code == 200
-    assert [vm["path"] for vm in vma.http.get("/appliance/ns-1/_control/vms").json()] == ["/DC1/vm/x"]
-    assert vma.http.get("/_control/vms").json() == []
+    http = vma.service
+    made = http.put("/_control/appliances/other", json={"control_plane": "http://gateway/a/b"})
+    assert (made.json()["path"], made.json()["control_plane"]) == ("/appliance/other", "http://gateway/a/b")
+    http.post("/appliance/other/_control/vms", json={"name": "x", "disks": [{"size": 512}]})
+    http.post("/appliance/other/_control/faults", json={"on": "health", "mode": "error"})
+    assert http.get("/appliance/other/api/v1/health").status_code == 500
+    assert vma.http.get("/api/v1/health").status_code == http.get("/api/v1/health").status_code == 200
+    assert [vm["path"] for vm in http.get("/appliance/other/_control/vms").json()] == ["/DC1/vm/x"]
+    assert vma.http.get("/_control/vms").json() == http.get("/_control/vms").json() == []
     assert len(vma.log(path="/health")) == 1
-    query = {"username": "backup", "password": "secret"}
-    status = vma.http.get("/appliance/ns-1/api/v1/vms/%252FDC1%252Fvm%252Fx/cbt-status", params=query)
-    assert status.json()["vm_path"] == "/DC1/vm/x"
-    assert (vma.disks / "@ns-1/DC1/vm/x/disk-2000.raw").exists()
-    changed = vma.http.put("/_control/appliances/ns-1", json={"control_plane": "http://other"})
-    assert changed.json()["control_plane"] == "http://other"
-    assert vma.http.get("/_control/appliances").json() == ["ns-1"]
-    assert vma.http.delete("/_control/appliances/ns-1").status_code == 204
-    assert not Path(vma.disks / "@ns-1").exists()
-    assert vma.http.get("/appliance/ns-1/api/v1/health").status_code == 404
-    assert vma.http.put("/_control/appliances/a%2Fb").status_code in (404, 405)
+    assert (vma.disks.parent / "@other/DC1/vm/x/disk-2000.raw").exists()
+    changed = http.put("/_control/appliances/other", json={"control_plane": "http://changed"})
+    assert changed.json()["control_plane"] == "http://changed"
+    assert "other" in http.get("/_control/appliances").json()
+    assert http.delete("/_control/appliances/other").status_code == 204
+    assert not (vma.disks.parent / "@other").exists()
+    assert http.get("/appliance/other/api/v1/health").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "status"), [("UP", {}, 422), ("a", {"disks": "/"}, 422), ("-a", {}, 422), ("a%2Fb", {}, 404)]
+)
+def test_bad_appliances_are_refused(vma: VMA, name: str, body: dict[str, Any], status: int) -> None:
+    assert vma.service.put(f"/_control/appliances/{name}", json=body).status_code == status
 
 
 def test_reset_with_vms(vma: VMA) -> None:
