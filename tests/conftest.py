@@ -6,9 +6,13 @@ import secrets
 from collections.abc import Generator, Iterator
 
 import pytest
-from tests.support import chart, diagnosis, namespaces, repositories, setup, vma
-from tests.support.kube import Kube
-from tests.support.workspace import Workspace
+
+# Before the import: so that asserts in there show their values.
+pytest.register_assert_rewrite("tests.support")
+
+from tests.support import chart, diagnosis, namespaces, repositories, setup, vma  # noqa: E402
+from tests.support.kube import Kube  # noqa: E402
+from tests.support.workspace import Workspace  # noqa: E402
 
 _REPORTS = pytest.StashKey[dict[str, pytest.TestReport]]()
 

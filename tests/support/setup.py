@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 import httpx
+import pytest
 from tests.support import chart, programs, vma
 from tests.support.kube import CHECKOUT, GROUP, KUBECONFIG, OUR_KINDS, ApiError, Kube, path_of
 from tests.support.waiting import NotYet, until, wait_for
@@ -39,24 +41,28 @@ def make(*targets: str) -> None:
     assert done.returncode == 0, f"make {' '.join(targets)} failed:\n{done.stdout[-4000:]}"
 
 
-def once(run: Path, name: str) -> bool:
-    """Whether nobody in this test run has done `name` before. Call it under `one_at_a_time`.
+def once(run: Path, name: str, do: Callable[[], None]) -> None:
+    """Do it, unless another process of this test run has; when that failed, fail at once with the same words.
 
     `run` is a test process's base folder; xdist makes one for each worker below the run's own.
     """
     shared = run.parent if run.name.startswith("popen-") else run
     mark = shared / f"{name}.done"
-    if mark.exists():
-        return False
-    mark.touch()
-    return True
+    with one_at_a_time("tests-setup"):
+        if not mark.exists():
+            try:
+                do()
+            except Exception as error:
+                mark.write_text(str(error), encoding="utf-8")
+                raise
+            mark.touch()
+    if words := mark.read_text(encoding="utf-8"):
+        pytest.exit(f"{name}: {words}", returncode=1)
 
 
 def ensure_cluster(run: Path) -> None:
     """The cluster answers; brought up when it does not."""
-    with one_at_a_time("tests-setup"):
-        if once(run, "cluster") and not _answers(KUBECONFIG):
-            make("up")
+    once(run, "cluster", lambda: None if _answers(KUBECONFIG) else make("up"))
 
 
 def _answers(kubeconfig: Path) -> bool:
@@ -71,18 +77,27 @@ def _answers(kubeconfig: Path) -> bool:
 
 def ensure_definitions(kube: Kube, run: Path) -> None:
     """The CRDs are in the cluster and served; the chart brings them when they are missing."""
-    with one_at_a_time("tests-setup"):
-        if once(run, "definitions") and any(kube.find(_CRD, name) is None for name in DEFINITIONS):
+
+    def install() -> None:
+        if any(kube.find(_CRD, name) is None for name in DEFINITIONS):
             make("install")
+
+    once(run, "definitions", install)
     for name in DEFINITIONS:
         wait_for(f"{name} served", partial(_established, kube, name))
 
 
+def _as_it_is() -> bool:
+    return os.environ.get("SENDENSE_TESTS_INSTALLED") == "1"
+
+
 def ensure_operator(run: Path) -> None:
-    """This checkout's images are loaded, the chart is installed by Helm, and all of it is ready."""
-    with one_at_a_time("tests-setup"):
-        if once(run, "operator"):
-            make("install")
+    """This checkout's images are loaded, the chart is installed by Helm, and all of it is ready.
+
+    With SENDENSE_TESTS_INSTALLED=1 what is installed is taken as it is.
+    """
+    if not _as_it_is():
+        once(run, "operator", lambda: make("install"))
 
 
 def _established(kube: Kube, name: str) -> None:
@@ -92,13 +107,16 @@ def _established(kube: Kube, name: str) -> None:
 
 def ensure_reference_vma(kube: Kube, run: Path) -> None:
     """The reference VMA of this checkout runs in the cluster and answers."""
-    with one_at_a_time("tests-setup"):
-        if once(run, "reference-vma"):
-            manifest = (CHECKOUT / "hack" / "reference-vma" / "deploy.yaml").read_text(encoding="utf-8")
-            image = image_name(REFERENCE_VMA)
-            programs.kubectl("apply", "-f", "-", stdin=re.sub(rf"{REFERENCE_VMA}:\S+", image, manifest))
-            programs.kubectl("rollout", "status", "deployment/reference-vma", "-n", vma.NAMESPACE, "--timeout=120s")
+    as_it_is = _as_it_is() and kube.find("Deployment", vma.SERVICE, vma.NAMESPACE)
+    once(run, "reference-vma", lambda: None if as_it_is else _deploy_vma())
     wait_for("the reference VMA", partial(_vma_answers, kube), timeout=30)
+
+
+def _deploy_vma() -> None:
+    manifest = (CHECKOUT / "hack" / "reference-vma" / "deploy.yaml").read_text(encoding="utf-8")
+    image = image_name(REFERENCE_VMA)
+    programs.kubectl("apply", "-f", "-", stdin=re.sub(rf"{REFERENCE_VMA}:\S+", image, manifest))
+    programs.kubectl("rollout", "status", "deployment/reference-vma", "-n", vma.NAMESPACE, "--timeout=120s")
 
 
 def image_name(repository: str) -> str:

@@ -128,10 +128,10 @@ class ReferenceVMA:
         return self.transport.request(method, f"appliance/{self.id}/_control/{path}", **options)
 
     def _files(self, vm: Object) -> list[Path]:
-        """Paths as the service sees them lie below its folder of this appliance, which the host shares."""
-        folder = f"@{self.id}"
-        root = programs.data() / "vma" / folder
-        return [root / str(disk["file"]).partition(f"/{folder}/")[2] for disk in vm["disks"]]
+        """The VM's folder as the service sees it lies below the appliance's own, which the host shares."""
+        mine = f"@{self.id}"
+        folder = programs.data() / "vma" / mine / str(vm["folder"]).partition(f"/{mine}/")[2]
+        return [folder / str(disk["file"]) for disk in vm["disks"]]
 
 
 def in_cluster(kube: Kube, name: str) -> ReferenceVMA:
