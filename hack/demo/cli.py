@@ -81,15 +81,21 @@ def _step(title: str) -> None:
 
 def _deploy_vma() -> str:
     """Deploy the reference VMA; the name of its image, which the cluster holds."""
-    named = subprocess.run([CHECKOUT / "hack" / "cluster", "images"], capture_output=True, text=True, check=False)
-    if named.returncode:
-        raise DemoError(named.stderr.strip())
-    image = next(name for name in named.stdout.split() if name.startswith("sendense-reference-vma:"))
+    _cluster("load")
+    image = next(name for name in _cluster("images").split() if name.startswith("sendense-reference-vma:"))
     manifest = (CHECKOUT / "hack" / "reference-vma" / "deploy.yaml").read_text(encoding="utf-8")
     kubectl("apply", "-f", "-", given=re.sub(r"(image: )sendense-reference-vma\S*", rf"\g<1>{image}", manifest))
     kubectl("rollout", "status", "deployment/reference-vma", "-n", proof.NAMESPACE, f"--timeout={_WAIT}")
     print(f"  {image}")
     return image
+
+
+def _cluster(command: str) -> str:
+    """One of `hack/cluster`'s commands; its standard output."""
+    done = subprocess.run([CHECKOUT / "hack" / "cluster", command], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise DemoError(done.stderr.strip())
+    return done.stdout
 
 
 def _apply_examples() -> None:
