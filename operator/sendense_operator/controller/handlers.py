@@ -42,6 +42,9 @@ def register(registry: kopf.OperatorRegistry, add: Add, memory: Memory) -> None:
         for key in keys_of_pod(body):
             add(key)
 
+    async def on_chain(body: kopf.Body, **_: Any) -> None:
+        add(key_of_chain(body))
+
     def on_simple(work: Work) -> Any:
         async def handler(namespace: str, name: str, **_: Any) -> None:
             add(Key(work, namespace, name))
@@ -51,6 +54,7 @@ def register(registry: kopf.OperatorRegistry, add: Add, memory: Memory) -> None:
         return handler
 
     _on(registry, kinds.BACKUP, on_backup)
+    _on(registry, kinds.BACKUP_CHAIN, on_chain)
     _on(registry, kinds.JOB, on_job)
     _on(registry, kinds.POD, on_pod)
     for kind, work in _SIMPLE:
@@ -77,6 +81,13 @@ def keys_of_backup(event: str | None, body: Any) -> list[Key]:
     if event == "DELETED":
         keys.append(Key(Work.WAKE, meta["namespace"]))
     return keys
+
+
+def key_of_chain(body: Any) -> Key:
+    """A BackupChain changed, or somebody deleted it: it is made again while there are restore points."""
+    spec = body["spec"]
+    name = f"{spec['vmRef']['name']}/{spec['repositoryRef']['name']}"
+    return Key(Work.CHAIN, body["metadata"]["namespace"], name)
 
 
 def keys_of_job(event: str | None, body: Any) -> list[Key]:

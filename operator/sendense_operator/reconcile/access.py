@@ -7,6 +7,7 @@ import binascii
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Final
 
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
 from sendense_operator.cluster.client import Obj, find
@@ -16,7 +17,8 @@ from sendense_operator.reconcile.context import Appliance, Context
 from sendense_operator.reconcile.problems import Problem
 from sendense_operator.vma.credentials import Credentials, CredentialsError, credentials_from_secret
 
-_MAX_TIMEOUT_S = 30.0
+MAX_TIMEOUT_S: Final = 120.0
+"""Of one call: a reconcile must not hang on an appliance, whatever its spec allows."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,12 @@ async def read_access(ctx: Context, namespace: str, spec: VMwareApplianceSpec) -
 
 
 @asynccontextmanager
-async def opened(ctx: Context, access: Access) -> AsyncIterator[Appliance]:
-    """A client of the VMA. ValueError when its URL or CA bundle can't be used."""
-    timeout = min(float(access.spec.timeouts.request_seconds), _MAX_TIMEOUT_S)
+async def opened(ctx: Context, access: Access, limit: float = MAX_TIMEOUT_S) -> AsyncIterator[Appliance]:
+    """A client of the VMA, each call of which takes `limit` seconds at most.
+
+    Raises ValueError when its URL or CA bundle can't be used.
+    """
+    timeout = min(float(access.spec.timeouts.request_seconds), limit)
     client = ctx.connect(access.spec.url, access.ca_bundle, timeout)
     try:
         yield client

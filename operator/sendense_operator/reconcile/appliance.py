@@ -21,6 +21,7 @@ from sendense_operator.reconcile.units import whole_seconds
 from sendense_operator.vma.errors import VMAError, VMAUnreachable
 from sendense_operator.vma.models import Health
 
+HEALTH_TIMEOUT_S: Final = 10.0
 CONTACT_STEP_S: Final = 300.0
 """A healthy appliance's contact time is written that often, not with each look."""
 
@@ -98,7 +99,7 @@ async def _look(ctx: Context, namespace: str, spec: VMwareApplianceSpec) -> Heal
 
 async def _health(ctx: Context, access: Access) -> Health | Problem:
     try:
-        async with opened(ctx, access) as client:
+        async with opened(ctx, access, HEALTH_TIMEOUT_S) as client:
             return await client.health()
     except VMAUnreachable as error:
         return Problem("ApplianceUnreachable", str(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Final
 
 from sendense_operator.api.v1alpha1 import conditions
 from sendense_operator.api.v1alpha1.base import Condition
@@ -18,6 +19,9 @@ from sendense_operator.reconcile.discovery import Found, discover
 from sendense_operator.reconcile.objects import is_deleting, ready_condition
 from sendense_operator.reconcile.problems import Meaning, Problem
 from sendense_operator.reconcile.units import human_bytes, parse_time, whole_seconds
+
+_MAX_PAUSE_S: Final = 300.0
+"""Between two looks at a VM that could not be looked up."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ async def reconcile_vm(ctx: Context, namespace: str, name: str) -> float | None:
     ctx.memory.tries.put(uid, tries)
     # vCenter counts failed logins: what it refused is not asked again soon.
     base = 30.0 if result.meaning is Meaning.FINAL else ctx.settings.retry_seconds
-    return float(min(base * 2 ** min(tries - 1, 10), interval))
+    return float(min(base * 2 ** min(tries - 1, 10), interval, _MAX_PAUSE_S))
 
 
 def _still_fresh(ctx: Context, vm: Obj, interval: float) -> float | None:

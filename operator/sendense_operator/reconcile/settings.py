@@ -57,7 +57,8 @@ class Settings(BaseModel):
     probe_deadline_seconds: Annotated[int, Field(ge=10)] = 300
     """How long a repository's probe may take, from its creation."""
     health_port: Annotated[int, Field(ge=0, le=65535)] = 8081
-    queue_workers: Annotated[int, Field(ge=1, le=64)] = 8
+    queue_workers: Annotated[int, Field(ge=1, le=256)] = 32
+    """Reconciles at the same time: most of their time they wait, some for an appliance that does not answer."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
 
