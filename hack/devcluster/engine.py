@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import json
 import os
@@ -17,7 +18,7 @@ from .settings import CHOICE, ENGINE, FILES
 from .shell import SetupError, attempt, lock, run, step, succeeds, wait_until, write
 
 _CAP_SYS_RESOURCE = 24
-_GROUP = "sendense-backup"
+_GROUP = f"sendense-{hashlib.sha256(str(ENGINE).encode()).hexdigest()[:6]}"
 """Parent of all our containers' control groups: what is in it is ours to end."""
 _SOCKET = ENGINE / "docker.sock"
 _HOST_STATE = ENGINE / "host.json"
@@ -58,9 +59,9 @@ def own() -> Engine:
 
 
 def chosen() -> Engine | None:
-    """The engine that this checkout's `up` took; None before."""
+    """The engine that this checkout's `up` took; None before. One of ours that runs counts: it may hold our cluster."""
     if not CHOICE.exists():
-        return None
+        return own() if left_behind() else None
     name = CHOICE.read_text().strip()
     return own() if name == "packages" else _existing(name)
 
@@ -73,7 +74,7 @@ def _existing(command: str) -> Engine:
 
 
 def ensure() -> Engine:
-    """An engine that answers: the one taken before, else found, else started. Raises SetupError saying what to install."""
+    """An engine that answers: the one taken before, else found, else started. SetupError says what to install."""
     engine = chosen() or _find(os.environ.get("SENDENSE_ENGINE", ""))
     if engine.own:
         start()
@@ -87,7 +88,7 @@ def ensure() -> Engine:
 
 
 def _find(forced: str) -> Engine:
-    if forced not in ("", "existing", "packages"):
+    if forced not in {"", "existing", "packages"}:
         raise SetupError(f"SENDENSE_ENGINE is {forced!r}: existing, packages or nothing (found out) is meant")
     # a shell that has taken over our settings (`hack/cluster env`) names our own engine
     ours = os.environ.get("DOCKER_HOST") == own().env["DOCKER_HOST"]
@@ -104,13 +105,30 @@ def _find(forced: str) -> Engine:
     )
 
 
-def _process() -> int | None:
-    """Id of our dockerd, when it runs."""
+_DOCKERD = ENGINE / "docker.pid"
+_CONTAINERD = ENGINE / "run" / "containerd" / "containerd.pid"
+
+
+def _process(file: Path = _DOCKERD) -> int | None:
+    """Id of our dockerd (or containerd), when it runs."""
     with suppress(OSError, ValueError):
-        pid = int((ENGINE / "docker.pid").read_text())
-        if str(_CONFIG).encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+        pid = int(file.read_text())
+        # a process that is gone or a zombie has no command line; another one may have got the number since
+        if str(ENGINE).encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
             return pid
     return None
+
+
+def _end(file: Path, seconds: float) -> None:
+    """End the process of a pid file: asked first, then killed. Removes the file."""
+    pid = _process(file)
+    if pid:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+            if not wait_until(lambda: _process(file) is None, seconds):
+                os.kill(pid, signal.SIGKILL)
+                wait_until(lambda: _process(file) is None, 10)
+    file.unlink(missing_ok=True)
 
 
 def left_behind() -> bool:
@@ -128,10 +146,19 @@ def start() -> None:
         ENGINE.mkdir(parents=True, exist_ok=True)
         if _process() and wait_until(own().answers, 30):
             return
-        (ENGINE / "docker.pid").unlink(missing_ok=True)
+        # a killed dockerd leaves containerd, which ends a little later: a new dockerd would wait for that one in vain
+        _end(_DOCKERD, 60)
+        _end(_CONTAINERD, 30)
+        # one that was killed has networks, and containers in them: it goes on with the same configuration
+        if hostnet.another_engine():
+            raise SetupError(
+                "another dockerd runs here but doesn't answer us, and two would reset each other's firewall rules: "
+                "start it properly and use it (SENDENSE_ENGINE=existing, DOCKER_HOST), or stop it"
+            )
+        subnet = _subnet() if left_behind() else _free_subnet()
         hostnet.remember(_HOST_STATE)
         hostnet.prepare()
-        write(_CONFIG, json.dumps(_configuration(), indent=1))
+        write(_CONFIG, json.dumps(_configuration(subnet), indent=1))
         with (ENGINE / "dockerd.log").open("w") as log:
             subprocess.Popen(
                 ["/usr/sbin/dockerd", "--config-file", str(_CONFIG)],
@@ -145,8 +172,7 @@ def start() -> None:
             raise SetupError(f"the container engine does not start; its log ends:\n{said}")
 
 
-def _configuration() -> dict[str, object]:
-    subnet = _free_subnet()
+def _configuration(subnet: str) -> dict[str, object]:
     configuration: dict[str, object] = {
         "hosts": [own().env["DOCKER_HOST"]],
         "data-root": str(ENGINE / "data"),
@@ -155,8 +181,9 @@ def _configuration() -> dict[str, object]:
         "oom-score-adjust": 0,
         "cgroup-parent": f"/{_GROUP}",
         "exec-opts": ["native.cgroupdriver=cgroupfs"],
-        "bip": f"{subnet[1]}/24",
-        "default-address-pools": [{"base": str(subnet), "size": 24}],
+        # no bridge but kind's own network: builds use the host's network, other containers need none
+        "bridge": "none",
+        "default-address-pools": [{"base": subnet, "size": 24}],
     }
     if not _capable():
         wrapper = ENGINE / "runc"
@@ -173,7 +200,14 @@ def _capable() -> bool:
     return bool(int(effective, 16) >> _CAP_SYS_RESOURCE & 1)
 
 
-def _free_subnet() -> ipaddress.IPv4Network:
+def _subnet() -> str:
+    """The network that our engine was started with."""
+    with suppress(OSError, ValueError, LookupError):
+        return str(json.loads(_CONFIG.read_text())["default-address-pools"][0]["base"])
+    return _free_subnet()
+
+
+def _free_subnet() -> str:
     """A network for containers that no route of this machine leads into."""
     taken = []
     for line in attempt("ip", "-4", "route").stdout.splitlines():
@@ -183,25 +217,22 @@ def _free_subnet() -> ipaddress.IPv4Network:
     for number in (29, 30, 28, 27, 26, 25):
         subnet = ipaddress.IPv4Network(f"172.{number}.0.0/16")
         if not any(subnet.overlaps(route) for route in taken):
-            return subnet
+            return str(subnet)
     raise SetupError("no free network among 172.25.0.0/16 to 172.30.0.0/16 for containers: free one of them")
 
 
 def stop() -> None:
     """End our own engine and undo what it changed on the host, unless containers of another checkout are up."""
     with lock("engine"):
-        pid = _process()
-        if pid and own().answers():
+        if _process() and own().answers():
             if own().run("ps", "-q").strip():
                 step("the engine stays up: it runs containers of another checkout")
                 return
             attempt("docker", "network", "rm", "kind", env=own().env)
-        if pid:
-            os.kill(pid, signal.SIGTERM)
-            if not wait_until(lambda: _process() is None, 60):
-                os.kill(pid, signal.SIGKILL)
+        _end(_DOCKERD, 60)
+        _end(_CONTAINERD, 10)
         _end_strays()
-        hostnet.undo(_HOST_STATE)
+        hostnet.undo(_HOST_STATE, _subnet())
         _release()
 
 

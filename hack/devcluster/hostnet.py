@@ -42,21 +42,50 @@ def prepare() -> None:
     attempt("ip", "route", "replace", "unreachable", SERVICE_SUBNET)
 
 
-def undo(file: Path) -> None:
-    """Remove what came since `remember`: best effort, each part may be gone already. Rules of others stay."""
+def undo(file: Path, subnet: str) -> None:
+    """Remove what came since `remember`: best effort, each part may be gone already. What others made stays.
+
+    subnet: the network that the engine's bridges and rules were in.
+    """
     if not file.exists():
         return
     before: State = json.loads(file.read_text())
-    if not any(SERVICE_SUBNET in route for route in before["routes"]):
-        attempt("ip", "route", "del", "unreachable", SERVICE_SUBNET)
     now = state()
+    links = [link for link in now["links"] if link not in before["links"] and _address_in(link, subnet)]
+    for link in links:
+        attempt("ip", "link", "del", link)
+    gone = (*links, f"{subnet.rpartition('.0.0/')[0]}.")
+    # chains and policies are shared by all engines of a machine, the last one takes them along
+    last = not another_engine()
     for key, rules in now.items():
         command, _, table = key.partition(" ")
         if table:
-            _undo_rules([command, "-t", table], rules, before.get(key, []))
-    for link in now["links"]:
-        if link not in before["links"] and (link == "docker0" or link.startswith(("br-", "veth"))):
-            attempt("ip", "link", "del", link)
+            _undo_rules([command, "-t", table], rules, before.get(key, []), gone, last)
+    if last:
+        _undo_shared(before, now)
+    file.unlink()
+
+
+def _address_in(link: str, subnet: str) -> bool:
+    """Whether a link is a bridge of that network."""
+    prefix = f"{subnet.rpartition('.0.0/')[0]}."
+    return link.startswith(("br-", "docker0")) and f"inet {prefix}" in attempt("ip", "-4", "addr", "show", link).stdout
+
+
+def another_engine() -> bool:
+    """Whether some dockerd works on this machine's network (asked while ours doesn't run)."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            same_network = (process / "ns/net").readlink() == Path("/proc/self/ns/net").readlink()
+            if same_network and (process / "comm").read_text().strip() == "dockerd":
+                return True
+    return False
+
+
+def _undo_shared(before: State, now: State) -> None:
+    """The route, tables that are empty now, forwarding."""
+    if not any(SERVICE_SUBNET in route for route in before["routes"]):
+        attempt("ip", "route", "del", "unreachable", SERVICE_SUBNET)
     for table in now["tables"]:
         # an empty one: only its braces and the chains' heads
         body = attempt("nft", "list", *table.split()).stdout
@@ -64,18 +93,20 @@ def undo(file: Path) -> None:
             attempt("nft", "delete", *table.split())
     with suppress(OSError):
         _FORWARD.write_text(before["forward"][0])
-    file.unlink()
 
 
-def _undo_rules(iptables: list[str], rules: list[str], before: list[str]) -> None:
-    """Chains that are new go with all they hold; of the others, rules that name an engine's chain or bridge."""
+def _undo_rules(iptables: list[str], rules: list[str], before: list[str], gone: tuple[str, ...], last: bool) -> None:
+    """Rules that name a bridge or network that is gone; with the last engine, its chains and what leads into them."""
+    words = (*gone, "DOCKER", "docker0") if last else gone
     policies = dict(line.split()[1:3] for line in before if line.startswith("-P"))
     chains = [line.split()[1] for line in rules if line.startswith("-N DOCKER") and line not in before]
     for line in rules:
-        if line in before or not line.startswith("-A") or line.split()[1] in chains:
+        if line in before or not line.startswith("-A") or (last and line.split()[1] in chains):
             continue
-        if any(word in line for word in ("DOCKER", "docker0", "br-", "-j MASQUERADE")):
+        if any(word in line for word in words):
             attempt(*iptables, "-D", *shlex.split(line)[1:])
+    if not last:
+        return
     for action in ("-F", "-X"):
         for chain in chains:
             attempt(*iptables, action, chain)

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 from . import tools
 from .engine import Engine
-from .settings import CHECKOUT, KUBECONFIG
-from .shell import SetupError, attempt, run, step
+from .settings import CHECKOUT, KUBECONFIG, cluster_name
+from .shell import SetupError, attempt, lock, run, step
 
 RELEASE = "sendense-backup"
 NAMESPACE = "sendense-system"
@@ -26,8 +26,26 @@ def install(engine: Engine, image: str) -> None:
     HELM_ARGS in the environment is added, such as `--set gateway.service.type=NodePort`.
     """
     repository, _, tag = image.rpartition(":")
+    with lock(f"{cluster_name()}-release"):
+        _end_interrupted(engine)
+        _upgrade(engine, repository, tag)
+
+
+def _end_interrupted(engine: Engine) -> None:
+    """Helm refuses to go on where an earlier run was killed: undo that one's unfinished revision."""
+    helm = tools.command("helm")
+    shown = attempt(helm, "status", RELEASE, "-n", NAMESPACE, "-o", "json", env=_environment(engine))
+    status = json.loads(shown.stdout)["info"]["status"] if shown.returncode == 0 else ""
+    if status == "pending-install":
+        run(helm, "uninstall", RELEASE, "-n", NAMESPACE, "--wait", env=_environment(engine))
+    elif status.startswith("pending-"):
+        run(helm, "rollback", RELEASE, "-n", NAMESPACE, env=_environment(engine))
+
+
+def _upgrade(engine: Engine, repository: str, tag: str) -> None:
+    image = f"{repository}:{tag}"
     step(f"installing the chart with {image} (20 s the first time)")
-    options = ["--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "180s"]
+    options = ["--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "120s"]
     options += ["--set-string", f"image.repository={repository},image.tag={tag}"]
     options += shlex.split(os.environ.get("HELM_ARGS", ""))
     try:
