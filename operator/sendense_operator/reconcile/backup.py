@@ -10,7 +10,7 @@ from sendense_operator.reconcile.ending import cancel, delete, tidy
 from sendense_operator.reconcile.follow import follow_backup, wait_for_old_pods
 from sendense_operator.reconcile.objects import is_deleting, is_owned_by
 from sendense_operator.reconcile.problems import Problem
-from sendense_operator.reconcile.start import start_backup, wait_or_fail
+from sendense_operator.reconcile.start import overdue, start_backup, wait_or_fail
 
 
 async def reconcile_backup(ctx: Context, namespace: str, name: str) -> float | None:
@@ -29,10 +29,12 @@ async def reconcile_backup(ctx: Context, namespace: str, name: str) -> float | N
     job = await find(ctx.cluster, JOB, namespace, case.job_name)
     if job is not None and not is_owned_by(job, obj):
         text = f"a Job {case.job_name} is there that belongs to something else"
-        return await wait_or_fail(ctx, case, Problem("JobNameTaken", text))
+        return await wait_or_fail(ctx, case, overdue(ctx, case) or Problem("JobNameTaken", text))
     if case.spec.cancel:
         return await cancel(ctx, case, job)
     if job is None:
+        if over := overdue(ctx, case):
+            return await wait_or_fail(ctx, case, over)
         rest = await wait_for_old_pods(ctx, case)
         return rest if rest is not None else await start_backup(ctx, case)
     return await follow_backup(ctx, case, job)

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sendense_operator.api.v1alpha1 import conditions, names
+from sendense_operator.api.v1alpha1.backup import BackupDisk
 from sendense_operator.cluster.client import Obj, find
 from sendense_operator.cluster.errors import ForbiddenError
 from sendense_operator.cluster.kinds import JOB, NODE, POD
@@ -24,6 +25,8 @@ _FIRST_POLL_S: Final = 1.0
 """Between two looks at a worker that has not answered yet."""
 _UNREACHABLE_AFTER_S: Final = 30.0
 _JOB_GOES_POLL_S: Final = 1.0
+_OVERRUN_S: Final = 120.0
+"""Beyond the time that the Job may take; by then it has long ended, unless its pod does not stop."""
 
 
 async def follow_backup(ctx: Context, case: Case, job: Obj) -> float | None:
@@ -65,6 +68,8 @@ async def _again(ctx: Context, case: Case, job: Obj) -> float | None:
 
 async def _attempt(ctx: Context, case: Case, job: Obj, seen: Attempt) -> float | None:
     pod = seen.pod
+    if await _overrun(ctx, case, pod):
+        return 0.0
     if pod is None:
         return await _without_pod(ctx, case, job, seen)
     changes = {**_adopt_job(case, job), **_adopt_pod(case, pod)}
@@ -75,8 +80,7 @@ async def _attempt(ctx: Context, case: Case, job: Obj, seen: Attempt) -> float |
         return await _not_starting(ctx, case, seen.trouble, changes)
     address = pod_ip(pod)
     if address is None or is_deleting(pod):
-        lost = await _lost(ctx, case, pod)
-        if lost:
+        if await _lost(ctx, case, pod) or await _start_overdue(ctx, case, "its pod does not get ready to run"):
             return 0.0
         rest = await publish(ctx, case, _waiting_state(case, seen), **changes)
         return rest or ctx.settings.poll_seconds
@@ -87,9 +91,10 @@ async def _attempt(ctx: Context, case: Case, job: Obj, seen: Attempt) -> float |
 async def _new_attempt(ctx: Context, case: Case, seen: Attempt, changes: dict[str, Any]) -> None:
     """Another pod: its progress begins anew."""
     why = seen.failed_before or "the worker before it is gone"
-    disks = [disk.model_copy(update={"bytes_transferred": 0, "percent": 0}) for disk in case.status.disks]
+    known = changes.get("disks", case.status.disks)
+    disks = [disk.model_copy(update={"bytes_transferred": 0, "percent": 0}) for disk in known]
     state = conditions.reconciling("Retrying", f"the attempt before: {why}")
-    await publish(ctx, case, state, urgent=True, progress=None, disks=disks, **changes)
+    await publish(ctx, case, state, urgent=True, **{**changes, "progress": None, "disks": disks})
     await ctx.events.post(case.obj, "Warning", "Retrying", f"attempt {changes['attempts']}: {why}")
 
 
@@ -105,6 +110,9 @@ def _adopt_job(case: Case, job: Obj) -> dict[str, Any]:
     if task is not None:
         changes["vm_name"] = names.last_path_element(task.appliance.vm_path)[:1024]
         changes["repository_id"] = task.repository_id
+        changes["disks"] = case.status.disks or [
+            BackupDisk(id=disk.index, key=disk.key, virtual_size=disk.size) for disk in task.disks
+        ]
     return changes
 
 
@@ -153,6 +161,20 @@ async def _not_starting(ctx: Context, case: Case, trouble: tuple[str, str], chan
         reason, message = "Retrying", f"{reason}: {message}"
     rest = await publish(ctx, case, conditions.reconciling(reason, message), **changes)
     return rest or ctx.settings.poll_seconds
+
+
+async def _overrun(ctx: Context, case: Case, pod: Obj | None) -> bool:
+    """Whether even the Job's own deadline could not stop the worker; then the Backup has failed.
+
+    Its Job stays, and with it the VM's turn: who does not stop may still write.
+    """
+    limit = timedelta(seconds=case.spec.active_deadline_seconds + _OVERRUN_S)
+    if case.status.start_time is None or ctx.now() - case.status.start_time <= limit:
+        return False
+    where = f"pod {pod['metadata']['name']} on node {pod['spec'].get('nodeName')}" if pod else "its Job"
+    text = f"it took longer than spec.activeDeadlineSeconds allows, and {where} does not stop"
+    await fail(ctx, case, "ActiveDeadlineExceeded", text)
+    return True
 
 
 async def _start_overdue(ctx: Context, case: Case, why: str) -> bool:
@@ -204,7 +226,7 @@ def _first_asked(ctx: Context, pod_uid: str) -> float:
 
 
 async def _report(ctx: Context, case: Case, report: Progress, changes: dict[str, Any]) -> float:
-    disks = merge_disks(case.status.disks, report)
+    disks = merge_disks(changes.get("disks", case.status.disks), report)
     progress = merge_progress(case.status.progress, disks, report, now=ctx.now())
     # The worker is through, its pod not yet: what it says then is its answer.
     stage = Stage.COMMITTING if report.stage is Stage.DONE else report.stage
@@ -213,10 +235,7 @@ async def _report(ctx: Context, case: Case, report: Progress, changes: dict[str,
         ctx,
         case,
         conditions.reconciling(stage.value, message),
-        stage=stage,
-        disks=disks,
-        progress=progress,
-        **changes,
+        **{**changes, "stage": stage, "disks": disks, "progress": progress},
     )
 
 

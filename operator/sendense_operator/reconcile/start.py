@@ -32,10 +32,6 @@ _MIN_DEADLINE_S = 60
 
 async def start_backup(ctx: Context, case: Case) -> float | None:
     """Make the worker's Job, or say what the Backup waits for. Seconds until the next look."""
-    over = overdue(ctx, case)
-    if over is not None:
-        await fail(ctx, case, over.reason, over.message)
-        return 0.0
     refs = await resolve(ctx, case)
     if isinstance(refs, Problem):
         return await wait_or_fail(ctx, case, refs)
