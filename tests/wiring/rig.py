@@ -1,0 +1,236 @@
+"""The controller without kopf and without time: what changes wakes what it concerns, one key after the other."""
+
+from __future__ import annotations
+
+import base64
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from tests.support import sample
+from tests.support.sample import GIB, NAMESPACE, Obj, metadata
+from tests.wiring.fakecluster import Killed
+from tests.wiring.world import World
+
+from sendense_operator.api.v1alpha1.conditions import TERMINAL_PHASES
+from sendense_operator.cluster import kinds
+from sendense_operator.cluster.errors import ClusterError
+from sendense_operator.cluster.events import EventRecorder
+from sendense_operator.cluster.kinds import Kind
+from sendense_operator.controller.handlers import keys_of_backup, keys_of_job, keys_of_pod, remember_answer
+from sendense_operator.reconcile.context import Context
+from sendense_operator.reconcile.keys import Key, Work
+from sendense_operator.reconcile.reconciler import Reconciler
+from sendense_operator.reconcile.settings import Settings
+from sendense_operator.vma.credentials import Credentials
+from sendense_operator.vma.models import CBTStatus, Health, Inventory, InventoryDisk, InventoryVM
+
+SECRET_WORD = "canary-5f2a"
+_SIMPLE = {"BackupRepository": Work.REPOSITORY, "ProtectedVM": Work.VM, "VMwareAppliance": Work.APPLIANCE}
+_HOT = 300
+"""Reconciles within one second that only a loop without a pause can reach."""
+
+
+class FakeVMA:
+    """An appliance whose vCenter has the VMs `db`, `web` and so on, as many as are asked for."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.vms = ["db", "web", *(f"vm{number}" for number in range(20))]
+        self.disks = 1
+
+    async def health(self) -> Health:
+        self._fail()
+        return Health(status="healthy")
+
+    async def discover(
+        self, credentials: Credentials, vcenter: str, datacenter: str, name_filter: str = ""
+    ) -> Inventory:
+        self._fail()
+        disks = tuple(InventoryDisk(id=f"disk-{2000 + index}", capacity_bytes=GIB) for index in range(self.disks))
+        return Inventory(vms=tuple(InventoryVM(name=name, path=f"/DC1/vm/{name}", disks=disks) for name in self.vms))
+
+    async def cbt_status(self, credentials: Credentials, vcenter: str, vm_path: str) -> CBTStatus:
+        self._fail()
+        return CBTStatus(enabled=True)
+
+    async def aclose(self) -> None: ...
+
+    def _fail(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+
+class Controller:
+    """One process: all that it remembers goes with it."""
+
+    def __init__(self, world: World, vma: FakeVMA, settings: Settings) -> None:
+        self._world = world
+        self._due: dict[Key, float] = {}
+        self._failures: Counter[Key] = Counter()
+        self.errors: list[str] = []
+        born = world.clock.seconds
+        self.ctx = Context(
+            cluster=world.cluster,
+            settings=settings,
+            events=EventRecorder(world.cluster),
+            workers=world,
+            connect=lambda url, ca_bundle, timeout: vma,
+            enqueue=self._enqueue,
+            now=world.clock.now,
+            monotonic=lambda: world.clock.seconds - born,
+        )
+        self._reconcile = Reconciler(self.ctx)
+        world.cluster.on_change = self.on_change
+        self._enqueue(Key(Work.RESYNC), 0)
+        for (kind, _, _), obj in list(world.cluster.objects.items()):
+            self.on_change("", Kind(obj["apiVersion"], kind, ""), obj)
+
+    def on_change(self, event: str, kind: Kind, obj: Obj) -> None:
+        """What the watches do."""
+        for key in self._keys(event, kind, obj):
+            self._due[key] = self._world.clock.seconds
+
+    def _keys(self, event: str, kind: Kind, obj: Obj) -> Iterator[Key]:
+        match kind.kind:
+            case "Backup":
+                yield from keys_of_backup(event, obj)
+            case "Job":
+                yield from keys_of_job(event, obj)
+            case "Pod":
+                if event == "DELETED":
+                    remember_answer(obj, self.ctx.memory)
+                yield from keys_of_pod(obj)
+            case name if work := _SIMPLE.get(name):
+                yield Key(work, NAMESPACE, obj["metadata"]["name"])
+                yield Key(Work.WAKE, NAMESPACE)
+
+    def _enqueue(self, key: Key, delay: float) -> None:
+        due = self._world.clock.seconds + delay
+        self._due[key] = min(due, self._due.get(key, due))
+
+    async def work(self) -> None:
+        """All that is due now."""
+        for _ in range(_HOT):
+            ready = [key for key, due in self._due.items() if due <= self._world.clock.seconds]
+            if not ready:
+                return
+            key = min(ready, key=lambda key: self._due[key])
+            del self._due[key]
+            try:
+                delay = await self._reconcile(key)
+            except ClusterError as error:
+                self.errors.append(f"{key}: {error}")
+                self._failures[key] += 1
+                delay = min(0.5 * 2 ** self._failures[key], 30)
+            else:
+                del self._failures[key]
+            if delay is not None:
+                self._enqueue(key, delay)
+        raise AssertionError(f"too busy: {ready}")
+
+
+class Rig:
+    """A world with a controller in it."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.world = World()
+        self.vma = FakeVMA()
+        self.settings = Settings.model_validate(
+            {"worker_image": "sendense-backup:test", "gateway_url": "http://gateway.example", **settings}
+        )
+        self.restarts = 0
+        self.controller = Controller(self.world, self.vma, self.settings)
+
+    def restart(self) -> None:
+        """Another process, which remembers nothing."""
+        self.restarts += 1
+        self.controller = Controller(self.world, self.vma, self.settings)
+
+    async def run(self, until: Callable[[], object], *, seconds: int = 400) -> None:
+        """Let time pass until the condition holds. A controller that is killed comes back a second later."""
+        for _ in range(seconds):
+            try:
+                await self.controller.work()
+                if until():
+                    return
+            except Killed:
+                self.restart()
+            self.world.step()
+        raise AssertionError(f"not within {seconds} s: {self.phases()}; {self.reasons()}; {self.controller.errors}")
+
+    async def settle(self, *, seconds: int = 90) -> None:
+        """Let time pass, so that whatever is left to do gets done."""
+        end = self.world.clock.seconds + seconds
+        await self.run(lambda: self.world.clock.seconds >= end, seconds=seconds + 1)
+
+    def create(self, kind: Kind, obj: Obj) -> None:
+        """As `kubectl create`."""
+        meta = {key: value for key, value in obj["metadata"].items() if key != "creationTimestamp"}
+        self.world.cluster.put(kind, {**obj, "metadata": meta})
+
+    def create_backup(self, name: str = "b1", **spec: Any) -> None:
+        """A Backup."""
+        self.create(kinds.BACKUP, sample.backup(name, **spec))
+
+    def create_references(self, **repository: Any) -> None:
+        """All that a Backup refers to."""
+        self.create_secret()
+        self.create(kinds.CLAIM, sample.claim())
+        self.create(kinds.BACKUP_REPOSITORY, sample.repository(**repository))
+        self.create(kinds.APPLIANCE, sample.appliance())
+        self.create(kinds.PROTECTED_VM, sample.protected_vm())
+
+    def create_secret(self) -> None:
+        """The vCenter's credentials."""
+        data = {"username": "backup@vsphere.local", "password": SECRET_WORD}
+        encoded = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
+        self.create(kinds.SECRET, {"metadata": metadata("Secret", "vcenter"), "data": encoded})
+
+    def edit(self, kind: Kind, name: str, **spec: Any) -> None:
+        """As `kubectl patch` of the spec."""
+        obj = self.world.cluster.one(kind, name)
+        obj["spec"] |= spec
+        obj["metadata"]["generation"] += 1
+        self.world.cluster.put(kind, obj)
+
+    def backup(self, name: str = "b1") -> Obj:
+        """A Backup as it is now."""
+        return self.world.cluster.one(kinds.BACKUP, name)
+
+    def phase(self, name: str = "b1") -> str:
+        """Its phase."""
+        return str(self.backup(name).get("status", {}).get("phase", ""))
+
+    def reason(self, name: str = "b1") -> str:
+        """The reason of its Ready condition."""
+        found = self.backup(name).get("status", {}).get("conditions", [])
+        return next((str(c["reason"]) for c in found if c["type"] == "Ready"), "")
+
+    def is_over(self, name: str) -> bool:
+        """Whether it has come to its end."""
+        return self.phase(name) in TERMINAL_PHASES
+
+    def is_ready(self, kind: Kind, name: str) -> bool:
+        """What its Ready condition says."""
+        found = self.world.cluster.one(kind, name).get("status", {}).get("conditions", [])
+        return any(c["type"] == "Ready" and c["status"] == "True" for c in found)
+
+    def phases(self) -> dict[str, str]:
+        """Of all Backups."""
+        return {o["metadata"]["name"]: self.phase(o["metadata"]["name"]) for o in self.world.cluster.all(kinds.BACKUP)}
+
+    def reasons(self) -> dict[str, str]:
+        """Of all Backups."""
+        return {name: self.reason(name) for name in self.phases()}
+
+    def told(self, name: str = "b1") -> list[str]:
+        """The reasons of its Ready condition in the order they were written, each once in a row."""
+        reasons = [s["conditions"][0]["reason"] for s in self.world.cluster.history if s["name"] == name]
+        return [reason for i, reason in enumerate(reasons) if i == 0 or reasons[i - 1] != reason]
+
+    def is_clean(self) -> bool:
+        """No Backup holds a finalizer, and nothing is left that was made for a worker's network."""
+        held = [o for o in self.world.cluster.all(kinds.BACKUP) if o["metadata"].get("finalizers")]
+        left = self.world.cluster.all(kinds.SERVICE) + self.world.cluster.all(kinds.NETWORK_POLICY)
+        return not held and not left

@@ -1,0 +1,267 @@
+"""What happens outside the controller: Jobs make pods, nodes run them, workers copy, an appliance answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Any
+
+from tests.support import sample
+from tests.support.sample import GIB, NAMESPACE, condition, uid_of
+from tests.wiring.clock import Clock
+from tests.wiring.fakecluster import FOREGROUND, FakeCluster
+
+from sendense_operator.api.v1alpha1 import names
+from sendense_operator.cluster.kinds import JOB, NODE, POD
+from sendense_operator.reconcile.objects import created, host_ports, is_deleting, is_finished, job_end
+from sendense_operator.task import Answer, Capacity, ExitCode, Progress
+
+Obj = dict[str, Any]
+
+COPY_S = 12
+_STOP_S = 2
+
+
+class Ending(Enum):
+    """How a worker's pod ends."""
+
+    COMPLETE = auto()
+    FAIL = auto()
+    """Another attempt may succeed."""
+    FATAL = auto()
+    DIE = auto()
+    """Without an answer."""
+    EVICTED = auto()
+    COMMIT_AND_VANISH = auto()
+    """Committed, but the pod is gone before anybody could read its answer."""
+    COMPLETE_AND_VANISH = auto()
+    """Its answer was there for a moment."""
+    FULL = auto()
+    """The repository is."""
+    HANG = auto()
+
+
+class World:
+    """One namespace, one node, one appliance. Time moves by `step`."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.cluster = FakeCluster(self.clock)
+        self.endings: dict[str, list[Ending]] = {}
+        """By Backup: how its pods end, one after the other; then they complete."""
+        self.started: list[tuple[str, str]] = []
+        """Backup and pod UID of each job of the appliance."""
+        self.manifests: set[str] = set()
+        """UIDs of the Backups that are committed."""
+        self.unschedulable = False
+        self.unmounted = False
+        """Containers are being created, and nothing more."""
+        self.lost = False
+        """The node is away: its pods neither answer nor end."""
+        self.mute = False
+        """Workers work, but nothing gets through to their status endpoints."""
+        self.stuck = False
+        """Containers do not stop, on a node that is well."""
+        self.later: dict[int, Callable[[], None]] = {}
+        """What somebody does at that second."""
+        self.most = 0
+        """Workers that ran at the same time."""
+        self.collisions = 0
+        """Seconds in which two workers had the same port of the node."""
+        self.probe = Answer(
+            outcome="Completed", repository_id="repo-1", capacity=Capacity(total=100 * GIB, free=50 * GIB)
+        )
+        self._age: dict[str, int] = {}
+        self._pods = 0
+        self.cluster.put(NODE, {"metadata": {"name": "n1", "uid": uid_of("Node", "n1")}, "status": {}})
+
+    def step(self) -> None:
+        """One second."""
+        self.clock.seconds += 1
+        self.later.pop(int(self.clock.seconds), lambda: None)()
+        for job in self.cluster.peek(JOB):
+            self._job(job)
+        for pod in self.cluster.peek(POD):
+            if not self.lost:
+                self._pod(pod)
+        working = [pod for pod in self.cluster.peek(POD) if self._works(pod)]
+        self.most = max(self.most, len(working))
+        ports = [port for pod in working for port in host_ports({"spec": {"template": pod}})]
+        self.collisions += len(set(ports)) < len(ports)
+
+    def lose_node(self) -> None:
+        """The node stops to answer."""
+        self.lost = True
+        away = condition("Ready", "NodeStatusUnknown", seconds=self.clock.seconds, status="Unknown")
+        self.cluster.put(NODE, {**self.cluster.one(NODE, "n1"), "status": {"conditions": [away]}})
+
+    def jobs(self) -> list[str]:
+        """Names of all workers' Jobs that were ever made."""
+        return [name for kind, name in self.cluster.made if kind == "Job" and "-bkp-" in name]
+
+    def worker_jobs(self) -> list[Obj]:
+        """The workers' Jobs that are there."""
+        return [job for job in self.cluster.all(JOB) if "-bkp-" in job["metadata"]["name"]]
+
+    async def progress(self, address: str) -> Progress | None:
+        """The workers' status endpoint."""
+        for pod in self.cluster.peek(POD):
+            if pod["status"].get("podIP") == address and self._works(pod) and not (self.lost or self.mute):
+                done = GIB * self._age[pod["metadata"]["uid"]] // COPY_S
+                return sample.report(min(done, GIB), rate=GIB / COPY_S)
+        return None
+
+    def _works(self, pod: Obj) -> bool:
+        worker = pod["metadata"]["labels"][names.LABEL_COMPONENT] == names.COMPONENT_WORKER
+        return bool(worker and pod["status"]["phase"] == "Running")
+
+    # The Job controller.
+
+    def _job(self, job: Obj) -> None:
+        pods = [pod for pod in self.cluster.peek(POD) if pod["metadata"]["ownerReferences"][0]["uid"] == _uid(job)]
+        if is_deleting(job):
+            if not pods:
+                finalizers = [name for name in job["metadata"]["finalizers"] if name != FOREGROUND]
+                self.cluster.remove(JOB, {**job, "metadata": {**job["metadata"], "finalizers": finalizers}})
+            return
+        if job_end(job) is not None:
+            return
+        active = [pod for pod in pods if not is_finished(pod)]
+        verdict = self._verdict(job, pods)
+        if verdict is not None:
+            for pod in active:
+                self.cluster.begin_deletion(POD, pod)
+            if not active:  # as podReplacementPolicy Failed has it: only when all pods are gone
+                self._update(JOB, job, {"conditions": [verdict]})
+        elif not active:
+            self._make_pod(job)
+
+    def _verdict(self, job: Obj, pods: list[Obj]) -> Obj | None:
+        if any(pod["status"]["phase"] == "Succeeded" for pod in pods):
+            return condition("Complete", seconds=self.clock.seconds)
+        codes = [self._exit_code(pod) for pod in pods if is_finished(pod)]
+        if int(ExitCode.FATAL) in codes:
+            return condition("Failed", "PodFailurePolicy", "exit code 42")
+        counted = [code for code in codes if code is not None]
+        if len(counted) > job["spec"]["backoffLimit"]:
+            return condition("Failed", "BackoffLimitExceeded", "too many failures")
+        age = (self.clock.now() - sample.NOON).total_seconds() - _created(job)
+        return condition("Failed", "DeadlineExceeded", "late") if age > job["spec"]["activeDeadlineSeconds"] else None
+
+    def _exit_code(self, pod: Obj) -> int | None:
+        statuses = pod["status"].get("containerStatuses")
+        return int(statuses[0]["state"]["terminated"]["exitCode"]) if statuses else None
+
+    def _make_pod(self, job: Obj) -> None:
+        self._pods += 1
+        template, meta = job["spec"]["template"], job["metadata"]
+        name = f"{meta['name']}-{self._pods}"
+        labels = {**template["metadata"]["labels"], "job-name": meta["name"]}
+        owner = {"uid": meta["uid"], "kind": "Job", "name": meta["name"], "controller": True}
+        self.cluster.put(
+            POD,
+            {
+                "metadata": {
+                    "namespace": NAMESPACE,
+                    "name": name,
+                    "uid": uid_of("Pod", str(self._pods)),
+                    "labels": labels,
+                    "ownerReferences": [owner],
+                },
+                "spec": dict(template["spec"]),
+                "status": {"phase": "Pending"},
+            },
+        )
+
+    # The node.
+
+    def _pod(self, pod: Obj) -> None:
+        uid, status = _uid(pod), pod["status"]
+        if is_deleting(pod):
+            self._age[uid] = max(self._age.get(uid, 0), 1000) + 1
+            if is_finished(pod) or (self._age[uid] > 1000 + _STOP_S and not self.stuck):
+                self.cluster.remove(POD, pod)
+        elif status["phase"] == "Pending":
+            self._start(pod)
+        elif status["phase"] == "Running":
+            self._age[uid] += 1
+            self._run(pod)
+
+    def _start(self, pod: Obj) -> None:
+        if self.unschedulable:
+            refused = condition("PodScheduled", "Unschedulable", "no node fits", status="False")
+            self._update(POD, pod, {"phase": "Pending", "conditions": [refused]})
+            return
+        if self.unmounted:
+            waiting = {"name": "worker", "state": {"waiting": {"reason": "ContainerCreating"}}}
+            self._update(POD, pod, {"phase": "Pending", "containerStatuses": [waiting]})
+            return
+        uid = _uid(pod)
+        self._age[uid] = 0
+        pod = {**pod, "spec": {**pod["spec"], "nodeName": "n1"}}
+        number = len(self._age)
+        self._update(POD, pod, {"phase": "Running", "podIP": f"10.0.{number // 250}.{number % 250}"})
+
+    def _run(self, pod: Obj) -> None:
+        labels, age = pod["metadata"]["labels"], self._age[_uid(pod)]
+        if labels[names.LABEL_COMPONENT] == names.COMPONENT_PROBE:
+            self._end(pod, self.probe)
+            return
+        backup, uid = labels[names.LABEL_BACKUP], labels[names.LABEL_BACKUP_UID]
+        if uid in self.manifests:
+            self._end(pod, sample.completed_answer(adopted=True))
+            return
+        if age == 1:
+            self.started.append((backup, _uid(pod)))
+        planned = self.endings.get(backup) or [Ending.COMPLETE]
+        if age >= COPY_S and planned[0] is not Ending.HANG:
+            self._finish(pod, planned.pop(0), uid)
+
+    def _finish(self, pod: Obj, ending: Ending, uid: str) -> None:
+        match ending:
+            case Ending.COMPLETE:
+                self.manifests.add(uid)
+                self._end(pod, sample.completed_answer())
+            case Ending.COMMIT_AND_VANISH:
+                self.manifests.add(uid)
+                self._job_of(pod, "Complete")
+                self.cluster.remove(POD, pod)
+            case Ending.COMPLETE_AND_VANISH:
+                self.manifests.add(uid)
+                self._end(pod, sample.completed_answer())
+                self._job_of(pod, "Complete")
+                self.cluster.remove(POD, self.cluster.one(POD, pod["metadata"]["name"]))
+            case Ending.FULL:
+                self._end(pod, sample.failed_answer("RepositoryFull", "10 MiB are free"), ExitCode.FATAL)
+            case Ending.FAIL:
+                self._end(pod, sample.failed_answer("VMAUnreachable", "no answer"), ExitCode.RETRY)
+            case Ending.FATAL:
+                self._end(pod, sample.failed_answer(), ExitCode.FATAL)
+            case Ending.DIE:
+                self._update(POD, pod, {"phase": "Failed", "containerStatuses": sample.ended(code=137, reason="Error")})
+            case Ending.EVICTED:
+                told = condition("DisruptionTarget", "EvictionByEvictionAPI")
+                self._update(POD, pod, {"phase": "Failed", "conditions": [told]})
+
+    def _job_of(self, pod: Obj, end: str) -> None:
+        (job,) = [job for job in self.cluster.peek(JOB) if _uid(job) == _owner(pod)]
+        self._update(JOB, job, {"conditions": [condition(end, seconds=self.clock.seconds)]})
+
+    def _end(self, pod: Obj, answer: Answer, code: ExitCode = ExitCode.COMPLETED) -> None:
+        phase = "Failed" if code else "Succeeded"
+        self._update(POD, pod, {"phase": phase, "containerStatuses": sample.ended(answer.to_message(), code=int(code))})
+
+    def _update(self, kind: Any, obj: Obj, status: Obj) -> None:
+        self.cluster.put(kind, {**obj, "status": {**obj.get("status", {}), **status}})
+
+
+def _uid(obj: Obj) -> str:
+    return str(obj["metadata"]["uid"])
+
+
+def _owner(pod: Obj) -> str:
+    return str(pod["metadata"]["ownerReferences"][0]["uid"])
+
+
+def _created(obj: Obj) -> float:
+    return (created(obj) - sample.NOON).total_seconds()
