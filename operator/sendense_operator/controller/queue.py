@@ -124,7 +124,9 @@ class WorkQueue(Generic[K]):
         if error is not None:
             self._failures[key] += 1
             delay = backoff(self._failures[key], random.random())  # noqa: S311 - spreads retries
-            _log.warning("%s: %s: %s; again in %.1f s", key, type(error).__name__, error, delay)
+            # Once is nothing: an object that changed, or went, while it was looked at.
+            level = logging.WARNING if self._failures[key] > 1 else logging.INFO
+            _log.log(level, "%s: %s: %s; again in %.1f s", key, type(error).__name__, error, delay)
             _log.debug("%s failed", key, exc_info=error)
             self.add_after(key, delay)
             return
