@@ -190,7 +190,7 @@ class FakeCluster:
         except ValidationError as error:
             raise InvalidError(str(error)) from error
         if kind.kind == "Backup":
-            self.history.append({"name": meta["name"], **copied(obj["status"])})
+            self.history.append({"name": meta["name"], "at": self.clock.seconds, **copied(obj["status"])})
         place = (kind.kind, meta["namespace"], meta["name"])
         result = self._store("MODIFIED", kind, place, {**present, "status": copied(obj["status"])})
         self._wrote(kind)

@@ -36,6 +36,9 @@ class FakeVMA:
 
     def __init__(self) -> None:
         self.error: Exception | None = None
+        """Of each call."""
+        self.vcenter_error: Exception | None = None
+        """Of the calls that go on to vCenter."""
         self.vms = ["db", "web", *(f"vm{number}" for number in range(20))]
         self.disks = 1
 
@@ -46,19 +49,20 @@ class FakeVMA:
     async def discover(
         self, credentials: Credentials, vcenter: str, datacenter: str, name_filter: str = ""
     ) -> Inventory:
-        self._fail()
+        self._fail(self.vcenter_error)
         disks = tuple(InventoryDisk(id=f"disk-{2000 + index}", capacity_bytes=GIB) for index in range(self.disks))
         return Inventory(vms=tuple(InventoryVM(name=name, path=f"/DC1/vm/{name}", disks=disks) for name in self.vms))
 
     async def cbt_status(self, credentials: Credentials, vcenter: str, vm_path: str) -> CBTStatus:
-        self._fail()
+        self._fail(self.vcenter_error)
         return CBTStatus(enabled=True)
 
     async def aclose(self) -> None: ...
 
-    def _fail(self) -> None:
-        if self.error is not None:
-            raise self.error
+    def _fail(self, more: Exception | None = None) -> None:
+        error = self.error or more
+        if error is not None:
+            raise error
 
 
 class Controller:

@@ -1,0 +1,119 @@
+"""A Backup's status: phase and message follow from what is said, and what can't be said is said otherwise."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.support import sample
+from tests.support.sample import NOON, Obj, at
+
+from sendense_operator.api.v1alpha1 import conditions, names
+from sendense_operator.api.v1alpha1.backup import BackupStatus, Phase
+from sendense_operator.reconcile.case import Case, next_status, tell, wanted_labels
+from sendense_operator.task import Stage
+
+
+def case(status: Obj | None = None, **spec: object) -> Case:
+    return Case.of(sample.backup("b1", status, **spec))  # type: ignore[arg-type]
+
+
+def after(*states: dict[str, str], stage: Stage | None = None) -> BackupStatus:
+    found = case()
+    for number, state in enumerate(states):
+        found.status = next_status(found, state, {"stage": stage} if stage else {}, at(number))
+    return found.status
+
+
+WAITS = conditions.reconciling("VMNotFound", "there is no ProtectedVM db")
+COPIES = conditions.reconciling("Copying", "")
+DONE = conditions.ready("Committed", "1 disk")
+FAILED = conditions.stalled("WritesLost", "bytes are missing")
+CANCELLED = conditions.stalled("Cancelled", "as asked")
+
+
+@pytest.mark.parametrize(
+    ("state", "phase", "over"),
+    [
+        (WAITS, Phase.PENDING, False),
+        (COPIES, Phase.RUNNING, False),
+        (DONE, Phase.COMPLETED, True),
+        (FAILED, Phase.FAILED, True),
+        (CANCELLED, Phase.CANCELLED, True),
+        (conditions.reconciling("Deleting", ""), Phase.DELETING, False),
+    ],
+)
+def test_the_phase_follows(state: dict[str, str], phase: Phase, over: bool) -> None:
+    found = case()
+    found.status = next_status(found, state, {"stage": Stage.COPYING}, at(5))
+    assert (found.status.phase, found.is_over) == (phase, over)
+    assert (found.status.stage is None) is over
+    assert found.status.completion_time == (at(5) if over else None)
+    assert found.status.observed_generation == 1
+
+
+def test_what_is_not_changed_stays() -> None:
+    found = case({"jobID": "backup-x", "attempts": 2, "startTime": sample.stamp()})
+    status = next_status(found, COPIES, {"node_name": "n1"}, NOON)
+    assert (status.job_id, status.attempts, status.start_time, status.node_name) == ("backup-x", 2, NOON, "n1")
+
+
+def test_the_same_again_is_equal() -> None:
+    found = case()
+    found.status = next_status(found, WAITS, {}, at(1))
+    assert next_status(found, WAITS, {}, at(99)) == found.status
+
+
+@pytest.mark.parametrize("reason", ["", "1st", "has space", "ümlaut", "x" * 300, "Trailing-", "a\n"])
+def test_a_reason_that_the_schema_refuses_becomes_part_of_the_message(reason: str) -> None:
+    status = next_status(case(), conditions.stalled(reason, "what happened"), {}, NOON)
+    BackupStatus.model_validate(status.to_dict())
+    assert status.conditions[0].reason == "WorkerFailed"
+    assert status.conditions[0].message == f"{reason}: what happened"
+
+
+@given(st.text(max_size=20), st.text(max_size=6000))
+def test_whatever_a_worker_says_fits_the_schema(reason: str, message: str) -> None:
+    status = next_status(case(), conditions.stalled(reason, message), {}, NOON)
+    again = BackupStatus.model_validate(status.to_dict())
+    assert again.phase in (Phase.FAILED, Phase.CANCELLED)
+    assert again.message is not None
+    assert len(again.message) <= 256
+    assert "\n" not in again.message
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ((), (WAITS,), [("Normal", "VMNotFound")]),
+        ((WAITS,), (WAITS, conditions.reconciling("VMNotFound", "other words")), []),
+        ((WAITS,), (WAITS, conditions.reconciling("ChainBusy", "")), [("Normal", "ChainBusy")]),
+        ((WAITS,), (WAITS, COPIES), [("Normal", "Started")]),
+        ((COPIES,), (COPIES, conditions.reconciling("Verifying", "")), []),
+        ((COPIES,), (COPIES, conditions.reconciling("Cancelling", "")), [("Normal", "Cancelling")]),
+        ((COPIES,), (COPIES, DONE), [("Normal", "Committed")]),
+        ((COPIES,), (COPIES, FAILED), [("Warning", "Failed")]),
+        ((COPIES,), (COPIES, CANCELLED), [("Normal", "Cancelled")]),
+        ((DONE,), (DONE,), []),
+    ],
+)
+def test_events(old: tuple[dict[str, str], ...], new: tuple[dict[str, str], ...], told: list[tuple[str, str]]) -> None:
+    assert [event[:2] for event in tell(after(*old), after(*new))] == told
+
+
+def test_the_event_of_a_failure_names_the_reason() -> None:
+    assert tell(after(COPIES), after(COPIES, FAILED))[0][2] == "WritesLost: bytes are missing"
+
+
+def test_labels() -> None:
+    assert wanted_labels(case()) == {
+        names.LABEL_VM: "db",
+        names.LABEL_REPOSITORY: "store",
+        names.LABEL_TYPE: "Full",
+        names.LABEL_PHASE: "Pending",
+    }
+    assert wanted_labels(case({"phase": "Completed"}))[names.LABEL_PHASE] == "Completed"
+
+
+def test_pods_are_selected_by_uid() -> None:
+    assert case().pods_selector == f"{names.LABEL_COMPONENT}=worker,{names.LABEL_BACKUP_UID}={case().uid}"

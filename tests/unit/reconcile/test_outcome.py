@@ -1,0 +1,136 @@
+"""What became of a worker, from its Job and its pods."""
+
+from __future__ import annotations
+
+import pytest
+from tests.support.sample import Obj, at, completed_answer, condition, ended, failed_answer, job, pod
+
+from sendense_operator.reconcile.outcome import (
+    AnswerLost,
+    Attempt,
+    Ended,
+    Observation,
+    decide_lost,
+    last_answer,
+    node_names,
+    observe_worker,
+    still_there,
+)
+from sendense_operator.task import Answer
+
+DONE = completed_answer()
+BAD = failed_answer()
+COMPLETE, FAILED = condition("Complete"), condition("Failed", "BackoffLimitExceeded", "too many")
+LATE = condition("Failed", "DeadlineExceeded", "late")
+
+
+def said(answer: Answer, name: str = "p1", *, age: float = 0) -> Obj:
+    phase = "Succeeded" if answer.outcome == "Completed" else "Failed"
+    return pod(name, phase, age=age, containerStatuses=ended(answer.to_message(), code=int(phase == "Failed")))
+
+
+SILENT = pod("p1", "Failed", containerStatuses=ended(code=137, reason="OOMKilled"))
+
+
+@pytest.mark.parametrize(
+    ("conditions", "pods", "remembered", "expected"),
+    [
+        ([], [], None, Attempt(None)),
+        ([], [pod()], None, Attempt(pod())),
+        ([], [said(DONE)], None, Ended(DONE, pod=said(DONE))),
+        ([COMPLETE], [said(DONE)], None, Ended(DONE, pod=said(DONE))),
+        ([COMPLETE], [], DONE, Ended(DONE)),
+        ([FAILED], [said(DONE)], None, Ended(DONE, pod=said(DONE))),
+        ([COMPLETE], [], None, AnswerLost()),
+        ([COMPLETE], [], BAD, AnswerLost()),
+        ([COMPLETE], [pod("p1", "Succeeded", containerStatuses=ended("garbage"))], None, AnswerLost()),
+        ([FAILED], [said(BAD)], None, Ended(BAD, pod=said(BAD))),
+        ([FAILED], [], BAD, Ended(BAD)),
+        ([], [], BAD, Attempt(None)),
+    ],
+)
+def test_observe(conditions: list[Obj], pods: list[Obj], remembered: Answer | None, expected: Observation) -> None:
+    assert observe_worker(job("j1", *conditions), pods, remembered) == expected
+
+
+@pytest.mark.parametrize(
+    ("end", "pods", "reason", "words"),
+    [
+        (FAILED, [SILENT], "WorkerDied", "OOMKilled, exit code 137"),
+        (FAILED, [], "WorkerDied", "too many"),
+        (FAILED, [pod("p1", "Failed", reason="Evicted")], "WorkerDied", "Evicted"),
+        (LATE, [], "ActiveDeadlineExceeded", "activeDeadlineSeconds"),
+        (LATE, [said(BAD)], "ActiveDeadlineExceeded", "activeDeadlineSeconds"),
+    ],
+)
+def test_ended_without_a_word(end: Obj, pods: list[Obj], reason: str, words: str) -> None:
+    seen = observe_worker(job("j1", end), pods, None)
+    assert isinstance(seen, Ended)
+    assert (seen.answer, seen.reason) == (None, reason)
+    assert words in seen.message
+
+
+@pytest.mark.parametrize(
+    ("pods", "failed", "before"),
+    [
+        ([pod()], 0, ""),
+        ([pod()], 1, "the worker was lost"),
+        ([said(BAD), pod("p2", age=5)], 1, "WritesLost: bytes are missing"),
+        ([SILENT, pod("p2", age=5)], 1, "OOMKilled, exit code 137"),
+        ([said(BAD)], 1, "WritesLost: bytes are missing"),
+    ],
+)
+def test_what_the_attempt_before_ended_with(pods: list[Obj], failed: int, before: str) -> None:
+    seen = observe_worker(job("j1", failed=failed), pods, None)
+    assert isinstance(seen, Attempt)
+    assert seen.failed_before == before
+    assert seen.pod == next((p for p in pods if p["status"]["phase"] == "Running"), None)
+
+
+def test_trouble_of_a_pod_that_does_not_start() -> None:
+    refused = condition("PodScheduled", "Unschedulable", "no node", status="False")
+    seen = observe_worker(job(), [pod(phase="Pending", node=None, conditions=[refused])], None)
+    assert isinstance(seen, Attempt)
+    assert seen.trouble == ("Unschedulable", "no node")
+
+
+def test_the_newest_answer_counts() -> None:
+    assert last_answer([said(BAD, age=0), said(DONE, "p2", age=5)]) == DONE
+    assert last_answer([said(DONE, age=0), said(BAD, "p2", age=5)]) == BAD
+    assert last_answer([said(BAD, age=0), pod("p2", age=5)]) == BAD
+    assert last_answer([pod()]) is None
+
+
+def away(seconds: float = 0) -> Obj:
+    return {"status": {"conditions": [condition("Ready", seconds=seconds, status="Unknown")]}}
+
+
+@pytest.mark.parametrize(
+    ("node", "age", "now", "lost"),
+    [
+        ({"status": {"conditions": [condition("Ready")]}}, 0, 9999, False),
+        ({"status": {}}, 0, 9999, False),
+        (away(100), 0, 699, False),
+        (away(100), 0, 700, True),
+        (away(0), 500, 1099, False),  # the pod is younger than the trouble
+        (away(0), 500, 1100, True),
+        (None, 100, 699, False),
+        (None, 100, 700, True),
+    ],
+)
+def test_a_node_is_lost_after_a_while(node: Obj | None, age: float, now: float, lost: bool) -> None:
+    verdict = decide_lost(pod(age=age), node, at(now), 600)
+    assert (verdict is not None) is lost
+    if verdict is not None:
+        assert verdict.node == "n1"
+        assert "n1" in verdict.message
+
+
+def test_a_pod_without_a_node_is_not_lost() -> None:
+    assert decide_lost(pod(node=None), None, at(9999), 600) is None
+
+
+def test_who_may_still_write() -> None:
+    pods = [pod("a"), pod("b", "Succeeded"), pod("c", "Pending", node=None), pod("d", "Unknown", node="n2")]
+    assert [p["metadata"]["name"] for p in still_there(pods)] == ["a", "c", "d"]
+    assert node_names(pods) == "n1, n2, no node yet"

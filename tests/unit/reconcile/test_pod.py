@@ -1,0 +1,167 @@
+"""Pods and Jobs of workers and probes: what Pod Security `restricted` asks for, and what the contract promises."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from tests.support import sample
+from tests.support.sample import GIB, Obj
+
+from sendense_operator import task as contract
+from sendense_operator.api.v1alpha1 import names
+from sendense_operator.api.v1alpha1.backup import BackupSpec
+from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
+from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMSpec, VMDisk
+from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
+from sendense_operator.reconcile.job import build_probe_job, build_worker_job, probe_labels, worker_labels
+from sendense_operator.reconcile.pod import build_probe_template, build_worker_template, task_of
+from sendense_operator.reconcile.settings import Settings
+from sendense_operator.reconcile.tasks import build_backup_task
+from sendense_operator.task import BackupTask, ExitCode, ProbeTask
+
+BACKUP = sample.backup()
+SETTINGS = Settings(worker_image="registry.example/sendense:1", worker_resources={"limits": {"memory": "256Mi"}})
+LABELS = worker_labels(BACKUP, vm="db", repository="store", appliance="vma", vm_key="k")
+
+
+def task(disks: int = 2, **appliance: Any) -> BackupTask:
+    spec = VMwareApplianceSpec.model_validate(sample.appliance(**appliance)["spec"])
+    return build_backup_task(
+        namespace="shop",
+        backup="b1",
+        uid=BACKUP["metadata"]["uid"],
+        spec=BackupSpec.model_validate(BACKUP["spec"]),
+        repository=BackupRepositorySpec.model_validate(sample.repository()["spec"]),
+        repository_id="repo-1",
+        vm=ProtectedVMSpec.model_validate(sample.protected_vm()["spec"]),
+        disks=[VMDisk(index=index, key=2000 + index, capacity_bytes=GIB) for index in range(disks)],
+        appliance=spec,
+        ports=(),
+    )
+
+
+def template(
+    *, host_ports: tuple[int, ...] = (), security: Obj | None = None, settings: Settings = SETTINGS, **appliance: Any
+) -> Obj:
+    repository = sample.repository(podSecurity=security or {})
+    return build_worker_template(
+        task(**appliance),
+        labels=LABELS,
+        repository=BackupRepositorySpec.model_validate(repository["spec"]),
+        appliance=VMwareApplianceSpec.model_validate(sample.appliance(**appliance)["spec"]),
+        host_ports=host_ports,
+        settings=settings,
+    )
+
+
+def probe() -> Obj:
+    told = ProbeTask(namespace="shop", repository="store", repository_uid="uid-1")
+    spec = BackupRepositorySpec.model_validate(sample.repository()["spec"])
+    return build_probe_template(told, labels=probe_labels(sample.repository()), repository=spec, settings=SETTINGS)
+
+
+@pytest.mark.parametrize("built", [template(), probe()], ids=["worker", "probe"])
+def test_pods_fit_the_restricted_standard_and_hold_no_token(built: Obj) -> None:
+    spec = built["spec"]
+    (container,) = spec["containers"]
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["runAsUser"] > 0
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert spec["automountServiceAccountToken"] is False
+    assert not any("hostPath" in volume for volume in spec["volumes"])
+    assert not any("hostPort" in port for port in container["ports"])
+    assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in spec["volumes"]}
+    assert spec["restartPolicy"] == "Never"
+    assert container["resources"] == SETTINGS.worker_resources
+
+
+def test_where_things_are_is_what_the_contract_says() -> None:
+    (container,) = template(tls={"caSecretRef": {"name": "ca", "key": "bundle.pem"}})["spec"]["containers"]
+    paths = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert paths["repository"] == contract.REPOSITORY_DIR
+    assert paths["credentials"] == contract.CREDENTIALS_DIR
+    assert contract.TASK_FILE.startswith(paths["task"] + "/")
+    assert contract.CA_BUNDLE_FILE.startswith(paths["ca"] + "/")
+    assert container["terminationMessagePath"] == contract.TERMINATION_FILE
+    environment = {entry["name"] for entry in container["env"]}
+    assert environment == {"POD_UID", "POD_IP", "NODE_IP", "NODE_NAME", "BACKUP_NAME"}
+
+
+def test_the_ca_is_mounted_under_the_name_that_the_worker_reads() -> None:
+    built = template(tls={"caSecretRef": {"name": "ca", "key": "bundle.pem"}})
+    (volume,) = [volume for volume in built["spec"]["volumes"] if volume["name"] == "ca"]
+    assert volume["secret"]["items"] == [{"key": "bundle.pem", "path": contract.CA_BUNDLE_FILE.rsplit("/", 1)[1]}]
+    assert not [volume for volume in template()["spec"]["volumes"] if volume["name"] == "ca"]
+
+
+def test_a_probe_gets_no_credentials() -> None:
+    assert {volume["name"] for volume in probe()["spec"]["volumes"]} == {"task", "repository", "scratch"}
+
+
+def test_each_disk_has_its_port() -> None:
+    (container,) = template(host_ports=(10100, 10107))["spec"]["containers"]
+    ports = {port["name"]: (port["containerPort"], port.get("hostPort")) for port in container["ports"]}
+    assert ports == {"status": (8080, None), "nbd-0": (10809, 10100), "nbd-1": (10810, 10107)}
+
+
+def test_users_and_groups_are_the_repositorys() -> None:
+    context = template(security={"runAsUser": 7, "runAsGroup": 8, "fsGroup": 9, "supplementalGroups": [10]})["spec"][
+        "securityContext"
+    ]
+    assert (context["runAsUser"], context["runAsGroup"], context["fsGroup"]) == (7, 8, 9)
+    assert context["supplementalGroups"] == [10]
+    assert context["fsGroupChangePolicy"] == "OnRootMismatch"
+
+
+def test_options_of_the_installation() -> None:
+    settings = SETTINGS.model_copy(update={"image_pull_secrets": ("pull",), "worker_priority_class": "low"})
+    spec = template(settings=settings)["spec"]
+    assert spec["imagePullSecrets"] == [{"name": "pull"}]
+    assert spec["priorityClassName"] == "low"
+    assert not {"imagePullSecrets", "priorityClassName"} & template()["spec"].keys()
+
+
+def job() -> Obj:
+    return build_worker_job(BACKUP, template(), LABELS, retries=3, deadline_seconds=77)
+
+
+def test_the_job_keeps_one_writer_a_chain() -> None:
+    spec = job()["spec"]
+    assert (spec["backoffLimit"], spec["activeDeadlineSeconds"], spec["podReplacementPolicy"]) == (3, 77, "Failed")
+    fail, ignore = spec["podFailurePolicy"]["rules"]
+    assert fail["onExitCodes"]["values"] == [ExitCode.FATAL]
+    assert fail["onExitCodes"]["containerName"] == spec["template"]["spec"]["containers"][0]["name"]
+    assert (ignore["action"], ignore["onPodConditions"][0]["type"]) == ("Ignore", "DisruptionTarget")
+    assert "ttlSecondsAfterFinished" not in spec  # only once its answer has been read
+
+
+def test_labels_are_the_same_on_job_and_pods_and_are_valid() -> None:
+    found = job()
+    assert found["metadata"]["labels"] == found["spec"]["template"]["metadata"]["labels"] == LABELS
+    assert all(len(value) <= 63 for value in LABELS.values())
+    assert found["metadata"]["ownerReferences"][0]["uid"] == BACKUP["metadata"]["uid"]
+
+
+def test_the_task_can_be_read_back() -> None:
+    assert task_of(job()) == task()
+
+
+@pytest.mark.parametrize("annotations", [None, {}, {names.ANNOTATION_TASK: "{"}, {names.ANNOTATION_TASK: "{}"}])
+def test_a_job_without_a_task(annotations: Obj | None) -> None:
+    found = sample.job()
+    found["spec"]["template"]["metadata"] = {"annotations": annotations}
+    assert task_of(found) is None
+
+
+def test_a_probe_job_is_tried_once_and_bounded() -> None:
+    found = build_probe_job(sample.repository(), probe(), probe_labels(sample.repository()), deadline_seconds=60)
+    assert (found["spec"]["backoffLimit"], found["spec"]["activeDeadlineSeconds"]) == (0, 60)
+    told = json.loads(found["spec"]["template"]["metadata"]["annotations"][names.ANNOTATION_TASK])
+    assert ProbeTask.model_validate(told).repository_uid == "uid-1"

@@ -1,0 +1,124 @@
+"""Progress as it is shown: it never falls while an attempt lasts, and is whole only when it is committed."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.support.sample import GIB, NOON, at, completed_answer, report
+
+from sendense_operator.api.v1alpha1.backup import BackupDisk, BackupProgress
+from sendense_operator.reconcile.progress import (
+    final_disks,
+    final_progress,
+    merge_disks,
+    merge_progress,
+    percent_of,
+    stopped_progress,
+)
+from sendense_operator.task import DiskProgress, Progress, Stage
+
+sizes = st.integers(0, 1 << 45)
+reports = st.lists(
+    st.builds(
+        lambda counts, done, rate: Progress(
+            job_id="j",
+            stage=Stage.COPYING,
+            started=NOON,
+            disks=tuple(
+                DiskProgress(index=i, size=1 << 40, transferred=count, completed=done and i == 0)
+                for i, count in enumerate(counts)
+            ),
+            rate=rate,
+        ),
+        st.lists(sizes, min_size=3, max_size=3),
+        st.booleans(),
+        st.floats(0, 1e11),
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+@given(reports)
+def test_no_number_falls_whatever_is_reported(reported: list[Progress]) -> None:
+    disks: list[BackupDisk] = []
+    progress: BackupProgress | None = None
+    for number, one in enumerate(reported):
+        before, old = {disk.id: disk for disk in disks}, progress
+        disks = merge_disks(disks, one)
+        progress = merge_progress(progress, disks, one, now=at(number))
+        assert 0 <= progress.percent <= 99
+        assert progress.summary == f"{progress.percent}%"
+        if old is not None:
+            assert progress.percent >= old.percent
+            assert progress.bytes_transferred >= old.bytes_transferred
+        for disk in disks:
+            assert 0 <= disk.percent <= 100
+            assert disk.percent >= (before[disk.id].percent if before else 0)
+            assert disk.bytes_transferred >= (before[disk.id].bytes_transferred if before else 0)
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "finished", "percent"),
+    [
+        (0, 100, False, 0),
+        (99, 10000, False, 0),
+        (50, 100, False, 50),
+        (100, 100, False, 99),
+        (150, 100, False, 99),
+        (0, 0, False, 0),
+        (1, 100, True, 100),
+        (0, 0, True, 100),
+    ],
+)
+def test_percent(done: int, total: int, finished: bool, percent: int) -> None:
+    assert percent_of(done, total, finished=finished) == percent
+
+
+def test_keys_of_the_disks_are_kept() -> None:
+    known = [BackupDisk(id=0, key=2000, virtual_size=GIB), BackupDisk(id=1, key=2001, virtual_size=GIB)]
+    assert [disk.key for disk in merge_disks(known, report(1, 2))] == [2000, 2001]
+
+
+def test_a_disk_that_is_complete_counts_whole() -> None:
+    disks = (
+        DiskProgress(index=0, size=GIB, transferred=GIB // 8, completed=True),
+        DiskProgress(index=1, size=GIB, transferred=0),
+    )
+    reported = Progress(job_id="j", stage=Stage.COPYING, started=NOON, disks=disks)
+    merged = merge_disks([], reported)
+    assert [disk.percent for disk in merged] == [100, 0]
+    assert merge_progress(None, merged, reported, now=NOON).percent == 50
+
+
+def test_the_time_moves_only_with_something_else() -> None:
+    reported = report(5)
+    disks = merge_disks([], reported)
+    once = merge_progress(None, disks, reported, now=at(1))
+    assert merge_progress(once, disks, reported, now=at(9)) == once
+    moved = merge_progress(once, merge_disks(disks, report(6)), report(6), now=at(9))
+    assert moved.last_update_time == at(9)
+
+
+def test_what_people_read() -> None:
+    progress = merge_progress(None, merge_disks([], report(GIB // 2)), report(GIB // 2, rate=5 << 20), now=NOON)
+    assert (progress.summary, progress.rate, progress.eta) == ("50%", "5.0 MiB/s", "60s")
+
+
+def test_the_end() -> None:
+    answer = completed_answer(disks=2)
+    disks, progress = final_disks(answer), final_progress(answer, at(9))
+    assert [(disk.percent, disk.key, disk.change_id) for disk in disks] == [
+        (100, 2000, "52 de/0"),
+        (100, 2001, "52 de/1"),
+    ]
+    assert (progress.percent, progress.total_bytes, progress.rate, progress.eta) == (100, 2 * GIB, "", "")
+
+
+def test_what_stops_keeps_how_far_it_came() -> None:
+    running = merge_progress(None, merge_disks([], report(GIB // 2)), report(GIB // 2), now=NOON)
+    stopped = stopped_progress(running)
+    assert stopped is not None
+    assert (stopped.percent, stopped.rate, stopped.rate_bytes_per_second, stopped.eta_seconds) == (50, "", 0, None)
+    assert stopped_progress(None) is None

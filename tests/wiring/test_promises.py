@@ -1,0 +1,149 @@
+"""What the reconcile promises besides the end: few writes, no secrets, one writer, words that are passed on."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+from tests.support import sample
+from tests.wiring.rig import SECRET_WORD, Rig
+from tests.wiring.world import Ending
+
+from sendense_operator.cluster import kinds
+from sendense_operator.reconcile.pod import task_of
+from sendense_operator.vma.errors import VMAError, VMAGarbage, VMARefused
+
+
+async def running(rig: Rig) -> Rig:
+    rig.create_references()
+    rig.create_backup()
+    await rig.run(lambda: rig.reason() == "Copying")
+    return rig
+
+
+async def test_writes_of_progress_keep_their_distance() -> None:
+    rig = await running(Rig())
+    await rig.run(lambda: rig.phase() == "Completed")
+    copying = [s["at"] for s in rig.world.cluster.history if s["conditions"][0]["reason"] == "Copying"]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(copying)]
+    assert gaps
+    assert min(gaps) >= rig.settings.poll_seconds
+
+
+async def test_what_does_not_change_is_not_written() -> None:
+    rig = Rig()
+    rig.create_backup()
+    await rig.run(lambda: rig.reason() == "VMNotFound")
+    before = len(rig.world.cluster.written)
+    await rig.settle(seconds=300)
+    assert len(rig.world.cluster.written) == before
+
+
+async def test_no_secret_is_in_any_object_but_its_own() -> None:
+    rig = await running(Rig())
+    await rig.run(lambda: rig.phase() == "Completed")
+    others = [obj for obj in rig.world.cluster.objects.values() if obj["kind"] != "Secret"]
+    assert {"Job", "Event", "Pod", "NetworkPolicy"} & {obj["kind"] for obj in others}
+    assert SECRET_WORD not in json.dumps(others)
+
+
+async def test_no_second_worker_while_the_first_ones_pod_is_there() -> None:
+    rig = await running(Rig())
+    rig.world.endings["b1"] = [Ending.HANG]
+    rig.world.stuck = True
+    rig.world.cluster.begin_deletion(kinds.JOB, rig.world.worker_jobs()[0])
+    await rig.settle(seconds=60)
+    assert rig.world.worker_jobs() == []
+    assert rig.reason() == "Retrying"
+    rig.world.stuck = False
+    rig.world.endings["b1"] = []
+    await rig.run(lambda: rig.phase() == "Completed")
+    assert rig.world.most == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("Cannot complete login due to an incorrect user name or password", "VCenterRefused"),
+        ("dial tcp: lookup vcenter.example: no such host", "VCenterUnreachable"),
+    ],
+)
+async def test_the_words_of_vcenter_fail_it_at_once(words: str, reason: str) -> None:
+    rig = Rig()
+    rig.vma.vcenter_error = VMARefused("discover", 500, words)
+    rig.create_references()
+    rig.create_backup()
+    await rig.run(lambda: rig.phase() == "Failed", seconds=30)
+    assert rig.reason() == reason
+    assert words in rig.backup()["status"]["message"]
+    assert rig.world.jobs() == []
+
+
+async def test_a_vm_that_vcenter_does_not_know_fails_it_at_once() -> None:
+    rig = Rig()
+    rig.vma.vms = ["web"]
+    rig.create_references()
+    rig.create_backup()
+    await rig.run(lambda: rig.phase() == "Failed", seconds=30)
+    assert rig.reason() == "VMNotFound"
+
+
+@pytest.mark.parametrize("error", [VMAGarbage("discover: vms: a list is missing"), VMAError("odd")])
+async def test_an_answer_that_makes_no_sense_is_asked_for_again(error: VMAError) -> None:
+    rig = Rig()
+    rig.vma.vcenter_error = error
+    rig.create_references()
+    rig.create_backup()
+    await rig.run(lambda: rig.reason() == "ApplianceError", seconds=30)
+    rig.vma.vcenter_error = None
+    await rig.run(lambda: rig.phase() == "Completed", seconds=120)
+
+
+@pytest.mark.parametrize(
+    ("exposure", "ports"),
+    [
+        ("PodIP", (10809, 10810, 10811)),
+        ("NodePort", (30000, 30001, 30002)),
+        ("HostPort", (10100, 10101, 10102)),
+    ],
+)
+async def test_each_disk_is_told_its_port(exposure: str, ports: tuple[int, ...]) -> None:
+    rig = Rig()
+    rig.vma.disks = 3
+    rig.create_references()
+    rig.edit(kinds.APPLIANCE, "vma", nbd={"exposure": exposure, "portRange": {"first": 10100, "last": 10109}})
+    rig.create_backup()
+    await rig.run(rig.world.worker_jobs)
+    task = task_of(rig.world.worker_jobs()[0])
+    assert task is not None
+    assert tuple(disk.port for disk in task.disks) == ports
+    assert len(rig.world.cluster.all(kinds.SERVICE)) == (exposure == "NodePort")
+
+
+async def test_a_backup_of_a_name_that_was_there_before_is_another_one() -> None:
+    rig = await running(Rig())
+    await rig.run(lambda: rig.phase() == "Completed" and rig.is_clean())
+    rig.world.cluster.remove(kinds.BACKUP, rig.backup())
+    again = sample.backup()
+    again["metadata"]["uid"] = sample.uid_of("another")
+    rig.create(kinds.BACKUP, again)
+    await rig.run(lambda: rig.phase() == "Completed" and rig.is_clean())
+    assert len(set(rig.world.jobs())) == 2
+    assert len(rig.world.started) == 2
+
+
+async def test_the_status_of_a_chain_follows_its_backups() -> None:
+    rig = await running(Rig())
+    await rig.run(lambda: rig.phase() == "Completed")
+    rig.create_backup("b2")
+    await rig.run(lambda: rig.phase("b2") == "Completed" and rig.is_clean())
+    await rig.settle(seconds=5)
+    (chain,) = rig.world.cluster.all(kinds.BACKUP_CHAIN)
+    assert [point["backup"] for point in chain["status"]["restorePoints"]] == ["b1", "b2"]
+    for name in ("b1", "b2"):
+        rig.world.cluster.begin_deletion(kinds.BACKUP, rig.backup(name))
+    await rig.settle(seconds=5)
+    (chain,) = rig.world.cluster.all(kinds.BACKUP_CHAIN)
+    assert chain["status"]["points"] == 0
+    assert [c["reason"] for c in chain["status"]["conditions"] if c["type"] == "Ready"] == ["NoRestorePoints"]
