@@ -67,8 +67,6 @@ class Attempt:
         self._state.stage, self._state.message = Stage.VERIFYING, ""
         self._state.look()
         await self._exports.close()
-        # Now every connection has ended, and the kernel has told its last numbers.
-        self._state.look()
 
     def _warn_about_room(self) -> None:
         room = capacity(self._root)
@@ -111,6 +109,8 @@ class Attempt:
         appliance = self._task.appliance
         whole = appliance.zero_writes == "Refuse" and appliance.full_coverage == "WholeDisk"
         index = item.disk.index
+        # Every connection has ended by now, and the kernel has told its last numbers.
+        self._state.look()
         evidence = (index, self._state.received(index), whole)
         return await verify(self._root, item.file, item.disk.size, evidence, self._exports.choice, self._runtime)
 
