@@ -1,1 +1,1 @@
-"""Benchmarks on the test cluster: ratios within one run, since absolute times mean little on shared machines."""
+"""Measures the product on the test cluster: `make bench`."""

@@ -1,119 +1,109 @@
-"""How fast a disk is copied, and what a backup costs beside that."""
+"""How fast bytes get into the repository, against `qemu-img convert` of the same disk on the same file system."""
 
 from __future__ import annotations
 
 import statistics
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from hack.bench.scene import remove_backup, timed_backup
 from tests.support import images, programs
-from tests.support.kube import Kube
 from tests.support.vma import Disk
 from tests.support.workspace import Workspace
 
 GIB: Final = 1 << 30
-ROUNDS: Final = 3
-EMPTY_ROUNDS: Final = 5
-_RESIDENT = r"""
-import os, re
-total = 0
-for pid in filter(str.isdigit, os.listdir("/proc")):
-    if int(pid) != os.getpid():
-        try:
-            found = re.search(r"^VmRSS:\s+(\d+)", open(f"/proc/{pid}/status").read(), re.M)
-        except OSError:
-            continue
-        total += int(found[1]) if found else 0
-print(total)
-"""
+_SIZE: Final = 4 * GIB
+_FIXED_RUNS: Final = 5
+TIMEOUTS: Final = {"stallSeconds": 300, "reconnectSeconds": 120, "connectSeconds": 60, "requestSeconds": 30}
 
 
-def measure_fixed(space: Workspace) -> dict[str, float]:
-    """An empty disk of 1 GiB: nearly all of its time is what every backup costs."""
-    space.add_vm("empty", Disk("empty", GIB))
-    seconds = []
-    for _ in range(EMPTY_ROUNDS):
-        name, took = timed_backup(space, "empty")
-        seconds.append(took)
-        remove_backup(space, name)
-    return {"fixed_seconds": statistics.median(seconds)}
-
-
-def measure_copy(space: Workspace) -> dict[str, float]:
-    """A disk of 4 GiB, 58% random data and the rest holes, in turn with `qemu-img convert` of the same file."""
-    space.add_vm("data", Disk("pattern", 4 * GIB, (("data_fraction", 0.58),)))
-    (source,) = space.disks["data"]
-    rows = []
-    for _ in range(ROUNDS):
-        convert = _convert_seconds(space, source)
-        with _Memory(space) as memory:
-            name, whole = timed_backup(space, "data")
-        rows.append((convert, _copy_seconds(space, name), whole, memory.peak))
-        remove_backup(space, name)
+def data(space: Workspace) -> dict[str, float]:
+    """Ratios and times of one large disk, and the worker's memory meanwhile."""
+    space.add_vm("large", Disk("pattern", _SIZE, (("data_fraction", 0.58),)))
+    space.wait_ready("large", "ProtectedVM")
+    (source,) = space.disks["large"]
+    before = _convert(space, source)
+    with _memory(space) as seen:
+        started = time.monotonic()
+        space.backup("large", vm="large")
+        status = space.wait_phase("Completed", "large", timeout=600)
+        whole = time.monotonic() - started
+    images.assert_identical(space, "large", vm="large")
+    convert = statistics.mean((before, _convert(space, source)))
+    copy = _copy_seconds(space, str(status["jobID"]))
     return {
-        "data_ratio": statistics.median(convert / copy for convert, copy, _, _ in rows),
-        "whole_ratio": statistics.median(convert / whole for convert, _, whole, _ in rows),
-        "convert_seconds": statistics.median(convert for convert, *_ in rows),
-        "copy_seconds": statistics.median(copy for _, copy, _, _ in rows),
-        "whole_seconds": statistics.median(whole for _, _, whole, _ in rows),
-        "worker_mb": max(peak for *_, peak in rows) / 1e6,
+        "data_ratio": convert / copy,
+        "whole_ratio": convert / whole,
+        "convert_seconds": convert,
+        "copy_seconds": copy,
+        "whole_seconds": whole,
+        "worker_mb": max(seen, default=0.0),
     }
 
 
-def _convert_seconds(space: Workspace, source: Path) -> float:
-    """`qemu-img convert -t none` into the repository's file system, fsync included, timed inside the container."""
+def fixed(space: Workspace) -> dict[str, float]:
+    """What a backup costs that has nothing to copy."""
+    space.add_vm("empty", Disk("empty", GIB))
+    space.wait_ready("empty", "ProtectedVM")
+    taken = []
+    for number in range(_FIXED_RUNS):
+        started = time.monotonic()
+        space.backup(f"empty-{number}", vm="empty")
+        space.wait_phase("Completed", f"empty-{number}")
+        taken.append(time.monotonic() - started)
+    return {"fixed_seconds": statistics.median(taken)}
+
+
+def _convert(space: Workspace, source: Path) -> float:
+    """Seconds of QEMU's own copy into a QCOW2 in the repository's file system, its start-up not counted."""
     shared = programs.data()
-    inside = f"/srv/sendense/{source.relative_to(shared)}"
-    target = f"/srv/sendense/{(space.folders['repo'].path / 'convert.qcow2').relative_to(shared)}"
-    script = (
-        'start=$(date +%s.%N); qemu-img convert -t none -f raw -O qcow2 "$1" "$2" && sync "$2" && '
-        'end=$(date +%s.%N); rm "$2"; echo "$start $end"'
-    )
+    target = space.folders["repo"].path.parent / f"{space.namespace}-convert.qcow2"
+    script = 'date +%s.%N; qemu-img convert -t none -f raw -O qcow2 "$1" "$2" && date +%s.%N; rm -f "$2"'
+    inside = [f"/srv/sendense/{path.relative_to(shared)}" for path in (source, target)]
     told = programs.engine(
         "run", "--rm", "--network", "none", "--user", "0", "--volume", f"{shared}:/srv/sendense",
-        "--entrypoint", "sh", images.operator_image(space), "-c", script, "convert", inside, target,
+        "--entrypoint", "sh", images.operator_image(space), "-c", script, "convert", *inside,
     )  # fmt: skip
     start, end = map(float, told.split())
     return end - start
 
 
-def _copy_seconds(space: Workspace, name: str) -> float:
-    """From the first byte of the copy to the answered `complete`, by the clock of the reference VMA."""
-    job = space.status(name)["jobID"]
-    (started,) = space.vma.events("disk_started", job=job)
-    completes = [entry for entry in space.vma.log(kind="made", job=job) if str(entry["path"]).endswith("/complete")]
-    return float(completes[-1]["time"]) - float(started["time"])
+def _copy_seconds(space: Workspace, job: str) -> float:
+    """By the appliance's own clock: from the disk's start to the answer to its report of completion."""
+    (start,) = space.vma.events("disk_started", job=job)
+    reports = [entry for entry in space.vma.log(kind="made", job=job) if entry["path"].endswith("/complete")]
+    return float(reports[-1]["time"]) - float(start["time"])
 
 
-class _Memory:
-    """Peak of the resident memory of a worker's processes, qemu-nbd included, while the block runs."""
+@contextmanager
+def _memory(space: Workspace) -> Iterator[list[float]]:
+    """Megabytes that the worker's container has used (resident, as its kubelet sees it), sampled all the time."""
+    seen: list[float] = []
+    done = threading.Event()
 
-    def __init__(self, space: Workspace) -> None:
-        self.peak = 0
-        self._space = space
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
+    def sample() -> None:
+        while not done.wait(2):
+            for pod in space.workers("large"):
+                seen.extend(_resident(space, pod["spec"].get("nodeName", ""), pod["metadata"]["uid"]))
 
-    def __enter__(self) -> _Memory:
-        self._thread.start()
-        return self
+    thread = threading.Thread(target=sample, daemon=True)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        done.set()
+        thread.join()
 
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
 
-    def _watch(self) -> None:
-        kube = Kube.connect()  # a connection of this thread's own
-        while not self._done.wait(1):
-            for pod in kube.select("Pod", self._space.namespace, labels="backup.sendense.io/component=worker"):
-                if pod["status"].get("phase") == "Running":
-                    self._look(pod["metadata"]["name"])
-
-    def _look(self, pod: str) -> None:
-        try:
-            told = programs.kubectl("exec", "-n", self._space.namespace, pod, "--", "python3", "-c", _RESIDENT)
-        except programs.ProgramError:
-            return  # it ended meanwhile
-        self.peak = max(self.peak, int(told) * 1024)
+def _resident(space: Workspace, node: str, uid: str) -> Iterator[float]:
+    if not node:
+        return
+    stats = space.kube.request("GET", f"api/v1/nodes/{node}/proxy/stats/summary").json()
+    for pod in stats["pods"]:
+        if pod["podRef"]["uid"] == uid:
+            for container in pod.get("containers", []):
+                if memory := container.get("memory", {}).get("rssBytes"):
+                    yield memory / 1e6
