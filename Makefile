@@ -5,6 +5,7 @@ PYTHON ?= python3
 ON_CLUSTER = eval "$$(hack/cluster env)" &&
 BACKUP ?=
 FOLLOW ?=
+PARTS ?=
 
 .PHONY: help up down status image load install logs check test bench demo format generate lock venv clean
 
@@ -41,8 +42,8 @@ check: venv ## the inner loop, without a cluster: format, lint, types, layers, g
 test: check ## everything: check, then API server, data plane, end to end and faults on the cluster
 	@hack/test
 
-bench: venv up install ## measure; a table, and build/bench.json
-	@$(ON_CLUSTER) .venv/bin/python -m hack.bench
+bench: venv up install ## measure: a table, and build/bench.json (PARTS="data fixed idle")
+	@$(ON_CLUSTER) .venv/bin/python -m hack.bench $(PARTS)
 
 demo: up install ## one VM backed up and compared with its source; leaves the cluster up
 	@$(ON_CLUSTER) hack/demo/run

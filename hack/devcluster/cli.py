@@ -71,5 +71,5 @@ def _load(chosen: list[str]) -> list[str]:
     names = chosen or images.build(here)
     cluster.load(here, names)
     if not chosen:
-        images.remove_old(here)
+        cluster.forget(here, images.remove_old(here))
     return names

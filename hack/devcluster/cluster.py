@@ -219,3 +219,12 @@ def _load(engine: Engine, worker: str, images: list[str]) -> None:
         into = ["ctr", "-n", "k8s.io", "images", "import", "--all-platforms", "--digests", "-"]
         save = [engine.command, "save", *missing]
         pipe(save, [engine.command, "exec", "-i", worker, *into], engine.env)
+
+
+def forget(engine: Engine, names: list[str]) -> None:
+    """Drop images from the workers' stores, where they are."""
+    for worker in nodes()[1:]:
+        held = engine.run("exec", worker, "ctr", "-n", "k8s.io", "images", "ls", "-q").splitlines()
+        old = [image for image in held if any(image.endswith(f"/{name}") for name in names)]
+        if old:
+            engine.succeeds("exec", worker, "ctr", "-n", "k8s.io", "images", "rm", *old)

@@ -68,9 +68,12 @@ def _build(engine: Engine, name: str, target: str) -> None:
     engine.run("build", "--quiet", *options, CHECKOUT)
 
 
-def remove_old(engine: Engine, kept: int = 5) -> None:
-    """Drop images of earlier states of the checkout, but for the latest few: a test may still run one."""
+def remove_old(engine: Engine, kept: int = 5) -> list[str]:
+    """Drop images of earlier states of the checkout, but for the latest few: a test may still run one. Their names."""
+    removed = []
     for repository in (OPERATOR, REFERENCE_VMA):
         newest_first = engine.run("images", "--format", "{{.Repository}}:{{.Tag}}", repository).split()
         for name in newest_first[kept:]:
             engine.succeeds("rmi", name)
+            removed.append(name)
+    return removed
