@@ -1,0 +1,114 @@
+"""Which keys an event puts into the queue."""
+
+from __future__ import annotations
+
+import pytest
+from tests.support import sample
+from tests.support.sample import NAMESPACE, Obj, completed_answer, condition, ended, job, pod, stamp
+
+from sendense_operator.api.v1alpha1 import names
+from sendense_operator.controller.handlers import (
+    key_of_chain,
+    keys_of_backup,
+    keys_of_job,
+    keys_of_pod,
+    remember_answer,
+)
+from sendense_operator.reconcile.keys import Key, Work
+from sendense_operator.reconcile.memory import Memory, Recent
+
+BACKUP = Key(Work.BACKUP, NAMESPACE, "b1")
+CHAIN = Key(Work.CHAIN, NAMESPACE, "db/store")
+STORE = Key(Work.REPOSITORY, NAMESPACE, "store")
+VMA = Key(Work.APPLIANCE, NAMESPACE, "vma")
+WAKE = Key(Work.WAKE, NAMESPACE)
+WORKER = {
+    names.LABEL_COMPONENT: "worker",
+    names.LABEL_BACKUP: "b1",
+    names.LABEL_BACKUP_UID: "uid-1",
+    names.LABEL_REPOSITORY: "store",
+    names.LABEL_APPLIANCE: "vma",
+}
+PROBE = {names.LABEL_COMPONENT: "probe", names.LABEL_REPOSITORY: "store"}
+
+
+def backup(phase: str | None = None, **meta: object) -> Obj:
+    obj = sample.backup("b1", {"phase": phase} if phase else None)
+    return {**obj, "metadata": {**obj["metadata"], **meta}}
+
+
+HELD = {"finalizers": [names.FINALIZER]}
+GOING = {"deletionTimestamp": stamp()}
+
+
+@pytest.mark.parametrize(
+    ("event", "body", "keys"),
+    [
+        (None, backup(), {BACKUP}),
+        ("ADDED", backup(), {BACKUP}),
+        ("MODIFIED", backup("Running"), {BACKUP}),
+        ("MODIFIED", backup("Completed", **HELD), {BACKUP, CHAIN}),
+        ("MODIFIED", backup("Completed"), {CHAIN}),
+        ("MODIFIED", backup("Failed"), set()),
+        ("MODIFIED", backup("Failed", **HELD), {BACKUP}),
+        ("MODIFIED", backup("Running", **HELD, **GOING), {BACKUP, CHAIN}),
+        ("MODIFIED", backup("Completed", **GOING), {BACKUP, CHAIN}),
+        ("DELETED", backup("Running", **GOING), {CHAIN, WAKE}),
+        ("DELETED", backup("Completed"), {CHAIN, WAKE}),
+    ],
+)
+def test_backups(event: str | None, body: Obj, keys: set[Key]) -> None:
+    assert set(keys_of_backup(event, body)) == keys
+
+
+@pytest.mark.parametrize(
+    ("event", "body", "keys"),
+    [
+        ("ADDED", job(labels=WORKER), {BACKUP, STORE, VMA}),
+        ("MODIFIED", job(labels=WORKER), {BACKUP}),
+        ("MODIFIED", job("j", condition("Complete"), labels=WORKER), {BACKUP, STORE, VMA, WAKE}),
+        ("DELETED", job(labels=WORKER), {BACKUP, STORE, VMA, WAKE}),
+        ("ADDED", job(labels=PROBE), {STORE}),
+        ("DELETED", job(labels=PROBE), {STORE}),
+    ],
+)
+def test_jobs(event: str | None, body: Obj, keys: set[Key]) -> None:
+    assert set(keys_of_job(event, body)) == keys
+
+
+def test_chains_are_known_by_what_they_are_of() -> None:
+    spec = {"vmRef": {"name": "db"}, "repositoryRef": {"name": "store"}}
+    assert key_of_chain(sample.custom("BackupChain", "db-store-1234", spec)) == CHAIN
+
+
+def labelled(labels: dict[str, str], **status: object) -> Obj:
+    found = pod(**status)  # type: ignore[arg-type]
+    owner = {"uid": "job-uid", "controller": True}
+    return {**found, "metadata": {**found["metadata"], "labels": labels, "ownerReferences": [owner]}}
+
+
+@pytest.mark.parametrize(("labels", "keys"), [(WORKER, [BACKUP]), (PROBE, [STORE])])
+def test_pods(labels: dict[str, str], keys: list[Key]) -> None:
+    assert keys_of_pod(labelled(labels)) == keys
+
+
+@pytest.mark.parametrize(("labels", "uid"), [(WORKER, "uid-1"), (PROBE, "job-uid")])
+def test_the_answer_of_a_pod_that_goes_is_kept(labels: dict[str, str], uid: str) -> None:
+    memory, answer = Memory(), completed_answer()
+    remember_answer(labelled(labels), memory)
+    assert memory.answers.get(uid) is None
+    remember_answer(labelled(labels, phase="Succeeded", containerStatuses=ended(answer.to_message())), memory)
+    assert memory.answers.get(uid) == answer
+
+
+def test_only_so_much_is_remembered() -> None:
+    recent: Recent[int] = Recent(limit=2)
+    for number, key in enumerate("abac"):
+        recent.put(key, number)
+    assert [recent.get(key) for key in "abc"] == [2, None, 3]
+    assert recent.pop("a") == 2
+    assert recent.pop("a") is None
+
+
+def test_keys_read_well_in_a_log() -> None:
+    assert (str(BACKUP), str(WAKE), str(Key(Work.RESYNC))) == ("Backup/shop/b1", "Wake/shop", "Resync")

@@ -1,0 +1,96 @@
+"""Liveness is proved by work that gets done, not by a process that is there."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from sendense_operator.controller import health as module
+from sendense_operator.controller.health import STALE_S, Health, build_app, resident_bytes
+from sendense_operator.reconcile.keys import Key, Work
+
+
+class Clock:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def election(clock: Clock, *, leading: bool = True) -> Any:
+    return SimpleNamespace(last_try=clock.now, leading=SimpleNamespace(is_set=lambda: leading))
+
+
+def test_a_queue_that_moves_is_well(clock: Clock) -> None:
+    elected = election(clock)
+    health = Health(elected)
+    for _ in range(20):
+        clock.now += STALE_S / 2
+        elected.last_try = clock.now
+        health.done(Key(Work.HEARTBEAT))
+        assert health.trouble() == ""
+
+
+def test_other_work_is_no_proof_that_the_heartbeat_comes_through(clock: Clock) -> None:
+    elected = election(clock)
+    health = Health(elected)
+    clock.now += STALE_S + 1
+    elected.last_try = clock.now
+    health.done(Key(Work.BACKUP, "shop", "b1"))
+    assert health.trouble() == "the work queue is stuck"
+
+
+def test_who_does_not_lead_has_no_work_to_show(clock: Clock) -> None:
+    elected = election(clock, leading=False)
+    health = Health(elected)
+    clock.now += 10 * STALE_S
+    elected.last_try = clock.now
+    assert health.trouble() == ""
+
+
+def test_who_leads_anew_gets_time_for_its_first_beat(clock: Clock) -> None:
+    elected = election(clock)
+    health = Health(elected)
+    clock.now += 10 * STALE_S
+    elected.last_try = clock.now
+    health.gained()
+    assert health.trouble() == ""
+
+
+def test_an_election_that_is_stuck(clock: Clock) -> None:
+    health = Health(election(clock))
+    clock.now += STALE_S + 1
+    assert health.trouble() == "the leader election is stuck"
+
+
+async def test_over_http(clock: Clock) -> None:
+    elected = election(clock)
+    health = Health(elected)
+    async with TestClient(TestServer(build_app(health))) as client:
+        assert (await client.get("/readyz")).status == 503
+        health.ready = True
+        assert (await client.get("/readyz")).status == 200
+        assert (await client.get("/healthz")).status == 200
+        clock.now += STALE_S + 1
+        sick = await client.get("/healthz")
+        assert (sick.status, await sick.text()) == (503, "the leader election is stuck")
+
+
+async def test_metrics(clock: Clock) -> None:
+    health = Health(election(clock))
+    for work in (Work.BACKUP, Work.BACKUP, Work.VM, Work.HEARTBEAT, Work.RESYNC, Work.WAKE):
+        health.done(Key(work))
+    async with TestClient(TestServer(build_app(health))) as client:
+        text = await (await client.get("/metrics")).text()
+    assert 'sendense_reconciles_total{kind="Backup"} 2\n' in text
+    assert 'sendense_reconciles_total{kind="ProtectedVM"} 1\n' in text
+    assert "Heartbeat" not in text
+    assert "sendense_leading 1\n" in text
+    assert f"process_resident_memory_bytes {str(resident_bytes())[:1]}" in text
