@@ -8,7 +8,7 @@ import pytest
 from tests.support import images, namespaces
 from tests.support.kube import Kube
 from tests.support.vma import MIB, Disk
-from tests.support.waiting import holds_for
+from tests.support.waiting import holds_for, until, wait_for
 from tests.support.workspace import Workspace, condition
 
 TWO = (Disk("pattern", 8 * MIB), Disk("random", 4 * MIB))
@@ -46,7 +46,12 @@ def test_by_node_ports(space: Workspace) -> None:
     hosts, ports = zip(*(target.split(":") for target in target_of(space)), strict=True)
     assert set(hosts) <= node_addresses(space.kube)
     assert all(30000 <= int(port) <= 32767 for port in ports)
-    assert space.kube.select("Service", space.namespace) == [], "the ports are free again"
+    wait_for("the ports free again", lambda: _no_services(space), timeout=15)
+
+
+def _no_services(space: Workspace) -> None:
+    services = space.kube.select("Service", space.namespace)
+    until(not services, services)
 
 
 def test_host_ports_are_forbidden_where_pods_are_restricted(space: Workspace) -> None:
@@ -103,7 +108,8 @@ def test_the_advertised_host_is_told_to_the_appliance(space: Workspace) -> None:
     space.ready(TWO[0], appliance={"nbd": {"exposure": "NodePort", "advertisedHost": "tunnel.invalid"}})
     space.backup()
     failed = condition(space.wait_phase("Failed", timeout=150), "Ready")
-    assert "tunnel.invalid" in failed["message"]
+    assert "advertised NBD host" in failed["message"]
+    assert {target.split(":")[0] for target in target_of(space)} == {"tunnel.invalid"}
 
 
 def test_pods_of_a_worker_are_restricted(space: Workspace) -> None:

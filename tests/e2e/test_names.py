@@ -42,4 +42,7 @@ def test_hostile_name(space: Workspace, vmware: str) -> None:
     assert re.fullmatch(r"backup-[0-9a-f-]{36}", status["jobID"])
     (manifest,) = folder.manifests()
     assert vmware in json.dumps(manifest, ensure_ascii=False) or json.dumps(vmware)[1:-1] in json.dumps(manifest)
-    assert vmware not in json.dumps([obj["metadata"] for obj in space.workers()], ensure_ascii=False)
+    (pod,) = space.workers()
+    (start,) = space.vma.starts()
+    assert vmware not in str([pod["metadata"]["name"], pod["metadata"]["labels"], pod["spec"]]), "the task alone has it"
+    assert vmware not in start["body"]["nbd_targets"]

@@ -119,4 +119,9 @@ def test_ten_backups_at_once(space: Workspace) -> None:
         images.assert_identical(space, f"b{number}", vm=f"vm{number}", repository=f"repo{number % 2}")
     assert len(space.vma.starts()) == 10
     assert _most_at_once(space) <= 5
-    assert space.kube.select("Service", space.namespace) == []
+    wait_for("all ports free again", lambda: _no_services(space), timeout=15)
+
+
+def _no_services(space: Workspace) -> None:
+    services = space.kube.select("Service", space.namespace)
+    until(not services, services)
