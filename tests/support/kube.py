@@ -51,11 +51,22 @@ _KINDS: Final[Mapping[str, tuple[str, str]]] = {
     "Lease": ("apis/coordination.k8s.io/v1", "leases"),
     "NetworkPolicy": ("apis/networking.k8s.io/v1", "networkpolicies"),
     "RoleBinding": ("apis/rbac.authorization.k8s.io/v1", "rolebindings"),
+    "EndpointSlice": ("apis/discovery.k8s.io/v1", "endpointslices"),
+    "MutatingAdmissionPolicy": ("apis/admissionregistration.k8s.io/v1", "mutatingadmissionpolicies"),
+    "MutatingAdmissionPolicyBinding": ("apis/admissionregistration.k8s.io/v1", "mutatingadmissionpolicybindings"),
     "CustomResourceDefinition": ("apis/apiextensions.k8s.io/v1", "customresourcedefinitions"),
     "SubjectAccessReview": ("apis/authorization.k8s.io/v1", "subjectaccessreviews"),
 }
 _CLUSTER_WIDE: Final = frozenset(
-    {"Namespace", "Node", "PersistentVolume", "CustomResourceDefinition", "SubjectAccessReview"}
+    {
+        "Namespace",
+        "Node",
+        "PersistentVolume",
+        "CustomResourceDefinition",
+        "SubjectAccessReview",
+        "MutatingAdmissionPolicy",
+        "MutatingAdmissionPolicyBinding",
+    }
 )
 
 

@@ -123,6 +123,16 @@ class Workspace:
 
         return wait_for(f"Backup {name} {phase}", probe, timeout=timeout)
 
+    def wait_end(self, name: str = "backup", *, timeout: float = 180) -> Object:
+        """The Backup's status once it has ended, however."""
+
+        def probe() -> Object:
+            status = self.status(name)
+            until(status.get("phase") in ENDS, summary(status))
+            return status
+
+        return wait_for(f"an end of Backup {name}", probe, timeout=timeout)
+
     def wait_reason(
         self, reason: str | Iterable[str], name: str = "backup", kind: str = "Backup", *, timeout: float = 60
     ) -> str:

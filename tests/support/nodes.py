@@ -1,0 +1,84 @@
+"""What happens to a node, and to the processes on it: by the container engine, behind Kubernetes' back."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from tests.support import chart, repositories, vma
+from tests.support.kube import Kube
+from tests.support.programs import engine
+from tests.support.waiting import until, wait_for
+
+Object = dict[str, Any]
+
+_BY_UID: Final = 'for f in $(grep -lz "^POD_UID=$1" /proc/[0-9]*/environ 2>/dev/null); do p=${f%/environ}; '
+_KILL: Final = "kill -9 ${p#/proc/} && n=$((n+1)); done; echo $n"
+
+
+def kill_worker(pod: Object) -> None:
+    """SIGKILL for the container's first process, and so for all in it, as the kernel's OOM killer sends it."""
+    _kill(pod, r"grep -q '^NSpid:.*[[:space:]]1$' $p/status || continue; ")
+
+
+def kill_program(pod: Object, program: str) -> None:
+    """SIGKILL for every process of a worker's pod that runs that program."""
+    _kill(pod, f'[ "$(cat $p/comm)" = {shlex.quote(program)} ] || continue; ')
+
+
+def _kill(pod: Object, condition: str) -> None:
+    script = f"n=0; {_BY_UID}{condition}{_KILL}"
+    killed = engine("exec", pod["spec"]["nodeName"], "sh", "-c", script, "kill", pod["metadata"]["uid"])
+    assert int(killed) > 0, "no such process"
+
+
+def apart_from_the_vma(kube: Kube) -> int:
+    """Position, among the nodes that take pods, of one without the reference VMA."""
+    (pod,) = kube.select("Pod", vma.NAMESPACE, fields="status.phase=Running")
+    nodes = repositories.worker_nodes(kube)
+    return next(n for n, name in enumerate(nodes) if name != pod["spec"]["nodeName"])
+
+
+@contextmanager
+def without_kubelet(kube: Kube, node: str) -> Iterator[None]:
+    """Its kubelet is stopped, its pods go on; afterwards it is started, and the node is Ready again."""
+    engine("exec", node, "systemctl", "stop", "kubelet")
+    try:
+        yield
+    finally:
+        engine("exec", node, "systemctl", "start", "kubelet")
+        wait_for(f"{node} Ready", lambda: until(ready(kube, node) == "True", ready(kube, node)), timeout=120)
+        wait_for("the operator", lambda: _operator_ready(kube), timeout=120)
+
+
+@contextmanager
+def paused(node: str) -> Iterator[None]:
+    """All its processes stand still."""
+    engine("pause", node)
+    try:
+        yield
+    finally:
+        engine("unpause", node)
+
+
+def ready(kube: Kube, node: str) -> str:
+    """Status of its Ready condition."""
+    conditions = kube.get("Node", node)["status"]["conditions"]
+    return str(next(c["status"] for c in conditions if c["type"] == "Ready"))
+
+
+def control_plane(kube: Kube) -> str:
+    """Name of the node that runs the API server."""
+    (node,) = kube.select("Node", labels="node-role.kubernetes.io/control-plane")
+    return str(node["metadata"]["name"])
+
+
+def _operator_ready(kube: Kube) -> None:
+    waiting = [pod["metadata"]["name"] for pod in chart.pods(kube) if not _is_ready(pod)]
+    until(not waiting, waiting)
+
+
+def _is_ready(pod: Object) -> bool:
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", []))
