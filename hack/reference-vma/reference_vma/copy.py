@@ -18,6 +18,7 @@ from reference_vma.meter import Meter
 from reference_vma.plan import looks_empty, split
 
 _TRIES: Final = 4
+_PRIVATE: Final = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 
 
 class CopyFailedError(Exception):
@@ -48,6 +49,7 @@ class DiskCopy:
         self._retry_seconds = retry_seconds
         self._failures: list[str] = []
         self._refused = 0
+        self._zeroes = mmap.mmap(-1, request_bytes, flags=_PRIVATE)  # never written: the kernel's zero page
 
     def full(self, plan: list[list[Area]]) -> None:
         """Copy everything: blocks that look empty as zeroes. Raises CopyFailedError after four tries."""
@@ -77,11 +79,11 @@ class DiskCopy:
     def _run(self, workers: list[Callable[[mmap.mmap], None]]) -> None:
         def guarded(work: Callable[[mmap.mmap], None]) -> None:
             try:
-                # Anonymous pages: aligned, and as large as a request
-                with mmap.mmap(-1, self._request_bytes) as buffer:
+                with mmap.mmap(-1, self._request_bytes, flags=_PRIVATE) as buffer:
+                    buffer.madvise(mmap.MADV_HUGEPAGE)
                     work(buffer)
-            except (ExportError, CopyFailedError, OSError) as error:
-                self._failures.append(str(error))
+            except Exception as error:  # a worker that ends early must never look like one that is done
+                self._failures.append(f"{type(error).__name__}: {error}")
 
         threads = [threading.Thread(target=guarded, args=(work,)) for work in workers]
         for thread in threads:
@@ -108,14 +110,22 @@ class DiskCopy:
 
     def _read_and_write(self, buffer: mmap.mmap, piece: Area, tries: int) -> None:
         offset, length = piece
-        with memoryview(buffer) as whole, whole[:length] as data:
-            got = os.preadv(self._source, [data], offset)
-            if got != length:
-                raise CopyFailedError(f"short read of {got} bytes at {offset}")
+        hole = not self._gate.corrupts and self._is_hole(piece)
+        with memoryview(self._zeroes if hole else buffer) as whole, whole[:length] as data:
+            if not hole and os.preadv(self._source, [data], offset) != length:
+                raise CopyFailedError(f"short read at {offset}")
             self._gate.corrupt(data, offset)
             self._gate.before(length)
             self._write(data, offset, tries)
         self._meter.add(length)
+
+    def _is_hole(self, piece: Area) -> bool:
+        """Whether the file holds nothing there: what a read would yield needs no reading."""
+        offset, length = piece
+        try:
+            return os.lseek(self._source, offset, os.SEEK_DATA) >= offset + length
+        except OSError:
+            return True  # nothing up to the end
 
     def _write(self, data: memoryview, offset: int, tries: int) -> None:
         for attempt in range(1, tries + 1):

@@ -23,6 +23,8 @@ _PLAIN_ELEMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
 _PIECE: Final = 1 << 20
 _POOL: Final = 8 << 20
 _STAMP_EVERY: Final = 64 << 10
+_EXTENTS: Final = 256
+_EXTENT_MAX: Final = 16 << 20
 _HIDDEN_MAX: Final = 128 << 10
 _FIRST_KEY: Final = 2000
 _FILE_TIME: Final = 1_700_000_000
@@ -58,6 +60,14 @@ def pattern_areas(size: int, fraction: float, extent: int, choose: random.Random
     return [(index * extent, min(extent, size - index * extent)) for index in chosen]
 
 
+def default_extent(size: int) -> int:
+    """Of a pattern: 256 extents or more, of at most 16 MiB, since the data of real disks lies together."""
+    extent = _STAMP_EVERY
+    while extent < _EXTENT_MAX and extent * 2 * _EXTENTS <= size:
+        extent *= 2
+    return extent
+
+
 def hidden_areas(size: int, workers: int) -> Iterator[Area]:
     """Areas that lie between the samples of a full copy."""
     for block in (block for blocks in plan_full(size, workers) for block in blocks):
@@ -86,7 +96,7 @@ def make_disk(path: Path, spec: dict[str, Any], seed: str, workers: int) -> None
             case "random":
                 noise.fill(file.fileno(), [(0, size)])
             case "pattern":
-                fraction, extent = float(spec.get("data_fraction", 0.58)), int(spec.get("extent", _PIECE))
+                fraction, extent = float(spec.get("data_fraction", 0.58)), int(spec.get("extent", default_extent(size)))
                 noise.fill(file.fileno(), pattern_areas(size, fraction, extent, noise.random))
             case "hidden":
                 noise.fill(file.fileno(), hidden_areas(size, workers))

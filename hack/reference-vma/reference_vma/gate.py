@@ -39,6 +39,11 @@ class Gate:
         """Whether a fault depends on the exact number of bytes."""
         return bool(self._faults) or bool(self.bytes_per_second)
 
+    @property
+    def corrupts(self) -> bool:
+        """Whether `corrupt` may change what is sent."""
+        return self._corrupt is not None
+
     def start_disk(self, position: int) -> None:
         """The copy of the disk at `position` in device order begins."""
         self.disk, self._disk_bytes = position, 0
