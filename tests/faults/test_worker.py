@@ -1,4 +1,4 @@
-"""Workers that die: a new attempt from a fresh partial, or an end with a reason; never a point without a manifest."""
+"""The worker goes away in the middle of its copy: a new attempt from a fresh partial, or Failed; never half of one."""
 
 from __future__ import annotations
 
