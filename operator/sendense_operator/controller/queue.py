@@ -117,8 +117,8 @@ class WorkQueue(Generic[K]):
         self._again.discard(key)
         self._wake.set()
         if task.cancelled():
-            if again:
-                self._ready[key] = None
+            # By `pause`, or by kopf: when it ends it cancels all tasks that are younger than itself.
+            self._ready[key] = None
             return
         error = task.exception()
         if error is not None:

@@ -251,6 +251,23 @@ def test_a_pause_stops_what_runs_and_it_is_done_again() -> None:
     play(story())
 
 
+def test_what_somebody_else_cancels_is_done_again() -> None:
+    async def story() -> None:
+        async def work(key: str) -> float | None:
+            if len(bench.begun) == 1:
+                raise asyncio.CancelledError
+            return None
+
+        bench = Bench(work=work)
+        bench.queue.resume()
+        bench.queue.add("a")
+        await takes(1)
+        assert bench.keys == ["a", "a"]
+        await bench.end()
+
+    play(story())
+
+
 def test_the_end_stops_what_runs() -> None:
     async def story() -> None:
         async def work(key: str) -> float | None:
