@@ -17,7 +17,13 @@ from sendense_operator.cluster import kinds
 from sendense_operator.cluster.errors import ClusterError
 from sendense_operator.cluster.events import EventRecorder
 from sendense_operator.cluster.kinds import Kind
-from sendense_operator.controller.handlers import keys_of_backup, keys_of_job, keys_of_pod, remember_answer
+from sendense_operator.controller.handlers import (
+    key_of_chain,
+    keys_of_backup,
+    keys_of_job,
+    keys_of_pod,
+    remember_answer,
+)
 from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.keys import Key, Work
 from sendense_operator.reconcile.reconciler import Reconciler
@@ -99,6 +105,8 @@ class Controller:
         match kind.kind:
             case "Backup":
                 yield from keys_of_backup(event, obj)
+            case "BackupChain":
+                yield key_of_chain(obj)
             case "Job":
                 yield from keys_of_job(event, obj)
             case "Pod":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 
@@ -11,6 +12,8 @@ from tests.wiring.rig import SECRET_WORD, Rig
 from tests.wiring.world import Ending
 
 from sendense_operator.cluster import kinds
+from sendense_operator.reconcile.backup import reconcile_backup
+from sendense_operator.reconcile.objects import host_ports
 from sendense_operator.reconcile.pod import task_of
 from sendense_operator.vma.errors import VMAError, VMAGarbage, VMARefused
 
@@ -147,3 +150,23 @@ async def test_the_status_of_a_chain_follows_its_backups() -> None:
     (chain,) = rig.world.cluster.all(kinds.BACKUP_CHAIN)
     assert chain["status"]["points"] == 0
     assert [c["reason"] for c in chain["status"]["conditions"] if c["type"] == "Ready"] == ["NoRestorePoints"]
+
+
+async def test_looked_at_all_at_once_no_slot_and_no_port_is_given_twice() -> None:
+    rig = Rig()
+    rig.create_references(maxConcurrentBackups=3)
+    nbd = {"exposure": "HostPort", "portRange": {"first": 10100, "last": 10199}}
+    rig.edit(kinds.APPLIANCE, "vma", nbd=nbd)
+    await rig.settle(seconds=10)
+    for number in range(12):
+        rig.create(kinds.PROTECTED_VM, sample.protected_vm(f"vm{number}"))
+    await rig.settle(seconds=2)
+    for number in range(12):
+        rig.create_backup(f"b{number:02}", vm=f"vm{number}")
+    looks = (reconcile_backup(rig.controller.ctx, sample.NAMESPACE, f"b{number:02}") for number in range(12))
+    await asyncio.gather(*looks)
+    jobs = rig.world.worker_jobs()
+    assert len(jobs) == 3
+    ports = [port for job in jobs for port in host_ports(job)]
+    assert len(ports) == len(set(ports)) == 3
+    assert sorted(rig.reasons().values()) == ["Starting"] * 3 + ["WaitingForSlot"] * 9
