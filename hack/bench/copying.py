@@ -22,7 +22,7 @@ TIMEOUTS: Final = {"stallSeconds": 300, "reconnectSeconds": 120, "connectSeconds
 
 def data(space: Workspace) -> dict[str, float]:
     """Ratios and times of one large disk, and the worker's memory meanwhile."""
-    space.add_vm("large", Disk("pattern", _SIZE, (("data_fraction", 0.58),)))
+    space.add_vm("large", Disk("pattern", _SIZE, (("data_fraction", 0.58),)), track=True)
     space.wait_ready("large", "ProtectedVM")
     (source,) = space.disks["large"]
     before = _convert(space, source)
@@ -46,7 +46,7 @@ def data(space: Workspace) -> dict[str, float]:
 
 def fixed(space: Workspace) -> dict[str, float]:
     """What a backup costs that has nothing to copy."""
-    space.add_vm("empty", Disk("empty", GIB))
+    space.add_vm("empty", Disk("empty", GIB), track=True)
     space.wait_ready("empty", "ProtectedVM")
     taken = []
     for number in range(_FIXED_RUNS):

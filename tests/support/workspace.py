@@ -89,11 +89,22 @@ class Workspace:
         self.folders.setdefault(name, folder)
         return folder
 
-    def add_vm(self, name: str, *disks: Disk, vmware: str | None = None, path: str | None = None, **more: Any) -> None:
-        """A VM in the reference VMA and its ProtectedVM. `vmware` is its name there (default: the same)."""
+    def add_vm(
+        self,
+        name: str,
+        *disks: Disk,
+        vmware: str | None = None,
+        path: str | None = None,
+        track: bool = False,
+        **more: Any,
+    ) -> None:
+        """A VM in the reference VMA and its ProtectedVM. `vmware` is its name there (default: the same).
+
+        `track`: its content is known to the change tracking from the start, so that no backup waits for that.
+        """
         known_as = vmware or name
         path = path or f"/DC1/vm/{known_as}"
-        self.disks[name] = self.vma.add_vm(known_as, *disks, path=path)
+        self.disks[name] = self.vma.add_vm(known_as, *disks, path=path, track=track)
         self.kube.create(manifests.protected_vm(name, self.namespace, path=path, **more))
 
     def backup(self, name: str = "backup", **spec: Any) -> str:
