@@ -92,7 +92,14 @@ async def test_a_vm_that_vcenter_does_not_know_fails_it_at_once() -> None:
     assert rig.reason() == "VMNotFound"
 
 
-@pytest.mark.parametrize("error", [VMAGarbage("discover: vms: a list is missing"), VMAError("odd")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        VMAGarbage("discover: vms: a list is missing"),
+        VMAError("odd"),
+        VMARefused("discover", 500, "Internal server error"),
+    ],
+)
 async def test_an_answer_that_makes_no_sense_is_asked_for_again(error: VMAError) -> None:
     rig = Rig()
     rig.vma.vcenter_error = error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from sendense_operator.api.v1alpha1.base import MAX_DISKS, MAX_INT
 from sendense_operator.api.v1alpha1.names import last_path_element
@@ -15,17 +14,7 @@ from sendense_operator.reconcile.tasks import datacenter_of
 from sendense_operator.vma.errors import VMAError, VMAGarbage, VMARefused, VMAUnreachable
 from sendense_operator.vma.inventory import device_key, find_vm
 from sendense_operator.vma.models import Inventory, InventoryVM
-
-_UNREACHABLE_WORDS: Final = (
-    "connection refused",
-    "no such host",
-    "no route to host",
-    "i/o timeout",
-    "deadline exceeded",
-    "network is unreachable",
-    "server misbehaving",
-    "connection reset",
-)
+from sendense_operator.vma.refusals import Refusal, reason_of_refusal
 
 
 @dataclass(frozen=True)
@@ -56,7 +45,7 @@ async def _ask(client: Appliance, access: Access, spec: ProtectedVMSpec) -> Foun
     try:
         vm = await _find(client, access, spec)
     except VMARefused as error:
-        return await _refused(client, error)
+        return await _refused(client, error, spec.path)
     if vm is None:
         return await _not_found(client, access, spec)
     problem = _check(vm)
@@ -75,20 +64,25 @@ async def _find(client: Appliance, access: Access, spec: ProtectedVMSpec) -> Inv
     return find_vm(await ask(last_path_element(spec.path)), spec.path) or find_vm(await ask(""), spec.path)
 
 
-async def _refused(client: Appliance, error: VMARefused) -> Problem:
+async def _refused(client: Appliance, error: VMARefused, vm_path: str) -> Problem:
     """The words of vCenter, unless the appliance itself is what fails."""
     try:
         await client.health()
     except VMAError as sick:
         return Problem("ApplianceError", f"{error}; its health: {sick}", Meaning.RETRY)
-    return refusal(error.text or str(error))
+    return decide_refusal(error, vm_path)
 
 
-def refusal(text: str) -> Problem:
-    """What vCenter said, as a Problem."""
-    if any(word in text.lower() for word in _UNREACHABLE_WORDS):
-        return Problem("VCenterUnreachable", f"the appliance can't reach vCenter: {text}", Meaning.FINAL)
-    return Problem("VCenterRefused", f"vCenter: {text}", Meaning.FINAL)
+def decide_refusal(error: VMARefused, vm_path: str) -> Problem:
+    """What an error means that the appliance answered for a VM at `vm_path`."""
+    match reason_of_refusal(error.text, vm_path):
+        case None:
+            # Not vCenter's words: the appliance's own trouble, which may pass.
+            return Problem("ApplianceError", str(error), Meaning.RETRY)
+        case Refusal.VCENTER_UNREACHABLE:
+            return Problem("VCenterUnreachable", f"the appliance can't reach vCenter: {error.text}", Meaning.FINAL)
+        case _:
+            return Problem("VCenterRefused", f"vCenter: {error.text}", Meaning.FINAL)
 
 
 async def _not_found(client: Appliance, access: Access, spec: ProtectedVMSpec) -> Problem:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from sendense_operator.task import BackupTask, TaskDisk
 from sendense_operator.vma.client import VMAClient
@@ -12,43 +11,8 @@ from sendense_operator.vma.credentials import Credentials
 from sendense_operator.vma.errors import VMAError, VMARefused, VMAUnreachable
 from sendense_operator.vma.inventory import DiscoveredDisk, disks_of, find_vm
 from sendense_operator.vma.models import InventoryVM
+from sendense_operator.vma.refusals import reason_of_refusal
 from sendense_operator.worker.reasons import Reason, WorkerError
-
-# Words of vCenter, of Go's network library and of the VMA; the first row that matches decides.
-_WORDS: Final[tuple[tuple[Reason, tuple[str, ...]], ...]] = (
-    (
-        Reason.VCENTER_REFUSED,
-        (
-            "incorrect user name or password",
-            "cannot complete login",
-            "invalidlogin",
-            "invalid login",
-            "authentication",
-            "not authenticated",
-            "permission to perform",
-            "nopermission",
-            "unauthorized",
-            "locked",
-        ),
-    ),
-    (
-        Reason.VCENTER_UNREACHABLE,
-        (
-            "connection refused",
-            "no such host",
-            "no route to host",
-            "network is unreachable",
-            "i/o timeout",
-            "deadline exceeded",
-            "connection reset",
-            "dial tcp",
-            "x509:",
-            "tls:",
-            "unreachable",
-        ),
-    ),
-    (Reason.VM_NOT_FOUND, ("not found", "no such vm", "does not exist")),
-)
 
 
 @dataclass(frozen=True)
@@ -57,15 +21,6 @@ class Preflight:
 
     cbt_enabled: bool
     vm: InventoryVM
-
-
-def reason_of_refusal(text: str, vm_path: str) -> Reason:
-    """Why vCenter, or the VMA, refused; APPLIANCE_ERROR for words that say neither.
-
-    The VM's own name may hold any of these words, so it is left out.
-    """
-    lower = text.replace(vm_path, "").lower()
-    return next((reason for reason, words in _WORDS if any(word in lower for word in words)), Reason.APPLIANCE_ERROR)
 
 
 def appliance_error(error: VMAError) -> WorkerError:
@@ -98,7 +53,8 @@ async def preflight(vma: VMAClient, credentials: Credentials, task: BackupTask) 
             raise WorkerError(Reason.VM_NOT_FOUND, "vCenter does not list the VM at the path of the ProtectedVM")
         different = decide_disks(task.disks, disks_of(vm))
     except VMARefused as error:
-        raise WorkerError(reason_of_refusal(error.text, appliance.vm_path), str(error)) from error
+        refusal = reason_of_refusal(error.text, appliance.vm_path)
+        raise WorkerError(refusal or Reason.APPLIANCE_ERROR, str(error)) from error
     except VMAError as error:
         raise appliance_error(error) from error
     if different is not None:

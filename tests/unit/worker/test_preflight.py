@@ -4,29 +4,7 @@ import pytest
 
 from sendense_operator.task import TaskDisk
 from sendense_operator.vma.inventory import DiscoveredDisk
-from sendense_operator.worker.preflight import decide_disks, reason_of_refusal
-from sendense_operator.worker.reasons import Reason
-
-PATH = "/DC1/vm/pgtest1"
-
-
-@pytest.mark.parametrize(
-    ("text", "path", "reason"),
-    [
-        ("ServerFaultCode: Cannot complete login due to an incorrect user name or password.", PATH, "VCenterRefused"),
-        ("Permission to perform this operation was denied", PATH, "VCenterRefused"),
-        ('Post "https://vc/sdk": dial tcp 10.0.0.1:443: connect: connection refused', PATH, "VCenterUnreachable"),
-        ("dial tcp: lookup vc on 10.96.0.10:53: no such host", PATH, "VCenterUnreachable"),
-        ("x509: certificate signed by unknown authority", PATH, "VCenterUnreachable"),
-        (f"vm '{PATH}' not found", PATH, "VMNotFound"),
-        ("vm '/DC1/vm/cannot complete login' not found", "/DC1/vm/cannot complete login", "VMNotFound"),
-        ("injected fault", PATH, "ApplianceError"),
-        ("", PATH, "ApplianceError"),
-    ],
-)
-def test_the_words_of_vcenter(text: str, path: str, reason: str) -> None:
-    assert reason_of_refusal(text, path) == Reason(reason)
-
+from sendense_operator.worker.preflight import decide_disks
 
 WANT = [TaskDisk(index=0, key=2000, size=1024, port=1), TaskDisk(index=1, key=2001, size=2048, port=2)]
 
