@@ -12,8 +12,8 @@ from sendense_operator.worker.connections import Connection
 RATE_WINDOW: Final = 30.0
 """Seconds that a rate is averaged over."""
 
-_CLOSED_WITHOUT_A_WORD: Final = 1
-"""The end of a stream counts as a byte."""
+_END_OF_STREAM: Final = 1
+"""The kernel counts the end of a stream (FIN) as a byte: a probe that said nothing would show as one."""
 
 
 @dataclass
@@ -74,14 +74,20 @@ class Traffic:
 def _look_at_port(state: PortTraffic, now: float, found: list[Connection]) -> None:
     there: dict[int, int] = {}
     for item in found:
-        there[item.cookie] = max(item.received or 0, there.get(item.cookie, 0))
+        there[item.cookie] = max(_payload(item), there.get(item.cookie, 0))
     for cookie, received in there.items():
         state.by_connection[cookie] = max(received, state.by_connection.get(cookie, 0))
     state.connections = sum(item.established for item in found)
     # One that came and went between two looks counts too, if it said anything: our own probes don't.
-    if state.connections or any(received > _CLOSED_WITHOUT_A_WORD for received in there.values()):
+    if state.connections or any(there.values()):
         state.first_connected = now if state.first_connected is None else state.first_connected
         state.last_connected = now
+
+
+def _payload(item: Connection) -> int:
+    """Bytes that the other side sent, as far as known; one less where its end is not among them."""
+    received = item.received or 0
+    return received if item.established else max(0, received - _END_OF_STREAM)
 
 
 class RateMeter:

@@ -27,7 +27,7 @@ def test_the_last_word_on_a_connection_counts() -> None:
     traffic.look(2.0, [conn(1, 900, established=False)], {})
     assert traffic.connections == 0
     traffic.look(3.0, [], {})
-    assert traffic.received(A) == 900
+    assert traffic.received(A) == 899  # the end of a stream counts as a byte
 
 
 def test_a_connection_that_a_look_missed_counts_once() -> None:
@@ -41,8 +41,15 @@ def test_a_connection_that_a_look_missed_counts_once() -> None:
 
 def test_one_socket_seen_twice_in_a_look_counts_once() -> None:
     traffic = Traffic([A])
-    traffic.look(1.0, [conn(1, 100), conn(1, 110, established=False)], {})
+    traffic.look(1.0, [conn(1, 100), conn(1, 111, established=False)], {})
     assert traffic.received(A) == 110
+
+
+def test_a_probe_brings_nothing() -> None:
+    traffic = Traffic([A])
+    traffic.look(1.0, [conn(1, 1, established=False), conn(2, 0), conn(3, 0, established=False)], {})
+    traffic.look(2.0, [conn(2, 1, established=False)], {})
+    assert (traffic.received(A), traffic.last_bytes) == (0, None)
 
 
 def test_when_it_was_connected() -> None:
