@@ -33,13 +33,13 @@ def register(registry: kopf.OperatorRegistry, add: Add, memory: Memory) -> None:
             add(key)
 
     async def on_job(type: str | None, body: kopf.Body, **_: Any) -> None:
-        for key in keys_of_job(type, body):
+        for key in named(keys_of_job(type, body)):
             add(key)
 
     async def on_pod(type: str | None, body: kopf.Body, **_: Any) -> None:
         if type == "DELETED":
             remember_answer(body, memory)
-        for key in keys_of_pod(body):
+        for key in named(keys_of_pod(body)):
             add(key)
 
     async def on_chain(body: kopf.Body, **_: Any) -> None:
@@ -112,6 +112,11 @@ def keys_of_pod(body: Any) -> list[Key]:
     if labels.get(names.LABEL_COMPONENT) == names.COMPONENT_WORKER:
         return [Key(Work.BACKUP, namespace, labels.get(names.LABEL_BACKUP, ""))]
     return [Key(Work.REPOSITORY, namespace, labels.get(names.LABEL_REPOSITORY, ""))]
+
+
+def named(keys: list[Key]) -> list[Key]:
+    """Those that name an object: somebody else's Job may carry our component label and none of the others."""
+    return [key for key in keys if key.name or key.work is Work.WAKE]
 
 
 def remember_answer(body: Any, memory: Memory) -> None:

@@ -12,6 +12,7 @@ from sendense_operator.controller.handlers import (
     keys_of_backup,
     keys_of_job,
     keys_of_pod,
+    named,
     remember_answer,
 )
 from sendense_operator.reconcile.keys import Key, Work
@@ -112,3 +113,8 @@ def test_only_so_much_is_remembered() -> None:
 
 def test_keys_read_well_in_a_log() -> None:
     assert (str(BACKUP), str(WAKE), str(Key(Work.RESYNC))) == ("Backup/shop/b1", "Wake/shop", "Resync")
+
+
+def test_a_job_without_our_names_is_nobodys() -> None:
+    keys = keys_of_pod({"metadata": {"namespace": "ns", "labels": {names.LABEL_COMPONENT: "worker"}}})
+    assert named([*keys, Key(Work.WAKE, "ns")]) == [Key(Work.WAKE, "ns")]
