@@ -94,8 +94,9 @@ class Clocks(_Wire):
     """The same while the appliance's health call fails too."""
     request: Seconds = 30
     """One HTTP call to the VMA."""
-    cancel: Seconds = 15
-    """Given to the VMA's client to notice that its export is gone."""
+    cancel: Seconds = 17
+    """Given to the VMA's client to notice that its export is gone (up to 11 s), and then to send telemetry (every
+    5 s) if it is one that will never notice."""
 
 
 class ApplianceTask(_Wire):
@@ -133,6 +134,8 @@ class BackupTask(_Wire):
     clocks: Clocks = Clocks()
     min_free: Bytes = 1 << 30
     """Free bytes that the repository must keep: below, the copy is stopped."""
+    adopt_only: bool = False
+    """Answer from the manifest that an earlier worker committed; if there is none, fail and never call the VMA."""
 
 
 class ProbeTask(_Wire):
@@ -193,6 +196,8 @@ class Answer(_Wire):
     """The manifest was already there: an earlier attempt had committed it."""
     swept: int = 0
     """Stray partials that were removed."""
+    stuck_client: bool = False
+    """The VMA's client of this job never noticed that its export is gone: it hangs until the VMA is restarted."""
 
     def to_message(self) -> str:
         """As a termination message of at most TERMINATION_MESSAGE_LIMIT bytes.

@@ -139,6 +139,7 @@ class _Times:
     first_ask: float | None = None
     turn_ask: float | None = None
     last_complete: float | None = None
+    last_telemetry: float | None = None
 
 
 @dataclass(slots=True)
@@ -187,13 +188,14 @@ class JobCallbacks:
         except CallbackRefused as refusal:
             return self._refuse(refusal)
 
-    def telemetry(self, job_id: str, body: bytes) -> Reply:
-        """POST /api/v1/telemetry/backup/JOB: says nothing that could be relied on, so nothing is kept."""
+    def telemetry(self, job_id: str, body: bytes, now: float) -> Reply:
+        """POST /api/v1/telemetry/backup/JOB: its numbers can't be relied on, so only its coming is kept."""
         try:
             self._check_job(job_id)
             check_telemetry(body)
         except CallbackRefused as refusal:
             return self._refuse(refusal)
+        self._times.last_telemetry = now
         return Reply(200, {"status": "ok"})
 
     def cancel(self) -> None:
@@ -236,6 +238,11 @@ class JobCallbacks:
     def last_complete(self) -> float | None:
         """When the last disk was completed."""
         return self._times.last_complete
+
+    @property
+    def last_telemetry(self) -> float | None:
+        """When telemetry last came: the client's process exists, which is no sign that it works."""
+        return self._times.last_telemetry
 
     @property
     def refused(self) -> int:

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Final
 
 from sendense_operator.task import Clocks
+
+CLIENT_NOTICES_S: Final = 11.0
+"""By then a client that can has noticed that its export is gone, and has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,15 @@ class _Clock:
     deadline: float
     waiting_for: str
     failed: Failed
+
+
+def is_stuck(closed: float, waited: float, last_telemetry: float | None) -> bool:
+    """Whether the client hangs for ever: it still sent telemetry near the end of the `waited` seconds.
+
+    `closed`: when the exports were gone, `last_telemetry`: when it last came, both monotonic.
+    """
+    late = CLIENT_NOTICES_S if waited > CLIENT_NOTICES_S else waited * 2 / 3
+    return last_telemetry is not None and last_telemetry - closed > late
 
 
 def _running_clock(seen: Observation, clocks: Clocks) -> _Clock:

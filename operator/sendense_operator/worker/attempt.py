@@ -7,6 +7,7 @@ import logging
 import platform
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from sendense_operator.chain.layout import ChainPaths
 from sendense_operator.chain.manifest import Manifest, ManifestBackup, ManifestDisk, ManifestVM
 from sendense_operator.task import BackupTask, BackupType, Stage
 from sendense_operator.vma.client import VMAClient
+from sendense_operator.vma.clocks import is_stuck
 from sendense_operator.vma.credentials import Credentials
 from sendense_operator.worker import qemu, recovery
 from sendense_operator.worker.commit import commit
@@ -146,7 +148,7 @@ class Attempt:
         """Cancel the VMA's job as the contract says, and leave nothing behind.
 
         A client of a full ends by itself when its export is gone, so it is given time for that: its next job
-        must not start while it is there.
+        must not start while it is there. One that goes on telling of itself after that hangs for ever.
         """
         self._state.stage, self._state.message = Stage.CANCELLING, ""
         self._state.callbacks.cancel()
@@ -156,7 +158,11 @@ class Attempt:
         if self._supervisor is not None and self._supervisor.may_run:
             wait = min(self._task.clocks.cancel, _CANCEL_LIMIT)
             log.info("giving the VMA's client %.0f s to notice", wait)
+            closed = time.monotonic()
             await asyncio.sleep(wait)
+            self._state.stuck_client = is_stuck(closed, wait, self._state.callbacks.last_telemetry)
+            if self._state.stuck_client:
+                log.warning("the VMA's client of job %s hangs: restart the appliance's service", self._state.job_id)
 
     def _clean_up(self) -> None:
         try:

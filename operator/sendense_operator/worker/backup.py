@@ -31,10 +31,13 @@ async def run_backup(
 ) -> Answer:
     """Answer for the committed backup.
 
+    A task that is to adopt only needs no credentials, since the VMA is never called.
+
     Raises WorkerError. Failed or cancelled, nothing of the attempt is left, at the VMA and in the repository.
     `on_step` is told each step of the commit.
     """
-    root, paths, credentials = _inputs(settings, task)
+    root, paths = _places(settings, task)
+    credentials = None if task.adopt_only else _credentials(settings)
     open_repository(root, task.repository_id)
     with await ChainLock.acquire(root / paths.lock, root, settings.pod_uid, settings.lock_wait) as lock:
         try:
@@ -44,16 +47,18 @@ async def run_backup(
         except OSError as error:
             raise storage_error(error, "looking at the chain") from error
         adopted = done is not None
-        if done is None:
+        if done is not None:
+            log.info("this backup is committed already: %s", done[0])
+        elif credentials is None:
+            raise WorkerError(Reason.WORKER_DIED, "another worker looked: the repository holds no such backup")
+        else:
             attempt = Attempt(settings, task, state, root, paths, lock)
             done = await _attempt(attempt, settings, task, state, credentials, on_step)
-        else:
-            log.info("this backup is committed already: %s", done[0])
         return _answer(root, *done, adopted=adopted, swept=swept)
 
 
-def _inputs(settings: Settings, task: BackupTask) -> tuple[Path, ChainPaths, Credentials]:
-    """What the task and the mounts say, checked before anything is touched."""
+def _places(settings: Settings, task: BackupTask) -> tuple[Path, ChainPaths]:
+    """The repository's root and the chain, checked before anything is touched."""
     if task.type is not BackupType.FULL:
         raise WorkerError(Reason.UNSUPPORTED_TYPE, f"this worker makes no {task.type} backups")
     try:
@@ -63,9 +68,14 @@ def _inputs(settings: Settings, task: BackupTask) -> tuple[Path, ChainPaths, Cre
         for position, disk in enumerate(task.disks):
             if disk.index != position or disk.size % 512 or not disk.size:
                 raise LayoutError(f"disk {disk.index} at position {position} with {disk.size} bytes")
-        return root, paths, read_credentials(settings.credentials_dir)
+        return root, paths
     except LayoutError as error:
         raise WorkerError(Reason.BAD_TASK, str(error)) from error
+
+
+def _credentials(settings: Settings) -> Credentials:
+    try:
+        return read_credentials(settings.credentials_dir)
     except CredentialsError as error:
         raise WorkerError(Reason.CREDENTIALS_INVALID, str(error)) from error
 

@@ -78,11 +78,7 @@ async def _run_until_term(settings: Settings, task: BackupTask | ProbeTask, on_s
     try:
         return await work
     except asyncio.CancelledError:
-        return Answer(
-            outcome="Cancelled",
-            reason=Reason.TERMINATED,
-            message="the worker was told to end before the backup was committed",
-        )
+        return _cancelled()
 
 
 async def _answer(settings: Settings, task: BackupTask | ProbeTask, on_step: Callable[[str], None]) -> Answer:
@@ -90,17 +86,49 @@ async def _answer(settings: Settings, task: BackupTask | ProbeTask, on_step: Cal
     try:
         if isinstance(task, ProbeTask):
             return await asyncio.to_thread(run_probe, settings, task)
-        state = JobState(task, settings)
-        with contextlib.closing(state):
-            async with serving(state, settings):
-                return await run_backup(settings, task, state, on_step)
+        return await _backup(settings, task, on_step)
     except WorkerError as error:
         reason, message = error.reason, error.message
     except Exception as error:
-        log.exception("unexpected")
-        reason = Reason.INTERNAL_ERROR
-        message = f"{type(error).__name__}: a fault of the worker itself, its log has the details"
+        reason, message = _own_fault(error)
     return Answer(outcome="Failed", reason=reason, message=message, started=started, finished=datetime.now(UTC))
+
+
+async def _backup(settings: Settings, task: BackupTask, on_step: Callable[[str], None]) -> Answer:
+    """An answer for each end: those of a backup say which job of the VMA was given up, and what became of it."""
+    state = JobState(task, settings)
+    try:
+        with contextlib.closing(state):
+            async with serving(state, settings):
+                return await run_backup(settings, task, state, on_step)
+    except asyncio.CancelledError:
+        answer = _cancelled()
+    except WorkerError as error:
+        answer = Answer(outcome="Failed", reason=error.reason, message=error.message)
+    except Exception as error:
+        reason, message = _own_fault(error)
+        answer = Answer(outcome="Failed", reason=reason, message=message)
+    return answer.model_copy(
+        update={
+            "job_id": state.job_id,
+            "stuck_client": state.stuck_client,
+            "started": state.started,
+            "finished": datetime.now(UTC),
+        }
+    )
+
+
+def _cancelled() -> Answer:
+    return Answer(
+        outcome="Cancelled",
+        reason=Reason.TERMINATED,
+        message="the worker was told to end before the backup was committed",
+    )
+
+
+def _own_fault(error: Exception) -> tuple[str, str]:
+    log.error("unexpected", exc_info=error)
+    return Reason.INTERNAL_ERROR, f"{type(error).__name__}: a fault of the worker itself, its log has the details"
 
 
 def read_task(settings: Settings) -> BackupTask | ProbeTask:

@@ -37,6 +37,7 @@ class Reason(StrEnum):
     EXPORT_UNREACHABLE = "ExportUnreachable"
     IMAGE_CORRUPT = "ImageCorrupt"
     TERMINATED = "Terminated"
+    WORKER_DIED = "WorkerDied"
     INTERNAL_ERROR = "InternalError"
 
 
@@ -57,6 +58,8 @@ FATAL: Final = frozenset(
         Reason.VM_NOT_FOUND,
         # The same task can't fit any more: the controller makes a new one.
         Reason.DISKS_CHANGED,
+        # Found by one that was only to look for what a dead one left.
+        Reason.WORKER_DIED,
     }
 )
 """No further attempt of the same Job can help. Everything else is worth another attempt."""

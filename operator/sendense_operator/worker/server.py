@@ -57,7 +57,7 @@ def build_app(state: JobState) -> Starlette:
 
     async def telemetry(request: Request) -> Response:
         body = await _body(request)
-        return _answer(state, state.callbacks.telemetry(request.path_params["job"], body))
+        return _answer(state, state.callbacks.telemetry(request.path_params["job"], body, time.monotonic()))
 
     return Starlette(
         routes=[

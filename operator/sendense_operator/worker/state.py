@@ -23,6 +23,8 @@ class JobState:
         self.started = datetime.now(UTC)
         self.stage = Stage.STARTING
         self.message = ""
+        self.stuck_client = False
+        """Whether the VMA's client is known to hang after the attempt was given up."""
         self.callbacks = JobCallbacks(
             self.job_id,
             last_path_element(task.appliance.vm_path),

@@ -189,7 +189,7 @@ def test_cancelled_answers_gone() -> None:
     assert callbacks.cancelled
     assert callbacks.complete(JOB, body(0), 1.0).status == 410
     assert callbacks.ask("pgtest1", "0", 1.0, "a").status == 410
-    assert callbacks.telemetry(JOB, b"{}").status == 200
+    assert callbacks.telemetry(JOB, b"{}", 1.0).status == 200
     assert dict(callbacks.change_ids) == {}
 
 
@@ -204,7 +204,9 @@ def test_cancelled_answers_gone() -> None:
     ],
 )
 def test_telemetry(job_id: str, data: bytes, status: int) -> None:
-    assert job(None).telemetry(job_id, data).status == status
+    callbacks = job(None)
+    assert callbacks.telemetry(job_id, data, 4.0).status == status
+    assert callbacks.last_telemetry == (4.0 if status == 200 else None)
 
 
 def test_times() -> None:

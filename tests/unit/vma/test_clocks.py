@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sendense_operator.task import Clocks
-from sendense_operator.vma.clocks import Continue, Failed, Observation, decide_clocks
+from sendense_operator.vma.clocks import CLIENT_NOTICES_S, Continue, Failed, Observation, decide_clocks, is_stuck
 
 CLOCKS = Clocks()
 START = Observation(now=1000.0, started=1000.0, disks=2)
@@ -141,3 +141,25 @@ def test_every_wait_ends_and_stays_ended(observation: Observation) -> None:
         assert verdict.deadline > observation.now
         end = decide_clocks(replace(observation, now=verdict.deadline), CLOCKS)
         assert isinstance(end, Failed)
+
+
+@pytest.mark.parametrize(
+    ("waited", "last", "stuck"),
+    [
+        (17.0, None, False),
+        (17.0, 99.0, False),  # before the exports were gone
+        (17.0, 110.9, False),  # a client of a full takes up to 11 s to notice
+        (17.0, 111.1, True),
+        (20.0, 118.0, True),
+        (6.0, 103.9, False),
+        (6.0, 104.1, True),
+    ],
+)
+def test_a_client_that_tells_of_itself_after_its_export_is_gone_is_stuck(
+    waited: float, last: float | None, stuck: bool
+) -> None:
+    assert is_stuck(100.0, waited, last) is stuck
+
+
+def test_a_stuck_client_has_the_time_to_tell() -> None:
+    assert CLOCKS.cancel > CLIENT_NOTICES_S + 5

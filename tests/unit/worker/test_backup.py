@@ -1,0 +1,155 @@
+"""What one attempt answers besides a backup: what an earlier one left, and what became of the VMA's job."""
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.unit.worker import test_commit as commits
+from tests.unit.worker.support import UID, settings, task
+
+from sendense_operator.api.v1alpha1.names import vma_job_id
+from sendense_operator.chain import layout
+from sendense_operator.task import Answer, BackupTask, Clocks, ExitCode
+from sendense_operator.vma.client import VMAClient
+from sendense_operator.worker import attempt as attempts
+from sendense_operator.worker import main
+from sendense_operator.worker.attempt import Attempt
+from sendense_operator.worker.lock import ChainLock
+from sendense_operator.worker.reasons import Reason, WorkerError
+from sendense_operator.worker.repository import init_repository
+from sendense_operator.worker.state import JobState
+
+
+async def answered(root: Path, one: BackupTask) -> tuple[int, Answer]:
+    where = settings(
+        task_file=root.parent / "task.json",
+        termination_file=root.parent / "answer",
+        credentials_dir=root.parent / "none",
+        repository=root,
+        status_port=0,
+    )
+    where.task_file.write_text(one.model_dump_json(by_alias=True))
+    code = await main.run(where)
+    return code, Answer.from_message(where.termination_file.read_text())
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository; nobody may call a VMA."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("a VMA is called")
+
+    monkeypatch.setattr(VMAClient, "__init__", refuse)
+    root = tmp_path / "repository"
+    root.mkdir()
+    init_repository(root, "r", None)
+    return root
+
+
+@pytest.mark.parametrize("stop_at", [None, *range(1, commits.STEPS)])
+async def test_one_that_only_adopts_finds_what_was_committed_or_nearly(root: Path, stop_at: int | None) -> None:
+    manifest = commits.make(root)
+    if stop_at is None:
+        commits.run(root, manifest)
+    else:
+        with pytest.raises(commits.CutShort):
+            commits.run(root, manifest, stop_at)
+    code, answer = await answered(root, task(adopt_only=True))
+    assert (code, answer.outcome, answer.adopted) == (ExitCode.COMPLETED, "Completed", True)
+    assert answer.manifest == "shop/db/backups/nightly.json"
+    assert commits.files(root) == {layout.MARKER, *commits.committed(manifest)}
+
+
+@pytest.mark.parametrize("there", ["nothing", "partials", "another"])
+async def test_one_that_only_adopts_makes_no_backup(root: Path, there: str) -> None:
+    kept = {layout.MARKER}
+    if there == "partials":
+        commits.make(root)
+    if there == "another":
+        other = commits.make(root, commits.OTHER)
+        commits.run(root, other)
+        kept |= commits.committed(other)
+    code, answer = await answered(root, task(adopt_only=True))
+    assert (code, answer.outcome, answer.reason) == (ExitCode.FATAL, "Failed", Reason.WORKER_DIED)
+    assert answer.message
+    assert commits.files(root) == kept
+
+
+class Exports:
+    """Stands for the exports of an attempt."""
+
+    def __init__(self, *_: object) -> None: ...
+
+    async def kill(self) -> None: ...
+
+    def remove_partials(self) -> None: ...
+
+
+class Running:
+    """Stands for a supervisor whose VMA job may have a client."""
+
+    may_run = True
+
+
+def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: JobState, one: BackupTask) -> Attempt:
+    monkeypatch.setattr(attempts, "ExportSet", Exports)
+    lock = ChainLock.try_acquire(tmp_path / commits.PATHS.lock, tmp_path, UID)
+    assert lock is not None
+    attempt = Attempt(settings(repository=tmp_path), one, state, tmp_path, commits.PATHS, lock)
+    attempt._supervisor = Running()  # type: ignore[assignment]
+    return attempt
+
+
+@pytest.mark.parametrize("tells", [True, False])
+async def test_a_client_that_never_ends_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tells: bool
+) -> None:
+    one = task(clocks=Clocks(cancel=0.3))
+    state = JobState(one, settings())
+    attempt = begun(tmp_path, monkeypatch, state, one)
+
+    async def telemetry() -> None:
+        while True:
+            state.callbacks.telemetry(state.job_id, b"{}", time.monotonic())
+            await asyncio.sleep(0.02)
+
+    state.callbacks.telemetry(state.job_id, b"{}", time.monotonic())
+    client = asyncio.create_task(telemetry() if tells else asyncio.sleep(0))
+    await attempt.abandon()
+    client.cancel()
+    attempt.close()
+    assert state.stuck_client is tells
+
+
+@pytest.mark.parametrize("stuck", [True, False])
+@pytest.mark.parametrize(
+    ("end", "outcome", "reason"),
+    [
+        (WorkerError("Stalled", "no data"), "Failed", "Stalled"),
+        (ZeroDivisionError(), "Failed", Reason.INTERNAL_ERROR),
+        (None, "Cancelled", Reason.TERMINATED),
+    ],
+)
+async def test_each_bad_end_tells_of_the_vmas_job(
+    root: Path, monkeypatch: pytest.MonkeyPatch, end: Exception | None, outcome: str, reason: str, stuck: bool
+) -> None:
+    async def ends(_settings: object, _task: object, state: JobState, _on_step: object) -> Answer:
+        try:
+            if end is not None:
+                raise end
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.Event().wait()
+            raise AssertionError
+        finally:
+            state.stuck_client = stuck
+
+    monkeypatch.setattr(main, "run_backup", ends)
+    code, answer = await answered(root, task())
+    assert (code, answer.outcome, answer.reason) == (ExitCode.RETRY, outcome, reason)
+    assert (answer.job_id, answer.stuck_client) == (vma_job_id(UID), stuck)
+    assert answer.finished is not None
