@@ -15,20 +15,25 @@ from tests.support.vma import MIB, Disk
 from tests.support.workspace import Workspace
 
 UNKNOWN = "backup-00000000-0000-4000-8000-000000000000"
+PATIENCE = 5
+"""Seconds. The gateway holds a call whose worker it can't find for longer: the worker may be about to start."""
+HELD = 0
 Call = Callable[..., int]
 
 
 @pytest.fixture
 def call(space: Workspace) -> Iterator[Call]:
-    """The status that the gateway answers a call with, through the API server's proxy to its Service."""
+    """The status that the gateway answers a call with, through the API server's proxy to its Service; or HELD."""
     gateway = setup.gateway_service(space.kube, space.operator)
     base = f"api/v1/namespaces/{space.operator}/services/{gateway}/proxy"
 
     def called(method: str, path: str, **options: Any) -> int:
         try:
-            return space.kube.request(method, f"{base}{path}", timeout=150, **options).status_code
+            return space.kube.request(method, f"{base}{path}", timeout=PATIENCE, **options).status_code
         except ApiError as error:
             return error.code
+        except httpx.ReadTimeout:
+            return HELD
 
     yield called
 
@@ -59,6 +64,7 @@ def test_hostile_calls_leave_a_running_backup_alone(running: Workspace, call: Ca
     job = running.status()["jobID"]
     mine = complete(running, job)
     json_type = {"Content-Type": "application/json"}
+    elsewhere = f"/api/v1/backups/{job}/complete"
     refused = {
         "wrong disk": call("POST", mine, content=body(7), headers=json_type),
         "not its turn": call("POST", mine, content=body(1), headers=json_type),
@@ -70,11 +76,7 @@ def test_hostile_calls_leave_a_running_backup_alone(running: Workspace, call: Ca
         "no UTF-8": call("POST", mine, content=b"\xff\xfe\x00", headers=json_type),
         "deep": call("POST", mine, content="[" * 100_000, headers=json_type),
         "huge": call("POST", mine, content=b"x" * (8 * MIB), headers=json_type),
-        "another appliance's": call(
-            "POST", f"/appliances/{running.namespace}/other/api/v1/backups/{job}/complete", content=body()
-        ),
-        "another namespace's": call("POST", f"/appliances/default/vma/api/v1/backups/{job}/complete", content=body()),
-        "no appliance": call("POST", f"/api/v1/backups/{job}/complete", content=body()),
+        "no appliance": call("POST", elsewhere, content=body()),
         "a job that is none": call("POST", complete(running, "pgtest1"), content=body()),
         "a path": call("POST", complete(running, "..%2f..%2fetc"), content=body()),
         "another method": call("DELETE", mine),
@@ -83,6 +85,8 @@ def test_hostile_calls_leave_a_running_backup_alone(running: Workspace, call: Ca
         "no VM": call("GET", f"{base_of(running)}/api/v1/backups/changeid"),
     }
     assert {name: code for name, code in refused.items() if not 400 <= code < 500} == {}
+    for base in (f"/appliances/{running.namespace}/other", "/appliances/default/vma"):
+        assert call("POST", base + elsewhere, content=body()) in (HELD, httpx.codes.NOT_FOUND), base
     _completes(running)
 
 
@@ -96,9 +100,9 @@ def test_an_unknown_job_is_never_answered_with_200(running: Workspace, call: Cal
 
 
 def test_a_flood_of_calls(running: Workspace, call: Call) -> None:
-    """The gateway refuses what it can't hold; the running backup gets through."""
-    with ThreadPoolExecutor(16) as pool:
-        paths = [complete(running, UNKNOWN.replace("0000-4000", f"{n:04x}-4000")) for n in range(200)]
+    """Whatever becomes of them, the running backup gets through."""
+    with ThreadPoolExecutor(48) as pool:
+        paths = [complete(running, UNKNOWN.replace("0000-4000", f"{n:04x}-4000")) for n in range(300)]
         answers = [pool.submit(call, "POST", path, content=body()) for path in paths]
         running.vma.command(running.status()["jobID"], "rate", bytes_per_second=1 << 30)
         _completes(running)
