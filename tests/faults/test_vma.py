@@ -5,8 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.support import images
 from tests.support.doors import Door
-from tests.support.outcomes import completed, completed_by_the_second_attempt, completed_with_one_start, failed
+from tests.support.outcomes import (
+    PATIENCE,
+    completed,
+    completed_by_the_second_attempt,
+    completed_with_one_start,
+    failed,
+)
 from tests.support.vma import MIB, Disk
 from tests.support.waiting import until, wait_for
 from tests.support.workspace import Workspace
@@ -16,6 +23,10 @@ TWO = (Disk("random", 8 * MIB), Disk("random", 8 * MIB))
 SOME = 3 * MIB
 """Bytes after which a client fails: in the middle of its first disk."""
 HINT = "log on the appliance"
+QUICK = {"timeouts": {"firstSignSeconds": 8, "firstSignCbtSeconds": 8}}
+"""For clients that never show a sign of life."""
+QUICK_COPY = {"timeouts": {"reconnectSeconds": 8, "stallSeconds": 8}}
+"""For clients that stop in their copy."""
 
 
 @pytest.mark.parametrize(
@@ -27,7 +38,7 @@ HINT = "log on the appliance"
     ],
 )
 def test_a_start_that_does_nothing(space: Workspace, mode: str, reason: str, words: str) -> None:
-    space.ready(SMALL)
+    space.ready(SMALL, appliance=QUICK)
     space.vma.fault("start", mode)
     space.backup()
     assert words in failed(space, reason)
@@ -49,8 +60,6 @@ def test_a_start_that_works_but_does_not_say_so(space: Workspace, fault: dict[st
 @pytest.mark.parametrize(
     ("fault", "reasons", "words"),
     [
-        ({"mode": "silent"}, ["NoSignOfLife"], HINT),
-        ({"mode": "hang"}, ["NoSignOfLife"], HINT),
         ({"mode": "die", "bytes": SOME}, ["ConnectionLost"], HINT),
         ({"mode": "deadlock", "bytes": SOME}, ["Stalled"], HINT),
         ({"mode": "partial", "disks": 1}, ["NextDiskMissing", "ConnectionLost"], HINT),
@@ -60,10 +69,19 @@ def test_a_start_that_works_but_does_not_say_so(space: Workspace, fault: dict[st
 )
 def test_a_client_that_fails(space: Workspace, fault: dict[str, Any], reasons: list[str], words: str) -> None:
     """Without retries: Failed, nothing is left, and the message says what to look at."""
-    space.ready(*TWO)
+    space.ready(*TWO, appliance=QUICK_COPY)
     space.vma.fault("client", **fault)
     space.backup()
     assert words in failed(space, *reasons)
+    assert len(space.vma.starts()) == 1
+
+
+@pytest.mark.parametrize("mode", ["silent", "hang"])
+def test_a_client_that_never_begins(space: Workspace, mode: str) -> None:
+    space.ready(SMALL, appliance=QUICK)
+    space.vma.fault("client", mode)
+    space.backup()
+    assert HINT in failed(space, "NoSignOfLife")
     assert len(space.vma.starts()) == 1
 
 
@@ -74,7 +92,7 @@ def test_a_client_that_fails(space: Workspace, fault: dict[str, Any], reasons: l
 )
 def test_a_client_that_fails_once(space: Workspace, fault: dict[str, Any]) -> None:
     """With a retry: all new, from a fresh partial, and complete."""
-    space.ready(*TWO)
+    space.ready(*TWO, appliance=QUICK_COPY)
     space.vma.fault("client", **fault)
     space.backup(retries=1)
     completed_by_the_second_attempt(space)
@@ -100,6 +118,47 @@ def test_a_flaky_server(space: Workspace) -> None:
     space.backup(retries=2)
     completed(space)
     assert len(space.vma.starts()) == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "mode", "reason"),
+    [
+        ("cbt-status", "error", "ApplianceError"),
+        ("cbt-status", "garbage", "ApplianceError"),
+        ("cbt-status", "no-answer", "ApplianceUnreachable"),
+        ("discover", "garbage", "StartDeadlineExceeded"),
+    ],
+)
+def test_a_server_that_never_answers_well(space: Workspace, call: str, mode: str, reason: str) -> None:
+    """Nothing is started then."""
+    space.ready(SMALL)
+    space.vma.fault(call, mode, count=0)
+    space.backup(startDeadlineSeconds=20 if call == "discover" else 120)
+    assert call in failed(space, reason)
+    assert space.vma.starts() == []
+
+
+@pytest.mark.parametrize(("seconds", "reason"), [(6, None), (60, "SnapshotTimeout")])
+def test_a_slow_snapshot(space: Workspace, seconds: int, reason: str | None) -> None:
+    space.ready(SMALL, appliance={"timeouts": {"snapshotSeconds": 20 if reason is None else 5}})
+    space.vma.fault("client", "slow-snapshot", seconds=seconds)
+    space.backup()
+    if reason is None:
+        completed_with_one_start(space)
+    else:
+        assert "vCenter" in failed(space, reason)
+
+
+def test_the_last_restore_point_outlives_a_failure(space: Workspace) -> None:
+    space.ready(*TWO, appliance=QUICK_COPY)
+    space.backup("good")
+    space.wait_phase("Completed", "good", timeout=PATIENCE)
+    before = space.folders["repo"].files()
+    space.vma.fault("client", "die", bytes=SOME)
+    space.backup("bad")
+    space.wait_phase("Failed", "bad", timeout=PATIENCE)
+    assert space.folders["repo"].files() == before
+    images.assert_identical(space, "good")
 
 
 @pytest.fixture
