@@ -83,27 +83,31 @@ async def test_an_idle_operator_writes_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("endings", "phase", "reason", "attempts"),
+    ("endings", "phase", "reason", "attempts", "jobs"),
     [
-        ([Ending.FAIL], "Completed", "Committed", 2),
-        ([Ending.DIE, Ending.FAIL], "Completed", "Committed", 3),
-        ([Ending.FAIL] * 3, "Failed", "VMAUnreachable", 3),
-        ([Ending.DIE] * 3, "Failed", "WorkerDied", 3),
-        ([Ending.FATAL], "Failed", "WritesLost", 1),
-        ([Ending.FAIL, Ending.FATAL], "Failed", "WritesLost", 2),
-        ([Ending.EVICTED] * 4, "Completed", "Committed", 5),
+        ([Ending.FAIL], "Completed", "Committed", 2, 1),
+        ([Ending.DIE, Ending.FAIL], "Completed", "Committed", 3, 1),
+        ([Ending.FAIL] * 3, "Failed", "VMAUnreachable", 3, 1),
+        ([Ending.DIE] * 3, "Failed", "WorkerDied", 3, 2),
+        ([Ending.FAIL, Ending.FAIL, Ending.DIE], "Failed", "WorkerDied", 3, 2),
+        ([Ending.DIE] * 9, "Failed", "WorkerDied", 3, 2),
+        ([Ending.DIE, Ending.DIE, Ending.COMMIT_AND_DIE], "Completed", "Committed", 3, 2),
+        ([Ending.FATAL], "Failed", "WritesLost", 1, 1),
+        ([Ending.FAIL, Ending.FATAL], "Failed", "WritesLost", 2, 1),
+        ([Ending.EVICTED] * 4, "Completed", "Committed", 5, 1),
     ],
 )
-async def test_attempts(endings: list[Ending], phase: str, reason: str, attempts: int) -> None:
+async def test_attempts(endings: list[Ending], phase: str, reason: str, attempts: int, jobs: int) -> None:
     rig = Rig()
     rig.world.endings["b1"] = list(endings)
     rig.create_references()
     rig.create_backup()
     await rig.run(over(rig))
     assert (rig.phase(), rig.reason(), rig.backup()["status"]["attempts"]) == (phase, reason, attempts)
-    assert len(rig.world.jobs()) == 1
+    assert (len(rig.world.jobs()), len(rig.world.started)) == (jobs, attempts)
     assert attempts == 1 or "Retrying" in rig.told()
     assert bool(rig.world.manifests) is (phase == "Completed")
+    assert reason != "WorkerDied" or "exit code 137" in rig.backup()["status"]["message"]
 
 
 async def test_a_lost_answer_is_found_in_the_repository() -> None:

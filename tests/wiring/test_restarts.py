@@ -36,6 +36,18 @@ def _loses_its_answer(rig: Rig) -> None:
     _completes(rig)
 
 
+def _dies(rig: Rig) -> None:
+    rig.world.endings["b1"] = [Ending.DIE]
+    _completes(rig)
+    rig.edit(kinds.BACKUP, "b1", retries=0)
+
+
+def _dies_after_its_commit(rig: Rig) -> None:
+    rig.world.endings["b1"] = [Ending.COMMIT_AND_DIE]
+    _completes(rig)
+    rig.edit(kinds.BACKUP, "b1", retries=0)
+
+
 def _is_cancelled(rig: Rig) -> None:
     rig.world.endings["b1"] = [Ending.HANG]
     _completes(rig)
@@ -53,6 +65,8 @@ STORIES: dict[str, tuple[Story, str, int]] = {
     "retries": (_retries, "Completed", 1),
     "fails": (_fails, "Failed", 1),
     "loses its answer": (_loses_its_answer, "Completed", 2),
+    "dies": (_dies, "Failed", 2),
+    "dies after its commit": (_dies_after_its_commit, "Completed", 2),
     "is cancelled": (_is_cancelled, "Cancelled", 1),
     "is deleted": (_is_deleted, "", 1),
 }

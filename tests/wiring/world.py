@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from enum import Enum, auto
 from typing import Any
@@ -31,6 +32,8 @@ class Ending(Enum):
     FATAL = auto()
     DIE = auto()
     """Without an answer."""
+    COMMIT_AND_DIE = auto()
+    """Killed after its commit, before it could answer."""
     EVICTED = auto()
     COMMIT_AND_VANISH = auto()
     """Committed, but the pod is gone before anybody could read its answer."""
@@ -166,6 +169,7 @@ class World:
                     "name": name,
                     "uid": uid_of("Pod", str(self._pods)),
                     "labels": labels,
+                    "annotations": dict(template["metadata"].get("annotations") or {}),
                     "ownerReferences": [owner],
                 },
                 "spec": dict(template["spec"]),
@@ -211,11 +215,21 @@ class World:
         if uid in self.manifests:
             self._end(pod, sample.completed_answer(adopted=True))
             return
+        planned = self.endings.get(backup) or [Ending.COMPLETE]
+        if json.loads(pod["metadata"]["annotations"][names.ANNOTATION_TASK])["adoptOnly"]:
+            self._look(pod, planned)
+            return
         if age == 1:
             self.started.append((backup, _uid(pod)))
-        planned = self.endings.get(backup) or [Ending.COMPLETE]
         if age >= COPY_S and planned[0] is not Ending.HANG:
             self._finish(pod, planned.pop(0), uid)
+
+    def _look(self, pod: Obj, planned: list[Ending]) -> None:
+        """One that may only adopt finds nothing, if it does not die as well."""
+        if planned.pop(0) is Ending.DIE:
+            self._finish(pod, Ending.DIE, "")
+        else:
+            self._end(pod, sample.failed_answer("WorkerDied", "there is no such backup"), ExitCode.FATAL)
 
     def _finish(self, pod: Obj, ending: Ending, uid: str) -> None:
         match ending:
@@ -237,6 +251,9 @@ class World:
                 self._end(pod, sample.failed_answer("VMAUnreachable", "no answer"), ExitCode.RETRY)
             case Ending.FATAL:
                 self._end(pod, sample.failed_answer(), ExitCode.FATAL)
+            case Ending.COMMIT_AND_DIE:
+                self.manifests.add(uid)
+                self._finish(pod, Ending.DIE, uid)
             case Ending.DIE:
                 self._update(POD, pod, {"phase": "Failed", "containerStatuses": sample.ended(code=137, reason="Error")})
             case Ending.EVICTED:

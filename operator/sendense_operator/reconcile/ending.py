@@ -59,6 +59,9 @@ async def complete(ctx: Context, case: Case, answer: Answer) -> None:
 
 async def fail(ctx: Context, case: Case, reason: str, message: str, answer: Answer | None = None) -> None:
     """It will not become a restore point."""
+    death = case.status.worker_death
+    if death is not None and death not in message:
+        message = f"{death}; {message}"
     await publish(ctx, case, conditions.stalled(reason, message), progress=stopped_progress(case.status.progress))
     if reason in REPOSITORY_REASONS:
         ctx.memory.probe_wanted.add(f"{case.namespace}/{case.spec.repository_ref.name}")

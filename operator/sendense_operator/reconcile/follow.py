@@ -15,7 +15,15 @@ from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.ending import complete, fail
 from sendense_operator.reconcile.naming import chain_name
 from sendense_operator.reconcile.objects import created, is_deleting, pod_ip
-from sendense_operator.reconcile.outcome import AnswerLost, Attempt, Ended, decide_lost, observe_worker, still_there
+from sendense_operator.reconcile.outcome import (
+    AnswerLost,
+    Attempt,
+    Died,
+    Ended,
+    decide_lost,
+    observe_worker,
+    still_there,
+)
 from sendense_operator.reconcile.pod import task_of
 from sendense_operator.reconcile.progress import merge_disks, merge_progress
 from sendense_operator.reconcile.units import parse_time, whole_seconds
@@ -36,6 +44,8 @@ async def follow_backup(ctx: Context, case: Case, job: Obj) -> float | None:
     match seen:
         case Ended():
             return await _ended(ctx, case, job, seen)
+        case Died():
+            return await _died(ctx, case, job, seen)
         case AnswerLost():
             return await _again(ctx, case, job)
         case Attempt():
@@ -56,8 +66,20 @@ async def _ended(ctx: Context, case: Case, job: Obj, seen: Ended) -> float | Non
     return 0.0
 
 
+async def _died(ctx: Context, case: Case, job: Obj, seen: Died) -> float | None:
+    """A worker that died may have committed: one more looks, and does nothing else. That one's death is the end."""
+    task = task_of(job)
+    if task is None or task.adopt_only:
+        return await _ended(ctx, case, job, Ended(None, "WorkerDied", case.status.worker_death or seen.message))
+    # In the status before the Job goes: the next one is made by it, and an end that finds nothing tells it.
+    changes = {**_adopt_job(case, job), **(_adopt_pod(case, seen.pod) if seen.pod is not None else {})}
+    state = conditions.reconciling("Retrying", f"{seen.message}; another one looks whether it had committed")
+    await publish(ctx, case, state, urgent=True, **{"worker_death": seen.message[:1024], **changes})
+    return await _again(ctx, case, job)
+
+
 async def _again(ctx: Context, case: Case, job: Obj) -> float | None:
-    """Make the Job once more: its worker finds the manifest and answers from it."""
+    """Make the Job once more: its worker finds the manifest, if there is one, and answers from it."""
     if not is_deleting(job):
         await ctx.events.post(
             case.obj, "Warning", "AnswerLost", "the worker's answer is lost: another one looks into the repository"
@@ -120,7 +142,8 @@ def _adopt_pod(case: Case, pod: Obj) -> dict[str, Any]:
     """What a pod that was not seen before changes in the status."""
     job_id = names.vma_job_id(pod["metadata"]["uid"])
     changes: dict[str, Any] = {"node_name": pod["spec"].get("nodeName") or case.status.node_name}
-    if case.status.job_id != job_id:
+    # One that only looks is no attempt, and has no job of the VMA.
+    if case.status.job_id != job_id and case.status.worker_death is None:
         changes["job_id"] = job_id
         changes["attempts"] = (case.status.attempts or 0) + 1
     return changes

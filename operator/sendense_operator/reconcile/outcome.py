@@ -34,6 +34,14 @@ class Ended:
 
 
 @dataclass(frozen=True)
+class Died:
+    """The Job failed, and its last worker left no answer: it may have died after its commit."""
+
+    message: str
+    pod: Obj | None = None
+
+
+@dataclass(frozen=True)
 class AnswerLost:
     """The Job succeeded but nobody can say with what: it is made again, to find the manifest."""
 
@@ -57,7 +65,7 @@ class Lost:
     message: str
 
 
-Observation = Ended | AnswerLost | Attempt
+Observation = Ended | Died | AnswerLost | Attempt
 
 
 def observe_worker(job: Obj, pods: Sequence[Obj], remembered: Answer | None) -> Observation:
@@ -74,10 +82,11 @@ def observe_worker(job: Obj, pods: Sequence[Obj], remembered: Answer | None) -> 
         return AnswerLost()
     if end.reason == "DeadlineExceeded":
         return Ended(None, "ActiveDeadlineExceeded", "it took longer than spec.activeDeadlineSeconds allows", pod)
-    if answer is not None:
+    if answer is not None and (pod is None or answer_of(pod) is not None):
         return Ended(answer, pod=pod)
+    # An older answer says nothing of the last worker.
     died = death_of(pod) if pod is not None else end.message
-    return Ended(None, "WorkerDied", f"the worker ended without an answer: {died}", pod)
+    return Died(f"the worker ended without an answer: {died}", pod)
 
 
 def last_answer(pods: Sequence[Obj]) -> Answer | None:

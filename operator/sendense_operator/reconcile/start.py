@@ -162,6 +162,7 @@ def _template(ctx: Context, case: Case, refs: References, plan: _Plan, ports: tu
         disks=refs.found.disks,
         appliance=refs.appliance,
         ports=ports,
+        adopt_only=case.status.worker_death is not None,
     )
     return build_worker_template(
         task,

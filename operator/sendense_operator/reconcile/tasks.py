@@ -44,8 +44,9 @@ def build_backup_task(
     disks: Sequence[VMDisk],
     appliance: VMwareApplianceSpec,
     ports: Sequence[int],
+    adopt_only: bool = False,
 ) -> BackupTask:
-    """The task of a Backup's worker."""
+    """The task of a Backup's worker; `adopt_only`: of one that looks for what a dead one may have committed."""
     told = disk_ports(appliance.nbd.exposure, len(disks), ports)
     return BackupTask(
         namespace=namespace,
@@ -71,6 +72,7 @@ def build_backup_task(
         ),
         clocks=_clocks(appliance),
         min_free=repository.min_free_bytes,
+        adopt_only=adopt_only,
     )
 
 

@@ -8,6 +8,7 @@ from tests.support.sample import Obj, at, completed_answer, condition, ended, fa
 from sendense_operator.reconcile.outcome import (
     AnswerLost,
     Attempt,
+    Died,
     Ended,
     Observation,
     decide_lost,
@@ -21,6 +22,7 @@ from sendense_operator.task import Answer
 DONE = completed_answer()
 BAD = failed_answer()
 COMPLETE, FAILED = condition("Complete"), condition("Failed", "BackoffLimitExceeded", "too many")
+DIED = "the worker ended without an answer: "
 LATE = condition("Failed", "DeadlineExceeded", "late")
 
 
@@ -46,6 +48,8 @@ SILENT = pod("p1", "Failed", containerStatuses=ended(code=137, reason="OOMKilled
         ([COMPLETE], [pod("p1", "Succeeded", containerStatuses=ended("garbage"))], None, AnswerLost()),
         ([FAILED], [said(BAD)], None, Ended(BAD, pod=said(BAD))),
         ([FAILED], [], BAD, Ended(BAD)),
+        ([FAILED], [SILENT], BAD, Died(f"{DIED}OOMKilled, exit code 137", SILENT)),
+        ([FAILED], [said(BAD, "p0", age=-5), SILENT], None, Died(f"{DIED}OOMKilled, exit code 137", SILENT)),
         ([], [], BAD, Attempt(None)),
     ],
 )
@@ -54,20 +58,25 @@ def test_observe(conditions: list[Obj], pods: list[Obj], remembered: Answer | No
 
 
 @pytest.mark.parametrize(
-    ("end", "pods", "reason", "words"),
+    ("pods", "words"),
     [
-        (FAILED, [SILENT], "WorkerDied", "OOMKilled, exit code 137"),
-        (FAILED, [], "WorkerDied", "too many"),
-        (FAILED, [pod("p1", "Failed", reason="Evicted")], "WorkerDied", "Evicted"),
-        (LATE, [], "ActiveDeadlineExceeded", "activeDeadlineSeconds"),
-        (LATE, [said(BAD)], "ActiveDeadlineExceeded", "activeDeadlineSeconds"),
+        ([SILENT], "OOMKilled, exit code 137"),
+        ([], "too many"),
+        ([pod("p1", "Failed", reason="Evicted")], "Evicted"),
     ],
 )
-def test_ended_without_a_word(end: Obj, pods: list[Obj], reason: str, words: str) -> None:
-    seen = observe_worker(job("j1", end), pods, None)
-    assert isinstance(seen, Ended)
-    assert (seen.answer, seen.reason) == (None, reason)
+def test_ended_without_a_word(pods: list[Obj], words: str) -> None:
+    seen = observe_worker(job("j1", FAILED), pods, None)
+    assert isinstance(seen, Died)
     assert words in seen.message
+
+
+@pytest.mark.parametrize("pods", [[], [said(BAD)], [SILENT]])
+def test_a_job_that_took_too_long(pods: list[Obj]) -> None:
+    seen = observe_worker(job("j1", LATE), pods, None)
+    assert isinstance(seen, Ended)
+    assert (seen.answer, seen.reason) == (None, "ActiveDeadlineExceeded")
+    assert "activeDeadlineSeconds" in seen.message
 
 
 @pytest.mark.parametrize(

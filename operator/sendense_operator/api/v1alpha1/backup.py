@@ -135,6 +135,8 @@ class BackupStatus(Status):
     """Worker pods so far."""
     node_name: Text | None = None
     """Node of the latest worker."""
+    worker_death: Text | None = None
+    """How the worker ended that left no answer: another one then only looks whether it had committed."""
     start_time: datetime | None = None
     """When the first worker was started."""
     completion_time: datetime | None = None
