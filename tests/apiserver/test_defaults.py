@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tests.support import manifests
 from tests.support.kube import Kube
 
@@ -57,7 +59,9 @@ def test_a_part_that_is_given_gets_the_defaults_of_the_rest(kube: Kube, namespac
     assert made["spec"]["nbd"]["exposure"] == "NodePort"
 
 
-def test_a_status_is_never_filled_in(kube: Kube, namespace: str) -> None:
-    kube.create(manifests.backup("plain", namespace))
-    written = kube.merge("Backup", "plain", namespace, {"status": {"progress": {}, "disks": []}}, sub="status")
-    assert written["status"] == {"progress": {}, "disks": []}
+def test_a_status_is_never_filled_in(kube: Kube, settled: Callable[..., str], namespace: str) -> None:
+    name = settled("plain", namespace)
+    disk = {"id": 0, "key": 2000, "virtualSize": 512}
+    status = {"progress": {"totalBytes": 512}, "disks": [disk], "conditions": []}
+    written = kube.merge("Backup", name, namespace, {"status": status}, sub="status")
+    assert {key: written["status"][key] for key in status} == status

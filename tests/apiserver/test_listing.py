@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 
 import pytest
-from tests.support import manifests, namespaces
+from tests.support import namespaces
 from tests.support.kube import OUR_KINDS, ApiError, Kube
 
 VMS = ("db", "web")
@@ -22,14 +22,13 @@ BASE_COLUMNS = {
 
 
 @pytest.fixture(scope="module")
-def many(kube: Kube) -> Iterator[str]:
+def many(kube: Kube, settled: Callable[..., str]) -> Iterator[str]:
     """A namespace with a Backup for each VM, repository and phase, named and labelled by them."""
     with namespaces.temporary(kube, "listing") as name:
         for vm, repository, phase in product(VMS, REPOSITORIES, PHASES):
-            manifest = manifests.backup(f"{vm}-{repository}-{phase.lower()}", name, vm=vm, repository=repository)
-            manifest["metadata"]["labels"] = {"vm": vm, "phase": phase}
-            made = kube.create(manifest)
-            kube.merge("Backup", made["metadata"]["name"], name, {"status": {"phase": phase}}, sub="status")
+            backup = f"{vm}-{repository}-{phase.lower()}"
+            settled(backup, name, labels={"vm": vm, "phase": phase}, vm=vm, repository=repository)
+            kube.merge("Backup", backup, name, {"status": {"phase": phase}}, sub="status")
         yield name
 
 
