@@ -75,7 +75,13 @@ def _existing(command: str) -> Engine:
 
 def ensure() -> Engine:
     """An engine that answers: the one taken before, else found, else started. SetupError says what to install."""
-    engine = chosen() or _find(os.environ.get("SENDENSE_ENGINE", ""))
+    forced = os.environ.get("SENDENSE_ENGINE", "")
+    engine = chosen() if CHOICE.exists() else None
+    if engine and forced and engine.own != (forced == "packages"):
+        raise SetupError(
+            f"SENDENSE_ENGINE is {forced}, but this checkout's cluster runs on another engine: make down first"
+        )
+    engine = engine or _find(forced)
     if engine.own:
         start()
     elif not engine.answers():
