@@ -47,10 +47,12 @@ class FakeVMA:
         """Of the calls that go on to vCenter."""
         self.vms = ["db", "web", *(f"vm{number}" for number in range(20))]
         self.disks = 1
+        self.uptime = ""
+        """What it says of itself."""
 
     async def health(self) -> Health:
         self._fail()
-        return Health(status="healthy")
+        return Health(status="healthy", uptime=self.uptime)
 
     async def discover(
         self, credentials: Credentials, vcenter: str, datacenter: str, name_filter: str = ""

@@ -41,6 +41,8 @@ class Ending(Enum):
     """Its answer was there for a moment."""
     FULL = auto()
     """The repository is."""
+    STUCK = auto()
+    """Gave up, and left a client that hangs on the appliance."""
     HANG = auto()
 
 
@@ -54,7 +56,8 @@ class World:
         """By Backup: how its pods end, one after the other; then they complete."""
         self.started: list[tuple[str, str]] = []
         """Backup and pod UID of each job of the appliance."""
-        self.manifests: set[str] = set()
+        self.manifests: dict[str, str] = {}
+        """Job ids of what is committed, by the Backup's UID."""
         """UIDs of the Backups that are committed."""
         self.unschedulable = False
         self.unmounted = False
@@ -213,7 +216,7 @@ class World:
             return
         backup, uid = labels[names.LABEL_BACKUP], labels[names.LABEL_BACKUP_UID]
         if uid in self.manifests:
-            self._end(pod, sample.completed_answer(adopted=True))
+            self._committed(pod, uid, adopted=True)
             return
         planned = self.endings.get(backup) or [Ending.COMPLETE]
         if json.loads(pod["metadata"]["annotations"][names.ANNOTATION_TASK])["adoptOnly"]:
@@ -234,25 +237,32 @@ class World:
     def _finish(self, pod: Obj, ending: Ending, uid: str) -> None:
         match ending:
             case Ending.COMPLETE:
-                self.manifests.add(uid)
-                self._end(pod, sample.completed_answer())
+                self.manifests[uid] = names.vma_job_id(_uid(pod))
+                self._committed(pod, uid)
             case Ending.COMMIT_AND_VANISH:
-                self.manifests.add(uid)
+                self.manifests[uid] = names.vma_job_id(_uid(pod))
                 self._job_of(pod, "Complete")
                 self.cluster.remove(POD, pod)
             case Ending.COMPLETE_AND_VANISH:
-                self.manifests.add(uid)
-                self._end(pod, sample.completed_answer())
+                self.manifests[uid] = names.vma_job_id(_uid(pod))
+                self._committed(pod, uid)
                 self._job_of(pod, "Complete")
                 self.cluster.remove(POD, self.cluster.one(POD, pod["metadata"]["name"]))
             case Ending.FULL:
                 self._end(pod, sample.failed_answer("RepositoryFull", "10 MiB are free"), ExitCode.FATAL)
             case Ending.FAIL:
                 self._end(pod, sample.failed_answer("VMAUnreachable", "no answer"), ExitCode.RETRY)
+            case Ending.STUCK:
+                told = {
+                    "job_id": names.vma_job_id(_uid(pod)),
+                    "stuck_client": True,
+                    "finished": self.clock.now(),
+                }
+                self._end(pod, sample.failed_answer("Stalled").model_copy(update=told), ExitCode.RETRY)
             case Ending.FATAL:
                 self._end(pod, sample.failed_answer(), ExitCode.FATAL)
             case Ending.COMMIT_AND_DIE:
-                self.manifests.add(uid)
+                self.manifests[uid] = names.vma_job_id(_uid(pod))
                 self._finish(pod, Ending.DIE, uid)
             case Ending.DIE:
                 self._update(POD, pod, {"phase": "Failed", "containerStatuses": sample.ended(code=137, reason="Error")})
@@ -263,6 +273,10 @@ class World:
     def _job_of(self, pod: Obj, end: str) -> None:
         (job,) = [job for job in self.cluster.peek(JOB) if _uid(job) == _owner(pod)]
         self._update(JOB, job, {"conditions": [condition(end, seconds=self.clock.seconds)]})
+
+    def _committed(self, pod: Obj, uid: str, *, adopted: bool = False) -> None:
+        answer = sample.completed_answer(adopted=adopted)
+        self._end(pod, answer.model_copy(update={"job_id": self.manifests[uid]}))
 
     def _end(self, pod: Obj, answer: Answer, code: ExitCode = ExitCode.COMPLETED) -> None:
         phase = "Failed" if code else "Succeeded"

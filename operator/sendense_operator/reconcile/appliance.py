@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -9,21 +11,33 @@ from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.api.v1alpha1.base import Condition
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec, VMwareApplianceStatus
 from sendense_operator.cluster.client import Obj, find
-from sendense_operator.cluster.kinds import APPLIANCE, JOB, PROTECTED_VM
+from sendense_operator.cluster.kinds import APPLIANCE, JOB, POD, PROTECTED_VM
 from sendense_operator.cluster.status import write_status
 from sendense_operator.reconcile.access import Access, opened, read_access
 from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.keys import Key, Work
-from sendense_operator.reconcile.objects import is_deleting, is_live, ready_condition
+from sendense_operator.reconcile.objects import answer_of, is_deleting, is_live, ready_condition
 from sendense_operator.reconcile.problems import Problem
 from sendense_operator.reconcile.settings import Settings
+from sendense_operator.reconcile.stuck import describe, started_at, stuck_jobs, was_restarted
 from sendense_operator.reconcile.units import whole_seconds
+from sendense_operator.task import Answer
 from sendense_operator.vma.errors import VMAError, VMAUnreachable
 from sendense_operator.vma.models import Health
 
 HEALTH_TIMEOUT_S: Final = 10.0
 CONTACT_STEP_S: Final = 300.0
 """A healthy appliance's contact time is written that often, not with each look."""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """What the workers that use an appliance say of it."""
+
+    active: int = 0
+    """How many have not ended."""
+    stuck: Sequence[Answer] = ()
+    """Answers that tell of a client which hangs."""
 
 
 def callback_url(namespace: str, name: str, spec: VMwareApplianceSpec, settings: Settings) -> str | None:
@@ -40,14 +54,16 @@ async def reconcile_appliance(ctx: Context, namespace: str, name: str) -> float 
     meta = obj["metadata"]
     spec = VMwareApplianceSpec.model_validate(obj["spec"])
     rest = _not_due(ctx, obj, float(spec.health_interval_seconds))
-    active = await active_jobs(ctx, namespace, names.LABEL_APPLIANCE, name)
+    workers = Workers(
+        await active_jobs(ctx, namespace, names.LABEL_APPLIANCE, name), await _told_stuck(ctx, namespace, name)
+    )
     if rest is not None:
-        # Woken by a Job: only the count is new.
-        await _write(ctx, obj, spec, None, active)
+        # Woken by a Job or a pod: only what workers say is new.
+        await _write(ctx, obj, spec, None, workers)
         return rest
     ctx.memory.health.put(meta["uid"], ctx.monotonic())
     result = await _look(ctx, namespace, spec)
-    await _write(ctx, obj, spec, result, active)
+    await _write(ctx, obj, spec, result, workers)
     if isinstance(result, Health):
         ctx.memory.tries.pop(meta["uid"])
         if not was_ready(obj):
@@ -56,6 +72,14 @@ async def reconcile_appliance(ctx: Context, namespace: str, name: str) -> float 
     tries = (ctx.memory.tries.get(meta["uid"]) or 0) + 1
     ctx.memory.tries.put(meta["uid"], tries)
     return float(min(ctx.settings.retry_seconds * 2 ** min(tries - 1, 10), spec.health_interval_seconds))
+
+
+async def _told_stuck(ctx: Context, namespace: str, name: str) -> list[Answer]:
+    """Answers of this appliance's workers that tell of a client which hangs."""
+    selector = f"{names.LABEL_COMPONENT}={names.COMPONENT_WORKER},{names.LABEL_APPLIANCE}={name}"
+    there = map(answer_of, await ctx.cluster.list_objects(POD, namespace, labels=selector))
+    gone = [answer for owner, answer in ctx.memory.stuck.values() if owner == f"{namespace}/{name}"]
+    return [*(answer for answer in there if answer is not None and answer.stuck_client), *gone]
 
 
 def was_ready(obj: Obj) -> bool:
@@ -110,16 +134,18 @@ async def _health(ctx: Context, access: Access) -> Health | Problem:
 
 
 async def _write(
-    ctx: Context, obj: Obj, spec: VMwareApplianceSpec, result: Health | Problem | None, active: int
+    ctx: Context, obj: Obj, spec: VMwareApplianceSpec, result: Health | Problem | None, workers: Workers
 ) -> None:
     meta = obj["metadata"]
     old = VMwareApplianceStatus.model_validate(obj.get("status") or {})
     url = callback_url(meta["namespace"], meta["name"], spec, ctx.settings)
-    status = next_status(old, result, url=url, active=active, generation=meta.get("generation"), now=ctx.now())
+    status = next_status(old, result, url=url, workers=workers, generation=meta.get("generation"), now=ctx.now())
     written = await write_status(ctx.cluster, APPLIANCE, obj, status)
     was, now = _ready(old), _ready(status)
     if written and now is not None and (was is None or was.reason != now.reason):
         await ctx.events.post(obj, "Warning" if isinstance(result, Problem) else "Normal", now.reason, now.message)
+    if written and status.stuck_clients > old.stuck_clients:
+        await ctx.events.post(obj, "Warning", "StuckClient", describe(status.stuck_clients))
 
 
 def _ready(status: VMwareApplianceStatus) -> Condition | None:
@@ -131,21 +157,28 @@ def next_status(
     result: Health | Problem | None,
     *,
     url: str | None,
-    active: int,
+    workers: Workers,
     generation: int | None,
     now: datetime,
 ) -> VMwareApplianceStatus:
     """The status that tells of `result`; None: it was not asked, only the rest is new."""
     status = old.model_copy(deep=True)
     status.callback_url = url
-    status.active_backups = active
+    status.active_backups = workers.active
     status.observed_generation = generation
+    if isinstance(result, Health):
+        _take_contact(status, result, now)
+    since = started_at(status.last_contact_time, status.uptime)
+    status.stuck_jobs = stuck_jobs(status.stuck_jobs, workers.stuck, since)
+    status.stuck_clients = len(status.stuck_jobs)
     if result is None:
         return status
     if isinstance(result, Health):
         status.health = result.status[:256]
-        status.last_contact_time = _contact(old.last_contact_time, now)
-        state = conditions.ready("Healthy", f"the appliance answers: {result.status[:256]}")
+        text = f"the appliance answers: {result.status[:256]}"
+        if status.stuck_clients:
+            text = f"{text}; {describe(status.stuck_clients)}"
+        state = conditions.ready("Healthy", text)
     else:
         state = conditions.reconciling(result.reason, result.message)
     updated = conditions.update([c.to_dict() for c in old.conditions], state, generation=generation, now=now)
@@ -153,7 +186,15 @@ def next_status(
     return status
 
 
-def _contact(last: datetime | None, now: datetime) -> datetime:
-    if last is not None and 0 <= (now - last).total_seconds() < CONTACT_STEP_S:
-        return last
-    return whole_seconds(now)
+def _take_contact(status: VMwareApplianceStatus, result: Health, now: datetime) -> None:
+    """Contact time and uptime, which belong together; who was stuck before a restart is so no longer."""
+    restarted = was_restarted(status.uptime, result.uptime)
+    if restarted:
+        status.stuck_jobs = []
+    last = status.last_contact_time
+    recent = last is not None and 0 <= (now - last).total_seconds() < CONTACT_STEP_S
+    if recent and not restarted and not status.stuck_jobs:
+        return
+    # With each look while a client hangs: a restart is told by an uptime that is less than the last one known.
+    status.last_contact_time = whole_seconds(now)
+    status.uptime = result.uptime or None

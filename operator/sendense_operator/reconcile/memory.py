@@ -32,6 +32,10 @@ class Recent(Generic[V]):
         """What is remembered, or None."""
         return self._values.get(key)
 
+    def values(self) -> list[V]:
+        """All that is remembered, the oldest first."""
+        return list(self._values.values())
+
     def pop(self, key: str) -> V | None:
         """What is remembered, for the last time."""
         return self._values.pop(key, None)
@@ -43,6 +47,8 @@ class Memory:
 
     answers: Recent[Answer] = field(default_factory=lambda: Recent(500))
     """By Backup UID (a probe's: by Job UID): answers of workers whose pods were seen to go."""
+    stuck: Recent[tuple[str, Answer]] = field(default_factory=lambda: Recent(100))
+    """By pod UID, with namespace/appliance: answers of pods that were seen to go and left a client that hangs."""
     first_seen: Recent[float] = field(default_factory=Recent)
     """By Backup UID: when this process first saw it."""
     polled: Recent[float] = field(default_factory=Recent)

@@ -12,6 +12,13 @@ def _none_is_empty(value: object) -> object:
     return () if value is None else value
 
 
+def _any_scalar(value: object) -> object:
+    """A number is as good as its text; what is neither is left out: it is only shown, and must fail nothing."""
+    if isinstance(value, str):
+        return value[:256]
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else ""
+
+
 _Text = Annotated[str, Field(max_length=4096)]
 
 
@@ -23,6 +30,8 @@ class Health(_Answer):
     """GET /api/v1/health."""
 
     status: _Text
+    uptime: Annotated[str, BeforeValidator(_any_scalar)] = ""
+    """Of the service: a Go duration or plain seconds (see `uptime.parse_uptime`); empty when it does not tell."""
 
 
 class InventoryDisk(_Answer):

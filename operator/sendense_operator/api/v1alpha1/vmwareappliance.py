@@ -31,6 +31,8 @@ from sendense_operator.api.v1alpha1.base import (
 )
 from sendense_operator.task import Exposure
 
+MAX_STUCK_JOBS = 32
+
 _Wait = Annotated[int, Field(ge=1, le=86_400)]
 
 
@@ -185,6 +187,11 @@ class VMwareApplianceStatus(Status):
     """Workers that use it now."""
     stuck_clients: Count = 0
     """Client processes on the appliance that are known to hang (restart the appliance's service to free them)."""
+    stuck_jobs: Annotated[
+        list[ShortText],
+        Field(max_length=MAX_STUCK_JOBS, json_schema_extra={"x-kubernetes-list-type": "set"}),
+    ] = []
+    """Their job ids, until the appliance's service was restarted."""
 
 
 VMWARE_APPLIANCE = Resource(
