@@ -130,3 +130,29 @@ def test_pods_of_a_worker_are_restricted(space: Workspace) -> None:
         assert security["readOnlyRootFilesystem"] is True
     assert spec["securityContext"]["runAsNonRoot"] is True
     assert namespaces.LABEL in space.kube.get("Namespace", space.namespace)["metadata"]["labels"]
+
+
+def test_a_workers_ports_are_open_to_those_who_need_them(space: Workspace) -> None:
+    """By the policy's content: not every cluster enforces policies."""
+    space.ready(*TWO, appliance={"nbd": {"exposure": "PodIP", "allowedFrom": ["10.0.0.0/8", "fd00::/8"]}})
+    space.vma.fault("client", "rate", bytes_per_second=512 * 1024)
+    space.backup()
+    space.wait_copying()
+    (policy,) = space.kube.select("NetworkPolicy", space.namespace)
+    (pod,) = space.workers()
+    selected = policy["spec"]["podSelector"]["matchLabels"]
+    assert selected.items() <= pod["metadata"]["labels"].items()
+    assert "Ingress" in policy["spec"]["policyTypes"]
+    exports, status = policy["spec"]["ingress"]
+    assert exports["ports"] == [{"protocol": "TCP", "port": 10809, "endPort": 10810}]
+    assert [peer["ipBlock"]["cidr"] for peer in exports["from"] if "ipBlock" in peer] == ["10.0.0.0/8", "fd00::/8"]
+    assert [port["port"] for port in status["ports"]] == [8080]
+    homes = [peer["namespaceSelector"]["matchLabels"] for peer in status["from"]]
+    assert homes == [{"kubernetes.io/metadata.name": space.operator}] * 2, "for gateway and controller alone"
+    space.delete_and_wait()
+    wait_for("the policy gone", lambda: _no_policies(space), timeout=30)
+
+
+def _no_policies(space: Workspace) -> None:
+    policies = space.kube.select("NetworkPolicy", space.namespace)
+    until(not policies, policies)

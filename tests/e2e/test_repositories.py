@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from tests.support import manifests, repositories
+from tests.support import images, manifests, repositories
 from tests.support.programs import engine
 from tests.support.vma import MIB, Disk
 from tests.support.waiting import until, wait_for
@@ -58,14 +58,17 @@ def test_two_objects_on_one_claim(space: Workspace) -> None:
     space.wait_ready("younger", REPOSITORY)
 
 
-def test_a_folder_that_cannot_be_written(space: Workspace) -> None:
-    """A claim that gives its volume read-only to every pod."""
-    folder = space.add_claim("claim")
-    folder.path.chmod(0o555)
-    security = {"runAsUser": 12345, "runAsGroup": 12345, "fsGroup": 12345}
-    space.kube.create(manifests.repository("repo", space.namespace, claim="claim", podSecurity=security))
-    # The kubelet gives the folder to fsGroup; a read-only file system is what it can't change.
-    space.wait_ready("repo", REPOSITORY)
+def test_user_and_groups_of_the_workers(space: Workspace) -> None:
+    """For storage that squashes users: files belong to whom spec.podSecurity names."""
+    security = {"runAsUser": 12345, "runAsGroup": 23456, "fsGroup": 23456, "supplementalGroups": [34567]}
+    space.ready(Disk("pattern", 4 * MIB), podSecurity=security)
+    space.backup()
+    status = space.wait_phase("Completed")
+    owned = (space.folders["repo"].path / status["disks"][0]["file"]).stat()
+    assert (owned.st_uid, owned.st_gid) == (12345, 23456)
+    (pod,) = space.workers()
+    assert pod["spec"]["securityContext"]["supplementalGroups"] == [34567]
+    images.assert_identical(space)
 
 
 @pytest.fixture
