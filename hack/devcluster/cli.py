@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from . import cluster, engine, images, release
+from . import cluster, engine, images, release, transfer
 from .settings import KUBECONFIG
 from .shell import SetupError
 
@@ -69,7 +69,7 @@ def _load(chosen: list[str]) -> list[str]:
     """Names of the images that the workers hold then: those asked for, else the project's."""
     here = cluster.running()
     names = chosen or images.build(here)
-    cluster.load(here, names)
+    transfer.load(here, names)
     if not chosen:
-        cluster.forget(here, images.remove_old(here))
+        transfer.forget(here, images.remove_old(here))
     return names

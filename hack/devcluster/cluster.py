@@ -19,7 +19,7 @@ from .settings import (
     cluster_name,
     nodes,
 )
-from .shell import SetupError, attempt, lock, pipe, run, step, together, wait_until, write
+from .shell import SetupError, attempt, lock, run, step, wait_until, write
 
 
 def up() -> None:
@@ -210,27 +210,3 @@ def running() -> Engine:
     if not engine.answers():
         raise SetupError("the cluster's engine does not answer: make up repairs it")
     return engine
-
-
-def load(engine: Engine, images: list[str]) -> None:
-    """Put images into the workers' image stores, unless they hold that name already."""
-    together(*[lambda worker=worker: _load(engine, worker, images) for worker in nodes()[1:]])
-
-
-def _load(engine: Engine, worker: str, images: list[str]) -> None:
-    held = engine.run("exec", worker, "ctr", "-n", "k8s.io", "images", "ls", "-q").splitlines()
-    missing = [image for image in images if not any(name.endswith(f"/{image}") for name in held)]
-    if missing:
-        step(f"loading {', '.join(missing)} into {worker} (5 s)")
-        into = ["ctr", "-n", "k8s.io", "images", "import", "--all-platforms", "--digests", "-"]
-        save = [engine.command, "save", *missing]
-        pipe(save, [engine.command, "exec", "-i", worker, *into], engine.env)
-
-
-def forget(engine: Engine, names: list[str]) -> None:
-    """Drop images from the workers' stores, where they are."""
-    for worker in nodes()[1:]:
-        held = engine.run("exec", worker, "ctr", "-n", "k8s.io", "images", "ls", "-q").splitlines()
-        old = [image for image in held if any(image.endswith(f"/{name}") for name in names)]
-        if old:
-            engine.succeeds("exec", worker, "ctr", "-n", "k8s.io", "images", "rm", *old)
