@@ -12,6 +12,7 @@ import pytest
 from hack.devcluster.transfer import write_lean
 
 BASE, CODE = b"the large layer", b"the code"
+TAG = "app:1"
 
 
 def digest(content: bytes) -> str:
@@ -44,11 +45,11 @@ OLD = {"a/layer.tar": BASE, "b/layer.tar": CODE, "c.json": CONFIG}
 NEW = {"blobs/sha256/a": BASE, "blobs/sha256/b": CODE, "blobs/sha256/c": CONFIG}
 FORMS = [
     pytest.param(
-        archive({**OLD, "manifest.json": saved(["a/layer.tar", "b/layer.tar"], "c.json", "app:1")}), id="docker 20"
+        archive({**OLD, "manifest.json": saved(["a/layer.tar", "b/layer.tar"], "c.json", TAG)}), id="docker 20"
     ),
     pytest.param(
         archive(
-            {**OLD, "manifest.json": saved(["l/layer.tar", "b/layer.tar"], "c.json", "app:1")},
+            {**OLD, "manifest.json": saved(["l/layer.tar", "b/layer.tar"], "c.json", TAG)},
             {"l/layer.tar": "../a/layer.tar"},
         ),
         id="docker 20, a shared layer",
