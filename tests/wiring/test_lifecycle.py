@@ -121,6 +121,7 @@ async def test_a_lost_answer_is_found_in_the_repository() -> None:
     assert len(rig.world.jobs()) == 2
     assert len(set(rig.world.jobs())) == 1
     assert len(rig.world.started) == 1
+    assert rig.backup()["status"]["jobID"] == names.vma_job_id(rig.world.started[0][1]), "of who wrote it"
 
 
 async def test_the_answer_of_a_pod_that_was_seen_to_go_is_enough() -> None:

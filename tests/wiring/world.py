@@ -58,7 +58,6 @@ class World:
         """Backup and pod UID of each job of the appliance."""
         self.manifests: dict[str, str] = {}
         """Job ids of what is committed, by the Backup's UID."""
-        """UIDs of the Backups that are committed."""
         self.unschedulable = False
         self.unmounted = False
         """Containers are being created, and nothing more."""

@@ -52,7 +52,8 @@ async def complete(ctx: Context, case: Case, answer: Answer) -> None:
         manifest=answer.manifest or None,
         repository_id=answer.repository_id or case.status.repository_id,
         start_time=case.status.start_time or whole_seconds(answer.started or now),
-        job_id=case.status.job_id or answer.job_id or None,
+        # Of the attempt that wrote it, which is not the last one when its answer was lost.
+        job_id=answer.job_id or case.status.job_id,
     )
     _after(ctx, case, answer)
 
