@@ -1,37 +1,26 @@
-"""The controller and the gateway are killed at any moment: one VMA job, same end."""
+"""The controller is killed at any moment: one VMA job, the same end."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import pytest
-from tests.support import chart, images
-from tests.support.kube import Kube
+from tests.support import chart
+from tests.support.outcomes import completed_with_one_start
 from tests.support.vma import MIB, Disk
 from tests.support.waiting import until, wait_for
 from tests.support.workspace import Workspace
 
 pytestmark = pytest.mark.disruptive
 
-SLOW = 2 * MIB
 
-
-def kill(kube: Kube, component: str, *, all_of_them: bool = True) -> None:
-    """SIGKILL as far as the API can: no time to say good-bye."""
-    for pod in chart.pods(kube, component)[: None if all_of_them else 1]:
-        kube.delete("Pod", pod["metadata"]["name"], pod["metadata"]["namespace"], grace=0)
-
-
-def wait_available(kube: Kube, component: str) -> None:
-    """Until the program is back in full."""
-
-    def probe() -> None:
-        deployment = chart.only(kube, "Deployment", component)
-        status = deployment["status"]
-        wanted = deployment["spec"]["replicas"]
-        until(status.get("availableReplicas") == status.get("replicas") == wanted, status)
-
-    wait_for(f"{component} available", probe, timeout=120)
+@pytest.fixture
+def ready(space: Workspace) -> Workspace:
+    """All that a backup of ten seconds needs, looked at by the controller."""
+    space.ready(Disk("random", 12 * MIB), Disk("random", 8 * MIB))
+    space.wait_ready("repo", "BackupRepository")
+    space.vma.fault("client", "rate", bytes_per_second=2 * MIB)
+    return space
 
 
 def _created(space: Workspace) -> None:
@@ -42,115 +31,55 @@ def _job_is_there(space: Workspace) -> None:
     until(space.jobs(), space.status())
 
 
-def _copying(space: Workspace) -> None:
-    space.wait_copying()
+def _running(space: Workspace) -> None:
+    until([job for job in space.vma.jobs() if job["bytes"]], space.vma.jobs())
 
 
 def _first_disk_done(space: Workspace) -> None:
     until([job for job in space.vma.jobs() if job["completed"]], space.vma.jobs())
 
 
-def _all_disks_done(space: Workspace) -> None:
-    until([job for job in space.vma.jobs() if len(job["completed"]) == 2], space.vma.jobs())
-
-
 def _committed(space: Workspace) -> None:
     until(space.folders["repo"].manifests(), space.folders["repo"].files())
 
 
-MOMENTS: list[Callable[[Workspace], None]] = [
-    _created, _job_is_there, _copying, _first_disk_done, _all_disks_done, _committed,
-]  # fmt: skip
+def _killed_at(space: Workspace, moment: Callable[[Workspace], None]) -> None:
+    wait_for(moment.__name__.strip("_"), lambda: moment(space), timeout=90, interval=0.05)
+    chart.kill(space.kube, "controller")
 
 
-@pytest.mark.parametrize("moment", MOMENTS, ids=lambda moment: moment.__name__.strip("_"))
-def test_the_controller_is_killed(space: Workspace, moment: Callable[[Workspace], None]) -> None:
-    space.ready(Disk("random", 12 * MIB), Disk("random", 4 * MIB))
-    space.wait_ready("repo", "BackupRepository")
-    space.vma.fault("client", "rate", bytes_per_second=SLOW)
-    space.backup()
-    wait_for("the moment", lambda: moment(space), timeout=60, interval=0.05)
-    kill(space.kube, "controller")
-    status = space.wait_phase("Completed", timeout=120)
-    images.assert_identical(space)
-    assert len(space.vma.starts()) == 1
-    assert status["attempts"] == 1
-    assert len(space.folders["repo"].manifests()) == 1
-    assert len(space.jobs()) <= 1
+@pytest.mark.parametrize("moment", [_created, _job_is_there], ids=lambda moment: moment.__name__.strip("_"))
+def test_killed_before_the_worker_runs(ready: Workspace, moment: Callable[[Workspace], None]) -> None:
+    ready.backup()
+    _killed_at(ready, moment)
+    completed_with_one_start(ready)
+    assert len(ready.jobs()) == 1
 
 
-def test_the_controller_is_killed_again_and_again(space: Workspace) -> None:
-    space.ready(Disk("random", 16 * MIB))
-    space.wait_ready("repo", "BackupRepository")
-    space.vma.fault("client", "rate", bytes_per_second=MIB)
-    space.backup()
-    for _ in range(4):
-        kill(space.kube, "controller")
-        wait_available(space.kube, "controller")
-    space.wait_phase("Completed", timeout=120)
-    images.assert_identical(space)
-    assert len(space.vma.starts()) == 1
+def test_killed_again_and_again(ready: Workspace) -> None:
+    """During the copy of each disk, and when the result is there but not yet in the status."""
+    ready.backup()
+    for moment in (_running, _first_disk_done, _committed):
+        _killed_at(ready, moment)
+    assert completed_with_one_start(ready)["attempts"] == 1
+    assert len(ready.jobs()) == 1
 
 
-def test_the_controller_is_away_while_the_worker_ends(space: Workspace) -> None:
-    """The result waits in the pod and in the manifest."""
-    space.ready(Disk("random", 8 * MIB))
-    space.wait_ready("repo", "BackupRepository")
-    space.vma.fault("client", "rate", bytes_per_second=SLOW)
-    space.backup()
-    space.wait_copying()
-    deployment = chart.only(space.kube, "Deployment", "controller")
-    name, home = deployment["metadata"]["name"], deployment["metadata"]["namespace"]
-    _scale(space.kube, name, home, 0)
-    try:
-        wait_for("the manifest", lambda: _committed(space), timeout=60)
-        wait_for("the worker gone", lambda: _ended(space), timeout=30)
-        for pod in space.workers():
-            space.kube.delete("Pod", pod["metadata"]["name"], space.namespace, grace=0)
-    finally:
-        _scale(space.kube, name, home, 1)
-        wait_available(space.kube, "controller")
-    status = space.wait_phase("Completed", timeout=120)
-    images.assert_identical(space)
-    assert status["disks"][0]["file"] in space.folders["repo"].layers()
-    assert len(space.vma.starts()) == 1, "adopted, not repeated"
-    assert len(space.folders["repo"].manifests()) == 1
-
-
-def _scale(kube: Kube, name: str, namespace: str, replicas: int) -> None:
-    kube.merge("Deployment", name, namespace, {"spec": {"replicas": replicas}})
+@pytest.mark.parametrize("pods", ["stay", "are gone too"])
+def test_away_while_the_worker_ends(ready: Workspace, pods: str) -> None:
+    """The result waits in the pod; and where that is gone, in the repository."""
+    ready.backup()
+    ready.wait_copying()
+    with chart.scaled(ready.kube, "controller", 0):
+        wait_for("the worker's end", lambda: _ended(ready), timeout=90)
+        if pods != "stay":
+            for pod in ready.workers():
+                ready.kube.delete("Pod", pod["metadata"]["name"], ready.namespace, grace=0)
+    completed_with_one_start(ready)
+    assert len(ready.folders["repo"].manifests()) == 1
 
 
 def _ended(space: Workspace) -> None:
-    phases = [pod["status"]["phase"] for pod in space.workers()]
-    until("Running" not in phases, phases)
-
-
-@pytest.mark.parametrize("how", ["one is killed", "all are killed", "rolled"])
-def test_the_gateway_goes_while_a_backup_runs(space: Workspace, how: str) -> None:
-    space.ready(*(Disk("random", 4 * MIB) for _ in range(4)))
-    space.wait_ready("repo", "BackupRepository")
-    space.vma.fault("client", "rate", bytes_per_second=MIB)
-    space.backup()
-    space.wait_copying()
-    if how == "rolled":
-        _roll(space.kube)
-    else:
-        kill(space.kube, "gateway", all_of_them=how == "all are killed")
-    if how == "all are killed":
-        # A `complete` that meets no gateway at all is lost, and with it the attempt: another one may be needed.
-        space.wait_end()
-    else:
-        space.wait_phase("Completed", timeout=120)
-        images.assert_identical(space)
-        assert len(space.vma.starts()) == 1
-    wait_available(space.kube, "gateway")
-
-
-def _roll(kube: Kube) -> None:
-    """As a changed pod template does."""
-    deployment = chart.only(kube, "Deployment", "gateway")
-    meta = deployment["metadata"]
-    stamp = {"tests/rolled": meta["resourceVersion"]}
-    patch = {"spec": {"template": {"metadata": {"annotations": stamp}}}}
-    kube.merge("Deployment", meta["name"], meta["namespace"], patch)
+    """For the Job too: it has counted the pod."""
+    (job,) = space.jobs()
+    until(job["status"].get("succeeded"), job["status"])
