@@ -238,6 +238,7 @@ def stop() -> None:
         _end(_DOCKERD, 60)
         _end(_CONTAINERD, 10)
         _end_strays()
+        _SOCKET.unlink(missing_ok=True)
         hostnet.undo(_HOST_STATE, _subnet())
         _release()
 
