@@ -7,19 +7,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from sendense_operator.cluster.client import Cluster
 from sendense_operator.cluster.events import EventRecorder
+from sendense_operator.reconcile.facts import Snapshot
 from sendense_operator.reconcile.keys import Key
 from sendense_operator.reconcile.memory import Memory
 from sendense_operator.reconcile.settings import Settings
 from sendense_operator.reconcile.workers import WorkerReader
 from sendense_operator.vma.credentials import Credentials
 from sendense_operator.vma.models import CBTStatus, Health, Inventory
-
-if TYPE_CHECKING:
-    from sendense_operator.reconcile.slots import Snapshot
 
 
 class Appliance(Protocol):

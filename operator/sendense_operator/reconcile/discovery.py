@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sendense_operator.api.v1alpha1.base import MAX_DISKS, MAX_INT
 from sendense_operator.api.v1alpha1.names import last_path_element
 from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMSpec, VMDisk
 from sendense_operator.reconcile.access import Access, opened
 from sendense_operator.reconcile.context import Appliance, Context
+from sendense_operator.reconcile.facts import Found
 from sendense_operator.reconcile.problems import Meaning, Problem
 from sendense_operator.reconcile.tasks import datacenter_of
 from sendense_operator.vma.errors import VMAError, VMAGarbage, VMARefused, VMAUnreachable
 from sendense_operator.vma.inventory import device_key, find_vm
 from sendense_operator.vma.models import Inventory, InventoryVM
 from sendense_operator.vma.refusals import Refusal, reason_of_refusal
-
-
-@dataclass(frozen=True)
-class Found:
-    """The VM as vCenter has it."""
-
-    vm: InventoryVM
-    disks: tuple[VMDisk, ...]
-    cbt_enabled: bool | None
 
 
 async def discover(ctx: Context, access: Access, spec: ProtectedVMSpec) -> Found | Problem:

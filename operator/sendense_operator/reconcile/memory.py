@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
+from sendense_operator.reconcile.facts import Discovery
 from sendense_operator.task import Answer, Capacity
-
-if TYPE_CHECKING:
-    from sendense_operator.reconcile.protectedvm import Discovery
 
 V = TypeVar("V")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import Final
 
 from sendense_operator.api.v1alpha1 import conditions
@@ -15,23 +14,14 @@ from sendense_operator.cluster.kinds import APPLIANCE, PROTECTED_VM
 from sendense_operator.cluster.status import write_status
 from sendense_operator.reconcile.access import read_access
 from sendense_operator.reconcile.context import Context
-from sendense_operator.reconcile.discovery import Found, discover
+from sendense_operator.reconcile.discovery import discover
+from sendense_operator.reconcile.facts import Discovery, Found
 from sendense_operator.reconcile.objects import is_deleting, ready_condition
 from sendense_operator.reconcile.problems import Meaning, Problem
 from sendense_operator.reconcile.units import human_bytes, parse_time, whole_seconds
 
 _MAX_PAUSE_S: Final = 300.0
 """Between two looks at a VM that could not be looked up."""
-
-
-@dataclass(frozen=True)
-class Discovery:
-    """What was found out, when (monotonic seconds), and for which specs."""
-
-    time: float
-    specs: tuple[int, str, int]
-    """Generation of the VM, UID and generation of its appliance."""
-    result: Found | Problem
 
 
 async def reconcile_vm(ctx: Context, namespace: str, name: str) -> float | None:

@@ -12,7 +12,7 @@ from sendense_operator.cluster.client import Obj, find
 from sendense_operator.cluster.kinds import APPLIANCE, BACKUP_REPOSITORY, PROTECTED_VM
 from sendense_operator.reconcile.case import Case
 from sendense_operator.reconcile.context import Context
-from sendense_operator.reconcile.discovery import Found
+from sendense_operator.reconcile.facts import Found
 from sendense_operator.reconcile.objects import is_deleting, ready_condition
 from sendense_operator.reconcile.problems import Meaning, Problem
 from sendense_operator.reconcile.protectedvm import discovered

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sendense_operator.api.v1alpha1 import names
@@ -17,6 +16,7 @@ from sendense_operator.reconcile.admission import Admitted, Candidate, Limits, R
 from sendense_operator.reconcile.case import Case
 from sendense_operator.reconcile.claims import is_exclusive
 from sendense_operator.reconcile.context import Context
+from sendense_operator.reconcile.facts import Snapshot
 from sendense_operator.reconcile.objects import (
     host_ports,
     is_deleting,
@@ -33,20 +33,6 @@ Obj = dict[str, Any]
 QUEUED: Final = frozenset({"WaitingForSlot", "ChainBusy", "VMNameBusy"})
 """Reasons of Backups that have all they need but for their turn."""
 MAX_AGE_S: Final = 1.0
-
-
-@dataclass
-class Snapshot:
-    """One namespace as it was a moment ago. Shared for a second, so that a queue of hundreds is read once."""
-
-    taken: float
-    jobs: list[Obj]
-    waiting: list[Obj]
-    vms: dict[str, Obj]
-    repositories: dict[str, Obj]
-    appliances: dict[str, Obj]
-    exclusive: dict[str, bool] = field(default_factory=dict)
-    """By claim: whether one pod at a time may use it."""
 
 
 async def admit(ctx: Context, case: Case, refs: References) -> Admitted | Waits:
