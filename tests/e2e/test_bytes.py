@@ -69,7 +69,7 @@ def test_status_and_manifest_say_what_was_stored(space: Workspace) -> None:
     (manifest,) = space.folders["repo"].manifests()
     assert space.folders["repo"].files("**/backups/*.json") == [status["manifest"]]
     assert status["repositoryID"] == space.status("repo", "BackupRepository")["repositoryID"]
-    assert [d["file"] for d in manifest["disks"]] and len(manifest["disks"]) == 2
+    assert [disk["file"] for disk in manifest["disks"]] == [full["file"], empty["file"]]
 
 
 def test_layout_of_the_repository(space: Workspace) -> None:

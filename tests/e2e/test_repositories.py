@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -147,7 +146,5 @@ def test_a_repository_that_was_exchanged(space: Workspace) -> None:
     marker.write_text(text.replace(identity, "0" * 8 + identity[8:]))
     space.wait_reason("RepositoryChanged", "repo", REPOSITORY, timeout=60)
     space.backup()
-    began = time.monotonic()
     space.wait_reason({"RepositoryNotReady", "RepositoryChanged"}, timeout=30)
-    assert time.monotonic() - began < 30
     assert folder.layers() == []
