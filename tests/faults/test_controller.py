@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from tests.support import chart
-from tests.support.outcomes import completed_with_one_start
+from tests.support.outcomes import PATIENCE, completed_with_one_start
 from tests.support.vma import MIB, Disk
 from tests.support.waiting import until, wait_for
 from tests.support.workspace import Workspace
@@ -69,7 +69,7 @@ def test_killed_again_and_again(ready: Workspace) -> None:
 def test_away_while_the_worker_ends(ready: Workspace, pods: str) -> None:
     """The result waits in the pod; and where that is gone, in the repository."""
     ready.backup()
-    ready.wait_copying()
+    ready.wait_copying(timeout=PATIENCE)
     with chart.scaled(ready.kube, "controller", 0):
         wait_for("the worker's end", lambda: _ended(ready), timeout=90)
         if pods != "stay":

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 from tests.support import chart
 from tests.support.kube import Kube
-from tests.support.outcomes import completed_with_one_start
+from tests.support.outcomes import PATIENCE, completed_with_one_start
 from tests.support.vma import MIB, Disk
 from tests.support.workspace import Workspace
 
@@ -37,7 +37,7 @@ def test_gone_while_a_backup_runs(space: Workspace, how: Callable[[Kube], None],
     space.wait_ready("repo", "BackupRepository")
     space.vma.fault("client", "rate", bytes_per_second=rate)
     space.backup()
-    job = str(space.wait_copying()["job_id"])
+    job = str(space.wait_copying(timeout=PATIENCE)["job_id"])
     how(space.kube)
     if rate < MIB:
         space.vma.command(job, "rate", bytes_per_second=MIB)

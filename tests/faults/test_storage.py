@@ -60,7 +60,7 @@ def test_somebody_else_fills_it_during_the_copy(space: Workspace, tiny: str) -> 
     space.ready(Disk("random", 24 * MIB), on_node=tiny, node=place, minFreeBytes=16 * MIB)
     space.vma.fault("client", "rate", bytes_per_second=MIB)
     space.backup(retries=2)
-    space.wait_copying()
+    space.wait_copying(timeout=PATIENCE)
     engine("exec", node, "sh", "-c", f"dd if=/dev/zero of={tiny}/other bs=1M 2>/dev/null; true")
     status = space.wait_phase("Failed", timeout=PATIENCE)
     stalled = condition(status, "Stalled")

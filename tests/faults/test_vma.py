@@ -104,7 +104,6 @@ def test_retries_are_bounded(space: Workspace) -> None:
     space.backup(retries=1)
     failed(space, "ApplianceError")
     assert len(space.vma.starts()) == 2
-    assert space.status()["attempts"] == 2
 
 
 def test_a_flaky_server(space: Workspace) -> None:
@@ -195,7 +194,7 @@ def test_its_server_is_down_during_the_copy(space: Workspace, door: Door) -> Non
     """Bytes go on to arrive, and the callbacks: so nothing is wrong with this backup."""
     space.vma.fault("client", "rate", bytes_per_second=MIB)
     space.backup()
-    space.wait_copying()
+    space.wait_copying(timeout=PATIENCE)
     door.shut()
     completed_with_one_start(space)
 
@@ -203,7 +202,7 @@ def test_its_server_is_down_during_the_copy(space: Workspace, door: Door) -> Non
 def test_all_of_it_dies_during_the_copy(space: Workspace, door: Door) -> None:
     space.vma.fault("client", "rate", bytes_per_second=MIB // 2)
     space.backup()
-    job = str(space.wait_copying()["job_id"])
+    job = str(space.wait_copying(timeout=PATIENCE)["job_id"])
     door.shut()
     space.vma.command(job, "kill")
     wait_for("the client gone", lambda: until(not space.vma.jobs()[0]["alive"], space.vma.jobs()), timeout=20)
@@ -214,7 +213,7 @@ def test_it_freezes_during_the_copy(space: Workspace, door: Door) -> None:
     """Connected, but silent on both sides: the shorter clock counts."""
     space.vma.fault("client", "rate", bytes_per_second=MIB // 2)
     space.backup()
-    job = str(space.wait_copying()["job_id"])
+    job = str(space.wait_copying(timeout=PATIENCE)["job_id"])
     space.vma.command(job, "pause")
     door.shut()
     assert "whether the appliance runs" in failed(space, "ApplianceSilent")

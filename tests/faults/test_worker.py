@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.support import nodes
 from tests.support.kube import path_of
-from tests.support.outcomes import completed_by_the_second_attempt, failed
+from tests.support.outcomes import PATIENCE, completed_by_the_second_attempt, failed
 from tests.support.vma import MIB, Disk
 from tests.support.waiting import until, wait_for
 from tests.support.workspace import Workspace
@@ -18,7 +18,7 @@ def copying(space: Workspace, **spec: Any) -> dict[str, Any]:
     space.ready(Disk("random", 16 * MIB), Disk("pattern", 4 * MIB))
     space.vma.fault("client", "rate", bytes_per_second=MIB // 2)
     space.backup(**spec)
-    space.wait_copying()
+    space.wait_copying(timeout=PATIENCE)
     assert space.folders["repo"].partials()
     (pod,) = space.workers()
     return pod

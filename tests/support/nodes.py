@@ -7,15 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+import httpx
 from tests.support import chart, repositories, vma
-from tests.support.kube import Kube
+from tests.support.kube import ApiError, Kube
 from tests.support.programs import engine
-from tests.support.waiting import until, wait_for
+from tests.support.waiting import NotYet, until, wait_for
 
 Object = dict[str, Any]
 
 _BY_UID: Final = 'for f in $(grep -lz "^POD_UID=$1" /proc/[0-9]*/environ 2>/dev/null); do p=${f%/environ}; '
 _KILL: Final = "kill -9 ${p#/proc/} && n=$((n+1)); done; echo $n"
+_SIGNAL_API: Final = 'kill -"$1" $(grep -lx kube-apiserver /proc/[0-9]*/comm | cut -d/ -f3)'
 
 
 def kill_worker(pod: Object) -> None:
@@ -49,18 +51,36 @@ def without_kubelet(kube: Kube, node: str) -> Iterator[None]:
         yield
     finally:
         engine("exec", node, "systemctl", "start", "kubelet")
-        wait_for(f"{node} Ready", lambda: until(ready(kube, node) == "True", ready(kube, node)), timeout=120)
-        wait_for("the operator", lambda: _operator_ready(kube), timeout=120)
+        wait_ready(kube, node)
 
 
 @contextmanager
-def paused(node: str) -> Iterator[None]:
-    """All its processes stand still."""
-    engine("pause", node)
+def without_api_server(kube: Kube) -> Iterator[None]:
+    """The API server stands still; afterwards it answers again.
+
+    Not longer than a minute: then the kubelet would restart it. Its node goes on, as it has the cluster's DNS.
+    """
+    node = control_plane(kube)
+    engine("exec", node, "sh", "-c", _SIGNAL_API, "signal", "STOP")
     try:
         yield
     finally:
-        engine("unpause", node)
+        engine("exec", node, "sh", "-c", _SIGNAL_API, "signal", "CONT")
+        wait_for("the API server", lambda: _answers(kube), timeout=120)
+
+
+def wait_ready(kube: Kube, node: str) -> None:
+    """Until the node is Ready, and all of the operator that may run there."""
+    wait_for(f"{node} Ready", lambda: until(ready(kube, node) == "True", ready(kube, node)), timeout=180)
+    for component in ("controller", "gateway"):
+        chart.wait_available(kube, component)
+
+
+def _answers(kube: Kube) -> None:
+    try:
+        kube.request("GET", "readyz", timeout=5)
+    except (ApiError, httpx.HTTPError) as error:
+        raise NotYet(str(error)) from error
 
 
 def ready(kube: Kube, node: str) -> str:
@@ -73,12 +93,3 @@ def control_plane(kube: Kube) -> str:
     """Name of the node that runs the API server."""
     (node,) = kube.select("Node", labels="node-role.kubernetes.io/control-plane")
     return str(node["metadata"]["name"])
-
-
-def _operator_ready(kube: Kube) -> None:
-    waiting = [pod["metadata"]["name"] for pod in chart.pods(kube) if not _is_ready(pod)]
-    until(not waiting, waiting)
-
-
-def _is_ready(pod: Object) -> bool:
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", []))

@@ -1,0 +1,86 @@
+"""A node's kubelet stops, the node is lost, the API server is away: one writer, and an end that is true."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from tests.support import chart, images, nodes
+from tests.support.outcomes import PATIENCE, completed_with_one_start
+from tests.support.vma import MIB, Disk
+from tests.support.waiting import until, wait_for
+from tests.support.workspace import Workspace
+
+pytestmark = pytest.mark.disruptive
+
+LONG = 300
+"""Seconds: a node is called NotReady after 50, and the machine may be busy."""
+
+
+def copying(space: Workspace, rate: int, retries: int = 0) -> str:
+    """Node of a backup in the middle of its copy; not the reference VMA's, which has to go on."""
+    space.ready(Disk("random", 12 * MIB), Disk("random", 8 * MIB), node=nodes.apart_from_the_vma(space.kube))
+    space.wait_ready("repo", "BackupRepository")
+    space.vma.fault("client", "rate", bytes_per_second=rate)
+    space.backup(retries=retries)
+    space.wait_copying(timeout=PATIENCE)
+    return str(space.status()["nodeName"])
+
+
+def test_a_kubelet_that_is_away_when_the_worker_ends(space: Workspace) -> None:
+    """The copy does not need it, and the answer waits for it."""
+    node = copying(space, 2 * MIB)
+    with nodes.without_kubelet(space.kube, node):
+        folder = space.folders["repo"]
+        wait_for("the manifest", lambda: until(folder.manifests(), folder.files()), timeout=90)
+        assert space.status()["phase"] == "Running"
+    completed_with_one_start(space)
+
+
+@pytest.fixture
+def impatient(space: Workspace) -> Iterator[Workspace]:
+    """The controller gives a node up after 10 s of being NotReady."""
+    with chart.setting(space.kube, "controller", "SENDENSE_NODE_LOST_SECONDS", "10"):
+        yield space
+
+
+def test_a_node_that_is_lost(impatient: Workspace) -> None:
+    """Failed in the end, and nobody else writes to the chain until the node has told that the worker is gone."""
+    space = impatient
+    node = copying(space, MIB // 8, retries=2)
+    (pod,) = space.workers()
+    with nodes.without_kubelet(space.kube, node):
+        nodes.kill_worker(pod)
+        status = space.wait_phase("Failed", timeout=LONG)
+        assert node in str(status["conditions"])
+        space.backup("next")
+        space.wait_reason("ChainBusy", "next")
+        assert [worker["metadata"]["name"] for worker in space.workers()] == [pod["metadata"]["name"]]
+        assert space.workers("next") == []
+    space.vma.clear_faults()
+    space.wait_phase("Completed", "next", timeout=LONG)
+    images.assert_identical(space, "next")
+    assert space.folders["repo"].partials() == []
+    assert len(space.folders["repo"].manifests()) == 1
+    assert space.status()["phase"] == "Failed", "what has ended stays so"
+
+
+def test_a_worker_that_goes_on_where_its_node_is_lost(impatient: Workspace) -> None:
+    """While it answers it is no loss: the controller asks it, not the kubelet."""
+    space = impatient
+    node = copying(space, MIB // 8)
+    job = str(space.status()["jobID"])
+    with nodes.without_kubelet(space.kube, node):
+        wait_for("NotReady", lambda: until(nodes.ready(space.kube, node) != "True", "Ready"), timeout=LONG)
+        assert space.status()["phase"] == "Running"
+    space.vma.command(job, "rate", bytes_per_second=64 * MIB)
+    completed_with_one_start(space)
+
+
+def test_the_api_server_is_away(space: Workspace) -> None:
+    """The copy goes on: callbacks reach the worker, the result waits until it can be told."""
+    copying(space, MIB)
+    with nodes.without_api_server(space.kube):
+        folder = space.folders["repo"]
+        wait_for("the manifest", lambda: until(folder.manifests(), folder.files()), timeout=120)
+    completed_with_one_start(space)
