@@ -103,7 +103,8 @@ def test_preflight(
     began = time.monotonic()
     message = failed(bench, bench.start(bench.task(vm, **changes)), reason, ExitCode.FATAL)
     assert words in message
-    assert time.monotonic() - began < 10
+    # far below the five minutes that the VMA would be given for a first sign
+    assert time.monotonic() - began < 60
     assert vma.starts() == 0
 
 

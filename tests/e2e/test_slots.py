@@ -59,9 +59,8 @@ def test_slots_of_a_repository_and_the_queue(space: Workspace) -> None:
     job = str(space.wait_copying("first")["job_id"])
     for position, name in enumerate(("vm2", "vm3", "vm4"), start=1):
         space.backup(name, vm=name)
-        message = space.wait_reason("WaitingForSlot", name)
-        assert f"position {position} " in message
-        assert "repo" in message
+        assert "repo" in space.wait_reason("WaitingForSlot", name)
+        wait_for(f"{name} in its place", partial(_position, space, name, position))
     space.kube.delete("Backup", "vm2", space.namespace)
     for position, name in enumerate(("vm3", "vm4"), start=1):
         wait_for(f"{name} moved up", partial(_position, space, name, position))

@@ -27,6 +27,8 @@ def environment() -> dict[str, str]:
         name, _, value = line.removeprefix("export ").partition("=")
         found[name] = "".join(shlex.split(value))
     found["KUBECONFIG"] = str(KUBECONFIG)
+    # kubectl keeps what a server serves by its address: a cluster before this one may have had the same
+    found["KUBECACHEDIR"] = str(CHECKOUT / "build" / "kubectl" / str(os.getpid()))
     return found
 
 

@@ -43,17 +43,16 @@ async def follow_backup(ctx: Context, case: Case, job: Obj) -> float | None:
     seen = observe_worker(job, pods, ctx.memory.answers.get(case.uid))
     match seen:
         case Ended():
-            return await _ended(ctx, case, job, seen)
+            return await _ended(ctx, case, seen, _adopt(case, job, seen.pod, len(pods)))
         case Died():
-            return await _died(ctx, case, job, seen)
+            return await _died(ctx, case, job, seen, _adopt(case, job, seen.pod, len(pods)))
         case AnswerLost():
             return await _again(ctx, case, job)
         case Attempt():
-            return await _attempt(ctx, case, job, seen)
+            return await _attempt(ctx, case, job, seen, _adopt(case, job, seen.pod, len(pods)))
 
 
-async def _ended(ctx: Context, case: Case, job: Obj, seen: Ended) -> float | None:
-    changes = {**_adopt_job(case, job), **(_adopt_pod(case, seen.pod) if seen.pod is not None else {})}
+async def _ended(ctx: Context, case: Case, seen: Ended, changes: dict[str, Any]) -> float | None:
     case.status = case.status.model_copy(update=changes)
     answer = seen.answer
     if answer is None:
@@ -66,13 +65,12 @@ async def _ended(ctx: Context, case: Case, job: Obj, seen: Ended) -> float | Non
     return 0.0
 
 
-async def _died(ctx: Context, case: Case, job: Obj, seen: Died) -> float | None:
+async def _died(ctx: Context, case: Case, job: Obj, seen: Died, changes: dict[str, Any]) -> float | None:
     """A worker that died may have committed: one more looks, and does nothing else. That one's death is the end."""
     task = task_of(job)
     if task is None or task.adopt_only:
-        return await _ended(ctx, case, job, Ended(None, "WorkerDied", case.status.worker_death or seen.message))
+        return await _ended(ctx, case, Ended(None, "WorkerDied", case.status.worker_death or seen.message), changes)
     # In the status before the Job goes: the next one is made by it, and an end that finds nothing tells it.
-    changes = {**_adopt_job(case, job), **(_adopt_pod(case, seen.pod) if seen.pod is not None else {})}
     state = conditions.reconciling("Retrying", f"{seen.message}; another one looks whether it had committed")
     await publish(ctx, case, state, urgent=True, **{"worker_death": seen.message[:1024], **changes})
     return await _again(ctx, case, job)
@@ -88,16 +86,15 @@ async def _again(ctx: Context, case: Case, job: Obj) -> float | None:
     return _JOB_GOES_POLL_S
 
 
-async def _attempt(ctx: Context, case: Case, job: Obj, seen: Attempt) -> float | None:
+async def _attempt(ctx: Context, case: Case, job: Obj, seen: Attempt, changes: dict[str, Any]) -> float | None:
     pod = seen.pod
     if await _overrun(ctx, case, pod):
         return 0.0
     if pod is None:
         return await _without_pod(ctx, case, job, seen)
-    changes = {**_adopt_job(case, job), **_adopt_pod(case, pod)}
     if changes.get("attempts", 1) > 1:
         await _new_attempt(ctx, case, seen, changes)
-        changes = _adopt_pod(case, pod)
+        changes = {"node_name": changes["node_name"]}
     if seen.trouble is not None:
         return await _not_starting(ctx, case, seen.trouble, changes)
     address = pod_ip(pod)
@@ -120,6 +117,11 @@ async def _new_attempt(ctx: Context, case: Case, seen: Attempt, changes: dict[st
     await ctx.events.post(case.obj, "Warning", "Retrying", f"attempt {changes['attempts']}: {why}")
 
 
+def _adopt(case: Case, job: Obj, pod: Obj | None, pods: int) -> dict[str, Any]:
+    """What the status still has to learn of a Job and of its newest pod."""
+    return {**_adopt_job(case, job), **(_adopt_pod(case, pod, pods) if pod is not None else {})}
+
+
 def _adopt_job(case: Case, job: Obj) -> dict[str, Any]:
     """What the status still has to learn of a Job: a controller that made it may have died before it wrote so."""
     if case.status.worker_job is not None:
@@ -138,14 +140,14 @@ def _adopt_job(case: Case, job: Obj) -> dict[str, Any]:
     return changes
 
 
-def _adopt_pod(case: Case, pod: Obj) -> dict[str, Any]:
-    """What a pod that was not seen before changes in the status."""
+def _adopt_pod(case: Case, pod: Obj, pods: int) -> dict[str, Any]:
+    """What a pod that was not seen before changes in the status. Between two looks there may have been several."""
     job_id = names.vma_job_id(pod["metadata"]["uid"])
     changes: dict[str, Any] = {"node_name": pod["spec"].get("nodeName") or case.status.node_name}
     # One that only looks is no attempt, and has no job of the VMA.
     if case.status.job_id != job_id and case.status.worker_death is None:
         changes["job_id"] = job_id
-        changes["attempts"] = (case.status.attempts or 0) + 1
+        changes["attempts"] = max((case.status.attempts or 0) + 1, pods)
     return changes
 
 
