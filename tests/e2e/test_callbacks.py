@@ -24,7 +24,7 @@ Call = Callable[..., int]
 
 @pytest.fixture
 def call(space: Workspace) -> Iterator[Call]:
-    """The status that the gateway answers a call with, through the API server's proxy to its Service; or HELD, or HUNG_UP."""
+    """The gateway's status for a call through the API server's proxy; or HELD, or HUNG_UP."""
     gateway = setup.gateway_service(space.kube, space.operator)
     base = f"api/v1/namespaces/{space.operator}/services/{gateway}/proxy"
 
