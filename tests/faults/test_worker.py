@@ -61,7 +61,7 @@ def test_it_is_killed(space: Workspace) -> None:
 
 
 def test_it_is_killed_for_good(space: Workspace) -> None:
-    """Nobody comes after it: the repository's next probe sweeps."""
+    """Another worker only looks for a manifest, and sweeps."""
     pod = copying(space, retries=0)
     nodes.kill_worker(pod)
     assert "137" in failed(space, "WorkerDied")
