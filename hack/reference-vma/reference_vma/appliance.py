@@ -82,6 +82,9 @@ class Appliance:
             request_bytes=settings.request_bytes,
             workers=settings.workers,
             retry_seconds=settings.retry_seconds,
+            zeroes=settings.zeroes,
+            asks=settings.asks,
+            callbacks=settings.callbacks,
             doomed=doomed,
             faults=tuple(fault.to_client() for fault in found),
         )
@@ -127,6 +130,13 @@ class Appliance:
         with vm_lock(self.settings.state, vm.uuid):
             for disk in vm.disks:
                 shutil.rmtree(vm_folder(self.settings.state, vm.uuid) / str(disk.key), ignore_errors=True)
+
+    def forget_change_ids(self, vm: VM, key: int | None) -> None:
+        """Of one disk or of all: vCenter refuses the change ids that it told so far, their UUIDs stay."""
+        with vm_lock(self.settings.state, vm.uuid):
+            for disk in vm.disks:
+                if key in (None, disk.key):
+                    DiskTracking.load(self.settings.state, vm.uuid, disk.key).forget()
 
     def remove_vm(self, vm: VM) -> None:
         """A VM with its tracking and its snapshots."""

@@ -31,17 +31,19 @@ def _is_stale(sock: socket.socket) -> bool:
 class ControlPlane:
     """The callbacks of one job. All calls are safe from several threads."""
 
-    def __init__(self, base_url: str, job_id: str, report: Report) -> None:
+    def __init__(self, base_url: str, job_id: str, report: Report, again_seconds: float | None = None) -> None:
+        """`again_seconds`: pause before an ask or a `complete` that got no 200 is made again; None: it is not."""
         self._base = urlsplit(base_url.rstrip("/"))
         self._job_id = job_id
         self._report = report
+        self._again_seconds = again_seconds
         self._idle: list[tuple[float, http.client.HTTPConnection]] = []
         self._lock = threading.Lock()
 
     def ask(self, vm_name: str, disk_id: int) -> str:
         """The change id that the control plane knows, "" for every kind of failure."""
         path = f"/api/v1/backups/changeid?vm_name={quote_plus(vm_name)}&disk_id={disk_id}"
-        status, answer = self._call("GET", path, None, seconds=None)
+        status, answer = self._until_answered("GET", path, None)
         if status != 200:
             return ""
         try:
@@ -53,13 +55,21 @@ class ControlPlane:
     def complete(self, change_id: str, disk_id: int) -> bool:
         """Report a disk as done; anything but exactly 200 is a failure. Waits for an answer without limit."""
         body = {"change_id": change_id, "disk_id": disk_id, "bytes_transferred": 0}
-        status, _ = self._call("POST", f"/api/v1/backups/{quote(self._job_id)}/complete", body, seconds=None)
+        status, _ = self._until_answered("POST", f"/api/v1/backups/{quote(self._job_id)}/complete", body)
         return status == 200
 
     def telemetry(self, body: dict[str, Any]) -> None:
         """Report progress; failures are ignored."""
         path = f"/api/v1/telemetry/backup/{quote(self._job_id)}"
         self._call("POST", path, body, seconds=_TELEMETRY_SECONDS)
+
+    def _until_answered(self, method: str, path: str, body: dict[str, Any] | None) -> tuple[int | None, bytes]:
+        """One call, or as many as it takes. 410 means that the job was cancelled, which no other call changes."""
+        while True:
+            status, answer = self._call(method, path, body, seconds=None)
+            if status in (200, 410) or self._again_seconds is None:
+                return status, answer
+            time.sleep(self._again_seconds)
 
     def _connection(self) -> http.client.HTTPConnection:
         with self._lock:

@@ -172,8 +172,22 @@ class DiskTracking:
             self.number += 1
             self._hashes_file(self.number).write_bytes(hashes)
         self.stamp = stamp
+        self._save()
+
+    def forget(self) -> None:
+        """Every change id told so far is refused from now on; the UUID and the content stay what they are."""
+        if not self.number:
+            return
+        hashes = self._hashes_file(self.number).read_bytes()
+        for file in self.folder.glob("hashes-*.bin"):
+            file.unlink()
+        self.number += 1
+        self._hashes_file(self.number).write_bytes(hashes)
+        self._save()
+
+    def _save(self) -> None:
         state = self.folder / "state.json.new"
-        state.write_text(json.dumps({"uuid": self.uuid, "number": self.number, "stamp": stamp}))
+        state.write_text(json.dumps({"uuid": self.uuid, "number": self.number, "stamp": self.stamp}))
         state.rename(self.folder / "state.json")
 
     def areas_since(self, change_id: str, number: int, size: int) -> list[Area]:

@@ -62,7 +62,8 @@ class Job:
     def __init__(self, spec: JobSpec, report: Report) -> None:
         self.spec = spec
         self.report = report
-        self.control_plane = ControlPlane(spec.control_plane, spec.job_id, report)
+        again = spec.retry_seconds if spec.callbacks == "repeated" else None
+        self.control_plane = ControlPlane(spec.control_plane, spec.job_id, report, again)
         self.meter = Meter(self.control_plane, report, spec.telemetry_seconds)
         self.gate = Gate(spec, report)
         self._exports: list[Export] = []  # idle connections stay open until the process ends
@@ -121,7 +122,7 @@ class Job:
             raise TargetError(f"no NBD target for disk {disk.key}")
         target = parse_url(url)
         index = target.disk_index(self.spec.job_id)
-        why = self._why_full(content)
+        why = self._why_full(content, index if self.spec.asks == "own" else 0)
         export = Export(target)
         self._exports.append(export)
         self.gate.start_disk(position)
@@ -152,11 +153,11 @@ class Job:
     def _start_disk(self, index: int, key: int, sync_type: str, why: str) -> None:
         self.report("event", event="disk_started", disk=index, key=key, sync_type=sync_type, why=why)
 
-    def _why_full(self, content: snapshots.SnapshotDisk) -> str:
-        """Why a disk is copied in full, "" for an increment. Asks with 0, whichever disk it is."""
-        if parse_change_id(self.control_plane.ask(self.spec.vm_name, 0)) is None:
+    def _why_full(self, content: snapshots.SnapshotDisk, asked: int) -> str:
+        """Why a disk is copied in full, "" for an increment. `asked`: the number that it asks with."""
+        if parse_change_id(self.control_plane.ask(self.spec.vm_name, asked)) is None:
             return "no change id"
-        known = parse_change_id(self.control_plane.ask(self.spec.vm_name, 0))
+        known = parse_change_id(self.control_plane.ask(self.spec.vm_name, asked))
         own = parse_change_id(content.change_id)
         if known is None or own is None or known[0] != own[0]:
             return "other change UUID"
@@ -165,7 +166,17 @@ class Job:
     def _copier(self, source: int, export: Export) -> DiskCopy:
         size = _SMALL_REQUEST if self.gate.needs_small_requests else self.spec.request_bytes
         wait = self.spec.retry_seconds
-        return DiskCopy(source, export, self.meter, self.gate, self.report, request_bytes=size, retry_seconds=wait)
+        exact = self.spec.zeroes == "exact"
+        return DiskCopy(
+            source,
+            export,
+            self.meter,
+            self.gate,
+            self.report,
+            request_bytes=size,
+            retry_seconds=wait,
+            exact_zeroes=exact,
+        )
 
     def _full(self, source: int, content: snapshots.SnapshotDisk, export: Export) -> None:
         self.meter.start_disk(FULL, full_total([disk.size for disk in self.spec.disks]))

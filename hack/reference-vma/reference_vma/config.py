@@ -30,6 +30,12 @@ class Settings:
     workers: int = 4
     retry_seconds: float = 2.5
     client_python: str = ""
+    zeroes: str = "guess"
+    """guess: a full judges a block by five samples; exact: it reads all of it."""
+    asks: str = "zero"
+    """zero: asks for a change id name disk 0, whichever it is for, until the last; own: each names its disk."""
+    callbacks: str = "once"
+    """once: a callback without a 200 ends the job; repeated: it is made again until it gets one."""
 
     @property
     def shown(self) -> dict[str, Any]:
@@ -43,8 +49,9 @@ class Settings:
                 raise ValueError(f"no such setting: {name}")
             if not isinstance(value, _CHANGEABLE[name]) or isinstance(value, bool):
                 raise ValueError(f"wrong type of setting: {name}")
-        if changes.get("snapshot", "copy") not in ("copy", "none"):
-            raise ValueError("snapshot is copy or none")
+        for name, values in _CHOICES.items():
+            if name in changes and changes[name] not in values:
+                raise ValueError(f"{name} is {' or '.join(values)}")
         return replace(self, **changes)
 
 
@@ -57,6 +64,15 @@ _CHANGEABLE: Final[dict[str, tuple[type, ...]]] = {
     "request_bytes": (int,),
     "workers": (int,),
     "retry_seconds": (int, float),
+    "zeroes": (str,),
+    "asks": (str,),
+    "callbacks": (str,),
+}
+_CHOICES: Final = {
+    "snapshot": ("copy", "none"),
+    "zeroes": ("guess", "exact"),
+    "asks": ("zero", "own"),
+    "callbacks": ("once", "repeated"),
 }
 
 

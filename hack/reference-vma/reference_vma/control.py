@@ -152,6 +152,14 @@ def _add_vms(router: APIRouter, appliance: Appliance) -> None:
     def reset_cbt(name: str) -> None:
         appliance.reset_cbt(_found(appliance, name))
 
+    @router.post("/vms/{name:anything}/track", status_code=204)
+    def track(name: str) -> None:
+        appliance.track(_found(appliance, name))
+
+    @router.post("/vms/{name:anything}/forget-change-ids", status_code=204)
+    def forget_change_ids(name: str, body: Annotated[dict[str, Any] | None, Body()] = None) -> None:
+        appliance.forget_change_ids(_found(appliance, name), (body or {}).get("key"))
+
     @router.get("/vms/{name:anything}")
     def show_vm(name: str) -> dict[str, Any]:
         return appliance.show_vm(_found(appliance, name))

@@ -15,7 +15,7 @@ from reference_vma.cbt import Area
 from reference_vma.exports import Export, ExportError
 from reference_vma.gate import Gate
 from reference_vma.meter import Meter
-from reference_vma.plan import looks_empty, split
+from reference_vma.plan import is_empty, looks_empty, split
 
 _TRIES: Final = 4
 _PRIVATE: Final = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
@@ -38,6 +38,7 @@ class DiskCopy:
         *,
         request_bytes: int,
         retry_seconds: float,
+        exact_zeroes: bool = False,
     ) -> None:
         """`source`: file descriptor of the snapshot's disk."""
         self._source = source
@@ -47,6 +48,7 @@ class DiskCopy:
         self._report = report
         self._request_bytes = request_bytes
         self._retry_seconds = retry_seconds
+        self._empty = is_empty if exact_zeroes else looks_empty
         self._failures: list[str] = []
         self._refused = 0
         self._zeroes = mmap.mmap(-1, request_bytes, flags=_PRIVATE)  # never written: the kernel's zero page
@@ -97,7 +99,7 @@ class DiskCopy:
         for block in blocks:
             if self._failures:
                 return
-            if looks_empty(lambda count, offset: os.pread(self._source, count, offset), block):
+            if self._empty(lambda count, offset: os.pread(self._source, count, offset), block):
                 try:
                     self._gate.before(0)
                     self._export.zero(block[1], block[0])

@@ -45,6 +45,11 @@ def looks_empty(read: Callable[[int, int], bytes], block: Area) -> bool:
     return not any(any(read(min(SAMPLE, end - offset), offset)) for offset in sample_offsets(block))
 
 
+def is_empty(read: Callable[[int, int], bytes], block: Area) -> bool:
+    """Whether a block is zeroes all over."""
+    return not any(any(read(length, offset)) for offset, length in split([block], MIN_BLOCK))
+
+
 def split(areas: Iterable[Area], size: int) -> Iterator[Area]:
     """Areas in pieces of at most `size` bytes."""
     for offset, length in areas:

@@ -49,6 +49,10 @@ class JobSpec:
     request_bytes: int = 4 << 20
     workers: int = 4
     retry_seconds: float = 2.5
+    zeroes: str = "guess"
+    asks: str = "zero"
+    callbacks: str = "once"
+    """These three as in `config.Settings`."""
     doomed: str = ""
     """Why vCenter refuses this job (password, unknown VM, down); the client then dies in silence."""
     faults: tuple[FaultSpec, ...] = field(default=())

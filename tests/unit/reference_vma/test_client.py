@@ -95,6 +95,15 @@ def test_a_wrong_number_ends_the_job(vma: VMA, small: dict[str, Any], make_expor
     assert len(vma.plane.asks) == 3
 
 
+def test_a_forgotten_change_id_ends_the_job(vma: VMA, small: dict[str, Any], make_export: MakeExport) -> None:
+    base = make_export(8 * MIB)
+    back_up(vma, small, [base])
+    parent = vma.plane.completes[0]["change_id"]
+    assert vma.http.post("/_control/vms/small/forget-change-ids", json={"key": 2000}).status_code == 204
+    job = increment(vma, small, overlays(small, [base], make_export), [parent], "backup-2")
+    assert (job["state"], job["completed"]) == ("failed", [])
+
+
 def test_an_unchanged_disk_keeps_its_number_and_moves_no_byte(
     vma: VMA, small: dict[str, Any], make_export: MakeExport
 ) -> None:

@@ -84,6 +84,13 @@ def test_tracking_counts_changes(tmp_path: Path) -> None:
     for wrong in (f"{first.uuid}/3", f"{first.uuid}/0", f"{first.uuid}/x", "other/1", ""):
         with pytest.raises(cbt.ChangeIdRefusedError):
             second.areas_since(wrong, 2, 4 * CHUNK)
+    second.forget()
+    third = snapshot()
+    assert (third.uuid, third.number) == (first.uuid, 3)
+    assert third.areas_since(third.change_id, 3, 4 * CHUNK) == []
+    for told in (first.change_id, second.change_id.replace("/3", "/2")):
+        with pytest.raises(cbt.ChangeIdRefusedError):
+            third.areas_since(told, 3, 4 * CHUNK)
 
 
 @given(st.integers(1, 2 << 30), st.integers(1, 8))

@@ -132,6 +132,10 @@ def test_tracking_at_creation_and_reset(vma: VMA) -> None:
     assert (len(uuid), number) == (47, "1")
     assert vma.http.post("/_control/vms/x/reset-cbt").status_code == 204
     assert vma.http.get("/_control/vms/x").json()["disks"][0]["change_id"] == ""
+    assert vma.http.post("/_control/vms/x/track").status_code == 204
+    again = vma.http.get("/_control/vms/x").json()["disks"][0]["change_id"]
+    assert again.endswith("/1")
+    assert again.split("/")[0] != uuid
 
 
 def test_more_appliances_have_nothing_in_common(vma: VMA) -> None:
