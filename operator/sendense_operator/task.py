@@ -33,7 +33,7 @@ Bytes = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(gt=0)]
 
 
-class _Wire(BaseModel):
+class Wire(BaseModel):
     """camelCase JSON, tolerant of fields that a newer side adds."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
@@ -64,7 +64,36 @@ class BackupType(StrEnum):
     INCREMENTAL = "Incremental"
 
 
-class TaskDisk(_Wire):
+class FullReason(StrEnum):
+    """Why a disk was copied whole although an increment was wanted."""
+
+    NO_PARENT = "NoParent"
+    PARENT_UNVERIFIED = "ParentUnverified"
+    DISK_RESIZED = "DiskResized"
+    CHANGE_ID_REFUSED = "ChangeIDRefused"
+    CBT_RESET = "CBTReset"
+    APPLIANCE_COPIED_ALL = "ApplianceCopiedAll"
+    NEW_DISK = "NewDisk"
+    CHAIN_TOO_LONG = "ChainTooLong"
+
+
+class MissingParent(StrEnum):
+    """What to do with a disk that can't become an increment."""
+
+    FULL = "Full"
+    FAIL = "Fail"
+
+
+class ParentCheck(StrEnum):
+    """How a parent is proven before an increment is put on it."""
+
+    CONTENT = "Content"
+    """Structure, and every byte of the parent's content against its digests."""
+    STRUCTURE = "Structure"
+    """Each layer is there, has its size, its backing file and a clean `qemu-img check`."""
+
+
+class TaskDisk(Wire):
     """One disk of the VM, by its position in the VM's device order."""
 
     index: Annotated[int, Field(ge=0)]
@@ -75,7 +104,7 @@ class TaskDisk(_Wire):
     """The port the appliance is told; the worker listens on NBD_BASE_PORT + index."""
 
 
-class Clocks(_Wire):
+class Clocks(Wire):
     """Seconds after which silence counts as failure, one a stage (vma-contract, "What follows", 7)."""
 
     first_sign: Seconds = 300
@@ -99,7 +128,7 @@ class Clocks(_Wire):
     5 s) if it is one that will never notice."""
 
 
-class ApplianceTask(_Wire):
+class ApplianceTask(Wire):
     """The VMA to call."""
 
     url: str
@@ -111,13 +140,19 @@ class ApplianceTask(_Wire):
     zero_writes: Literal["Refuse", "Trust"] = "Refuse"
     full_coverage: Literal["WholeDisk", "AllocatedOnly"] = "WholeDisk"
     """Whether a full copy of this appliance writes each block of the disk, so that a gap is a lost write."""
+    change_id_asks: Literal["AlwaysZero", "OwnDisk"] = "AlwaysZero"
+    """Whether an ask names the disk that it is for."""
+    callback_retries: Literal["Never", "UntilAnswered"] = "Never"
+    """Whether a callback that was not answered comes again."""
 
 
-class BackupTask(_Wire):
+class BackupTask(Wire):
     """One backup of one VM."""
 
     kind: Literal["backup"] = "backup"
     namespace: str
+    folder: str = ""
+    """Folder of the namespace's chains in the repository; empty: `namespace`."""
     backup: str
     backup_uid: str
     vm: str
@@ -126,6 +161,11 @@ class BackupTask(_Wire):
     repository_path: str = ""
     """Folder below the mounted volume that is the repository's root; relative, no `..`; empty: the volume itself."""
     type: BackupType
+    """What is wanted. Each disk of an incremental that can't be one becomes a full, or fails: `on_missing_parent`."""
+    on_missing_parent: MissingParent = MissingParent.FULL
+    max_depth: Annotated[int, Field(ge=1, le=64)] = 32
+    """Layers that a disk may have, the full counted."""
+    parent_check: ParentCheck = ParentCheck.CONTENT
     appliance: ApplianceTask
     exposure: Exposure
     advertised_host: str | None = None
@@ -138,11 +178,36 @@ class BackupTask(_Wire):
     """Answer from the manifest that an earlier worker committed; if there is none, fail and never call the VMA."""
 
 
-class ProbeTask(_Wire):
-    """Look at a repository: is it one, can it be written, how much room is there. Sweeps stray partials."""
+class Removal(Wire):
+    """A restore point that is to go."""
+
+    vm: str
+    """Name of the ProtectedVM."""
+    backup: str
+    backup_uid: str
+
+
+MAX_REMOVALS: Final = 500
+"""In one task: a pod's annotations hold 256 KiB."""
+
+
+class ProbeTask(Wire):
+    """Look after a repository: is it one, can it be written, how much room is there.
+
+    Removes restore points, frees layers that nobody needs any more, sweeps stray partials. What is found of restore
+    points goes to the pod's log, see `catalogue`.
+    """
 
     kind: Literal["probe"] = "probe"
     namespace: str
+    folder: str = ""
+    """As in BackupTask."""
+    remove: Annotated[tuple[Removal, ...], Field(max_length=MAX_REMOVALS)] = ()
+    """Restore points to remove, by UID. One that is not there counts as removed."""
+    scan: bool = False
+    """Whether to list all restore points and to quarantine what nobody knows; else only chains of `remove` are told."""
+    scan_request: str = ""
+    """What asked for the scan, kept for the one who reads the answer."""
     repository: str
     repository_uid: str
     """Becomes the repository's id when the folder is empty."""
@@ -151,7 +216,7 @@ class ProbeTask(_Wire):
     expected_id: str | None = None
 
 
-class DiskAnswer(_Wire):
+class DiskAnswer(Wire):
     """One committed disk."""
 
     index: int
@@ -167,16 +232,32 @@ class DiskAnswer(_Wire):
     transferred: Bytes
     change_id: str = ""
     """Empty where it did not fit into the message: the manifest has it."""
+    reason: str = ""
+    """A FullReason where an increment was wanted and a full was made."""
+    parent: str = ""
+    """Of an increment: name of the Backup that it stands on."""
+    parent_change_id: str = ""
+    """Of an increment: where it began. Left out as `change_id` is."""
+    depth: Annotated[int, Field(ge=1)] = 1
+    """Layers that have to be read for this disk, this one counted."""
 
 
-class Capacity(_Wire):
+class Capacity(Wire):
     """Of the file system that holds the repository, in bytes."""
 
     total: Bytes
     free: Bytes
 
 
-class Answer(_Wire):
+class CatalogueSeal(Wire):
+    """What a catalogue on the log must come to."""
+
+    records: Bytes
+    digest: str
+    """blake3 of the records' JSON lines, hex."""
+
+
+class Answer(Wire):
     """The termination message of a worker."""
 
     outcome: Literal["Completed", "Failed", "Cancelled"]
@@ -196,6 +277,8 @@ class Answer(_Wire):
     """The manifest was already there: an earlier attempt had committed it."""
     swept: int = 0
     """Stray partials that were removed."""
+    catalogue: CatalogueSeal | None = None
+    """Of a probe that removed or scanned: seal of what it wrote to its log."""
     stuck_client: bool = False
     """The VMA's client of this job never noticed that its export is gone: it hangs until the VMA is restarted."""
 
@@ -211,9 +294,10 @@ class Answer(_Wire):
         packed = _COMPRESSED + base64.b85encode(zlib.compress(self._by_columns().encode(), 9)).decode()
         if len(packed) <= TERMINATION_MESSAGE_LIMIT:
             return packed
-        if len(self.message) <= _TEXT_KEPT and any(disk.change_id for disk in self.disks):
-            disks = tuple(disk.model_copy(update={"change_id": ""}) for disk in self.disks)
-            return self.model_copy(update={"disks": disks}).to_message()
+        for field in ("parent_change_id", "change_id"):
+            if len(self.message) <= _TEXT_KEPT and any(getattr(disk, field) for disk in self.disks):
+                disks = tuple(disk.model_copy(update={field: ""}) for disk in self.disks)
+                return self.model_copy(update={"disks": disks}).to_message()
         if not self.message:
             raise ValueError(f"answer of {len(packed)} bytes for {len(self.disks)} disks does not fit")
         return self.model_copy(update={"message": self.message[: len(self.message) // 2]}).to_message()
@@ -243,6 +327,7 @@ class Stage(StrEnum):
     """Where a running worker is."""
 
     STARTING = "Starting"
+    CHECKING_PARENT = "CheckingParent"
     PREFLIGHT = "Preflight"
     WAITING_FOR_VMA = "WaitingForVMA"
     COPYING = "Copying"
@@ -252,7 +337,7 @@ class Stage(StrEnum):
     DONE = "Done"
 
 
-class DiskProgress(_Wire):
+class DiskProgress(Wire):
     """Progress of one disk; `transferred` never falls while the attempt lasts."""
 
     index: int
@@ -261,7 +346,7 @@ class DiskProgress(_Wire):
     completed: bool = False
 
 
-class Progress(_Wire):
+class Progress(Wire):
     """GET /v1/status of a worker."""
 
     job_id: str

@@ -33,6 +33,15 @@ class DigestList:
         if self.count and chunk_length(self.count - 1, size, chunk) != chunk:
             self.put(self.count - 1, self._zero(chunk_length(self.count - 1, size, chunk)))
 
+    @classmethod
+    def from_bytes(cls, data: bytes, size: int, chunk: int) -> DigestList:
+        """The list that `to_bytes` gave, of a disk of `size` bytes. Raises ValueError when its length does not fit."""
+        digests = cls(size, chunk)
+        if len(data) != len(digests._list):
+            raise ValueError(f"{len(data)} bytes of digests, {len(digests._list)} expected")
+        digests._list[:] = data
+        return digests
+
     @staticmethod
     def _zero(length: int) -> bytes:
         return digest(bytes(length))
@@ -44,6 +53,21 @@ class DigestList:
         if len(value) != DIGEST_SIZE:
             raise ValueError(f"a digest of {len(value)} bytes")
         self._list[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE] = value
+
+    def put_zero(self, index: int) -> None:
+        """Chunk `index` holds zeroes only."""
+        self.put(index, self._zero(chunk_length(index, self.size, self.chunk)))
+
+    def first_difference(self, other: DigestList) -> int | None:
+        """Number of the first chunk that two lists of one disk do not agree on."""
+        if self._list == other._list:
+            return None
+        return next(
+            index
+            for index in range(self.count)
+            if self._list[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE]
+            != other._list[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE]
+        )
 
     def to_bytes(self) -> bytes:
         """The list as it lies beside the layer."""

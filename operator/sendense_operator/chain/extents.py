@@ -22,6 +22,8 @@ class Extent:
     present: bool
     zero: bool
     data: bool
+    offset: int | None = None
+    """Where the data lies in the file of its layer."""
 
 
 class MapError(ValueError):
@@ -42,6 +44,7 @@ def parse_line(line: str) -> Extent | None:
             bool(raw["present"]),
             bool(raw["zero"]),
             bool(raw["data"]),
+            int(raw["offset"]) if "offset" in raw else None,
         )
     except (ValueError, KeyError, TypeError) as error:
         raise MapError(f"not an extent: {text[:200]!r}") from error
@@ -60,6 +63,8 @@ class LayerMap:
     coverage: int = 0
     guest_bytes: int = 0
     extents: int = 0
+    file_ends: dict[int, int] = field(default_factory=dict)
+    """By depth: where the last data that can be seen ends in that layer's file. A shorter file was truncated."""
     data_chunks: bytearray = field(default_factory=bytearray)
     own_chunks: bytearray = field(default_factory=bytearray)
     _end: int = 0
@@ -82,6 +87,8 @@ class LayerMap:
             self.coverage += extent.length
             self.guest_bytes += extent.length if holds_data else 0
             self._mark(self.own_chunks, extent.start, end)
+        if holds_data and extent.offset is not None:
+            self.file_ends[extent.depth] = max(self.file_ends.get(extent.depth, 0), extent.offset + extent.length)
         if holds_data:
             self._mark(self.data_chunks, extent.start, end)
 

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from sendense_operator.task import BackupType, FullReason
+
 _MIB: Final = 1 << 20
-_HANDSHAKES: Final = 16 << 10
+HANDSHAKES: Final = 16 << 10
+"""Bytes of an export's connections before the first write, at most."""
 
 
 class Doubt(StrEnum):
@@ -33,6 +36,10 @@ class Evidence:
     """What came in over its connections, a lower bound; None where the kernel did not tell."""
     whole_disk: bool
     """A full copy of an appliance that writes every block of the disk."""
+    on_parent: bool = False
+    """The layer was begun as an increment: what it does not say shows the parent."""
+    copied_all: FullReason | None = None
+    """Of such a layer: why the appliance copied the whole disk, if its asks say that it did."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,7 @@ class Refusal:
 
 def slack(received: int) -> int:
     """Bytes received that need not be in the layer: handshakes, request headers, what a client wrote twice."""
-    return _HANDSHAKES + received // 20 + min(64 * _MIB, received // 2)
+    return HANDSHAKES + received // 20 + min(64 * _MIB, received // 2)
 
 
 def judge(evidence: Evidence) -> Refusal | None:
@@ -57,6 +64,8 @@ def judge(evidence: Evidence) -> Refusal | None:
             f"disk {evidence.index}: {got} bytes arrived but the layer holds only {kept}: writes were lost "
             "between the export and the repository's storage",
         )
+    if evidence.on_parent:
+        return _judge_on_parent(evidence)
     if evidence.whole_disk and kept < evidence.virtual_size:
         return Refusal(
             Doubt.INCOMPLETE_COPY,
@@ -64,3 +73,28 @@ def judge(evidence: Evidence) -> Refusal | None:
             f"{evidence.virtual_size} bytes",
         )
     return None
+
+
+def _judge_on_parent(evidence: Evidence) -> Refusal | None:
+    """A full copy into an increment must leave nothing of the parent to be seen, whatever the appliance can."""
+    if evidence.copied_all is None or evidence.coverage == evidence.virtual_size:
+        return None
+    return Refusal(
+        Doubt.INCOMPLETE_COPY,
+        f"disk {evidence.index}: the appliance copied it whole instead of its changes ({evidence.copied_all}), but "
+        f"wrote {evidence.coverage} of {evidence.virtual_size} bytes",
+    )
+
+
+def what_ran(evidence: Evidence) -> tuple[BackupType, FullReason | None]:
+    """What a layer that was not refused is, and why it is a full if it was begun as an increment.
+
+    A layer that covers its whole disk needs no parent, whatever the asks were.
+    """
+    if not evidence.on_parent:
+        return BackupType.FULL, None
+    if evidence.copied_all is not None:
+        return BackupType.FULL, evidence.copied_all
+    if evidence.coverage == evidence.virtual_size:
+        return BackupType.FULL, FullReason.APPLIANCE_COPIED_ALL
+    return BackupType.INCREMENTAL, None

@@ -5,6 +5,9 @@
     <root>/<namespace>/<protectedvm>/disk-0/full-20251005-120000.qcow2
     <root>/<namespace>/<protectedvm>/disk-0/full-20251005-120000.qcow2.digests
     <root>/<namespace>/<protectedvm>/backups/<backup-name>.json
+    <root>/<namespace>/<protectedvm>/backups/<backup-name>.json.unfit       why no increment may stand on it
+    <root>/<namespace>/<protectedvm>/.tombstones/<backup-name>.<uid>.json   removed, its layers not all freed yet
+    <root>/<namespace>/<protectedvm>/.quarantine/<time>/<folder>/<file>     files that nobody knew
 
 All paths here are relative to the repository's root. Whatever is not committed yet ends in `.partial`.
 """
@@ -25,6 +28,9 @@ LOCK: Final = ".lock"
 BACKUPS: Final = "backups"
 PARTIAL: Final = ".partial"
 DIGESTS: Final = ".digests"
+UNFIT: Final = ".unfit"
+TOMBSTONES: Final = ".tombstones"
+QUARANTINE: Final = ".quarantine"
 MANIFEST_SUFFIX: Final = ".json"
 
 _PREFIXES: Final = {BackupType.FULL: "full", BackupType.INCREMENTAL: "incr"}
@@ -32,6 +38,11 @@ _DISK: Final = re.compile(r"^disk-(0|[1-9][0-9]{0,2})$")
 _STEM: Final = re.compile(r"^(full|incr)-[0-9]{8}-[0-9]{6}(-[0-9]{1,3})?$")
 _LAYER: Final = re.compile(_STEM.pattern.removesuffix("$") + r"\.qcow2$")
 _UID: Final = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
+_OBJECT: Final = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
+_MANIFEST: Final = re.compile(rf"^{_OBJECT}(\.{_UID.pattern.strip('^$')})?\.json$")
+_PARTIAL_NAME: Final = re.compile(
+    rf"^({_LAYER.pattern.strip('^$')}(\.digests)?|{_MANIFEST.pattern.strip('^$')}(\.unfit)?)\.partial$"
+)
 _MAX_COLLISIONS: Final = 999
 _FOLDER: Final = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$")
 
@@ -48,9 +59,8 @@ class ChainPaths:
     vm: str
 
     def __post_init__(self) -> None:
-        for name in (self.namespace, self.vm):
-            if not is_object_name(name):
-                raise LayoutError(f"not a Kubernetes object name: {name!r}")
+        check_folder(self.namespace)
+        check_folder(self.vm)
 
     @property
     def folder(self) -> PurePosixPath:
@@ -67,6 +77,21 @@ class ChainPaths:
         """Folder of the manifests."""
         return self.folder / BACKUPS
 
+    @property
+    def tombstones(self) -> PurePosixPath:
+        """Folder of the manifests of removed restore points."""
+        return self.folder / TOMBSTONES
+
+    @property
+    def quarantine(self) -> PurePosixPath:
+        """Folder of files that nobody knew."""
+        return self.folder / QUARANTINE
+
+    def tombstone(self, backup: str, uid: str, number: int = 1) -> PurePosixPath:
+        """Where the manifest of a removed restore point lies until its files are freed; `number`: of this Backup's."""
+        name = self.manifests(backup, uid)[1].name
+        return self.tombstones / (name if number == 1 else name.replace(MANIFEST_SUFFIX, f".{number}{MANIFEST_SUFFIX}"))
+
     def disk(self, index: int) -> PurePosixPath:
         """Folder of one disk's layers."""
         if not 0 <= index < 1000:
@@ -79,10 +104,7 @@ class ChainPaths:
         The second place is for a Backup whose name was used before: the older restore point keeps its
         manifest. The dot keeps the two from ever meeting, an object's name holds none.
         """
-        if not is_object_name(backup):
-            raise LayoutError(f"not a Kubernetes object name: {backup!r}")
-        if not _UID.fullmatch(uid):
-            raise LayoutError(f"not a UID: {uid!r}")
+        check_backup(backup, uid)
         return (
             self.backups / f"{backup}{MANIFEST_SUFFIX}",
             self.backups / f"{backup}.{uid}{MANIFEST_SUFFIX}",
@@ -128,6 +150,16 @@ def digests_of(layer: PurePosixPath) -> PurePosixPath:
     return layer.with_name(layer.name + DIGESTS)
 
 
+def unfit_of(manifest: PurePosixPath) -> PurePosixPath:
+    """What speaks against a restore point, beside its manifest."""
+    return manifest.with_name(manifest.name + UNFIT)
+
+
+def manifest_of(mark: str) -> str:
+    """Name of the manifest that a mark speaks against."""
+    return mark.removesuffix(UNFIT)
+
+
 def check_root(text: str) -> PurePosixPath:
     """A repository's root below its volume: relative, plain names only; empty: the volume. Raises LayoutError."""
     if text and not all(_FOLDER.fullmatch(part) for part in text.split("/")):
@@ -135,14 +167,37 @@ def check_root(text: str) -> PurePosixPath:
     return PurePosixPath(text)
 
 
+def check_folder(name: str) -> None:
+    """Raises LayoutError unless this may be the folder of a namespace or of a chain."""
+    if not is_object_name(name):
+        raise LayoutError(f"not a Kubernetes object name: {name!r}")
+
+
+def check_backup(name: str, uid: str) -> None:
+    """Raises LayoutError unless these may be a Backup's name and UID."""
+    check_folder(name)
+    if not _UID.fullmatch(uid):
+        raise LayoutError(f"not a UID: {uid!r}")
+
+
 def is_disk_folder(name: str) -> bool:
     """Whether a folder of a chain holds layers."""
     return _DISK.fullmatch(name) is not None
 
 
+def is_layer(name: str) -> bool:
+    """Whether this is a committed layer's file name."""
+    return _LAYER.fullmatch(name) is not None
+
+
 def is_partial(name: str) -> bool:
-    """Whether a file of ours is not committed."""
-    return name.endswith(PARTIAL)
+    """Whether a file in a disk's folder or among manifests is one of ours that is not committed."""
+    return _PARTIAL_NAME.fullmatch(name) is not None
+
+
+def is_unfit(name: str) -> bool:
+    """Whether a file among manifests is one of our marks."""
+    return name.endswith(MANIFEST_SUFFIX + UNFIT) and _MANIFEST.fullmatch(name.removesuffix(UNFIT)) is not None
 
 
 def check_layer_path(text: str) -> PurePosixPath:

@@ -12,8 +12,9 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic.alias_generators import to_camel
 
+from sendense_operator.chain.digests import digest
 from sendense_operator.chain.layout import check_layer_path, digests_of
-from sendense_operator.task import BackupType, Bytes
+from sendense_operator.task import BackupType, Bytes, DiskAnswer
 
 FORMAT: Final = "sendense.io/manifest"
 VERSION: Final = 1
@@ -50,7 +51,15 @@ class Parent(_Part):
     backup: str
     backup_uid: str
     file: str
+    """Path of the parent's layer below the repository's root: a sibling of this layer."""
     change_id: str
+    """Where the increment began: the parent's own change id of this disk."""
+
+    @field_validator("file")
+    @classmethod
+    def _file(cls, value: str) -> str:
+        check_layer_path(value)
+        return value
 
 
 class ManifestDisk(_Part):
@@ -61,6 +70,9 @@ class ManifestDisk(_Part):
     label: str = ""
     vmdk_path: str = ""
     type: BackupType
+    """What ran: known from the asks, the bytes and the image."""
+    reason: str = ""
+    """A FullReason where an increment was wanted and a full was made."""
     file: str
     """Path of the layer below the repository's root."""
     virtual_size: Bytes
@@ -74,6 +86,9 @@ class ManifestDisk(_Part):
     """Bytes that came in over the export's connections; None where the kernel did not tell."""
     change_id: str
     parent: Parent | None = None
+    """None: a full, which shares no byte with what came before."""
+    depth: Annotated[int, Field(ge=1)] = 1
+    """Layers that have to be read, this one counted."""
     digest: Digest
 
     @field_validator("file")
@@ -81,6 +96,24 @@ class ManifestDisk(_Part):
     def _file(cls, value: str) -> str:
         check_layer_path(value)
         return value
+
+    def to_answer(self) -> DiskAnswer:
+        """What a worker tells of this disk."""
+        return DiskAnswer(
+            index=self.index,
+            key=self.key,
+            type=self.type,
+            file=self.file,
+            virtual_size=self.virtual_size,
+            stored=self.stored,
+            guest_bytes=self.guest_bytes,
+            transferred=min(self.virtual_size, self.received or self.coverage),
+            change_id=self.change_id,
+            reason=self.reason,
+            parent=self.parent.backup if self.parent else "",
+            parent_change_id=self.parent.change_id if self.parent else "",
+            depth=self.depth,
+        )
 
 
 class ManifestBackup(_Part):
@@ -114,6 +147,8 @@ class Manifest(_Part):
     job_id: str
     attempt: str
     """UID of the pod that wrote it."""
+    sequence: Annotated[int, Field(ge=0)] = 0
+    """Grows with each restore point of the chain, deleted ones counted: their order, whatever the clocks said."""
     started: datetime
     finished: datetime
     """When everything but this manifest was durable."""
@@ -122,9 +157,9 @@ class Manifest(_Part):
     disks: Annotated[tuple[ManifestDisk, ...], Field(min_length=1)]
 
     def to_json(self) -> bytes:
-        """Canonical: the same manifest gives the same bytes."""
+        """Canonical: the same manifest gives the same bytes. Holds its own checksum."""
         data = self.model_dump(mode="json", by_alias=True)
-        return (json.dumps(data, sort_keys=True, indent=1, ensure_ascii=True) + "\n").encode()
+        return _encode({**data, _CHECKSUM: _checksum(data)})
 
     @classmethod
     def from_json(cls, data: bytes) -> Manifest:
@@ -138,6 +173,9 @@ class Manifest(_Part):
         version = raw.get("version")
         if isinstance(version, int) and version > VERSION:
             raise NewerManifestError(f"{FORMAT} version {version}: this program reads up to {VERSION}")
+        said = raw.pop(_CHECKSUM, None)
+        if said is not None and said != _checksum(raw):
+            raise ManifestError("its checksum does not fit: the file was changed or is damaged")
         try:
             return cls.model_validate(raw)
         except ValidationError as error:
@@ -147,3 +185,15 @@ class Manifest(_Part):
         """All files this manifest owns but itself, below the repository's root."""
         layers = [check_layer_path(disk.file) for disk in self.disks]
         return tuple(str(path) for layer in layers for path in (layer, digests_of(layer)))
+
+
+_CHECKSUM: Final = "checksum"
+
+
+def _encode(data: dict[str, Any]) -> bytes:
+    return (json.dumps(data, sort_keys=True, indent=1, ensure_ascii=True) + "\n").encode()
+
+
+def _checksum(data: dict[str, Any]) -> str:
+    """Of all fields but itself, those of later versions included. One flipped digit of a change id would lose data."""
+    return digest(_encode(data)).hex()

@@ -13,12 +13,17 @@ HEADER_BYTES: Final = 4096
 """Enough for the header and its backing name (at most 1023 bytes, in the first cluster of ours)."""
 
 _MAGIC: Final = 0x514649FB
+_MAGIC_BYTES: Final = struct.pack(">I", _MAGIC)
 _FIXED: Final = struct.Struct(">IIQIIQ")
 _INCOMPATIBLE: Final = struct.Struct(">Q")
 _DATA_FILE: Final = 1 << 2
 _CORRUPT: Final = 1 << 1
 _EXTENDED_L2: Final = 1 << 4
 _DIRTY: Final = 1 << 0
+_HEADER_LENGTH_AT: Final = 100
+_EXTENSION: Final = struct.Struct(">II")
+_EXTENSION_END: Final = 0
+_BACKING_FORMAT: Final = 0xE2792ACA
 _KNOWN: Final = _DIRTY | _CORRUPT | _DATA_FILE | (1 << 3) | _EXTENDED_L2
 
 
@@ -33,6 +38,8 @@ class Header:
     virtual_size: int
     cluster_size: int
     backing: str | None
+    backing_format: str | None = None
+    """How qemu will read the backing file; None: it would guess, which an attacker could use."""
 
 
 def parse(data: bytes) -> Header:
@@ -55,12 +62,48 @@ def parse(data: bytes) -> Header:
         if length > 1023 or offset + length > len(data):
             raise HeaderError(f"backing name of {length} bytes at {offset}")
         backing = data[offset : offset + length].decode("utf-8", "replace")
-    return Header(size, 1 << bits, backing)
+    return Header(size, 1 << bits, backing, _backing_format(data, offset))
+
+
+def _backing_format(data: bytes, end: int) -> str | None:
+    """What the header's extensions say; they end before the backing name, if there is one."""
+    at, end = struct.unpack_from(">I", data, _HEADER_LENGTH_AT)[0], end or len(data)
+    while at + _EXTENSION.size <= end:
+        kind, length = _EXTENSION.unpack_from(data, at)
+        at += _EXTENSION.size
+        if kind == _EXTENSION_END:
+            return None
+        if at + length > end:
+            raise HeaderError(f"header extension of {length} bytes at {at}")
+        if kind == _BACKING_FORMAT:
+            return data[at : at + length].decode("utf-8", "replace")
+        at += (length + 7) & ~7
+    return None
 
 
 def check(header: Header, virtual_size: int, backing: str | None = None) -> None:
-    """Raises HeaderError unless the image has this size and exactly this backing name (None: none)."""
+    """Raises HeaderError unless the image has this size and exactly this backing name (None: none), read as qcow2."""
     if header.virtual_size != virtual_size:
         raise HeaderError(f"image of {header.virtual_size} bytes, expected {virtual_size}")
     if header.backing != backing:
         raise HeaderError(f"backing name {header.backing!r}, expected {backing!r}")
+    if backing is not None and header.backing_format != "qcow2":
+        raise HeaderError(f"backing format {header.backing_format!r}, expected 'qcow2'")
+
+
+def backing_name(data: bytes) -> str | None:
+    """Backing name of any file, whatever else its first HEADER_BYTES say: None where there is none.
+
+    Raises HeaderError for a qcow2 image that may have one which can't be told.
+    """
+    if data[:4] != _MAGIC_BYTES:
+        return None
+    try:
+        _, _, offset, length, _, _ = _FIXED.unpack_from(data)
+    except struct.error as error:
+        raise HeaderError(f"{len(data)} bytes are no qcow2 header") from error
+    if not offset or not length:
+        return None
+    if offset + length > len(data):
+        raise HeaderError(f"backing name of {length} bytes at {offset}")
+    return data[offset : offset + length].decode("utf-8", "replace")

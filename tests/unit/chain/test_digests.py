@@ -30,3 +30,16 @@ def test_put_checks() -> None:
         digests.put(0, bytes(31))
     with pytest.raises(ValueError, match="no list"):
         root_of(bytes(33))
+
+
+def test_a_list_that_is_read_again_and_changed() -> None:
+    digests = DigestList(33, CHUNK)
+    digests.put(2, digest(b"x"))
+    again = DigestList.from_bytes(digests.to_bytes(), 33, CHUNK)
+    assert again.root == digests.root
+    assert again.first_difference(digests) is None
+    again.put_zero(2)
+    assert again.first_difference(digests) == 2
+    assert again.root == DigestList(33, CHUNK).root
+    with pytest.raises(ValueError, match="96 expected"):
+        DigestList.from_bytes(digests.to_bytes()[:-1], 33, CHUNK)

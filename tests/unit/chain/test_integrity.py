@@ -1,6 +1,7 @@
 import pytest
 
-from sendense_operator.chain.integrity import Doubt, Evidence, judge, slack
+from sendense_operator.chain.integrity import Doubt, Evidence, judge, slack, what_ran
+from sendense_operator.task import BackupType, FullReason
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -30,6 +31,31 @@ def test_judge(name: str, size: int, coverage: int, received: int | None, whole:
     assert (refusal.doubt if refusal else None) == doubt, name
     if refusal:
         assert "disk 3" in refusal.message
+
+
+@pytest.mark.parametrize(
+    ("on_parent", "coverage", "copied_all", "doubt", "ran"),
+    [
+        (False, GIB, None, None, (BackupType.FULL, None)),
+        (True, MIB, None, None, (BackupType.INCREMENTAL, None)),
+        (True, 0, None, None, (BackupType.INCREMENTAL, None)),
+        (True, GIB, None, None, (BackupType.FULL, FullReason.APPLIANCE_COPIED_ALL)),
+        (True, GIB, FullReason.CBT_RESET, None, (BackupType.FULL, FullReason.CBT_RESET)),
+        (True, GIB - 512, FullReason.CBT_RESET, Doubt.INCOMPLETE_COPY, None),
+    ],
+)
+def test_layers_begun_as_increments(
+    on_parent: bool,
+    coverage: int,
+    copied_all: FullReason | None,
+    doubt: Doubt | None,
+    ran: tuple[BackupType, FullReason | None] | None,
+) -> None:
+    evidence = Evidence(1, GIB, coverage, coverage, False, on_parent, copied_all)
+    refusal = judge(evidence)
+    assert (refusal.doubt if refusal else None) == doubt
+    if refusal is None:
+        assert what_ran(evidence) == ran
 
 
 def test_slack_is_never_everything() -> None:

@@ -109,3 +109,42 @@ def test_check_root(text: str, ok: bool, suffix: str) -> None:
     else:
         with pytest.raises(LayoutError):
             layout.check_root(text + suffix)
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("full-20251005-120000.qcow2.partial", True),
+        ("incr-20251005-120000-2.qcow2.digests.partial", True),
+        ("nightly.json.partial", True),
+        (f"nightly.{UID}.json.partial", True),
+        ("nightly.json.unfit.partial", True),
+        ("nightly.json", False),
+        ("holiday.partial", False),
+        ("film.qcow2.partial", False),
+        ("full-20251005.qcow2.partial", False),
+        ("full-20251005-120000.qcow2.partial~", False),
+        ("full-20251005-120000.raw.partial", False),
+        ("Nightly.json.partial", False),
+        ("nightly.x.json.partial", False),
+        (".partial", False),
+        ("full-20251005-120000.qcow2.partial\n", False),
+    ],
+)
+def test_only_partials_of_ours_are_swept(name: str, ours: bool) -> None:
+    assert layout.is_partial(name) is ours
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [("nightly.json.unfit", True), (f"nightly.{UID}.json.unfit", True), ("x.unfit", False), ("nightly.json", False)],
+)
+def test_marks(name: str, ours: bool) -> None:
+    assert layout.is_unfit(name) is ours
+    assert not ours or layout.unfit_of(PurePosixPath(layout.manifest_of(name))).name == name
+
+
+def test_tombstones() -> None:
+    paths = ChainPaths("shop", "db")
+    assert str(paths.tombstone("nightly", UID)) == f"shop/db/.tombstones/nightly.{UID}.json"
+    assert str(paths.tombstone("nightly", UID, 2)) == f"shop/db/.tombstones/nightly.{UID}.2.json"

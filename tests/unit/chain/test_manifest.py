@@ -67,7 +67,14 @@ def test_names_all_its_files() -> None:
 
 
 def changed(**fields: Any) -> bytes:
-    return json.dumps(json.loads(manifest().to_json()) | fields).encode()
+    return json.dumps(unsealed() | fields).encode()
+
+
+def unsealed() -> dict[str, Any]:
+    """Without a checksum, as the first version wrote them."""
+    raw: dict[str, Any] = json.loads(manifest().to_json())
+    del raw["checksum"]
+    return raw
 
 
 def test_a_newer_format_is_told_apart() -> None:
@@ -86,7 +93,7 @@ def test_what_is_no_manifest(data: bytes) -> None:
 
 @pytest.mark.parametrize("file", ["../../etc/passwd", "/etc/passwd", "shop/db/x", "json:{}"])
 def test_a_path_outside_is_refused(file: str) -> None:
-    raw = json.loads(manifest().to_json())
+    raw = unsealed()
     raw["disks"][0]["file"] = file
     with pytest.raises(ManifestError):
         Manifest.from_json(json.dumps(raw).encode())
@@ -94,3 +101,11 @@ def test_a_path_outside_is_refused(file: str) -> None:
 
 def test_new_fields_are_tolerated() -> None:
     assert Manifest.from_json(changed(later="x")) == manifest()
+
+
+def test_a_flipped_digit_is_noticed() -> None:
+    text = manifest().to_json()
+    changed = text.replace(b'"changeId": "', b'"changeId": "7', 1)
+    assert changed != text
+    with pytest.raises(ManifestError, match="checksum"):
+        Manifest.from_json(changed)

@@ -8,11 +8,21 @@ SIZE = 1000001536
 
 
 def image(
-    *, version: int = 3, size: int = SIZE, features: int = 0x10, backing: bytes = b"", bits: int = 17, crypt: int = 0
+    *,
+    version: int = 3,
+    size: int = SIZE,
+    features: int = 0x10,
+    backing: bytes = b"",
+    backing_format: bytes = b"qcow2",
+    bits: int = 17,
+    crypt: int = 0,
 ) -> bytes:
     offset = 376 if backing else 0
     head = struct.pack(">IIQIIQI", 0x514649FB, version, offset, len(backing), bits, size, crypt)
     head = head.ljust(72, b"\0") + struct.pack(">Q", features)
+    head = head.ljust(100, b"\0") + struct.pack(">I", 104)
+    if backing and backing_format:
+        head += struct.pack(">II", 0xE2792ACA, len(backing_format)) + backing_format
     return (head.ljust(376, b"\0") + backing).ljust(4096, b"\0")
 
 
@@ -28,6 +38,13 @@ def test_an_overlay() -> None:
     for other in (None, "full-20251005-120001.qcow2"):
         with pytest.raises(HeaderError, match="backing name"):
             check(header, SIZE, other)
+
+
+@pytest.mark.parametrize("backing_format", [b"", b"raw"])
+def test_an_overlay_whose_backing_file_qemu_would_read_otherwise(backing_format: bytes) -> None:
+    header = parse(image(backing=b"full.qcow2", backing_format=backing_format))
+    with pytest.raises(HeaderError, match="backing format"):
+        check(header, SIZE, "full.qcow2")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,169 @@
+"""What a repository's pod tells of restore points, when it is too much for a termination message.
+
+Records go to the pod's log as numbered lines of packed JSON, among whatever else stands there; the seal in the
+`Answer` says how many there must be and what they come to. Half a catalogue is none: its reader raises.
+
+The kubelet keeps about 10 MiB of a log. A record of two disks takes some 150 bytes there, so the limit is at tens of
+thousands of restore points; beyond it the catalogue never fits its seal, and nothing is concluded from it.
+"""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Annotated, Final, Literal
+
+from blake3 import blake3
+from pydantic import Field, TypeAdapter, ValidationError
+
+from sendense_operator.task import Bytes, CatalogueSeal, DiskAnswer, Wire
+
+PREFIX: Final = "sendense-catalogue"
+_BATCH_BYTES: Final = 64 << 10
+"""Of JSON packed into one line; a container's runtime splits lines of more than 16 KiB only in its own file."""
+_LINE_BYTES: Final = 15 << 10
+
+
+class CatalogueError(ValueError):
+    """The lines are not all of the catalogue, or not what was written."""
+
+
+class PointRecord(Wire):
+    """A restore point: a manifest that could be read."""
+
+    kind: Literal["point"] = "point"
+    vm: str
+    """Name of the ProtectedVM: the chain's folder."""
+    backup: str
+    backup_uid: str
+    manifest: str
+    """Path below the repository's root."""
+    sequence: int = 0
+    started: datetime
+    finished: datetime
+    job_id: str
+    vm_name: str = ""
+    """Name in vCenter, cut to 256 characters. Untrusted text."""
+    disks: tuple[DiskAnswer, ...]
+    damage: str = ""
+    """Why it can't be read as it was written; empty: nothing is known against it."""
+    full_next: str = ""
+    """A FullReason if no increment can stand on it, of the first disk that has one."""
+
+
+class TombstoneRecord(Wire):
+    """A removed restore point some of whose files are still there."""
+
+    kind: Literal["tombstone"] = "tombstone"
+    vm: str
+    backup: str
+    backup_uid: str
+    stored: Bytes
+    """Bytes that its files occupy."""
+    needed_by: str = ""
+    """A Backup whose restore point stands on it; empty: it could not be freed yet, since the chain is in use."""
+
+
+class ChainRecord(Wire):
+    """One chain that was looked at."""
+
+    kind: Literal["chain"] = "chain"
+    vm: str
+    complete: bool = True
+    """False: a folder could not be listed. Then nothing may be concluded from a restore point that is not told."""
+    points: Bytes = 0
+    unknown: Bytes = 0
+    """Files that nobody knows and that stay where they are."""
+    quarantined: Bytes = 0
+    """Files in its quarantine."""
+    unreadable: Bytes = 0
+    """Manifests that can't be read."""
+    newer: Bytes = 0
+    """Manifests of a newer format."""
+    message: str = ""
+
+
+class RootRecord(Wire):
+    """What lies beside the chains."""
+
+    kind: Literal["root"] = "root"
+    complete: bool = True
+    """False: the repository's folders could not all be listed."""
+    unknown: Bytes = 0
+    other_folders: tuple[str, ...] = ()
+    """Folders of other namespaces that hold chains."""
+
+
+Record = PointRecord | TombstoneRecord | ChainRecord | RootRecord
+_RECORD: Final[TypeAdapter[Record]] = TypeAdapter(Annotated[Record, Field(discriminator="kind")])
+
+
+class CatalogueWriter:
+    """Packs records into lines; memory stays flat however many there are."""
+
+    def __init__(self, emit: Callable[[str], None]) -> None:
+        """`emit` gets each line, without a line feed."""
+        self._emit = emit
+        self._digest = blake3()
+        self._batch: list[bytes] = []
+        self._size = self._records = self._lines = 0
+
+    def add(self, record: Record) -> None:
+        """One more record."""
+        line = record.model_dump_json(by_alias=True, exclude_defaults=False).encode() + b"\n"
+        self._digest.update(line)
+        self._batch.append(line)
+        self._size += len(line)
+        self._records += 1
+        if self._size >= _BATCH_BYTES:
+            self._flush()
+
+    def close(self) -> CatalogueSeal:
+        """To be called once, after the last record."""
+        self._flush()
+        return CatalogueSeal(records=self._records, digest=self._digest.hexdigest())
+
+    def _flush(self) -> None:
+        packed = base64.b64encode(zlib.compress(b"".join(self._batch), 9)).decode()
+        for start in range(0, len(packed) if self._batch else 0, _LINE_BYTES):
+            more = "+" if start + _LINE_BYTES < len(packed) else "."
+            self._emit(f"{PREFIX} {self._lines} {more} {packed[start : start + _LINE_BYTES]}")
+            self._lines += 1
+        self._batch, self._size = [], 0
+
+
+def read_catalogue(log: Iterable[str], seal: CatalogueSeal) -> list[Record]:
+    """The records in a pod's log. Raises CatalogueError unless they are exactly those that were sealed."""
+    records: list[Record] = []
+    digest = blake3()
+    for batch in _batches(log):
+        digest.update(batch)
+        try:
+            records.extend(_RECORD.validate_json(line) for line in batch.splitlines())
+        except ValidationError as error:
+            raise CatalogueError(f"not a record: {error.errors(include_input=False)[0]['msg']}") from error
+    if len(records) != seal.records or digest.hexdigest() != seal.digest:
+        raise CatalogueError(f"{len(records)} of {seal.records} records, or other ones, are in the pod's log")
+    return records
+
+
+def _batches(log: Iterable[str]) -> Iterable[bytes]:
+    expected, parts = 0, list[str]()
+    for line in log:
+        words = line.split()
+        if len(words) != 4 or words[0] != PREFIX:
+            continue
+        if words[1] != str(expected):
+            raise CatalogueError(f"line {expected} of the catalogue is missing from the pod's log")
+        expected += 1
+        parts.append(words[3])
+        if words[2] == ".":
+            try:
+                yield zlib.decompress(base64.b64decode("".join(parts), validate=True))
+            except (ValueError, zlib.error) as error:
+                raise CatalogueError(f"a line of the catalogue can't be unpacked: {error}") from error
+            parts = []
+    if parts:
+        raise CatalogueError("the catalogue in the pod's log ends in the middle of a record")

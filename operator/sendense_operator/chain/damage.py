@@ -1,0 +1,141 @@
+"""Which restore points can't be read as they were written, as far as file names, lengths and headers tell.
+
+Flipped bits are not seen from here: those are found by whoever reads the content, and leave a mark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Final
+
+from sendense_operator.chain import layout, qcow2
+from sendense_operator.chain.digests import DIGEST_SIZE
+from sendense_operator.chain.diskfile import DiskFile
+from sendense_operator.chain.extents import chunk_count
+from sendense_operator.chain.manifest import Manifest, ManifestDisk
+from sendense_operator.chain.qcow2 import HeaderError
+from sendense_operator.chain.unfit import Unfit
+from sendense_operator.task import FullReason
+
+_TEXT: Final = 500
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """On one restore point."""
+
+    damage: str = ""
+    """Empty: nothing is known against it."""
+    full_next: str = ""
+    """A FullReason if no increment can stand on it, of the first disk that has one."""
+
+
+@dataclass(frozen=True)
+class _Layer:
+    owner: str
+    """Name of the Backup."""
+    disk: ManifestDisk
+    marks: tuple[Unfit, ...]
+
+
+@dataclass(frozen=True)
+class _Flaw:
+    layer: str
+    text: str
+
+
+class Judge:
+    """Looks at the points of one chain. `files`: all that lies in its disks' folders, by path."""
+
+    def __init__(
+        self,
+        points: Sequence[tuple[Manifest, tuple[Unfit, ...]]],
+        tombstones: Iterable[Manifest],
+        files: Mapping[str, DiskFile],
+    ) -> None:
+        self._files = files
+        self._layers = {disk.file: _Layer(old.backup.name, disk, ()) for old in tombstones for disk in old.disks}
+        for manifest, marks in points:
+            for disk in manifest.disks:
+                mine = tuple(mark for mark in marks if mark.index == disk.index)
+                self._layers[disk.file] = _Layer(manifest.backup.name, disk, mine)
+        self._flaws: dict[str, _Flaw | None] = {}
+
+    def judge(self, manifest: Manifest) -> Verdict:
+        """The verdict on one of the points."""
+        texts, reason = list[str](), ""
+        for disk in manifest.disks:
+            flaw = self._flaw_under(disk.file)
+            text = self._tell(disk, flaw) if flaw else self._flaw_of_digests(disk)
+            if text:
+                texts.append(f"disk {disk.index}: {text}")
+            reason = reason or (FullReason.PARENT_UNVERIFIED if text else self._refused(disk))
+        return Verdict("; ".join(texts)[:_TEXT], reason)
+
+    def _refused(self, disk: ManifestDisk) -> str:
+        return next((mark.reason for mark in self._layers[disk.file].marks), "")
+
+    def _tell(self, disk: ManifestDisk, flaw: _Flaw) -> str:
+        owner = self._layers.get(flaw.layer)
+        return flaw.text if flaw.layer == disk.file or owner is None else f"it stands on {owner.owner}: {flaw.text}"
+
+    def _flaw_under(self, top: str) -> _Flaw | None:
+        """Of a layer, or of the first one below it that has one."""
+        passed: list[str] = []
+        at: str | None = top
+        flaw = None
+        while at is not None:
+            if at in self._flaws:
+                flaw = self._flaws[at]
+                break
+            text = f"{at} stands on itself" if at in passed else self._own_flaw(at)
+            if text:
+                flaw = self._flaws[at] = _Flaw(at, text)
+                break
+            passed.append(at)
+            at = self._parent_of(at)
+        self._flaws.update(dict.fromkeys(passed, flaw))
+        return flaw
+
+    def _parent_of(self, path: str) -> str | None:
+        layer = self._layers.get(path)
+        if layer is not None:
+            return layer.disk.parent.file if layer.disk.parent else None
+        file = self._files.get(path)
+        return None if file is None or file.backing is None else str(PurePosixPath(path).with_name(file.backing))
+
+    def _own_flaw(self, path: str) -> str:
+        file, layer = self._files.get(path), self._layers.get(path)
+        if file is None:
+            return f"{path} is not there"
+        if file.header is None:
+            return f"{path}: {file.flaw}"
+        if layer is None:
+            return self._flaw_of_stranger(path, file)
+        parent = PurePosixPath(layer.disk.parent.file) if layer.disk.parent else None
+        if parent is not None and parent.parent != PurePosixPath(path).parent:
+            return f"{path} stands on {parent}, which is in another folder"
+        try:
+            qcow2.check(file.header, layer.disk.virtual_size, parent.name if parent else None)
+        except HeaderError as error:
+            return f"{path}: {error}"
+        if file.length < layer.disk.guest_bytes:
+            return f"{path} was cut: {file.length} bytes are left of more than {layer.disk.guest_bytes}"
+        return next((f"{path}: {mark.message or mark.reason}" for mark in layer.marks if mark.is_damage), "")
+
+    @staticmethod
+    def _flaw_of_stranger(path: str, file: DiskFile) -> str:
+        if file.backing is not None and not layout.is_layer(file.backing):
+            return f"{path}, which no manifest names, has the backing name {file.backing!r}"
+        return ""
+
+    def _flaw_of_digests(self, disk: ManifestDisk) -> str:
+        """Of the layer's own list: those below it are of no use to this restore point."""
+        path = str(layout.digests_of(PurePosixPath(disk.file)))
+        file = self._files.get(path)
+        expected = DIGEST_SIZE * chunk_count(disk.virtual_size, disk.digest.chunk)
+        if file is None:
+            return f"{path} is not there"
+        return "" if file.length == expected else f"{path} has {file.length} bytes, expected {expected}"

@@ -1,0 +1,90 @@
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+from tests.support.chains import PATHS, SIZE, START, increment, layer, point
+
+from sendense_operator.chain.manifest import Manifest
+from sendense_operator.chain.parents import Choice, ParentLayer, choose_parent, plan_layers
+from sendense_operator.chain.unfit import Unfit
+from sendense_operator.task import FullReason, TaskDisk
+
+
+@dataclass(frozen=True)
+class Point:
+    manifest: Manifest
+    unfit: tuple[Unfit, ...] = ()
+
+
+def disk(index: int = 0, key: int | None = None, size: int = SIZE) -> TaskDisk:
+    return TaskDisk(index=index, key=2000 + index if key is None else key, size=size, port=10809 + index)
+
+
+def marked(manifest: Manifest, reason: FullReason, index: int = 0) -> Point:
+    return Point(manifest, (Unfit(index=index, reason=reason, message="noted", time=START),))
+
+
+FULL = point(1)
+I2 = increment(2, FULL)
+I3 = increment(3, I2)
+UNTRACKED = point(4, [layer(4).model_copy(update={"change_id": "*"})])
+DAMAGED, REFUSED = FullReason.PARENT_UNVERIFIED, FullReason.CHANGE_ID_REFUSED
+
+
+@pytest.mark.parametrize(
+    ("name", "points", "tombstones", "wanted", "reason"),
+    [
+        ("none", [], [], disk(), FullReason.NO_PARENT),
+        ("removed ones only", [], [Point(FULL)], disk(), FullReason.NO_PARENT),
+        ("another key", [Point(FULL)], [], disk(key=2009), FullReason.NEW_DISK),
+        ("grown", [Point(FULL)], [], disk(size=SIZE + 512), FullReason.DISK_RESIZED),
+        ("damaged", [marked(FULL, DAMAGED)], [], disk(), DAMAGED),
+        ("damaged below", [marked(FULL, DAMAGED), Point(I2)], [], disk(), DAMAGED),
+        ("refused", [marked(FULL, REFUSED)], [], disk(), REFUSED),
+        ("refused below", [marked(FULL, REFUSED), Point(I2)], [], disk(), None),
+        ("another disk damaged", [marked(FULL, DAMAGED, index=1)], [], disk(), None),
+        ("no change id", [Point(UNTRACKED)], [], disk(), REFUSED),
+        ("too many layers", [Point(FULL), Point(I2), Point(I3)], [], disk(), FullReason.CHAIN_TOO_LONG),
+        ("as many as allowed", [Point(FULL), Point(I2)], [], disk(), None),
+        ("a removed one below", [Point(I2)], [Point(FULL)], disk(), None),
+        ("a lost one below", [Point(I2)], [], disk(), DAMAGED),
+    ],
+)
+def test_choose_parent(
+    name: str, points: Sequence[Point], tombstones: Sequence[Point], wanted: TaskDisk, reason: FullReason | None
+) -> None:
+    choice = choose_parent(wanted, points, tombstones, PATHS, max_depth=3)
+    assert choice.reason is reason, name
+    assert bool(choice.message) is (reason is not None)
+    assert (choice.parent is None) is (reason is not None)
+    if choice.parent is not None:
+        newest = points[-1].manifest
+        assert choice.parent.manifest == newest
+        assert choice.parent.describe().change_id == newest.disks[0].change_id
+        assert choice.parent.stack[-1].parent is None
+
+
+def on(manifest: Manifest, position: int) -> Choice:
+    below = manifest.disks[position]
+    return Choice(ParentLayer(manifest, below, (below,)))
+
+
+TWO = point(5, [layer(5, 0), layer(5, 1)])
+NEW = Choice(None, FullReason.NEW_DISK, "new")
+
+
+@pytest.mark.parametrize(
+    ("name", "choices", "folders"),
+    [
+        ("as they were", [on(TWO, 0), on(TWO, 1)], [0, 1]),
+        ("the first was removed, a new one came", [on(TWO, 1), NEW], [1, 0]),
+        ("swapped", [on(TWO, 1), on(TWO, 0)], [1, 0]),
+        ("all new", [NEW, NEW], [0, 1]),
+        ("a new one before both", [NEW, on(TWO, 0), on(TWO, 1)], [2, 0, 1]),
+    ],
+)
+def test_no_two_layers_share_a_folder(name: str, choices: list[Choice], folders: list[int]) -> None:
+    plans = plan_layers([disk(index) for index in range(len(choices))], choices, PATHS)
+    assert [plan.folder for plan in plans] == [PATHS.disk(index) for index in folders], name
+    assert [plan.backing is None for plan in plans] == [choice.parent is None for choice in choices]
+    assert [plan.reason for plan in plans] == [choice.reason for choice in choices]
