@@ -14,7 +14,7 @@ from typing import Annotated, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sendense_operator.task import BackupType
+from sendense_operator.task import FullReason
 
 CALL_ID_HEADER: Final = "X-Sendense-Call"
 """Set by the gateway, new for each call of the VMA and the same when the gateway sends it again."""
@@ -105,26 +105,32 @@ class DiskPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
-    """How a disk was copied, and why if that was not what was planned."""
+class Habits:
+    """What a build of the VMA does with its callbacks; the defaults are those of the field."""
 
-    type: BackupType
-    reason: str = ""
-    """Empty as planned, else `AsksLost` or `DiskReplaced`."""
-    message: str = ""
+    names_disks: bool = False
+    """It asks for disk N with N, not always with 0."""
+    repeats: bool = False
+    """It makes a callback again until it is answered with 200."""
 
 
-def decide_ran(plan: DiskPlan, asks: int) -> Ran:
-    """Tell how a disk was copied from the number of asks in its turn."""
+def why_copied_all(plan: DiskPlan, asks: int, completed: str | None = None) -> FullReason | None:
+    """Why a disk that was planned as an increment was copied whole, as the asks in its turn tell; None: it was not.
+
+    `completed`: change id of its `complete`, where the VMA repeats its callbacks: then too many asks prove nothing, but
+    that it compared two equal UUIDs does.
+    """
     if plan.parent_change_id is None:
-        return Ran(BackupType.FULL)
+        return None
     if asks >= _INCREMENTAL_ASKS:
-        return Ran(BackupType.INCREMENTAL)
-    if asks == _DIFFERENT_DISK_ASKS:
-        return Ran(BackupType.FULL, "DiskReplaced", "the parent's change id belongs to another disk")
-    if asks == 1:
-        return Ran(BackupType.FULL, "AsksLost", "the answer to the VMA's changeid call did not reach it")
-    return Ran(BackupType.FULL, "AsksLost", "the VMA's changeid calls did not reach the worker")
+        same = completed is None or _disk_part(completed) == _disk_part(plan.parent_change_id)
+        return None if same else FullReason.CBT_RESET
+    # One ask or none: the calls, or their answers, got lost. Two: the ids belong to different disks.
+    return FullReason.CBT_RESET if asks == _DIFFERENT_DISK_ASKS else FullReason.APPLIANCE_COPIED_ALL
+
+
+def _disk_part(change_id: str) -> str:
+    return change_id.partition("/")[0]
 
 
 @dataclass(slots=True)
@@ -151,12 +157,13 @@ class _LastAsk:
 class JobCallbacks:
     """Callbacks of one job."""
 
-    def __init__(self, job_id: str, vm_name: str, disks: Sequence[DiskPlan]) -> None:
+    def __init__(self, job_id: str, vm_name: str, disks: Sequence[DiskPlan], habits: Habits | None = None) -> None:
         """`vm_name`: last element of the inventory path. `disks`: in device order, at least one."""
         if not disks or len({disk.index for disk in disks}) != len(disks):
             raise ValueError("callbacks: no disks, or two with the same index")
         self._job_id = job_id
         self._vm_name = vm_name
+        self._habits = habits or Habits()
         self._disks = {plan.index: _Disk(plan) for plan in disks}
         self._times = _Times()
         self._last_ask = _LastAsk()
@@ -253,10 +260,16 @@ class JobCallbacks:
         """Return how often was asked while it was this disk's turn."""
         return self._disks[index].asks
 
-    def ran(self, index: int) -> Ran:
-        """Tell how the disk was copied; settled once it is complete."""
+    def copied_all(self, index: int) -> FullReason | None:
+        """Why a disk that was planned as an increment was copied whole; settled once it is complete."""
         disk = self._disks[index]
-        return decide_ran(disk.plan, disk.asks)
+        return why_copied_all(disk.plan, disk.asks, disk.change_id if self._habits.repeats else None)
+
+    @property
+    def copies_changes(self) -> bool:
+        """Whether the VMA has asked for the changes of the disk whose turn it is: it is amid an increment."""
+        disk = None if self.turn is None else self._disks[self.turn]
+        return disk is not None and disk.plan.parent_change_id is not None and disk.asks >= _INCREMENTAL_ASKS
 
     def _ask(self, vm_name: str, disk_id: int, now: float) -> Reply:
         if vm_name != self._vm_name:
@@ -264,8 +277,8 @@ class JobCallbacks:
         if self._cancelled:
             return self._gone()
         turn = self.turn
-        # 0 stands for whichever disk's turn it is; what is meant by N > 0 is disk N
-        asked = turn if disk_id == 0 else disk_id
+        # 0 stands for whichever disk's turn it is, unless each ask names its disk; what is meant by N > 0 is disk N
+        asked = turn if disk_id == 0 and not self._habits.names_disks else disk_id
         if asked is not None and asked not in self._disks:
             raise CallbackRefused(404, "disk_id: no such disk in this job")
         if asked is not None and asked == turn:

@@ -12,7 +12,10 @@ from typing import Final
 from sendense_operator.task import Clocks
 
 CLIENT_NOTICES_S: Final = 11.0
-"""By then a client that can has noticed that its export is gone, and has ended."""
+"""By then a client that can has noticed that its export is gone, and has ended. Two telemetry calls fit into it."""
+
+INCREMENT_REFUSED: Final = "IncrementRefused"
+"""Reason of a job that ended because vCenter did not take the parent's change id, as far as that can be known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,15 @@ class Observation:
     """When the turn's export first had a connection in this turn."""
     turn_last_connected: float | None = None
     """When the turn's export last had a connection."""
+    turn_copies_changes: bool = False
+    """The VMA has asked for the changes of the disk whose turn it is."""
+    turn_wrote: bool = False
+    """Something of that disk has been written, or may have been."""
+    connections: int = 0
+    """Of all exports: the client keeps one to each disk that it began with, until it ends."""
+    last_record: float | None = None
+    """When the appliance last showed a progress record of this job: it forgets all of them when it restarts."""
+    last_telemetry: float | None = None
     last_bytes: float | None = None
     """When bytes last arrived on any export."""
     unhealthy_since: float | None = None
@@ -98,6 +110,8 @@ def is_stuck(closed: float, waited: float, last_telemetry: float | None) -> bool
 def _running_clock(seen: Observation, clocks: Clocks) -> _Clock:
     if seen.turn_connections > 0:
         return _stall(seen, clocks)
+    if seen.turn_copies_changes and not seen.turn_wrote and seen.turn_ask is not None:
+        return _refused(_latest(seen.turn_ask, seen.turn_last_connected), seen, clocks)
     if seen.turn_last_connected is not None:
         return _reconnect(_latest(seen.turn_last_connected, seen.turn_ask), clocks)
     if seen.turn_ask is not None:
@@ -156,6 +170,30 @@ def _reconnect(since: float, clocks: Clocks) -> _Clock:
             f"the VMA closed the disk's export and did not complete the disk within {clocks.reconnect:.0f} s: its "
             "client has ended, or its complete call did not arrive. Look at the client's log on the appliance, and "
             "whether the control-plane URL set there is the callback URL in the VMwareAppliance's status",
+        ),
+    )
+
+
+def _refused(since: float, seen: Observation, clocks: Clocks) -> _Clock:
+    """The VMA asked for a disk's changes, and has had no connection `since` then, without having written a byte.
+
+    vCenter refuses a change id in just that moment, and the client ends, after it has removed its snapshot. Broken
+    networks look alike, so these speak against it: a client that goes on sending telemetry was cut off; an appliance
+    that doesn't know the job any more was restarted; one that shows no record of it can't be reached. When no
+    connection to any disk is left the client is gone for certain, and nothing has to be waited for.
+    """
+    lost = _reconnect(since, clocks)
+    silent = _latest(since, seen.last_telemetry) + CLIENT_NOTICES_S
+    known = seen.last_record is not None and seen.last_record > since
+    if not known or silent > lost.deadline:
+        return lost
+    return _Clock(
+        silent if seen.connections == 0 else lost.deadline,
+        lost.waiting_for,
+        Failed(
+            INCREMENT_REFUSED,
+            "the VMA's client asked for a disk's changes and ended before it wrote any: most likely vCenter refused "
+            "the change id of the last restore point. The next attempt copies this disk in full",
         ),
     )
 

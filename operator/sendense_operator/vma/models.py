@@ -42,6 +42,7 @@ class InventoryDisk(_Answer):
     label: str = ""
     vmdk_path: str = ""
     datastore: str = ""
+    provisioning_type: Annotated[str, BeforeValidator(_any_scalar)] = ""
     capacity_bytes: Annotated[int, Field(gt=0, le=1 << 50)]
     """Size of the disk; `size_gb` is rounded and therefore not read."""
 

@@ -5,15 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sendense_operator.task import BackupType
-from sendense_operator.vma.callbacks import MAX_BODY, DiskPlan, JobCallbacks
+from sendense_operator.task import FullReason
+from sendense_operator.vma.callbacks import MAX_BODY, DiskPlan, Habits, JobCallbacks
 
 JOB = "backup-0b6f6b0e-6c2b-4b1c-9a53-0f7d2a1c9e11"
 IDS = [f"52 de c0 d9 b9 43 9d 1{n}-61 d5 4c 1b e9 7b 65 63/{n + 5}" for n in range(3)]
 
 
-def job(*parents: str | None) -> JobCallbacks:
-    return JobCallbacks(JOB, "pgtest1", [DiskPlan(n, parent) for n, parent in enumerate(parents)])
+def job(*parents: str | None, **habits: bool) -> JobCallbacks:
+    plans = [DiskPlan(n, parent) for n, parent in enumerate(parents)]
+    return JobCallbacks(JOB, "pgtest1", plans, Habits(**habits))
 
 
 def body(disk: int, change_id: str = IDS[0], **more: Any) -> bytes:
@@ -38,8 +39,7 @@ def test_full_of_three_disks() -> None:
     assert callbacks.done
     assert callbacks.turn is None
     assert callbacks.change_ids == dict(enumerate(IDS))
-    assert [callbacks.ran(index).type for index in range(3)] == [BackupType.FULL] * 3
-    assert [callbacks.ran(index).reason for index in range(3)] == [""] * 3
+    assert [callbacks.copied_all(index) for index in range(3)] == [None] * 3
 
 
 def test_full_answers_nothing_to_every_ask() -> None:
@@ -52,10 +52,12 @@ def test_incremental_answers_for_the_disk_whose_turn_it_is() -> None:
     for index in range(3):
         assert ask(callbacks, 0) == IDS[index]
         assert ask(callbacks, 0) == IDS[index]
+        assert not callbacks.copies_changes
         assert ask(callbacks, index) == IDS[index]
+        assert callbacks.copies_changes
         assert callbacks.complete(JOB, body(index, f"new/{index}"), 1.0).status == 200
         assert callbacks.asks(index) == 3
-        assert callbacks.ran(index).type is BackupType.INCREMENTAL
+        assert callbacks.copied_all(index) is None
 
 
 def test_one_disk_must_become_full() -> None:
@@ -65,26 +67,26 @@ def test_one_disk_must_become_full() -> None:
     callbacks.complete(JOB, body(0, "a/1"), 1.0)
     assert ask(callbacks, 0) == ""
     callbacks.complete(JOB, body(1, "b/1"), 1.0)
-    assert callbacks.ran(0).type is BackupType.INCREMENTAL
-    assert callbacks.ran(1) == callbacks.ran(1).__class__(BackupType.FULL)
+    assert callbacks.copied_all(0) is None
+    assert callbacks.copied_all(1) is None  # it was planned as a full
 
 
 @pytest.mark.parametrize(
-    ("asks", "kind", "reason"),
+    ("asks", "reason"),
     [
-        (0, BackupType.FULL, "AsksLost"),
-        (1, BackupType.FULL, "AsksLost"),
-        (2, BackupType.FULL, "DiskReplaced"),
-        (3, BackupType.INCREMENTAL, ""),
+        (0, FullReason.APPLIANCE_COPIED_ALL),
+        (1, FullReason.APPLIANCE_COPIED_ALL),
+        (2, FullReason.CBT_RESET),
+        (3, None),
     ],
 )
-def test_what_ran_is_told_by_the_asks(asks: int, kind: BackupType, reason: str) -> None:
+def test_a_whole_copy_is_told_by_the_asks(asks: int, reason: FullReason | None) -> None:
     callbacks = job(IDS[0])
     for _ in range(asks):
         ask(callbacks)
+    assert callbacks.copies_changes is (reason is None)
     callbacks.complete(JOB, body(0, "a/1"), 1.0)
-    ran = callbacks.ran(0)
-    assert (ran.type, ran.reason, bool(ran.message)) == (kind, reason, bool(reason))
+    assert callbacks.copied_all(0) is reason
 
 
 def test_an_ask_sent_again_by_the_gateway_counts_once() -> None:
@@ -237,3 +239,38 @@ def test_disks_complete_in_order_whatever_comes(calls: list[tuple[str, int]]) ->
             assert (status == 200) == (disk in callbacks.change_ids)
             assert list(callbacks.change_ids) == list(range(len(callbacks.change_ids)))
     assert callbacks.done == (len(callbacks.change_ids) == 3)
+
+
+def test_where_each_ask_names_its_disk() -> None:
+    callbacks = job(IDS[0], IDS[1], None, names_disks=True)
+    for index, parent in enumerate((IDS[0], IDS[1], "")):
+        assert [ask(callbacks, index) for _ in range(3)] == [parent] * 3
+        assert callbacks.complete(JOB, body(index, f"{parent}1"), 1.0).status == 200
+        assert callbacks.asks(index) == 3
+    assert [callbacks.copied_all(index) for index in range(3)] == [None] * 3
+
+
+def test_where_each_ask_names_its_disk_0_is_no_other() -> None:
+    callbacks = job(*IDS, names_disks=True)
+    callbacks.complete(JOB, body(0), 1.0)
+    assert ask(callbacks, 0) == IDS[0]
+    assert callbacks.asks(1) == 0
+
+
+@pytest.mark.parametrize(
+    ("completed", "reason"), [(IDS[0] + "9", None), (IDS[1], FullReason.CBT_RESET), ("odd", FullReason.CBT_RESET)]
+)
+def test_where_callbacks_are_repeated_the_number_of_asks_is_no_proof(completed: str, reason: FullReason | None) -> None:
+    callbacks = job(IDS[0], repeats=True)
+    for _ in range(4):
+        ask(callbacks)
+    for _ in range(2):
+        assert callbacks.complete(JOB, body(0, completed), 1.0).status == 200
+    assert callbacks.copied_all(0) is reason
+
+
+def test_where_callbacks_are_repeated_too_few_asks_are_still_a_full() -> None:
+    callbacks = job(IDS[0], repeats=True)
+    ask(callbacks)
+    callbacks.complete(JOB, body(0, IDS[0] + "9"), 1.0)
+    assert callbacks.copied_all(0) is FullReason.APPLIANCE_COPIED_ALL

@@ -96,6 +96,23 @@ def test_each_clock_runs_out_exactly_then(name: str, observation: Observation, l
     assert len(after.message) > 40
 
 
+@pytest.mark.parametrize(
+    ("name", "changes", "limit_at", "reason"),
+    [
+        ("the client is gone", {}, 1100 + CLIENT_NOTICES_S, "IncrementRefused"),
+        ("it may still be there", {"connections": 1}, 1280, "IncrementRefused"),
+        ("it told of itself last then", {"last_telemetry": 1105}, 1105 + CLIENT_NOTICES_S, "IncrementRefused"),
+        ("it goes on telling", {"last_telemetry": 1275}, 1280, "ConnectionLost"),
+        ("the appliance forgot the job", {"last_record": 1099}, 1280, "ConnectionLost"),
+        ("the appliance never showed it", {"last_record": None}, 1280, "ConnectionLost"),
+        ("it had written", {"turn_wrote": True, "turn_last_connected": 1100}, 1280, "ConnectionLost"),
+    ],
+)
+def test_a_refused_change_id(name: str, changes: dict[str, object], limit_at: float, reason: str) -> None:
+    asked = seen(first_ask=1090, turn_ask=1100, turn_copies_changes=True, last_record=1101)
+    test_each_clock_runs_out_exactly_then(name, replace(asked, **changes), limit_at, reason)  # type: ignore[arg-type]
+
+
 def test_export_gone_is_noticed_at_once() -> None:
     verdict = decide_clocks(seen(exports_gone=(1,), turn_connections=2, turn_connected=1000.0), CLOCKS)
     assert isinstance(verdict, Failed)

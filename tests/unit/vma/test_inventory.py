@@ -1,7 +1,7 @@
 import pytest
 
 from sendense_operator.vma.errors import VMAGarbage
-from sendense_operator.vma.inventory import disks_of, find_vm
+from sendense_operator.vma.inventory import bios_uuid, disks_of, find_vm
 from sendense_operator.vma.models import BrokenVM, Inventory, InventoryDisk, InventoryVM
 
 
@@ -40,3 +40,18 @@ def test_bad_key_names_the_field(bad: str) -> None:
 def test_repeated_key() -> None:
     with pytest.raises(VMAGarbage, match="same key"):
         disks_of(vm("/a", "disk-2000", "disk-2000"))
+
+
+@pytest.mark.parametrize(
+    ("told", "uuid"),
+    [
+        ("4210c0de-0000-4000-8000-00000000000a", "4210c0de-0000-4000-8000-00000000000a"),
+        (" 4210C0DE-0000-4000-8000-00000000000A ", "4210c0de-0000-4000-8000-00000000000a"),
+        ("", None),
+        ("vm-42", None),
+        ("4210c0de-0000-4000-8000-00000000000a/x", None),
+        ("٤210c0de-0000-4000-8000-00000000000a", None),
+    ],
+)
+def test_bios_uuid(told: str, uuid: str | None) -> None:
+    assert bios_uuid(InventoryVM(id=told, name="db", path="/DC1/vm/db")) == uuid
