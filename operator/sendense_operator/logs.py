@@ -9,7 +9,7 @@ import logging
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Final, TextIO
 
@@ -58,6 +58,17 @@ def setup_logging(program: str, level: str = "INFO", stream: TextIO | None = Non
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     silence_http_loggers()
+
+
+def emit_line(text: str, stream: TextIO | None = None) -> None:
+    """Write a line of data to stdout at once; no record of this process's log lands within it. Raises OSError."""
+    out = stream or sys.stdout
+    with ExitStack() as held:
+        for handler in logging.getLogger().handlers:
+            handler.acquire()
+            held.callback(handler.release)
+        out.write(text + "\n")
+        out.flush()
 
 
 def _add_backup(record: logging.LogRecord) -> bool:

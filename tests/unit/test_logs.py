@@ -2,11 +2,12 @@ import asyncio
 import io
 import logging
 import re
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from sendense_operator.logs import backup_context, kv, setup_logging
+from sendense_operator.logs import backup_context, emit_line, kv, setup_logging
 
 
 @pytest.fixture
@@ -75,3 +76,42 @@ def test_kv() -> None:
 def test_unknown_level() -> None:
     with pytest.raises(ValueError, match="LOUD"):
         setup_logging("x", "loud")
+
+
+class Interrupted(io.StringIO):
+    """Starts somebody else in the middle of a line."""
+
+    def __init__(self, other: Callable[[], None]) -> None:
+        super().__init__()
+        self._other = threading.Thread(target=other)
+
+    def write(self, text: str) -> int:
+        super().write(text[:5])
+        self._other.start()
+        self._other.join(0.1)
+        super().write(text[5:])
+        return len(text)
+
+    def flush(self) -> None:
+        self.is_flushed = True
+
+
+def test_no_record_lands_in_a_line_of_data(stream: io.StringIO) -> None:
+    both = Interrupted(lambda: logging.getLogger("x").info("hello"))
+    (handler,) = [item for item in logging.getLogger().handlers if getattr(item, "stream", None) is stream]
+
+    def write_through(record: logging.LogRecord) -> None:
+        io.StringIO.write(both, handler.format(record) + "\n")
+
+    handler.emit = write_through  # type: ignore[method-assign]
+    emit_line("data and more data", both)
+    both._other.join()
+    first, second = both.getvalue().splitlines()
+    assert first == "data and more data"
+    assert second.endswith("hello")
+    assert both.is_flushed
+
+
+def test_data_goes_to_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    emit_line("data")
+    assert capsys.readouterr() == ("data\n", "")

@@ -8,7 +8,7 @@ import platform
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,30 +16,37 @@ from typing import Any, TypeVar
 from sendense_operator.chain.extents import worst_case_bytes
 from sendense_operator.chain.layout import ChainPaths
 from sendense_operator.chain.manifest import Manifest, ManifestBackup, ManifestDisk, ManifestVM
-from sendense_operator.task import BackupTask, BackupType, Stage
+from sendense_operator.chain.parents import LayerPlan
+from sendense_operator.task import BackupTask, BackupType, FullReason, Stage
+from sendense_operator.vma.callbacks import DiskPlan
 from sendense_operator.vma.client import VMAClient
 from sendense_operator.vma.clocks import is_stuck
 from sendense_operator.vma.credentials import Credentials
 from sendense_operator.worker import qemu, recovery
+from sendense_operator.worker.chainfolder import read_chain
 from sendense_operator.worker.commit import commit
 from sendense_operator.worker.exports import DiskExport, ExportSet
 from sendense_operator.worker.lock import ChainLock
+from sendense_operator.worker.parents import Parents, missing_parent, read_digests
 from sendense_operator.worker.preflight import Preflight
+from sendense_operator.worker.reasons import Reason, WorkerError
+from sendense_operator.worker.removal import free_layers
 from sendense_operator.worker.repository import capacity
 from sendense_operator.worker.settings import Settings
 from sendense_operator.worker.state import JobState
 from sendense_operator.worker.supervise import Supervisor
-from sendense_operator.worker.verify import Verified, verify
+from sendense_operator.worker.verify import Arrival, Examined, Sealed, examine, seal
 
 log = logging.getLogger(__name__)
 
+_LOOK_SECONDS = 0.25
 _CANCEL_LIMIT = 20.0
 """Seconds: a pod that is being deleted has little more."""
 _T = TypeVar("_T")
 
 
 class Attempt:
-    """Use as: `copy`, `verify`, `commit`; `abandon` after any failure of these; `close` in the end."""
+    """Use as: `plan`, `copy`, `verify`, `commit`; `abandon` after any failure of these; `close` in the end."""
 
     def __init__(
         self,
@@ -49,30 +56,60 @@ class Attempt:
         root: Path,
         paths: ChainPaths,
         lock: ChainLock,
+        parents: Parents,
     ) -> None:
         self._settings, self._task, self._state = settings, task, state
         self._root, self._paths, self._lock = root, paths, lock
         self._runtime = Path(tempfile.mkdtemp(prefix="sendense-"))
         self._exports = ExportSet(task, settings, root, paths, self._runtime)
+        self._parents = parents
         self._supervisor: Supervisor | None = None
 
-    async def copy(self, vma: VMAClient, credentials: Credentials, found: Preflight) -> None:
+    async def plan(self) -> tuple[LayerPlan, ...]:
+        """What becomes of each disk; what an increment is to stand on has been proven. Raises WorkerError."""
+        self._state.stage = Stage.CHECKING_PARENT
+        plans = await self._parents.plan(self._exports.choice, self._runtime, self._tell)
+        self._state.message = ""
+        parents = [plan.parent.disk.change_id if plan.parent else None for plan in plans]
+        self._state.plan([DiskPlan(plan.disk.index, parent) for plan, parent in zip(plans, parents, strict=True)])
+        return plans
+
+    def _tell(self, message: str) -> None:
+        self._state.message = message
+
+    async def copy(
+        self, vma: VMAClient, credentials: Credentials, found: Preflight, plans: Sequence[LayerPlan]
+    ) -> None:
         """Until every disk was reported complete and its export is closed. Raises WorkerError."""
-        self._warn_about_room()
+        self._warn_about_room(plans)
         self._lock.check()
-        await self._exports.open()
+        await self._exports.open(plans)
         await self._exports.wait_until_reachable()
         self._supervisor = Supervisor(
             self._task, self._settings, self._state, vma, self._exports, self._lock, self._root
         )
-        await self._supervisor.run(credentials, found)
+        try:
+            await self._supervisor.run(credentials, found)
+        except WorkerError as error:
+            self._note_refusal(error, plans)
+            raise
         self._state.stage, self._state.message = Stage.VERIFYING, ""
         self._state.look()
         await self._exports.close()
 
-    def _warn_about_room(self) -> None:
+    def _note_refusal(self, error: WorkerError, plans: Sequence[LayerPlan]) -> None:
+        """A change id that vCenter refuses is refused again: the next attempt is not to try it."""
+        turn = self._state.callbacks.turn
+        if error.reason != Reason.INCREMENT_REFUSED or turn is None:
+            return
+        parent = next(plan.parent for plan in plans if plan.disk.index == turn)
+        if parent is not None and self._lock.is_ours():
+            self._parents.mark(parent, FullReason.CHANGE_ID_REFUSED, error.message)
+
+    def _warn_about_room(self, plans: Sequence[LayerPlan]) -> None:
+        """Of fulls only: how much has changed is known when it is there."""
         room = capacity(self._root)
-        worst = sum(worst_case_bytes(disk.size) for disk in self._task.disks)
+        worst = sum(worst_case_bytes(plan.disk.size) for plan in plans if plan.parent is None)
         if room.free - self._task.min_free < worst:
             log.warning(
                 "the disks may need up to %d bytes, %d are free and %d are kept: the copy may run out of room",
@@ -83,7 +120,7 @@ class Attempt:
 
     async def verify(self, found: Preflight) -> Manifest:
         """Prove every layer and describe the restore point. Raises WorkerError."""
-        verified = [await self._verify_one(item) for item in self._exports.disks]
+        disks = [await self._verify_one(item, found) for item in self._exports.disks]
         appliance = self._task.appliance
         return Manifest(
             backup=ManifestBackup(name=self._task.backup, uid=self._task.backup_uid, namespace=self._task.namespace),
@@ -98,60 +135,89 @@ class Attempt:
             repository_id=self._task.repository_id,
             job_id=self._state.job_id,
             attempt=self._settings.pod_uid,
+            sequence=self._parents.sequence,
             started=self._state.started,
             finished=datetime.now(UTC),
             tools={"qemu": await qemu.version(), "python": platform.python_version()},
-            disks=tuple(
-                self._describe(item, proof, found) for item, proof in zip(self._exports.disks, verified, strict=True)
-            ),
+            disks=tuple(disks),
         )
 
-    async def _verify_one(self, item: DiskExport) -> Verified:
+    async def _verify_one(self, item: DiskExport, found: Preflight) -> ManifestDisk:
         self._lock.check()
         appliance = self._task.appliance
         whole = appliance.zero_writes == "Refuse" and appliance.full_coverage == "WholeDisk"
         index = item.disk.index
         # Every connection has ended by now, and the kernel has told its last numbers.
         self._state.look()
-        evidence = (index, self._state.received(index), whole)
-        return await verify(self._root, item.file, item.disk.size, evidence, self._exports.choice, self._runtime)
+        arrival = Arrival(self._state.received(index), whole, self._state.callbacks.copied_all(index))
+        examined = await examine(self._root, item.file, item.plan, arrival)
+        parent = item.plan.parent
+        if parent is not None and examined.type is BackupType.FULL:
+            self._exports.rename_to_full(item)
+            parent = None
+        digests = await read_digests(self._root, parent) if parent else None
+        sealed = await seal(self._root, item.file, index, examined, digests, self._exports.choice, self._runtime)
+        return self._describe(item, examined, sealed, found)
 
-    def _describe(self, item: DiskExport, proof: Verified, found: Preflight) -> ManifestDisk:
-        index = item.disk.index
+    def _describe(self, item: DiskExport, examined: Examined, sealed: Sealed, found: Preflight) -> ManifestDisk:
+        index, plan = item.disk.index, item.plan
+        parent = plan.parent if examined.type is BackupType.INCREMENTAL else None
         seen = found.vm.disks[index]
         return ManifestDisk(
             index=index,
             key=item.disk.key,
             label=seen.label,
             vmdk_path=seen.vmdk_path,
-            type=BackupType.FULL,
+            type=examined.type,
+            reason=examined.reason or plan.reason or "",
             file=str(item.file),
             virtual_size=item.disk.size,
-            stored=proof.stored,
-            guest_bytes=proof.layer.guest_bytes,
-            coverage=proof.layer.coverage,
+            stored=sealed.stored,
+            guest_bytes=examined.layer.guest_bytes,
+            coverage=examined.layer.coverage,
             received=self._state.received(index),
             change_id=self._state.callbacks.change_ids[index],
-            digest=proof.digest,
+            parent=parent.describe() if parent else None,
+            depth=len(parent.stack) + 1 if parent else 1,
+            digest=sealed.digest,
         )
 
     async def commit(self, manifest: Manifest, on_step: Callable[[str], None]) -> str:
         """Path of the manifest below the root. Once begun it is not cancelled. Raises WorkerError."""
         self._state.stage = Stage.COMMITTING
+        gone = missing_parent(self._root, manifest)
+        if gone is not None:
+            raise WorkerError(Reason.PARENT_GONE, f"{gone}, which an increment stands on, is not there any more")
         place = recovery.free_place(self._root, self._paths, self._task.backup, self._task.backup_uid)
         await _to_the_end(asyncio.to_thread(commit, self._root, place, manifest, self._lock, on_step))
-        self._state.stage = Stage.DONE
         log.info("committed %s", place)
+        await _to_the_end(asyncio.to_thread(self._free))
+        self._state.stage = Stage.DONE
         return str(place)
+
+    def _free(self) -> None:
+        """Layers that wait for this chain's lock to be freed. What fails is left to the repository's own pod."""
+        try:
+            freed = free_layers(self._root, read_chain(self._root, self._paths))
+        except (OSError, WorkerError) as error:
+            log.warning("layers that nobody needs any more stay for now: %s", error)
+            return
+        if freed.files:
+            log.info("freed %d files of removed restore points", freed.files)
 
     async def abandon(self) -> None:
         """Cancel the VMA's job as the contract says, and leave nothing behind.
 
         A client of a full ends by itself when its export is gone, so it is given time for that: its next job
-        must not start while it is there. One that goes on telling of itself after that hangs for ever.
+        must not start while it is there. One amid an increment would hang for ever then: it keeps its export for as
+        long, and ends when its next call is answered 410. One that goes on telling of itself after that hangs.
         """
         self._state.stage, self._state.message = Stage.CANCELLING, ""
-        self._state.callbacks.cancel()
+        callbacks = self._state.callbacks
+        amid_increment = callbacks.copies_changes and not self._exports.gone() and self._lock.is_ours()
+        callbacks.cancel()
+        if amid_increment and self._supervisor is not None and self._supervisor.may_run:
+            await self._let_increment_end(min(self._task.clocks.cancel, _CANCEL_LIMIT))
         await self._exports.kill()
         if self._lock.is_ours():
             self._clean_up()
@@ -163,6 +229,16 @@ class Attempt:
             self._state.stuck_client = is_stuck(closed, wait, self._state.callbacks.last_telemetry)
             if self._state.stuck_client:
                 log.warning("the VMA's client of job %s hangs: restart the appliance's service", self._state.job_id)
+
+    async def _let_increment_end(self, limit: float) -> None:
+        """Until the VMA's client has no connection any more, within `limit` seconds."""
+        log.info("the VMA is amid an increment: its export stays for up to %.0f s", limit)
+        deadline = time.monotonic() + limit
+        while time.monotonic() < deadline:
+            self._state.look()
+            if not self._state.traffic.connections:
+                return
+            await asyncio.sleep(_LOOK_SECONDS)
 
     def _clean_up(self) -> None:
         try:

@@ -10,13 +10,15 @@ from pathlib import Path
 from sendense_operator.chain import layout
 from sendense_operator.chain.layout import ChainPaths, LayoutError
 from sendense_operator.chain.manifest import Manifest
-from sendense_operator.task import Answer, BackupTask, BackupType, DiskAnswer, Stage
+from sendense_operator.task import Answer, BackupTask, Stage
 from sendense_operator.vma.client import VMAClient
 from sendense_operator.vma.credentials import Credentials, CredentialsError, read_credentials
 from sendense_operator.worker import recovery
 from sendense_operator.worker.attempt import Attempt
+from sendense_operator.worker.chainfolder import read_chain
 from sendense_operator.worker.commit import no_step
 from sendense_operator.worker.lock import ChainLock
+from sendense_operator.worker.parents import Parents
 from sendense_operator.worker.preflight import preflight
 from sendense_operator.worker.reasons import Reason, WorkerError, storage_error
 from sendense_operator.worker.repository import capacity, open_repository
@@ -44,6 +46,7 @@ async def run_backup(
             recovery.finish_commits(root, paths, task.backup_uid)
             swept = recovery.sweep(root, paths)
             done = recovery.find_committed(root, paths, task.backup, task.backup_uid)
+            chain = read_chain(root, paths)
         except OSError as error:
             raise storage_error(error, "looking at the chain") from error
         adopted = done is not None
@@ -52,18 +55,17 @@ async def run_backup(
         elif credentials is None:
             raise WorkerError(Reason.WORKER_DIED, "another worker looked: the repository holds no such backup")
         else:
-            attempt = Attempt(settings, task, state, root, paths, lock)
+            parents = Parents(root, paths, task, chain, lock)
+            attempt = Attempt(settings, task, state, root, paths, lock, parents)
             done = await _attempt(attempt, settings, task, state, credentials, on_step)
         return _answer(root, *done, adopted=adopted, swept=swept)
 
 
 def _places(settings: Settings, task: BackupTask) -> tuple[Path, ChainPaths]:
     """The repository's root and the chain, checked before anything is touched."""
-    if task.type is not BackupType.FULL:
-        raise WorkerError(Reason.UNSUPPORTED_TYPE, f"this worker makes no {task.type} backups")
     try:
         root = settings.repository / layout.check_root(task.repository_path)
-        paths = ChainPaths(task.namespace, task.vm)
+        paths = ChainPaths(task.folder or task.namespace, task.vm)
         paths.manifests(task.backup, task.backup_uid)
         for position, disk in enumerate(task.disks):
             if disk.index != position or disk.size % 512 or not disk.size:
@@ -92,7 +94,8 @@ async def _attempt(
         async with _client(settings, task) as vma:
             state.stage = Stage.PREFLIGHT
             found = await preflight(vma, credentials, task)
-            await attempt.copy(vma, credentials, found)
+            plans = await attempt.plan()
+            await attempt.copy(vma, credentials, found, plans)
         manifest = await attempt.verify(found)
         return await attempt.commit(manifest, on_step), manifest
     except BaseException as error:
@@ -117,20 +120,7 @@ def _answer(root: Path, manifest_path: str, manifest: Manifest, *, adopted: bool
         job_id=manifest.job_id,
         repository_id=manifest.repository_id,
         manifest=manifest_path,
-        disks=tuple(
-            DiskAnswer(
-                index=disk.index,
-                key=disk.key,
-                type=disk.type,
-                file=disk.file,
-                virtual_size=disk.virtual_size,
-                stored=disk.stored,
-                guest_bytes=disk.guest_bytes,
-                transferred=min(disk.virtual_size, disk.received or disk.coverage),
-                change_id=disk.change_id,
-            )
-            for disk in manifest.disks
-        ),
+        disks=tuple(disk.to_answer() for disk in manifest.disks),
         capacity=capacity(root),
         started=manifest.started,
         finished=datetime.now(UTC) if not adopted else manifest.finished,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import sysconfig
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,6 +24,9 @@ _TERM_AGAIN: Final = 2.0
 """A TERM during the start may be swallowed, so it is sent again."""
 _SHARED: Final = 8
 """The VMA connects twice at the same time and keeps both."""
+_JEMALLOC: Final = Path("/usr/lib", sysconfig.get_config_var("MULTIARCH") or "", "libjemalloc.so.2")
+_HEAP: Final = "background_thread:true,dirty_decay_ms:1000,oversize_threshold:0,narenas:1,thp:always"
+"""What is free for a second goes back to the kernel, requests of 32 MiB are kept as small ones are, pages are huge."""
 
 
 @dataclass
@@ -52,6 +57,16 @@ class ModeChoice:
         )
         self.modes = rest
         return True
+
+
+def environment(library: Path = _JEMALLOC) -> dict[str, str]:
+    """A server's environment: ours, with jemalloc where it is installed.
+
+    QEMU takes a buffer for each request and frees it. glibc returns such buffers to the kernel at once, which then
+    clears every page for every request: two thirds of the time a copy takes. glibc's own settings help as well, but
+    keep 60 MB for each disk until the end.
+    """
+    return {**os.environ, "LD_PRELOAD": str(library), "MALLOC_CONF": _HEAP} if library.exists() else dict(os.environ)
 
 
 @dataclass
@@ -133,6 +148,7 @@ async def start(
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=stderr,
+                env=environment(),
             )
         server = Nbd(what, process, stderr_file, [pid_file])
         try:

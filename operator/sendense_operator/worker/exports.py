@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -11,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from sendense_operator.api.v1alpha1.names import export_name
 from sendense_operator.chain import layout
 from sendense_operator.chain.layout import ChainPaths
+from sendense_operator.chain.parents import LayerPlan
 from sendense_operator.task import BackupTask, BackupType, Exposure, TaskDisk
 from sendense_operator.vma.targets import Target, build_nbd_targets
 from sendense_operator.worker import export, qemu
@@ -30,12 +32,17 @@ _CLOSE_SECONDS = 600.0
 class DiskExport:
     """One disk of the attempt."""
 
-    disk: TaskDisk
+    plan: LayerPlan
     file: PurePosixPath
     """Path of the layer below the root once it is committed."""
     port: int
     name: str
     server: Nbd | None = None
+
+    @property
+    def disk(self) -> TaskDisk:
+        """The VM's disk."""
+        return self.plan.disk
 
 
 class ExportSet:
@@ -46,21 +53,23 @@ class ExportSet:
         self._runtime = runtime
         self.choice = ModeChoice()
         self.disks: list[DiskExport] = []
+        self._names: dict[BackupType, str] = {}
 
-    async def open(self) -> None:
-        """Create the partials and serve them. Raises WorkerError; `discard` cleans up then too."""
-        folders = [self._paths.disk(disk.index) for disk in self._task.disks]
+    async def open(self, plans: Sequence[LayerPlan]) -> None:
+        """Create the partials of all disks and serve them. Raises WorkerError; `remove_partials` cleans up then too."""
+        folders = [plan.folder for plan in plans]
         try:
             for folder in folders:
                 ensure_folder(self._root / folder, self._root)
         except OSError as error:
             raise storage_error(error, "making the chain's folders") from error
         taken = frozenset(name for folder in folders for name in names_in(self._root / folder))
-        stem = layout.free_stem(BackupType.FULL, datetime.now(UTC), taken)
-        for disk, folder in zip(self._task.disks, folders, strict=True):
-            port = self._settings.nbd_base_port + disk.index
-            name = export_name(self._settings.pod_uid, disk.index)
-            self.disks.append(DiskExport(disk, folder / layout.layer_name(stem), port, name))
+        now = datetime.now(UTC)
+        self._names = {kind: layout.layer_name(layout.free_stem(kind, now, taken)) for kind in BackupType}
+        for plan in plans:
+            port = self._settings.nbd_base_port + plan.disk.index
+            name = export_name(self._settings.pod_uid, plan.disk.index)
+            self.disks.append(DiskExport(plan, plan.folder / self._names[plan.type], port, name))
         # The first settles how files are opened here.
         await self._open_one(self.disks[0])
         try:
@@ -72,7 +81,7 @@ class ExportSet:
 
     async def _open_one(self, item: DiskExport) -> None:
         path = self._root / layout.partial(item.file)
-        await qemu.create(path, item.disk.size)
+        await qemu.create(path, item.disk.size, item.plan.backing)
         refuse = self._task.appliance.zero_writes == "Refuse"
         item.server = await export.start(
             f"disk{item.disk.index}",
@@ -130,6 +139,15 @@ class ExportSet:
     async def kill(self) -> None:
         """End all exports at once: their layers are thrown away."""
         await asyncio.gather(*(item.server.kill() for item in self.disks if item.server and not item.server.gone))
+
+    def rename_to_full(self, item: DiskExport) -> None:
+        """Give a closed layer that was begun as an increment the name of a full. Raises WorkerError."""
+        file = item.plan.folder / self._names[BackupType.FULL]
+        try:
+            (self._root / layout.partial(item.file)).rename(self._root / layout.partial(file))
+        except OSError as error:
+            raise storage_error(error, f"renaming the layer of disk {item.disk.index}") from error
+        item.file = file
 
     def remove_partials(self) -> None:
         """Only while the chain's lock is ours. Errors are logged: the next attempt sweeps."""

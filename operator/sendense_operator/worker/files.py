@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 from pathlib import Path
 
 from sendense_operator.chain.layout import PARTIAL
@@ -45,6 +47,30 @@ def replace_durable(path: Path, data: bytes) -> None:
     write_durable(temporary, data)
     temporary.replace(path)
     fsync_path(path.parent)
+
+
+class NotRegularError(OSError):
+    """A link, a folder, a pipe or a device where a file should be."""
+
+
+def open_regular(path: Path) -> int:
+    """Descriptor of a file for reading, never of a link, and never waiting as a pipe would. Raises OSError."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a link, a socket
+            raise NotRegularError(error.errno, "not a regular file", str(path)) from error
+        raise
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise NotRegularError(errno.EINVAL, "not a regular file", str(path))
+    return fd
+
+
+def read_regular(path: Path, limit: int) -> bytes:
+    """The first `limit` bytes of a file. Raises OSError as `open_regular` does."""
+    with os.fdopen(open_regular(path), "rb") as file:
+        return file.read(limit)
 
 
 def allocated(path: Path) -> int:

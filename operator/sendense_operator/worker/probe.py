@@ -1,30 +1,38 @@
-"""A look at a repository: is it one, can it be written, how much room is there."""
+"""Care for a repository: is it one, can it be written, how much room is there, what does it hold.
+
+Restore points are removed, layers that nobody needs are freed, what dead attempts left is swept, and what is found
+goes to the log as a catalogue.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sendense_operator.catalogue import CatalogueWriter, RootRecord
 from sendense_operator.chain import layout
 from sendense_operator.chain.layout import ChainPaths, LayoutError
-from sendense_operator.task import Answer, ProbeTask
-from sendense_operator.worker import recovery, repository
+from sendense_operator.logs import emit_line
+from sendense_operator.task import Answer, CatalogueSeal, ProbeTask, Removal
+from sendense_operator.worker import folders, repository, upkeep
 from sendense_operator.worker.files import ensure_folder
+from sendense_operator.worker.folders import Listing
 from sendense_operator.worker.lock import ChainLock
 from sendense_operator.worker.reasons import Reason, WorkerError, storage_error
+from sendense_operator.worker.removal import entomb
+from sendense_operator.worker.scan import chain_records
 from sendense_operator.worker.settings import Settings
+from sendense_operator.worker.upkeep import Survey
 
 log = logging.getLogger(__name__)
 
 
-def run_probe(settings: Settings, task: ProbeTask) -> Answer:
-    """Raises WorkerError when the repository can't be used."""
+def run_probe(settings: Settings, task: ProbeTask, emit: Callable[[str], None] = emit_line) -> Answer:
+    """Look after the repository; lines of the catalogue go to `emit`. Raises WorkerError when it can't be used."""
     started = datetime.now(UTC)
-    try:
-        root = settings.repository / layout.check_root(task.repository_path)
-    except LayoutError as error:
-        raise WorkerError(Reason.BAD_TASK, str(error)) from error
+    root, removals = _places(settings, task)
     if task.expected_id is None:
         try:
             ensure_folder(root, settings.repository)
@@ -32,39 +40,117 @@ def run_probe(settings: Settings, task: ProbeTask) -> Answer:
             raise storage_error(error, "making the repository's folder") from error
     identity = repository.init_repository(root, task.repository_uid, task.expected_id)
     repository.check_writable(root, settings.pod_uid)
+    try:
+        swept, seal = _Round(root, settings.pod_uid, task, emit).go(removals)
+    except OSError as error:
+        raise storage_error(error, "looking after the repository") from error
     return Answer(
         outcome="Completed",
         repository_id=identity,
         capacity=repository.capacity(root),
-        swept=sweep_chains(root, settings.pod_uid),
+        swept=swept,
         started=started,
         finished=datetime.now(UTC),
+        catalogue=seal,
     )
 
 
-def sweep_chains(root: Path, owner: str) -> int:
-    """Remove what dead attempts left, in every chain that nobody is writing; how many files."""
-    swept = 0
-    for namespace, vm in repository.chain_folders(root):
+def _places(settings: Settings, task: ProbeTask) -> tuple[Path, dict[ChainPaths, list[Removal]]]:
+    """The root and what is to be removed by chain, checked before anything is touched. Raises WorkerError."""
+    removals: dict[ChainPaths, list[Removal]] = {}
+    try:
+        layout.check_folder(_folder(task))
+        for removal in task.remove:
+            paths = ChainPaths(_folder(task), removal.vm)
+            paths.manifests(removal.backup, removal.backup_uid)
+            removals.setdefault(paths, []).append(removal)
+        return settings.repository / layout.check_root(task.repository_path), removals
+    except LayoutError as error:
+        raise WorkerError(Reason.BAD_TASK, str(error)) from error
+
+
+def _folder(task: ProbeTask) -> str:
+    return task.folder or task.namespace
+
+
+class _Round:
+    """One round through all chains, one at a time: memory stays flat."""
+
+    def __init__(self, root: Path, owner: str, task: ProbeTask, emit: Callable[[str], None]) -> None:
+        self._root, self._owner, self._task = root, owner, task
+        self._folder = _folder(task)
+        self._writer = CatalogueWriter(emit)
+        self._swept = 0
+
+    def go(self, removals: dict[ChainPaths, list[Removal]]) -> tuple[int, CatalogueSeal | None]:
+        """How many files were swept, and the seal of what was told. Raises OSError."""
+        troubles = {paths: self._remove(paths, asked) for paths, asked in removals.items()}
+        self._swept += folders.sweep_root(self._root)
+        complete, unknown, others = True, 0, list[str]()
         try:
-            paths = ChainPaths(namespace, vm)
-        except LayoutError:
-            continue
-        try:
-            swept += _sweep(root, paths, owner)
+            listing = folders.list_root(self._root)
+            mine = folders.list_chains(self._root, self._folder)
+            unknown = listing.unknown + mine.unknown
         except OSError as error:
+            log.warning("the repository's folders can't be listed: %s", error)
+            complete, listing, mine = False, Listing(), Listing()
+        for vm in sorted({*mine.names, *(paths.vm for paths in removals)}):
+            paths = ChainPaths(self._folder, vm)
+            self._care(paths, asked=paths in removals, trouble=troubles.get(paths, ""))
+        for folder in listing.names:
+            if folder != self._folder and self._sweep_other(folder):
+                others.append(folder)
+        if not self._task.scan:
+            return self._swept, self._writer.close() if removals else None
+        self._writer.add(RootRecord(complete=complete, unknown=unknown, other_folders=tuple(others)))
+        return self._swept, self._writer.close()
+
+    def _remove(self, paths: ChainPaths, asked: Iterable[Removal]) -> str:
+        """What went wrong."""
+        try:
+            for removal in asked:
+                entomb(self._root, paths, removal)
+        except OSError as error:
+            log.warning("%s: removing: %s", paths.folder, error)
+            return f"removing: {error.strerror or error}"
+        return ""
+
+    def _care(self, paths: ChainPaths, *, asked: bool, trouble: str) -> None:
+        told = asked or self._task.scan
+        if not (self._root / paths.folder).is_dir():
+            return  # the controller knows: a chain that is asked for and not told is not there
+        try:
+            if not told and not upkeep.needs_care(self._root, paths):
+                return
+        except OSError as error:
+            log.warning("%s is not looked after: %s", paths.folder, error)
+            return
+        survey: Survey = upkeep.tend(self._root, paths, self._owner, clean=self._task.scan)
+        self._swept += survey.swept
+        if trouble:
+            survey.messages.insert(0, trouble)
+        if told:
+            for record in chain_records(survey):
+                self._writer.add(record)
+
+    def _sweep_other(self, folder: str) -> bool:
+        """Remove what dead attempts left in another namespace's chains; whether there are any."""
+        try:
+            names = folders.list_chains(self._root, folder).names
+        except OSError as error:
+            log.warning("%s is not swept: %s", folder, error)
+            return False
+        for vm in names:
+            self._sweep(ChainPaths(folder, vm))
+        return bool(names)
+
+    def _sweep(self, paths: ChainPaths) -> None:
+        try:
+            if not upkeep.needs_sweep(self._root, paths):
+                return
+            lock = ChainLock.try_acquire(self._root / paths.lock, self._root, self._owner)
+            if lock is not None:
+                with lock:
+                    self._swept += upkeep.sweep(self._root, paths)
+        except (OSError, WorkerError) as error:
             log.warning("%s is not swept: %s", paths.folder, error)
-    return swept
-
-
-def _sweep(root: Path, paths: ChainPaths, owner: str) -> int:
-    if not recovery.partials(root, paths):
-        return 0
-    lock = ChainLock.try_acquire(root / paths.lock, root, owner)
-    if lock is None:
-        return 0
-    with lock:
-        before = len(recovery.partials(root, paths))
-        recovery.finish_commits(root, paths, None)
-        recovery.sweep(root, paths)
-        return before

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from sendense_operator.chain import qcow2
 from sendense_operator.chain.extents import LayerMap, MapError, parse_line
-from sendense_operator.worker.reasons import Reason, WorkerError
+from sendense_operator.worker.reasons import Reason, WorkerError, reading_error
 
 CREATE_OPTIONS: Final = "cluster_size=128k,extended_l2=on"
 _SAFE_PATH: Final = re.compile(r"^(/[A-Za-z0-9._-]+)+$")
@@ -50,6 +50,13 @@ def safe_path(path: Path) -> str:
     if not _SAFE_PATH.fullmatch(text) or ".." in path.parts:
         raise ValueError(f"not a path for qemu: {text!r}")
     return text
+
+
+def safe_sibling(path: Path, name: str) -> str:
+    """`name` as the backing name of `path`: a file beside it. Raises ValueError as `safe_path` does."""
+    if safe_path(path.with_name(name)).rpartition("/")[2] != name:
+        raise ValueError(f"not a sibling's name: {name!r}")
+    return name
 
 
 def _file_options(path: Path, mode: IoMode, prefix: str) -> list[str]:
@@ -127,24 +134,41 @@ async def version() -> str:
     return match.group(1) if match else "unknown"
 
 
-async def create(path: Path, size: int) -> None:
-    """A new, empty full layer of `size` bytes. Raises WorkerError."""
+async def create(path: Path, size: int, backing: str | None = None) -> None:
+    """A new, empty layer of `size` bytes: a full, or an increment on its sibling `backing`. Raises WorkerError.
+
+    The backing name is an argument of its own: inside `-o` a comma in it would begin another option.
+    """
+    parent = [] if backing is None else ["-b", safe_sibling(path, backing), "-F", "qcow2"]
     code, _, err = await _run(
-        "qemu-img", "create", "-q", "-f", "qcow2", "-o", CREATE_OPTIONS, safe_path(path), str(size)
+        "qemu-img", "create", "-q", "-f", "qcow2", "-o", CREATE_OPTIONS, *parent, safe_path(path), str(size)
     )
     if code != 0:
         raise WorkerError(Reason.STORAGE_ERROR, f"qemu-img create: {_last_line(err)}")
+    read_header(path, size, backing)
+
+
+async def cut_off(path: Path, size: int) -> None:
+    """Make a full of an increment that covers its whole disk of `size` bytes: only the header changes.
+
+    Raises WorkerError.
+    """
+    code, _, err = await _run("qemu-img", "rebase", "-u", "-b", "", "-f", "qcow2", safe_path(path))
+    if code != 0:
+        raise WorkerError(Reason.STORAGE_ERROR, f"qemu-img rebase: {_last_line(err)}")
     read_header(path, size)
 
 
 def read_header(path: Path, size: int, backing: str | None = None) -> qcow2.Header:
-    """The header of an image that is about to be opened. Raises WorkerError ImageCorrupt unless it fits."""
+    """The header of an image that is about to be opened. Raises WorkerError, ImageCorrupt unless it fits."""
     try:
         with path.open("rb") as file:
             header = qcow2.parse(file.read(qcow2.HEADER_BYTES))
         qcow2.check(header, size, backing)
-    except (OSError, qcow2.HeaderError) as error:
+    except qcow2.HeaderError as error:
         raise WorkerError(Reason.IMAGE_CORRUPT, f"{path.name}: {error}") from error
+    except OSError as error:
+        raise reading_error(error, path.name) from error
     return header
 
 
@@ -153,6 +177,8 @@ async def check(path: Path) -> None:
     code, out, err = await _run("qemu-img", "check", "--output=json", "-f", "qcow2", safe_path(path))
     if code in (_CHECK_OK, _CHECK_LEAKS):
         return
+    if code < 0:
+        raise WorkerError(Reason.STORAGE_ERROR, f"{path.name}: qemu-img check was ended by signal {-code}")
     try:
         found: Any = json.loads(out)
         detail = f"{found.get('corruptions', 0)} corruptions, {found.get('check-errors', 0)} errors"

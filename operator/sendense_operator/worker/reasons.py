@@ -6,14 +6,14 @@ import errno
 from enum import StrEnum
 from typing import Final
 
-from sendense_operator.task import Answer, ExitCode
+from sendense_operator.task import Answer, ExitCode, FullReason
+from sendense_operator.vma.clocks import INCREMENT_REFUSED
 
 
 class Reason(StrEnum):
     """CamelCase reasons of the worker's own; those of the VMA's clocks and of integrity come on top."""
 
     BAD_TASK = "BadTask"
-    UNSUPPORTED_TYPE = "UnsupportedType"
     CREDENTIALS_INVALID = "CredentialsInvalid"
 
     NOT_A_REPOSITORY = "NotARepository"
@@ -36,15 +36,17 @@ class Reason(StrEnum):
     EXPORT_FAILED = "ExportFailed"
     EXPORT_UNREACHABLE = "ExportUnreachable"
     IMAGE_CORRUPT = "ImageCorrupt"
+    PARENT_GONE = "ParentGone"
+    """A layer that an increment stands on went away while it was made."""
+    INCREMENT_REFUSED = INCREMENT_REFUSED
     TERMINATED = "Terminated"
     WORKER_DIED = "WorkerDied"
     INTERNAL_ERROR = "InternalError"
 
 
-FATAL: Final = frozenset(
+FATAL: Final[frozenset[str]] = frozenset(
     {
         Reason.BAD_TASK,
-        Reason.UNSUPPORTED_TYPE,
         Reason.CREDENTIALS_INVALID,
         Reason.NOT_A_REPOSITORY,
         Reason.REPOSITORY_CHANGED,
@@ -60,6 +62,8 @@ FATAL: Final = frozenset(
         Reason.DISKS_CHANGED,
         # Found by one that was only to look for what a dead one left.
         Reason.WORKER_DIED,
+        # A disk that can't be an increment, and onMissingParent says Fail: a person has to decide.
+        *FullReason,
     }
 )
 """No further attempt of the same Job can help. Everything else is worth another attempt."""
@@ -85,6 +89,16 @@ def exit_code(answer: Answer) -> ExitCode:
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
+
+
+_DAMAGE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO, errno.ELOOP})
+
+
+def reading_error(error: OSError, what: str) -> WorkerError:
+    """A file of a restore point that can't be read: ImageCorrupt if that is the file's fault, else the storage's."""
+    if error.errno in _DAMAGE:
+        return WorkerError(Reason.IMAGE_CORRUPT, f"{what}: {error.strerror}")
+    return storage_error(error, f"reading {what}")
 
 
 def storage_error(error: OSError, what: str) -> WorkerError:

@@ -83,20 +83,28 @@ def _take_back(root: Path, paths: ChainPaths, manifest: Manifest) -> None:
 
 
 def _committed_texts(root: Path, paths: ChainPaths) -> list[bytes]:
-    folder = root / paths.backups
-    return [(folder / name).read_bytes() for name in names_in(folder) if name.endswith(layout.MANIFEST_SUFFIX)]
+    places = [root / folder / name for folder in (paths.backups, paths.tombstones) for name in names_in(root / folder)]
+    return [place.read_bytes() for place in places if place.name.endswith(layout.MANIFEST_SUFFIX)]
 
 
 def partials(root: Path, paths: ChainPaths) -> list[Path]:
-    """Whatever is not committed in a chain's folders, intents included."""
+    """Whatever of ours is not committed in a chain's folders, intents included. A stranger's file is none of it."""
     chain = root / paths.folder
     folders = [name for name in names_in(chain) if layout.is_disk_folder(name) or name == layout.BACKUPS]
     return [chain / folder / name for folder in folders for name in names_in(chain / folder) if layout.is_partial(name)]
 
 
+def stray_marks(root: Path, paths: ChainPaths) -> list[Path]:
+    """Marks whose restore point is gone: they would speak against the next one of its name."""
+    folder = root / paths.backups
+    names = names_in(folder)
+    manifests = set(names)
+    return [folder / name for name in names if layout.is_unfit(name) and layout.manifest_of(name) not in manifests]
+
+
 def sweep(root: Path, paths: ChainPaths) -> int:
-    """Remove all partials of a chain whose lock is held; how many."""
-    found = partials(root, paths)
+    """Remove all partials and stray marks of a chain whose lock is held; how many."""
+    found = [path for path in partials(root, paths) + stray_marks(root, paths) if not path.is_dir()]
     for path in found:
         log.info("removing what an earlier attempt left: %s", path.relative_to(root))
         path.unlink(missing_ok=True)

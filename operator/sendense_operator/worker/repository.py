@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from sendense_operator.chain.layout import MARKER, PARTIAL
 from sendense_operator.task import Capacity
-from sendense_operator.worker.files import names_in, replace_durable, write_durable
+from sendense_operator.worker.files import replace_durable, write_durable
+from sendense_operator.worker.folders import WRITE_TEST
 from sendense_operator.worker.reasons import Reason, WorkerError, storage_error
 
 FORMAT: Final = "sendense.io/repository"
@@ -98,7 +99,7 @@ def _listing(root: Path) -> list[str]:
 
 def check_writable(root: Path, tag: str) -> None:
     """Write and remove a small file. Raises WorkerError (ReadOnly, RepositoryFull, StorageError)."""
-    path = root / f".sendense-write-{tag}{PARTIAL}"
+    path = root / f"{WRITE_TEST}{tag}{PARTIAL}"
     try:
         write_durable(path, b"sendense\n" * 512)
         path.unlink()
@@ -115,13 +116,3 @@ def capacity(root: Path) -> Capacity:
     except OSError as error:
         raise storage_error(error, "asking the volume for its room") from error
     return Capacity(total=stat.f_blocks * stat.f_frsize, free=stat.f_bavail * stat.f_frsize)
-
-
-def chain_folders(root: Path) -> list[tuple[str, str]]:
-    """(namespace, vm) of all folders that look like chains."""
-    return [
-        (namespace, vm)
-        for namespace in names_in(root)
-        for vm in names_in(root / namespace)
-        if not namespace.startswith(".") and not vm.startswith(".")
-    ]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from sendense_operator.api.v1alpha1.names import last_path_element, vma_job_id
 from sendense_operator.task import BackupTask, DiskProgress, Progress, Stage
-from sendense_operator.vma.callbacks import DiskPlan, JobCallbacks
+from sendense_operator.vma.callbacks import DiskPlan, Habits, JobCallbacks
 from sendense_operator.worker.connections import Connections
 from sendense_operator.worker.settings import Settings
 from sendense_operator.worker.traffic import RateMeter, Traffic, eta_seconds
@@ -25,11 +25,12 @@ class JobState:
         self.message = ""
         self.stuck_client = False
         """Whether the VMA's client is known to hang after the attempt was given up."""
-        self.callbacks = JobCallbacks(
-            self.job_id,
-            last_path_element(task.appliance.vm_path),
-            [DiskPlan(disk.index) for disk in task.disks],
+        self._vm_name = last_path_element(task.appliance.vm_path)
+        self._habits = Habits(
+            names_disks=task.appliance.change_id_asks == "OwnDisk",
+            repeats=task.appliance.callback_retries == "UntilAnswered",
         )
+        self.plan([DiskPlan(disk.index) for disk in task.disks])
         self.changed = asyncio.Event()
         """Set by every callback."""
         self._disks = task.disks
@@ -38,6 +39,10 @@ class JobState:
         self._rate = RateMeter()
         self._moved = dict.fromkeys(self._ports, 0)
         self.forget_traffic()
+
+    def plan(self, disks: Sequence[DiskPlan]) -> None:
+        """What the VMA's asks are to be answered with; to be settled before its job is started."""
+        self.callbacks = JobCallbacks(self.job_id, self._vm_name, disks, self._habits)
 
     def forget_traffic(self) -> None:
         """Start to count anew: what came so far were our own looks at the exports."""

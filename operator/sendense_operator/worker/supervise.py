@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from sendense_operator.api.v1alpha1.names import last_path_element
+from sendense_operator.chain.integrity import HANDSHAKES
 from sendense_operator.task import BackupTask, Stage
 from sendense_operator.vma.client import VMAClient
 from sendense_operator.vma.clocks import Failed, Observation, decide_clocks
@@ -44,6 +45,7 @@ class Supervisor:
         self._started_at: float | None = None
         self._first_sign: float | None = None
         self._unhealthy_since: float | None = None
+        self._last_record: float | None = None
 
     @property
     def may_run(self) -> bool:
@@ -66,6 +68,8 @@ class Supervisor:
 
     async def _start(self, credentials: Credentials) -> None:
         path = self._task.appliance.vm_path
+        parents = [item.plan.parent for item in self._exports.disks]
+        change_ids = [parent.disk.change_id for parent in parents if parent]
         try:
             request = StartRequest(
                 job_id=self._state.job_id,
@@ -73,7 +77,8 @@ class Supervisor:
                 vm_path=path,
                 vcenter_host=self._task.appliance.vcenter_host,
                 nbd_targets=self._exports.nbd_targets(),
-                backup_type="full",
+                backup_type="incremental" if change_ids else "full",
+                previous_change_id=change_ids[0] if change_ids else "",
             )
         except ValueError as error:
             raise WorkerError(Reason.BAD_TASK, f"the start call can't be made: {error}") from error
@@ -124,10 +129,20 @@ class Supervisor:
             turn_connections=port.connections if port else 0,
             turn_connected=port.first_connected if port else None,
             turn_last_connected=port.last_connected if port else None,
+            turn_copies_changes=callbacks.copies_changes,
+            turn_wrote=turn is None or not self._is_untouched(turn),
+            connections=traffic.connections,
+            last_record=self._last_record,
+            last_telemetry=callbacks.last_telemetry,
             last_bytes=traffic.last_bytes,
             unhealthy_since=self._unhealthy_since,
             exports_gone=self._exports.gone(),
         )
+
+    def _is_untouched(self, index: int) -> bool:
+        """Whether nothing of a disk can have been written: known only where the kernel tells bytes."""
+        received = self._state.received(index)
+        return received is not None and received < HANDSHAKES
 
     async def _check_room(self) -> None:
         room = await asyncio.to_thread(capacity, self._root)
@@ -147,6 +162,7 @@ class Supervisor:
                 if record is not None and self._first_sign is None:
                     self._first_sign = time.monotonic()
                 if record is not None:
+                    self._last_record = time.monotonic()
                     pause = self._settings.poll
                 self._unhealthy_since = None
             except VMAError as error:

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from sendense_operator.chain import layout
+from sendense_operator.chain.digests import DigestList
 from sendense_operator.chain.extents import LayerMap
-from sendense_operator.chain.integrity import Evidence, judge
+from sendense_operator.chain.integrity import Evidence, judge, what_ran
 from sendense_operator.chain.manifest import CHUNK, Digest
+from sendense_operator.chain.parents import LayerPlan
+from sendense_operator.task import BackupType, FullReason
 from sendense_operator.worker import qemu
 from sendense_operator.worker.digesting import digest_layer
 from sendense_operator.worker.export import ModeChoice
@@ -21,37 +24,76 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Verified:
-    """What is known about a layer that may be committed."""
+class Arrival:
+    """What is known of how a layer was written, before anybody looks at it."""
+
+    received: int | None
+    """Bytes over its connections; None where the kernel did not tell."""
+    whole_disk: bool
+    """Whether a full copy must have written every block."""
+    copied_all: FullReason | None
+    """Of a layer begun as an increment: why the appliance copied the whole disk, if its asks say so."""
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A layer that holds what arrived."""
 
     layer: LayerMap
+    type: BackupType
+    """What it is, whatever it was begun as."""
+    reason: FullReason | None
+    """Why it is a full though it was begun as an increment."""
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A layer that is durable, with its digests beside it."""
+
     stored: int
     digest: Digest
 
 
-async def verify(
-    root: Path,
-    file: PurePosixPath,
-    size: int,
-    evidence: tuple[int, int | None, bool],
-    choice: ModeChoice,
-    runtime: Path,
-) -> Verified:
-    """Look at the partial of the layer `file` (path below `root`, of `size` guest bytes).
+async def examine(root: Path, file: PurePosixPath, plan: LayerPlan, arrival: Arrival) -> Examined:
+    """Look at the partial of the layer `file` (path below `root`). Cheap proofs only. Raises WorkerError.
 
-    `evidence`: the disk's index, the bytes received, whether the whole disk must be there. Cheap proofs come
-    first, so that a bad layer costs no read. Raises WorkerError.
+    One that was begun as an increment and covers its whole disk no longer has a parent afterwards.
     """
-    index, received, whole_disk = evidence
+    index, size = plan.disk.index, plan.disk.size
     path = root / layout.partial(file)
-    qemu.read_header(path, size)
+    qemu.read_header(path, size, plan.backing)
     await qemu.check(path)
     layer = await qemu.map_layer(path, size, CHUNK)
-    refusal = judge(Evidence(index, size, layer.coverage, received, whole_disk))
+    on_parent = plan.parent is not None
+    evidence = Evidence(
+        index, size, layer.coverage, arrival.received, arrival.whole_disk, on_parent, arrival.copied_all
+    )
+    refusal = judge(evidence)
     if refusal is not None:
         raise WorkerError(refusal.doubt, refusal.message)
-    log.info("disk %d: %d of %d bytes covered, %s received", index, layer.coverage, size, received)
-    digests = await digest_layer(path, layer, choice, runtime, f"digest-{index}")
+    kind, reason = what_ran(evidence)
+    log.info("disk %d: %s, %d of %d bytes covered, %s received", index, kind, layer.coverage, size, arrival.received)
+    if on_parent and kind is BackupType.FULL:
+        log.warning("disk %d was copied whole instead of its changes (%s): it becomes a full", index, reason)
+        await qemu.cut_off(path, size)
+    return Examined(layer, kind, reason)
+
+
+async def seal(
+    root: Path,
+    file: PurePosixPath,
+    index: int,
+    examined: Examined,
+    parent: DigestList | None,
+    mode: ModeChoice,
+    runtime: Path,
+) -> Sealed:
+    """Digest the partial of an examined layer and make both durable. Raises WorkerError.
+
+    `parent`: digests of the disk that an increment stands on; changed by this.
+    """
+    path = root / layout.partial(file)
+    digests = await digest_layer(path, examined.layer, mode, runtime, f"digest-{index}", parent)
     listing = layout.digests_of(file)
     try:
         await asyncio.to_thread(fsync_path, path)
@@ -59,4 +101,4 @@ async def verify(
         stored = allocated(path)
     except OSError as error:
         raise storage_error(error, f"flushing the layer of disk {index}") from error
-    return Verified(layer, stored, Digest(root=digests.root, list=str(listing)))
+    return Sealed(stored, Digest(root=digests.root, list=str(listing)))

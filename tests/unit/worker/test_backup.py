@@ -18,7 +18,9 @@ from sendense_operator.vma.client import VMAClient
 from sendense_operator.worker import attempt as attempts
 from sendense_operator.worker import main
 from sendense_operator.worker.attempt import Attempt
+from sendense_operator.worker.chainfolder import ChainFolder
 from sendense_operator.worker.lock import ChainLock
+from sendense_operator.worker.parents import Parents
 from sendense_operator.worker.reasons import Reason, WorkerError
 from sendense_operator.worker.repository import init_repository
 from sendense_operator.worker.state import JobState
@@ -100,7 +102,8 @@ def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: JobState, one:
     monkeypatch.setattr(attempts, "ExportSet", Exports)
     lock = ChainLock.try_acquire(tmp_path / commits.PATHS.lock, tmp_path, UID)
     assert lock is not None
-    attempt = Attempt(settings(repository=tmp_path), one, state, tmp_path, commits.PATHS, lock)
+    parents = Parents(tmp_path, commits.PATHS, one, ChainFolder(commits.PATHS), lock)
+    attempt = Attempt(settings(repository=tmp_path), one, state, tmp_path, commits.PATHS, lock, parents)
     attempt._supervisor = Running()  # type: ignore[assignment]
     return attempt
 

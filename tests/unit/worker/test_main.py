@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from tests.unit.worker.support import UID, settings, task
 
-from sendense_operator.task import Answer, BackupTask, ExitCode, ProbeTask
+from sendense_operator.task import Answer, BackupTask, ExitCode, FullReason, ProbeTask
 from sendense_operator.worker import main
 from sendense_operator.worker.reasons import FATAL, Reason, WorkerError, exit_code
 
@@ -28,7 +28,7 @@ def test_exit_codes(outcome: str, reason: str, code: ExitCode) -> None:
 
 def test_every_reason_is_camel_case() -> None:
     assert all(reason.isalpha() and reason[0].isupper() for reason in Reason)
-    assert set(Reason) >= FATAL
+    assert {*Reason, *FullReason} >= FATAL
 
 
 def test_tasks_are_told_apart(tmp_path: Path) -> None:
@@ -96,7 +96,6 @@ async def refused(tmp_path: Path, one: BackupTask) -> tuple[int, Answer]:
         ({"vm": "../x"}, Reason.BAD_TASK),
         ({"backup": "a,b"}, Reason.BAD_TASK),
         ({"repository_path": "../x"}, Reason.BAD_TASK),
-        ({"type": "Incremental"}, Reason.UNSUPPORTED_TYPE),
     ],
 )
 async def test_failures_become_answers(tmp_path: Path, changes: dict[str, str], reason: Reason) -> None:

@@ -77,13 +77,3 @@ def test_capacity(tmp_path: Path) -> None:
 )
 def test_errors_of_the_file_system(code: int, reason: Reason) -> None:
     assert storage_error(OSError(code, "words"), "doing").reason == reason
-
-
-def test_chain_folders(tmp_path: Path) -> None:
-    for name in ("shop/db", "shop/web", ".hidden/x", "shop/.quarantine"):
-        (tmp_path / name).mkdir(parents=True)
-    (tmp_path / "shop" / "file").write_text("")
-    assert [pair for pair in repository.chain_folders(tmp_path) if pair[1] != "file"] == [
-        ("shop", "db"),
-        ("shop", "web"),
-    ]

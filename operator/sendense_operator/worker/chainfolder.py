@@ -1,0 +1,144 @@
+"""What a chain's folder holds: restore points, tombstones, and manifests that can't be read."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from sendense_operator.chain import layout, unfit
+from sendense_operator.chain.layout import ChainPaths, LayoutError
+from sendense_operator.chain.manifest import Manifest, ManifestError, NewerManifestError
+from sendense_operator.chain.unfit import Unfit
+from sendense_operator.worker.files import NotRegularError, read_regular, replace_durable
+
+log = logging.getLogger(__name__)
+
+_MANIFEST_LIMIT: Final = 4 << 20
+"""Bytes: one of 64 disks takes some 100 KiB."""
+
+
+@dataclass(frozen=True)
+class StoredPoint:
+    """A manifest and where it lies, below the repository's root."""
+
+    place: PurePosixPath
+    manifest: Manifest
+    unfit: tuple[Unfit, ...] = ()
+
+    @property
+    def order(self) -> tuple[int, datetime, str]:
+        """Sort key: by sequence, whatever the clocks said; points of the first version have none."""
+        return self.manifest.sequence, self.manifest.finished, self.manifest.backup.uid
+
+
+@dataclass(frozen=True)
+class ChainFolder:
+    """All manifests of one VM."""
+
+    paths: ChainPaths
+    points: tuple[StoredPoint, ...] = ()
+    """Restore points, oldest first."""
+    tombstones: tuple[StoredPoint, ...] = ()
+    """Removed ones whose files are not all freed, oldest first."""
+    unreadable: tuple[PurePosixPath, ...] = ()
+    newer: tuple[PurePosixPath, ...] = ()
+    """Of a newer format."""
+
+    @property
+    def is_understood(self) -> bool:
+        """Whether every manifest could be read: else nothing may be freed, since nobody knows what they need."""
+        return not (self.unreadable or self.newer)
+
+    @property
+    def next_sequence(self) -> int:
+        """Of the next restore point."""
+        return 1 + max((point.manifest.sequence for point in self.points + self.tombstones), default=0)
+
+
+def read_chain(root: Path, paths: ChainPaths) -> ChainFolder:
+    """Read all manifests. Raises OSError where a folder or a file can't be read: half a listing is none.
+
+    Restore points are listed before tombstones: one that becomes a tombstone meanwhile is seen twice, not never, and
+    counts as a tombstone.
+    """
+    points, tombstones = list[StoredPoint](), list[StoredPoint]()
+    unreadable, newer = list[PurePosixPath](), list[PurePosixPath]()
+    for folder, found in ((paths.backups, points), (paths.tombstones, tombstones)):
+        for place in _manifests(root, folder):
+            try:
+                found.append(read_point(root, place))
+            except FileNotFoundError:
+                continue  # it became a tombstone, or that one was freed
+            except NewerManifestError as error:
+                log.warning("%s is left alone: %s", place, error)
+                newer.append(place)
+            except ManifestError as error:
+                log.warning("%s is left alone: %s", place, error)
+                unreadable.append(place)
+    removed = {_identity(point) for point in tombstones}
+    points = [point for point in points if _identity(point) not in removed]
+    return ChainFolder(
+        paths,
+        tuple(sorted(points, key=lambda point: point.order)),
+        tuple(sorted(tombstones, key=lambda point: point.order)),
+        tuple(unreadable),
+        tuple(newer),
+    )
+
+
+def _manifests(root: Path, folder: PurePosixPath) -> Iterator[PurePosixPath]:
+    try:
+        names = sorted(entry.name for entry in (root / folder).iterdir())
+    except FileNotFoundError:
+        return
+    for name in names:
+        if name.endswith(layout.MANIFEST_SUFFIX):
+            yield folder / name
+
+
+def _identity(point: StoredPoint) -> tuple[str, ...]:
+    return point.manifest.backup.uid, *point.manifest.files()
+
+
+def read_manifest(root: Path, place: PurePosixPath) -> Manifest:
+    """One manifest. Raises ManifestError, FileNotFoundError, and OSError where storage is at fault."""
+    try:
+        data = read_regular(root / place, _MANIFEST_LIMIT + 1)
+    except NotRegularError as error:
+        raise ManifestError(str(error)) from error
+    if len(data) > _MANIFEST_LIMIT:
+        raise ManifestError(f"more than {_MANIFEST_LIMIT} bytes")
+    manifest = Manifest.from_json(data)
+    try:
+        layout.check_backup(manifest.backup.name, manifest.backup.uid)
+    except LayoutError as error:
+        raise ManifestError(str(error)) from error
+    return manifest
+
+
+def read_point(root: Path, place: PurePosixPath) -> StoredPoint:
+    """One manifest with its marks. Raises as `read_manifest` does."""
+    manifest = read_manifest(root, place)
+    try:
+        data = read_regular(root / layout.unfit_of(place), _MANIFEST_LIMIT)
+    except FileNotFoundError:
+        return StoredPoint(place, manifest)
+    except NotRegularError:
+        data = b""
+    return StoredPoint(place, manifest, unfit.from_json(data, datetime.now(UTC), len(manifest.disks)))
+
+
+def mark_unfit(root: Path, point: StoredPoint, marks: tuple[Unfit, ...]) -> None:
+    """Add to what speaks against a point; of one disk and reason the newest word stays. Durable. Raises OSError.
+
+    A point that is removed meanwhile takes no mark with it that would speak against the next one of its name.
+    """
+    news = {(mark.index, mark.reason) for mark in marks}
+    kept = tuple(mark for mark in point.unfit if (mark.index, mark.reason) not in news)
+    replace_durable(root / layout.unfit_of(point.place), unfit.to_json(kept + marks))
+    if not (root / point.place).exists():
+        (root / layout.unfit_of(point.place)).unlink(missing_ok=True)

@@ -1,0 +1,143 @@
+"""What an incremental stands on: chosen, proven before anything is put on it, and marked if it can't be used.
+
+All of it happens under the chain's lock. A parent that fails is marked beside its manifest, so that neither the next
+attempt nor the next backup tries it again, and the disk becomes a full.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sendense_operator.chain import layout
+from sendense_operator.chain.digests import DigestList
+from sendense_operator.chain.layout import ChainPaths
+from sendense_operator.chain.manifest import Manifest
+from sendense_operator.chain.parents import Choice, LayerPlan, ParentLayer, choose_parent, plan_layers
+from sendense_operator.chain.unfit import Unfit
+from sendense_operator.task import BackupTask, BackupType, FullReason, MissingParent, ParentCheck, TaskDisk
+from sendense_operator.worker import proof
+from sendense_operator.worker.chainfolder import ChainFolder, StoredPoint, mark_unfit
+from sendense_operator.worker.export import ModeChoice
+from sendense_operator.worker.lock import ChainLock
+from sendense_operator.worker.proof import Unproven, prove
+from sendense_operator.worker.reasons import WorkerError, storage_error
+
+log = logging.getLogger(__name__)
+
+
+class Parents:
+    """The restore points of one chain, as this attempt found them."""
+
+    def __init__(self, root: Path, paths: ChainPaths, task: BackupTask, chain: ChainFolder, lock: ChainLock) -> None:
+        self._root, self._paths, self._task, self._chain, self._lock = root, paths, task, chain, lock
+
+    @property
+    def sequence(self) -> int:
+        """Of the restore point that is being made."""
+        return self._chain.next_sequence
+
+    async def plan(self, choice: ModeChoice, runtime: Path, tell: Callable[[str], None]) -> tuple[LayerPlan, ...]:
+        """What becomes of each disk; every parent in it is proven. `tell` gets what is being done, for a person.
+
+        Raises WorkerError: a FullReason where a disk can't be an increment and the task does not allow a full.
+        """
+        choices = [self._choose(disk) for disk in self._task.disks]
+        # What needs no reading first: a task that is to fail should not read terabytes before.
+        self._refuse_missing(choices)
+        for position, chosen in enumerate(choices):
+            if chosen.parent is not None:
+                choices[position] = await self._proven(chosen.parent, choice, runtime, tell)
+                self._refuse_missing(choices)
+        plans = plan_layers(self._task.disks, choices, self._paths)
+        for plan in plans:
+            _log_plan(plan)
+        return plans
+
+    def _choose(self, disk: TaskDisk) -> Choice:
+        if self._task.type is BackupType.FULL:
+            return Choice()
+        unknown = self._newest_unknown()
+        if unknown is not None:
+            return Choice(None, FullReason.PARENT_UNVERIFIED, unknown)
+        return choose_parent(disk, self._chain.points, self._chain.tombstones, self._paths, self._task.max_depth)
+
+    def _newest_unknown(self) -> str | None:
+        """A manifest that can't be read and may be the newest: an older one is not what a user expects."""
+        places = [place for place in self._chain.unreadable + self._chain.newer if place.parent == self._paths.backups]
+        try:
+            newest = max(((self._root / place).stat().st_mtime_ns, place.name) for place in places) if places else None
+            readable = self._chain.points and (self._root / self._chain.points[-1].place).stat().st_mtime_ns
+        except OSError as error:
+            raise storage_error(error, "looking at the chain's manifests") from error
+        if newest is None or (readable and newest[0] < readable):
+            return None
+        return f"the manifest {newest[1]} can't be read by this version, and no restore point is newer"
+
+    def _refuse_missing(self, choices: Sequence[Choice]) -> None:
+        if self._task.on_missing_parent is not MissingParent.FAIL:
+            return
+        for disk, chosen in zip(self._task.disks, choices, strict=True):
+            if chosen.reason is not None:
+                raise WorkerError(
+                    chosen.reason,
+                    f"disk {disk.index} can't be an increment: {chosen.message}. Make a backup of type Full first, or "
+                    "set spec.onMissingParent to Full",
+                )
+
+    async def _proven(
+        self, parent: ParentLayer, choice: ModeChoice, runtime: Path, tell: Callable[[str], None]
+    ) -> Choice:
+        self._lock.check()
+        content = self._task.parent_check is ParentCheck.CONTENT
+        try:
+            await prove(self._root, parent, content, choice, runtime, tell)
+        except Unproven as error:
+            self.mark(parent, FullReason.PARENT_UNVERIFIED, str(error))
+            text = f"restore point {parent.manifest.backup.name}, disk {parent.disk.index}: {error}"
+            return Choice(None, FullReason.PARENT_UNVERIFIED, text)
+        return Choice(parent)
+
+    def mark(self, parent: ParentLayer, reason: FullReason, message: str) -> None:
+        """Note what speaks against a disk of the newest restore point. Errors are logged: it is found again."""
+        point = self._chain.points[-1]
+        mark = Unfit(index=parent.disk.index, reason=reason, message=message, time=datetime.now(UTC))
+        log.warning("restore point %s, disk %d: %s: %s", point.manifest.backup.name, mark.index, reason, message)
+        try:
+            self._lock.check()
+            self._note(point, mark)
+        except OSError as error:
+            log.warning("that can't be noted beside its manifest: %s", error)
+        self._chain = replace(
+            self._chain, points=(*self._chain.points[:-1], replace(point, unfit=(*point.unfit, mark)))
+        )
+
+    def _note(self, point: StoredPoint, mark: Unfit) -> None:
+        manifest = self._root / point.place
+        if manifest.exists():
+            mark_unfit(self._root, point, (mark,))
+        if not manifest.exists():  # removed meanwhile, which needs no lock
+            (self._root / layout.unfit_of(point.place)).unlink(missing_ok=True)
+
+
+def _log_plan(plan: LayerPlan) -> None:
+    if plan.parent is not None:
+        parent = plan.parent.manifest.backup.name
+        log.info("disk %d: an increment on restore point %s, %s", plan.disk.index, parent, plan.parent.disk.file)
+    elif plan.reason is not None:
+        log.warning("disk %d: a full (%s), %s", plan.disk.index, plan.reason, plan.message)
+
+
+def missing_parent(root: Path, manifest: Manifest) -> str | None:
+    """The first layer that an increment stands on and that is gone, None when all are there."""
+    parents = (disk.parent.file for disk in manifest.disks if disk.parent)
+    return next((file for file in parents if not (root / file).is_file()), None)
+
+
+async def read_digests(root: Path, parent: ParentLayer) -> DigestList:
+    """The digests of a proven parent. Raises WorkerError."""
+    return await asyncio.to_thread(proof.read_digests, root, parent.disk)

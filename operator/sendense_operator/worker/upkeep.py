@@ -1,0 +1,159 @@
+"""Care for one chain while nobody writes it: sweep, free, put aside what nobody knows; and a look at it all."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from sendense_operator.chain import layout, strangers
+from sendense_operator.chain.layout import ChainPaths
+from sendense_operator.worker import recovery
+from sendense_operator.worker.chainfolder import ChainFolder, read_chain
+from sendense_operator.worker.diskfiles import DiskFiles, read_disk_files
+from sendense_operator.worker.files import names_in
+from sendense_operator.worker.lock import ChainLock
+from sendense_operator.worker.quarantine import count_put_aside, put_aside
+from sendense_operator.worker.reasons import WorkerError
+from sendense_operator.worker.removal import Waiting, free_layers, waiting_tombstones
+
+log = logging.getLogger(__name__)
+
+_IN_USE: Final = "a backup is writing this chain: nothing was freed or put aside"
+_FOLDERS: Final = frozenset({layout.BACKUPS, layout.TOMBSTONES, layout.QUARANTINE})
+
+
+@dataclass
+class Survey:
+    """What was done for a chain, and what is in it now."""
+
+    chain: ChainFolder
+    is_complete: bool = False
+    """Whether all of it could be listed."""
+    disk_files: DiskFiles = field(default_factory=DiskFiles)
+    waiting: tuple[Waiting, ...] = ()
+    """Tombstones that remain."""
+    swept: int = 0
+    unknown: int = 0
+    """Files that nobody knows and that stay where they are; not told of a chain that is being written."""
+    quarantined: int = 0
+    messages: list[str] = field(default_factory=list)
+    """What went wrong."""
+
+
+def needs_sweep(root: Path, paths: ChainPaths) -> bool:
+    """Whether a dead attempt left something. Raises OSError."""
+    return bool(recovery.partials(root, paths) or recovery.stray_marks(root, paths))
+
+
+def needs_care(root: Path, paths: ChainPaths) -> bool:
+    """Whether there may be something to sweep or to free. Raises OSError."""
+    return needs_sweep(root, paths) or bool(names_in(root / paths.tombstones))
+
+
+def tend(root: Path, paths: ChainPaths, owner: str, *, clean: bool) -> Survey:
+    """Care for a chain and look at it; `clean`: also put aside what nobody knows. `owner`: the pod's UID.
+
+    Of a chain that somebody else is writing only what can be read is told. Errors end in the survey.
+    """
+    survey, lock = Survey(ChainFolder(paths)), None
+    with _told(survey, "the chain's lock"):
+        lock = ChainLock.try_acquire(root / paths.lock, root, owner)
+        if lock is None:
+            survey.messages.append(_IN_USE)
+    with lock or nullcontext():
+        if lock is not None:
+            with _told(survey, "sweeping"):
+                survey.swept = sweep(root, paths)
+        with _told(survey, "listing"):
+            _look(root, paths, survey, lock, clean=clean)
+            survey.is_complete = True
+    return survey
+
+
+def sweep(root: Path, paths: ChainPaths) -> int:
+    """Remove what dead attempts left in a chain whose lock is held; how many files. Raises OSError."""
+    before = len(recovery.partials(root, paths)) + len(recovery.stray_marks(root, paths))
+    recovery.finish_commits(root, paths, None)
+    recovery.sweep(root, paths)
+    return before
+
+
+@contextmanager
+def _told(survey: Survey, doing: str) -> Iterator[None]:
+    """One chain's trouble is not the others'."""
+    try:
+        yield
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        survey.messages.append(f"{doing}: {where}{error.strerror or error}")
+    except WorkerError as error:
+        survey.messages.append(f"{doing}: {error.message}")
+    else:
+        return
+    log.warning("%s: %s", survey.chain.paths.folder, survey.messages[-1])
+
+
+def _look(root: Path, paths: ChainPaths, survey: Survey, lock: ChainLock | None, *, clean: bool) -> None:
+    survey.chain = read_chain(root, paths)
+    if lock is not None:
+        with _told(survey, "freeing"):
+            _free(root, survey, lambda _: lock.check())
+    survey.waiting = waiting_tombstones(root, survey.chain)
+    survey.disk_files = read_disk_files(root, paths)
+    if lock is not None:
+        beside = _beside_manifests(root, paths)
+        if clean and survey.chain.is_understood:
+            with _told(survey, "putting aside"):
+                _put_aside(root, survey, beside, lock)
+                survey.disk_files = read_disk_files(root, paths)
+                beside = _beside_manifests(root, paths)
+        known = [point.manifest for point in survey.chain.points + survey.chain.tombstones]
+        unknown = strangers.unknown_files(known, survey.disk_files.files)
+        survey.unknown = len(unknown) + len(survey.disk_files.odd) + len(beside) + _odd_folders(root, paths)
+    survey.quarantined = count_put_aside(root, paths)
+
+
+def _free(root: Path, survey: Survey, on_step: Callable[[str], None]) -> None:
+    freed = free_layers(root, survey.chain, on_step)
+    survey.chain = replace(survey.chain, tombstones=tuple(item.point for item in freed.waiting))
+
+
+def _put_aside(root: Path, survey: Survey, beside: list[os.DirEntry[str]], lock: ChainLock) -> None:
+    paths = survey.chain.paths
+    known = [point.manifest for point in survey.chain.points + survey.chain.tombstones]
+    files = [PurePosixPath(path) for path in strangers.movable_files(known, survey.disk_files.files)]
+    files += [
+        paths.backups / entry.name
+        for entry in beside
+        if entry.is_file(follow_symlinks=False) and not entry.name.startswith(".")
+    ]
+    lock.check()
+    put_aside(root, paths, files, datetime.now(UTC))
+
+
+def _beside_manifests(root: Path, paths: ChainPaths) -> list[os.DirEntry[str]]:
+    """What lies among the manifests and is neither one nor ours."""
+    try:
+        with os.scandir(root / paths.backups) as entries:
+            return [entry for entry in entries if not _is_ours(entry.name)]
+    except FileNotFoundError:
+        return []
+
+
+def _is_ours(name: str) -> bool:
+    return name.endswith(layout.MANIFEST_SUFFIX) or layout.is_unfit(name) or layout.is_partial(name)
+
+
+def _odd_folders(root: Path, paths: ChainPaths) -> int:
+    """Entries of the chain's own folder that are none of the layout's."""
+    with os.scandir(root / paths.folder) as entries:
+        return sum(
+            not (entry.name == layout.LOCK or entry.name in _FOLDERS or layout.is_disk_folder(entry.name))
+            for entry in entries
+        )

@@ -1,0 +1,77 @@
+"""One qemu-io for many images: starting a process costs more than what it does."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+
+BLOCK = 4096
+"""Bytes of guest content that have one value in the tests' disks."""
+_PROMPT = b"qemu-io> "
+
+
+def runs(content: bytes, chosen: Iterable[bool] | None = None) -> Iterator[tuple[int, int, int]]:
+    """(first block, blocks, value) of equal neighbours in `content`, of the chosen blocks only."""
+    wanted = list(chosen) if chosen is not None else [True] * len(content)
+    for (value, is_wanted), group in groupby(range(len(content)), key=lambda at: (content[at], wanted[at])):
+        blocks = list(group)
+        if is_wanted:
+            yield blocks[0], len(blocks), value
+
+
+class QemuIo:
+    """A running qemu-io; content is given as one byte for each BLOCK."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            ["qemu-io"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0
+        )
+        self._until_prompt()
+
+    def write(self, image: Path, content: bytes, changed: Iterable[bool]) -> None:
+        """Write the chosen blocks of `content`."""
+        commands = [f"write -P {value} {at * BLOCK} {count * BLOCK}" for at, count, value in runs(content, changed)]
+        told = self._ask([f"open -o driver=qcow2 {image}", *commands, "close"])
+        assert told.count("wrote ") == len(commands), told
+
+    def differs(self, image: Path, content: bytes) -> str:
+        """What qemu-io says against the image holding exactly `content`; empty: nothing."""
+        commands = [f"read -P {value} {at * BLOCK} {count * BLOCK}" for at, count, value in runs(content)]
+        told = self._ask([f"open -r -o driver=qcow2 {image}", "length", *commands, "close"])
+        good = told.count("bytes at offset") == len(commands) and "failed" not in told and "error" not in told.lower()
+        return "" if good else told
+
+    def _ask(self, commands: list[str]) -> str:
+        """One at a time: it looks for the next line only when its input becomes readable again."""
+        assert self._process.stdin is not None
+        told = []
+        for command in commands:
+            self._process.stdin.write(command.encode() + b"\n")
+            told.append(self._until_prompt())
+        return "".join(told)
+
+    def _until_prompt(self) -> str:
+        assert self._process.stdout is not None
+        told = b""
+        while not told.endswith(_PROMPT):
+            more = self._process.stdout.read(1 << 16)
+            assert more, told
+            told += more
+        return told.removesuffix(_PROMPT).decode()
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+@contextmanager
+def qemu_io() -> Iterator[QemuIo]:
+    """One that ends with the block."""
+    running = QemuIo()
+    try:
+        yield running
+    finally:
+        running.close()

@@ -1,0 +1,324 @@
+"""Random lives of a chain of real images: whatever happens, what remains reads back as it was, and nothing else stays.
+
+All goes through the functions of the worker. Crashes end a function at any of its steps.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.dataplane.qemuio import BLOCK, QemuIo, qemu_io
+from tests.support.chains import PATHS, files, layer, point, uid_of
+
+from sendense_operator.catalogue import ChainRecord, PointRecord, TombstoneRecord, read_catalogue
+from sendense_operator.chain import layout
+from sendense_operator.chain.digests import DIGEST_SIZE
+from sendense_operator.chain.extents import chunk_count
+from sendense_operator.chain.manifest import Manifest, ManifestDisk
+from sendense_operator.task import ProbeTask, Removal
+from sendense_operator.worker import qemu, recovery
+from sendense_operator.worker.chainfolder import ChainFolder, read_chain
+from sendense_operator.worker.commit import commit
+from sendense_operator.worker.lock import ChainLock
+from sendense_operator.worker.probe import run_probe
+from sendense_operator.worker.removal import entomb, free_layers
+from sendense_operator.worker.settings import Settings
+
+SHARDS: Final = 4
+"""Tests that run side by side."""
+LIVES: Final = 100
+"""Random lives in each of them."""
+EVENTS: Final = 30
+"""In one life, at most."""
+
+_POD: Final = uid_of(4711)
+_STEPS: Final = 16
+"""More than any commit, removal or freeing here has: from there on nothing is cut short."""
+
+
+class CutShort(Exception):  # noqa: N818
+    """Stands for the end of the process."""
+
+
+def cut_at(number: int) -> Callable[[str], None]:
+    left = number
+
+    def on_step(_: str) -> None:
+        nonlocal left
+        if left == 0 and number < _STEPS:
+            raise CutShort
+        left -= 1
+
+    return on_step
+
+
+@dataclass
+class Disk:
+    """A disk of the VM as it is now."""
+
+    key: int
+    content: bytes
+    """One byte for each block."""
+
+    @property
+    def size(self) -> int:
+        return len(self.content) * BLOCK
+
+
+@dataclass
+class Life:
+    """One chain, and what must be true of it."""
+
+    root: Path
+    io: QemuIo
+    disks: list[Disk] = field(default_factory=lambda: [Disk(2000, bytes(256))])
+    number: int = 0
+    kept: dict[str, list[bytes]] = field(default_factory=dict)
+    """Content of the disks of each restore point that must be there, by UID."""
+    removing: dict[str, Removal] = field(default_factory=dict)
+    """Removals that were cut short, and are asked for again."""
+
+    # what may happen
+
+    def write(self, chance: int) -> None:
+        disk = self.disks[chance % len(self.disks)]
+        blocks = len(disk.content)
+        start, count = chance * 7919 % blocks, (1, 1, 3, 16, 40, 200)[chance // 7 % 6]
+        value = chance // 41 % 4  # zeroes too
+        new = disk.content[:start] + bytes([value]) * count + disk.content[start + count :]
+        disk.content = new[:blocks]
+
+    def resize(self, chance: int) -> None:
+        disk = self.disks[chance % len(self.disks)]
+        disk.content += bytes(16 + chance % 16)
+
+    def add_disk(self, chance: int) -> None:
+        if len(self.disks) < 3:
+            key = 2001 + self.number * 10 + chance % 10
+            if key not in [disk.key for disk in self.disks]:
+                self.disks.append(Disk(key, bytes([chance % 4]) * (256 + chance % 8)))
+
+    def remove_disk(self, chance: int) -> None:
+        if len(self.disks) > 1:
+            self.disks.pop(chance % len(self.disks))
+
+    def full(self, chance: int) -> None:
+        self._backup(chance, wanted=0)
+
+    def increment(self, chance: int) -> None:
+        self._backup(chance, wanted=7)
+
+    def mixed(self, chance: int) -> None:
+        self._backup(chance, wanted=chance % 8)
+
+    def delete(self, chance: int) -> None:
+        """Any restore point, cut short or not."""
+        points = read_chain(self.root, PATHS).points
+        if not points:
+            return
+        backup = points[chance % len(points)].manifest.backup
+        removal = Removal(vm=PATHS.vm, backup=backup.name, backup_uid=backup.uid)
+        self.kept.pop(backup.uid, None)
+        try:
+            entomb(self.root, PATHS, removal, cut_at(chance // 5 % 24))
+        except CutShort:
+            self.removing[backup.uid] = removal
+
+    def free(self, chance: int) -> None:
+        """Cut short or not."""
+        with self._lock():
+            self._free(cut_at(chance % 24))
+
+    def look(self, chance: int) -> None:
+        self._probe(scan=bool(chance % 2))
+
+    # how it happens
+
+    def _lock(self) -> ChainLock:
+        lock = ChainLock.try_acquire(self.root / PATHS.lock, self.root, _POD)
+        assert lock is not None
+        return lock
+
+    def _free(self, on_step: Callable[[str], None]) -> None:
+        try:
+            free_layers(self.root, read_chain(self.root, PATHS), on_step)
+        except CutShort:
+            return
+
+    def _backup(self, chance: int, wanted: int) -> None:
+        """`wanted`: a bit for each disk that is to be an increment; `chance`: where it ends, and how it goes on."""
+        self.number += 1
+        with self._lock() as lock:
+            recovery.finish_commits(self.root, PATHS, None)
+            recovery.sweep(self.root, PATHS)
+            assert not recovery.partials(self.root, PATHS)
+            manifest = self._copy(read_chain(self.root, PATHS), wanted, is_killed=chance % 11 == 10)
+            if manifest is None:
+                return
+            place = recovery.free_place(self.root, PATHS, manifest.backup.name, manifest.backup.uid)
+            try:
+                commit(self.root, place, manifest, lock, cut_at(chance % 23))
+            except CutShort:
+                if chance // 23 % 2:
+                    recovery.finish_commits(self.root, PATHS, manifest.backup.uid)
+            else:
+                self._free(cut_at(chance // 29 % 24))
+            if (self.root / place).exists():
+                self.kept[manifest.backup.uid] = [disk.content for disk in self.disks]
+                self._assert_point(manifest)
+
+    def _copy(self, chain: ChainFolder, wanted: int, *, is_killed: bool) -> Manifest | None:
+        """Layers as the appliance would write them; None: the worker was killed before the commit."""
+        parent = chain.points[-1].manifest if chain.points else None
+        described = list(self._plan(parent, wanted))
+        for disk, planned in zip(self.disks, described, strict=True):
+            path = self.root / layout.partial(PurePosixPath(planned.file))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            below = PurePosixPath(planned.parent.file).name if planned.parent else None
+            backing = ["-b", below, "-F", "qcow2"] if below else []
+            subprocess.run(
+                ["qemu-img", "create", "-q", "-f", "qcow2", "-o", qemu.CREATE_OPTIONS, *backing, path, str(disk.size)],
+                check=True,
+            )
+            changed = [True] * len(disk.content)
+            if parent is not None and planned.parent is not None:
+                at = [item.key for item in parent.disks].index(disk.key)
+                before = self.kept[parent.backup.uid][at]
+                changed = [old != new for old, new in zip(before, disk.content, strict=True)]
+            self.io.write(path, disk.content, changed)
+            if is_killed:
+                return None
+            listing = self.root / layout.partial(layout.digests_of(PurePosixPath(planned.file)))
+            listing.write_bytes(bytes(DIGEST_SIZE * chunk_count(disk.size, planned.digest.chunk)))
+        made = point(self.number, described, name=f"b{self.number % 7}")
+        return made.model_copy(update={"sequence": chain.next_sequence})
+
+    def _plan(self, parent: Manifest | None, wanted: int) -> Iterator[ManifestDisk]:
+        """An increment where one is wanted and fits; layers of two disks never share a folder."""
+        places: dict[int, int] = {}
+        if parent is not None and parent.backup.uid in self.kept:
+            for at, old in enumerate(parent.disks):
+                for index, disk in enumerate(self.disks):
+                    if (old.key, old.virtual_size) == (disk.key, disk.size) and wanted >> index & 1:
+                        places[index] = at
+        used = set[str]()
+        if parent is not None:
+            used = {PurePosixPath(parent.disks[at].file).parent.name for at in places.values()}
+        for index, disk in enumerate(self.disks):
+            if parent is not None and index in places:
+                yield layer(self.number, index, parent=(parent, places[index]), size=disk.size, key=disk.key)
+                continue
+            folder = next(at for at in range(index, 99) if f"disk-{at}" not in used)
+            used.add(f"disk-{folder}")
+            yield layer(self.number, index, size=disk.size, key=disk.key, folder=folder)
+
+    def _probe(self, *, scan: bool) -> None:
+        """As the controller asks for it; what it tells must be so."""
+        lines: list[str] = []
+        task = ProbeTask(
+            namespace="shop",
+            repository="main",
+            repository_uid=uid_of(1),
+            remove=tuple(self.removing.values()),
+            scan=scan,
+        )
+        place = Settings(pod_uid=_POD, pod_ip="127.0.0.1", node_ip="", repository=self.root)
+        answer = run_probe(place, task, lines.append)
+        self.removing = {}
+        self._assert_nothing_stays()
+        if answer.catalogue is None or not (self.root / PATHS.folder).exists():
+            return
+        records = read_catalogue(lines, answer.catalogue)
+        points = [record for record in records if isinstance(record, PointRecord)]
+        assert {record.backup_uid for record in points} == self.kept.keys()
+        assert [record.damage for record in points if record.damage] == []
+        names = {record.backup for record in points}
+        assert all(record.needed_by in names for record in records if isinstance(record, TombstoneRecord))
+        (chain,) = [record for record in records if isinstance(record, ChainRecord)]
+        assert chain == ChainRecord(vm=PATHS.vm, points=len(points))
+
+    # what must hold
+
+    def _assert_point(self, manifest: Manifest) -> None:
+        contents = self.kept[manifest.backup.uid]
+        for disk, content in zip(manifest.disks, contents, strict=True):
+            assert disk.virtual_size == len(content) * BLOCK
+            assert self.io.differs(self.root / disk.file, content) == ""
+
+    def assert_points(self) -> None:
+        """All that must be there reads as it was."""
+        found = {item.manifest.backup.uid: item.manifest for item in read_chain(self.root, PATHS).points}
+        assert self.kept.keys() <= found.keys() <= self.kept.keys() | self.removing.keys()
+        for uid in self.kept:
+            self._assert_point(found[uid])
+
+    def _assert_nothing_stays(self) -> None:
+        """Every file has an owner, every owner that was removed has a file which somebody needs."""
+        chain = read_chain(self.root, PATHS)
+        owned = {str(item.place) for item in chain.points + chain.tombstones}
+        owned |= {name for item in chain.points + chain.tombstones for name in item.manifest.files()}
+        assert files(self.root) <= owned
+        disks = {disk.file: disk for item in chain.points + chain.tombstones for disk in item.manifest.disks}
+        needed = set[str]()
+        for item in chain.points:
+            for disk in item.manifest.disks:
+                at: ManifestDisk | None = disk
+                while at is not None:
+                    needed.add(at.file)
+                    at = disks[at.parent.file] if at.parent else None
+        for item in chain.tombstones:
+            there = {disk.file for disk in item.manifest.disks if (self.root / disk.file).exists()}
+            assert there
+            assert there <= needed
+
+    def end(self) -> None:
+        """All restore points go, and nothing is left."""
+        self._probe(scan=True)
+        self.assert_points()
+        while self.kept:
+            self.delete(4 * _STEPS * 5 + len(self.kept))
+        self._probe(scan=False)
+        assert files(self.root) == set()
+
+
+_CHANCES: Final = [
+    *(["write"] * 5 + ["increment"] * 5 + ["delete"] * 4),
+    *["mixed", "full", "free", "free", "look", "look", "resize", "add_disk", "remove_disk"],
+]
+
+
+@pytest.fixture(scope="module")
+def io() -> Iterator[QemuIo]:
+    with qemu_io() as running:
+        yield running
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("shard", range(SHARDS))
+@settings(
+    max_examples=LIVES,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(st.lists(st.tuples(st.sampled_from(_CHANCES), st.integers(0, 10_000)), min_size=6, max_size=EVENTS))
+def test_random_lives(
+    io: QemuIo, tmp_path_factory: pytest.TempPathFactory, shard: int, events: list[tuple[str, int]]
+) -> None:
+    root = tmp_path_factory.mktemp(f"shard-{shard}")
+    life = Life(root, io)
+    life._probe(scan=True)
+    for name, chance in events:
+        getattr(life, name)(chance)
+        if name not in ("write", "resize", "add_disk", "remove_disk"):
+            life.assert_points()
+    life.end()
+    shutil.rmtree(root)

@@ -1,0 +1,182 @@
+"""Chains of increments: what each holds, what makes a full of one, what is left after a crash."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.dataplane.rig import Bench, Vma
+from tests.dataplane.test_full import digest_of, manifest_of
+
+from sendense_operator.task import Answer, BackupType, FullReason
+
+MIB = 1 << 20
+
+
+class Points:
+    """Backups of one VM, with a copy of its disks as they were at each."""
+
+    def __init__(self, bench: Bench, vma: Vma, folder: Path, vm: dict[str, Any]) -> None:
+        self.bench, self.vma, self.folder, self.vm = bench, vma, folder, vm
+        self.made: list[tuple[Answer, list[Path]]] = []
+
+    def task(self, **changes: Any) -> Any:
+        number = len(self.made)
+        return self.bench.task(self.vm, **{"backup": f"b{number}", "type": "Incremental", **changes})
+
+    def back_up(self, **changes: Any) -> Answer:
+        """One more restore point."""
+        worker = self.bench.start(self.task(**changes))
+        assert worker.wait() == 0, worker.log()
+        self.keep(worker.answer)
+        return worker.answer
+
+    def keep(self, answer: Answer) -> None:
+        """Remember the disks as they are now for a restore point."""
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
+        copies = []
+        for disk in self.vm["disks"]:
+            copies.append(folder / str(disk["key"]))
+            shutil.copyfile(self.vma.disks / disk["file"], copies[-1])
+        self.made.append((answer, copies))
+
+    def write(self, count: int, size: int, seed: int, disk: int | None = None) -> None:
+        """Random changes of the VM's disks."""
+        for index in range(len(self.vm["disks"])) if disk is None else [disk]:
+            key = self.vm["disks"][index]["key"]
+            body = {"key": key, "count": count, "size": size, "seed": seed + index}
+            self.vma.call("POST", f"vms/{self.vm['name']}/write", body)
+
+    def assert_all_read_back(self) -> None:
+        """Each restore point that was made, from its own layers."""
+        for answer, copies in self.made:
+            for disk, copy in zip(answer.disks, copies, strict=True):
+                layer = self.bench.repository / disk.file
+                command = ["qemu-img", "compare", "-f", "raw", "-F", "qcow2", str(copy), str(layer)]
+                compared = subprocess.run(command, check=False, capture_output=True, text=True)
+                assert compared.returncode == 0, (answer.manifest, disk.index, compared.stdout + compared.stderr)
+            for stored, copy in zip(manifest_of(self.bench, answer).disks, copies, strict=True):
+                assert stored.digest.root == digest_of(copy)
+
+
+@pytest.fixture
+def points(bench: Bench, vma: Vma, tmp_path: Path) -> Points:
+    """Of a VM with two disks, one of them of odd size; a full is there."""
+    vm = vma.make_vm({"size": 24 * MIB, "kind": "random"}, {"size": 9 * MIB + 1536, "kind": "pattern"})
+    points = Points(bench, vma, tmp_path, vm)
+    points.back_up(type="Full")
+    return points
+
+
+def kinds(answer: Answer) -> list[tuple[BackupType, str]]:
+    return [(disk.type, disk.reason) for disk in answer.disks]
+
+
+INCREMENTS = [(BackupType.INCREMENTAL, "")] * 2
+
+
+def test_a_chain_of_increments(points: Points, bench: Bench) -> None:
+    for number, size in enumerate((4096, 65536, 4096), 2):
+        points.write(6, size, seed=number * 10)
+        answer = points.back_up()
+        assert kinds(answer) == INCREMENTS
+        before = points.made[-2][0]
+        for disk, parent in zip(answer.disks, before.disks, strict=True):
+            assert disk.parent == f"b{number - 2}"
+            assert disk.parent_change_id == parent.change_id != disk.change_id
+            assert disk.depth == number
+            assert Path(disk.file).parent == Path(parent.file).parent
+            assert Path(disk.file).name.startswith("incr-")
+        for described in manifest_of(bench, answer).disks:
+            assert described.received is not None
+            assert described.stored <= 1.1 * described.received + MIB
+    points.assert_all_read_back()
+    manifests = [manifest_of(bench, answer) for answer, _ in points.made]
+    assert [manifest.sequence for manifest in manifests] == [1, 2, 3, 4]
+
+
+def test_nothing_changed(points: Points) -> None:
+    answer = points.back_up()
+    assert kinds(answer) == INCREMENTS
+    points.assert_all_read_back()
+
+
+def test_no_parent(bench: Bench, vma: Vma, tmp_path: Path) -> None:
+    points = Points(bench, vma, tmp_path, vma.make_vm({"size": 4 * MIB, "kind": "random"}))
+    assert kinds(points.back_up()) == [(BackupType.FULL, FullReason.NO_PARENT)]
+    assert kinds(points.back_up()) == [(BackupType.INCREMENTAL, "")]
+    points.assert_all_read_back()
+
+
+def test_fails_without_a_parent_when_told(bench: Bench, vma: Vma, tmp_path: Path) -> None:
+    points = Points(bench, vma, tmp_path, vma.make_vm({"size": 4 * MIB, "kind": "random"}))
+    answer = bench.run(points.task(onMissingParent="Fail"))
+    assert (answer.outcome, answer.reason) == ("Failed", FullReason.NO_PARENT)
+    assert vma.starts() == 0
+    assert not bench.files()
+
+
+def test_a_full_in_between_begins_anew(points: Points) -> None:
+    points.write(3, 4096, seed=1)
+    assert kinds(points.back_up(type="Full")) == [(BackupType.FULL, "")] * 2
+    points.write(3, 4096, seed=2)
+    assert {disk.depth for disk in points.back_up().disks} == {2}
+    points.assert_all_read_back()
+
+
+def test_a_chain_that_is_too_long(points: Points) -> None:
+    points.back_up(maxDepth=2)
+    answer = points.back_up(maxDepth=2)
+    assert kinds(answer) == [(BackupType.FULL, FullReason.CHAIN_TOO_LONG)] * 2
+    points.assert_all_read_back()
+
+
+@pytest.mark.parametrize("harm", ["flipped", "truncated", "gone", "digests"])
+def test_a_parent_that_is_damaged(points: Points, bench: Bench, harm: str) -> None:
+    points.write(3, 65536, seed=1)
+    points.back_up()
+    layer = bench.repository / points.made[0][0].disks[0].file
+    if harm == "flipped":
+        data = bytearray(layer.read_bytes())
+        data[len(data) * 3 // 4] ^= 1
+        layer.write_bytes(data)
+    elif harm == "truncated":
+        with layer.open("r+b") as file:
+            file.truncate(layer.stat().st_size // 2)
+    elif harm == "gone":
+        layer.unlink()
+    else:
+        newest = bench.repository / points.made[1][0].disks[0].file
+        newest.with_name(newest.name + ".digests").write_bytes(b"x" * 32)
+    points.made.clear()
+    answer = points.back_up(backup="after")
+    assert kinds(answer) == [(BackupType.FULL, FullReason.PARENT_UNVERIFIED), (BackupType.INCREMENTAL, "")]
+    points.write(3, 4096, seed=5)
+    assert kinds(points.back_up(backup="next")) == INCREMENTS
+    points.assert_all_read_back()
+
+
+def test_killed_at_each_step_of_the_commit(points: Points, bench: Bench, vma: Vma) -> None:
+    points.write(4, 65536, seed=3)
+    step = 1
+    while True:
+        task = points.task(backup=f"crash-{step}")
+        worker = bench.start(task, stop_at=step)
+        code = worker.wait()
+        starts = vma.starts()
+        answer = worker.answer if code == 0 else bench.run(task)
+        assert answer.outcome == "Completed", answer.message
+        assert kinds(answer) == INCREMENTS
+        assert vma.starts() <= starts + 1
+        points.keep(answer)
+        if code == 0:
+            break
+        step += 1
+    assert step > 5
+    points.assert_all_read_back()
+    owned = {name for answer, _ in points.made for name in (answer.manifest, *manifest_of(bench, answer).files())}
+    assert bench.files() == owned
