@@ -14,6 +14,7 @@ def test_backup(kube: Kube, namespace: str) -> None:
         "vmRef": {"name": "vm"},
         "repositoryRef": {"name": "repo"},
         "type": "Full",
+        "onMissingParent": "Full",
         "retries": 2,
         "startDeadlineSeconds": 86_400,
         "activeDeadlineSeconds": 172_800,
@@ -29,8 +30,16 @@ def test_repository(kube: Kube, namespace: str) -> None:
         "maxConcurrentBackups": 4,
         "minFreeBytes": 1 << 30,
         "probeIntervalSeconds": 900,
+        "scanIntervalSeconds": 21_600,
+        "deletionPolicy": "Delete",
+        "maxChainDepth": 32,
+        "folder": "",
         "podSecurity": {"runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532, "supplementalGroups": []},
     }
+
+
+def test_chain(kube: Kube, namespace: str) -> None:
+    assert kube.create(manifests.backup_chain("plain", namespace))["spec"]["parentCheck"] == "Content"
 
 
 def test_protected_vm(kube: Kube, namespace: str) -> None:
@@ -46,7 +55,12 @@ def test_appliance(kube: Kube, namespace: str) -> None:
         "portRange": {"first": 10100, "last": 10200},
         "allowedFrom": [],
     }
-    assert spec["traits"] == {"zeroWrites": "Refuse", "fullCoverage": "WholeDisk"}
+    assert spec["traits"] == {
+        "zeroWrites": "Refuse",
+        "fullCoverage": "WholeDisk",
+        "changeIDAsks": "AlwaysZero",
+        "callbackRetries": "Never",
+    }
     assert spec["callbacks"] == {}
     assert spec["timeouts"]["connectSeconds"] == 120
     assert "tls" not in spec

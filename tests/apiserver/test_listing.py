@@ -3,19 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import product
+from itertools import combinations, product
 
 import pytest
-from tests.support import namespaces
-from tests.support.kube import OUR_KINDS, ApiError, Kube
+from tests.support import manifests, namespaces
+from tests.support.kube import GROUP, OUR_KINDS, ApiError, Kube
 
-VMS = ("db", "web")
-REPOSITORIES = ("fast", "slow")
-PHASES = ("Completed", "Failed")
+FILTERS = {
+    "vm": ("db", "web"),
+    "repository": ("fast", "slow"),
+    "type": ("Full", "Incremental"),
+    "phase": ("Completed", "Failed"),
+}
+"""By the name of the label that the operator keeps."""
+FIELDS = {
+    "vm": "spec.vmRef.name",
+    "repository": "spec.repositoryRef.name",
+    "type": "spec.type",
+    "phase": "status.phase",
+}
 BASE_COLUMNS = {
     "Backup": ["Name", "VM", "Type", "Phase", "Progress", "Rate", "Stored", "Repository", "Age"],
-    "BackupChain": ["Name", "VM", "Repository", "Points", "Latest", "Stored", "Ready", "Age"],
-    "BackupRepository": ["Name", "Claim", "Ready", "Reason", "Free", "Active", "Age"],
+    "BackupChain": [
+        "Name",
+        "VM",
+        "Repository",
+        "Points",
+        "Latest",
+        "Depth",
+        "Stored",
+        "Ready",
+        "State",
+        "Age",
+    ],
+    "BackupRepository": ["Name", "Claim", "Ready", "Reason", "Free", "Points", "Active", "Age"],
     "ProtectedVM": ["Name", "Path", "Appliance", "Ready", "Reason", "Size", "Age"],
     "VMwareAppliance": ["Name", "URL", "Ready", "Reason", "Active", "Age"],
 }
@@ -23,36 +44,51 @@ BASE_COLUMNS = {
 
 @pytest.fixture(scope="module")
 def many(kube: Kube, settled: Callable[..., str]) -> Iterator[str]:
-    """A namespace with a Backup for each VM, repository and phase, named and labelled by them."""
+    """A namespace with a Backup for each VM, repository, type and phase, named by them, with the operator's labels."""
     with namespaces.temporary(kube, "listing") as name:
-        for vm, repository, phase in product(VMS, REPOSITORIES, PHASES):
-            backup = f"{vm}-{repository}-{phase.lower()}"
-            settled(backup, name, labels={"vm": vm, "phase": phase}, vm=vm, repository=repository)
+        for chosen in product(*FILTERS.values()):
+            vm, repository, kind, phase = chosen
+            backup = "-".join(chosen).lower()
+            labels = {f"{GROUP}/{label}": value for label, value in zip(FILTERS, chosen, strict=True)}
+            settled(backup, name, labels=labels, vm=vm, repository=repository, type=kind)
             kube.merge("Backup", backup, name, {"status": {"phase": phase}}, sub="status")
+            # as the controller does, where one runs
+            kube.merge("Backup", backup, name, {"metadata": {"labels": labels}})
         yield name
 
 
 @pytest.mark.parametrize(
     ("fields", "labels", "expected"),
     [
-        ("spec.vmRef.name=db", None, 4),
-        ("spec.repositoryRef.name=fast", None, 4),
-        ("status.phase=Failed", None, 4),
-        ("spec.type=Full", None, 8),
-        ("status.phase!=Failed", None, 4),
-        ("spec.vmRef.name=db,status.phase=Completed", None, 2),
-        ("spec.vmRef.name=db,spec.repositoryRef.name=slow,spec.type=Full,status.phase=Completed", None, 1),
+        ("status.phase!=Failed", None, 8),
         ("spec.vmRef.name=nobody", None, 0),
-        ("spec.repositoryRef.name=fast", "vm=web", 2),
-        ("spec.repositoryRef.name=fast,status.phase=Failed", "vm in (web,db)", 2),
-        (None, "vm=web,phase=Completed", 2),
-        ("metadata.name=db-fast-completed", None, 1),
+        ("metadata.name=db-fast-full-completed", None, 1),
+        (None, f"{GROUP}/vm in (web,db),{GROUP}/phase!=Failed", 8),
+        ("spec.repositoryRef.name=fast", f"{GROUP}/vm=web,{GROUP}/type=Incremental", 2),
     ],
 )
 def test_backups_are_found_by_fields_and_labels(
     kube: Kube, many: str, fields: str | None, labels: str | None, expected: int
 ) -> None:
     assert len(kube.select("Backup", many, fields=fields, labels=labels)) == expected
+
+
+@pytest.mark.parametrize("chosen", [c for n in range(1, 5) for c in combinations(FILTERS, n)], ids="-".join)
+def test_each_filter_alone_and_combined(kube: Kube, many: str, chosen: tuple[str, ...]) -> None:
+    """By fields, by labels, and half by each: the same Backups."""
+    fields = [f"{FIELDS[name]}={FILTERS[name][0]}" for name in chosen]
+    labels = [f"{GROUP}/{name}={FILTERS[name][0]}" for name in chosen]
+    half = len(chosen) // 2
+    found = [
+        [backup["metadata"]["name"] for backup in kube.select("Backup", many, fields=by_field, labels=by_label)]
+        for by_field, by_label in (
+            (",".join(fields), None),
+            (None, ",".join(labels)),
+            (",".join(fields[:half]), ",".join(labels[half:])),
+        )
+    ]
+    assert found[0] == found[1] == found[2]
+    assert len(found[0]) == 2 ** (len(FILTERS) - len(chosen))
 
 
 def test_other_fields_are_no_selectors(kube: Kube, many: str) -> None:
@@ -87,10 +123,29 @@ def test_cells_of_a_backup(kube: Kube, many: str) -> None:
         "chainName": "db-fast",
         "nodeName": "worker",
     }
-    kube.merge("Backup", "db-fast-completed", many, {"status": status}, sub="status")
+    kube.merge("Backup", "db-fast-full-completed", many, {"status": status}, sub="status")
     rows = {row["Name"]: row for row in kube.table("Backup", many)}
-    shown = rows["db-fast-completed"]
+    shown = rows["db-fast-full-completed"]
     assert [shown[c] for c in ("VM", "Type", "Phase", "Progress", "Rate", "Stored", "Repository")] == [
         "db", "Full", "Completed", "42%", "120 MiB/s", "1.5 GiB", "fast",
     ]  # fmt: skip
     assert [shown[c] for c in ("ETA", "Chain", "Node", "Message")] == ["3m", "db-fast", "worker", "2 disks"]
+
+
+def test_cells_of_a_chain(kube: Kube, many: str) -> None:
+    """Whether the VM is protected, in one line."""
+    kube.create(manifests.backup_chain("db-fast", many, vm="db", repository="fast"))
+    time = "2025-10-05T12:00:00Z"
+    ready = {"type": "Ready", "status": "False", "reason": "Damaged", "message": "b", "lastTransitionTime": time}
+    status = {
+        "points": 3,
+        "latestTime": time,
+        "depth": 2,
+        "stored": "1.5 GiB",
+        "next": {"type": "Full", "reason": "ParentUnverified"},
+        "conditions": [ready],
+    }
+    kube.merge("BackupChain", "db-fast", many, {"status": status}, sub="status")
+    (row,) = [row for row in kube.table("BackupChain", many) if row["Name"] == "db-fast"]
+    shown = [row[column] for column in ("VM", "Repository", "Points", "Depth", "Stored", "Ready", "State", "Next")]
+    assert shown == ["db", "fast", 3, 2, "1.5 GiB", "False", "Damaged", "Full"]

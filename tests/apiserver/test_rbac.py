@@ -15,10 +15,10 @@ ELSEWHERE: Final = "kube-system"
 Rights = dict[tuple[str, str], set[str]]
 
 CONTROLLER: Final[Rights] = {
-    (GROUP, "backups"): {"get", "list", "watch", "patch"},
+    (GROUP, "backups"): {"get", "list", "watch", "create", "patch"},
     (GROUP, "backupchains"): {"get", "list", "watch", "create", "patch"},
     (GROUP, "backuprepositories"): {"get", "list", "watch"},
-    (GROUP, "protectedvms"): {"get", "list", "watch"},
+    (GROUP, "protectedvms"): {"get", "list", "watch", "create", "patch"},
     (GROUP, "vmwareappliances"): {"get", "list", "watch"},
     (GROUP, "backups/status"): {"patch"},
     (GROUP, "backupchains/status"): {"patch"},
@@ -29,7 +29,7 @@ CONTROLLER: Final[Rights] = {
     ("", "secrets"): {"get"},
     ("", "configmaps"): set(),
     ("", "pods/exec"): set(),
-    ("", "pods/log"): set(),
+    ("", "pods/log"): {"get"},
     ("", "serviceaccounts"): set(),
     ("", "serviceaccounts/token"): set(),
     ("apps", "deployments"): set(),
@@ -43,9 +43,14 @@ GATEWAY: Final[Rights] = {
     ("", "services"): set(),
     ("", "pods/exec"): set(),
     ("batch", "jobs"): set(),
-    (GROUP, "backups"): set(),
+    (GROUP, "backups"): {"get", "list", "watch"},
+    (GROUP, "backupchains"): {"get", "list", "watch"},
+    (GROUP, "backuprepositories"): {"get", "list", "watch"},
+    (GROUP, "protectedvms"): {"get", "list", "watch"},
     (GROUP, "backups/status"): set(),
     (GROUP, "vmwareappliances"): set(),
+    ("authentication.k8s.io", "tokenreviews"): {"create"},
+    ("authorization.k8s.io", "subjectaccessreviews"): {"create"},
     ("coordination.k8s.io", "leases"): set(),
 }
 WORKER: Final[Rights] = {

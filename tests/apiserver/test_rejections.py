@@ -17,9 +17,15 @@ REPOSITORY, VM, APPLIANCE = manifests.repository, manifests.protected_vm, manife
 LONG_NAME = "a" * 64
 
 REFUSED: list[tuple[Builder, str, Any]] = [
-    (BACKUP, "spec.type", "Incremental"),
+    (BACKUP, "spec.type", "Differential"),
     (BACKUP, "spec.type", "full"),
     (BACKUP, "spec.type", ""),
+    (BACKUP, "spec.onMissingParent", "Skip"),
+    (BACKUP, "spec.onMissingParent", "Fail"),
+    (BACKUP, "spec.deletionPolicy", "Orphan"),
+    (BACKUP, "spec.adopt", {}),
+    (BACKUP, "spec.adopt.uid", "../../etc"),
+    (BACKUP, "spec.adopt.uid", "0A000000-0000-4000-8000-000000000000"),
     (BACKUP, "spec.vmRef.name", ""),
     (BACKUP, "spec.vmRef.name", LONG_NAME),
     (BACKUP, "spec.vmRef.name", "../etc"),
@@ -36,6 +42,7 @@ REFUSED: list[tuple[Builder, str, Any]] = [
     (BACKUP, "spec.cancel", "yes"),
     (CHAIN, "spec.vmRef.name", ""),
     (CHAIN, "spec.repositoryRef.name", LONG_NAME),
+    (CHAIN, "spec.parentCheck", "None"),
     (REPOSITORY, "spec.claimName", ""),
     (REPOSITORY, "spec.claimName", "Claim"),
     (REPOSITORY, "spec.claimName", "a" * 254),
@@ -53,6 +60,13 @@ REFUSED: list[tuple[Builder, str, Any]] = [
     (REPOSITORY, "spec.maxConcurrentBackups", 0),
     (REPOSITORY, "spec.maxConcurrentBackups", 1001),
     (REPOSITORY, "spec.probeIntervalSeconds", 0),
+    (REPOSITORY, "spec.scanIntervalSeconds", 9),
+    (REPOSITORY, "spec.deletionPolicy", "delete"),
+    (REPOSITORY, "spec.maxChainDepth", 0),
+    (REPOSITORY, "spec.maxChainDepth", 65),
+    (REPOSITORY, "spec.folder", "../shop"),
+    (REPOSITORY, "spec.folder", "a/b"),
+    (REPOSITORY, "spec.folder", LONG_NAME),
     (REPOSITORY, "spec.podSecurity.runAsUser", 0),
     (REPOSITORY, "spec.podSecurity.fsGroup", -1),
     (REPOSITORY, "spec.podSecurity.supplementalGroups", list(range(1, 18))),
@@ -62,6 +76,7 @@ REFUSED: list[tuple[Builder, str, Any]] = [
     (VM, "spec.path", "/" + "x" * 1024),
     (VM, "spec.datacenter", "x" * 1025),
     (VM, "spec.discoveryIntervalSeconds", 1),
+    (VM, "spec.uuid", "4210"),
     (APPLIANCE, "spec.url", ""),
     (APPLIANCE, "spec.url", "vma.example:8081"),
     (APPLIANCE, "spec.url", "ftp://vma.example"),
@@ -85,8 +100,19 @@ REFUSED: list[tuple[Builder, str, Any]] = [
     (APPLIANCE, "spec.callbacks.baseURL", "http://user:password@gateway.example"),
     (APPLIANCE, "spec.maxConcurrentBackups", 0),
     (APPLIANCE, "spec.healthIntervalSeconds", 0),
+    (APPLIANCE, "spec.discovery.datacenters", []),
+    (APPLIANCE, "spec.discovery", {"datacenters": ["DC1", "DC1"]}),
+    (APPLIANCE, "spec.discovery", {"datacenters": ["DC1"], "folder": "/DC1/vm/production"}),
+    (APPLIANCE, "spec.discovery", {"datacenters": ["DC1"], "folder": "production/"}),
+    (APPLIANCE, "spec.discovery", {"datacenters": ["DC1"], "namePatterns": ["production/*"]}),
+    (APPLIANCE, "spec.discovery", {"datacenters": ["DC1"], "namePatterns": [""]}),
+    (APPLIANCE, "spec.discovery", {"datacenters": ["DC1"], "excludePatterns": ["a\nb"]}),
+    (APPLIANCE, "spec.discovery", {"datacenters": ["DC1"], "namePatterns": ["x" * 257]}),
+    (APPLIANCE, "spec.discovery", {"datacenters": ["DC1"], "intervalSeconds": 1}),
     (APPLIANCE, "spec.traits.zeroWrites", "Maybe"),
     (APPLIANCE, "spec.traits.fullCoverage", ""),
+    (APPLIANCE, "spec.traits.changeIDAsks", "Own"),
+    (APPLIANCE, "spec.traits.callbackRetries", 3),
     (APPLIANCE, "spec.timeouts.connectSeconds", 0),
     (APPLIANCE, "spec.timeouts.stallSeconds", 86_401),
 ]
@@ -150,6 +176,9 @@ def test_misspelt_fields_are_refused_where_the_client_asks_for_it(kube: Kube, sh
 IMMUTABLE: list[tuple[Builder, str, Any]] = [
     (BACKUP, "spec.vmRef.name", "other"),
     (BACKUP, "spec.repositoryRef.name", "other"),
+    (BACKUP, "spec.type", "Auto"),
+    (BACKUP, "spec.onMissingParent", "Fail"),
+    (BACKUP, "spec.adopt", {"uid": "0a000000-0000-4000-8000-000000000000"}),
     (BACKUP, "spec.retries", 5),
     (BACKUP, "spec.startDeadlineSeconds", 600),
     (BACKUP, "spec.activeDeadlineSeconds", 600),
@@ -157,6 +186,7 @@ IMMUTABLE: list[tuple[Builder, str, Any]] = [
     (CHAIN, "spec.repositoryRef.name", "other"),
     (REPOSITORY, "spec.claimName", "other"),
     (REPOSITORY, "spec.path", "other"),
+    (REPOSITORY, "spec.folder", "other"),
 ]
 
 
@@ -181,3 +211,37 @@ def test_a_defaulted_field_cannot_be_changed_by_removing_it(kube: Kube, namespac
 def test_cancel_may_be_set_later(kube: Kube, namespace: str) -> None:
     kube.create(manifests.backup("running", namespace))
     assert kube.merge("Backup", "running", namespace, {"spec": {"cancel": True}})["spec"]["cancel"] is True
+
+
+@pytest.mark.parametrize(
+    ("build", "field", "value"),
+    [
+        (BACKUP, "spec.deletionPolicy", "Retain"),
+        (CHAIN, "spec.parentCheck", "Structure"),
+        (REPOSITORY, "spec.deletionPolicy", "Retain"),
+        (REPOSITORY, "spec.maxChainDepth", 7),
+        (REPOSITORY, "spec.scanIntervalSeconds", 60),
+    ],
+)
+def test_what_may_be_changed_later(kube: Kube, namespace: str, build: Builder, field: str, value: Any) -> None:
+    made = kube.create(build("tuned", namespace))
+    changed = kube.merge(made["kind"], "tuned", namespace, put({}, field, value))
+    assert changed["spec"][field.removeprefix("spec.")] == value
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"type": "Incremental", "onMissingParent": "Fail"},
+        {"type": "Incremental", "onMissingParent": "Full"},
+        {"type": "Auto"},
+    ],
+)
+def test_what_may_be_asked_for(kube: Kube, shared_namespace: str, spec: dict[str, Any]) -> None:
+    name = "-".join(spec.values()).lower()
+    assert spec.items() <= kube.create(manifests.backup(name, shared_namespace, **spec))["spec"].items()
+
+
+def test_only_an_increment_can_miss_its_parent(kube: Kube, shared_namespace: str) -> None:
+    with pytest.raises(ApiError, match=r"spec\.onMissingParent: Fail is for type Incremental"):
+        kube.create(manifests.backup("bad", shared_namespace, type="Auto", onMissingParent="Fail"))

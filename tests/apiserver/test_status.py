@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -58,6 +59,9 @@ def test_a_write_to_the_status_leaves_the_spec_and_the_generation_alone(
         ({"disks": [{"id": n, "key": n, "virtualSize": 1} for n in [*range(64), 0]]}, "status.disks"),
         ({"conditions": [{**CONDITION, "status": "Maybe"}]}, "status.conditions[0].status"),
         ({"conditions": [{**CONDITION, "reason": "no good"}]}, "status.conditions[0].reason"),
+        ({"type": "Mixed"}, "status.type"),
+        ({"disks": [{"id": 0, "key": 2000, "virtualSize": 1, "depth": 0}]}, "status.disks[0].depth"),
+        ({"disks": [{"id": 0, "key": 2000, "virtualSize": 1, "parent": "../x"}]}, "status.disks[0].parent"),
         ({"conditions": [CONDITION, CONDITION]}, "status.conditions[1]"),
     ],
 )
@@ -72,3 +76,40 @@ def test_64_disks_with_long_names_fit_into_a_status(kube: Kube, namespace: str, 
     disk = {"key": 2000, "virtualSize": (1 << 53) - 1, "file": "f" * 1024, "changeID": "c" * 1024}
     status = {"disks": [{"id": number, **disk} for number in range(64)]}
     assert len(kube.merge("Backup", backup, namespace, {"status": status}, sub="status")["status"]["disks"]) == 64
+
+
+def test_the_largest_chain_fits_with_all_that_the_api_server_adds(kube: Kube, namespace: str) -> None:
+    """1,000 restore points and as many that wait to be freed, all with the longest names: far below 1 MiB."""
+    kube.create(manifests.backup_chain("large", namespace))
+    names = [f"{number:063}" for number in range(1000)]
+    time = "2025-10-05T12:00:00Z"
+    big = (1 << 53) - 1
+    point = {"time": time, "type": "Incremental", "depth": 1000, "storedBytes": big, "guestBytes": big}
+    point |= {"state": "Available"}
+    gone = {"uid": "0a000000-0000-4000-8000-000000000000", "state": "Needed", "storedBytes": big, "since": time}
+    status = {
+        "restorePoints": [{"backup": name, "full": name, **point} for name in names],
+        "removed": [{"backup": name, "neededBy": name, "full": name, **gone} for name in names],
+    }
+    written = kube.merge("BackupChain", "large", namespace, {"status": status}, sub="status")
+    assert len(written["status"]["restorePoints"]) == len(written["status"]["removed"]) == 1000
+    managed = json.dumps(written["metadata"]["managedFields"])
+    assert "f:restorePoints" in managed
+    assert len(managed) < 4096, "atomic lists: one owner each"
+    assert len(json.dumps(written)) < 800 << 10
+
+
+@pytest.mark.parametrize(
+    ("status", "field"),
+    [
+        ({"removed": [{"backup": "b", "uid": "u", "since": "2025-10-05T12:00:00Z", "state": "Gone"}]}, "state"),
+        ({"restorePoints": [{"backup": "b", "time": "2025-10-05T12:00:00Z", "type": "Auto"}]}, "type"),
+        ({"next": {"type": "Auto"}}, "status.next.type"),
+    ],
+)
+def test_a_bad_status_of_a_chain_is_refused(kube: Kube, namespace: str, status: dict[str, Any], field: str) -> None:
+    kube.create(manifests.backup_chain("one", namespace))
+    with pytest.raises(ApiError) as refused:
+        kube.merge("BackupChain", "one", namespace, {"status": status}, sub="status")
+    assert refused.value.code == 422
+    assert field in refused.value.message

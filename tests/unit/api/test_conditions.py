@@ -20,6 +20,7 @@ from sendense_operator.api.v1alpha1.conditions import (
     reconciling,
     stalled,
     update,
+    with_aspect,
 )
 from sendense_operator.task import Stage
 
@@ -112,10 +113,23 @@ def test_a_condition_that_is_false_does_not_decide_the_phase() -> None:
 
 
 def test_terminal_phases_are_the_ends() -> None:
-    assert {Phase.COMPLETED, Phase.FAILED, Phase.CANCELLED} == TERMINAL_PHASES
+    assert {Phase.COMPLETED, Phase.FAILED, Phase.CANCELLED, Phase.LOST} == TERMINAL_PHASES
 
 
 def test_is_true() -> None:
     assert is_true(update([], ready("Completed", "")), "Ready")
     assert not is_true(update([], ready("Completed", "")), "Stalled")
     assert not is_true(update([], stalled("Failed", "")), "Ready")
+
+
+@pytest.mark.parametrize(("holds", "status"), [(True, "True"), (False, "False"), (None, "Unknown")])
+def test_an_aspect_beside_ready(holds: bool | None, status: str) -> None:
+    conditions = with_aspect(update([], ready("Fine", ""), now=NOON), "Discovered", holds, "Why", "", now=NOON)
+    assert shape(conditions) == {"Ready": "True", "Discovered": status}
+    again = with_aspect(conditions, "Discovered", holds, "Other", "", now=LATER)
+    assert [c["lastTransitionTime"] for c in again] == ["2025-10-05T12:00:00Z"] * 2
+    turned = with_aspect(again, "Discovered", holds is not True, "Other", "", now=LATER)
+    assert find(turned, "Discovered") == {**(find(again, "Discovered") or {}), "status": str(holds is not True)} | {
+        "lastTransitionTime": "2025-10-05T12:01:00Z"
+    }
+    assert shape(update(turned, ready("Fine", ""), now=LATER)) == shape(turned)

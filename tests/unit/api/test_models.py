@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from sendense_operator.api.v1alpha1.backup import BackupSpec, BackupStatus
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
+from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMSpec
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
 
 APPLIANCE = {
@@ -65,3 +66,42 @@ def test_urls(url: str) -> None:
 def test_what_is_no_url(url: str) -> None:
     with pytest.raises(ValidationError):
         VMwareApplianceSpec.model_validate({**APPLIANCE, "url": url})
+
+
+def test_an_appliance_is_trusted_with_nothing_by_default() -> None:
+    traits = VMwareApplianceSpec.model_validate(APPLIANCE).traits.to_dict()
+    assert traits == {
+        "zeroWrites": "Refuse",
+        "fullCoverage": "WholeDisk",
+        "changeIDAsks": "AlwaysZero",
+        "callbackRetries": "Never",
+    }
+
+
+def test_no_discovery_unless_it_is_asked_for() -> None:
+    assert VMwareApplianceSpec.model_validate(APPLIANCE).discovery is None
+
+
+@pytest.mark.parametrize(
+    "discovery",
+    [
+        {},
+        {"datacenters": []},
+        {"datacenters": [""]},
+        {"datacenters": ["DC1"], "namePatterns": [""]},
+        {"datacenters": ["DC1"], "excludePatterns": ["a\nb"]},
+        {"datacenters": ["DC1"], "namePatterns": ["x" * 257]},
+        {"datacenters": ["DC1"], "intervalSeconds": 9},
+    ],
+)
+def test_rules_of_discovery_that_make_no_sense(discovery: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match="discovery"):
+        VMwareApplianceSpec.model_validate({**APPLIANCE, "discovery": discovery})
+
+
+@pytest.mark.parametrize(
+    "uuid", ["", "4210", "4210c0de-0000-4000-8000-00000000000g", "4210c0de00004000800000000000000a"]
+)
+def test_what_is_no_bios_uuid(uuid: str) -> None:
+    with pytest.raises(ValidationError, match="uuid"):
+        ProtectedVMSpec.model_validate({"applianceRef": {"name": "vma"}, "path": "/DC1/vm/db", "uuid": uuid})

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from sendense_operator.api.v1alpha1.base import (
     AGE,
@@ -22,8 +22,9 @@ from sendense_operator.api.v1alpha1.base import (
     Status,
     Text,
     immutable,
+    rules,
 )
-from sendense_operator.task import BackupType, Stage
+from sendense_operator.task import BackupType, MissingParent, Stage
 
 
 class Phase(StrEnum):
@@ -34,6 +35,7 @@ class Phase(StrEnum):
     COMPLETED = "Completed"
     FAILED = "Failed"
     CANCELLED = "Cancelled"
+    LOST = "Lost"
     DELETING = "Deleting"
 
 
@@ -41,17 +43,51 @@ class RequestedType(StrEnum):
     """What may be asked for."""
 
     FULL = "Full"
+    INCREMENTAL = "Incremental"
+    AUTO = "Auto"
+
+
+class DeletionPolicy(StrEnum):
+    """What becomes of a restore point's files when its Backup is deleted."""
+
+    DELETE = "Delete"
+    RETAIN = "Retain"
+
+
+class AdoptedPoint(Model):
+    """A restore point that lies in the repository already."""
+
+    uid: Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", max_length=36)]
+    """UID of the Backup that made it, as its manifest says."""
 
 
 class BackupSpec(Model):
-    """What to back up and where to. Only `cancel` can be changed later."""
+    """What to back up and where to. Only `cancel` and `deletionPolicy` can be changed later."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            ("has(self.adopt) == has(oldSelf.adopt)", "spec.adopt is immutable: create a new object instead"),
+            (
+                "!has(self.onMissingParent) || self.onMissingParent == 'Full' || self.type == 'Incremental'",
+                "spec.onMissingParent: Fail is for type Incremental",
+            ),
+        )
+    )
 
     vm_ref: Annotated[LocalRef, Field(json_schema_extra=immutable("spec.vmRef"))]
     """The ProtectedVM to back up."""
     repository_ref: Annotated[LocalRef, Field(json_schema_extra=immutable("spec.repositoryRef"))]
     """The BackupRepository to write to."""
     type: Annotated[RequestedType, Field(json_schema_extra=immutable("spec.type"))] = RequestedType.FULL
-    """Full copies each disk whole."""
+    """Full copies each disk whole; Incremental what changed since the newest restore point; Auto what fits."""
+    on_missing_parent: Annotated[MissingParent, Field(json_schema_extra=immutable("spec.onMissingParent"))] = (
+        MissingParent.FULL
+    )
+    """What an Incremental does with a disk that has nothing to stand on: copy it in Full, or Fail."""
+    deletion_policy: DeletionPolicy | None = None
+    """What becomes of the files when this object is deleted; left out: as the repository says."""
+    adopt: Annotated[AdoptedPoint | None, Field(json_schema_extra=immutable("spec.adopt"))] = None
+    """Set by the operator on objects for restore points that it found in the repository: nothing is copied."""
     retries: Annotated[int, Field(ge=0, le=10, json_schema_extra=immutable("spec.retries"))] = 2
     """Further attempts after one that failed. Evictions don't count."""
     start_deadline_seconds: Annotated[
@@ -104,6 +140,14 @@ class BackupDisk(Model):
     """Share of this disk that has been dealt with."""
     type: BackupType | None = None
     """What ran for this disk."""
+    reason: ShortText | None = None
+    """Why it is a full although an increment was wanted."""
+    parent: ObjectName | None = None
+    """Name of the Backup that the increment stands on."""
+    parent_change_id: Text | None = Field(default=None, alias="parentChangeID")
+    """Change id at which the increment began: its parent's own."""
+    depth: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Layers that have to be read for this disk, this one counted."""
     file: Text | None = None
     """The QCOW2 layer, a path below the repository's root."""
     stored_bytes: Bytes | None = None
@@ -119,6 +163,10 @@ class BackupStatus(Status):
 
     phase: Phase | None = None
     """Summary of the conditions."""
+    type: BackupType | None = None
+    """What ran: Incremental when every disk is an increment."""
+    adopted: bool | None = None
+    """Whether it was found in the repository."""
     stage: Stage | None = None
     """Where the running worker is."""
     message: ShortText | None = None
@@ -149,6 +197,8 @@ class BackupStatus(Status):
     """The same as the Stored column shows it."""
     repository_id: ShortText | None = Field(default=None, alias="repositoryID")
     """Identity of the repository that holds the files."""
+    guest_bytes: Bytes | None = None
+    """Bytes of its layers that hold guest data."""
     manifest: Text | None = None
     """Path of the manifest below the repository's root: the commit point."""
     disks: Annotated[
@@ -177,6 +227,7 @@ BACKUP = Resource(
         Column("Stored", ".status.stored"),
         Column("Repository", ".spec.repositoryRef.name"),
         AGE,
+        Column("Ran", ".status.type", priority=1),
         Column("ETA", ".status.progress.eta", priority=1),
         Column("Chain", ".status.chainName", priority=1),
         Column("Node", ".status.nodeName", priority=1),

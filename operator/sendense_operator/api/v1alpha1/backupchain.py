@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from enum import StrEnum
+from typing import Annotated, Final
 
 from pydantic import Field
 
@@ -23,16 +24,31 @@ from sendense_operator.api.v1alpha1.base import (
     Status,
     immutable,
 )
-from sendense_operator.task import BackupType
+from sendense_operator.task import BackupType, ParentCheck
+
+MAX_WAITING: Final = 1000
+_ATOMIC: Final = {"x-kubernetes-list-type": "atomic"}
+"""A list that is written as a whole: the API server would else keep an owner for each field of each entry."""
 
 
 class BackupChainSpec(Model):
-    """Which chain this is. Written by the controller."""
+    """Which chain this is, and how it is kept. Made by the controller."""
 
     vm_ref: Annotated[LocalRef, Field(json_schema_extra=immutable("spec.vmRef"))]
     """The ProtectedVM."""
     repository_ref: Annotated[LocalRef, Field(json_schema_extra=immutable("spec.repositoryRef"))]
     """The BackupRepository."""
+    parent_check: ParentCheck = ParentCheck.CONTENT
+    """How the newest restore point is proven before an increment is put on it. Content reads all of it; Structure is
+    quick, and finds no flipped bit."""
+
+
+class PointState(StrEnum):
+    """Whether a restore point can be used."""
+
+    AVAILABLE = "Available"
+    DAMAGED = "Damaged"
+    LOST = "Lost"
 
 
 class RestorePoint(Model):
@@ -43,9 +59,58 @@ class RestorePoint(Model):
     time: datetime
     """When it was committed."""
     type: BackupType
-    """What it is made of."""
+    """Incremental when every disk is an increment."""
+    full: ObjectName | None = None
+    """Name of the Backup whose full it stands on (the oldest one, if its disks stand on several)."""
+    depth: Count = 1
+    """Layers that have to be read for its deepest disk."""
     stored_bytes: Bytes = 0
-    """Bytes that its layers occupy."""
+    """Bytes that its own layers occupy."""
+    guest_bytes: Bytes = 0
+    """Bytes of its own layers that hold guest data."""
+    state: PointState = PointState.AVAILABLE
+    """Whether it can be used."""
+
+
+class RemovalState(StrEnum):
+    """How far the removal of a restore point is."""
+
+    PENDING = "Pending"
+    """The repository has not been told yet, or could not be reached."""
+    NEEDED = "Needed"
+    """It is no restore point any more; its layers stay while others stand on them."""
+    RETAINED = "Retained"
+    """Its files were kept, by deletionPolicy Retain: a scan that somebody asks for brings its Backup back."""
+
+
+class RemovedPoint(Model):
+    """A restore point whose Backup was deleted, and whose layers are still there."""
+
+    backup: ObjectName
+    """Name of the Backup that was deleted."""
+    uid: ShortText
+    """UID of the Backup that made it."""
+    state: RemovalState = RemovalState.PENDING
+    """How far its removal is."""
+    stored_bytes: Bytes = 0
+    """Bytes that wait to be freed."""
+    needed_by: ObjectName | None = None
+    """A Backup that stands on its layers."""
+    full: ObjectName | None = None
+    """Name of the Backup whose full it stood on, for those that still stand on it."""
+    since: datetime
+    """When its Backup was deleted."""
+
+
+class NextBackup(Model):
+    """What a Backup of type Auto would make now."""
+
+    type: BackupType
+    """Incremental or Full."""
+    reason: ShortText = ""
+    """Why it would be a full, as in status.disks of a Backup."""
+    message: ShortText = ""
+    """The same for people."""
 
 
 class BackupChainStatus(Status):
@@ -54,23 +119,26 @@ class BackupChainStatus(Status):
     points: Count = 0
     """Number of restore points."""
     latest_backup: ObjectName | None = None
-    """Name of the newest committed Backup."""
+    """Name of the newest restore point's Backup."""
     latest_time: datetime | None = None
     """When it was committed."""
+    depth: Count = 0
+    """Layers that have to be read for the newest restore point."""
     stored_bytes: Bytes = 0
-    """Bytes that all layers occupy."""
+    """Bytes that all layers occupy, those that wait to be freed included."""
     stored: ShortText | None = None
     """The same as the Stored column shows it."""
+    guest_bytes: Bytes = 0
+    """Bytes of all layers that hold guest data."""
     virtual_bytes: Bytes = 0
     """Sum of the disks' sizes at the newest point."""
-    restore_points: Annotated[
-        list[RestorePoint],
-        Field(
-            max_length=MAX_POINTS,
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["backup"]},
-        ),
-    ] = []
+    next: NextBackup | None = None
+    """What the next backup would be, and why."""
+    restore_points: Annotated[list[RestorePoint], Field(max_length=MAX_POINTS, json_schema_extra=_ATOMIC)] = []
     """The newest restore points, oldest first (at most 1000 are listed; `points` counts all)."""
+    removed: Annotated[list[RemovedPoint], Field(max_length=MAX_WAITING, json_schema_extra=_ATOMIC)] = []
+    """Deleted restore points whose layers are still there: what waits to be freed. At most 1000, first of all those
+    that the repository has not been told of; when so many wait for it, further Backups wait in their deletion."""
 
 
 BACKUP_CHAIN = Resource(
@@ -85,9 +153,12 @@ BACKUP_CHAIN = Resource(
         Column("Repository", ".spec.repositoryRef.name"),
         Column("Points", ".status.points", "integer"),
         Column("Latest", ".status.latestTime", "date"),
+        Column("Depth", ".status.depth", "integer"),
         Column("Stored", ".status.stored"),
         READY,
+        Column("State", ".status.conditions[?(@.type=='Ready')].reason"),
         AGE,
+        Column("Next", ".status.next.type", priority=1),
         MESSAGE,
     ),
     selectable=(".spec.vmRef.name", ".spec.repositoryRef.name"),

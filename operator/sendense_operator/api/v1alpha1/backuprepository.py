@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from sendense_operator.api.v1alpha1.backup import DeletionPolicy
 from sendense_operator.api.v1alpha1.base import (
     AGE,
     MESSAGE,
@@ -60,6 +61,23 @@ class BackupRepositorySpec(Model):
     """Free space to keep: a backup that gets below it is stopped, and none is started."""
     probe_interval_seconds: Annotated[int, Field(ge=10, le=86_400)] = 900
     """How often a pod looks whether the repository is there, writable and how full."""
+    scan_interval_seconds: Annotated[int, Field(ge=10, le=2_592_000)] = 21_600
+    """How often all restore points of the repository are listed and compared with the Backups. Asked for at once by a
+    new value of the annotation backup.sendense.io/scan."""
+    deletion_policy: DeletionPolicy = DeletionPolicy.DELETE
+    """What becomes of a restore point's files when its Backup is deleted, unless the Backup says otherwise."""
+    max_chain_depth: Annotated[int, Field(ge=1, le=64)] = 32
+    """Layers that a disk may have, the full counted: the next backup is a full then. Deep chains are slow to read."""
+    folder: Annotated[
+        str,
+        Field(
+            max_length=63,
+            pattern=r"^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)?$",
+            json_schema_extra=immutable("spec.folder"),
+        ),
+    ] = ""
+    """Folder of the chains below the repository's root: the name of the namespace that wrote them. Empty: this object's
+    own namespace. Set it to take over restore points of another namespace or cluster."""
     pod_security: PodSecurity = PodSecurity()
     """User and groups of the pods that mount the claim."""
 
@@ -75,6 +93,39 @@ class RepositoryCapacity(Model):
     """Free and total as the Free column shows them."""
 
 
+class Catalogue(Model):
+    """What the last scan found."""
+
+    time: datetime | None = None
+    """When the last complete scan was started."""
+    request: ShortText = ""
+    """Value of the annotation backup.sendense.io/scan that was answered last."""
+    points: Count = 0
+    """Restore points."""
+    chains: Count = 0
+    """VMs with restore points."""
+    adopted: Count = 0
+    """Backups that were made for restore points which had none, at the last scan."""
+    lost: Count = 0
+    """Completed Backups whose restore point was not there."""
+    damaged: Count = 0
+    """Restore points that can't be read as they were written."""
+    waiting: Count = 0
+    """Deleted restore points whose layers others still need."""
+    unknown_files: Count = 0
+    """Files that nobody knows and that stay where they are."""
+    quarantined: Count = 0
+    """Unknown files that were moved into a chain's .quarantine folder; never deleted."""
+    unreadable: Count = 0
+    """Manifests that can't be read: nothing of their chain is freed."""
+    newer: Count = 0
+    """Manifests of a newer format: left alone, and nothing of their chain is freed."""
+    other_folders: Annotated[
+        list[ShortText], Field(max_length=32, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+    ] = []
+    """Folders of other namespaces that hold restore points: see spec.folder."""
+
+
 class BackupRepositoryStatus(Status):
     """Health and capacity."""
 
@@ -88,6 +139,8 @@ class BackupRepositoryStatus(Status):
     """Workers that write now."""
     last_probe_time: datetime | None = None
     """When a pod last looked."""
+    catalogue: Catalogue | None = None
+    """What the last scan found."""
 
 
 BACKUP_REPOSITORY = Resource(
@@ -102,9 +155,11 @@ BACKUP_REPOSITORY = Resource(
         READY,
         REASON,
         Column("Free", ".status.capacity.free"),
+        Column("Points", ".status.catalogue.points", "integer"),
         Column("Active", ".status.activeBackups", "integer"),
         AGE,
         Column("Volume", ".status.volumeName", priority=1),
+        Column("Scanned", ".status.catalogue.time", "date", priority=1),
         Column("Probed", ".status.lastProbeTime", "date", priority=1),
         MESSAGE,
     ),

@@ -6,7 +6,7 @@ itself) are abnormal-true: they are there only while true. See kubernetes-sigs/c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -18,9 +18,13 @@ STALLED: Final = "Stalled"
 
 REASON_CANCELLED: Final = "Cancelled"
 REASON_DELETING: Final = "Deleting"
+REASON_LOST: Final = "Lost"
+DAMAGED: Final = "Damaged"
+"""Condition type, there only while true: this restore point, or one that it stands on, can't be read as written."""
 RUNNING_REASONS: Final = frozenset(
     {
         "Starting",
+        "CheckingParent",
         "Preflight",
         "WaitingForVMA",
         "Copying",
@@ -64,27 +68,54 @@ def update(
 
     Transition times are kept where the status did not change. Conditions of other types in `old` stay.
     """
-    stamp = (now or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     before = {c["type"]: c for c in old}
     kept = [dict(c) for c in before.values() if c["type"] not in (READY, RECONCILING, STALLED)]
-    message = state["message"][:_MESSAGE_LIMIT]
     wanted = [(READY, "True" if READY in state else "False")]
     wanted += [(kind, "True") for kind in (RECONCILING, STALLED) if kind in state]
-    result: Conditions = []
-    for kind, status in wanted:
-        previous = before.get(kind)
-        same = previous is not None and previous.get("status") == status
-        condition: dict[str, Any] = {
-            "type": kind,
-            "status": status,
-            "reason": state["reason"],
-            "message": message,
-            "lastTransitionTime": previous["lastTransitionTime"] if same and previous else stamp,
-        }
-        if generation is not None:
-            condition["observedGeneration"] = generation
-        result.append(condition)
-    return result + kept
+    made = [
+        _condition(kind, status, state["reason"], state["message"], before.get(kind), generation, now)
+        for kind, status in wanted
+    ]
+    return made + kept
+
+
+def with_aspect(
+    old: Sequence[Mapping[str, Any]],
+    kind: str,
+    holds: bool | None,
+    reason: str,
+    message: str,
+    *,
+    generation: int | None = None,
+    now: datetime | None = None,
+) -> Conditions:
+    """`old` with a condition of another type than Ready's family: True, False, or (None) Unknown."""
+    result = [dict(c) for c in old if c["type"] != kind]
+    status = "Unknown" if holds is None else str(holds)
+    return [*result, _condition(kind, status, reason, message, find(old, kind), generation, now)]
+
+
+def _condition(
+    kind: str,
+    status: str,
+    reason: str,
+    message: str,
+    before: Mapping[str, Any] | None,
+    generation: int | None,
+    now: datetime | None,
+) -> dict[str, Any]:
+    same = before is not None and before.get("status") == status
+    stamp = (now or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    condition: dict[str, Any] = {
+        "type": kind,
+        "status": status,
+        "reason": reason,
+        "message": message[:_MESSAGE_LIMIT],
+        "lastTransitionTime": before["lastTransitionTime"] if same and before else stamp,
+    }
+    if generation is not None:
+        condition["observedGeneration"] = generation
+    return condition
 
 
 def find(conditions: Iterable[Mapping[str, Any]], kind: str) -> Mapping[str, Any] | None:
@@ -110,8 +141,10 @@ def phase_of(conditions: Iterable[Mapping[str, Any]]) -> Phase:
         return Phase.COMPLETED
     stopped = find(conditions, STALLED)
     if stopped and stopped.get("status") == "True":
-        return Phase.CANCELLED if stopped["reason"] == REASON_CANCELLED else Phase.FAILED
+        return _STOPPED.get(stopped["reason"], Phase.FAILED)
     return Phase.PENDING
 
 
-TERMINAL_PHASES: Final = frozenset({Phase.COMPLETED, Phase.FAILED, Phase.CANCELLED})
+_STOPPED: Final = {REASON_CANCELLED: Phase.CANCELLED, REASON_LOST: Phase.LOST}
+
+TERMINAL_PHASES: Final = frozenset({Phase.COMPLETED, Phase.FAILED, Phase.CANCELLED, Phase.LOST})

@@ -16,6 +16,11 @@ VERSION: Final = "v1alpha1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 
 FINALIZER: Final = f"{GROUP}/worker"
+"""On a Backup while its worker, or what was made for it, may be there."""
+FINALIZER_RESTORE_POINT: Final = f"{GROUP}/restore-point"
+"""On a Backup that may have a restore point: what becomes of its files is decided before the object goes."""
+FINALIZER_REMOVALS: Final = f"{GROUP}/removals"
+"""On a BackupChain with restore points that are still to be removed from the repository."""
 
 LABEL_COMPONENT: Final = f"{GROUP}/component"
 LABEL_BACKUP: Final = f"{GROUP}/backup"
@@ -26,12 +31,18 @@ LABEL_APPLIANCE: Final = f"{GROUP}/appliance"
 LABEL_VM_KEY: Final = f"{GROUP}/vm-key"
 LABEL_TYPE: Final = f"{GROUP}/type"
 LABEL_PHASE: Final = f"{GROUP}/phase"
+LABEL_DISCOVERED_BY: Final = f"{GROUP}/discovered-by"
+"""On a ProtectedVM that a discovery made: the VMwareAppliance. Without it, nobody changes the object's spec."""
+LABEL_ADOPTED: Final = f"{GROUP}/adopted"
+"""`true` on a Backup that was found in its repository."""
 
 COMPONENT_WORKER: Final = "worker"
 COMPONENT_PROBE: Final = "probe"
 
 ANNOTATION_TASK: Final = f"{GROUP}/task"
 """On a worker's pod: the task as JSON, mounted as a file by the downward API."""
+ANNOTATION_SCAN: Final = f"{GROUP}/scan"
+"""On a BackupRepository: a new value, such as the time, asks for a scan now."""
 
 STATUS_PORT: Final = 8080
 """TCP port of a worker's status and callback endpoint."""

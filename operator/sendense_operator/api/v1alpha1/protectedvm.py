@@ -34,6 +34,11 @@ class ProtectedVMSpec(Model):
     """Inventory path in vCenter, such as /DC1/vm/production/db01."""
     datacenter: Text = ""
     """Name of the datacenter; empty: what stands before `/vm/` in the path."""
+    uuid: (
+        Annotated[str, Field(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$", max_length=36)] | None
+    ) = None
+    """BIOS UUID that the VM at the path must have: another VM in its place is not backed up as this one. Discovery sets
+    it; none: whichever VM is at the path."""
     discovery_interval_seconds: Annotated[int, Field(ge=10, le=86_400)] = 3600
     """How often the VM's disks are looked up."""
 
@@ -75,7 +80,9 @@ class ProtectedVMStatus(Status):
     size: ShortText | None = None
     """The same as the Size column shows it."""
     last_discovery_time: datetime | None = None
-    """When vCenter was last asked."""
+    """When vCenter was last asked. The appliance's discovery renews it every six hours while nothing else changes."""
+    vanished_time: datetime | None = None
+    """Since when vCenter has not had the VM any more; absent while it is there."""
     disks: Annotated[
         list[VMDisk],
         Field(

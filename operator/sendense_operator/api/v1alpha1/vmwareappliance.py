@@ -29,6 +29,7 @@ from sendense_operator.api.v1alpha1.base import (
     Text,
     rules,
 )
+from sendense_operator.api.v1alpha1.discovery import DiscoverySpec, DiscoveryStatus
 from sendense_operator.task import Exposure
 
 MAX_STUCK_JOBS = 32
@@ -110,13 +111,32 @@ class FullCoverage(StrEnum):
     ALLOCATED_ONLY = "AllocatedOnly"
 
 
+class ChangeIDAsks(StrEnum):
+    """Which disk the appliance names when it asks for a change id."""
+
+    ALWAYS_ZERO = "AlwaysZero"
+    OWN_DISK = "OwnDisk"
+
+
+class CallbackRetries(StrEnum):
+    """What the appliance does about a callback that is not answered with 200."""
+
+    NEVER = "Never"
+    UNTIL_ANSWERED = "UntilAnswered"
+
+
 class Traits(Model):
-    """What the appliance can be trusted with."""
+    """What the appliance can be trusted with. The defaults are safe for every build in the field."""
 
     zero_writes: ZeroWrites = ZeroWrites.REFUSE
     """Refuse: the export refuses WRITE_ZEROES, since builds in the field guess at zeroes and lose data."""
     full_coverage: FullCoverage = FullCoverage.WHOLE_DISK
     """WholeDisk: a full writes each block, so a gap is a lost write and fails. AllocatedOnly: gaps are holes."""
+    change_id_asks: ChangeIDAsks = Field(default=ChangeIDAsks.ALWAYS_ZERO, alias="changeIDAsks")
+    """AlwaysZero: an ask for disk 0 is meant for the disk whose turn it is. OwnDisk: each ask names its disk."""
+    callback_retries: CallbackRetries = CallbackRetries.NEVER
+    """Never: a callback that gets lost ends the job, so silence is a failure soon. UntilAnswered: the appliance calls
+    again, so a job without a connection is given the time of timeouts.stallSeconds."""
 
 
 class Timeouts(Model):
@@ -166,6 +186,8 @@ class VMwareApplianceSpec(Model):
     """Backups that may run at the same time on this appliance."""
     health_interval_seconds: Annotated[int, Field(ge=5, le=86_400)] = 60
     """How often the appliance's health is asked for."""
+    discovery: DiscoverySpec | None = None
+    """Makes a ProtectedVM for each VM that these rules ask for; none: VMs are named by hand."""
     traits: Traits = Traits()
     """What the appliance can be trusted with."""
     timeouts: Timeouts = Timeouts()
@@ -192,6 +214,8 @@ class VMwareApplianceStatus(Status):
         Field(max_length=MAX_STUCK_JOBS, json_schema_extra={"x-kubernetes-list-type": "set"}),
     ] = []
     """Their job ids, until the appliance's service was restarted."""
+    discovery: DiscoveryStatus | None = None
+    """What the last discovery found."""
 
 
 VMWARE_APPLIANCE = Resource(
@@ -207,6 +231,7 @@ VMWARE_APPLIANCE = Resource(
         REASON,
         Column("Active", ".status.activeBackups", "integer"),
         AGE,
+        Column("VMs", ".status.discovery.matched", "integer", priority=1),
         Column("VCenter", ".spec.vcenter.host", priority=1),
         Column("Callback", ".status.callbackURL", priority=1),
         MESSAGE,

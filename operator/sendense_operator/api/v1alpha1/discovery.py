@@ -1,0 +1,108 @@
+"""What a VMwareAppliance is told about finding VMs, and what it says of it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import Field
+
+from sendense_operator.api.v1alpha1.base import (
+    Count,
+    Message,
+    Model,
+    ObjectName,
+    Text,
+    rules,
+)
+
+MAX_DATACENTERS = 32
+MAX_PATTERNS = 64
+MAX_PLANNED = 50
+
+NamePattern = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=256,
+        pattern=r"^[^\x00-\x1f\x7f]+$",
+        json_schema_extra=rules(
+            ("!self.contains('/')", "a pattern is held against the VM's name alone: name folders in discovery.folder")
+        ),
+    ),
+]
+"""`*` stands for any text, `?` for one character, everything else for itself; case does not matter."""
+
+_SET = {"x-kubernetes-list-type": "set"}
+
+
+class DiscoverySpec(Model):
+    """Which of vCenter's VMs get a ProtectedVM. All rules that are given must hold for a VM."""
+
+    datacenters: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=256)]],
+        Field(min_length=1, max_length=MAX_DATACENTERS, json_schema_extra=_SET),
+    ]
+    """Names of the datacenters to look in; each is one question to vCenter an interval."""
+    folder: Annotated[
+        str,
+        Field(
+            max_length=1024,
+            json_schema_extra=rules(
+                (
+                    "!self.startsWith('/') && !self.endsWith('/') && !self.contains('//')",
+                    "discovery.folder is relative to the datacenters' VM folder, such as production/databases",
+                )
+            ),
+        ),
+    ] = ""
+    """Only VMs in this folder and below it, such as production/databases; empty: all."""
+    name_patterns: Annotated[list[NamePattern], Field(max_length=MAX_PATTERNS, json_schema_extra=_SET)] = []
+    """Only VMs whose name fits one of these, such as db-*; `*` is any text, `?` one character, case does not matter;
+    none: all."""
+    exclude_patterns: Annotated[list[NamePattern], Field(max_length=MAX_PATTERNS, json_schema_extra=_SET)] = []
+    """But none whose name fits one of these."""
+    dry_run: bool = False
+    """Make and change no ProtectedVM; status.discovery says what would be made."""
+    interval_seconds: Annotated[int, Field(ge=10, le=86_400)] = 3600
+    """How often vCenter is asked for its VMs."""
+
+
+class PlannedVM(Model):
+    """A ProtectedVM that would be made."""
+
+    name: ObjectName
+    """Name that the object would get."""
+    path: Text
+    """Inventory path of the VM."""
+
+
+class DiscoveryStatus(Model):
+    """What the last discovery found. Objects are counted in the appliance's namespace."""
+
+    last_time: datetime | None = None
+    """When vCenter was last asked."""
+    vms: Count = 0
+    """VMs that it has in the datacenters."""
+    matched: Count = 0
+    """How many of them the rules ask for."""
+    created: Count = 0
+    """ProtectedVMs that the last discovery made."""
+    updated: Count = 0
+    """ProtectedVMs whose spec.path it changed, since their VMs were renamed or moved."""
+    pending: Count = 0
+    """Matching VMs without a ProtectedVM: they are made a few at a time, and none in a dry run."""
+    vanished: Count = 0
+    """ProtectedVMs of this appliance whose VMs are no longer in vCenter. They are kept."""
+    unusable: Count = 0
+    """Matching VMs that can't have a ProtectedVM; the message says why."""
+    planned: Annotated[
+        list[PlannedVM],
+        Field(
+            max_length=MAX_PLANNED,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ] = []
+    """In a dry run: the first of the pending ones."""
+    message: Message = ""
+    """The same in words, and what went wrong."""
