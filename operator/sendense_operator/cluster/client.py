@@ -20,6 +20,7 @@ from kubernetes.aio.client.exceptions import ApiException
 
 from sendense_operator.cluster.errors import ClusterError, NotFoundError, UnavailableError, error_from_status
 from sendense_operator.cluster.kinds import Kind
+from sendense_operator.cluster.podlog import read_log
 
 Obj = dict[str, Any]
 """One Kubernetes object, as in its YAML."""
@@ -76,6 +77,10 @@ class Cluster(Protocol):
         """Delete, if it is there (and, with `uid`, still the same one)."""
         ...
 
+    async def read_log(self, namespace: str, pod: str, container: str) -> list[str]:
+        """The lines of a container's log, at most podlog.LOG_LIMIT bytes of it; NotFoundError when the pod is gone."""
+        ...
+
 
 async def connect_api() -> ApiClient:
     """Connect by the pod's service account, or else by the kubeconfig that `kubectl` would use."""
@@ -90,10 +95,14 @@ async def connect_api() -> ApiClient:
 
 
 class KubernetesCluster:
-    """`Cluster` on kubernetes.aio. Use as an asynchronous context manager, or call `close`."""
+    """`Cluster` on kubernetes.aio. Use as an asynchronous context manager, or call `close`.
 
-    def __init__(self, api: ApiClient) -> None:
+    `manager`: who owns the fields that are written.
+    """
+
+    def __init__(self, api: ApiClient, manager: str = FIELD_MANAGER) -> None:
         self._api: Any = api  # the library is not typed
+        self._manager = manager
         self._ahead = timedelta()
 
     @classmethod
@@ -155,7 +164,7 @@ class KubernetesCluster:
 
     async def create(self, kind: Kind, obj: Obj, *, dry_run: bool = False) -> Obj:
         """See `Cluster`."""
-        query = [("fieldManager", FIELD_MANAGER)] + ([("dryRun", "All")] if dry_run else [])
+        query = [("fieldManager", self._manager)] + ([("dryRun", "All")] if dry_run else [])
         return await self._call(
             "POST", kind.path(obj["metadata"].get("namespace")), query=query, body=_typed(kind, obj)
         )
@@ -166,7 +175,7 @@ class KubernetesCluster:
         return await self._call(
             "PATCH",
             kind.path(meta.get("namespace"), meta["name"], subresource),
-            query=[("fieldManager", FIELD_MANAGER), ("force", "true")],
+            query=[("fieldManager", self._manager), ("force", "true")],
             body=_typed(kind, obj),
             content_type=APPLY_PATCH,
         )
@@ -178,7 +187,7 @@ class KubernetesCluster:
         return await self._call(
             "PATCH",
             kind.path(namespace, name),
-            query=[("fieldManager", FIELD_MANAGER)],
+            query=[("fieldManager", self._manager)],
             body=list(operations),
             content_type=JSON_PATCH,
         )
@@ -188,7 +197,7 @@ class KubernetesCluster:
         return await self._call(
             "PATCH",
             kind.path(namespace, name),
-            query=[("fieldManager", FIELD_MANAGER)],
+            query=[("fieldManager", self._manager)],
             body=patch,
             content_type=MERGE_PATCH,
         )
@@ -210,6 +219,10 @@ class KubernetesCluster:
             await self._call("DELETE", kind.path(namespace, name), body=options)
         except NotFoundError:
             return
+
+    async def read_log(self, namespace: str, pod: str, container: str) -> list[str]:
+        """See `Cluster`."""
+        return await read_log(self._api, namespace, pod, container)
 
     async def _call(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sendense_operator.api.v1alpha1.base import Status
 from sendense_operator.cluster.client import Cluster, Obj
 from sendense_operator.cluster.errors import ConflictError, InvalidError
@@ -35,20 +37,27 @@ def has_finalizer(obj: Obj, finalizer: str) -> bool:
     return finalizer in (obj["metadata"].get("finalizers") or [])
 
 
-async def add_finalizer(cluster: Cluster, kind: Kind, obj: Obj, finalizer: str) -> Obj:
-    """The object with the finalizer. ConflictError when it changed since it was read, or is being deleted."""
-    if has_finalizer(obj, finalizer):
-        return obj
+async def add_finalizers(cluster: Cluster, kind: Kind, obj: Obj, *finalizers: str) -> Obj:
+    """See `change_finalizers`. ConflictError too when the object is being deleted."""
+    return await change_finalizers(cluster, kind, obj, add=finalizers)
+
+
+async def remove_finalizers(cluster: Cluster, kind: Kind, obj: Obj, *finalizers: str) -> Obj:
+    """See `change_finalizers`."""
+    return await change_finalizers(cluster, kind, obj, remove=finalizers)
+
+
+async def change_finalizers(
+    cluster: Cluster, kind: Kind, obj: Obj, *, add: Sequence[str] = (), remove: Sequence[str] = ()
+) -> Obj:
+    """The object with and without these finalizers, by one write or none.
+
+    ConflictError when it changed since it was read.
+    """
     present: list[str] = obj["metadata"].get("finalizers") or []
-    return await _set_finalizers(cluster, kind, obj, [*present, finalizer])
-
-
-async def remove_finalizer(cluster: Cluster, kind: Kind, obj: Obj, finalizer: str) -> Obj:
-    """The object without the finalizer. ConflictError when it changed since it was read."""
-    if not has_finalizer(obj, finalizer):
-        return obj
-    present: list[str] = obj["metadata"]["finalizers"]
-    return await _set_finalizers(cluster, kind, obj, [name for name in present if name != finalizer])
+    wanted = [name for name in present if name not in remove]
+    wanted += [name for name in add if name not in present]
+    return obj if wanted == present else await _set_finalizers(cluster, kind, obj, wanted)
 
 
 async def _set_finalizers(cluster: Cluster, kind: Kind, obj: Obj, finalizers: list[str]) -> Obj:

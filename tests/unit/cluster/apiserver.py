@@ -32,6 +32,7 @@ class FakeApi:
 
     def __init__(self) -> None:
         self.pods: list[dict[str, Any]] = []
+        self.page = 1000
         self.resource_version = 100
         self.failures: list[web.Response] = []
         self.lists: list[dict[str, str]] = []
@@ -52,8 +53,10 @@ class FakeApi:
         if self.failures:
             return self.failures.pop(0)
         if "watch" not in query:
+            start, end = (first := int(query.get("continue", 0))), first + self.page
             meta = {"resourceVersion": str(self.resource_version)}
-            return web.json_response({"metadata": meta, "items": self.pods})
+            more = {"continue": str(end)} if end < len(self.pods) else {}
+            return web.json_response({"metadata": meta | more, "items": self.pods[start:end]})
         response = web.StreamResponse()
         await response.prepare(request)
         while (event := await self.events.get()) is not None:

@@ -14,9 +14,9 @@ from aiohttp import web
 from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
 
-from sendense_operator.cluster import kinds
+from sendense_operator.cluster import kinds, podlog
 from sendense_operator.cluster.client import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, KubernetesCluster, find
-from sendense_operator.cluster.errors import NotFoundError, UnavailableError
+from sendense_operator.cluster.errors import ClusterError, InvalidError, NotFoundError, UnavailableError
 
 
 class Server:
@@ -138,6 +138,31 @@ async def test_an_api_server_that_is_away() -> None:
     async with KubernetesCluster(ApiClient(configuration)) as cluster:
         with pytest.raises(UnavailableError):
             await cluster.get(kinds.POD, "shop", "p")
+
+
+async def test_a_log_is_read_by_lines() -> None:
+    async with connected() as (cluster, server):
+        server.answers = [web.Response(text="one\ntwo\n")]
+        assert await cluster.read_log("shop", "p", "worker") == ["one", "two", ""]
+        (request,) = server.requests
+        assert request["path"] == "/api/v1/namespaces/shop/pods/p/log"
+        assert request["query"] == {"container": "worker", "limitBytes": str(podlog.LOG_LIMIT)}
+
+
+async def test_a_log_of_any_length_costs_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(podlog, "LOG_LIMIT", 1000)
+    async with connected() as (cluster, server):
+        server.answers = [web.Response(text="line\n" * 500_000)]
+        lines = await cluster.read_log("shop", "p", "worker")
+        assert len("\n".join(lines)) == 1000
+
+
+@pytest.mark.parametrize(("status", "error"), [(404, NotFoundError), (400, InvalidError), (500, UnavailableError)])
+async def test_a_log_that_is_not_there(status: int, error: type[ClusterError]) -> None:
+    async with connected() as (cluster, server):
+        server.answers = [web.json_response({"message": "no"}, status=status)]
+        with pytest.raises(error):
+            await cluster.read_log("shop", "p", "worker")
 
 
 async def test_time_is_the_servers() -> None:

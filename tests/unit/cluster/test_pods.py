@@ -10,7 +10,7 @@ from kubernetes.aio.client.configuration import Configuration
 from tests.unit.cluster.apiserver import FakeApi, pod, running_api
 
 from sendense_operator.api.v1alpha1 import names
-from sendense_operator.cluster import pods
+from sendense_operator.cluster import mirror
 from sendense_operator.cluster.pods import WorkerPods
 
 
@@ -33,8 +33,8 @@ async def following(*namespaces: str) -> AsyncIterator[tuple[WorkerPods, FakeApi
 
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pods, "_BACKOFF_S", (0.01, 0.02))
-    monkeypatch.setattr(pods, "_PAUSE_S", 0.01)
+    monkeypatch.setattr(mirror, "_BACKOFF_S", (0.01, 0.02))
+    monkeypatch.setattr(mirror, "_PAUSE_S", 0.01)
 
 
 async def until(workers: WorkerPods, condition: Callable[[], object]) -> None:
@@ -139,3 +139,33 @@ async def test_namespaces_are_followed_one_by_one() -> None:
             "/api/v1/namespaces/shop/pods",
             "/api/v1/namespaces/lab/pods",
         }
+
+
+async def test_a_long_list_comes_in_pages() -> None:
+    async with following() as (workers, api):
+        api.page = 2
+        api.pods = [pod(uid) for uid in "abc"]
+        await until(workers, known(workers, "abc"))
+        assert [one.get("continue") for one in api.lists] == [None, "2"]
+        assert int(api.lists[0]["limit"]) > 0
+
+
+async def test_an_expired_page_starts_over_and_drops_nothing() -> None:
+    async with following() as (workers, api):
+        api.pods = [pod("a")]
+        await until(workers, known(workers, "a"))
+        api.page = 1
+        api.pods = [pod("a"), pod("b")]
+        api.events.put_nowait({"type": "ERROR", "object": {"code": 410, "reason": "Expired", "message": "old"}})
+        api.failures = [web.Response(status=410, text="{}")]
+        await until(workers, known(workers, "ab"))
+
+
+async def test_a_large_event_is_read() -> None:
+    async with following() as (workers, api):
+        await until(workers, lambda: workers.synced)
+        large = pod("a")
+        large["metadata"]["annotations"] = {"text": "x" * 300_000}
+        api.send("ADDED", large)
+        await until(workers, known(workers, "a"))
+        assert workers.age_s < 10

@@ -12,7 +12,13 @@ from sendense_operator.api.v1alpha1.names import FINALIZER
 from sendense_operator.cluster.client import Obj
 from sendense_operator.cluster.errors import ConflictError
 from sendense_operator.cluster.kinds import BACKUP
-from sendense_operator.cluster.status import add_finalizer, has_finalizer, remove_finalizer, write_status
+from sendense_operator.cluster.status import (
+    add_finalizers,
+    change_finalizers,
+    has_finalizer,
+    remove_finalizers,
+    write_status,
+)
 
 
 def made() -> tuple[FakeCluster, Obj]:
@@ -47,19 +53,28 @@ async def test_another_object_of_the_name_is_left_alone() -> None:
 async def test_finalizers_come_and_go_beside_others() -> None:
     cluster, obj = made()
     obj = cluster.put(BACKUP, {**obj, "metadata": {**obj["metadata"], "finalizers": ["someone/else"]}})
-    obj = await add_finalizer(cluster, BACKUP, obj, FINALIZER)
+    obj = await add_finalizers(cluster, BACKUP, obj, FINALIZER)
     assert has_finalizer(obj, FINALIZER)
-    assert await add_finalizer(cluster, BACKUP, obj, FINALIZER) is obj
-    obj = await remove_finalizer(cluster, BACKUP, obj, FINALIZER)
+    assert await add_finalizers(cluster, BACKUP, obj, FINALIZER) is obj
+    obj = await remove_finalizers(cluster, BACKUP, obj, FINALIZER)
     assert obj["metadata"]["finalizers"] == ["someone/else"]
-    assert await remove_finalizer(cluster, BACKUP, obj, FINALIZER) is obj
+    assert await remove_finalizers(cluster, BACKUP, obj, FINALIZER) is obj
+
+
+async def test_several_finalizers_change_by_one_write() -> None:
+    cluster, obj = made()
+    obj = await add_finalizers(cluster, BACKUP, obj, FINALIZER, "x/y")
+    obj = await change_finalizers(cluster, BACKUP, obj, add=["a/b", "x/y"], remove=[FINALIZER, "not/there"])
+    assert obj["metadata"]["finalizers"] == ["x/y", "a/b"]
+    assert len(cluster.written) == 2
+    assert await change_finalizers(cluster, BACKUP, obj, add=["a/b"], remove=[FINALIZER]) is obj
 
 
 async def test_a_finalizer_on_what_changed_meanwhile_is_a_conflict() -> None:
     cluster, obj = made()
     await cluster.merge_patch(BACKUP, "shop", "b", {"spec": {"cancel": True}})
     with pytest.raises(ConflictError):
-        await add_finalizer(cluster, BACKUP, obj, FINALIZER)
+        await add_finalizers(cluster, BACKUP, obj, FINALIZER)
 
 
 async def test_no_finalizer_on_what_is_being_deleted() -> None:
@@ -69,4 +84,4 @@ async def test_no_finalizer_on_what_is_being_deleted() -> None:
         {**obj, "metadata": {**obj["metadata"], "finalizers": ["x/y"], "deletionTimestamp": "2025-01-01T00:00:00Z"}},
     )
     with pytest.raises(ConflictError):
-        await add_finalizer(cluster, BACKUP, obj, FINALIZER)
+        await add_finalizers(cluster, BACKUP, obj, FINALIZER)
