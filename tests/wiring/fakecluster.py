@@ -7,13 +7,13 @@ a status may hold is checked by the models that the CRDs are made of.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import ValidationError
 from tests.support.sample import uid_of
 from tests.wiring.clock import Clock
+from tests.wiring.plain import copied, kind_of, merged, selected
 
 from sendense_operator.api.v1alpha1.backup import BackupStatus
 from sendense_operator.api.v1alpha1.backupchain import BackupChainStatus
@@ -29,7 +29,7 @@ from sendense_operator.cluster.errors import (
     InvalidError,
     NotFoundError,
 )
-from sendense_operator.cluster.kinds import Kind
+from sendense_operator.cluster.kinds import POD, Kind
 
 Obj = dict[str, Any]
 Place = tuple[str, str, str]
@@ -68,6 +68,8 @@ class FakeCluster:
         """The error that a call ends with."""
         self.terminating: set[str] = set()
         """Namespaces that are being deleted."""
+        self.logs: dict[str, list[str]] = {}
+        """Lines by name of the pod; they go with it."""
         self._version = 1
         self._made: dict[str, int] = {}
 
@@ -124,7 +126,7 @@ class FakeCluster:
 
     def _owned(self, uid: str) -> list[tuple[Kind, Obj]]:
         return [
-            (_kind_of(obj), obj)
+            (kind_of(obj), obj)
             for obj in list(self.objects.values())
             if any(ref["uid"] == uid for ref in obj["metadata"].get("ownerReferences") or [])
         ]
@@ -140,7 +142,10 @@ class FakeCluster:
 
     async def get(self, kind: Kind, namespace: str | None, name: str) -> Obj:
         await self._call("get", kind)
-        return copied(self._present(kind, namespace, name))
+        found = copied(self._present(kind, namespace, name))
+        if kind.kind == "Namespace" and name in self.terminating:
+            found["metadata"]["deletionTimestamp"] = self.clock.stamp()
+        return found
 
     async def list_objects(self, kind: Kind, namespace: str | None, *, labels: str = "", fields: str = "") -> list[Obj]:
         await self._call("list", kind)
@@ -149,8 +154,8 @@ class FakeCluster:
             for place, obj in self.objects.items()
             if place[0] == kind.kind
             and namespace in (None, place[1])
-            and _selected(labels, obj["metadata"].get("labels") or {})
-            and _selected(fields, obj)
+            and selected(labels, obj["metadata"].get("labels") or {})
+            and selected(fields, obj)
         ]
 
     async def create(self, kind: Kind, obj: Obj, *, dry_run: bool = False) -> Obj:
@@ -228,7 +233,10 @@ class FakeCluster:
         for key in ("uid", "resourceVersion"):
             if patch.get("metadata", {}).get(key, obj["metadata"][key]) != obj["metadata"][key]:
                 raise ConflictError(f"the {key} is another one")
-        result = self._store("MODIFIED", kind, (kind.kind, namespace or "", name), _merged(obj, patch))
+        changed = merged(obj, patch)
+        if changed.get("spec") != obj.get("spec"):
+            changed["metadata"]["generation"] = obj["metadata"].get("generation", 0) + 1
+        result = self._store("MODIFIED", kind, (kind.kind, namespace or "", name), changed)
         self._wrote(kind)
         return result
 
@@ -250,6 +258,11 @@ class FakeCluster:
         self.begin_deletion(kind, obj, propagation)
         self._wrote(kind)
 
+    async def read_log(self, namespace: str, pod: str, container: str) -> list[str]:
+        await self._call("log", POD)
+        self._present(POD, namespace, pod)
+        return list(self.logs.get(pod, []))
+
     async def _call(self, verb: str, kind: Kind) -> None:
         await asyncio.sleep(0)  # as a real call: others run meanwhile
         error = self.failing(verb, kind)
@@ -266,40 +279,3 @@ class FakeCluster:
         self.written.append(kind.kind)
         if len(self.written) == self.kill_after:
             raise Killed
-
-
-def copied(value: Obj) -> Obj:
-    """A deep copy, by the way that all objects take: TypeError for what JSON can't hold."""
-    result: Obj = json.loads(json.dumps(value))
-    return result
-
-
-def _kind_of(obj: Obj) -> Kind:
-    return Kind(obj["apiVersion"], obj["kind"], f"{obj['kind'].lower()}s")
-
-
-def _merged(obj: Obj, patch: Obj) -> Obj:
-    result = dict(obj)
-    for key, value in patch.items():
-        if value is None:
-            result.pop(key, None)
-        else:
-            result[key] = _merged(obj.get(key) or {}, value) if isinstance(value, dict) else value
-    return result
-
-
-def _selected(selector: str, values: Mapping[str, Any]) -> bool:
-    for term in selector.split(",") if selector else []:
-        key, wanted = term.split("!=") if "!=" in term else term.split("=")
-        if (_at(values, key) == wanted) is ("!=" in term):
-            return False
-    return True
-
-
-def _at(values: Mapping[str, Any], path: str) -> str:
-    if path in values:  # a label
-        return str(values[path])
-    found: Any = values
-    for part in path.split("."):
-        found = found.get(part) if isinstance(found, dict) else None
-    return "" if found is None else str(found)

@@ -12,23 +12,26 @@ from tests.support.sample import GIB, NAMESPACE, Obj, metadata
 from tests.wiring.fakecluster import Killed
 from tests.wiring.world import World
 
+from sendense_operator.api.v1alpha1 import names
 from sendense_operator.api.v1alpha1.conditions import TERMINAL_PHASES
 from sendense_operator.cluster import kinds
 from sendense_operator.cluster.errors import ClusterError
 from sendense_operator.cluster.events import EventRecorder
 from sendense_operator.cluster.kinds import Kind
+from sendense_operator.cluster.status import has_finalizer
 from sendense_operator.controller.handlers import (
-    key_of_chain,
     keys_of_backup,
     keys_of_job,
     keys_of_pod,
     remember_answer,
 )
+from sendense_operator.reconcile.chain import key_of_chain
 from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.keys import Key, Work
 from sendense_operator.reconcile.reconciler import Reconciler
 from sendense_operator.reconcile.settings import Settings
 from sendense_operator.vma.credentials import Credentials
+from sendense_operator.vma.errors import VMARefused
 from sendense_operator.vma.models import CBTStatus, Health, Inventory, InventoryDisk, InventoryVM
 
 SECRET_WORD = "canary-5f2a"
@@ -47,6 +50,13 @@ class FakeVMA:
         """Of the calls that go on to vCenter."""
         self.vms = ["db", "web", *(f"vm{number}" for number in range(20))]
         self.disks = 1
+        self.layout: dict[int, int] = {}
+        """Size of each disk by its device key, if they are not `disks` ordinary ones."""
+        self.machines: dict[str, list[InventoryVM]] = {}
+        """By datacenter: the VMs, if they are not the ordinary ones."""
+        self.cbt = True
+        self.asked: list[str] = []
+        """What vCenter was asked for: `DC1`, `DC1 NAME`, or the path whose CBT was."""
         self.uptime = ""
         """What it says of itself."""
 
@@ -57,13 +67,23 @@ class FakeVMA:
     async def discover(
         self, credentials: Credentials, vcenter: str, datacenter: str, name_filter: str = ""
     ) -> Inventory:
+        self.asked.append(f"{datacenter} {name_filter}".strip())
         self._fail(self.vcenter_error)
-        disks = tuple(InventoryDisk(id=f"disk-{2000 + index}", capacity_bytes=GIB) for index in range(self.disks))
+        if self.machines:
+            if datacenter not in self.machines:
+                raise VMARefused("discover", 500, f"datacenter '{datacenter}' not found")
+            return Inventory(vms=tuple(vm for vm in self.machines[datacenter] if name_filter in vm.name))
+        layout = self.layout or {2000 + index: GIB for index in range(self.disks)}
+        disks = tuple(InventoryDisk(id=f"disk-{key}", capacity_bytes=size) for key, size in layout.items())
         return Inventory(vms=tuple(InventoryVM(name=name, path=f"/DC1/vm/{name}", disks=disks) for name in self.vms))
 
     async def cbt_status(self, credentials: Credentials, vcenter: str, vm_path: str) -> CBTStatus:
+        self.asked.append(vm_path)
         self._fail(self.vcenter_error)
-        return CBTStatus(enabled=True)
+        paths = {vm.path for vms in self.machines.values() for vm in vms} or {f"/DC1/vm/{name}" for name in self.vms}
+        if vm_path not in paths:
+            raise VMARefused("cbt-status", 500, f"vm '{vm_path}' not found")
+        return CBTStatus(enabled=self.cbt)
 
     async def aclose(self) -> None: ...
 
@@ -125,10 +145,11 @@ class Controller:
 
     async def work(self) -> None:
         """All that is due now."""
-        for _ in range(_HOT):
-            ready = [key for key, due in self._due.items() if due <= self._world.clock.seconds]
-            if not ready:
-                return
+        done = 0
+        while ready := [key for key, due in self._due.items() if due <= self._world.clock.seconds]:
+            done += 1
+            if done > _HOT + 10 * len(self._world.cluster.objects):  # a resync looks at everything once
+                raise AssertionError(f"too busy: {ready[:20]}")
             key = min(ready, key=lambda key: self._due[key])
             del self._due[key]
             try:
@@ -141,7 +162,6 @@ class Controller:
                 del self._failures[key]
             if delay is not None:
                 self._enqueue(key, delay)
-        raise AssertionError(f"too busy: {ready}")
 
 
 class Rig:
@@ -176,7 +196,7 @@ class Rig:
     async def settle(self, *, seconds: int = 90) -> None:
         """Let time pass, so that whatever is left to do gets done."""
         end = self.world.clock.seconds + seconds
-        await self.run(lambda: self.world.clock.seconds >= end, seconds=seconds + 1)
+        await self.run(lambda: self.world.clock.seconds >= end, seconds=seconds + 2)
 
     def create(self, kind: Kind, obj: Obj) -> None:
         """As `kubectl create`."""
@@ -230,6 +250,19 @@ class Rig:
         found = self.world.cluster.one(kind, name).get("status", {}).get("conditions", [])
         return any(c["type"] == "Ready" and c["status"] == "True" for c in found)
 
+    def delete(self, name: str) -> None:
+        """As `kubectl delete` of a Backup."""
+        self.world.cluster.begin_deletion(kinds.BACKUP, self.backup(name))
+
+    def chain(self) -> Obj:
+        """The only chain."""
+        (found,) = self.world.cluster.all(kinds.BACKUP_CHAIN)
+        return found
+
+    def events(self, reason: str) -> list[Obj]:
+        """The Events of that reason."""
+        return [event for event in self.world.cluster.all(kinds.EVENT) if event["reason"] == reason]
+
     def phases(self) -> dict[str, str]:
         """Of all Backups."""
         return {o["metadata"]["name"]: self.phase(o["metadata"]["name"]) for o in self.world.cluster.all(kinds.BACKUP)}
@@ -244,7 +277,7 @@ class Rig:
         return [reason for i, reason in enumerate(reasons) if i == 0 or reasons[i - 1] != reason]
 
     def is_clean(self) -> bool:
-        """No Backup holds a finalizer, and nothing is left that was made for a worker's network."""
-        held = [o for o in self.world.cluster.all(kinds.BACKUP) if o["metadata"].get("finalizers")]
+        """No Backup is held for its worker, and nothing is left that was made for a worker's network."""
+        held = [o for o in self.world.cluster.all(kinds.BACKUP) if has_finalizer(o, names.FINALIZER)]
         left = self.world.cluster.all(kinds.SERVICE) + self.world.cluster.all(kinds.NETWORK_POLICY)
         return not held and not left

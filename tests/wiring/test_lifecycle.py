@@ -106,7 +106,7 @@ async def test_attempts(endings: list[Ending], phase: str, reason: str, attempts
     assert (rig.phase(), rig.reason(), rig.backup()["status"]["attempts"]) == (phase, reason, attempts)
     assert (len(rig.world.jobs()), len(rig.world.started)) == (jobs, attempts)
     assert attempts == 1 or "Retrying" in rig.told()
-    assert bool(rig.world.manifests) is (phase == "Completed")
+    assert bool(rig.world.repository.names()) is (phase == "Completed")
     assert reason != "WorkerDied" or "exit code 137" in rig.backup()["status"]["message"]
 
 

@@ -86,13 +86,14 @@ def _is_over(rig: Rig) -> bool:
     return not rig.phases() or rig.is_over("b1")
 
 
-def _end(rig: Rig) -> dict[str, Any]:
+def end_of(rig: Rig) -> dict[str, Any]:
     """What is left, without times and without what only tells the way."""
     dropped = {"metadata", "template", "time", "activeDeadlineSeconds"}
-    if rig.phases().get("b1") != "Completed":
+    if set(rig.phases().values()) != {"Completed"}:
         dropped |= {"progress", "percent", "bytesTransferred"}  # how far it had come when it was last looked at
     return {
-        f"{kind}/{name}": _without(dropped, obj) | {"labels": obj["metadata"].get("labels")}
+        f"{kind}/{name}": _without(dropped, obj)
+        | {"labels": obj["metadata"].get("labels"), "finalizers": obj["metadata"].get("finalizers")}
         for (kind, _, name), obj in sorted(rig.world.cluster.objects.items())
         if kind not in ("Event", "Node", "Pod")
     }
@@ -116,7 +117,7 @@ async def test_killed_after_each_write(name: str) -> None:
         rig = await _play(story, moment)
         where = f"killed after write {moment}, of a {calm.world.cluster.written[moment - 1]}"
         assert rig.restarts == 1, where
-        assert _end(rig) == _end(calm), where
+        assert end_of(rig) == end_of(calm), where
         assert len(rig.world.jobs()) == jobs, where
         assert len(set(rig.world.jobs())) == 1, where
         assert len(rig.world.started) == len(calm.world.started), where

@@ -57,7 +57,7 @@ async def test_cancelled_when_it_is_done_already() -> None:
     rig = Rig()
     rig.create_references()
     rig.create_backup()
-    await rig.run(lambda: rig.world.manifests)
+    await rig.run(rig.world.repository.points)
     rig.edit(kinds.BACKUP, "b1", cancel=True)
     await rig.run(lambda: rig.is_over("b1") and rig.is_clean())
     assert rig.phase() == "Completed"

@@ -2,48 +2,38 @@
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from collections.abc import Callable
-from enum import Enum, auto
 from typing import Any
 
 from tests.support import sample
 from tests.support.sample import GIB, NAMESPACE, condition, uid_of
 from tests.wiring.clock import Clock
+from tests.wiring.ending import Ending
 from tests.wiring.fakecluster import FOREGROUND, FakeCluster
+from tests.wiring.repositoryworld import RepositoryWorld
 
 from sendense_operator.api.v1alpha1 import names
-from sendense_operator.cluster.kinds import JOB, NODE, POD
+from sendense_operator.cluster.kinds import (
+    BACKUP,
+    BACKUP_CHAIN,
+    BACKUP_REPOSITORY,
+    DEFINITION,
+    JOB,
+    NODE,
+    POD,
+)
+from sendense_operator.cluster.kinds import NAMESPACE as NAMESPACES
 from sendense_operator.reconcile.objects import created, host_ports, is_deleting, is_finished, job_end
-from sendense_operator.task import Answer, Capacity, ExitCode, Progress
+from sendense_operator.task import Answer, BackupTask, Capacity, ExitCode, ProbeTask, Progress
 
 Obj = dict[str, Any]
 
+__all__ = ["COPY_S", "Ending", "World"]
+
 COPY_S = 12
+CAPACITY = Capacity(total=100 * GIB, free=50 * GIB)
 _STOP_S = 2
-
-
-class Ending(Enum):
-    """How a worker's pod ends."""
-
-    COMPLETE = auto()
-    FAIL = auto()
-    """Another attempt may succeed."""
-    FATAL = auto()
-    DIE = auto()
-    """Without an answer."""
-    COMMIT_AND_DIE = auto()
-    """Killed after its commit, before it could answer."""
-    EVICTED = auto()
-    COMMIT_AND_VANISH = auto()
-    """Committed, but the pod is gone before anybody could read its answer."""
-    COMPLETE_AND_VANISH = auto()
-    """Its answer was there for a moment."""
-    FULL = auto()
-    """The repository is."""
-    STUCK = auto()
-    """Gave up, and left a client that hangs on the appliance."""
-    HANG = auto()
 
 
 class World:
@@ -56,8 +46,7 @@ class World:
         """By Backup: how its pods end, one after the other; then they complete."""
         self.started: list[tuple[str, str]] = []
         """Backup and pod UID of each job of the appliance."""
-        self.manifests: dict[str, str] = {}
-        """Job ids of what is committed, by the Backup's UID."""
+        self.repository = RepositoryWorld()
         self.unschedulable = False
         self.unmounted = False
         """Containers are being created, and nothing more."""
@@ -73,11 +62,13 @@ class World:
         """Workers that ran at the same time."""
         self.collisions = 0
         """Seconds in which two workers had the same port of the node."""
-        self.probe = Answer(
-            outcome="Completed", repository_id="repo-1", capacity=Capacity(total=100 * GIB, free=50 * GIB)
-        )
+        self.probe = Answer(outcome="Completed", repository_id="repo-1", capacity=CAPACITY)
         self._age: dict[str, int] = {}
-        self._pods = 0
+        self._pods: Counter[str] = Counter()
+        self.cluster.put(NAMESPACES, {"metadata": {"name": NAMESPACE, "uid": uid_of("Namespace", NAMESPACE)}})
+        for kind in (BACKUP, BACKUP_CHAIN, BACKUP_REPOSITORY):
+            name = f"{kind.plural}.{names.GROUP}"
+            self.cluster.put(DEFINITION, {"metadata": {"name": name, "uid": uid_of("CRD", name)}})
         self.cluster.put(NODE, {"metadata": {"name": "n1", "uid": uid_of("Node", "n1")}, "status": {}})
 
     def step(self) -> None:
@@ -158,9 +149,9 @@ class World:
         return int(statuses[0]["state"]["terminated"]["exitCode"]) if statuses else None
 
     def _make_pod(self, job: Obj) -> None:
-        self._pods += 1
         template, meta = job["spec"]["template"], job["metadata"]
-        name = f"{meta['name']}-{self._pods}"
+        self._pods[meta["name"]] += 1
+        name = f"{meta['name']}-{self._pods[meta['name']]}"
         labels = {**template["metadata"]["labels"], "job-name": meta["name"]}
         owner = {"uid": meta["uid"], "kind": "Job", "name": meta["name"], "controller": True}
         self.cluster.put(
@@ -169,7 +160,7 @@ class World:
                 "metadata": {
                     "namespace": NAMESPACE,
                     "name": name,
-                    "uid": uid_of("Pod", str(self._pods)),
+                    "uid": uid_of("Pod", name),
                     "labels": labels,
                     "annotations": dict(template["metadata"].get("annotations") or {}),
                     "ownerReferences": [owner],
@@ -207,18 +198,20 @@ class World:
         pod = {**pod, "spec": {**pod["spec"], "nodeName": "n1"}}
         number = len(self._age)
         self._update(POD, pod, {"phase": "Running", "podIP": f"10.0.{number // 250}.{number % 250}"})
+        if pod["metadata"]["labels"][names.LABEL_COMPONENT] == names.COMPONENT_WORKER:
+            self.repository.begin(_task(pod))
 
     def _run(self, pod: Obj) -> None:
         labels, age = pod["metadata"]["labels"], self._age[_uid(pod)]
         if labels[names.LABEL_COMPONENT] == names.COMPONENT_PROBE:
-            self._end(pod, self.probe)
+            self._look_after(pod)
             return
         backup, uid = labels[names.LABEL_BACKUP], labels[names.LABEL_BACKUP_UID]
-        if uid in self.manifests:
+        if uid in self.repository.points():
             self._committed(pod, uid, adopted=True)
             return
         planned = self.endings.get(backup) or [Ending.COMPLETE]
-        if json.loads(pod["metadata"]["annotations"][names.ANNOTATION_TASK])["adoptOnly"]:
+        if _task(pod).adopt_only:
             self._look(pod, planned)
             return
         if age == 1:
@@ -236,15 +229,13 @@ class World:
     def _finish(self, pod: Obj, ending: Ending, uid: str) -> None:
         match ending:
             case Ending.COMPLETE:
-                self.manifests[uid] = names.vma_job_id(_uid(pod))
-                self._committed(pod, uid)
+                self._commit(pod)
             case Ending.COMMIT_AND_VANISH:
-                self.manifests[uid] = names.vma_job_id(_uid(pod))
+                self._commit(pod, answers=False)
                 self._job_of(pod, "Complete")
                 self.cluster.remove(POD, pod)
             case Ending.COMPLETE_AND_VANISH:
-                self.manifests[uid] = names.vma_job_id(_uid(pod))
-                self._committed(pod, uid)
+                self._commit(pod)
                 self._job_of(pod, "Complete")
                 self.cluster.remove(POD, self.cluster.one(POD, pod["metadata"]["name"]))
             case Ending.FULL:
@@ -261,7 +252,7 @@ class World:
             case Ending.FATAL:
                 self._end(pod, sample.failed_answer(), ExitCode.FATAL)
             case Ending.COMMIT_AND_DIE:
-                self.manifests[uid] = names.vma_job_id(_uid(pod))
+                self._commit(pod, answers=False)
                 self._finish(pod, Ending.DIE, uid)
             case Ending.DIE:
                 self._update(POD, pod, {"phase": "Failed", "containerStatuses": sample.ended(code=137, reason="Error")})
@@ -273,9 +264,30 @@ class World:
         (job,) = [job for job in self.cluster.peek(JOB) if _uid(job) == _owner(pod)]
         self._update(JOB, job, {"conditions": [condition(end, seconds=self.clock.seconds)]})
 
+    def _commit(self, pod: Obj, *, answers: bool = True) -> None:
+        answer = self.repository.commit(_task(pod), names.vma_job_id(_uid(pod)), self.clock.now())
+        if answers:
+            told = answer.model_copy(update={"capacity": CAPACITY})
+            self._end(pod, told, ExitCode.COMPLETED if answer.outcome == "Completed" else ExitCode.FATAL)
+
     def _committed(self, pod: Obj, uid: str, *, adopted: bool = False) -> None:
-        answer = sample.completed_answer(adopted=adopted)
-        self._end(pod, answer.model_copy(update={"job_id": self.manifests[uid]}))
+        answer = self.repository.answer(uid, adopted=adopted)
+        self._end(pod, answer.model_copy(update={"capacity": CAPACITY}))
+
+    def _look_after(self, pod: Obj) -> None:
+        """A repository's pod."""
+        answer = self.probe
+        if answer.outcome == "Completed":
+            task = ProbeTask.model_validate_json(pod["metadata"]["annotations"][names.ANNOTATION_TASK])
+            answer, log = self.repository.look(task, answer, self._busy())
+            self.cluster.logs[pod["metadata"]["name"]] = log
+        self._end(pod, answer)
+
+    def _busy(self) -> frozenset[str]:
+        """VMs that a worker writes to."""
+        return frozenset(
+            pod["metadata"]["labels"][names.LABEL_VM] for pod in self.cluster.peek(POD) if self._works(pod)
+        )
 
     def _end(self, pod: Obj, answer: Answer, code: ExitCode = ExitCode.COMPLETED) -> None:
         phase = "Failed" if code else "Succeeded"
@@ -283,6 +295,10 @@ class World:
 
     def _update(self, kind: Any, obj: Obj, status: Obj) -> None:
         self.cluster.put(kind, {**obj, "status": {**obj.get("status", {}), **status}})
+
+
+def _task(pod: Obj) -> BackupTask:
+    return BackupTask.model_validate_json(pod["metadata"]["annotations"][names.ANNOTATION_TASK])
 
 
 def _uid(obj: Obj) -> str:

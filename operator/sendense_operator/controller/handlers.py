@@ -11,10 +11,15 @@ from typing import Any, Final
 import kopf
 
 from sendense_operator.api.v1alpha1 import conditions, names
+from sendense_operator.api.v1alpha1.backup import Phase
 from sendense_operator.cluster import kinds
+from sendense_operator.reconcile.chain import key_of_chain
 from sendense_operator.reconcile.keys import Key, Work
 from sendense_operator.reconcile.memory import Memory
 from sendense_operator.reconcile.objects import answer_of, is_live
+
+_RESTORE_POINTS: Final = (Phase.COMPLETED, Phase.LOST)
+"""Phases of Backups that a chain lists."""
 
 Add = Callable[[Key], None]
 
@@ -43,7 +48,7 @@ def register(registry: kopf.OperatorRegistry, add: Add, memory: Memory) -> None:
             add(key)
 
     async def on_chain(body: kopf.Body, **_: Any) -> None:
-        add(key_of_chain(body))
+        add(key_of_chain(dict(body)))
 
     def on_simple(work: Work) -> Any:
         async def handler(namespace: str, name: str, **_: Any) -> None:
@@ -72,10 +77,9 @@ def keys_of_backup(event: str | None, body: Any) -> list[Key]:
     phase = status.get("phase")
     spec = body.get("spec") or {}
     keys = []
-    over = phase in conditions.TERMINAL_PHASES and not meta.get("deletionTimestamp")
-    if event != "DELETED" and not (over and names.FINALIZER not in (meta.get("finalizers") or [])):
+    if event != "DELETED" and not _is_tidy(meta, phase):
         keys.append(Key(Work.BACKUP, meta["namespace"], meta["name"]))
-    if phase == "Completed" or event == "DELETED" or meta.get("deletionTimestamp"):
+    if phase in _RESTORE_POINTS or event == "DELETED" or meta.get("deletionTimestamp"):
         vm, repository = spec["vmRef"]["name"], spec["repositoryRef"]["name"]
         keys.append(Key(Work.CHAIN, meta["namespace"], f"{vm}/{repository}"))
     if event == "DELETED":
@@ -83,11 +87,13 @@ def keys_of_backup(event: str | None, body: Any) -> list[Key]:
     return keys
 
 
-def key_of_chain(body: Any) -> Key:
-    """A BackupChain changed, or somebody deleted it: it is made again while there are restore points."""
-    spec = body["spec"]
-    name = f"{spec['vmRef']['name']}/{spec['repositoryRef']['name']}"
-    return Key(Work.CHAIN, body["metadata"]["namespace"], name)
+def _is_tidy(meta: Any, phase: str | None) -> bool:
+    """Whether nothing is left to do for a Backup: it is over, and holds what one that is over has to hold."""
+    held = meta.get("finalizers") or []
+    told = (meta.get("labels") or {}).get(names.LABEL_PHASE) == phase
+    kept = names.FINALIZER_RESTORE_POINT in held or phase not in _RESTORE_POINTS
+    over = phase in conditions.TERMINAL_PHASES and not meta.get("deletionTimestamp")
+    return over and told and kept and names.FINALIZER not in held
 
 
 def keys_of_job(event: str | None, body: Any) -> list[Key]:

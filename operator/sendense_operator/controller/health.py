@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from pathlib import Path
 from typing import Final
 
 from aiohttp import web
 
 from sendense_operator.cluster.lease import LeaderElection
+from sendense_operator.process import resident_bytes
 from sendense_operator.reconcile.keys import Key, Work
 
 STALE_S: Final = 60.0
@@ -57,14 +57,6 @@ class Health:
             f"process_resident_memory_bytes {resident_bytes()}",
         ]
         return "\n".join(lines) + "\n"
-
-
-def resident_bytes() -> int:
-    """Memory of this process."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024
-    return 0
 
 
 def build_app(health: Health) -> web.Application:

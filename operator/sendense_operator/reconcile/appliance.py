@@ -9,12 +9,14 @@ from typing import Final
 
 from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.api.v1alpha1.base import Condition
+from sendense_operator.api.v1alpha1.discovery import DiscoverySpec
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec, VMwareApplianceStatus
 from sendense_operator.cluster.client import Obj, find
 from sendense_operator.cluster.kinds import APPLIANCE, JOB, POD, PROTECTED_VM
 from sendense_operator.cluster.status import write_status
 from sendense_operator.reconcile.access import Access, opened, read_access
 from sendense_operator.reconcile.context import Context
+from sendense_operator.reconcile.discoveryrun import DISCOVERED, Run, tell
 from sendense_operator.reconcile.keys import Key, Work
 from sendense_operator.reconcile.objects import answer_of, is_deleting, is_live, ready_condition
 from sendense_operator.reconcile.problems import Problem
@@ -57,6 +59,8 @@ async def reconcile_appliance(ctx: Context, namespace: str, name: str) -> float 
     workers = Workers(
         await active_jobs(ctx, namespace, names.LABEL_APPLIANCE, name), await _told_stuck(ctx, namespace, name)
     )
+    if spec.discovery is not None:
+        ctx.again(Key(Work.DISCOVERY, namespace, name))
     if rest is not None:
         # Woken by a Job or a pod: only what workers say is new.
         await _write(ctx, obj, spec, None, workers)
@@ -140,6 +144,8 @@ async def _write(
     old = VMwareApplianceStatus.model_validate(obj.get("status") or {})
     url = callback_url(meta["namespace"], meta["name"], spec, ctx.settings)
     status = next_status(old, result, url=url, workers=workers, generation=meta.get("generation"), now=ctx.now())
+    run = ctx.memory.runs.get(f"{meta['namespace']}/{meta['name']}")
+    tell_discovery(status, spec.discovery, run, generation=meta.get("generation"), now=ctx.now())
     written = await write_status(ctx.cluster, APPLIANCE, obj, status)
     was, now = _ready(old), _ready(status)
     if written and now is not None and (was is None or was.reason != now.reason):
@@ -184,6 +190,28 @@ def next_status(
     updated = conditions.update([c.to_dict() for c in old.conditions], state, generation=generation, now=now)
     status.conditions = [Condition.model_validate(condition) for condition in updated]
     return status
+
+
+def tell_discovery(
+    status: VMwareApplianceStatus,
+    rules: DiscoverySpec | None,
+    run: Run | None,
+    *,
+    generation: int | None,
+    now: datetime,
+) -> None:
+    """Write into a status what the discovery came to. Without a run, what is there was said by another process."""
+    if rules is None:
+        status.discovery = None
+        status.conditions = [c for c in status.conditions if c.type != DISCOVERED]
+    elif run is not None and run.specs[1] == generation:
+        told = tell(run, rules, status.discovery)
+        status.discovery = told.status
+        before = [c.to_dict() for c in status.conditions]
+        updated = conditions.with_aspect(
+            before, DISCOVERED, told.holds, told.reason, told.message, generation=generation, now=now
+        )
+        status.conditions = [Condition.model_validate(condition) for condition in updated]
 
 
 def _take_contact(status: VMwareApplianceStatus, result: Health, now: datetime) -> None:

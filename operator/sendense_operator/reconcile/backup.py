@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sendense_operator.cluster.client import find
 from sendense_operator.cluster.kinds import BACKUP, JOB
+from sendense_operator.reconcile.adoption import reconcile_adopted
 from sendense_operator.reconcile.case import Case
 from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.ending import cancel, delete, tidy
@@ -25,6 +26,8 @@ async def reconcile_backup(ctx: Context, namespace: str, name: str) -> float | N
         return await delete(ctx, case)
     if case.is_over:
         return await tidy(ctx, case)
+    if case.spec.adopt is not None:
+        return await reconcile_adopted(ctx, case)
     # The deterministic name comes first: a worker that is there is followed, whatever else has changed.
     job = await find(ctx.cluster, JOB, namespace, case.job_name)
     if job is not None and not is_owned_by(job, obj):

@@ -17,6 +17,7 @@ from sendense_operator.cluster.status import write_status
 from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.naming import worker_name
 from sendense_operator.reconcile.units import whole_seconds
+from sendense_operator.task import FullReason
 
 _REASON: Final = re.compile(r"[A-Za-z]([A-Za-z0-9_,:]{0,254}[A-Za-z0-9_])?")
 _SHORT: Final = 256
@@ -55,6 +56,11 @@ class Case:
         return str(self.obj["metadata"]["uid"])
 
     @property
+    def point_uid(self) -> str:
+        """UID by which the repository knows its restore point: of the Backup that made it."""
+        return self.spec.adopt.uid if self.spec.adopt is not None else self.uid
+
+    @property
     def job_name(self) -> str:
         """Name of its Job, Service and NetworkPolicy."""
         return worker_name(self.name, self.uid)
@@ -63,6 +69,11 @@ class Case:
     def is_over(self) -> bool:
         """Whether it has come to its end."""
         return self.status.phase in conditions.TERMINAL_PHASES
+
+    @property
+    def ready_reason(self) -> str:
+        """Reason of its Ready condition; empty before the first one."""
+        return next((c.reason for c in self.status.conditions if c.type == conditions.READY), "")
 
     @property
     def pods_selector(self) -> str:
@@ -87,7 +98,10 @@ def next_status(case: Case, state: dict[str, str], changes: dict[str, Any], now:
             "phase": phase,
             "stage": changes.get("stage") if not over else None,
             "message": _shortened(state["message"]),
-            "completion_time": whole_seconds(now) if over else None,
+            # A restore point that was lost, or found again, was made when it was made.
+            "completion_time": (changes.get("completion_time") or case.status.completion_time or whole_seconds(now))
+            if over
+            else None,
         }
     )
 
@@ -131,7 +145,9 @@ def tell(old: BackupStatus, new: BackupStatus) -> list[tuple[Literal["Normal", "
     if new.phase != old.phase:
         match new.phase:
             case Phase.COMPLETED:
-                return [("Normal", reason, message)]
+                return [("Normal", reason, message), *_fell_back(old, new)]
+            case Phase.LOST:
+                return [("Warning", reason, message)]
             case Phase.FAILED:
                 return [("Warning", "Failed", f"{reason}: {message}")]
             case Phase.CANCELLED:
@@ -146,14 +162,28 @@ def tell(old: BackupStatus, new: BackupStatus) -> list[tuple[Literal["Normal", "
     return []
 
 
+_EXPECTED: Final = frozenset({FullReason.NO_PARENT, FullReason.NEW_DISK, FullReason.CHAIN_TOO_LONG})
+"""Reasons for a full that are the ordinary course of things."""
+
+
+def _fell_back(old: BackupStatus, new: BackupStatus) -> list[tuple[Literal["Normal", "Warning"], str, str]]:
+    """Of a backup that just ran: the disks that became fulls although increments were wanted."""
+    disks = [disk for disk in new.disks if disk.reason]
+    if not disks or new.adopted or old.phase is Phase.LOST:
+        return []
+    text = "; ".join(f"disk {disk.id} was copied in full: {disk.reason}" for disk in disks)
+    return [("Normal" if all(disk.reason in _EXPECTED for disk in disks) else "Warning", "FellBackToFull", text)]
+
+
 def wanted_labels(case: Case) -> dict[str, str]:
     """Labels that make `kubectl get -l` answer what the field selectors answer."""
-    return {
+    labels = {
         names.LABEL_VM: case.spec.vm_ref.name,
         names.LABEL_REPOSITORY: case.spec.repository_ref.name,
         names.LABEL_TYPE: case.spec.type.value,
         names.LABEL_PHASE: case.status.phase.value if case.status.phase else Phase.PENDING.value,
     }
+    return labels | ({names.LABEL_ADOPTED: "true"} if case.spec.adopt is not None else {})
 
 
 async def label(ctx: Context, case: Case) -> None:

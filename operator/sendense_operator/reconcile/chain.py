@@ -1,90 +1,205 @@
-"""BackupChain: the restore points of one VM in one repository, counted from the Completed Backups."""
+"""BackupChain: the restore points of one VM in one repository, and the end of those whose Backups are deleted.
+
+One place decides about the files of deleted Backups, so that no two looks disagree. The order of its writes keeps a
+removal from being forgotten: first the chain is held, then it lists the point as removed, then the Backup may go.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from typing import Final
 
-from sendense_operator.api.v1alpha1 import conditions
-from sendense_operator.api.v1alpha1.backup import BackupStatus, Phase
-from sendense_operator.api.v1alpha1.backupchain import BackupChainSpec, BackupChainStatus, RestorePoint
-from sendense_operator.api.v1alpha1.base import MAX_POINTS, Condition, LocalRef
+from sendense_operator.api.v1alpha1 import names
+from sendense_operator.api.v1alpha1.backup import BackupSpec, DeletionPolicy, Phase
+from sendense_operator.api.v1alpha1.backupchain import BackupChainSpec, BackupChainStatus, RemovalState, RemovedPoint
+from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
+from sendense_operator.api.v1alpha1.base import LocalRef
+from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMStatus
 from sendense_operator.cluster.client import Obj, find
 from sendense_operator.cluster.errors import ForbiddenError
-from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN
-from sendense_operator.cluster.status import write_status
+from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN, BACKUP_REPOSITORY, PROTECTED_VM
+from sendense_operator.cluster.status import add_finalizers, has_finalizer, remove_finalizers, write_status
+from sendense_operator.reconcile.catalogue import point_uid
+from sendense_operator.reconcile.chainstatus import ChainFacts, chain_status
 from sendense_operator.reconcile.context import Context
+from sendense_operator.reconcile.facts import ChainView
+from sendense_operator.reconcile.keys import Key, Work
 from sendense_operator.reconcile.naming import chain_name
 from sendense_operator.reconcile.objects import is_deleting
-from sendense_operator.reconcile.units import human_bytes
-from sendense_operator.task import BackupType
+from sendense_operator.reconcile.removal import (
+    Kept,
+    decide_removal,
+    is_leaving,
+    look_for_guard,
+    merge_removed,
+    policy_of,
+    removal_of,
+    room_for,
+)
+from sendense_operator.reconcile.scan import has_doubts, is_unexplained
+
+_AGAIN_S: Final = 1.0
+_RETAINED: Final = Kept("deletionPolicy is Retain; a scan that is asked for brings it back")
+
+
+@dataclass(frozen=True)
+class _Chain:
+    """A chain and what belongs to it, as it was read."""
+
+    namespace: str
+    vm: str
+    repository_name: str
+    backups: list[Obj]
+    repository: Obj | None
+    obj: Obj | None
+
+    @property
+    def status(self) -> BackupChainStatus:
+        return BackupChainStatus.model_validate((self.obj or {}).get("status") or {})
+
+    @property
+    def points(self) -> list[Obj]:
+        phases = (Phase.COMPLETED, Phase.LOST)
+        return [b for b in self.backups if (b.get("status") or {}).get("phase") in phases and not is_deleting(b)]
+
+
+def key_of_chain(obj: Obj) -> Key:
+    """What a BackupChain is looked at by: it may have to be made again after somebody deleted it."""
+    spec = obj["spec"]
+    name = f"{spec['vmRef']['name']}/{spec['repositoryRef']['name']}"
+    return Key(Work.CHAIN, obj["metadata"]["namespace"], name)
 
 
 async def reconcile_chain(ctx: Context, namespace: str, vm: str, repository: str) -> float | None:
-    """Create the chain when there is a restore point, and keep its status."""
+    """Keep the chain's status, and decide about the files of deleted Backups. The chain is made when it is needed."""
     name = chain_name(vm, repository)
-    fields = f"spec.vmRef.name={vm},spec.repositoryRef.name={repository},status.phase={Phase.COMPLETED.value}"
-    backups = [obj for obj in await ctx.cluster.list_objects(BACKUP, namespace, fields=fields) if not is_deleting(obj)]
-    chain = await find(ctx.cluster, BACKUP_CHAIN, namespace, name)
-    if chain is None:
-        if not backups:
-            return None
-        spec = BackupChainSpec(vm_ref=LocalRef(name=vm), repository_ref=LocalRef(name=repository))
-        try:
-            chain = await ctx.cluster.apply(
-                BACKUP_CHAIN,
-                {"metadata": {"namespace": namespace, "name": name}, "spec": spec.to_dict()},
-            )
-        except ForbiddenError as error:
-            if error.terminating:
-                return None
-            raise
-    if not is_deleting(chain):
-        old = BackupChainStatus.model_validate(chain.get("status") or {})
-        status = chain_status(old, backups, generation=chain["metadata"].get("generation"), now=ctx.now())
-        await write_status(ctx.cluster, BACKUP_CHAIN, chain, status)
-    return None
-
-
-def chain_status(
-    old: BackupChainStatus, backups: Sequence[Obj], *, generation: int | None, now: datetime
-) -> BackupChainStatus:
-    """The status of a chain of these Completed Backups (any order)."""
-    points: list[tuple[RestorePoint, int]] = []
-    for obj in backups:
-        status = BackupStatus.model_validate(obj.get("status") or {})
-        if status.completion_time is None:
-            continue
-        point = RestorePoint(
-            backup=obj["metadata"]["name"],
-            time=status.completion_time,
-            type=_type(status),
-            stored_bytes=status.stored_bytes or 0,
-        )
-        points.append((point, sum(disk.virtual_size for disk in status.disks)))
-    points.sort(key=lambda pair: (pair[0].time, pair[0].backup))
-    stored = sum(point.stored_bytes for point, _ in points)
-    if points:
-        latest = points[-1][0]
-        state = conditions.ready("Protected", f"{len(points)} restore points, the newest is {latest.backup}")
-    else:
-        latest = None
-        state = conditions.reconciling("NoRestorePoints", "no restore point is left")
-    updated = conditions.update([c.to_dict() for c in old.conditions], state, generation=generation, now=now)
-    return BackupChainStatus(
-        observed_generation=generation,
-        conditions=[Condition.model_validate(condition) for condition in updated],
-        points=len(points),
-        latest_backup=latest.backup if latest else None,
-        latest_time=latest.time if latest else None,
-        stored_bytes=stored,
-        stored=human_bytes(stored),
-        virtual_bytes=points[-1][1] if points else 0,
-        restore_points=[point for point, _ in points[-MAX_POINTS:]],
+    fields = f"spec.vmRef.name={vm},spec.repositoryRef.name={repository}"
+    seen = _Chain(
+        namespace,
+        vm,
+        repository,
+        backups=await ctx.cluster.list_objects(BACKUP, namespace, fields=fields),
+        repository=await find(ctx.cluster, BACKUP_REPOSITORY, namespace, repository),
+        obj=await find(ctx.cluster, BACKUP_CHAIN, namespace, name),
     )
+    if has_doubts(seen.backups, seen.repository, ctx.memory.catalogues.get(f"{namespace}/{repository}")):
+        ctx.memory.scan_wanted.add(f"{namespace}/{repository}")
+        ctx.again(Key(Work.REPOSITORY, namespace, repository))
+    going, retained, waiting = await _decide(ctx, seen)
+    chain = seen.obj
+    if chain is None and (seen.points or going or retained):
+        chain = await _create(ctx, seen, name)
+    if chain is None:
+        for obj in retained:
+            await _let_go(ctx, obj, _RETAINED, reason="RestorePointKept")
+        return None
+    held = has_finalizer(chain, names.FINALIZER_REMOVALS)
+    if is_deleting(chain) and not held:
+        return _AGAIN_S if going else None  # it goes in a moment, and is made again
+    if going and not held:
+        chain = await add_finalizers(ctx.cluster, BACKUP_CHAIN, chain, names.FINALIZER_REMOVALS)
+    listed = BackupChainStatus.model_validate(chain.get("status") or {}).restore_points
+    leaving = [removal_of(obj, listed) for obj in going]
+    leaving += [removal_of(obj, listed, RemovalState.RETAINED) for obj in retained]
+    status = await _write(ctx, seen, chain, leaving)
+    for obj in retained:
+        await _let_go(ctx, obj, _RETAINED, reason="RestorePointKept")
+    if any(point.state is RemovalState.PENDING for point in status.removed):
+        ctx.again(Key(Work.REPOSITORY, namespace, repository))
+    for obj in going:
+        text = f"its files in repository {repository} go as soon as no other restore point needs them"
+        await _let_go(ctx, obj, Kept(text), reason="RestorePointRemoved")
+    rest = await _release(ctx, seen, chain, status)
+    return _AGAIN_S if waiting else rest
 
 
-def _type(status: BackupStatus) -> BackupType:
-    """Incremental only when each disk is; one full disk makes no chain shorter, but the point is mixed."""
-    kinds = {disk.type for disk in status.disks}
-    return BackupType.INCREMENTAL if kinds == {BackupType.INCREMENTAL} else BackupType.FULL
+async def _decide(ctx: Context, seen: _Chain) -> tuple[list[Obj], list[Obj], bool]:
+    """Deleted Backups whose files are to be removed, those whose files are retained, and whether there are more.
+
+    All others are let go.
+    """
+    leaving = [obj for obj in seen.backups if is_leaving(obj)]
+    guard = None
+    specs = {obj["metadata"]["uid"]: BackupSpec.model_validate(obj["spec"]) for obj in leaving}
+    if any(policy_of(spec, seen.repository) is DeletionPolicy.DELETE for spec in specs.values()):
+        guard = await look_for_guard(ctx, seen.namespace)
+    going, retained = list[Obj](), list[Obj]()
+    for obj in leaving:
+        if policy_of(specs[obj["metadata"]["uid"]], seen.repository) is DeletionPolicy.RETAIN:
+            retained.append(obj)
+            continue
+        kept = decide_removal(specs[obj["metadata"]["uid"]], seen.repository, guard)
+        if kept is None:
+            going.append(obj)
+        else:
+            await _let_go(ctx, obj, kept, reason="RestorePointKept")
+    room = room_for(seen.status.removed)
+    return going[:room], retained, len(going) > room
+
+
+async def _let_go(ctx: Context, obj: Obj, kept: Kept, *, reason: str) -> None:
+    words = kept.message if reason == "RestorePointRemoved" else f"its files stay in the repository: {kept.message}"
+    await ctx.events.post(obj, "Warning" if kept.warning else "Normal", reason, words)
+    await remove_finalizers(ctx.cluster, BACKUP, obj, names.FINALIZER_RESTORE_POINT)
+
+
+async def _create(ctx: Context, seen: _Chain, name: str) -> Obj | None:
+    """The new chain; None when its namespace takes nothing new any more."""
+    spec = BackupChainSpec(vm_ref=LocalRef(name=seen.vm), repository_ref=LocalRef(name=seen.repository_name))
+    obj = {"metadata": {"namespace": seen.namespace, "name": name}, "spec": spec.to_dict()}
+    try:
+        return await ctx.cluster.apply(BACKUP_CHAIN, obj)
+    except ForbiddenError as error:
+        if error.terminating:
+            return None
+        raise
+
+
+async def _write(ctx: Context, seen: _Chain, chain: Obj, new: list[RemovedPoint]) -> BackupChainStatus:
+    old = BackupChainStatus.model_validate(chain.get("status") or {})
+    known = ctx.memory.catalogues.get(f"{seen.namespace}/{seen.repository_name}")
+    view = known.chains.get(seen.vm) if known is not None else None
+    vm = await find(ctx.cluster, PROTECTED_VM, seen.namespace, seen.vm)
+    disks = ProtectedVMStatus.model_validate((vm or {}).get("status") or {}).disks
+    there = {point_uid(obj) for obj in seen.backups if not is_deleting(obj)}
+    before = [point for point in old.removed if point.state is not RemovalState.RETAINED or point.uid not in there]
+    removed = merge_removed(before, new, view)
+    facts = ChainFacts(seen.points, removed, disks, _max_depth(seen.repository), view)
+    generation = chain["metadata"].get("generation")
+    status = chain_status(old, facts, generation=generation, now=ctx.now())
+    await write_status(ctx.cluster, BACKUP_CHAIN, chain, status)
+    if view is not None and any(map(is_unexplained, status.removed)) and _is_older(view, status):
+        ctx.memory.probe_wanted.add(f"{seen.namespace}/{seen.repository_name}")
+        ctx.again(Key(Work.REPOSITORY, seen.namespace, seen.repository_name))
+    return status
+
+
+def _is_older(view: ChainView, status: BackupChainStatus) -> bool:
+    """Whether a backup has ended since the repository's pod looked: the chain is free now."""
+    return status.latest_time is not None and status.latest_time > view.taken
+
+
+def _max_depth(repository: Obj | None) -> int:
+    default = BackupRepositorySpec.model_fields["max_chain_depth"].default
+    return int((repository or {}).get("spec", {}).get("maxChainDepth", default))
+
+
+async def _release(ctx: Context, seen: _Chain, chain: Obj, status: BackupChainStatus) -> float | None:
+    """Take the finalizer off once the repository knows of all removals; off a chain that goes, if it never will."""
+    if not has_finalizer(chain, names.FINALIZER_REMOVALS):
+        return None
+    pending = sum(point.state is RemovalState.PENDING for point in status.removed)
+    if pending:
+        if not is_deleting(chain):
+            return None
+        guard = await look_for_guard(ctx, seen.namespace)
+        if guard is None and seen.repository is None:
+            guard = Kept(f"there is no BackupRepository {seen.repository_name} any more", warning=True)
+        if guard is None:
+            return ctx.settings.wait_poll_seconds
+        text = f"{pending} removed restore points stay in the repository: {guard.message}"
+        await ctx.events.post(chain, "Warning", "RestorePointKept", text)
+    fresh = await find(ctx.cluster, BACKUP_CHAIN, seen.namespace, chain["metadata"]["name"])
+    if fresh is not None and fresh["metadata"]["uid"] == chain["metadata"]["uid"]:
+        await remove_finalizers(ctx.cluster, BACKUP_CHAIN, fresh, names.FINALIZER_REMOVALS)
+    return None

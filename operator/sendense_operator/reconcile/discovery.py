@@ -1,121 +1,288 @@
-"""Looking a VM up in vCenter, through its appliance."""
+"""Discovery: asks vCenter for all VMs of some datacenters, and makes and follows ProtectedVMs for them.
+
+A run asks for one datacenter a look, then does a few steps of its plan a look, so that neither the appliance nor the
+API server sees a burst. What it heard is kept for the single VMs' own look-ups (`sharing`).
+"""
 
 from __future__ import annotations
 
-from sendense_operator.api.v1alpha1.base import MAX_DISKS, MAX_INT
-from sendense_operator.api.v1alpha1.names import last_path_element
-from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMSpec, VMDisk
-from sendense_operator.reconcile.access import Access, opened
-from sendense_operator.reconcile.context import Appliance, Context
-from sendense_operator.reconcile.facts import Found
+from typing import Any, Final
+
+from sendense_operator.api.v1alpha1 import conditions
+from sendense_operator.api.v1alpha1.discovery import DiscoverySpec
+from sendense_operator.api.v1alpha1.names import LABEL_DISCOVERED_BY
+from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMSpec
+from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
+from sendense_operator.cluster.client import Obj, find
+from sendense_operator.cluster.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
+from sendense_operator.cluster.kinds import APPLIANCE, PROTECTED_VM
+from sendense_operator.reconcile.access import read_access
+from sendense_operator.reconcile.context import Context
+from sendense_operator.reconcile.discoveryplan import Creation, Known, Move, Seen, Step, decide_plan, known_of
+from sendense_operator.reconcile.discoveryrules import build_rule
+from sendense_operator.reconcile.discoveryrun import DISCOVERED, Run, objects
+from sendense_operator.reconcile.facts import Listing
+from sendense_operator.reconcile.keys import Key, Work
+from sendense_operator.reconcile.lookup import list_datacenter
+from sendense_operator.reconcile.objects import is_deleting
 from sendense_operator.reconcile.problems import Meaning, Problem
 from sendense_operator.reconcile.tasks import datacenter_of
-from sendense_operator.vma.errors import VMAError, VMAGarbage, VMARefused, VMAUnreachable
-from sendense_operator.vma.inventory import device_key, find_vm
-from sendense_operator.vma.models import Inventory, InventoryVM
-from sendense_operator.vma.refusals import Refusal, reason_of_refusal
+from sendense_operator.reconcile.units import parse_time
+from sendense_operator.vma.models import Inventory
+
+STEPS: Final = 10
+"""Objects that are made or changed in one look."""
+PAUSE_S: Final = 1.0
+"""Between two such looks."""
+_LOOKS_TOLD: Final = 10
+"""Such looks between two writes of the appliance's status."""
+_RETRY_S: Final = 30.0
+_OF_ALL: Final = frozenset({"VCenterRefused", "VCenterUnreachable", "ApplianceUnreachable", "ApplianceInvalid"})
+"""Reasons that hold for each datacenter: vCenter counts failed logins, so the others are not asked for."""
+_MOVED_PAUSE_S: Final = 30.0
+"""Between two runs of which the later one is asked for by a VM that moved."""
 
 
-async def discover(ctx: Context, access: Access, spec: ProtectedVMSpec) -> Found | Problem:
-    """Ask vCenter for the VM at `spec.path`."""
+async def reconcile_discovery(ctx: Context, namespace: str, name: str) -> float | None:
+    """Go on with the appliance's discovery, or begin one when it is time; seconds until the next look."""
+    obj = await find(ctx.cluster, APPLIANCE, namespace, name)
+    if obj is None or is_deleting(obj):
+        return None
+    spec = VMwareApplianceSpec.model_validate(obj["spec"])
+    here = f"{namespace}/{name}"
+    if spec.discovery is None:
+        ctx.memory.runs.pop(here)
+        return None
+    rest = _not_due(ctx, obj, spec.discovery)
+    if rest is not None:
+        return rest
+    run = ctx.memory.runs.get(here)
+    if run is None or run.ended is not None or run.specs != specs_of(obj):
+        ctx.memory.discovery_wanted.discard(here)
+        run = Run(specs_of(obj), ctx.monotonic(), ctx.now())
+        ctx.memory.runs.put(here, run)
+    if await _ask_one(ctx, obj, spec, spec.discovery, run):
+        return 0.0
+    return await _go_on(ctx, obj, spec, spec.discovery, run)
+
+
+def specs_of(appliance: Obj) -> tuple[str, int]:
+    """UID and generation: what was heard for another spec does not count."""
+    meta = appliance["metadata"]
+    return str(meta["uid"]), int(meta.get("generation", 0))
+
+
+def _not_due(ctx: Context, obj: Obj, rules: DiscoverySpec) -> float | None:
+    """Seconds until a run has to begin; None while one goes on, or when it is time."""
+    meta, interval = obj["metadata"], float(rules.interval_seconds)
+    here = f"{meta['namespace']}/{meta['name']}"
+    run = ctx.memory.runs.get(here)
+    if run is None:
+        return _done_before(ctx, obj, interval)
+    if run.specs != specs_of(obj):
+        return None
+    if run.ended is None:
+        rest = run.resume - ctx.monotonic()
+        return rest if rest > 0 else None
+    pause = interval
+    if run.problems:
+        tries = ctx.memory.tries.get(_tries_key(obj)) or 1
+        pause = min(_RETRY_S * 2 ** min(tries - 1, 10), interval)
+    elif here in ctx.memory.discovery_wanted:
+        pause = min(_MOVED_PAUSE_S, interval)
+    rest = run.ended + pause - ctx.monotonic()
+    return rest if rest > 0 else None
+
+
+def _done_before(ctx: Context, obj: Obj, interval: float) -> float | None:
+    """The same by the status: a restarted controller does not begin anew."""
+    status = obj.get("status") or {}
+    told, last = status.get("discovery") or {}, conditions.find(status.get("conditions") or [], DISCOVERED)
+    when = parse_time(told.get("lastTime"))
+    if when is None or last is None or last["status"] != "True":
+        return None
+    if last.get("observedGeneration") != obj["metadata"].get("generation"):
+        return None
+    rest = interval - abs((ctx.now() - when).total_seconds())
+    return rest if rest > 0 else None
+
+
+async def _ask_one(ctx: Context, obj: Obj, spec: VMwareApplianceSpec, rules: DiscoverySpec, run: Run) -> bool:
+    """List one datacenter that this run has not asked for yet; False when there is none left."""
+    meta = obj["metadata"]
+    left = [name for name in rules.datacenters if name not in run.problems and not _list_of(ctx, obj, name, run)]
+    if not left or run.blocked:
+        return False
+    access = await read_access(ctx, meta["namespace"], spec)
+    if isinstance(access, Problem):
+        run.problems[""] = access
+        return False
+    asked = ctx.monotonic()
+    result = await list_datacenter(ctx, access, left[0])
+    if isinstance(result, Problem):
+        run.problems["" if result.reason in _OF_ALL else left[0]] = result
+    else:
+        listing = Listing(asked, run.specs, result)
+        ctx.memory.listings.put(Listing.key(meta["namespace"], meta["name"], left[0]), listing)
+    return True
+
+
+def _list_of(ctx: Context, obj: Obj, datacenter: str, run: Run) -> Inventory | None:
+    meta = obj["metadata"]
+    listing = ctx.memory.listings.get(Listing.key(meta["namespace"], meta["name"], datacenter))
+    mine = listing is not None and listing.specs == run.specs and listing.time >= run.since
+    return listing.inventory if listing is not None and mine else None
+
+
+async def _go_on(ctx: Context, obj: Obj, spec: VMwareApplianceSpec, rules: DiscoverySpec, run: Run) -> float:
+    """Do the next steps of the run's plan; end it when a new plan has none."""
+    if not run.steps and not run.blocked:
+        await _plan(ctx, obj, spec, rules, run)
+    for _ in range(min(STEPS, len(run.steps))):
+        if run.blocked or not await _step(ctx, obj, run):
+            break
+    if run.blocked or not run.planned:
+        return await _end(ctx, obj, rules, run)
+    run.resume = ctx.monotonic() + PAUSE_S
+    if run.looks % _LOOKS_TOLD == 0:
+        ctx.again(_appliance_key(obj))
+    run.looks += 1
+    return PAUSE_S
+
+
+async def _end(ctx: Context, obj: Obj, rules: DiscoverySpec, run: Run) -> float:
+    run.ended = ctx.monotonic()
+    key = _tries_key(obj)
+    if run.problems:
+        ctx.memory.tries.put(key, (ctx.memory.tries.get(key) or 0) + 1)
+    else:
+        ctx.memory.tries.pop(key)
+    _wake_vms(ctx, rules, run)
+    ctx.again(_appliance_key(obj))
+    if run.created:
+        await ctx.events.post(obj, "Normal", "Discovered", f"{objects(run.created)} made")
+    return _not_due(ctx, obj, rules) or PAUSE_S
+
+
+def _appliance_key(obj: Obj) -> Key:
+    return Key(Work.APPLIANCE, obj["metadata"]["namespace"], obj["metadata"]["name"])
+
+
+def _tries_key(obj: Obj) -> str:
+    return f"discovery/{obj['metadata']['namespace']}/{obj['metadata']['name']}"
+
+
+async def _plan(ctx: Context, obj: Obj, spec: VMwareApplianceSpec, rules: DiscoverySpec, run: Run) -> None:
+    """Compare what vCenter has with the ProtectedVMs that there are now."""
+    meta = obj["metadata"]
+    listed = {name: _list_of(ctx, obj, name, run) for name in rules.datacenters}
+    inventories = {name: inventory for name, inventory in listed.items() if inventory is not None}
+    there = await ctx.cluster.list_objects(PROTECTED_VM, meta["namespace"])
+    beside = await _beside(ctx, meta["namespace"], spec.vcenter.host)
+    known = [known_of(vm, meta["name"]) for vm in there if vm["spec"]["applianceRef"]["name"] in beside]
+    run.plan = decide_plan(
+        inventories,
+        known,
+        build_rule(rules),
+        vcenter=spec.vcenter.host.lower(),
+        taken={vm["metadata"]["name"] for vm in there},
+    )
+    todo: list[Step] = [] if rules.dry_run else [*run.plan.moves, *run.plan.creations]
+    run.steps.extend(step for step in todo if step.seen.vm.path not in run.refused)
+    run.planned = bool(run.steps)
+
+
+async def _beside(ctx: Context, namespace: str, vcenter: str) -> set[str]:
+    """Names of the appliances of a vCenter: a VM that one of them has needs no second object."""
+    appliances = await ctx.cluster.list_objects(APPLIANCE, namespace)
+    return {a["metadata"]["name"] for a in appliances if a["spec"]["vcenter"]["host"].lower() == vcenter.lower()}
+
+
+async def _step(ctx: Context, obj: Obj, run: Run) -> bool:
+    """Do one step; False when the others have to wait. Raises UnavailableError, and the step is still to be done."""
+    step = run.steps[0]
     try:
-        async with opened(ctx, access) as client:
-            return await _ask(client, access, spec)
-    except VMAGarbage as error:
-        return Problem("ApplianceError", f"{error} (appliance {access.spec.url})", Meaning.RETRY)
-    except VMAUnreachable as error:
-        return Problem("ApplianceUnreachable", str(error), Meaning.RETRY)
-    except VMAError as error:
-        return Problem("ApplianceError", str(error), Meaning.RETRY)
-    except (ValueError, OSError) as error:
-        return Problem("ApplianceInvalid", f"spec of the appliance: {error}")
+        if isinstance(step, Move):
+            await _move(ctx, step)
+            run.updated += 1
+        else:
+            await ctx.cluster.create(PROTECTED_VM, build_vm(obj, step))
+            run.created += 1
+    except (ConflictError, NotFoundError):
+        # Somebody else was here: the next plan sees what is there now.
+        run.steps.clear()
+        return False
+    except InvalidError as error:
+        run.refused[step.seen.vm.path] = str(error)[:1024]
+    except ForbiddenError as error:
+        run.problems[""] = Problem("Forbidden", f"no ProtectedVM can be made: {error}", Meaning.FINAL)
+        return False
+    run.steps.popleft()
+    return True
 
 
-async def _ask(client: Appliance, access: Access, spec: ProtectedVMSpec) -> Found | Problem:
-    try:
-        vm = await _find(client, access, spec)
-    except VMARefused as error:
-        return await _refused(client, error, spec.path)
-    if vm is None:
-        return await _not_found(client, access, spec)
-    problem = _check(vm)
-    if problem is not None:
-        return problem
-    return Found(vm, _disks(vm), await _cbt(client, access, spec))
+def build_vm(appliance: Obj, creation: Creation) -> Obj:
+    """The ProtectedVM of a discovered VM. Nobody owns it: it stays when the appliance goes."""
+    seen, meta = creation.seen, appliance["metadata"]
+    spec: dict[str, Any] = {"applianceRef": {"name": meta["name"]}, **_place(seen)}
+    if seen.uuid:
+        spec["uuid"] = seen.uuid
+    return {
+        "metadata": {
+            "namespace": meta["namespace"],
+            "name": creation.name,
+            "labels": {LABEL_DISCOVERED_BY: meta["name"]},
+        },
+        "spec": spec,
+    }
 
 
-async def _find(client: Appliance, access: Access, spec: ProtectedVMSpec) -> InventoryVM | None:
-    """The filter keeps the answer small; what it does with odd names is not known, so a miss is asked again."""
-    host, datacenter = access.spec.vcenter.host, datacenter_of(spec)
-
-    async def ask(name_filter: str) -> Inventory:
-        return await client.discover(access.credentials, host, datacenter, name_filter)
-
-    return find_vm(await ask(last_path_element(spec.path)), spec.path) or find_vm(await ask(""), spec.path)
+def _place(seen: Seen) -> dict[str, str]:
+    """Path, and the datacenter if the path does not tell it."""
+    path = seen.vm.path
+    told = datacenter_of(ProtectedVMSpec.model_validate({"applianceRef": {"name": "any"}, "path": path}))
+    return {"path": path, "datacenter": "" if told == seen.datacenter else seen.datacenter}
 
 
-async def _refused(client: Appliance, error: VMARefused, vm_path: str) -> Problem:
-    """The words of vCenter, unless the appliance itself is what fails."""
-    try:
-        await client.health()
-    except VMAError as sick:
-        return Problem("ApplianceError", f"{error}; its health: {sick}", Meaning.RETRY)
-    return decide_refusal(error, vm_path)
+async def _move(ctx: Context, move: Move) -> None:
+    """Write where the VM is now. ConflictError when the object changed since it was read."""
+    meta = move.known.obj["metadata"]
+    patch = {"metadata": {"resourceVersion": meta["resourceVersion"]}, "spec": _place(move.seen)}
+    await ctx.cluster.merge_patch(PROTECTED_VM, meta["namespace"], meta["name"], patch)
 
 
-def decide_refusal(error: VMARefused, vm_path: str) -> Problem:
-    """What an error means that the appliance answered for a VM at `vm_path`."""
-    match reason_of_refusal(error.text, vm_path):
-        case None:
-            # Not vCenter's words: the appliance's own trouble, which may pass.
-            return Problem("ApplianceError", str(error), Meaning.RETRY)
-        case Refusal.VCENTER_UNREACHABLE:
-            return Problem("VCenterUnreachable", f"the appliance can't reach vCenter: {error.text}", Meaning.FINAL)
-        case _:
-            return Problem("VCenterRefused", f"vCenter: {error.text}", Meaning.FINAL)
+def _wake_vms(ctx: Context, rules: DiscoverySpec, run: Run) -> None:
+    """Let the single VMs take their part of the answer: the changed ones soon, the others in the time there is."""
+    if run.plan is None:
+        return
+    soon: list[Known] = [*run.plan.vanished, *(one for one, seen in run.plan.present if is_changed(one, seen))]
+    later = [one for one, seen in run.plan.present if not is_changed(one, seen)]
+    for number, one in enumerate(soon):
+        ctx.again(_key(one), PAUSE_S * number / STEPS)
+    for number, one in enumerate(later):
+        ctx.again(_key(one), rules.interval_seconds / 2 * (number + 1) / len(later))
 
 
-async def _not_found(client: Appliance, access: Access, spec: ProtectedVMSpec) -> Problem:
-    """The VM is not in the inventory; asking for its CBT gives vCenter's own words on that."""
-    words = ""
-    try:
-        await client.cbt_status(access.credentials, access.spec.vcenter.host, spec.path)
-    except VMARefused as error:
-        words = f": {error.text}"
-    except VMAError:
-        pass  # the words are a courtesy
-    where = f"vCenter {access.spec.vcenter.host} knows no VM at {spec.path!r}"
-    return Problem("VMNotFound", f"{where} in datacenter {datacenter_of(spec)!r}{words}", Meaning.FINAL)
+def _key(known: Known) -> Key:
+    return Key(Work.VM, known.obj["metadata"]["namespace"], known.name)
 
 
-async def _cbt(client: Appliance, access: Access, spec: ProtectedVMSpec) -> bool | None:
-    try:
-        status = await client.cbt_status(access.credentials, access.spec.vcenter.host, spec.path)
-    except VMAError:
-        return None  # shown only; the worker asks again
-    return status.enabled
-
-
-def _check(vm: InventoryVM) -> Problem | None:
-    if not vm.disks:
-        return Problem("NoDisks", "the VM has no disks", Meaning.FINAL)
-    if len(vm.disks) > MAX_DISKS:
-        return Problem("TooManyDisks", f"{len(vm.disks)} disks; at most {MAX_DISKS}", Meaning.FINAL)
-    keys = {device_key(disk, index) for index, disk in enumerate(vm.disks)}
-    if len(keys) != len(vm.disks):
-        return Problem("ApplianceError", "discover: two disks have the same key", Meaning.RETRY)
-    return None
-
-
-def _disks(vm: InventoryVM) -> tuple[VMDisk, ...]:
-    return tuple(
-        VMDisk(
-            index=index,
-            key=device_key(disk, index),
-            label=disk.label[:1024],
-            capacity_bytes=min(disk.capacity_bytes, MAX_INT),
-            vmdk_path=disk.vmdk_path[:1024],
-            datastore=disk.datastore[:1024],
-        )
-        for index, disk in enumerate(vm.disks)
+def is_changed(known: Known, seen: Seen) -> bool:
+    """Whether the object says something else than vCenter does."""
+    status, vm = known.obj.get("status") or {}, seen.vm
+    told = (
+        known.spec.path,
+        status.get("vmName", ""),
+        status.get("uuid", ""),
+        status.get("powerState", ""),
+        [disk.get("capacityBytes") for disk in status.get("disks") or []],
+        status.get("vanishedTime"),
+    )
+    return told != (
+        vm.path,
+        vm.name[:1024],
+        vm.id[:256],
+        vm.power_state[:256],
+        [disk.capacity_bytes for disk in vm.disks],
+        None,
     )

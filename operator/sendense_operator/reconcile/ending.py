@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Final
+from datetime import datetime
+from typing import Any, Final
 
 from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.api.v1alpha1.backup import Phase
 from sendense_operator.cluster.client import Obj, find
 from sendense_operator.cluster.kinds import BACKUP, JOB, NETWORK_POLICY, POD, SERVICE
-from sendense_operator.cluster.status import has_finalizer, remove_finalizer
+from sendense_operator.cluster.status import change_finalizers, has_finalizer, remove_finalizers
 from sendense_operator.reconcile.case import Case, label, publish
 from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.job import TTL_SECONDS
 from sendense_operator.reconcile.keys import Key, Work
 from sendense_operator.reconcile.objects import is_deleting, is_live, is_owned_by
 from sendense_operator.reconcile.outcome import last_answer, still_there
-from sendense_operator.reconcile.progress import final_disks, final_progress, stopped_progress
+from sendense_operator.reconcile.progress import describe, final_disks, final_progress, stopped_progress, type_of
 from sendense_operator.reconcile.units import human_bytes, parse_time, whole_seconds
 from sendense_operator.task import Answer
 
@@ -30,32 +31,38 @@ REPOSITORY_REASONS: Final = frozenset(
     }
 )
 """Failures after which the repository is looked at."""
+UNSEEN_REASONS: Final = frozenset({"WorkerDied", "NodeLost", "ActiveDeadlineExceeded"})
+"""Failures without a worker's word: its restore point may be in the repository all the same."""
 _STOP_POLL_S: Final = 1.0
 
 
-async def complete(ctx: Context, case: Case, answer: Answer) -> None:
-    """The backup is committed: record what the worker answered."""
-    stored = sum(disk.stored for disk in answer.disks)
-    total = sum(disk.virtual_size for disk in answer.disks)
-    count = len(answer.disks)
-    how = "found committed by an earlier attempt" if answer.adopted else "committed"
-    text = f"{count} {'disk' if count == 1 else 'disks'}, {human_bytes(total)}, {how}; {human_bytes(stored)} stored"
+async def complete(ctx: Context, case: Case, answer: Answer, **more: Any) -> None:
+    """The backup is committed: record what the worker answered, and `more` fields of the status."""
     now = ctx.now()
     await publish(
         ctx,
         case,
-        conditions.ready("Committed", text),
+        conditions.ready("Committed", describe(answer)),
+        **{**_result(case, answer, now), **more},
+    )
+    _after(ctx, case, answer)
+
+
+def _result(case: Case, answer: Answer, now: datetime) -> dict[str, Any]:
+    stored = sum(disk.stored for disk in answer.disks)
+    return dict(  # noqa: C408 - the names are those of the status
+        type=type_of(answer.disks),
         disks=final_disks(answer),
         progress=final_progress(answer, now),
         stored_bytes=stored,
         stored=human_bytes(stored),
+        guest_bytes=sum(disk.guest_bytes for disk in answer.disks),
         manifest=answer.manifest or None,
         repository_id=answer.repository_id or case.status.repository_id,
         start_time=case.status.start_time or whole_seconds(answer.started or now),
         # Of the attempt that wrote it, which is not the last one when its answer was lost.
         job_id=answer.job_id or case.status.job_id,
     )
-    _after(ctx, case, answer)
 
 
 async def fail(ctx: Context, case: Case, reason: str, message: str, answer: Answer | None = None) -> None:
@@ -86,8 +93,7 @@ def _after(ctx: Context, case: Case, answer: Answer | None) -> None:
         ctx.memory.capacities.put(f"{case.namespace}/{repository}", answer.capacity)
     ctx.memory.answers.pop(case.uid)
     ctx.again(Key(Work.REPOSITORY, case.namespace, repository))
-    if case.status.phase is Phase.COMPLETED:
-        ctx.again(chain_key(case))
+    ctx.again(chain_key(case))
 
 
 def chain_key(case: Case) -> Key:
@@ -96,12 +102,27 @@ def chain_key(case: Case) -> Key:
 
 
 async def tidy(ctx: Context, case: Case) -> float | None:
-    """After the end is in the status: let the Job go, free the ports, take the finalizer off.
+    """After the end is in the status: let the Job go, free the ports, keep the labels and the right finalizers."""
+    if has_finalizer(case.obj, names.FINALIZER):
+        rest = await _tidy_worker(ctx, case)
+        if rest is not None:
+            return rest
+    await label(ctx, case)
+    add, remove = decide_finalizers(case)
+    await change_finalizers(ctx.cluster, BACKUP, case.obj, add=add, remove=remove)
+    return None
 
-    The finalizer says whether anything is left to do: without it a finished Backup costs nothing.
-    """
-    if not has_finalizer(case.obj, names.FINALIZER):
-        return None
+
+def decide_finalizers(case: Case) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Finalizers that a Backup must have and must not have once it is over and its worker is gone."""
+    unseen = case.status.worker_job is not None and case.ready_reason in UNSEEN_REASONS | {conditions.REASON_CANCELLED}
+    if case.status.phase in (Phase.COMPLETED, Phase.LOST):
+        return (names.FINALIZER_RESTORE_POINT,), (names.FINALIZER,)
+    return (), (names.FINALIZER,) if unseen else (names.FINALIZER, names.FINALIZER_RESTORE_POINT)
+
+
+async def _tidy_worker(ctx: Context, case: Case) -> float | None:
+    """Seconds to wait for the worker, None when nothing is left of it but a Job that goes by itself."""
     job = await _own_job(ctx, case)
     if job is not None and is_live(job):
         if case.status.phase is Phase.COMPLETED:
@@ -113,8 +134,6 @@ async def tidy(ctx: Context, case: Case) -> float | None:
         await ctx.cluster.merge_patch(JOB, case.namespace, case.job_name, patch)
     await ctx.cluster.delete(SERVICE, case.namespace, case.job_name)
     await ctx.cluster.delete(NETWORK_POLICY, case.namespace, case.job_name)
-    await label(ctx, case)
-    await remove_finalizer(ctx.cluster, BACKUP, case.obj, names.FINALIZER)
     return None
 
 
@@ -141,25 +160,36 @@ async def cancel(ctx: Context, case: Case, job: Obj | None) -> float | None:
 
 
 async def delete(ctx: Context, case: Case) -> float | None:
-    """The Backup is being deleted: stop its worker, wait for it within bounds, let the object go."""
-    if not has_finalizer(case.obj, names.FINALIZER):
-        return None
+    """The Backup is being deleted: stop its worker, wait for it within bounds. Its chain decides about the files."""
+    if has_finalizer(case.obj, names.FINALIZER):
+        rest = await _stop_for_good(ctx, case)
+        if rest is not None:
+            return rest
+        fresh = await find(ctx.cluster, BACKUP, case.namespace, case.name)
+        if fresh is None or fresh["metadata"]["uid"] != case.uid:
+            return None
+        case.obj = await remove_finalizers(ctx.cluster, BACKUP, fresh, names.FINALIZER)
+    if has_finalizer(case.obj, names.FINALIZER_RESTORE_POINT):
+        ctx.again(chain_key(case))
+    return None
+
+
+async def _stop_for_good(ctx: Context, case: Case) -> float | None:
+    """Seconds to wait for the worker of a Backup that is being deleted, None when it is gone or was given up."""
     job = await _own_job(ctx, case)
     if job is not None and is_live(job) and not is_deleting(job):
         await _stop(ctx, case, job)
     pods = await ctx.cluster.list_objects(POD, case.namespace, labels=case.pods_selector)
     left = still_there(pods)
-    if left:
-        asked = parse_time(case.obj["metadata"]["deletionTimestamp"]) or ctx.now()
-        if (ctx.now() - asked).total_seconds() < ctx.settings.cancel_seconds:
-            if case.status.phase is not Phase.DELETING and not case.is_over:
-                state = conditions.reconciling(conditions.REASON_DELETING, "the worker was told to stop")
-                await publish(ctx, case, state)
-            return _STOP_POLL_S
-        await ctx.events.post(case.obj, "Warning", "WorkerLeftBehind", _left_behind(left))
-    fresh = await find(ctx.cluster, BACKUP, case.namespace, case.name)
-    if fresh is not None and fresh["metadata"]["uid"] == case.uid:
-        await remove_finalizer(ctx.cluster, BACKUP, fresh, names.FINALIZER)
+    if not left:
+        return None
+    asked = parse_time(case.obj["metadata"]["deletionTimestamp"]) or ctx.now()
+    if (ctx.now() - asked).total_seconds() < ctx.settings.cancel_seconds:
+        if case.status.phase is not Phase.DELETING and not case.is_over:
+            state = conditions.reconciling(conditions.REASON_DELETING, "the worker was told to stop")
+            await publish(ctx, case, state)
+        return _STOP_POLL_S
+    await ctx.events.post(case.obj, "Warning", "WorkerLeftBehind", _left_behind(left))
     return None
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from sendense_operator.api.v1alpha1.protectedvm import VMDisk
+from sendense_operator.catalogue import ChainRecord, PointRecord, TombstoneRecord
 from sendense_operator.reconcile.problems import Problem
-from sendense_operator.vma.models import InventoryVM
+from sendense_operator.vma.models import Inventory, InventoryVM
 
 Obj = dict[str, Any]
 
@@ -31,6 +34,22 @@ class Discovery:
     result: Found | Problem
 
 
+@dataclass(frozen=True)
+class Listing:
+    """All VMs of one datacenter, as an appliance's discovery last heard of them."""
+
+    time: float
+    """When vCenter was asked (monotonic seconds)."""
+    specs: tuple[str, int]
+    """UID and generation of the appliance."""
+    inventory: Inventory
+
+    @staticmethod
+    def key(namespace: str, appliance: str, datacenter: str) -> str:
+        """Under what it is remembered."""
+        return f"{namespace}/{appliance}/{datacenter}"
+
+
 @dataclass
 class Snapshot:
     """One namespace as it was a moment ago. Shared for a second, so that a queue of hundreds is read once."""
@@ -43,3 +62,30 @@ class Snapshot:
     appliances: dict[str, Obj]
     exclusive: dict[str, bool] = field(default_factory=dict)
     """By claim: whether one pod at a time may use it."""
+
+
+@dataclass(frozen=True)
+class ChainView:
+    """A chain as the last repository pod that looked at it told of it."""
+
+    chain: ChainRecord
+    taken: datetime
+    """Creation of that pod's Job, by the API server's clock: what was committed later is not in here."""
+    points: Mapping[str, PointRecord] = field(default_factory=dict)
+    """Restore points by the UID of the Backup that made them."""
+    tombstones: Mapping[str, TombstoneRecord] = field(default_factory=dict)
+    """Removed ones whose files are not all freed, by the same UID."""
+    asked: frozenset[str] = frozenset()
+    """UIDs that this pod was told to remove: one that is neither point nor tombstone afterwards is gone for good."""
+
+
+@dataclass(frozen=True)
+class Catalogued:
+    """A repository's chains. Known to this process only; a restarted one waits for the next pod's word."""
+
+    taken: datetime | None
+    """Creation of the last complete scan's Job, by the API server's clock; None: there was none."""
+    chains: Mapping[str, ChainView]
+    """By ProtectedVM. One of which a pod was told to remove something has a view, even if it has no folder any more."""
+    repository_id: str = ""
+    """Identity of the repository, which its status may only tell a moment later."""

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sendense_operator.api.v1alpha1 import conditions, names
-from sendense_operator.api.v1alpha1.backup import BackupDisk
+from sendense_operator.api.v1alpha1.backup import BackupDisk, RequestedType
 from sendense_operator.cluster.client import Obj, find
 from sendense_operator.cluster.errors import ForbiddenError
 from sendense_operator.cluster.kinds import JOB, NODE, POD
@@ -252,7 +252,8 @@ def _first_asked(ctx: Context, pod_uid: str) -> float:
 
 async def _report(ctx: Context, case: Case, report: Progress, changes: dict[str, Any]) -> float:
     disks = merge_disks(changes.get("disks", case.status.disks), report)
-    progress = merge_progress(case.status.progress, disks, report, now=ctx.now())
+    whole = case.spec.type is RequestedType.FULL
+    progress = merge_progress(case.status.progress, disks, report, whole=whole, now=ctx.now())
     # The worker is through, its pod not yet: what it says then is its answer.
     stage = Stage.COMMITTING if report.stage is Stage.DONE else report.stage
     message = report.message or _WORDS[stage]
@@ -266,6 +267,7 @@ async def _report(ctx: Context, case: Case, report: Progress, changes: dict[str,
 
 _WORDS: Final = {
     Stage.STARTING: "the worker gets ready",
+    Stage.CHECKING_PARENT: "the newest restore point is checked, which the increment is to stand on",
     Stage.PREFLIGHT: "the worker asks the appliance and vCenter whether the backup can run",
     Stage.WAITING_FOR_VMA: "the appliance takes the snapshot",
     Stage.COPYING: "the appliance writes the disks",

@@ -15,6 +15,8 @@ class Work(StrEnum):
     REPOSITORY = "BackupRepository"
     VM = "ProtectedVM"
     APPLIANCE = "VMwareAppliance"
+    DISCOVERY = "Discovery"
+    """Of a VMwareAppliance: finds VMs and makes ProtectedVMs for them."""
     WAKE = "Wake"
     """All Backups of the namespace that wait for something, no name."""
     RESYNC = "Resync"

@@ -6,7 +6,9 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from sendense_operator.reconcile.facts import Discovery
+from sendense_operator.api.v1alpha1.backuprepository import Catalogue
+from sendense_operator.reconcile.discoveryrun import Run
+from sendense_operator.reconcile.facts import Catalogued, Discovery, Listing
 from sendense_operator.task import Answer, Capacity
 
 V = TypeVar("V")
@@ -61,9 +63,24 @@ class Memory:
     """By namespace/repository: what a backup that just ended found."""
     probe_wanted: set[str] = field(default_factory=set)
     """namespace/repository: a backup failed because of it, so it is to be looked at now."""
+    scan_after: Recent[float] = field(default_factory=Recent)
+    """By namespace/repository: not before that moment, since the last scan could not be read."""
+    summaries: Recent[Catalogue] = field(default_factory=Recent)
+    """By namespace/repository: what a scan found, until it is in the status."""
+    scan_wanted: set[str] = field(default_factory=set)
+    """namespace/repository: a backup found its parent damaged, or may have committed unseen, so all of it is to be
+    listed."""
+    catalogues: Recent[Catalogued] = field(default_factory=lambda: Recent(200))
+    """By namespace/repository: what its pods told of restore points."""
     unreachable: Recent[float] = field(default_factory=Recent)
     """By Backup UID: since when it waits for an appliance that does not answer."""
-    discoveries: Recent[Discovery] = field(default_factory=Recent)
+    discoveries: Recent[Discovery] = field(default_factory=lambda: Recent(20_000))
     """By ProtectedVM UID."""
+    listings: Recent[Listing] = field(default_factory=lambda: Recent(256))
+    """By `Listing.key`."""
+    runs: Recent[Run] = field(default_factory=lambda: Recent(256))
+    """By namespace/appliance: its last or present discovery."""
+    discovery_wanted: set[str] = field(default_factory=set)
+    """namespace/appliance: a VM was moved, so its discovery is not to wait."""
     health: Recent[float] = field(default_factory=Recent)
     """By appliance UID: when it was last asked."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import unicodedata
 from typing import Final
 
 _LIMIT: Final = 63
+_NOT_ALLOWED: Final = re.compile(r"[^a-z0-9]+")
 
 
 def _digest(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
 def _short(name: str, room: int) -> str:
@@ -33,3 +36,11 @@ def chain_name(vm: str, repository: str) -> str:
     digest = _digest(vm, repository)
     room = (_LIMIT - len(digest) - 2) // 2
     return f"{_short(vm, room)}-{_short(repository, room)}-{digest}"
+
+
+def vm_object_name(vm_name: str, *identity: str) -> str:
+    """Name of a discovered VM's ProtectedVM: what DNS-1123 allows of any text, and a digest of what tells the VM."""
+    digest = _digest(*identity)
+    plain = unicodedata.normalize("NFKD", vm_name).encode("ascii", "ignore").decode().lower()
+    readable = _NOT_ALLOWED.sub("-", plain)[: _LIMIT - len(digest) - 1].strip("-")
+    return f"{readable or 'vm'}-{digest}"

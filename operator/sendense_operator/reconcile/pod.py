@@ -195,6 +195,15 @@ def _ca_volume(appliance: VMwareApplianceSpec) -> Volume:
     )
 
 
+def probe_task_of(job: Obj) -> ProbeTask | None:
+    """The task that a repository's Job was made with; None when it is not readable."""
+    annotations = job["spec"]["template"]["metadata"].get("annotations") or {}
+    try:
+        return ProbeTask.model_validate(json.loads(annotations.get(names.ANNOTATION_TASK, "")))
+    except ValueError:
+        return None
+
+
 def task_of(job: Obj) -> BackupTask | None:
     """The task that a worker's Job was made with; None when it is not readable."""
     annotations = job["spec"]["template"]["metadata"].get("annotations") or {}

@@ -1,12 +1,17 @@
-"""A running Backup's progress, from what its worker reports."""
+"""A running Backup's progress, from what its worker reports.
+
+How much an increment will send is known to nobody beforehand. So percent is a lower bound for it: a disk counts by the
+bytes that came, and whole as soon as it is complete. It never goes back; of an increment it moves in steps.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sendense_operator.api.v1alpha1.backup import BackupDisk, BackupProgress
-from sendense_operator.reconcile.units import human_duration, human_rate, whole_seconds
-from sendense_operator.task import Answer, DiskProgress, Progress
+from sendense_operator.reconcile.units import human_bytes, human_duration, human_rate, whole_seconds
+from sendense_operator.task import Answer, BackupType, DiskAnswer, DiskProgress, Progress
 
 
 def percent_of(done: int, total: int, *, finished: bool) -> int:
@@ -35,9 +40,12 @@ def _disk(old: BackupDisk | None, now: DiskProgress) -> BackupDisk:
 
 
 def merge_progress(
-    old: BackupProgress | None, disks: list[BackupDisk], reported: Progress, *, now: datetime
+    old: BackupProgress | None, disks: list[BackupDisk], reported: Progress, *, whole: bool, now: datetime
 ) -> BackupProgress:
-    """The total of `disks`. `last_update_time` moves only when something else does."""
+    """The total of `disks`. `last_update_time` moves only when something else does.
+
+    `whole`: all disks are copied whole, so that it can be told when that is done.
+    """
     total = sum(disk.virtual_size for disk in disks)
     transferred = max(sum(disk.bytes_transferred for disk in disks), old.bytes_transferred if old else 0)
     # A disk that is complete counts whole, even if holes of it were never sent.
@@ -45,6 +53,7 @@ def merge_progress(
         disk.virtual_size if disk.percent == 100 else min(disk.bytes_transferred, disk.virtual_size) for disk in disks
     )
     percent = max(percent_of(done, total, finished=False), old.percent if old else 0)
+    eta = reported.eta_seconds if whole else None
     result = BackupProgress(
         bytes_transferred=transferred,
         total_bytes=total,
@@ -52,8 +61,8 @@ def merge_progress(
         summary=f"{percent}%",
         rate_bytes_per_second=int(reported.rate),
         rate=human_rate(reported.rate),
-        eta_seconds=reported.eta_seconds,
-        eta=human_duration(reported.eta_seconds) if reported.eta_seconds is not None else "",
+        eta_seconds=eta,
+        eta=human_duration(eta) if eta is not None else "",
         last_update_time=old.last_update_time if old else None,
     )
     if old is None or result != old:
@@ -71,6 +80,10 @@ def final_disks(answer: Answer) -> list[BackupDisk]:
             bytes_transferred=disk.transferred,
             percent=100,
             type=disk.type,
+            reason=disk.reason or None,
+            parent=disk.parent or None,
+            parent_change_id=disk.parent_change_id or None,
+            depth=disk.depth,
             file=disk.file,
             stored_bytes=disk.stored,
             guest_bytes=disk.guest_bytes,
@@ -78,6 +91,25 @@ def final_disks(answer: Answer) -> list[BackupDisk]:
         )
         for disk in answer.disks
     ]
+
+
+def type_of(disks: Sequence[BackupDisk] | Sequence[DiskAnswer]) -> BackupType:
+    """What ran: Incremental when every disk is an increment."""
+    increments = disks and all(disk.type is BackupType.INCREMENTAL for disk in disks)
+    return BackupType.INCREMENTAL if increments else BackupType.FULL
+
+
+def describe(answer: Answer) -> str:
+    """A committed backup in one line: what ran, how much of it there is."""
+    count = len(answer.disks)
+    increments = sum(disk.type is BackupType.INCREMENTAL for disk in answer.disks)
+    mixed = 0 < increments < count
+    what = f"{increments} of {count} disks {BackupType.INCREMENTAL}" if mixed else type_of(answer.disks).value
+    size = human_bytes(sum(disk.virtual_size for disk in answer.disks))
+    how = "found committed by an earlier attempt" if answer.adopted else "committed"
+    sent = human_bytes(sum(disk.transferred for disk in answer.disks))
+    stored = human_bytes(sum(disk.stored for disk in answer.disks))
+    return f"{what}: {count} {'disk' if count == 1 else 'disks'}, {size}, {how}; {sent} sent, {stored} stored"
 
 
 def final_progress(answer: Answer, now: datetime) -> BackupProgress:

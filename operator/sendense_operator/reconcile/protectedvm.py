@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime, timedelta
 from typing import Final
 
-from sendense_operator.api.v1alpha1 import conditions
-from sendense_operator.api.v1alpha1.base import Condition
+from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMSpec, ProtectedVMStatus
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
 from sendense_operator.cluster.client import Obj, find
@@ -14,11 +14,14 @@ from sendense_operator.cluster.kinds import APPLIANCE, PROTECTED_VM
 from sendense_operator.cluster.status import write_status
 from sendense_operator.reconcile.access import read_access
 from sendense_operator.reconcile.context import Context
-from sendense_operator.reconcile.discovery import discover
 from sendense_operator.reconcile.facts import Discovery, Found
-from sendense_operator.reconcile.objects import is_deleting, ready_condition
+from sendense_operator.reconcile.keys import Key, Work
+from sendense_operator.reconcile.lookup import Moved, Wanted, decide_gone, look_up
+from sendense_operator.reconcile.objects import is_deleting, labels_of, ready_condition
 from sendense_operator.reconcile.problems import Meaning, Problem
-from sendense_operator.reconcile.units import human_bytes, parse_time, whole_seconds
+from sendense_operator.reconcile.sharing import expected_in, listing_for
+from sendense_operator.reconcile.units import parse_time
+from sendense_operator.reconcile.vmstatus import GONE, next_status
 
 _MAX_PAUSE_S: Final = 300.0
 """Between two looks at a VM that could not be looked up."""
@@ -33,10 +36,12 @@ async def reconcile_vm(ctx: Context, namespace: str, name: str) -> float | None:
     uid = vm["metadata"]["uid"]
     known = ctx.memory.discoveries.get(uid)
     interval = float(spec.discovery_interval_seconds)
-    if known is None and (rest := _still_fresh(ctx, vm, interval)) is not None:
+    listing = listing_for(ctx, namespace, spec)
+    news = listing is not None and (known is None or known.time < listing.time)
+    if not news and (rest := await _not_due(ctx, vm, spec, known)) is not None:
         return rest
-    since = ctx.monotonic() - interval
-    result = await discovered(ctx, vm, since=max(since, _not_before(ctx, known)))
+    since = max(ctx.monotonic() - interval, _not_before(ctx, known))
+    result = await discovered(ctx, vm, since=max(since, listing.time) if listing and news else since)
     if isinstance(result, Found):
         ctx.memory.tries.pop(uid)
         newest = ctx.memory.discoveries.get(uid)
@@ -49,11 +54,21 @@ async def reconcile_vm(ctx: Context, namespace: str, name: str) -> float | None:
     return float(min(base * 2 ** min(tries - 1, 10), interval, _MAX_PAUSE_S))
 
 
+async def _not_due(ctx: Context, vm: Obj, spec: ProtectedVMSpec, known: Discovery | None) -> float | None:
+    """Seconds until the VM has to be asked for by itself; None when it has to be now."""
+    ready = ready_condition(vm)
+    if ready is None or (ready["status"] != "True" and ready["reason"] not in GONE):
+        return None
+    if known is None and (rest := _still_fresh(ctx, vm, float(spec.discovery_interval_seconds))) is not None:
+        return rest
+    appliance = await find(ctx.cluster, APPLIANCE, vm["metadata"]["namespace"], spec.appliance_ref.name)
+    return expected_in(ctx, appliance, spec) if appliance is not None else None
+
+
 def _still_fresh(ctx: Context, vm: Obj, interval: float) -> float | None:
     """Seconds until the VM is due, by its status: a restarted controller does not ask about all VMs at once."""
-    ready = ready_condition(vm)
     asked = parse_time((vm.get("status") or {}).get("lastDiscoveryTime"))
-    if ready is None or ready["status"] != "True" or asked is None:
+    if asked is None:
         return None
     rest = interval - abs((ctx.now() - asked).total_seconds())
     return rest if rest > 0 else None
@@ -78,7 +93,7 @@ async def discovered(ctx: Context, vm: Obj, *, since: float) -> Found | Problem:
         appliance = await find(ctx.cluster, APPLIANCE, meta["namespace"], name)
         if appliance is None:
             problem = Problem("ApplianceNotFound", f"there is no VMwareAppliance {name}")
-            await _write(ctx, vm, problem, asked=False)
+            await _write(ctx, vm, problem)
             return problem
         specs = (
             int(meta.get("generation", 0)),
@@ -90,59 +105,60 @@ async def discovered(ctx: Context, vm: Obj, *, since: float) -> Found | Problem:
             return known.result
         appliance_spec = VMwareApplianceSpec.model_validate(appliance["spec"])
         access = await read_access(ctx, meta["namespace"], appliance_spec)
-        started = ctx.monotonic()
         if isinstance(access, Problem):
-            await _write(ctx, vm, access, asked=False)
+            await _write(ctx, vm, access)
             return access
-        result = await discover(ctx, access, spec)
-        ctx.memory.discoveries.put(meta["uid"], Discovery(started, specs, result))
-        await _write(ctx, vm, result, asked=True)
+        listing = listing_for(ctx, meta["namespace"], spec)
+        if listing is not None and (listing.specs != specs[1:] or listing.time < since):
+            listing = None
+        time = ctx.monotonic() if listing is None else listing.time
+        wanted = wanted_of(vm, appliance_spec)
+        result = await look_up(ctx, access, wanted, listing)
+        if isinstance(result, Moved):
+            result = await _followed(ctx, vm, wanted, result)
+        ctx.memory.discoveries.put(meta["uid"], Discovery(time, specs, result))
+        asked = ctx.now() - timedelta(seconds=ctx.monotonic() - time)
+        await _write(ctx, vm, result, asked, shared=listing is not None)
         return result
 
 
-async def _write(ctx: Context, vm: Obj, result: Found | Problem, *, asked: bool) -> None:
+def wanted_of(vm: Obj, appliance: VMwareApplianceSpec) -> Wanted:
+    """What is known of the VM."""
+    meta, status = vm["metadata"], vm.get("status") or {}
+    spec = ProtectedVMSpec.model_validate(vm["spec"])
+    # What was found for another spec was another VM.
+    before = status.get("uuid") if status.get("observedGeneration") == meta.get("generation") else None
+    uuid = spec.uuid or before
+    made = labels_of(vm).get(names.LABEL_DISCOVERED_BY) == spec.appliance_ref.name
+    follows = appliance.discovery is not None and not appliance.discovery.dry_run
+    return Wanted(spec, uuid.lower() if uuid else None, made and follows)
+
+
+async def _followed(ctx: Context, vm: Obj, wanted: Wanted, moved: Moved) -> Problem:
+    """A VM of that UUID is elsewhere: it is gone if that one is another object's, else discovery is told."""
+    meta, appliance = vm["metadata"], wanted.spec.appliance_ref.name
+    others = await ctx.cluster.list_objects(
+        PROTECTED_VM, meta["namespace"], fields=f"spec.applianceRef.name={appliance}"
+    )
+    if any(other["spec"]["path"] == moved.path for other in others):
+        return decide_gone(wanted, None, [])
+    if wanted.followed:
+        ctx.memory.discovery_wanted.add(f"{meta['namespace']}/{appliance}")
+        ctx.again(Key(Work.DISCOVERY, meta["namespace"], appliance))
+    return moved
+
+
+async def _write(
+    ctx: Context, vm: Obj, result: Found | Problem, asked: datetime | None = None, *, shared: bool = False
+) -> None:
     # Read again: the one at hand may be older than what is written there by now.
     meta = vm["metadata"]
     fresh = await find(ctx.cluster, PROTECTED_VM, meta["namespace"], meta["name"])
     if fresh is None or fresh["metadata"]["uid"] != meta["uid"]:
         return
     old = ProtectedVMStatus.model_validate(fresh.get("status") or {})
-    status = next_status(old, result, generation=meta.get("generation"), ctx=ctx, asked=asked)
+    status = next_status(old, result, generation=meta.get("generation"), now=ctx.now(), asked=asked, shared=shared)
     if await write_status(ctx.cluster, PROTECTED_VM, fresh, status) and isinstance(result, Problem):
         was = conditions.find([c.to_dict() for c in old.conditions], conditions.READY)
         if was is None or was["reason"] != result.reason:
             await ctx.events.post(fresh, "Warning", result.reason, result.message)
-
-
-def next_status(
-    old: ProtectedVMStatus, result: Found | Problem, *, generation: int | None, ctx: Context, asked: bool
-) -> ProtectedVMStatus:
-    """The status that tells of `result`. What was known of the VM stays when it can't be asked."""
-    if isinstance(result, Problem):
-        stuck = result.meaning is Meaning.FINAL
-        make = conditions.stalled if stuck else conditions.reconciling
-        state = make(result.reason, result.message)
-        status = old.model_copy(deep=True)
-    else:
-        count = len(result.disks)
-        total = sum(disk.capacity_bytes for disk in result.disks)
-        size = human_bytes(total)
-        state = conditions.ready("Discovered", f"{count} {'disk' if count == 1 else 'disks'}, {size}")
-        status = ProtectedVMStatus(
-            vm_name=result.vm.name[:1024],
-            uuid=result.vm.id[:256] or None,
-            power_state=result.vm.power_state[:256] or None,
-            guest_os=result.vm.guest_os[:1024] or None,
-            cbt_enabled=result.cbt_enabled,
-            total_bytes=total,
-            size=size,
-            last_discovery_time=old.last_discovery_time,
-            disks=list(result.disks),
-        )
-    now = ctx.now()
-    if asked:
-        status.last_discovery_time = whole_seconds(now)
-    status.observed_generation = generation
-    updated = conditions.update([c.to_dict() for c in old.conditions], state, generation=generation, now=now)
-    status.conditions = [Condition.model_validate(condition) for condition in updated]
-    return status

@@ -7,12 +7,14 @@ from typing import Final
 from sendense_operator.api.v1alpha1.backup import Phase
 from sendense_operator.api.v1alpha1.conditions import TERMINAL_PHASES
 from sendense_operator.cluster.client import Obj
-from sendense_operator.cluster.kinds import APPLIANCE, BACKUP, BACKUP_REPOSITORY, PROTECTED_VM
+from sendense_operator.cluster.kinds import APPLIANCE, BACKUP, BACKUP_CHAIN, BACKUP_REPOSITORY, PROTECTED_VM
 from sendense_operator.reconcile.appliance import reconcile_appliance
 from sendense_operator.reconcile.backup import reconcile_backup
-from sendense_operator.reconcile.chain import reconcile_chain
+from sendense_operator.reconcile.chain import key_of_chain, reconcile_chain
 from sendense_operator.reconcile.context import Context
+from sendense_operator.reconcile.discovery import reconcile_discovery
 from sendense_operator.reconcile.keys import Key, Work
+from sendense_operator.reconcile.objects import is_deleting
 from sendense_operator.reconcile.protectedvm import reconcile_vm
 from sendense_operator.reconcile.repository import reconcile_repository
 
@@ -47,9 +49,14 @@ class Reconciler:
             case Work.REPOSITORY:
                 return await reconcile_repository(ctx, key.namespace, key.name)
             case Work.VM:
-                return await reconcile_vm(ctx, key.namespace, key.name)
+                delay = await reconcile_vm(ctx, key.namespace, key.name)
+                # Its disks decide what the next backup is.
+                await self._wake_chains(key.namespace, f"spec.vmRef.name={key.name}")
+                return delay
             case Work.APPLIANCE:
                 return await reconcile_appliance(ctx, key.namespace, key.name)
+            case Work.DISCOVERY:
+                return await reconcile_discovery(ctx, key.namespace, key.name)
             case Work.WAKE:
                 await self._wake(key.namespace)
                 return None
@@ -71,8 +78,15 @@ class Reconciler:
             if self._resyncs % FULL_RESYNC_EVERY == 0:
                 for work, kind in _OTHERS:
                     self._enqueue(work, await cluster.list_objects(kind, namespace))
+                backups = await cluster.list_objects(BACKUP, namespace)
+                self._enqueue(Work.BACKUP, [obj for obj in backups if is_deleting(obj)])
+                await self._wake_chains(namespace)
         self._resyncs += 1
         return RESYNC_S
+
+    async def _wake_chains(self, namespace: str | None, fields: str = "") -> None:
+        for chain in await self._ctx.cluster.list_objects(BACKUP_CHAIN, namespace, fields=fields):
+            self._ctx.again(key_of_chain(chain))
 
     def _enqueue(self, work: Work, objects: list[Obj]) -> None:
         for obj in objects:

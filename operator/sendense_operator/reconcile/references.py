@@ -5,17 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from sendense_operator.api.v1alpha1.backup import RequestedType
+from sendense_operator.api.v1alpha1.backupchain import BackupChainSpec
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
 from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMSpec
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
 from sendense_operator.cluster.client import Obj, find
-from sendense_operator.cluster.kinds import APPLIANCE, BACKUP_REPOSITORY, PROTECTED_VM
+from sendense_operator.cluster.kinds import APPLIANCE, BACKUP_CHAIN, BACKUP_REPOSITORY, PROTECTED_VM
 from sendense_operator.reconcile.case import Case
 from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.facts import Found
+from sendense_operator.reconcile.naming import chain_name
 from sendense_operator.reconcile.objects import is_deleting, ready_condition
 from sendense_operator.reconcile.problems import Meaning, Problem
 from sendense_operator.reconcile.protectedvm import discovered
+from sendense_operator.task import ParentCheck
 
 MAX_DISCOVERY_AGE_S: Final = 300.0
 _PASSED_ON: Final = frozenset({"SecretNotFound", "SecretInvalid", "SecretForbidden"})
@@ -31,6 +35,7 @@ class References:
     vm: ProtectedVMSpec
     found: Found
     appliance: VMwareApplianceSpec
+    parent_check: ParentCheck = ParentCheck.CONTENT
 
 
 async def resolve(ctx: Context, case: Case) -> References | Problem:
@@ -57,7 +62,17 @@ async def resolve(ctx: Context, case: Case) -> References | Problem:
         vm=vm_spec,
         found=found,
         appliance=VMwareApplianceSpec.model_validate(appliance["spec"]),
+        parent_check=await _parent_check(ctx, case),
     )
+
+
+async def _parent_check(ctx: Context, case: Case) -> ParentCheck:
+    """What the chain asks for; one that is not there yet has no parent to check, or was just deleted by somebody."""
+    if case.spec.type is RequestedType.FULL:
+        return ParentCheck.CONTENT
+    name = chain_name(case.spec.vm_ref.name, case.spec.repository_ref.name)
+    chain = await find(ctx.cluster, BACKUP_CHAIN, case.namespace, name)
+    return BackupChainSpec.model_validate(chain["spec"]).parent_check if chain is not None else ParentCheck.CONTENT
 
 
 def decide_references(case: Case, repository: Obj | None, appliance_name: str, appliance: Obj | None) -> Problem | None:

@@ -16,11 +16,16 @@ from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.job import build_probe_job, probe_labels
 from sendense_operator.reconcile.naming import probe_name
 from sendense_operator.reconcile.objects import is_deleting, is_owned_by, job_end, newest, pod_trouble, ready_condition
-from sendense_operator.reconcile.pod import build_probe_template
+from sendense_operator.reconcile.outcome import last_answer
+from sendense_operator.reconcile.pod import build_probe_template, probe_task_of
 from sendense_operator.reconcile.problems import Meaning, Problem
 from sendense_operator.reconcile.repositorystatus import Probed, decide_probe, next_status
+from sendense_operator.reconcile.scan import RETRY_S, Wanted, take_in, wanted
 from sendense_operator.reconcile.units import parse_time
 from sendense_operator.task import ProbeTask
+
+_TAKE_IN_POLL_S = 0.5
+"""Between two batches of a large catalogue."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,8 @@ async def _probe(ctx: Context, seen: _Seen) -> float | None:
     job = await find(ctx.cluster, JOB, meta["namespace"], probe_name(meta["name"], meta["uid"]))
     if job is not None:
         return await _read_probe(ctx, seen, job)
-    due_in = _due_in(ctx, seen)
+    want = await wanted(ctx, obj)
+    due_in = 0.0 if want.is_due else _due_in(ctx, seen)
     if due_in > 0:
         await _write(ctx, obj, None, seen.active, seen.claim)
         return due_in
@@ -82,7 +88,7 @@ async def _probe(ctx: Context, seen: _Seen) -> float | None:
         # A ReadWriteOncePod claim is with its worker; that one reports the room that is left.
         await _write(ctx, obj, None, seen.active, seen.claim)
         return ctx.settings.wait_poll_seconds
-    return await _start_probe(ctx, seen)
+    return await _start_probe(ctx, seen, want)
 
 
 def _key(obj: Obj) -> str:
@@ -113,7 +119,7 @@ _CLAIM_REASONS = frozenset(
 )
 
 
-async def _start_probe(ctx: Context, seen: _Seen) -> float | None:
+async def _start_probe(ctx: Context, seen: _Seen, want: Wanted) -> float | None:
     obj, meta = seen.obj, seen.obj["metadata"]
     old_id = (obj.get("status") or {}).get("repositoryID")
     task = ProbeTask(
@@ -122,6 +128,10 @@ async def _start_probe(ctx: Context, seen: _Seen) -> float | None:
         repository_uid=meta["uid"],
         repository_path=seen.spec.path,
         expected_id=old_id,
+        folder=seen.spec.folder,
+        remove=want.remove,
+        scan=want.scan,
+        scan_request=want.request,
     )
     labels = probe_labels(obj)
     template = build_probe_template(task, labels=labels, repository=seen.spec, settings=ctx.settings)
@@ -165,7 +175,15 @@ async def _read_probe(ctx: Context, seen: _Seen, job: Obj) -> float | None:
             problem = Problem(trouble[0], f"the probe's pod does not start: {trouble[1]}")
             await _write(ctx, obj, problem, seen.active, seen.claim)
         return ctx.settings.wait_poll_seconds
-    remembered = ctx.memory.answers.pop(meta["uid"])
+    remembered = ctx.memory.answers.get(meta["uid"])
+    answer = last_answer(pods) or remembered
+    task = probe_task_of(job)
+    if answer is not None and task is not None and answer.outcome == "Completed":
+        if not await take_in(ctx, obj, job, pod, task, answer):
+            return _TAKE_IN_POLL_S
+    elif task is not None and task.scan:
+        ctx.memory.scan_after.put(_key(obj), ctx.monotonic() + RETRY_S)
+    ctx.memory.answers.pop(meta["uid"])
     probed = decide_probe(job, pods, remembered, seen.spec)
     await _write(ctx, obj, probed, seen.active, seen.claim)
     # After the status: a controller that dies in between reads the same answer again.
@@ -182,6 +200,7 @@ async def _write(ctx: Context, obj: Obj, result: Probed | Problem | None, active
         active=active,
         volume=((claim or {}).get("spec") or {}).get("volumeName"),
         found=ctx.memory.capacities.pop(_key(obj)),
+        catalogue=ctx.memory.summaries.pop(_key(obj)),
         generation=obj["metadata"].get("generation"),
         now=ctx.now(),
     )

@@ -11,6 +11,7 @@ from sendense_operator.api.v1alpha1 import conditions
 from sendense_operator.api.v1alpha1.backuprepository import (
     BackupRepositorySpec,
     BackupRepositoryStatus,
+    Catalogue,
     RepositoryCapacity,
 )
 from sendense_operator.api.v1alpha1.base import Condition
@@ -69,12 +70,14 @@ def next_status(
     active: int,
     volume: str | None,
     found: Capacity | None,
+    catalogue: Catalogue | None = None,
     generation: int | None,
     now: datetime,
 ) -> BackupRepositoryStatus:
     """The status that tells of `result` (None: nothing new of it). `found`: what a backup found meanwhile."""
     status = old.model_copy(deep=True)
     status.active_backups = active
+    status.catalogue = catalogue or old.catalogue
     status.volume_name = volume or old.volume_name
     capacity = found
     problem = result if isinstance(result, Problem) else None

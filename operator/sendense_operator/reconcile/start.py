@@ -11,7 +11,7 @@ from sendense_operator.api.v1alpha1.backup import BackupDisk
 from sendense_operator.cluster.client import Obj
 from sendense_operator.cluster.errors import AlreadyExistsError, ForbiddenError, InvalidError
 from sendense_operator.cluster.kinds import BACKUP, JOB, NETWORK_POLICY, POD, SERVICE, Kind
-from sendense_operator.cluster.status import add_finalizer
+from sendense_operator.cluster.status import add_finalizers
 from sendense_operator.reconcile.admission import Admitted, Waits
 from sendense_operator.reconcile.case import Case, publish
 from sendense_operator.reconcile.context import Context
@@ -124,7 +124,8 @@ async def _create_worker(ctx: Context, case: Case, refs: References, admitted: A
         provisional = admitted.host_ports or tuple(names.NBD_BASE_PORT + index for index in range(count))
         await _ask_pod_security(ctx, case, _template(ctx, case, refs, plan, provisional))
         # Before the first object that has to be cleaned up; refused when the Backup is being deleted.
-        case.obj = await add_finalizer(ctx.cluster, BACKUP, case.obj, names.FINALIZER)
+        held = (names.FINALIZER, names.FINALIZER_RESTORE_POINT)
+        case.obj = await add_finalizers(ctx.cluster, BACKUP, case.obj, *held)
         if ctx.settings.network_policies:
             allowed = refs.appliance.nbd.allowed_from
             policy = build_network_policy(case.obj, labels, count, allowed, ctx.settings)
@@ -162,6 +163,7 @@ def _template(ctx: Context, case: Case, refs: References, plan: _Plan, ports: tu
         disks=refs.found.disks,
         appliance=refs.appliance,
         ports=ports,
+        parent_check=refs.parent_check,
         adopt_only=case.status.worker_death is not None,
     )
     return build_worker_template(

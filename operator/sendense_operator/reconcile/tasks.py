@@ -6,11 +6,20 @@ from collections.abc import Sequence
 from typing import Final
 
 from sendense_operator.api.v1alpha1 import names
-from sendense_operator.api.v1alpha1.backup import BackupSpec
+from sendense_operator.api.v1alpha1.backup import BackupSpec, RequestedType
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
 from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMSpec, VMDisk
-from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
-from sendense_operator.task import ApplianceTask, BackupTask, BackupType, Clocks, Exposure, TaskDisk
+from sendense_operator.api.v1alpha1.vmwareappliance import CallbackRetries, VMwareApplianceSpec
+from sendense_operator.task import (
+    ApplianceTask,
+    BackupTask,
+    BackupType,
+    Clocks,
+    Exposure,
+    MissingParent,
+    ParentCheck,
+    TaskDisk,
+)
 
 _VM_FOLDER: Final = "/vm/"
 
@@ -21,6 +30,11 @@ def datacenter_of(vm: ProtectedVMSpec) -> str:
         return vm.datacenter
     head, found, _ = vm.path.partition(_VM_FOLDER)
     return (head if found else vm.path.split("/", 2)[1]).strip("/")
+
+
+def below_datacenter(vm_path: str) -> str:
+    """Folders and name of a VM below its datacenter's VM folder, such as production/db01; empty if there is none."""
+    return vm_path.partition(_VM_FOLDER)[2]
 
 
 def disk_ports(exposure: Exposure, count: int, given: Sequence[int]) -> list[int]:
@@ -44,6 +58,7 @@ def build_backup_task(
     disks: Sequence[VMDisk],
     appliance: VMwareApplianceSpec,
     ports: Sequence[int],
+    parent_check: ParentCheck = ParentCheck.CONTENT,
     adopt_only: bool = False,
 ) -> BackupTask:
     """The task of a Backup's worker; `adopt_only`: of one that looks for what a dead one may have committed."""
@@ -55,7 +70,12 @@ def build_backup_task(
         vm=spec.vm_ref.name,
         repository_id=repository_id,
         repository_path=repository.path,
-        type=BackupType(spec.type),
+        folder=repository.folder,
+        type=BackupType.FULL if spec.type is RequestedType.FULL else BackupType.INCREMENTAL,
+        # Auto takes what it can get.
+        on_missing_parent=MissingParent.FULL if spec.type is RequestedType.AUTO else spec.on_missing_parent,
+        max_depth=repository.max_chain_depth,
+        parent_check=parent_check,
         appliance=ApplianceTask(
             url=appliance.url,
             vcenter_host=appliance.vcenter.host,
@@ -63,6 +83,8 @@ def build_backup_task(
             datacenter=datacenter_of(vm),
             zero_writes=appliance.traits.zero_writes.value,
             full_coverage=appliance.traits.full_coverage.value,
+            change_id_asks=appliance.traits.change_id_asks.value,
+            callback_retries=appliance.traits.callback_retries.value,
         ),
         exposure=appliance.nbd.exposure,
         advertised_host=appliance.nbd.advertised_host,
@@ -78,12 +100,15 @@ def build_backup_task(
 
 def _clocks(appliance: VMwareApplianceSpec) -> Clocks:
     timeouts = appliance.timeouts
+    # One that calls again may be silent for as long as it is without a gateway.
+    repeats = appliance.traits.callback_retries is CallbackRetries.UNTIL_ANSWERED
+    reconnect = max(timeouts.reconnect_seconds, timeouts.stall_seconds if repeats else 0)
     return Clocks(
         first_sign=timeouts.first_sign_seconds,
         first_sign_cbt=timeouts.first_sign_cbt_seconds,
         snapshot=timeouts.snapshot_seconds,
         connect=timeouts.connect_seconds,
-        reconnect=timeouts.reconnect_seconds,
+        reconnect=reconnect,
         stall=timeouts.stall_seconds,
         stall_unhealthy=timeouts.stall_unhealthy_seconds,
         request=timeouts.request_seconds,

@@ -8,13 +8,13 @@ from tests.support.sample import NAMESPACE, Obj, completed_answer, condition, en
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.controller.handlers import (
-    key_of_chain,
     keys_of_backup,
     keys_of_job,
     keys_of_pod,
     named,
     remember_answer,
 )
+from sendense_operator.reconcile.chain import key_of_chain
 from sendense_operator.reconcile.keys import Key, Work
 from sendense_operator.reconcile.memory import Memory, Recent
 
@@ -38,7 +38,12 @@ def backup(phase: str | None = None, **meta: object) -> Obj:
     return {**obj, "metadata": {**obj["metadata"], **meta}}
 
 
+def labelled_backup(phase: str, **meta: object) -> Obj:
+    return backup(phase, labels={names.LABEL_PHASE: phase}, **meta)
+
+
 HELD = {"finalizers": [names.FINALIZER]}
+KEPT = {"finalizers": [names.FINALIZER_RESTORE_POINT]}
 GOING = {"deletionTimestamp": stamp()}
 
 
@@ -49,11 +54,17 @@ GOING = {"deletionTimestamp": stamp()}
         ("ADDED", backup(), {BACKUP}),
         ("MODIFIED", backup("Running"), {BACKUP}),
         ("MODIFIED", backup("Completed", **HELD), {BACKUP, CHAIN}),
-        ("MODIFIED", backup("Completed"), {CHAIN}),
-        ("MODIFIED", backup("Failed"), set()),
+        ("MODIFIED", labelled_backup("Completed", **KEPT), {CHAIN}),
+        ("MODIFIED", labelled_backup("Lost", **KEPT), {CHAIN}),
+        ("MODIFIED", labelled_backup("Completed"), {BACKUP, CHAIN}),
+        ("MODIFIED", backup("Completed", **KEPT), {BACKUP, CHAIN}),
+        ("MODIFIED", labelled_backup("Failed"), set()),
+        ("MODIFIED", labelled_backup("Failed", **KEPT), set()),
+        ("MODIFIED", backup("Failed"), {BACKUP}),
         ("MODIFIED", backup("Failed", **HELD), {BACKUP}),
         ("MODIFIED", backup("Running", **HELD, **GOING), {BACKUP, CHAIN}),
         ("MODIFIED", backup("Completed", **GOING), {BACKUP, CHAIN}),
+        ("MODIFIED", backup("Failed", **KEPT, **GOING), {BACKUP, CHAIN}),
         ("DELETED", backup("Running", **GOING), {CHAIN, WAKE}),
         ("DELETED", backup("Completed"), {CHAIN, WAKE}),
     ],

@@ -9,7 +9,8 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from sendense_operator.controller import health as module
-from sendense_operator.controller.health import STALE_S, Health, build_app, resident_bytes
+from sendense_operator.controller.health import STALE_S, Health, build_app
+from sendense_operator.process import resident_bytes
 from sendense_operator.reconcile.keys import Key, Work
 
 

@@ -9,7 +9,7 @@ from tests.support import sample
 from tests.support.sample import NOON, Obj, at
 
 from sendense_operator.api.v1alpha1 import conditions, names
-from sendense_operator.api.v1alpha1.backup import BackupStatus, Phase
+from sendense_operator.api.v1alpha1.backup import BackupDisk, BackupStatus, Phase
 from sendense_operator.reconcile.case import Case, next_status, tell, wanted_labels
 from sendense_operator.task import Stage
 
@@ -103,6 +103,38 @@ def test_events(old: tuple[dict[str, str], ...], new: tuple[dict[str, str], ...]
 
 def test_the_event_of_a_failure_names_the_reason() -> None:
     assert tell(after(COPIES), after(COPIES, FAILED))[0][2] == "WritesLost: bytes are missing"
+
+
+LOST = conditions.stalled("Lost", "its restore point is not there")
+
+
+def test_a_point_that_is_lost_and_found_was_made_when_it_was_made() -> None:
+    lost, found = after(COPIES, DONE, LOST), after(COPIES, DONE, LOST, DONE)
+    assert (lost.phase, lost.completion_time) == (Phase.LOST, at(1))
+    assert (found.phase, found.completion_time) == (Phase.COMPLETED, at(1))
+    assert tell(after(COPIES, DONE), lost)[0][:2] == ("Warning", "Lost")
+
+
+@pytest.mark.parametrize(
+    ("reasons", "kind"),
+    [((None, None), None), ((None, "NewDisk"), "Normal"), (("DiskResized", "NewDisk"), "Warning")],
+)
+def test_disks_that_fell_back_are_told(reasons: tuple[str | None, ...], kind: str | None) -> None:
+    disks = [BackupDisk(id=i, key=2000 + i, virtual_size=1, reason=reason) for i, reason in enumerate(reasons)]
+    done = after(COPIES, DONE).model_copy(update={"disks": disks})
+    told = [event for event in tell(after(COPIES), done) if event[1] == "FellBackToFull"]
+    assert [event[0] for event in told] == ([kind] if kind else [])
+    assert all(f"disk {i} was copied in full: {r}" in told[0][2] for i, r in enumerate(reasons) if r)
+    assert not [e for e in tell(after(COPIES, DONE, LOST), done) if e[1] == "FellBackToFull"], "found again"
+
+
+ADOPTED = {"uid": sample.uid_of("an older one")}
+
+
+def test_of_an_adopted_one() -> None:
+    assert wanted_labels(case(adopt=ADOPTED))[names.LABEL_ADOPTED] == "true"
+    assert case(adopt=ADOPTED).point_uid == ADOPTED["uid"]
+    assert case().point_uid == case().uid
 
 
 def test_labels() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sendense_operator.api.v1alpha1.names import NAME_PATTERN, is_object_name
-from sendense_operator.reconcile.naming import chain_name, probe_name, worker_name
+from sendense_operator.reconcile.naming import chain_name, probe_name, vm_object_name, worker_name
 
 object_names = st.from_regex(NAME_PATTERN, fullmatch=True).filter(lambda name: not name.endswith("\n"))
 uids = st.uuids().map(str)
@@ -44,3 +45,33 @@ def test_chains_are_kept_apart() -> None:
 def test_the_start_of_the_name_can_be_read() -> None:
     assert worker_name("nightly-db", "u").startswith("nightly-db-bkp-")
     assert chain_name("db", "store").startswith("db-store-")
+
+
+@given(st.text(), st.text())
+def test_any_text_of_vmware_becomes_a_valid_name(vm_name: str, identity: str) -> None:
+    name = vm_object_name(vm_name, identity)
+    assert is_object_name(name), name
+    assert name == vm_object_name(vm_name, identity)
+
+
+@given(st.text(), st.uuids(), st.uuids())
+def test_vms_of_one_name_are_kept_apart(vm_name: str, one: object, other: object) -> None:
+    assert (vm_object_name(vm_name, str(one)) == vm_object_name(vm_name, str(other))) is (one == other)
+
+
+@pytest.mark.parametrize(
+    ("vm_name", "readable"),
+    [
+        ("db01", "db01"),
+        ("DB_01.prod", "db-01-prod"),
+        ("Müller & Söhne", "muller-sohne"),
+        ("../../etc/passwd", "etc-passwd"),
+        ("-x;rm -rf /", "x-rm-rf"),
+        ("データ", "vm"),
+        ("", "vm"),
+        ("\ud800", "vm"),
+        ("a" * 53 + "-" + "b" * 40, "a" * 53),
+    ],
+)
+def test_what_can_be_read_of_a_vmware_name(vm_name: str, readable: str) -> None:
+    assert vm_object_name(vm_name, "u").rpartition("-")[0] == readable

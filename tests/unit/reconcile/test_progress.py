@@ -9,14 +9,16 @@ from tests.support.sample import GIB, NOON, at, completed_answer, report
 
 from sendense_operator.api.v1alpha1.backup import BackupDisk, BackupProgress
 from sendense_operator.reconcile.progress import (
+    describe,
     final_disks,
     final_progress,
     merge_disks,
     merge_progress,
     percent_of,
     stopped_progress,
+    type_of,
 )
-from sendense_operator.task import DiskProgress, Progress, Stage
+from sendense_operator.task import BackupType, DiskAnswer, DiskProgress, Progress, Stage
 
 sizes = st.integers(0, 1 << 45)
 reports = st.lists(
@@ -47,7 +49,7 @@ def test_no_number_falls_whatever_is_reported(reported: list[Progress]) -> None:
     for number, one in enumerate(reported):
         before, old = {disk.id: disk for disk in disks}, progress
         disks = merge_disks(disks, one)
-        progress = merge_progress(progress, disks, one, now=at(number))
+        progress = merge_progress(progress, disks, one, whole=True, now=at(number))
         assert 0 <= progress.percent <= 99
         assert progress.summary == f"{progress.percent}%"
         if old is not None:
@@ -89,21 +91,60 @@ def test_a_disk_that_is_complete_counts_whole() -> None:
     reported = Progress(job_id="j", stage=Stage.COPYING, started=NOON, disks=disks)
     merged = merge_disks([], reported)
     assert [disk.percent for disk in merged] == [100, 0]
-    assert merge_progress(None, merged, reported, now=NOON).percent == 50
+    assert merge_progress(None, merged, reported, whole=True, now=NOON).percent == 50
 
 
 def test_the_time_moves_only_with_something_else() -> None:
     reported = report(5)
     disks = merge_disks([], reported)
-    once = merge_progress(None, disks, reported, now=at(1))
-    assert merge_progress(once, disks, reported, now=at(9)) == once
-    moved = merge_progress(once, merge_disks(disks, report(6)), report(6), now=at(9))
+    once = merge_progress(None, disks, reported, whole=True, now=at(1))
+    assert merge_progress(once, disks, reported, whole=True, now=at(9)) == once
+    moved = merge_progress(once, merge_disks(disks, report(6)), report(6), whole=True, now=at(9))
     assert moved.last_update_time == at(9)
 
 
 def test_what_people_read() -> None:
-    progress = merge_progress(None, merge_disks([], report(GIB // 2)), report(GIB // 2, rate=5 << 20), now=NOON)
+    progress = merge_progress(
+        None, merge_disks([], report(GIB // 2)), report(GIB // 2, rate=5 << 20), whole=True, now=NOON
+    )
     assert (progress.summary, progress.rate, progress.eta) == ("50%", "5.0 MiB/s", "60s")
+
+
+def test_how_long_an_increment_takes_is_not_known() -> None:
+    progress = merge_progress(None, merge_disks([], report(GIB // 2)), report(GIB // 2), whole=False, now=NOON)
+    assert (progress.summary, progress.eta, progress.eta_seconds) == ("50%", "", None)
+
+
+FULL = completed_answer().disks[0]
+INCREMENT = FULL.model_copy(
+    update={"type": BackupType.INCREMENTAL, "parent": "b0", "parent_change_id": "52 de/0", "depth": 2, "transferred": 9}
+)
+
+
+@pytest.mark.parametrize(
+    ("disks", "kind", "words"),
+    [
+        ((FULL,), BackupType.FULL, "Full: 1 disk, 1.0 GiB, committed; 1.0 GiB sent, 256 MiB stored"),
+        ((INCREMENT,), BackupType.INCREMENTAL, "Incremental: 1 disk, 1.0 GiB, committed; 9 B sent, 256 MiB stored"),
+        (
+            (INCREMENT, FULL),
+            BackupType.FULL,
+            "1 of 2 disks Incremental: 2 disks, 2.0 GiB, committed; 1.0 GiB sent, 512 MiB stored",
+        ),
+    ],
+)
+def test_what_ran(disks: tuple[DiskAnswer, ...], kind: BackupType, words: str) -> None:
+    answer = completed_answer().model_copy(update={"disks": disks})
+    assert (type_of(answer.disks), describe(answer)) == (kind, words)
+
+
+def test_an_increment_says_where_it_stands() -> None:
+    resized = FULL.model_copy(update={"reason": "DiskResized"})
+    found = final_disks(completed_answer().model_copy(update={"disks": (INCREMENT, resized)}))
+    assert [(d.type, d.reason, d.parent, d.parent_change_id, d.depth) for d in found] == [
+        (BackupType.INCREMENTAL, None, "b0", "52 de/0", 2),
+        (BackupType.FULL, "DiskResized", None, None, 1),
+    ]
 
 
 def test_the_end() -> None:
@@ -117,7 +158,7 @@ def test_the_end() -> None:
 
 
 def test_what_stops_keeps_how_far_it_came() -> None:
-    running = merge_progress(None, merge_disks([], report(GIB // 2)), report(GIB // 2), now=NOON)
+    running = merge_progress(None, merge_disks([], report(GIB // 2)), report(GIB // 2), whole=True, now=NOON)
     stopped = stopped_progress(running)
     assert stopped is not None
     assert (stopped.percent, stopped.rate, stopped.rate_bytes_per_second, stopped.eta_seconds) == (50, "", 0, None)

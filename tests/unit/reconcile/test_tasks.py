@@ -13,7 +13,7 @@ from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
 from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMSpec, VMDisk
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
 from sendense_operator.reconcile.tasks import build_backup_task, datacenter_of, disk_ports
-from sendense_operator.task import BackupTask, Exposure
+from sendense_operator.task import BackupTask, BackupType, Exposure, MissingParent, ParentCheck
 
 
 @pytest.mark.parametrize(
@@ -51,19 +51,20 @@ def test_too_few_or_too_many_ports_are_an_error(given: tuple[int, ...]) -> None:
 
 
 def build(
-    appliance: dict[str, Any], repository: dict[str, Any] | None = None, ports: tuple[int, ...] = ()
+    appliance: dict[str, Any], repository: dict[str, Any] | None = None, ports: tuple[int, ...] = (), **spec: Any
 ) -> BackupTask:
     return build_backup_task(
         namespace="shop",
         backup="b1",
         uid="uid-1",
-        spec=BackupSpec.model_validate(sample.backup()["spec"]),
+        spec=BackupSpec.model_validate(sample.backup(**spec)["spec"]),
         repository=BackupRepositorySpec.model_validate(sample.repository(**(repository or {}))["spec"]),
         repository_id="repo-1",
         vm=ProtectedVMSpec.model_validate(sample.protected_vm()["spec"]),
         disks=[VMDisk(index=i, key=2000 + i, capacity_bytes=(i + 1) * GIB) for i in range(2)],
         appliance=VMwareApplianceSpec.model_validate(sample.appliance(**appliance)["spec"]),
         ports=ports,
+        parent_check=ParentCheck.STRUCTURE,
     )
 
 
@@ -71,7 +72,7 @@ def test_the_specs_go_into_the_task() -> None:
     task = build(
         {
             "nbd": {"exposure": "NodePort", "advertisedHost": "tunnel.example"},
-            "traits": {"zeroWrites": "Trust", "fullCoverage": "AllocatedOnly"},
+            "traits": {"zeroWrites": "Trust", "fullCoverage": "AllocatedOnly", "changeIDAsks": "OwnDisk"},
             "timeouts": {"firstSignSeconds": 7, "stallSeconds": 9},
         },
         {"path": "team/a", "minFreeBytes": 5},
@@ -80,10 +81,34 @@ def test_the_specs_go_into_the_task() -> None:
     assert (task.backup, task.backup_uid, task.vm, task.repository_id) == ("b1", "uid-1", "db", "repo-1")
     assert (task.repository_path, task.min_free) == ("team/a", 5)
     assert (task.appliance.zero_writes, task.appliance.full_coverage) == ("Trust", "AllocatedOnly")
+    assert (task.appliance.change_id_asks, task.appliance.callback_retries) == ("OwnDisk", "Never")
     assert (task.appliance.vm_path, task.appliance.datacenter) == ("/DC1/vm/db", "DC1")
     assert (task.exposure, task.advertised_host) == (Exposure.NODE_PORT, "tunnel.example")
     assert (task.clocks.first_sign, task.clocks.stall, task.clocks.snapshot) == (7, 9, 1800)
     assert [(d.index, d.key, d.size, d.port) for d in task.disks] == [(0, 2000, GIB, 31000), (1, 2001, 2 * GIB, 31001)]
+
+
+@pytest.mark.parametrize(
+    ("retries", "stall", "reconnect"), [("Never", 1800, 180), ("UntilAnswered", 1800, 1800), ("UntilAnswered", 60, 180)]
+)
+def test_one_that_calls_again_may_be_silent_for_longer(retries: str, stall: int, reconnect: int) -> None:
+    task = build({"traits": {"callbackRetries": retries}, "timeouts": {"stallSeconds": stall}})
+    assert (task.appliance.callback_retries, task.clocks.reconnect) == (retries, reconnect)
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ({"type": "Full"}, (BackupType.FULL, MissingParent.FULL)),
+        ({"type": "Incremental"}, (BackupType.INCREMENTAL, MissingParent.FULL)),
+        ({"type": "Incremental", "onMissingParent": "Fail"}, (BackupType.INCREMENTAL, MissingParent.FAIL)),
+        ({"type": "Auto"}, (BackupType.INCREMENTAL, MissingParent.FULL)),
+    ],
+)
+def test_what_is_wanted(spec: dict[str, Any], expected: tuple[BackupType, MissingParent]) -> None:
+    task = build({}, {"maxChainDepth": 7, "folder": "other"}, **spec)
+    assert (task.type, task.on_missing_parent) == expected
+    assert (task.max_depth, task.folder, task.parent_check) == (7, "other", ParentCheck.STRUCTURE)
 
 
 def test_no_reference_to_the_secret_is_in_it() -> None:

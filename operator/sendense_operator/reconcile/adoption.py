@@ -1,0 +1,159 @@
+"""What a catalogue changes in this cluster: Backups for restore points, the word on those there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from sendense_operator.api.v1alpha1 import conditions, names
+from sendense_operator.api.v1alpha1.base import Condition
+from sendense_operator.catalogue import PointRecord
+from sendense_operator.cluster.client import Obj, find
+from sendense_operator.cluster.errors import AlreadyExistsError, ForbiddenError, InvalidError
+from sendense_operator.cluster.kinds import BACKUP
+from sendense_operator.cluster.status import write_status
+from sendense_operator.reconcile.case import Case, publish
+from sendense_operator.reconcile.catalogue import (
+    UNREADABLE,
+    Judgement,
+    Verdict,
+    adopted_names,
+    build_adopted,
+    is_missing,
+    point_uid,
+)
+from sendense_operator.reconcile.context import Context
+from sendense_operator.reconcile.ending import chain_key, complete
+from sendense_operator.reconcile.keys import Key, Work
+from sendense_operator.reconcile.naming import chain_name
+from sendense_operator.reconcile.objects import is_deleting
+from sendense_operator.reconcile.units import whole_seconds
+from sendense_operator.task import Answer
+
+BATCH: Final = 50
+"""Backups made in one go: a large repository must not flood the API server."""
+
+
+async def reconcile_adopted(ctx: Context, case: Case) -> float | None:
+    """A Backup that stands for a restore point in the repository: its status is filled, no worker is ever started."""
+    repository = case.spec.repository_ref.name
+    key = f"{case.namespace}/{repository}"
+    known = ctx.memory.catalogues.get(key)
+    view = known.chains.get(case.spec.vm_ref.name) if known is not None else None
+    point = view.points.get(point_uid(case.obj)) if view is not None else None
+    if point is not None:
+        await _record(ctx, case, point)
+        return 0.0
+    if known is not None and is_missing(known, case.obj, case.spec.vm_ref.name):
+        text = f"repository {repository} holds no restore point of UID {point_uid(case.obj)}"
+        await publish(ctx, case, conditions.stalled(conditions.REASON_LOST, text))
+        return 0.0
+    ctx.memory.scan_wanted.add(key)
+    ctx.again(Key(Work.REPOSITORY, case.namespace, repository))
+    text = f"waiting for a scan of repository {repository}, which knows this restore point"
+    await publish(ctx, case, conditions.reconciling("Adopting", text))
+    return ctx.settings.wait_poll_seconds
+
+
+async def _record(ctx: Context, case: Case, point: PointRecord) -> None:
+    known = ctx.memory.catalogues.get(f"{case.namespace}/{case.spec.repository_ref.name}")
+    answer = Answer(
+        outcome="Completed",
+        job_id=point.job_id,
+        repository_id=known.repository_id if known is not None else "",
+        manifest=point.manifest,
+        disks=point.disks,
+        started=point.started,
+        finished=point.finished,
+        adopted=True,
+    )
+    await complete(
+        ctx,
+        case,
+        answer,
+        adopted=True if case.spec.adopt else case.status.adopted,
+        vm_name=point.vm_name or case.status.vm_name,
+        chain_name=chain_name(case.spec.vm_ref.name, case.spec.repository_ref.name),
+        start_time=whole_seconds(point.started),
+        completion_time=whole_seconds(point.finished),
+    )
+    await say_damage(ctx, case, point.damage)
+
+
+async def adopt(ctx: Context, repository: Obj, points: Sequence[PointRecord]) -> bool:
+    """Make Backups for the first of `points`. Whether any were made: a namespace that goes takes none.
+
+    A point that can't have one is told of and left alone: it must not keep the others waiting.
+    """
+    namespace, name = repository["metadata"]["namespace"], repository["metadata"]["name"]
+    made = 0
+    for point in points:
+        try:
+            made += await _adopt_one(ctx, namespace, name, point)
+        except InvalidError as error:
+            text = f"the restore point of {point.manifest} can't have a Backup: {error}"
+            await ctx.events.post(repository, "Warning", "NotAdopted", text)
+        except ForbiddenError as error:
+            if error.terminating:
+                return False
+            raise
+        if made == BATCH:
+            break
+    return made > 0
+
+
+async def _adopt_one(ctx: Context, namespace: str, repository: str, point: PointRecord) -> bool:
+    """Whether a Backup was made: there may be one, or others have its names."""
+    for name in dict.fromkeys(adopted_names(point)):
+        try:
+            made = await ctx.cluster.create(BACKUP, build_adopted(namespace, repository, point, name))
+        except AlreadyExistsError:
+            there = await find(ctx.cluster, BACKUP, namespace, name)
+            if there is not None and point_uid(there) == point.backup_uid:
+                return False
+            continue
+        await ctx.events.post(made, "Normal", "Adopted", f"found in repository {repository}")
+        ctx.again(Key(Work.BACKUP, namespace, name))
+        return True
+    return False
+
+
+async def carry_out(ctx: Context, namespace: str, judgement: Judgement) -> None:
+    """What a scan says of one Backup."""
+    obj = await find(ctx.cluster, BACKUP, namespace, judgement.name)
+    if obj is None or obj["metadata"]["uid"] != judgement.uid or is_deleting(obj):
+        return
+    case = Case.of(obj)
+    match judgement.verdict:
+        case Verdict.LOST:
+            await publish(ctx, case, conditions.stalled(conditions.REASON_LOST, judgement.message))
+        case Verdict.FOUND if judgement.point is not None:
+            await _record(ctx, case, judgement.point)
+        case Verdict.DAMAGED:
+            await say_damage(ctx, case, judgement.message)
+        case _:
+            await say_damage(ctx, case, "")
+    ctx.again(chain_key(case))
+
+
+async def say_damage(ctx: Context, case: Case, message: str) -> None:
+    """Keep the condition Damaged: there with a message, absent without."""
+    old = [condition.to_dict() for condition in case.status.conditions]
+    new = [condition for condition in old if condition["type"] != conditions.DAMAGED]
+    if message:
+        generation = case.obj["metadata"].get("generation")
+        new = conditions.with_aspect(
+            old, conditions.DAMAGED, True, UNREADABLE, message, generation=generation, now=ctx.now()
+        )
+    if new == old:
+        return
+    status = case.status.model_copy(update={"conditions": [Condition.model_validate(c) for c in new]})
+    if await write_status(ctx.cluster, BACKUP, case.obj, status) and message:
+        await ctx.events.post(case.obj, "Warning", conditions.DAMAGED, message)
+    case.status = status
+
+
+def is_adopted_after(backup: Obj, taken: str) -> bool:
+    """Whether a Backup was made for a restore point since that moment (as Kubernetes writes times)."""
+    meta = backup["metadata"]
+    return bool((meta.get("labels") or {}).get(names.LABEL_ADOPTED)) and str(meta["creationTimestamp"]) >= taken

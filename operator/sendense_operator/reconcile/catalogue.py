@@ -1,0 +1,268 @@
+"""What a repository's catalogue means for the Backups of this cluster. Pure.
+
+From half a listing nothing is concluded: a restore point counts as gone only where all of its chain was listed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import Enum
+from typing import Any, Final
+
+from sendense_operator.api.v1alpha1 import conditions, names
+from sendense_operator.api.v1alpha1.backup import AdoptedPoint, BackupSpec, Phase, RequestedType
+from sendense_operator.api.v1alpha1.base import LocalRef
+from sendense_operator.catalogue import ChainRecord, PointRecord, Record, RootRecord, TombstoneRecord
+from sendense_operator.reconcile.facts import Catalogued, ChainView
+from sendense_operator.reconcile.objects import created, is_deleting
+from sendense_operator.reconcile.progress import type_of
+from sendense_operator.reconcile.units import parse_time
+from sendense_operator.task import Removal
+
+Obj = dict[str, Any]
+
+UNREADABLE: Final = "Unreadable"
+"""Reason of the condition Damaged."""
+_NAME_ROOM: Final = 54
+_ENDED_WITHOUT: Final = frozenset({Phase.LOST, Phase.FAILED, Phase.CANCELLED})
+
+
+@dataclass(frozen=True)
+class Told:
+    """What one pod told of a repository's restore points."""
+
+    taken: datetime
+    """Creation of its Job."""
+    chains: Mapping[str, ChainView]
+    """By ProtectedVM."""
+    root: RootRecord | None = None
+    """None: it was asked for removals only, and told of their chains only."""
+    repository_id: str = ""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all of the repository was listed."""
+        listed = self.root is not None and self.root.complete
+        return listed and all(view.chain.complete for view in self.chains.values())
+
+    def knows_all_of(self, vm: str) -> bool:
+        """Whether a restore point of that VM that is not told is not there."""
+        if self.root is None or not self.root.complete:
+            return False
+        view = self.chains.get(vm)
+        return view is None or view.chain.complete
+
+    def points(self) -> list[PointRecord]:
+        """All restore points, the oldest first."""
+        found = [point for view in self.chains.values() for point in view.points.values()]
+        return sorted(found, key=lambda point: (point.finished, point.sequence, point.backup_uid))
+
+
+def sort_records(records: Iterable[Record], taken: datetime, asked: Sequence[Removal]) -> Told:
+    """A catalogue by chains. Damage is passed on to all that stand on what is damaged.
+
+    A chain of `asked` that is not told has no folder any more; one of which only points are told was not listed to its
+    end.
+    """
+    chains: dict[str, ChainRecord] = {}
+    points: dict[str, dict[str, PointRecord]] = {}
+    tombstones: dict[str, dict[str, TombstoneRecord]] = {}
+    root: RootRecord | None = None
+    for record in records:
+        match record:
+            case PointRecord():
+                points.setdefault(record.vm, {})[record.backup_uid] = record
+            case TombstoneRecord():
+                tombstones.setdefault(record.vm, {})[record.backup_uid] = record
+            case ChainRecord():
+                chains[record.vm] = record
+            case RootRecord():
+                root = record
+    for removal in asked:
+        chains.setdefault(removal.vm, ChainRecord(vm=removal.vm))
+    for vm in points.keys() | tombstones.keys():
+        chains.setdefault(vm, ChainRecord(vm=vm, complete=False, message="it was not listed to its end"))
+    views = {
+        vm: ChainView(
+            chain=chain,
+            taken=taken,
+            points=spread_damage(points.get(vm, {})),
+            tombstones=tombstones.get(vm, {}),
+            asked=frozenset(removal.backup_uid for removal in asked if removal.vm == vm),
+        )
+        for vm, chain in chains.items()
+    }
+    return Told(taken, views, root)
+
+
+def spread_damage(points: Mapping[str, PointRecord]) -> dict[str, PointRecord]:
+    """The points of one chain; each that stands on a damaged one is damaged too, and says by which."""
+    result: dict[str, PointRecord] = {}
+    latest: dict[str, PointRecord] = {}
+    origin: dict[str, tuple[str, str]] = {}
+    for uid, stored in sorted(points.items(), key=lambda item: (item[1].sequence, item[1].finished, item[0])):
+        point = stored
+        if point.damage:
+            origin[uid] = (point.backup, point.damage)
+        else:
+            below = [latest[disk.parent].backup_uid for disk in point.disks if disk.parent in latest]
+            bad = next((origin[other] for other in below if other in origin), None)
+            if bad is not None:
+                origin[uid] = bad
+                point = point.model_copy(update={"damage": f"it stands on {bad[0]}: {bad[1]}"})
+        result[uid] = point
+        latest[point.backup] = point
+    return result
+
+
+def merge(old: Catalogued | None, told: Told) -> Catalogued:
+    """All that is known now: a look at some chains says nothing of the others."""
+    if told.root is not None and told.root.complete:
+        return Catalogued(told.taken, told.chains, told.repository_id)
+    before = old or Catalogued(taken=None, chains={})
+    return replace(before, chains={**before.chains, **told.chains}, repository_id=told.repository_id)
+
+
+def changed_chains(old: Catalogued | None, told: Told) -> list[str]:
+    """VMs of chains of which something new is told."""
+    before = old.chains if old is not None else {}
+    gone = before.keys() - told.chains.keys() if told.root is not None and told.root.complete else set[str]()
+    return sorted(gone | {vm for vm, view in told.chains.items() if view.asked or not _same(before.get(vm), view)})
+
+
+def _same(old: ChainView | None, new: ChainView) -> bool:
+    return old is not None and (old.chain, old.points, old.tombstones) == (new.chain, new.points, new.tombstones)
+
+
+def point_uid(backup: Obj) -> str:
+    """UID by which the repository knows the restore point of a Backup."""
+    adopt = backup["spec"].get("adopt")
+    return str(adopt["uid"] if adopt else backup["metadata"]["uid"])
+
+
+def decide_adoptions(
+    told: Told, backups: Iterable[Obj], removed: frozenset[str], since: datetime | None
+) -> list[PointRecord]:
+    """Restore points that get a Backup, the oldest first.
+
+    `backups`: all of the repository, those being deleted too. `removed`: UIDs that wait for removal. `since`: only what
+    was committed later, None: everything. What was there at the last scan and has no Backup now was kept when its
+    Backup was deleted (Retain): it comes back when somebody asks for it.
+    """
+    if told.root is None:
+        return []
+    known = {point_uid(backup) for backup in backups} | removed
+    return [
+        point for point in told.points() if point.backup_uid not in known and (since is None or point.finished > since)
+    ]
+
+
+def adopted_names(point: PointRecord) -> tuple[str, str]:
+    """Names for the Backup of an adopted restore point: its own, and the one for when that is taken."""
+    own = point.backup if names.is_object_name(point.backup) else point.vm
+    second = f"{own[:_NAME_ROOM].rstrip('-')}-{point.backup_uid[:8]}"
+    return (own if own == point.backup else second), second
+
+
+def build_adopted(namespace: str, repository: str, point: PointRecord, name: str) -> Obj:
+    """The Backup of a restore point that was found. Its status comes later, its finalizer at once."""
+    spec = BackupSpec(
+        vm_ref=LocalRef(name=point.vm),
+        repository_ref=LocalRef(name=repository),
+        type=RequestedType(type_of(point.disks)),
+        adopt=AdoptedPoint(uid=point.backup_uid),
+    )
+    labels = {
+        names.LABEL_VM: point.vm,
+        names.LABEL_REPOSITORY: repository,
+        names.LABEL_TYPE: spec.type.value,
+        names.LABEL_PHASE: Phase.COMPLETED.value,
+        names.LABEL_ADOPTED: "true",
+    }
+    meta = {
+        "namespace": namespace,
+        "name": name,
+        "labels": labels,
+        "finalizers": [names.FINALIZER_RESTORE_POINT],
+    }
+    return {"metadata": meta, "spec": spec.to_dict()}
+
+
+class Verdict(Enum):
+    """What a scan says of a Backup."""
+
+    LOST = "lost"
+    FOUND = "found"
+    """Its restore point is there, although the Backup had ended without one or had lost it."""
+    DAMAGED = "damaged"
+    SOUND = "sound"
+    """No longer damaged."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict on one Backup."""
+
+    verdict: Verdict
+    name: str
+    uid: str
+    """Of the object."""
+    vm: str
+    point: PointRecord | None = None
+    message: str = ""
+
+
+def judge(told: Told, backups: Iterable[Obj]) -> list[Judgement]:
+    """What a scan changes for the Backups that are there and over. One that waits or runs is left to its worker."""
+    if told.root is None:
+        return []
+    return [found for backup in backups if not is_deleting(backup) and (found := _judge(told, backup)) is not None]
+
+
+def _judge(told: Told, backup: Obj) -> Judgement | None:
+    meta, vm = backup["metadata"], str(backup["spec"]["vmRef"]["name"])
+    status = backup.get("status") or {}
+    phase = status.get("phase")
+    view = told.chains.get(vm)
+    point = view.points.get(point_uid(backup)) if view is not None else None
+    verdict, message = None, ""
+    if phase == Phase.COMPLETED:
+        told_of = _damage(status)
+        verdict, message = _completed(told, view, point, status, told_of)
+        if verdict is Verdict.DAMAGED and message == told_of:
+            verdict = None
+    elif phase in _ENDED_WITHOUT and point is not None:
+        verdict = Verdict.FOUND
+    return None if verdict is None else Judgement(verdict, meta["name"], meta["uid"], vm, point, message)
+
+
+def _completed(
+    told: Told, view: ChainView | None, point: PointRecord | None, status: Obj, told_of: str
+) -> tuple[Verdict | None, str]:
+    if point is not None:
+        if point.damage:
+            return Verdict.DAMAGED, point.damage
+        return (Verdict.SOUND if told_of else None), ""
+    vm = view.chain.vm if view is not None else ""
+    ended = parse_time(status.get("completionTime"))
+    if ended is None or ended >= told.taken or not told.knows_all_of(vm) or (view is not None and view.chain.newer):
+        return None, ""
+    if view is not None and view.chain.unreadable:
+        count = view.chain.unreadable
+        return Verdict.DAMAGED, f"its manifest is not among those that can be read; {count} of its chain can't be"
+    return Verdict.LOST, "its restore point is not in the repository any more"
+
+
+def _damage(status: Obj) -> str:
+    found = conditions.find(status.get("conditions") or [], conditions.DAMAGED)
+    return str(found.get("message", "")) if found is not None else ""
+
+
+def is_missing(told: Told | Catalogued, backup: Obj, vm: str) -> bool:
+    """Whether its chain was listed after an adopting Backup was made, without its restore point."""
+    view = told.chains.get(vm)
+    if told.taken is None or created(backup) >= told.taken:
+        return False
+    return view is None or (view.chain.complete and point_uid(backup) not in view.points)

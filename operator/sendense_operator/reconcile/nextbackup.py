@@ -1,0 +1,64 @@
+"""What the next backup of a chain would be. The worker decides for itself: this asks the same beforehand. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from sendense_operator.api.v1alpha1 import conditions
+from sendense_operator.api.v1alpha1.backup import BackupDisk, BackupStatus
+from sendense_operator.api.v1alpha1.backupchain import NextBackup
+from sendense_operator.api.v1alpha1.protectedvm import VMDisk
+from sendense_operator.task import BackupType, FullReason
+
+_WORDS: Final = {
+    FullReason.NO_PARENT: "there is no restore point to stand on",
+    FullReason.PARENT_UNVERIFIED: "the newest restore point can't be read as it was written",
+    FullReason.CHANGE_ID_REFUSED: "vCenter refused the change id of the newest restore point",
+}
+
+
+def decide_next(
+    newest: BackupStatus | None, disks: Sequence[VMDisk], *, max_depth: int, full_next: str = ""
+) -> NextBackup:
+    """What a Backup of type Auto would make now: Incremental only if every disk can be one.
+
+    `newest`: of the newest restore point; `disks`: the VM's, as last looked up, empty when that is not known;
+    `full_next`: what the repository knows against the newest one.
+    """
+    if newest is None:
+        return _full(FullReason.NO_PARENT)
+    if is_damaged(newest):
+        return _full(FullReason.PARENT_UNVERIFIED)
+    if full_next:
+        known = next((reason for reason in FullReason if reason == full_next), None)
+        return _full(known) if known else NextBackup(type=BackupType.FULL, reason=full_next[:256])
+    parents = {disk.key: disk for disk in newest.disks}
+    wanted = [(disk.index, disk.key, disk.capacity_bytes) for disk in disks] or [
+        (disk.id, disk.key, disk.virtual_size) for disk in newest.disks
+    ]
+    for index, key, size in wanted:
+        found = _against(index, size, parents.get(key), max_depth)
+        if found is not None:
+            return found
+    return NextBackup(type=BackupType.INCREMENTAL)
+
+
+def is_damaged(status: BackupStatus) -> bool:
+    """Whether the restore point, or one that it stands on, can't be read as it was written."""
+    return conditions.is_true([condition.to_dict() for condition in status.conditions], conditions.DAMAGED)
+
+
+def _against(index: int, size: int, parent: BackupDisk | None, max_depth: int) -> NextBackup | None:
+    if parent is None:
+        return _full(FullReason.NEW_DISK, f"disk {index} is new")
+    if parent.virtual_size != size:
+        return _full(FullReason.DISK_RESIZED, f"disk {index} has another size")
+    if (parent.depth or 1) >= max_depth:
+        text = f"disk {index} has {parent.depth or 1} layers, the repository allows {max_depth}"
+        return _full(FullReason.CHAIN_TOO_LONG, text)
+    return None
+
+
+def _full(reason: FullReason, message: str = "") -> NextBackup:
+    return NextBackup(type=BackupType.FULL, reason=reason.value, message=message or _WORDS.get(reason, ""))

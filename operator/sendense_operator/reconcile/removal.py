@@ -1,0 +1,143 @@
+"""What becomes of a restore point whose Backup is deleted: kept or removed, and what is said of it until its files go.
+
+Removing is the only thing here that destroys data, so it needs a reason: a Backup that somebody deleted by itself. One
+that goes because its namespace or the CRD goes is no such reason, and when that can't be told, nothing is removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sendense_operator.api.v1alpha1 import names
+from sendense_operator.api.v1alpha1.backup import BackupSpec, BackupStatus, DeletionPolicy
+from sendense_operator.api.v1alpha1.backupchain import MAX_WAITING, RemovalState, RemovedPoint, RestorePoint
+from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
+from sendense_operator.catalogue import TombstoneRecord
+from sendense_operator.cluster.client import Obj, find
+from sendense_operator.cluster.errors import ForbiddenError
+from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN, BACKUP_REPOSITORY, DEFINITION, NAMESPACE
+from sendense_operator.cluster.status import has_finalizer
+from sendense_operator.reconcile.context import Context
+from sendense_operator.reconcile.facts import ChainView
+from sendense_operator.reconcile.objects import is_deleting
+from sendense_operator.reconcile.units import parse_time
+
+_DEFINITIONS: Final = tuple(f"{kind.plural}.{names.GROUP}" for kind in (BACKUP, BACKUP_CHAIN, BACKUP_REPOSITORY))
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The files stay."""
+
+    message: str
+    warning: bool = False
+    """Whether that is not what the Backup's policy says."""
+
+
+def is_leaving(obj: Obj) -> bool:
+    """Whether a Backup waits for nothing but the decision about its files: it is being deleted, its worker is gone."""
+    held = has_finalizer(obj, names.FINALIZER_RESTORE_POINT) and not has_finalizer(obj, names.FINALIZER)
+    return is_deleting(obj) and held
+
+
+async def look_for_guard(ctx: Context, namespace: str) -> Kept | None:
+    """Why nothing of this namespace may be removed now: it goes as a whole, or that can't be told."""
+    try:
+        found = await find(ctx.cluster, NAMESPACE, None, namespace)
+        if found is None or is_deleting(found):
+            return Kept(f"namespace {namespace} is being deleted", warning=True)
+        for name in _DEFINITIONS:
+            found = await find(ctx.cluster, DEFINITION, None, name)
+            if found is None or is_deleting(found):
+                return Kept(f"the CustomResourceDefinition {name} is being deleted", warning=True)
+    except ForbiddenError as error:
+        text = f"it can't be told whether the namespace or a CustomResourceDefinition is being deleted: {error}"
+        return Kept(text, warning=True)
+    return None
+
+
+def decide_removal(spec: BackupSpec, repository: Obj | None, guard: Kept | None) -> Kept | None:
+    """Why the files of a deleted Backup are kept; None: they are to be removed."""
+    if policy_of(spec, repository) is DeletionPolicy.RETAIN:
+        return Kept("deletionPolicy is Retain")
+    if guard is not None:
+        return guard
+    if repository is None or is_deleting(repository):
+        return Kept(f"there is no BackupRepository {spec.repository_ref.name} to remove them from", warning=True)
+    return None
+
+
+def policy_of(spec: BackupSpec, repository: Obj | None) -> DeletionPolicy:
+    """What the Backup says, or else its repository."""
+    if spec.deletion_policy is not None or repository is None:
+        return spec.deletion_policy or DeletionPolicy.DELETE
+    return BackupRepositorySpec.model_validate(repository["spec"]).deletion_policy
+
+
+def removal_of(obj: Obj, points: Sequence[RestorePoint], state: RemovalState = RemovalState.PENDING) -> RemovedPoint:
+    """What the chain says of a Backup that is being deleted: its restore point is to go, or it is retained.
+
+    `points`: what it said of its restore points before.
+    """
+    spec = BackupSpec.model_validate(obj["spec"])
+    status = BackupStatus.model_validate(obj.get("status") or {})
+    since = parse_time(obj["metadata"].get("deletionTimestamp"))
+    if since is None:
+        raise ValueError("a Backup that is not being deleted")
+    name = obj["metadata"]["name"]
+    return RemovedPoint(
+        backup=name,
+        uid=spec.adopt.uid if spec.adopt is not None else obj["metadata"]["uid"],
+        state=state,
+        stored_bytes=status.stored_bytes or 0,
+        full=next((p.full for p in points if (p.backup, p.time) == (name, status.completion_time)), None),
+        since=since,
+    )
+
+
+def room_for(removed: Sequence[RemovedPoint]) -> int:
+    """How many more may wait for the repository. Those that it knows of already give way."""
+    return MAX_WAITING - sum(point.state is RemovalState.PENDING for point in removed)
+
+
+def merge_removed(
+    old: Sequence[RemovedPoint], new: Sequence[RemovedPoint], view: ChainView | None
+) -> list[RemovedPoint]:
+    """The removed points of a chain whose files may still be there, the oldest first.
+
+    `view`: what the repository's pod said last. Nothing is dropped from the list unless a pod that was told to remove
+    it, or that had seen its tombstone before, says that it is neither restore point nor tombstone any more.
+    """
+    known = {point.uid for point in old}
+    listed = [*old, *(point for point in new if point.uid not in known)]
+    if view is not None:
+        listed = [after for point in listed if (after := _after(point, view)) is not None]
+        known = {point.uid for point in listed}
+        listed += [
+            _waiting(RemovedPoint(backup=record.backup, uid=uid, since=view.taken), record)
+            for uid, record in view.tombstones.items()
+            if uid not in known and names.is_object_name(record.backup)
+        ]
+    listed.sort(key=lambda point: (point.state is RemovalState.PENDING, point.since, point.backup))
+    return sorted(listed[-MAX_WAITING:], key=lambda point: (point.since, point.backup, point.uid))
+
+
+def _after(point: RemovedPoint, view: ChainView) -> RemovedPoint | None:
+    """A removed point after a pod's word on its chain; None when nothing is left of it."""
+    if point.state is RemovalState.RETAINED and point.uid in view.points:
+        return point
+    if record := view.tombstones.get(point.uid):
+        return _waiting(point, record)
+    if point.uid in view.points:
+        # It was not told yet; or it is back, with a volume that was set back.
+        return point.model_copy(update={"state": RemovalState.PENDING, "needed_by": None})
+    gone = point.uid in view.asked if point.state is RemovalState.PENDING else view.taken >= point.since
+    return None if gone and view.chain.complete else point
+
+
+def _waiting(point: RemovedPoint, record: TombstoneRecord) -> RemovedPoint:
+    needed_by = record.needed_by if names.is_object_name(record.needed_by) else None
+    changes = {"state": RemovalState.NEEDED, "stored_bytes": record.stored, "needed_by": needed_by}
+    return point.model_copy(update=changes)

@@ -1,0 +1,228 @@
+"""A repository's pod: what it is asked for besides a look, and what is done with its catalogue."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from typing import Final
+
+from sendense_operator.api.v1alpha1 import names
+from sendense_operator.api.v1alpha1.backupchain import BackupChainStatus, RemovalState, RemovedPoint
+from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec, BackupRepositoryStatus, Catalogue
+from sendense_operator.catalogue import CatalogueError, read_catalogue
+from sendense_operator.cluster.client import Obj
+from sendense_operator.cluster.errors import ClusterError
+from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN
+from sendense_operator.reconcile.adoption import adopt, carry_out, is_adopted_after
+from sendense_operator.reconcile.catalogue import (
+    Told,
+    Verdict,
+    changed_chains,
+    decide_adoptions,
+    judge,
+    merge,
+    sort_records,
+)
+from sendense_operator.reconcile.context import Context
+from sendense_operator.reconcile.ending import UNSEEN_REASONS
+from sendense_operator.reconcile.facts import Catalogued
+from sendense_operator.reconcile.keys import Key, Work
+from sendense_operator.reconcile.objects import created, ready_condition
+from sendense_operator.reconcile.pod import CONTAINER
+from sendense_operator.reconcile.units import parse_time
+from sendense_operator.task import MAX_REMOVALS, Answer, FullReason, ProbeTask, Removal
+
+RETRY_S: Final = 30.0
+"""After a catalogue that could not be read, or a removal that did not come about."""
+MAX_FOLDERS: Final = 32
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the next pod is to do besides looking."""
+
+    remove: tuple[Removal, ...] = ()
+    urgent: bool = False
+    """Whether a removal waits that no pod was told of yet."""
+    scan: bool = False
+    request: str = ""
+    """Value of the annotation that the scan answers."""
+
+    @property
+    def is_due(self) -> bool:
+        """Whether a pod is wanted now."""
+        return self.urgent or self.scan
+
+
+async def wanted(ctx: Context, repository: Obj) -> Wanted:
+    """What is to be done in a repository now."""
+    key = key_of(repository)
+    chains = await ctx.cluster.list_objects(
+        BACKUP_CHAIN,
+        repository["metadata"]["namespace"],
+        fields=f"spec.repositoryRef.name={repository['metadata']['name']}",
+    )
+    known = ctx.memory.catalogues.get(key)
+    remove = pending_removals(chains)
+    request = str((repository["metadata"].get("annotations") or {}).get(names.ANNOTATION_SCAN, ""))[:256]
+    again = ctx.memory.scan_after.get(key)
+    held = again is not None and again > ctx.monotonic()
+    return Wanted(
+        remove=remove,
+        urgent=not held and any(not _was_asked(known, removal) for removal in remove),
+        scan=not held and (key in ctx.memory.scan_wanted or scan_is_due(ctx, repository, request)),
+        request=request,
+    )
+
+
+def pending_removals(chains: list[Obj]) -> tuple[Removal, ...]:
+    """Restore points of these chains that the repository still has to forget, at most MAX_REMOVALS."""
+    found = []
+    for chain in chains:
+        status = BackupChainStatus.model_validate(chain.get("status") or {})
+        vm = chain["spec"]["vmRef"]["name"]
+        found += [
+            Removal(vm=vm, backup=point.backup, backup_uid=point.uid)
+            for point in status.removed
+            if point.state is RemovalState.PENDING or is_unexplained(point)
+        ]
+    return tuple(found[:MAX_REMOVALS])
+
+
+def is_unexplained(point: RemovedPoint) -> bool:
+    """Whether the layers of a removed point stay only since their chain was in use when the pod looked."""
+    return point.state is RemovalState.NEEDED and point.needed_by is None
+
+
+def _was_asked(known: Catalogued | None, removal: Removal) -> bool:
+    view = known.chains.get(removal.vm) if known is not None else None
+    return view is not None and removal.backup_uid in view.asked
+
+
+def scan_is_due(ctx: Context, repository: Obj, request: str) -> bool:
+    """Whether a repository was never scanned, not for its interval, or a scan is asked for."""
+    status = BackupRepositoryStatus.model_validate(repository.get("status") or {})
+    if status.catalogue is None or status.catalogue.time is None:
+        return True
+    if request and request != status.catalogue.request:
+        return True
+    spec = BackupRepositorySpec.model_validate(repository["spec"])
+    age = (ctx.now() - status.catalogue.time).total_seconds()
+    return age < 0 or age >= spec.scan_interval_seconds
+
+
+def has_doubts(backups: list[Obj], repository: Obj | None, known: Catalogued | None) -> bool:
+    """Whether one of these Backups ended since the last scan in a way that only a scan explains.
+
+    Read from the objects, so that a controller which dies forgets nothing of it.
+    """
+    catalogue = BackupRepositoryStatus.model_validate((repository or {}).get("status") or {}).catalogue
+    if catalogue is None or catalogue.time is None:
+        return False  # the first scan is due anyway
+    # The one that was just read is in the status only a moment later.
+    since = max(filter(None, (catalogue.time, known.taken if known else None)))
+    for backup in backups:
+        status = backup.get("status") or {}
+        ended = parse_time(status.get("completionTime"))
+        if ended is None or ended <= since:
+            continue
+        ready = ready_condition(backup)
+        reasons = {disk.get("reason") for disk in status.get("disks") or ()} | {ready["reason"] if ready else None}
+        if reasons & {FullReason.PARENT_UNVERIFIED, *UNSEEN_REASONS}:
+            return True
+    return False
+
+
+def key_of(obj: Obj) -> str:
+    """Of a repository, in the controller's memory."""
+    return f"{obj['metadata']['namespace']}/{obj['metadata']['name']}"
+
+
+async def take_in(ctx: Context, repository: Obj, job: Obj, pod: Obj | None, task: ProbeTask, answer: Answer) -> bool:
+    """Act on the catalogue of a pod that ended well. Whether all is done; else it is to be called again.
+
+    Repeating it changes nothing more: a controller may die at any write. What can't be read concludes nothing.
+    """
+    if answer.catalogue is None:
+        return True
+    key = key_of(repository)
+    try:
+        if pod is None:
+            raise CatalogueError("the pod is gone, and its log with it")
+        lines = await ctx.cluster.read_log(job["metadata"]["namespace"], pod["metadata"]["name"], CONTAINER)
+        told = sort_records(read_catalogue(lines, answer.catalogue), created(job), task.remove)
+        told = replace(told, repository_id=answer.repository_id)
+    except (CatalogueError, ClusterError) as error:
+        ctx.memory.scan_after.put(key, ctx.monotonic() + RETRY_S)
+        _log.warning("the catalogue of repository %s can't be read: %s", key, error)
+        text = f"its catalogue can't be read, so nothing is concluded from it: {error}"
+        await ctx.events.post(repository, "Warning", "ScanIncomplete", text)
+        return True
+    before = ctx.memory.catalogues.get(key)
+    ctx.memory.catalogues.put(key, merge(before, told))
+    namespace = repository["metadata"]["namespace"]
+    for vm in changed_chains(before, told):
+        ctx.again(Key(Work.CHAIN, namespace, f"{vm}/{repository['metadata']['name']}"))
+    return told.root is None or await _apply(ctx, repository, task, told)
+
+
+async def _apply(ctx: Context, repository: Obj, task: ProbeTask, told: Told) -> bool:
+    namespace, name = repository["metadata"]["namespace"], repository["metadata"]["name"]
+    backups = await ctx.cluster.list_objects(BACKUP, namespace, fields=f"spec.repositoryRef.name={name}")
+    chains = await ctx.cluster.list_objects(BACKUP_CHAIN, namespace, fields=f"spec.repositoryRef.name={name}")
+    status = BackupRepositoryStatus.model_validate(repository.get("status") or {})
+    last = status.catalogue
+    everything = last is None or last.time is None or (task.scan_request and task.scan_request != last.request)
+    since = None if everything or last is None else last.time
+    removed = frozenset(
+        point.uid
+        for chain in chains
+        for point in BackupChainStatus.model_validate(chain.get("status") or {}).removed
+        if not (everything and point.state is RemovalState.RETAINED)
+    )
+    points = decide_adoptions(told, backups, removed, since)
+    if points and await adopt(ctx, repository, points):
+        return False  # looked at once more: these have Backups then
+    judgements = judge(told, backups)
+    for judgement in judgements:
+        await carry_out(ctx, namespace, judgement)
+    lost = sum(judgement.verdict is Verdict.LOST for judgement in judgements)
+    key = key_of(repository)
+    ctx.memory.scan_wanted.discard(key)
+    if not told.is_complete:
+        ctx.memory.scan_after.put(key, ctx.monotonic() + RETRY_S)
+        await ctx.events.post(repository, "Warning", "ScanIncomplete", _incomplete(told))
+    status.catalogue = summarise(told, last, backups, task.scan_request, lost)
+    ctx.memory.summaries.put(key, status.catalogue)
+    return True
+
+
+def summarise(told: Told, last: Catalogue | None, backups: list[Obj], request: str, lost: int) -> Catalogue:
+    """What a scan found, for the repository's status. An incomplete one leaves the time of the last complete one."""
+    chains = [view.chain for view in told.chains.values()]
+    points = [point for view in told.chains.values() for point in view.points.values()]
+    root = told.root
+    taken = told.taken.strftime("%Y-%m-%dT%H:%M:%SZ")
+    complete = told.is_complete
+    return Catalogue(
+        time=told.taken if complete else last.time if last else None,
+        request=request if complete else last.request if last else "",
+        points=len(points),
+        chains=sum(1 for view in told.chains.values() if view.points),
+        adopted=sum(is_adopted_after(backup, taken) for backup in backups),
+        lost=lost,
+        damaged=sum(bool(point.damage) for point in points),
+        waiting=sum(len(view.tombstones) for view in told.chains.values()),
+        unknown_files=sum(chain.unknown for chain in chains) + (root.unknown if root else 0),
+        quarantined=sum(chain.quarantined for chain in chains),
+        unreadable=sum(chain.unreadable for chain in chains),
+        newer=sum(chain.newer for chain in chains),
+        other_folders=[folder[:256] for folder in (root.other_folders if root else ())][:MAX_FOLDERS],
+    )
+
+
+def _incomplete(told: Told) -> str:
+    bad = [view.chain.vm for view in told.chains.values() if not view.chain.complete]
+    what = f"the folders of {', '.join(bad[:5])}" if bad else "the repository's folders"
+    return f"{what} could not all be listed: nothing is concluded from what is missing there"

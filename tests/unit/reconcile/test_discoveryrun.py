@@ -1,0 +1,79 @@
+"""What an appliance's status says of its discovery."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import pytest
+from tests.support.sample import at
+
+from sendense_operator.api.v1alpha1.discovery import MAX_PLANNED, DiscoverySpec, DiscoveryStatus
+from sendense_operator.reconcile.discoveryplan import Plan, decide_plan
+from sendense_operator.reconcile.discoveryrun import Run, Told, tell
+from sendense_operator.reconcile.problems import Problem
+from sendense_operator.vma.models import Inventory, InventoryVM
+
+
+def plan(count: int, *, odd: int = 0) -> Plan:
+    paths = [f"/DC1/vm/vm{number}" for number in range(count)] + [f"odd{number}" for number in range(odd)]
+    vms = tuple(InventoryVM(name="vm", path=path) for path in paths)
+    return decide_plan({"DC1": Inventory(vms=vms)}, [], lambda _: True, vcenter="vc", taken=())
+
+
+def run(planned: Plan | None = None, **fields: Any) -> Run:
+    made = Run(("uid", 1), 0.0, at(0), plan=planned, **fields)
+    if planned is not None and made.ended is None:
+        made.steps = deque(planned.creations)
+    return made
+
+
+def told(of: Run, *, dry: bool = False, old: DiscoveryStatus | None = None) -> Told:
+    return tell(of, DiscoverySpec(datacenters=["DC1"], dry_run=dry), old)
+
+
+@pytest.mark.parametrize(
+    ("of", "dry", "expected"),
+    [
+        (run(), False, (False, "Discovering")),
+        (run(plan(2)), False, (False, "Discovering")),
+        (run(plan(2), ended=5.0, created=2), False, (True, "Discovered")),
+        (run(plan(2), ended=5.0), True, (True, "DryRun")),
+        (run(ended=5.0, problems={"": Problem("VCenterRefused", "no")}), False, (False, "VCenterRefused")),
+        (
+            run(plan(2), ended=5.0, problems={"DC2": Problem("DatacenterNotFound", "x")}),
+            False,
+            (False, "DatacenterNotFound"),
+        ),
+    ],
+)
+def test_the_condition(of: Run, dry: bool, expected: tuple[bool, str]) -> None:
+    found = told(of, dry=dry)
+    assert (found.holds, found.reason) == expected
+    assert found.message == found.status.message
+
+
+def test_what_is_left_to_do() -> None:
+    status = told(run(plan(3), created=1)).status
+    assert (status.vms, status.matched, status.created, status.pending) == (3, 3, 1, 3)
+    assert status.planned == []
+
+
+def test_a_dry_run_shows_the_first_ones_and_counts_all() -> None:
+    found = told(run(plan(MAX_PLANNED + 5), ended=1.0), dry=True)
+    assert (found.status.pending, len(found.status.planned)) == (MAX_PLANNED + 5, MAX_PLANNED)
+    assert f"{MAX_PLANNED + 5} ProtectedVMs would be made" in found.message
+
+
+def test_what_can_not_be_made_is_named_but_not_without_limit() -> None:
+    found = told(run(plan(1, odd=9), ended=1.0, refused={"/DC1/vm/x": "too odd" * 1000}))
+    assert found.status.unusable == 10
+    assert "'odd0'" in found.message
+    assert len(found.message) < 1000
+
+
+def test_a_failure_keeps_what_was_counted_and_when() -> None:
+    before = told(run(plan(2), ended=1.0, created=2)).status
+    failed = told(run(ended=9.0, problems={"": Problem("ApplianceUnreachable", "no answer")}), old=before).status
+    assert (failed.vms, failed.matched, failed.last_time) == (2, 2, at(0))
+    assert failed.message == "no answer"

@@ -1,0 +1,317 @@
+"""Deleted Backups: they always go, their files only when nobody needs them and somebody really meant it."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from tests.support import sample
+from tests.support.sample import NAMESPACE, Obj
+from tests.wiring.rig import Rig
+from tests.wiring.test_incrementals import backed_up, run
+from tests.wiring.world import Ending
+
+from sendense_operator.api.v1alpha1 import names
+from sendense_operator.cluster import kinds
+from sendense_operator.cluster.errors import ForbiddenError
+from sendense_operator.reconcile.pod import task_of
+from sendense_operator.task import MAX_REMOVALS, ApplianceTask, BackupTask, BackupType, Exposure, TaskDisk
+
+THREE = (("b1", "Full"), ("b2", "Incremental"), ("b3", "Incremental"))
+
+
+def gone(rig: Rig, *backups: str) -> bool:
+    return not set(backups or rig.phases()) & set(rig.phases())
+
+
+def removed(rig: Rig) -> list[tuple[str, str]]:
+    return [(point["backup"], point["state"]) for point in rig.chain()["status"].get("removed", [])]
+
+
+def is_settled(rig: Rig) -> bool:
+    """Nothing waits for the repository."""
+    return "Pending" not in dict(removed(rig)).values() and not rig.chain()["metadata"].get("finalizers")
+
+
+async def delete(rig: Rig, *backups: str) -> None:
+    for name in backups:
+        rig.delete(name)
+    await rig.run(lambda: gone(rig, *backups), seconds=5)
+    await rig.run(lambda: is_settled(rig), seconds=30)
+    rig.world.repository.check()
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(["b1", "b2", "b3"])), ids="-".join)
+async def test_in_any_order(order: tuple[str, ...]) -> None:
+    rig = await backed_up(Rig(), *THREE)
+    left = ["b1", "b2", "b3"]
+    for name in order:
+        await delete(rig, name)
+        left.remove(name)
+        assert rig.world.repository.names() == left
+        status = rig.chain()["status"]
+        assert [point["backup"] for point in status["restorePoints"]] == left
+        waits = [point["backup"] for point in status.get("removed", [])]
+        assert sorted(waits) == sorted(rig.world.repository.waiting())
+        assert all(point["neededBy"] in left for point in status.get("removed", []))
+    assert rig.world.repository.waiting() == []
+    assert rig.chain()["status"]["storedBytes"] == 0
+    assert rig.controller.errors == []
+
+
+async def test_all_at_once() -> None:
+    rig = await backed_up(Rig(), *THREE)
+    await delete(rig, "b2", "b1", "b3")
+    assert (rig.world.repository.names(), rig.world.repository.waiting()) == ([], [])
+    probes = [name for kind, name in rig.world.cluster.made if kind == "Job" and "-probe-" in name]
+    assert len(probes) <= 4, "one pod for all of them, or few"
+
+
+async def test_more_than_one_pod_can_be_told_of() -> None:
+    rig = Rig()
+    rig.create_references()
+    many = MAX_REMOVALS + 40
+    fill(rig, many)
+    await rig.run(lambda: len(rig.phases()) == many and set(rig.phases().values()) == {"Completed"})
+    for name in rig.phases():
+        rig.delete(name)
+    await rig.run(lambda: gone(rig) and is_settled(rig), seconds=60)
+    assert (rig.world.repository.names(), rig.world.repository.waiting()) == ([], [])
+    assert rig.world.repository.removals == many
+
+
+def fill(rig: Rig, count: int) -> None:
+    """So many restore points of another cluster, all fulls."""
+    disk = TaskDisk(index=0, key=2000, size=1 << 30, port=10809)
+    appliance = ApplianceTask(url="http://vma", vcenter_host="vcenter", vm_path="/DC1/vm/db", datacenter="DC1")
+    for number in range(count):
+        task = BackupTask(
+            namespace=NAMESPACE,
+            backup=f"n{number:04}",
+            backup_uid=sample.uid_of("elsewhere", str(number)),
+            vm="db",
+            repository_id="repo-1",
+            type=BackupType.FULL,
+            appliance=appliance,
+            exposure=Exposure.POD_IP,
+            disks=(disk,),
+        )
+        rig.world.repository.begin(task)
+        rig.world.repository.commit(task, f"backup-{number}", rig.world.clock.now())
+
+
+async def test_what_stands_on_a_removed_point_says_so() -> None:
+    rig = await backed_up(Rig(), *THREE)
+    await delete(rig, "b1", "b2")
+    status = rig.chain()["status"]
+    assert removed(rig) == [("b1", "Needed"), ("b2", "Needed")]
+    assert {point["neededBy"] for point in status["removed"]} == {"b3"}
+    assert [(p["backup"], p["full"], p["depth"]) for p in status["restorePoints"]] == [("b3", "b1", 3)]
+    assert status["storedBytes"] == 256 * 2**20 + 2 * 32 * 2**20
+    await run(rig, "b4")
+    assert rig.backup("b4")["status"]["disks"][0]["parent"] == "b3"
+
+
+async def test_twice() -> None:
+    rig = await backed_up(Rig(), *THREE)
+    rig.delete("b2")
+    rig.delete("b2")
+    await delete(rig, "b1")
+    assert rig.world.repository.names() == ["b3"]
+    assert rig.world.repository.removals == 2
+
+
+async def test_the_parent_of_an_increment_that_runs() -> None:
+    rig = await backed_up(Rig(), *THREE[:2])
+    rig.create_backup("b3", type="Incremental")
+    await rig.run(lambda: rig.reason("b3") == "Copying")
+    await delete(rig, "b1", "b2")
+    await rig.run(lambda: rig.is_over("b3"))
+    assert rig.backup("b3")["status"]["type"] == "Incremental"
+    assert sorted(rig.world.repository.waiting()) == ["b1", "b2"]
+    rig.world.repository.check()
+    await rig.settle(seconds=5)
+    await delete(rig, "b3")
+    assert rig.world.repository.waiting() == []
+
+
+async def test_with_the_repository_away() -> None:
+    rig = await backed_up(Rig(), *THREE)
+    rig.world.probe = sample.failed_answer("StorageError", "Input/output error")
+    rig.delete("b1")
+    rig.delete("b3")
+    await rig.run(lambda: gone(rig, "b1", "b3"), seconds=5)
+    await rig.settle(seconds=60)
+    assert removed(rig) == [("b1", "Pending"), ("b3", "Pending")]
+    assert rig.world.repository.names() == ["b1", "b2", "b3"]
+    rig.restart()
+    rig.world.probe = Rig().world.probe
+    await rig.run(lambda: is_settled(rig), seconds=1000)
+    assert rig.world.repository.names() == ["b2"]
+    assert removed(rig) == [("b1", "Needed")]
+
+
+async def kept(rig: Rig, words: str, *, warning: bool) -> None:
+    """b1 goes, and its files stay."""
+    rig.delete("b1")
+    await rig.run(lambda: gone(rig, "b1"), seconds=5)
+    await rig.settle(seconds=30)
+    assert rig.world.repository.names() == ["b1", "b2", "b3"]
+    (event,) = rig.events("RestorePointKept") or [{"message": words, "type": "Warning"}]
+    assert words in event["message"]
+    assert event["type"] == ("Warning" if warning else "Normal")
+
+
+@pytest.mark.parametrize("by", ["Backup", "BackupRepository"])
+async def test_retained(by: str) -> None:
+    rig = await backed_up(Rig(), *THREE)
+    if by == "Backup":
+        rig.edit(kinds.BACKUP, "b1", deletionPolicy="Retain")
+    else:
+        rig.edit(kinds.BACKUP_REPOSITORY, "store", deletionPolicy="Retain")
+    await kept(rig, "Retain", warning=False)
+    assert rig.chain()["status"]["points"] == 2
+
+
+async def test_without_its_repository() -> None:
+    rig = await backed_up(Rig(), *THREE)
+    rig.world.cluster.remove(kinds.BACKUP_REPOSITORY, rig.world.cluster.one(kinds.BACKUP_REPOSITORY, "store"))
+    await kept(rig, "there is no BackupRepository store", warning=True)
+
+
+async def test_a_namespace_that_goes_takes_no_data_along() -> None:
+    rig = await backed_up(Rig(), *THREE)
+    rig.world.cluster.terminating.add(NAMESPACE)
+    for (kind, namespace, name), obj in list(rig.world.cluster.objects.items()):
+        if namespace == NAMESPACE and (kind, namespace, name) in rig.world.cluster.objects:
+            rig.world.cluster.begin_deletion(kinds.Kind(obj["apiVersion"], kind, ""), obj)
+    await rig.run(lambda: not [place for place in rig.world.cluster.objects if place[1] == NAMESPACE], seconds=60)
+    assert rig.world.repository.names() == ["b1", "b2", "b3"]
+
+
+@pytest.mark.parametrize("kind", [kinds.BACKUP, kinds.BACKUP_CHAIN, kinds.BACKUP_REPOSITORY])
+async def test_a_crd_that_goes_takes_no_data_along(kind: kinds.Kind) -> None:
+    rig = await backed_up(Rig(), *THREE)
+    name = f"{kind.plural}.{names.GROUP}"
+    definition = rig.world.cluster.one(kinds.DEFINITION, name)
+    definition["metadata"]["deletionTimestamp"] = sample.stamp()
+    rig.world.cluster.put(kinds.DEFINITION, definition)
+    await kept(rig, f"CustomResourceDefinition {name} is being deleted", warning=True)
+
+
+async def test_what_can_not_be_told_keeps_the_data() -> None:
+    rig = await backed_up(Rig(), *THREE)
+    refused = ForbiddenError("namespaces is forbidden")
+    rig.world.cluster.failing = lambda verb, kind: refused if kind == kinds.NAMESPACE else None
+    await kept(rig, "it can't be told", warning=True)
+
+
+@pytest.mark.parametrize("committed", [False, True])
+async def test_while_its_worker_runs(committed: bool) -> None:
+    """A commit that was faster goes too."""
+    rig = await backed_up(Rig(), *THREE[:2])
+    rig.world.endings["b3"] = [Ending.HANG]
+    rig.create_backup("b3", type="Incremental")
+    await rig.run(lambda: rig.reason("b3") == "Copying")
+    rig.delete("b3")
+    if committed:
+        commit(rig, "b3")
+    await rig.run(lambda: gone(rig, "b3"), seconds=20)
+    await rig.run(lambda: is_settled(rig), seconds=30)
+    assert rig.world.repository.names() == ["b1", "b2"]
+    assert rig.world.repository.removals == int(committed)
+
+
+def commit(rig: Rig, backup: str) -> None:
+    """The worker of a Backup commits, and nobody hears of it."""
+    tasks = [task for job in rig.world.worker_jobs() if (task := task_of(job)) is not None and task.backup == backup]
+    rig.world.repository.commit(tasks[0], "backup-x", rig.world.clock.now())
+
+
+async def test_a_commit_that_nobody_saw_goes_with_the_failed_backup() -> None:
+    rig = await backed_up(Rig(node_lost_seconds=60), *THREE[:1])
+    rig.create_backup("b2", type="Incremental")
+    await rig.run(lambda: rig.reason("b2") == "Copying")
+    rig.world.lose_node()
+    await rig.run(lambda: rig.phase("b2") == "Failed")
+    commit(rig, "b2")
+    rig.world.lost = False
+    rig.delete("b2")
+    await rig.run(lambda: gone(rig, "b2"), seconds=60)
+    await rig.run(lambda: is_settled(rig), seconds=60)
+    assert rig.world.repository.names() == ["b1"]
+
+
+@pytest.mark.parametrize(("ending", "held"), [(Ending.FATAL, False), (Ending.COMPLETE, True)])
+async def test_only_who_may_have_a_restore_point_is_held(ending: Ending, held: bool) -> None:
+    rig = Rig()
+    rig.world.endings["b1"] = [ending]
+    await backed_up(rig, ("b1", "Full"))
+    assert rig.backup()["metadata"]["finalizers"] == ([names.FINALIZER_RESTORE_POINT] if held else [])
+
+
+async def test_one_of_an_older_operator_is_held_too() -> None:
+    rig = await backed_up(Rig(), ("b1", "Full"))
+    backup = rig.backup()
+    rig.world.cluster.put(kinds.BACKUP, {**backup, "metadata": {**backup["metadata"], "finalizers": []}})
+    await rig.settle(seconds=2)
+    assert rig.backup()["metadata"]["finalizers"] == [names.FINALIZER_RESTORE_POINT]
+
+
+async def test_a_chain_that_somebody_deletes_is_made_again() -> None:
+    rig = await backed_up(Rig(), *THREE)
+    before: Obj = rig.chain()
+    rig.world.cluster.begin_deletion(kinds.BACKUP_CHAIN, before)
+    await rig.settle(seconds=5)
+    after = rig.chain()
+    assert after["metadata"]["uid"] != before["metadata"]["uid"]
+    assert after["status"]["points"] == 3
+
+
+async def test_a_chain_that_somebody_deletes_first_removes_what_it_has_to() -> None:
+    rig = await backed_up(Rig(), *THREE)
+    rig.world.probe = sample.failed_answer("StorageError", "Input/output error")
+    rig.delete("b3")
+    await rig.run(lambda: gone(rig, "b3"), seconds=5)
+    rig.world.cluster.begin_deletion(kinds.BACKUP_CHAIN, rig.chain())
+    await rig.settle(seconds=30)
+    assert removed(rig) == [("b3", "Pending")]
+    rig.delete("b2")
+    await rig.run(lambda: gone(rig, "b2"), seconds=5)
+    rig.world.probe = Rig().world.probe
+    old = rig.chain()["metadata"]["uid"]
+    await rig.run(lambda: rig.chain()["metadata"]["uid"] != old, seconds=1000)
+    assert rig.world.repository.names() == ["b1"]
+
+
+async def test_a_chain_lets_go_when_its_repository_is_gone_for_good() -> None:
+    rig = await backed_up(Rig(), *THREE)
+    rig.world.probe = sample.failed_answer("StorageError", "Input/output error")
+    rig.delete("b3")
+    await rig.run(lambda: gone(rig, "b3"), seconds=5)
+    rig.world.cluster.remove(kinds.BACKUP_REPOSITORY, rig.world.cluster.one(kinds.BACKUP_REPOSITORY, "store"))
+    old = rig.chain()["metadata"]["uid"]
+    rig.world.cluster.begin_deletion(kinds.BACKUP_CHAIN, rig.chain())
+    await rig.run(lambda: rig.chain()["metadata"]["uid"] != old, seconds=60)
+    (event,) = rig.events("RestorePointKept")
+    assert "1 removed restore points stay" in event["message"]
+
+
+async def test_two_controllers() -> None:
+    """Another one takes over in the middle, and the first comes back: nothing is lost, nothing is done twice."""
+    rig = await backed_up(Rig(), *THREE)
+    first = rig.controller
+    for name in ("b1", "b2"):
+        rig.delete(name)
+    rig.restart()
+    second = rig.controller
+    for _ in range(60):
+        for controller in (first, second):
+            rig.controller = controller
+            rig.world.cluster.on_change = controller.on_change
+            await controller.work()
+        rig.world.step()
+    assert gone(rig, "b1", "b2")
+    assert is_settled(rig)
+    assert rig.world.repository.names() == ["b3"]
+    assert rig.world.repository.removals == 2

@@ -1,0 +1,385 @@
+"""From vCenter's VMs to ProtectedVMs, and what becomes of them when the VMs move, go, come back and are cloned."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.support import sample
+from tests.support.sample import GIB, Obj
+from tests.wiring.rig import Rig
+
+from sendense_operator.api.v1alpha1.names import LABEL_DISCOVERED_BY
+from sendense_operator.cluster import kinds
+from sendense_operator.cluster.errors import ClusterError, ForbiddenError, InvalidError, UnavailableError
+from sendense_operator.cluster.kinds import Kind
+from sendense_operator.reconcile.discovery import PAUSE_S, STEPS
+from sendense_operator.vma.errors import VMARefused, VMAUnreachable
+from sendense_operator.vma.models import InventoryDisk, InventoryVM
+
+INTERVAL = 600
+
+
+def uuid(number: int) -> str:
+    return f"4210c0de-0000-4000-8000-{number:012x}"
+
+
+def vm(number: int, path: str = "", *, name: str = "", disks: int = 1, **more: Any) -> InventoryVM:
+    path = path or f"/DC1/vm/vm{number}"
+    listed = tuple(InventoryDisk(id=f"disk-{2016 - n}", capacity_bytes=GIB + n) for n in range(disks))
+    return InventoryVM(id=uuid(number), name=name or path.rpartition("/")[2], path=path, disks=listed, **more)
+
+
+class World(Rig):
+    """An appliance that discovers."""
+
+    def __init__(self, *machines: InventoryVM, **rules: Any) -> None:
+        super().__init__()
+        self.vma.machines = {"DC1": list(machines)}
+        self.create_secret()
+        discovery = {"datacenters": ["DC1"], "intervalSeconds": INTERVAL, **rules}
+        self.create(kinds.APPLIANCE, sample.appliance(discovery=discovery))
+
+    @property
+    def machines(self) -> list[InventoryVM]:
+        return self.vma.machines["DC1"]
+
+    def objects(self) -> dict[str, Obj]:
+        """ProtectedVMs by their paths; of two with one path, the later one."""
+        return {obj["spec"]["path"].removeprefix("/DC1/vm/"): obj for obj in self.world.cluster.all(kinds.PROTECTED_VM)}
+
+    def names(self) -> dict[str, str]:
+        """Their names."""
+        return {path: str(obj["metadata"]["name"]) for path, obj in self.objects().items()}
+
+    def told(self, name: str = "vma") -> Obj:  # type: ignore[override]
+        """What the appliance's status says of its discovery."""
+        found: Obj = self.world.cluster.one(kinds.APPLIANCE, name).get("status", {}).get("discovery") or {}
+        return found
+
+    def verdict(self) -> tuple[str, str]:
+        """Status and reason of the appliance's condition."""
+        found = self.world.cluster.one(kinds.APPLIANCE, "vma").get("status", {}).get("conditions", [])
+        return next(((c["status"], c["reason"]) for c in found if c["type"] == "Discovered"), ("", ""))
+
+    def vm_reason(self, path: str, kind: str = "Ready") -> str:
+        """Reason of a ProtectedVM's condition."""
+        found = (self.objects().get(path) or {}).get("status", {}).get("conditions", [])
+        return next((str(c["reason"]) for c in found if c["type"] == kind), "")
+
+    def lists(self) -> int:
+        """How often all VMs were asked for."""
+        return self.vma.asked.count("DC1")
+
+    async def found(self) -> World:
+        """After the first discovery, when all that it made has been looked at."""
+        await self.run(lambda: self.verdict() == ("True", "Discovered"))
+        await self.run(lambda: all(self.vm_reason(path) for path in self.objects()))
+        return self
+
+    async def next(self) -> None:
+        """Let the next discovery come, and what it wakes."""
+        await self.settle(seconds=INTERVAL + 30)
+
+
+def refusing(verb: str, error: ClusterError) -> Any:
+    """The API server refuses that for ProtectedVMs."""
+
+    def failing(call: str, kind: Kind) -> ClusterError | None:
+        return error if (call, kind) == (verb, kinds.PROTECTED_VM) else None
+
+    return failing
+
+
+async def test_what_is_made_of_a_vm() -> None:
+    rig = await World(vm(1, "/DC1/vm/prod/DB 01", disks=2, power_state="poweredOn"), vm(2)).found()
+    obj = rig.objects()["prod/DB 01"]
+    assert obj["metadata"]["name"].startswith("db-01-")
+    assert obj["metadata"]["labels"] == {LABEL_DISCOVERED_BY: "vma"}
+    assert "ownerReferences" not in obj["metadata"]
+    assert (obj["spec"]["applianceRef"], obj["spec"]["uuid"]) == ({"name": "vma"}, uuid(1))
+    status = obj["status"]
+    assert [(d["index"], d["key"], d["capacityBytes"]) for d in status["disks"]] == [(0, 2016, GIB), (1, 2015, GIB + 1)]
+    assert (status["vmName"], status["powerState"], status["cbtEnabled"]) == ("DB 01", "poweredOn", True)
+    assert rig.vm_reason("prod/DB 01", "ChangeTracking") == "Enabled"
+    told = rig.told()
+    assert (told["vms"], told["matched"], told["created"], told["pending"], told["vanished"]) == (2, 2, 2, 0, 0)
+    assert told["lastTime"]
+    assert rig.controller.errors == []
+
+
+async def test_only_those_that_are_asked_for() -> None:
+    rig = World(
+        vm(1, "/DC1/vm/prod/db1"),
+        vm(2, "/DC1/vm/prod/db2-test"),
+        vm(3, "/DC1/vm/db3"),
+        folder="prod",
+        namePatterns=["db*"],
+        excludePatterns=["*-test"],
+    )
+    await rig.found()
+    assert list(rig.objects()) == ["prod/db1"]
+    assert (rig.told()["vms"], rig.told()["matched"]) == (3, 1)
+
+
+async def test_a_dry_run_makes_nothing_and_says_what_it_would_make() -> None:
+    rig = World(*(vm(number) for number in range(60)), dryRun=True)
+    await rig.run(lambda: rig.verdict() == ("True", "DryRun"))
+    assert rig.objects() == {}
+    told = rig.told()
+    assert (told["matched"], told["pending"], len(told["planned"])) == (60, 60, 50)
+    planned = {one["path"]: one["name"] for one in told["planned"]}
+    discovery = rig.world.cluster.one(kinds.APPLIANCE, "vma")["spec"]["discovery"]
+    rig.edit(kinds.APPLIANCE, "vma", discovery={**discovery, "dryRun": False})
+    await rig.found()
+    assert len(rig.objects()) == 60
+    assert rig.told()["planned"] == []
+    assert {path: name for path, name in rig.names().items() if f"/DC1/vm/{path}" in planned} == {
+        path.removeprefix("/DC1/vm/"): name for path, name in planned.items()
+    }
+
+
+async def test_a_thousand_vms_without_a_burst() -> None:
+    rig = World(*(vm(number) for number in range(1000)))
+    made: list[int] = []
+    for _ in range(int(1000 / STEPS * PAUSE_S) + 60):
+        before = len(rig.objects())
+        await rig.controller.work()
+        made.append(len(rig.objects()) - before)
+        rig.world.step()
+    assert len(rig.objects()) == 1000
+    assert max(made) <= 2 * STEPS
+    assert rig.lists() == 1
+    assert [call for call in rig.vma.asked if call.startswith("DC1 ")] == []
+    assert rig.verdict() == ("True", "Discovered")
+    assert rig.world.cluster.written.count("VMwareAppliance") < 30
+    before = len(rig.world.cluster.written)
+    await rig.next()
+    assert rig.lists() == 2
+    assert [kind for kind in rig.world.cluster.written[before:] if kind == "ProtectedVM"] == []
+
+
+async def test_a_renamed_and_moved_vm_keeps_its_object() -> None:
+    rig = await World(vm(1), vm(2)).found()
+    names = rig.names()
+    rig.machines[0] = vm(1, "/DC1/vm/archive/old-1")
+    await rig.next()
+    assert rig.names() == {"archive/old-1": names["vm1"], "vm2": names["vm2"]}
+    assert rig.objects()["archive/old-1"]["status"]["vmName"] == "old-1"
+    assert rig.vm_reason("archive/old-1") == "Discovered"
+    assert (rig.told()["updated"], rig.told()["created"]) == (1, 0)
+
+
+async def test_a_vm_that_vanishes_is_marked_kept_and_welcomed_back() -> None:
+    rig = await World(vm(1), vm(2)).found()
+    gone = rig.machines.pop(0)
+    await rig.next()
+    assert rig.vm_reason("vm1") == "VMVanished"
+    status = rig.objects()["vm1"]["status"]
+    assert status["vanishedTime"]
+    assert status["disks"]
+    assert rig.told()["vanished"] == 1
+    assert rig.names()["vm1"] in rig.told()["message"]
+    since = status["vanishedTime"]
+    await rig.next()
+    assert rig.objects()["vm1"]["status"]["vanishedTime"] == since
+    rig.machines.append(gone)
+    await rig.next()
+    assert rig.vm_reason("vm1") == "Discovered"
+    assert "vanishedTime" not in rig.objects()["vm1"]["status"]
+    assert rig.told()["vanished"] == 0
+
+
+async def test_what_a_list_leaves_out_is_not_called_gone() -> None:
+    rig = await World(vm(1), vm(2)).found()
+    kept = list(rig.machines)
+    rig.machines.pop(0)
+    rig.vma.machines["elsewhere"] = kept
+    await rig.next()
+    assert rig.vm_reason("vm1") == "ApplianceError"
+    assert "vanishedTime" not in rig.objects()["vm1"]["status"]
+
+
+async def test_another_vm_in_its_place_is_another_object() -> None:
+    rig = await World(vm(1, "/DC1/vm/db")).found()
+    (old,) = rig.names().values()
+    rig.machines[0] = vm(2, "/DC1/vm/db")
+    await rig.next()
+    found = {obj["metadata"]["name"]: obj for obj in rig.world.cluster.all(kinds.PROTECTED_VM)}
+    assert len(found) == 2
+    reasons = {name: obj["status"]["conditions"][0]["reason"] for name, obj in found.items()}
+    assert reasons.pop(old) == "VMReplaced"
+    assert list(reasons.values()) == ["Discovered"]
+
+
+async def test_clones_with_one_uuid_get_an_object_each_and_keep_it() -> None:
+    rig = await World(vm(1, "/DC1/vm/db"), vm(1, "/DC1/vm/clone")).found()
+    names = rig.names()
+    assert len(set(names.values())) == 2
+    assert "share their BIOS UUID" in rig.told()["message"]
+    await rig.next()
+    assert rig.names() == names
+    assert {rig.vm_reason(path) for path in names} == {"Discovered"}
+
+
+async def test_one_that_was_made_by_hand_is_taken_as_it_is() -> None:
+    rig = World(vm(1, "/DC1/vm/db"), vm(2))
+    rig.create(kinds.PROTECTED_VM, sample.protected_vm("mine", path="/DC1/vm/db"))
+    await rig.found()
+    assert rig.names()["db"] == "mine"
+    assert len(rig.objects()) == 2
+    rig.machines[0] = vm(1, "/DC1/vm/new/db")
+    await rig.next()
+    assert rig.vm_reason("db") == "VMMoved"
+    obj = rig.objects()["db"]
+    assert "/DC1/vm/new/db" in obj["status"]["conditions"][0]["message"]
+    assert len(rig.objects()) == 2
+    rig.edit(kinds.PROTECTED_VM, "mine", path="/DC1/vm/new/db")
+    await rig.run(lambda: rig.vm_reason("new/db") == "Discovered")
+
+
+async def test_a_backup_of_a_vm_that_moved_a_moment_ago() -> None:
+    rig = await World(vm(1, "/DC1/vm/db")).found()
+    rig.create(kinds.CLAIM, sample.claim())
+    rig.create(kinds.BACKUP_REPOSITORY, sample.repository())
+    await rig.run(lambda: rig.is_ready(kinds.BACKUP_REPOSITORY, "store"))
+    await rig.settle(seconds=60)
+    rig.machines[0] = vm(1, "/DC1/vm/moved/db")
+    rig.create(kinds.BACKUP, sample.backup("b1", vm=rig.names()["db"]))
+    await rig.run(lambda: rig.is_over("b1"))
+    assert rig.phase() == "Completed"
+    assert list(rig.objects()) == ["moved/db"]
+
+
+async def test_cbt_that_is_off_is_said_so() -> None:
+    rig = World(vm(1))
+    rig.vma.cbt = False
+    await rig.found()
+    assert rig.vm_reason("vm1", "ChangeTracking") == "Disabled"
+    rig.vma.cbt = True
+    await rig.next()
+    await rig.run(lambda: rig.vm_reason("vm1", "ChangeTracking") == "Enabled", seconds=INTERVAL)
+
+
+async def test_a_datacenter_that_is_not_there_keeps_no_other_from_being_found() -> None:
+    rig = World(vm(1), datacenters=["Nowhere", "DC1"])
+    await rig.run(lambda: rig.verdict() == ("False", "DatacenterNotFound") and rig.objects())
+    assert list(rig.objects()) == ["vm1"]
+    assert "Nowhere" in rig.told()["message"]
+    assert "lastTime" not in rig.told()
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            VMARefused("discover", 500, "Cannot complete login due to an incorrect user name or password."),
+            "VCenterRefused",
+        ),
+        (VMARefused("discover", 500, "dial tcp 10.0.0.1:443: connect: connection refused"), "VCenterUnreachable"),
+        (VMAUnreachable("discover: no answer"), "ApplianceUnreachable"),
+        (VMARefused("discover", 500, "out of memory"), "ApplianceError"),
+    ],
+)
+async def test_failures_are_told_and_pass(error: Exception, reason: str) -> None:
+    rig = World(vm(1), datacenters=["DC1", "DC2"])
+    rig.vma.machines["DC2"] = []
+    rig.vma.vcenter_error = error
+    await rig.run(lambda: rig.verdict() == ("False", reason))
+    await rig.settle(seconds=100)
+    logins = len(rig.vma.asked)
+    assert logins <= 8, rig.vma.asked
+    rig.vma.vcenter_error = None
+    await rig.run(lambda: rig.verdict() == ("True", "Discovered"), seconds=INTERVAL)
+    assert list(rig.objects()) == ["vm1"]
+
+
+async def test_no_vm_vanishes_while_vcenter_does_not_answer() -> None:
+    rig = await World(vm(1)).found()
+    rig.vma.vcenter_error = VMARefused("discover", 500, "dial tcp 10.0.0.1:443: connect: connection refused")
+    await rig.settle(seconds=3 * INTERVAL)
+    assert rig.told()["vanished"] == 0
+    assert "vanishedTime" not in rig.objects()["vm1"]["status"]
+
+
+async def test_a_restarted_controller_goes_on_and_does_not_begin_anew() -> None:
+    rig = World(*(vm(number) for number in range(35)))
+    await rig.run(lambda: len(rig.objects()) >= STEPS)
+    rig.restart()
+    await rig.found()
+    assert len(rig.objects()) == len(set(rig.names().values())) == 35
+    asked = rig.lists()
+    rig.restart()
+    await rig.settle(seconds=INTERVAL // 2)
+    assert rig.lists() == asked
+
+
+@pytest.mark.parametrize("after", range(1, 12))
+async def test_killed_after_each_write(after: int) -> None:
+    rig = World(vm(1, "/DC1/vm/a/db"), vm(2, "/DC1/vm/b/db"), vm(3))
+    rig.world.cluster.kill_after = after
+    await rig.found()
+    rig.world.cluster.kill_after = None
+    await rig.next()
+    assert sorted(rig.objects()) == ["a/db", "b/db", "vm3"]
+    assert len(rig.world.cluster.all(kinds.PROTECTED_VM)) == 3
+
+
+async def test_rights_that_are_missing_are_told() -> None:
+    rig = World(vm(1))
+    rig.world.cluster.failing = refusing("create", ForbiddenError("protectedvms is forbidden"))
+    await rig.run(lambda: rig.verdict() == ("False", "Forbidden"))
+    assert "protectedvms is forbidden" in rig.told()["message"]
+    rig.world.cluster.failing = lambda verb, kind: None
+    await rig.found()
+    assert list(rig.objects()) == ["vm1"]
+
+
+async def test_an_object_that_the_api_server_refuses_keeps_no_other_from_being_made() -> None:
+    rig = World(vm(1), vm(2))
+    refused = iter([InvalidError("spec.path: too odd")])
+    rig.world.cluster.failing = lambda verb, kind: (
+        next(refused, None) if (verb, kind) == ("create", kinds.PROTECTED_VM) else None
+    )
+    await rig.found()
+    assert list(rig.objects()) == ["vm2"]
+    assert rig.told()["unusable"] == 1
+    assert "too odd" in rig.told()["message"]
+
+
+async def test_an_api_server_that_is_away_for_a_moment() -> None:
+    rig = World(vm(1), vm(2))
+    away = iter([UnavailableError("down")] * 3)
+    rig.world.cluster.failing = lambda verb, kind: (
+        next(away, None) if (verb, kind) == ("create", kinds.PROTECTED_VM) else None
+    )
+    await rig.found()
+    assert sorted(rig.objects()) == ["vm1", "vm2"]
+
+
+async def test_one_that_was_deleted_comes_back_unless_it_is_excluded() -> None:
+    rig = await World(vm(1), vm(2)).found()
+    names = rig.names()
+    rig.world.cluster.remove(kinds.PROTECTED_VM, rig.objects()["vm1"])
+    await rig.next()
+    assert rig.names() == names
+
+
+async def test_discovery_that_is_switched_off() -> None:
+    rig = await World(vm(1)).found()
+    rig.edit(kinds.APPLIANCE, "vma", discovery=None)
+    await rig.run(lambda: not rig.told())
+    assert rig.verdict() == ("", "")
+    asked = rig.lists()
+    await rig.next()
+    assert rig.lists() == asked
+    assert list(rig.objects()) == ["vm1"]
+
+
+async def test_two_appliances_of_one_vcenter_share_its_vms() -> None:
+    rig = await World(vm(1), vm(2), namePatterns=["vm1"]).found()
+    rules = {"datacenters": ["DC1"], "intervalSeconds": INTERVAL}
+    rig.create(kinds.APPLIANCE, sample.appliance("other", discovery=rules))
+    await rig.run(lambda: rig.told("other").get("lastTime"))
+    owners = {path: obj["spec"]["applianceRef"]["name"] for path, obj in rig.objects().items()}
+    assert owners == {"vm1": "vma", "vm2": "other"}
