@@ -1,4 +1,4 @@
-"""The program: watches the worker pods, serves the callbacks, drains at SIGTERM."""
+"""The program: watches the worker pods, serves the callbacks and REST, drains at SIGTERM."""
 
 from __future__ import annotations
 
@@ -7,62 +7,21 @@ import contextlib
 import logging
 import os
 import signal
-import socket
 import sys
-from collections.abc import Iterator
 from typing import Any
-
-import uvicorn
-from fastapi import FastAPI
 
 from sendense_operator.cluster.client import connect_api
 from sendense_operator.cluster.pods import WorkerPods
 from sendense_operator.gateway.drain import Drain
 from sendense_operator.gateway.forward import Forwarder
 from sendense_operator.gateway.limits import CallLimits
+from sendense_operator.gateway.rest.main import rest_listener
 from sendense_operator.gateway.routes import Gateway, create_app
+from sendense_operator.gateway.serving import listen, serve
 from sendense_operator.gateway.settings import Settings
 from sendense_operator.logs import kv, setup_logging
 
 log = logging.getLogger(__name__)
-
-
-class _Server(uvicorn.Server):
-    """Leaves signals to `serve`, which drains first."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-async def serve(app: FastAPI, drain: Drain, drain_seconds: float, sock: socket.socket, stop: asyncio.Event) -> None:
-    """Serve until `stop` is set; then turn unready, wait for the endpoints, and finish what is in flight.
-
-    Calls in flight have no time limit here: the pod's terminationGracePeriodSeconds is the limit.
-    """
-    config = uvicorn.Config(
-        app,
-        http="h11",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=None,
-        h11_max_incomplete_event_size=16 * 1024,
-    )
-    server = _Server(config)
-    serving = asyncio.create_task(server.serve([sock]))
-    stopping = asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
-        if not serving.done():
-            drain.begin()
-            log.info(kv(drain="begin", seconds=drain_seconds))
-            await asyncio.sleep(drain_seconds)
-        server.should_exit = True
-        await serving
-    finally:
-        stopping.cancel()
-        serving.cancel()
 
 
 async def main(settings: Settings) -> None:
@@ -82,7 +41,8 @@ async def main(settings: Settings) -> None:
         watching = asyncio.create_task(pods.run())
         watching.add_done_callback(lambda _: stop.set())
         try:
-            await serve(app, drain, settings.drain_seconds, sock, stop)
+            async with rest_listener(api, settings, drain, stop):
+                await serve(app, drain, settings.drain_seconds, sock, stop)
         finally:
             watching.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -90,13 +50,6 @@ async def main(settings: Settings) -> None:
     finally:
         await api.close()
     log.info("ended")
-
-
-def listen(port: int) -> socket.socket:
-    """Return a listening socket on all addresses, IPv6 and IPv4 where there is IPv6."""
-    if socket.has_dualstack_ipv6():
-        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=1024)
-    return socket.create_server(("", port), backlog=1024)
 
 
 def run() -> None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
 
+from sendense_operator.gateway.body import BodyTooLargeError, read_body
 from sendense_operator.gateway.calls import Call, build_changeid, build_complete, build_telemetry, check_job
 from sendense_operator.gateway.directory import WorkerDirectory
 from sendense_operator.gateway.drain import CloseConnections, Drain
@@ -25,7 +26,6 @@ log = logging.getLogger(__name__)
 BASE: Final = "/appliances/{namespace}/{appliance}"
 RETRY_AFTER_S: Final = 5
 _BODY_S: Final = 30.0
-_DISCARD: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,25 +118,13 @@ async def _answer(
 
 
 async def _read_body(request: Request) -> bytes:
-    """Return the whole body. Raises CallbackRefused (413, 408).
-
-    A body that is too large is read on for a while: closing the connection on a caller that still sends would
-    reset it, and the caller would not see the answer.
-    """
-    body = bytearray()
-    received = 0
+    """Return the whole body. Raises CallbackRefused (413, 408)."""
     try:
-        async with asyncio.timeout(_BODY_S):
-            async for chunk in request.stream():
-                received += len(chunk)
-                if received > _DISCARD:
-                    break
-                body += chunk[: MAX_BODY + 1 - len(body)]
+        return await read_body(request.stream(), MAX_BODY, _BODY_S)
     except TimeoutError:
         raise CallbackRefused(408, "body: did not arrive in time") from None
-    if received > MAX_BODY:
-        raise CallbackRefused(413, f"body: larger than {MAX_BODY} bytes")
-    return bytes(body)
+    except BodyTooLargeError as error:
+        raise CallbackRefused(413, str(error)) from None
 
 
 async def _until_gone(request: Request, delivery: Coroutine[Any, Any, Outcome]) -> Outcome:

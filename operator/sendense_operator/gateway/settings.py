@@ -36,6 +36,16 @@ class Settings(BaseModel):
     held_calls_per_appliance: Annotated[int, Field(ge=1)] = 64
     calls: Annotated[int, Field(ge=1)] = 1024
     """All calls in flight."""
+    rest_port: Annotated[int, Field(ge=0, le=65535)] = 0
+    """Port of the REST listener; 0: there is none."""
+    rest_namespace: _Name = "default"
+    """Namespace of the REST paths that name none."""
+    rest_tls_folder: str = ""
+    """Folder with `tls.crt` and `tls.key`, read again when they change. Empty: plain HTTP."""
+    rest_calls: Annotated[int, Field(ge=1)] = 64
+    """REST requests in flight."""
+    rest_review_seconds: Annotated[float, Field(ge=0, le=300)] = 10.0
+    """How long a token's review and a right are remembered: so long a revoked one still works for reading."""
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
 
     @classmethod

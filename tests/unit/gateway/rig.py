@@ -15,8 +15,8 @@ from sendense_operator.cluster.workers import Worker, WorkerIndex
 from sendense_operator.gateway.drain import Drain
 from sendense_operator.gateway.forward import Forwarder
 from sendense_operator.gateway.limits import CallLimits
-from sendense_operator.gateway.main import listen, serve
 from sendense_operator.gateway.routes import Gateway, create_app
+from sendense_operator.gateway.serving import listen, serve
 from sendense_operator.vma.callbacks import CALL_ID_HEADER
 
 UID = "0b6f6b0e-6c2b-4b1c-9a53-0f7d2a1c9e11"

@@ -12,7 +12,7 @@ from tests.unit.gateway.rig import BASE, COMPLETE, JOB, UID, WORKER, running_rig
 
 from sendense_operator.gateway.drain import Drain
 from sendense_operator.gateway.limits import CallLimits
-from sendense_operator.gateway.main import listen, serve
+from sendense_operator.gateway.serving import listen, serve
 
 OTHER = "backup-11111111-6c2b-4b1c-9a53-0f7d2a1c9e11"
 

@@ -1,0 +1,88 @@
+"""The REST listener's application: paths, errors, probes, numbers, the description."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+
+from sendense_operator.cluster.errors import ClusterError
+from sendense_operator.gateway.drain import Drain
+from sendense_operator.gateway.rest.cache import trouble
+from sendense_operator.gateway.rest.documentation import describe, page
+from sendense_operator.gateway.rest.errors import RestError, error_body, from_cluster, from_validation, headers_of
+from sendense_operator.gateway.rest.front import Front
+from sendense_operator.gateway.rest.metrics import Metrics
+from sendense_operator.gateway.rest.routes import build_router
+from sendense_operator.gateway.rest.service import Service
+
+_ABOUT = (
+    "Backups of VMware VMs. Every call needs a Kubernetes token (`Authorization: Bearer TOKEN`); RBAC decides what "
+    "its owner may do. The paths without a namespace work in the gateway's default one."
+)
+
+
+def create_rest_app(service: Service, drain: Drain, namespace: str, calls: int) -> FastAPI:
+    """Build it. `namespace`: of the plain paths; `calls`: requests that may be in flight."""
+    app = FastAPI(
+        title="Sendense Backup", version="v1", description=_ABOUT, openapi_url=None, docs_url=None, redoc_url=None,
+        redirect_slashes=False,
+    )  # fmt: skip
+    app.state.service = service
+    app.state.namespace = namespace
+    metrics = Metrics()
+    _add_errors(app)
+    _add_probes(app, service, drain, metrics)
+    app.include_router(build_router(in_namespace=False))
+    app.include_router(build_router(in_namespace=True))
+    app.add_middleware(Front, metrics=metrics, calls=calls)
+    return app
+
+
+def _answer(error: RestError) -> Response:
+    return JSONResponse(error_body(error.error, error.details), error.status, headers_of(error.status))
+
+
+def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(RestError)
+    async def refused(_: Request, error: RestError) -> Response:
+        return _answer(error)
+
+    @app.exception_handler(ClusterError)
+    async def failed(_: Request, error: ClusterError) -> Response:
+        return _answer(from_cluster(error))
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        return _answer(from_validation(error.errors()))
+
+    @app.exception_handler(HTTPException)
+    async def unknown(request: Request, error: HTTPException) -> Response:
+        details = f"{request.method} {request.url.path}"[:500]
+        body = error_body(str(error.detail).lower(), details)
+        return JSONResponse(body, error.status_code, error.headers)
+
+
+def _add_probes(app: FastAPI, service: Service, drain: Drain, metrics: Metrics) -> None:
+    @app.get("/healthz", include_in_schema=False)
+    async def healthz() -> Response:
+        return PlainTextResponse("ok")
+
+    @app.get("/readyz", include_in_schema=False)
+    async def readyz() -> Response:
+        problem = "draining" if drain.draining else trouble(service.freshness)
+        return PlainTextResponse(problem or "ok", 503 if problem else 200)
+
+    @app.get("/metrics", include_in_schema=False)
+    async def numbers() -> Response:
+        return PlainTextResponse(metrics.text(service.stores, service.freshness))
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def description() -> Response:
+        return JSONResponse(describe(app))
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        policy = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
+        return HTMLResponse(page(describe(app)), headers=policy)

@@ -1,0 +1,49 @@
+"""Who calls: the bearer token, and what its owner may do."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from sendense_operator.cluster.access import Access, Caller
+from sendense_operator.cluster.kinds import Kind
+from sendense_operator.gateway.rest.errors import RestError
+
+Right = tuple[str, Kind]
+"""A verb and what it is done to."""
+
+MAX_TOKEN: Final = 32 * 1024
+_BEARER = re.compile(r"bearer +([-A-Za-z0-9._~+/]+=*) *", re.IGNORECASE | re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One call's caller."""
+
+    caller: Caller
+    token: str
+
+    def __repr__(self) -> str:
+        return f"Session({self.caller.user})"
+
+
+def bearer_token(headers: Mapping[str, str]) -> str:
+    """The token of an Authorization header. Raises RestError (401)."""
+    header = headers.get("authorization", "")
+    if not header:
+        raise RestError(401, "unauthorized", "give your Kubernetes token: Authorization: Bearer TOKEN")
+    found = _BEARER.fullmatch(header) if len(header) <= MAX_TOKEN else None
+    if found is None:
+        raise RestError(401, "unauthorized", "the Authorization header must be: Bearer TOKEN")
+    return found[1]
+
+
+async def require(access: Access, caller: Caller, namespace: str, rights: tuple[Right, ...]) -> None:
+    """Check all the rights at once. Raises RestError (403) with the first that is missing, and ClusterError."""
+    granted = await asyncio.gather(*(access.may(caller, verb, kind, namespace) for verb, kind in rights))
+    for (verb, kind), allowed in zip(rights, granted, strict=True):
+        if not allowed:
+            raise RestError(403, "forbidden", f"{caller.user} may not {verb} {kind.plural} in namespace {namespace}")

@@ -1,0 +1,83 @@
+"""Chains and the VMs' protection, put together from records. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sendense_operator.gateway.rest.errors import RestError
+from sendense_operator.gateway.rest.records import BackupRecord, ChainRecord, VMRecord, encode
+
+
+def pick_chain(chains: Iterable[ChainRecord], vm: str, repository: str) -> ChainRecord:
+    """Of the VM's chains the one in that repository, or (empty) with the newest point. Raises RestError (404)."""
+    found = [one for one in chains if repository in ("", one.repository)]
+    if not found:
+        raise RestError(404, "backup chain not found", f"there is no restore point of {vm}" + _where(repository))
+    return max(found, key=lambda one: (one.latest_time, one.name))
+
+
+def _where(repository: str) -> str:
+    return f" in {repository[:200]}" if repository else ""
+
+
+def chain_body(chain: ChainRecord, points: Sequence[BackupRecord], vm_name: str, disk_id: int) -> bytes:
+    """The JSON of a chain for one disk.
+
+    `points`: its restore points, the oldest first. Raises RestError (404) when none of them has that disk.
+    """
+    sizes = [
+        (point, sum(layer.stored_bytes for layer in point.layers if layer.disk == disk_id))
+        for point in points
+        if any(layer.disk == disk_id for layer in point.layers)
+    ]
+    if not sizes and disk_id > 0:
+        raise RestError(404, "backup chain not found", f"no restore point of {chain.vm} has a disk {disk_id}")
+    newest = sizes[-1][0].name if sizes else ""
+    full = full_of([point for point, _ in sizes], disk_id) or dict(chain.fulls).get(newest) or None
+    head = encode(
+        {
+            "chain_id": chain.name,
+            "vm_context_id": chain.vm,
+            "vm_name": vm_name,
+            "disk_id": disk_id,
+            "repository_id": chain.repository,
+            "full_backup_id": full,
+            "total_size_bytes": sum(size for _, size in sizes),
+            "backup_count": len(sizes),
+        }
+    )
+    return head[:-1] + b',"backups":[' + b",".join(point.body for point, _ in sizes) + b"]}"
+
+
+def full_of(points: Sequence[BackupRecord], disk_id: int) -> str | None:
+    """Name of the full that the newest of the points stands on with that disk; None where the trail breaks off."""
+    by_name = {point.name: point for point in points}
+    at = points[-1] if points else None
+    for _ in points:
+        parent = next((layer.parent for layer in at.layers if layer.disk == disk_id), "") if at else ""
+        if not parent:
+            break
+        at = by_name.get(parent)
+    return at.name if at else None
+
+
+def vm_json(vm: VMRecord, chains: Iterable[ChainRecord]) -> dict[str, Any]:
+    """The JSON of a VM with its protection. `chains`: the VM's own."""
+    kept = sorted(chains, key=lambda one: one.repository)
+    return {
+        **vm.json,
+        "protected": any(one.points for one in kept),
+        "last_backup_at": max((one.latest_time for one in kept), default="") or None,
+        "protection": [
+            {
+                "repository_id": one.repository,
+                "chain_id": one.name,
+                "restore_points": one.points,
+                "last_backup_id": one.latest or None,
+                "last_backup_at": one.latest_time or None,
+                "stored_bytes": one.stored_bytes,
+            }
+            for one in kept
+        ],
+    }

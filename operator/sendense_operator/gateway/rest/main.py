@@ -1,0 +1,70 @@
+"""The REST listener within the gateway's program."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from sendense_operator.cluster.access import KubernetesAccess
+from sendense_operator.gateway.drain import Drain
+from sendense_operator.gateway.rest.app import create_rest_app
+from sendense_operator.gateway.rest.cache import Mirrors, Stores
+from sendense_operator.gateway.rest.service import Service
+from sendense_operator.gateway.serving import listen, serve
+from sendense_operator.gateway.settings import Settings
+from sendense_operator.logs import kv
+
+log = logging.getLogger(__name__)
+
+_MAX_HEADERS: Final = 64 * 1024
+"""A token may be long: with the groups of a large directory in it."""
+
+
+@asynccontextmanager
+async def rest_listener(api: Any, settings: Settings, drain: Drain, stop: asyncio.Event) -> AsyncIterator[None]:
+    """Serve REST, if it is wanted, while the block runs; drains with the callbacks' listener.
+
+    When a part of it fails the whole program stops, in order: the callbacks drain, and the pod starts again.
+    """
+    if not settings.rest_port:
+        yield
+        return
+    stores = Stores()
+    mirrors = Mirrors(api, stores, settings.namespaces)
+    access = KubernetesAccess(api, settings.rest_review_seconds)
+    service = Service(access, stores, mirrors, settings.namespaces)
+    app = create_rest_app(service, drain, settings.rest_namespace, settings.rest_calls)
+    sock = listen(settings.rest_port)
+    log.info(kv(rest=settings.rest_port, tls=bool(settings.rest_tls_folder), namespace=settings.rest_namespace))
+    following = _part(mirrors.run(), stop)
+    serving = _part(
+        serve(
+            app,
+            drain,
+            settings.drain_seconds,
+            sock,
+            stop,
+            tls_folder=settings.rest_tls_folder,
+            max_headers=_MAX_HEADERS,
+        ),
+        stop,
+    )
+    try:
+        yield
+        await serving
+    finally:
+        for task in (following, serving):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        await access.close()
+
+
+def _part(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> asyncio.Task[None]:
+    task = asyncio.create_task(work)
+    task.add_done_callback(lambda _: stop.set())
+    return task

@@ -1,0 +1,83 @@
+"""What of a request every path needs: who calls, in which namespace, and a start's body."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Final
+
+from fastapi import Depends, Path, Request
+from fastapi.security import HTTPBearer
+from pydantic import ValidationError
+
+from sendense_operator.gateway.body import BodyTooLargeError, read_body
+from sendense_operator.gateway.rest.auth import Session, bearer_token
+from sendense_operator.gateway.rest.documentation import PARAMETERS
+from sendense_operator.gateway.rest.errors import RestError, from_validation
+from sendense_operator.gateway.rest.front import audit_of
+from sendense_operator.gateway.rest.models import StartRequest
+from sendense_operator.gateway.rest.service import Service
+
+MAX_BODY: Final = 64 * 1024
+_BODY_S: Final = 30.0
+
+_DOCUMENTED: Final = HTTPBearer(
+    auto_error=False, scheme_name="KubernetesToken", description="A token that the Kubernetes API server knows."
+)
+
+
+def service_of(request: Request) -> Service:
+    """The application's service."""
+    service: Service = request.app.state.service
+    return service
+
+
+def default_namespace(request: Request) -> None:
+    """The plain paths: the configured namespace."""
+    _set_namespace(request, request.app.state.namespace)
+
+
+def named_namespace(
+    request: Request,
+    namespace: Annotated[str, Path(description="A namespace.", openapi_examples=PARAMETERS["namespace"])],
+) -> None:
+    """The namespace in the path."""
+    _set_namespace(request, namespace)
+
+
+def _set_namespace(request: Request, namespace: str) -> None:
+    request.state.namespace = namespace
+    audit_of(request.scope).namespace = namespace[:63]
+
+
+def namespace_of(request: Request) -> str:
+    """What one of both has set."""
+    namespace: str = request.state.namespace
+    return namespace
+
+
+async def session_of(request: Request, _: Annotated[object, Depends(_DOCUMENTED)]) -> Session:
+    """Who calls. Raises RestError (401) and ClusterError."""
+    token = bearer_token(request.headers)
+    session = Session(await service_of(request).access.authenticate(token), token)
+    audit = audit_of(request.scope)
+    audit.user, audit.uid = session.caller.user, session.caller.uid
+    return session
+
+
+async def start_request(request: Request) -> StartRequest:
+    """The body, whatever content type it claims to have: `curl -d` sets a wrong one. Raises RestError (400)."""
+    try:
+        raw = json.loads(await read_body(request.stream(), MAX_BODY, _BODY_S))
+        return StartRequest.model_validate(raw)
+    except ValidationError as error:
+        raise from_validation(error.errors(include_url=False, include_input=False)) from None
+    except BodyTooLargeError as error:
+        raise RestError(400, str(error)) from None
+    except TimeoutError:
+        raise RestError(400, "body: did not arrive in time") from None
+    except (ValueError, RecursionError) as error:
+        raise RestError(400, "body is not JSON", str(error)) from None
+
+
+Caller = Annotated[Session, Depends(session_of)]
+StartBody = Annotated[StartRequest, Depends(start_request)]

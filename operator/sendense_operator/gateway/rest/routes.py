@@ -1,0 +1,181 @@
+"""The paths. Thin: parameters in, one method of the Service, JSON out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Path, Query, Request
+from starlette.responses import Response, StreamingResponse
+
+from sendense_operator.api.v1alpha1.base import MAX_DISKS
+from sendense_operator.gateway.rest import models
+from sendense_operator.gateway.rest.documentation import IN_NAMESPACE, PARAMETERS, Operation, answers, body_of
+from sendense_operator.gateway.rest.errors import RestError
+from sendense_operator.gateway.rest.filters import STATES, TYPES, Filter, window
+from sendense_operator.gateway.rest.front import audit_of
+from sendense_operator.gateway.rest.records import BackupRecord, encode
+from sendense_operator.gateway.rest.requests import (
+    Caller,
+    StartBody,
+    default_namespace,
+    named_namespace,
+    namespace_of,
+    service_of,
+)
+from sendense_operator.gateway.rest.starting import RESERVED
+
+_MAX_WINDOW: Final = 1_000_000
+_CHUNK: Final = 200
+"""Backups that are sent at once: a long list is not put together in memory."""
+_NO_STORE: Final = {"Cache-Control": "no-store"}
+
+Limit = Annotated[int | None, Query(ge=0, le=_MAX_WINDOW, description="At most so many; left out: all.")]
+Offset = Annotated[int, Query(ge=0, le=_MAX_WINDOW, description="After so many.")]
+BackupID = Annotated[str, Path(description="Name of the Backup.", openapi_examples=PARAMETERS["backup_id"])]
+Context = Annotated[str, Query(description="Name of the ProtectedVM.", openapi_examples=PARAMETERS["vm_context_id"])]
+VMName = Annotated[str, Query(description="Name in vCenter, or of the ProtectedVM.")]
+Repository = Annotated[str, Query(description="Name of the BackupRepository.")]
+
+
+def build_router(*, in_namespace: bool) -> APIRouter:
+    """All endpoints, below the plain paths or below those that name a namespace."""
+    router = APIRouter(
+        prefix="/api/v1/namespaces/{namespace}" if in_namespace else "/api/v1",
+        tags=["in a namespace" if in_namespace else "in the default namespace"],
+        dependencies=[Depends(named_namespace if in_namespace else default_namespace)],
+        default_response_class=Response,
+    )
+    suffix = IN_NAMESPACE if in_namespace else ""
+    for path, handler, operation in _ROUTES:
+        router.add_api_route(
+            path,
+            handler,
+            methods=[operation.method],
+            status_code=operation.status,
+            operation_id=operation.name + suffix,
+            description=operation.text,
+            responses=answers(operation),
+            openapi_extra=body_of(operation),
+        )
+    return router
+
+
+async def start(request: Request, caller: Caller, wanted: StartBody) -> Response:
+    """Create a Backup."""
+    _note(request, "start", wanted.backup_id or wanted.vm_name)
+    record = await service_of(request).start(caller, namespace_of(request), wanted)
+    _note(request, "start", record.name)
+    return _json(record.body, 202)
+
+
+async def list_backups(
+    request: Request,
+    caller: Caller,
+    vm_name: VMName = "",
+    vm_context_id: Context = "",
+    repository_id: Repository = "",
+    status: Annotated[str, Query(description=f"One of: {', '.join(STATES)}.")] = "",
+    backup_type: Annotated[str, Query(description=f"One of: {', '.join(TYPES)}.")] = "",
+    limit: Limit = None,
+    offset: Offset = 0,
+) -> Response:
+    """List Backups."""
+    _note(request, "list", vm_context_id or vm_name)
+    wanted = Filter(vm_name, vm_context_id, repository_id, status, backup_type)
+    found = await service_of(request).select(caller, namespace_of(request), wanted)
+    return _list(window(found, limit, offset), len(found))
+
+
+async def chain(
+    request: Request,
+    caller: Caller,
+    vm_context_id: Context = "",
+    vm_name: VMName = "",
+    repository_id: Annotated[str, Query(description="Where the VM has chains in several.")] = "",
+    disk_id: Annotated[int, Query(ge=0, lt=MAX_DISKS, description="Position of the disk.")] = 0,
+) -> Response:
+    """Show the chain of a VM's disk."""
+    _note(request, "chain", vm_context_id or vm_name)
+    body = await service_of(request).chain(
+        caller, namespace_of(request), vm_context_id, vm_name, repository_id, disk_id
+    )
+    return _json(body, 200)
+
+
+async def vms(request: Request, caller: Caller, limit: Limit = None, offset: Offset = 0) -> Response:
+    """List VMs."""
+    _note(request, "vms")
+    found = await service_of(request).vms(caller, namespace_of(request))
+    return _json(encode({"vms": window(found, limit, offset), "total": len(found)}), 200)
+
+
+async def get(request: Request, caller: Caller, backup_id: BackupID) -> Response:
+    """Show a Backup."""
+    _note(request, "get", backup_id)
+    _check_id(backup_id)
+    return _json((await service_of(request).get(caller, namespace_of(request), backup_id)).body, 200)
+
+
+async def delete(request: Request, caller: Caller, backup_id: BackupID) -> Response:
+    """Delete a Backup."""
+    _note(request, "delete", backup_id)
+    _check_id(backup_id)
+    gone, freed = await service_of(request).delete(caller, namespace_of(request), backup_id)
+    answer = {
+        "backup_id": backup_id,
+        "status": "deleted" if gone else "deleting",
+        "message": freed.message,
+        "freed_bytes": freed.bytes,
+        "files": freed.files,
+        "needed_by": freed.needed_by,
+    }
+    return _json(encode(answer), 200 if gone else 202)
+
+
+_ROUTES: Final = (
+    (
+        "/backup/start",
+        start,
+        Operation("start", "POST", 202, models.Backup, (400, 401, 403, 404, 409, 503), models.StartRequest),
+    ),
+    ("/backup/list", list_backups, Operation("list", "GET", 200, models.BackupList, (400, 401, 403, 404, 503))),
+    ("/backup/chain", chain, Operation("chain", "GET", 200, models.Chain, (400, 401, 403, 404, 409, 503))),
+    ("/vms", vms, Operation("vms", "GET", 200, models.VMList, (400, 401, 403, 404, 503))),
+    # after the words above, so that none of them is taken for an id
+    ("/backup/{backup_id}", get, Operation("get", "GET", 200, models.Backup, (401, 403, 404, 405, 503))),
+    (
+        "/backup/{backup_id}",
+        delete,
+        Operation("delete", "DELETE", 202, models.Deletion, (200, 401, 403, 404, 405, 409, 503)),
+    ),
+)
+
+
+def _check_id(backup_id: str) -> None:
+    if backup_id in RESERVED:
+        raise RestError(405, "method not allowed", f"{backup_id} is no backup_id")
+
+
+def _note(request: Request, operation: str, target: str = "") -> None:
+    audit = audit_of(request.scope)
+    audit.operation, audit.target = operation, target[:200] or None
+
+
+def _json(body: bytes, status: int) -> Response:
+    return Response(body, status, _NO_STORE, "application/json")
+
+
+def _list(records: Sequence[BackupRecord], total: int) -> Response:
+    head, tail = b'{"backups":[', b'],"total":%d}' % total
+    if len(records) <= _CHUNK:
+        return _json(head + b",".join(record.body for record in records) + tail, 200)
+    return StreamingResponse(_chunks(head, records, tail), 200, _NO_STORE, "application/json")
+
+
+async def _chunks(head: bytes, records: Sequence[BackupRecord], tail: bytes) -> AsyncIterator[bytes]:
+    yield head
+    for start in range(0, len(records), _CHUNK):
+        separator = b"," if start else b""
+        yield separator + b",".join(record.body for record in records[start : start + _CHUNK])
+    yield tail

@@ -1,0 +1,174 @@
+"""The REST application over a cluster in memory: one user may everything, one may read, one nothing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from sendense_operator.cluster.access import Caller, UnauthenticatedError
+from sendense_operator.cluster.errors import AlreadyExistsError, ClusterError, NotFoundError
+from sendense_operator.cluster.kinds import Kind
+from sendense_operator.gateway.drain import Drain
+from sendense_operator.gateway.rest.app import create_rest_app
+from sendense_operator.gateway.rest.cache import Stores
+from sendense_operator.gateway.rest.records import ChainRecord, RepositoryRecord, VMRecord
+from sendense_operator.gateway.rest.service import Service
+
+NAMESPACE = "backups"
+FULL = "db01-20261123-164928-x7k2p"
+READS = frozenset({"get", "list", "watch"})
+Obj = dict[str, Any]
+
+
+def backup(name: str = FULL, **changes: Any) -> Obj:
+    """A Completed Backup of one disk; `changes` replace parts of its status."""
+    status = {
+        "phase": "Completed",
+        "type": "Full",
+        "vmName": "DB 01",
+        "startTime": "2026-11-23T16:49:31Z",
+        "completionTime": "2026-11-23T16:49:55Z",
+        "storedBytes": 1395654656,
+        "manifest": "backups/db01/backups/x.json",
+        "progress": {"bytesTransferred": 1395864371, "totalBytes": 4294967296, "percent": 100},
+        "disks": [
+            {
+                "id": 0,
+                "key": 2000,
+                "virtualSize": 4294967296,
+                "file": "backups/db01/disk-0/full-20261123-164928.qcow2",
+                "storedBytes": 1395654656,
+                "changeID": "52 3e 1f 9a/118",
+            }
+        ],
+    }
+    return {
+        "metadata": {
+            "namespace": NAMESPACE,
+            "name": name,
+            "uid": f"uid-{name}",
+            "creationTimestamp": "2026-11-23T16:49:28Z",
+            "labels": {"backup.sendense.io/policy": "daily", "tags.backup.sendense.io/team": "shop"},
+        },
+        "spec": {"vmRef": {"name": "db01"}, "repositoryRef": {"name": "main"}, "type": "Full"},
+        "status": {**status, **changes},
+    }
+
+
+def vm(name: str = "db01", vm_name: str = "DB 01", disks: int = 1) -> Obj:
+    found = [
+        {"index": i, "key": 2000 + i, "label": f"Hard disk {i + 1}", "capacityBytes": 1 << 32} for i in range(disks)
+    ]
+    return {
+        "metadata": {"namespace": NAMESPACE, "name": name, "uid": f"uid-vm-{name}"},
+        "spec": {"applianceRef": {"name": "vma"}, "path": f"/DC1/vm/shop/{vm_name}"},
+        "status": {
+            "vmName": vm_name,
+            "powerState": "poweredOn",
+            "cbtEnabled": True,
+            "totalBytes": disks << 32,
+            "disks": found,
+            "conditions": [{"type": "Ready", "status": "True", "reason": "Found", "message": ""}],
+        },
+    }
+
+
+def chain(*points: str) -> Obj:
+    return {
+        "metadata": {"namespace": NAMESPACE, "name": "db01-main-4e8212b9", "uid": "uid-chain"},
+        "spec": {"vmRef": {"name": "db01"}, "repositoryRef": {"name": "main"}},
+        "status": {
+            "points": len(points),
+            "latestBackup": points[-1],
+            "latestTime": "2026-11-23T16:49:55Z",
+            "storedBytes": 1395654656,
+            "restorePoints": [{"backup": point, "full": points[0]} for point in points],
+        },
+    }
+
+
+@dataclass
+class World:
+    """A cluster, its stores that are always up to date, and who may what. Is Access, Cluster and Freshness."""
+
+    stores: Stores = field(default_factory=Stores)
+    away: ClusterError | None = None
+    age_s: float = 0.0
+    created: list[Obj] = field(default_factory=list)
+    finalizers: bool = True
+    tokens: list[str] = field(default_factory=list)
+
+    async def authenticate(self, token: str) -> Caller:
+        if self.away:
+            raise self.away
+        if token not in ("admin", "reader", "nobody"):
+            raise UnauthenticatedError("the token is not valid")
+        return Caller(token)
+
+    async def may(self, caller: Caller, verb: str, kind: Kind, namespace: str) -> bool:
+        return caller.user == "admin" or (caller.user == "reader" and verb in READS)
+
+    def act_with(self, token: str) -> Any:
+        self.tokens.append(token)
+        return self
+
+    async def until(self, condition: Callable[[], bool], limit_s: float) -> None:
+        assert condition()
+
+    def add(self, *objects: Obj) -> None:
+        for obj in objects:
+            self.stores.backups.put(self.stores.read_backup(obj))
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Obj:
+        raise NotFoundError(f"{kind.plural} {name} not found")
+
+    async def create(self, kind: Kind, obj: Obj) -> Obj:
+        if self.stores.backups.get(obj["metadata"]["namespace"], obj["metadata"]["name"]):
+            raise AlreadyExistsError("taken")
+        meta = {**obj["metadata"], "uid": f"uid-{len(self.created)}", "creationTimestamp": "2026-11-24T01:30:00Z"}
+        made = {**obj, "metadata": meta}
+        self.created.append(obj)
+        self.add(made)
+        return made
+
+    async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str) -> None:
+        found = self.stores.backups.get(namespace, name)
+        assert found is not None
+        assert found.uid == uid
+        if self.finalizers:
+            obj = backup(name)
+            obj["metadata"]["deletionTimestamp"] = "2026-11-24T02:00:00Z"
+            self.add(obj)
+        else:
+            self.stores.backups.remove(uid)
+
+
+@dataclass
+class Rig:
+    world: World
+    http: httpx.AsyncClient
+    drain: Drain
+
+    async def call(self, method: str, path: str, user: str = "admin", **options: Any) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {user}"} if user else {}
+        return await self.http.request(method, path, headers=headers, **options)
+
+
+@asynccontextmanager
+async def running(*backups: Obj, namespaces: tuple[str, ...] = ()) -> AsyncIterator[Rig]:
+    world, drain = World(), Drain()
+    world.stores.vms.put(VMRecord.from_object(vm()))
+    world.stores.repositories.put(
+        RepositoryRecord.from_object({"metadata": {"namespace": NAMESPACE, "name": "main", "uid": "uid-repo"}})
+    )
+    if backups:
+        world.stores.chains.put(ChainRecord.from_object(chain(*(one["metadata"]["name"] for one in backups))))
+    world.add(*backups)
+    app = create_rest_app(Service(world, world.stores, world, namespaces), drain, NAMESPACE, 8)
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://rest") as http:
+        yield Rig(world, http, drain)

@@ -1,0 +1,208 @@
+import json
+import logging
+from typing import Any
+
+import pytest
+from tests.unit.gateway.rest.rig import FULL, NAMESPACE, backup, running, vm
+
+from sendense_operator.cluster.errors import UnavailableError
+from sendense_operator.gateway.rest import examples
+from sendense_operator.gateway.rest.records import VMRecord
+
+BASE = "/api/v1/backup"
+START = examples.REQUESTS["start"]
+PATHS = {
+    "start": ("POST", f"{BASE}/start"),
+    "list": ("GET", f"{BASE}/list"),
+    "get": ("GET", f"{BASE}/{FULL}"),
+    "chain": ("GET", f"{BASE}/chain?vm_context_id=db01"),
+    "delete": ("DELETE", f"{BASE}/{FULL}"),
+    "vms": ("GET", "/api/v1/vms"),
+}
+
+
+@pytest.mark.parametrize("operation", sorted(PATHS))
+@pytest.mark.parametrize("named", [False, True])
+async def test_every_example_is_what_is_answered(operation: str, named: bool) -> None:
+    method, path = PATHS[operation]
+    if named:
+        path = path.replace("/api/v1/", f"/api/v1/namespaces/{NAMESPACE}/")
+    async with running(backup()) as rig:
+        described = (await rig.http.get("/openapi.json")).json()
+        template = path.partition("?")[0].replace(FULL, "{backup_id}").replace(f"/{NAMESPACE}/", "/{namespace}/")
+        told = described["paths"][template][method.lower()]
+        options: dict[str, Any] = {}
+        if "requestBody" in told:
+            options["json"] = told["requestBody"]["content"]["application/json"]["examples"]["example"]["value"]
+        answer = await rig.call(method, path, **options)
+        expected = told["responses"][str(answer.status_code)]["content"]["application/json"]["examples"]["example"]
+        got = answer.json()
+        if operation == "start":
+            got["backup_id"] = expected["value"]["backup_id"]
+        assert got == expected["value"]
+        assert set(rig.world.tokens) <= {"admin"}
+
+
+async def test_start_creates_what_was_asked_for() -> None:
+    async with running() as rig:
+        answer = await rig.call("POST", f"{BASE}/start", content=json.dumps({**START, "tags": {"note": "two words"}}))
+        assert answer.status_code == 202, answer.text
+        (obj,) = rig.world.created
+        assert obj["spec"] == {"vmRef": {"name": "db01"}, "repositoryRef": {"name": "main"}, "type": "Incremental"}
+        assert obj["metadata"]["annotations"] == {"tags.backup.sendense.io/note": "two words"}
+        assert answer.json()["tags"] == {"note": "two words"}
+        listed = (await rig.call("GET", f"{BASE}/list")).json()
+        assert [one["backup_id"] for one in listed["backups"]] == [obj["metadata"]["name"]]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "error"),
+    [
+        ("{", 400, "body is not JSON"),
+        ("[" * 60000, 400, "body is not JSON"),
+        ("[]", 400, "body must be an object"),
+        ("x" * 70000, 400, "body: larger than 65536 bytes"),
+        ({"vm_name": None}, 400, "vm_name must be a string"),
+        ({"vm_name": ""}, 400, "vm_name is required"),
+        ({"backup_type": "copy"}, 400, "backup_type must be one of: full, incremental"),
+        ({"disk_id": "0"}, 400, "disk_id must be an integer"),
+        ({"disk_id": -1}, 400, "disk_id must be at least 0"),
+        ({"disk_id": 1}, 400, "disk_id must be at most 0"),
+        ({"tags": {"a b": "c"}}, 400, "tags has a name that cannot be kept"),
+        ({"tags": {"a": 1}}, 400, "tags.a must be a string"),
+        ({"vm_name": "other"}, 404, "VM not found"),
+        ({"vm_name": "../x"}, 404, "VM not found"),
+        ({"repository_id": "other"}, 404, "repository not found"),
+        ({"backup_id": FULL}, 409, "name taken"),
+        ({"backup_id": "chain"}, 400, "backup_id must be none of: chain, list, start"),
+    ],
+)
+async def test_wrong_starts(body: Any, status: int, error: str) -> None:
+    async with running(backup()) as rig:
+        content = body if isinstance(body, str) else json.dumps({**START, **body})
+        answer = await rig.call("POST", f"{BASE}/start", content=content)
+        assert (answer.status_code, answer.json()["error"]) == (status, error)
+        assert set(answer.json()) == {"error", "details", "timestamp"}
+
+
+@pytest.mark.parametrize("field", ["vm_name", "backup_type", "repository_id"])
+async def test_a_missing_field_is_named(field: str) -> None:
+    async with running() as rig:
+        answer = await rig.call("POST", f"{BASE}/start", json={k: v for k, v in START.items() if k != field})
+        assert (answer.status_code, answer.json()["error"]) == (400, f"{field} is required")
+
+
+async def test_one_disk_of_several_and_ambiguous_names() -> None:
+    async with running() as rig:
+        rig.world.stores.vms.put(VMRecord.from_object(vm("wide", "wide", disks=2)))
+        rig.world.stores.vms.put(VMRecord.from_object(vm("db02", "DB 01")))
+        answer = await rig.call("POST", f"{BASE}/start", json={**START, "vm_name": "wide", "disk_id": 0})
+        assert (answer.status_code, "several disks" in answer.json()["error"]) == (400, True)
+        answer = await rig.call("POST", f"{BASE}/start", json=START)
+        assert (answer.status_code, "db01, db02" in answer.json()["details"]) == (409, True)
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ("", 3),
+        ("vm_name=DB%2001", 3),
+        ("vm_context_id=db01&status=failed", 1),
+        ("repository_id=main&backup_type=incremental", 1),
+        ("repository_id=main&backup_type=incremental&status=failed", 0),
+        ("repository_id=other", 0),
+        ("status=", 3),
+        ("limit=1&offset=1", 3),
+    ],
+)
+async def test_filters(query: str, count: int) -> None:
+    objects = [backup("a"), backup("b", phase="Cancelled"), backup("c", type="Incremental")]
+    async with running(*objects) as rig:
+        got = (await rig.call("GET", f"{BASE}/list?{query}")).json()
+        assert got["total"] == count
+        if "limit" in query:
+            assert [one["backup_id"] for one in got["backups"]] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "error"),
+    [
+        (f"{BASE}/list?status=done", 400, "status must be one of: pending, running, completed, failed"),
+        (f"{BASE}/list?limit=x", 400, "limit must be an integer"),
+        (f"{BASE}/list?offset=-1", 400, "offset must be at least 0"),
+        (f"{BASE}/chain", 400, "vm_context_id or vm_name is required"),
+        (f"{BASE}/chain?vm_name=db01&disk_id=x", 400, "disk_id must be an integer"),
+        (f"{BASE}/chain?vm_name=db01&disk_id=1", 404, "backup chain not found"),
+        (f"{BASE}/chain?vm_context_id=other", 404, "VM not found"),
+        (f"{BASE}/other", 404, "backup not found"),
+        (f"{BASE}/..%2Fx", 404, "not found"),
+        ("/api/v1/namespaces/UP/backup/list", 404, "namespace not found"),
+        ("/api/v1/other", 404, "not found"),
+        ("/elsewhere", 404, "not found"),
+    ],
+)
+async def test_wrong_reads(path: str, status: int, error: str) -> None:
+    async with running(backup()) as rig:
+        answer = await rig.call("GET", path)
+        assert (answer.status_code, answer.json()["error"]) == (status, error)
+
+
+@pytest.mark.parametrize(
+    ("token", "operation", "status"),
+    [
+        *(("", operation, 401) for operation in PATHS),
+        ("wrong", "list", 401),
+        *(("nobody", operation, 403) for operation in PATHS),
+        ("reader", "start", 403),
+        ("reader", "delete", 403),
+        ("reader", "list", 200),
+    ],
+)
+async def test_rights(token: str, operation: str, status: int, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "sendense.audit")
+    async with running(backup()) as rig:
+        method, path = PATHS[operation]
+        options = {"json": START} if method == "POST" else {}
+        answer = await rig.call(method, path, token, **options)
+        assert answer.status_code == status
+        assert rig.world.created == []
+        (line,) = [record.getMessage() for record in caplog.records if record.name == "sendense.audit"]
+        assert f"status={status}" in line
+        assert f"user={token if status != 401 else '-'}" in line
+
+
+async def test_the_api_server_away() -> None:
+    async with running(backup()) as rig:
+        rig.world.age_s = 1000
+        answers = [await rig.call("GET", f"{BASE}/list")]
+        rig.world.away = UnavailableError("connection refused")
+        answers.append(await rig.call("GET", f"{BASE}/list"))
+        assert [(one.status_code, "retry-after" in one.headers) for one in answers] == [(503, True)] * 2
+        assert (await rig.http.get("/readyz")).status_code == 503
+        assert (await rig.http.get("/healthz")).status_code == 200
+
+
+async def test_delete_twice_and_words_are_no_ids() -> None:
+    async with running(backup()) as rig:
+        assert (await rig.call("DELETE", f"{BASE}/chain")).status_code == 405
+        assert (await rig.call("DELETE", f"{BASE}/{FULL}")).status_code == 202
+        again = await rig.call("GET", f"{BASE}/{FULL}")
+        assert again.json()["current_phase"] == "deleting"
+        rig.world.finalizers = False
+        assert (await rig.call("DELETE", f"{BASE}/{FULL}")).status_code == 200
+        assert (await rig.call("DELETE", f"{BASE}/{FULL}")).status_code == 404
+
+
+async def test_a_long_list_is_whole_and_metrics_tell_of_it() -> None:
+    async with running(*(backup(f"b{number:03}") for number in range(450))) as rig:
+        got = (await rig.call("GET", f"{BASE}/list")).json()
+        assert [one["backup_id"] for one in got["backups"]] == [f"b{number:03}" for number in range(450)]
+        text = (await rig.http.get("/metrics")).text
+        assert 'sendense_rest_requests_total{operation="list",code="200"} 1' in text
+        assert 'sendense_rest_objects{kind="Backup"} 450' in text
+        assert "<pre>" in (await rig.http.get("/docs")).text
+
+
+async def test_a_namespace_that_is_not_followed() -> None:
+    async with running(namespaces=("other",)) as rig:
+        assert (await rig.call("GET", f"{BASE}/list")).status_code == 404
