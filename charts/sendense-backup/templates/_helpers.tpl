@@ -60,6 +60,10 @@ http://{{ include "sendense.fullname" . }}-gateway.{{ .Release.Namespace }}.svc:
 {{- end -}}
 {{- end -}}
 
+{{- define "sendense.restNamespace" -}}
+{{- .Values.rest.defaultNamespace | default (first .Values.watchNamespaces) | default .Release.Namespace -}}
+{{- end -}}
+
 {{- define "sendense.pullSecretNames" -}}
 {{- $names := list -}}
 {{- range .Values.imagePullSecrets -}}

@@ -129,7 +129,8 @@ def test_network_policies_on_demand(render: Render) -> None:
     objects = render({"networkPolicy": {"enabled": True, "gatewayFrom": peers}})
     assert one(objects, "NetworkPolicy", "-controller")["spec"]["ingress"] == []
     assert one(objects, "NetworkPolicy", "-gateway")["spec"]["ingress"] == [
-        {"ports": [{"port": "callbacks"}], "from": peers}
+        {"ports": [{"port": "callbacks"}], "from": peers},
+        {"ports": [{"port": "api"}]},
     ]
 
 
@@ -159,6 +160,9 @@ def test_definitions_are_the_generated_ones_and_outlive_the_release(render: Rend
         ({"watchNamespaces": ["Team A"]}, "/watchNamespaces/0"),
         ({"worker": {"resources": {"limits": {"memory": "lots"}}}}, "/worker/resources/limits/memory"),
         ({"logLevel": "debug"}, "/logLevel"),
+        ({"rest": {"ingress": {"enabled": True}}}, "rest.ingress.host"),
+        ({"rest": {"gateway": {"enabled": True}}}, "rest.gateway.parentRefs"),
+        ({"rest": {"service": {"nodePort": 30883}}}, "rest.service.nodePort needs"),
     ],
 )
 def test_wrong_values_are_refused_by_name(refusal: Callable[[Any], str], values: Object, named: str) -> None:
@@ -169,3 +173,35 @@ def test_long_names_still_fit_where_dns_limits_them(render: Render) -> None:
     for item in render({"fullnameOverride": "x" * 52}):
         if item["kind"] in ("Deployment", "Service", "ServiceAccount"):
             assert len(item["metadata"]["name"]) <= 63
+
+
+def test_rest_has_a_service_of_its_own_and_the_gateway_accepts_its_settings(render: Render) -> None:
+    objects = render({"watchNamespaces": ["team-a"], "rest": {"tls": {"secretName": "api-tls"}}})
+    deployment = one(objects, "Deployment", "-gateway")
+    settings = GatewaySettings.from_environment(environment(deployment))
+    pod = deployment["spec"]["template"]["spec"]
+    assert settings.rest_namespace == "team-a"
+    assert {"name": "tls", "secret": {"secretName": "api-tls"}} in pod["volumes"]
+    mounts = pod["containers"][0]["volumeMounts"]
+    assert {"name": "tls", "mountPath": settings.rest_tls_folder, "readOnly": True} in mounts
+    assert {"name": "api", "containerPort": settings.rest_port} in pod["containers"][0]["ports"]
+    (port,) = one(objects, "Service", "-api")["spec"]["ports"]
+    assert (port["name"], port["port"], port["targetPort"]) == ("https", 443, "api")
+    assert [p["targetPort"] for p in one(objects, "Service", "-gateway")["spec"]["ports"]] == ["callbacks"]
+
+
+def test_rest_can_be_left_out(render: Render) -> None:
+    objects = render({"rest": {"enabled": False}})
+    assert not [item for item in all_of(objects, "Service") if item["metadata"]["name"].endswith("-api")]
+    assert GatewaySettings.from_environment(environment(one(objects, "Deployment", "-gateway"))).rest_port == 0
+
+
+def test_a_proxy_in_front_of_rest(render: Render) -> None:
+    ingress = {"enabled": True, "host": "backup.example", "tlsSecretName": "front"}
+    route = {"enabled": True, "parentRefs": [{"name": "public"}]}
+    objects = render({"rest": {"ingress": ingress, "gateway": route}})
+    service = one(objects, "Service", "-api")
+    name, port = service["metadata"]["name"], service["spec"]["ports"][0]["port"]
+    (rule,) = one(objects, "Ingress", "-api")["spec"]["rules"]
+    assert rule["http"]["paths"][0]["backend"] == {"service": {"name": name, "port": {"number": port}}}
+    assert one(objects, "HTTPRoute", "-api")["spec"]["rules"] == [{"backendRefs": [{"name": name, "port": port}]}]

@@ -37,7 +37,9 @@ def _verbs(role: Object, group: str, resource: str) -> set[str]:
         ("networking.k8s.io", "networkpolicies", {"get", "create", "delete"}),
         ("", "events", {"get", "create", "patch"}),
         ("batch", "jobs", {"get", "list", "watch", "create", "patch", "delete"}),
-        (_OURS, "backups", {"get", "list", "watch", "patch"}),
+        (_OURS, "backups", {"get", "list", "watch", "create", "patch"}),
+        (_OURS, "protectedvms", {"get", "list", "watch", "create", "patch"}),
+        ("", "pods/log", {"get"}),
         (_OURS, "backupchains", {"get", "list", "watch", "create", "patch"}),
         (_OURS, "vmwareappliances", {"get", "list", "watch"}),
         *((_OURS, f"{kind}/status", {"patch"}) for kind in _KINDS),
@@ -50,9 +52,27 @@ def test_controller_may(render: Render, group: str, resource: str, verbs: set[st
     assert _verbs(one(render(), "ClusterRole", "-controller"), group, resource) == verbs
 
 
-def test_gateway_may_read_pods_and_nothing_else(render: Render) -> None:
-    role = one(render(), "ClusterRole", "-gateway")
-    assert _granted(role) == {("", "pods", verb) for verb in ("get", "list", "watch")}
+def test_gateway_reads_what_it_shows_and_nothing_else(render: Render) -> None:
+    pods = {("", "pods", verb) for verb in ("get", "list", "watch")}
+    assert _granted(one(render({"rest": {"enabled": False}}), "ClusterRole", "-gateway")) == pods
+    shown = ("backups", "backupchains", "backuprepositories", "protectedvms")
+    reads = {(_OURS, kind, verb) for kind in shown for verb in ("get", "list", "watch")}
+    assert _granted(one(render(), "ClusterRole", "-gateway")) == pods | reads
+
+
+@pytest.mark.parametrize("values", [{}, {"watchNamespaces": ["team-a"]}])
+def test_gateway_asks_about_callers_and_impersonates_nobody(render: Render, values: dict[str, Any]) -> None:
+    objects = render(values)
+    assert _granted(one(objects, "ClusterRole", "-reviewer")) == {
+        ("authentication.k8s.io", "tokenreviews", "create"),
+        ("authorization.k8s.io", "subjectaccessreviews", "create"),
+    }
+    verbs = {
+        verb for kind in ("Role", "ClusterRole") for role in all_of(objects, kind) for _, _, verb in _granted(role)
+    }
+    assert "impersonate" not in verbs
+    off = render({**values, "rest": {"enabled": False}})
+    assert not [role for role in all_of(off, "ClusterRole") if role["metadata"]["name"].endswith("-reviewer")]
 
 
 def test_no_role_of_ours_has_a_wildcard(render: Render) -> None:
@@ -62,7 +82,14 @@ def test_no_role_of_ours_has_a_wildcard(render: Render) -> None:
 
 def test_outside_of_namespaces_everything_is_read_only(render: Render) -> None:
     role = one(render({"watchNamespaces": ["a"]}), "ClusterRole", "-cluster-reader")
-    assert _granted(role) == {("", "nodes", "get"), ("storage.k8s.io", "storageclasses", "get")}
+    assert _granted(role) == {
+        ("", "nodes", "get"),
+        ("", "namespaces", "get"),
+        ("apiextensions.k8s.io", "customresourcedefinitions", "get"),
+        ("storage.k8s.io", "storageclasses", "get"),
+    }
+    (named,) = [rule["resourceNames"] for rule in role["rules"] if "resourceNames" in rule]
+    assert named == [f"{kind}.{_OURS}" for kind in ("backups", "backupchains", "backuprepositories")]
 
 
 def test_lease_only_in_the_operators_namespace(render: Render) -> None:
