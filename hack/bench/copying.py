@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from tests.support import images, programs
+from tests.support import images
 from tests.support.vma import Disk
 from tests.support.workspace import Workspace
 
@@ -59,14 +59,9 @@ def fixed(space: Workspace) -> dict[str, float]:
 
 def _convert(space: Workspace, source: Path) -> float:
     """Seconds of QEMU's own copy into a QCOW2 in the repository's file system, its start-up not counted."""
-    shared = programs.data()
     target = space.folders["repo"].path.parent / f"{space.namespace}-convert.qcow2"
     script = 'date +%s.%N; qemu-img convert -t none -f raw -O qcow2 "$1" "$2" && date +%s.%N; rm -f "$2"'
-    inside = [f"/srv/sendense/{path.relative_to(shared)}" for path in (source, target)]
-    told = programs.engine(
-        "run", "--rm", "--network", "none", "--user", "0", "--volume", f"{shared}:/srv/sendense",
-        "--entrypoint", "sh", images.operator_image(space), "-c", script, "convert", *inside,
-    )  # fmt: skip
+    told = images.in_image(space, script, source, target)
     start, end = map(float, told.split())
     return end - start
 

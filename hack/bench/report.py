@@ -42,6 +42,24 @@ GOALS: Final[Mapping[str, Goal]] = {
     "whole_seconds": Goal("from apply to Completed"),
     "worker_mb": Goal("worker's memory while copying, most that was seen"),
     "fixed_seconds": Goal("an empty 1 GiB disk, apply to Completed, median of 5", 10),
+    "incremental_ratio": Goal("5% of 4 GiB changed in runs, apply to Completed / the full's, client at 230 MiB/s", 0.3),
+    "full_seconds": Goal("that full"),
+    "incremental_seconds": Goal("that increment"),
+    "incremental_ratio_unlimited": Goal("the same where the client is as fast as the machine"),
+    "stored_ratio_runs": Goal("stored / sent, changed in runs of 1 to 8 MiB", 1.1),
+    "sent_ratio_runs": Goal("sent / changed"),
+    "stored_ratio_64k": Goal("stored / sent, changed in random 64 KiB", 1.1),
+    "sent_ratio_64k": Goal("sent / changed: the appliance merges what is up to 1 MiB apart"),
+    "stored_ratio_4k": Goal("stored / sent, changed in random 4 KiB", 1.1),
+    "sent_ratio_4k": Goal("sent / changed"),
+    "chain_read_ratio": Goal("reading one layer's time / eight layers' of the same content", 0.85, at_least=True),
+    "chain_read_seconds": Goal("reading 2 GiB, 58% data, through eight layers"),
+    "scan_1000_seconds": Goal("scan of 1000 restore points, asked for to told", 60),
+    "adopt_1000_seconds": Goal("until there is a Completed Backup for each"),
+    "delete_seconds": Goal("kubectl delete of one of them to the object gone, median of 5"),
+    "freed_seconds": Goal("to its files gone"),
+    "list_p99_ms": Goal("a filtered REST list among 10,000 Backups, gateway on one core, 99th percentile", 50),
+    "gateway_mb": Goal("the gateway's memory then", 300),
     "controller_mb": Goal("controller's memory with 200 Completed Backups", 150),
     "reconciles_idle_minute": Goal("its reconciles in a minute in which nothing changes"),
 }
@@ -52,7 +70,7 @@ def show(numbers: Mapping[str, float], say: Callable[[str], None] = print) -> bo
     for name, value in numbers.items():
         goal = GOALS[name]
         verdict = "" if goal.bound is None else "ok" if goal.met(value) else "MISSED"
-        say(f"{name:<24} {value:>9.2f}  {goal.shown():<14} {verdict:<7} {goal.text}")
+        say(f"{name:<27} {value:>9.2f}  {goal.shown():<14} {verdict:<7} {goal.text}")
     FILE.parent.mkdir(parents=True, exist_ok=True)
     FILE.write_text(json.dumps({name: round(value, 3) for name, value in numbers.items()}, indent=1) + "\n")
     return all(GOALS[name].met(value) for name, value in numbers.items())

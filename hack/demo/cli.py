@@ -11,10 +11,11 @@ from typing import Any, Final
 
 from . import proof, sample
 from .kubectl import CHECKOUT, KUBECONFIG, DemoError, call, forwarded, get, kubectl, watch
-from .progress import Display
+from .progress import Display, size
 
 _EXAMPLES: Final = CHECKOUT / "examples" / "quickstart"
 _BACKUP_FILE: Final = _EXAMPLES / "40-backup.yaml"
+_INCREMENT_FILE: Final = _EXAMPLES.parent / "incrementals" / "auto.yaml"
 _NAMESPACE: Final = "backups"
 _APPLIANCE: Final = "vma-dc1"
 _VMA: Final = ("reference-vma", 8081, proof.NAMESPACE)
@@ -45,23 +46,43 @@ def _demo() -> bool:
         _apply_examples()
         _connect(control)
     _step("One Backup")
-    name = _apply_backup()
-    backup = _follow(name)
+    full = _follow(_apply_backup(_BACKUP_FILE))
     _step("What is there now")
-    _wait_for_chain(backup)
-    _show_objects()
-    claim = get("brepo", backup["spec"]["repositoryRef"]["name"], "-n", _NAMESPACE)["spec"]["claimName"]
-    with proof.pod(image, claim, _NAMESPACE, backup["status"]["nodeName"]):
-        _step(f"Where the files lie: in the claim {claim}, on node {backup['status']['nodeName']}")
-        proof.show_files(backup, _NAMESPACE)
+    _show_objects(full)
+    node = full["status"]["nodeName"]
+    claim = get("brepo", full["spec"]["repositoryRef"]["name"], "-n", _NAMESPACE)["spec"]["claimName"]
+    with proof.pod(image, claim, _NAMESPACE, node):
+        _step(f"Where the files lie: in the claim {claim}, on node {node}")
+        proof.show_files(full, _NAMESPACE)
         _step("The proof: every QCOW2 against its source disk, then a file out of the backup")
-        same = proof.compare(backup, vm)
-        same = proof.read_file(backup) and same
+        same = proof.compare(full, vm)
+        same = proof.read_file(full) and same
+        increment = _increment(full, vm)
+        _step("The proof of both: the increment is the disks of now, the full those of then")
+        same = proof.compare(increment, vm) and same
+        same = proof.compare(full, vm, kept=True) and same
     if not same:
-        print("\ndemo: the backup is NOT identical to its source", file=sys.stderr)
+        print("\ndemo: a backup is NOT identical to its source", file=sys.stderr)
         return False
-    _say_next(name)
+    _say_next(increment["metadata"]["name"])
     return True
+
+
+def _increment(full: dict[str, Any], vm: dict[str, Any]) -> dict[str, Any]:
+    """Change the VM, and back up what changed; the Backup."""
+    _step("The VM goes on: its data disk changes here and there")
+    proof.keep_sources(vm)
+    with forwarded(*_VMA) as control:
+        print(f"  {size(sample.change(control, full['metadata']['uid']))} written")
+    _step("An incremental Backup: only what changed is sent")
+    backup = _follow(_apply_backup(_INCREMENT_FILE))
+    print("  Per disk, in its status:")
+    for disk in backup["status"]["disks"]:
+        begun = f"on {disk['parent']}, {disk['parentChangeID']} →" if "parent" in disk else disk.get("reason", "")
+        print(f"    disk {disk['id']}: {disk['type']} {begun} {disk['changeID']}, stored {size(disk['storedBytes'])}")
+    _wait_for_chain(backup)
+    print(f"\n  $ kubectl get bchain\n{_indented(kubectl('get', 'bchain', '-n', _NAMESPACE))}")
+    return backup
 
 
 def _require_operator() -> None:
@@ -125,12 +146,12 @@ def _connect(control: str) -> None:
     print(f"\n  On the appliance the control-plane URL is now what its status shows:\n  {url}")
 
 
-def _apply_backup() -> str:
-    """Apply the Backup of the examples; under its next free name when it was there before."""
-    text = _BACKUP_FILE.read_text(encoding="utf-8")
+def _apply_backup(file: Path) -> str:
+    """Apply a Backup of the examples; under its next free name when it was there before."""
+    text = file.read_text(encoding="utf-8")
     found = re.search(r"^  name: (\S+)$", text, re.MULTILINE)
     if not found:
-        raise DemoError(f"{_BACKUP_FILE} names no Backup")
+        raise DemoError(f"{file} names no Backup")
     taken = {item["metadata"]["name"] for item in get("backups", "-n", _NAMESPACE)["items"]}
     name = free_name(found[1], taken)
     print(_indented(text[text.index("apiVersion") :].replace(found[0], f"  name: {name}")))
@@ -155,7 +176,7 @@ def _follow(name: str) -> dict[str, Any]:
         phase = (backup.get("status") or {}).get("phase")
         if phase == "Completed":
             return backup
-        if phase in ("Failed", "Cancelled"):
+        if phase in ("Failed", "Cancelled", "Lost"):
             break
     raise DemoError(f"the Backup did not complete\n\n{kubectl('describe', 'backup', name, '-n', _NAMESPACE)}")
 
@@ -167,7 +188,8 @@ def _wait_for_chain(backup: dict[str, Any]) -> None:
     kubectl("wait", f"backupchain/{chain}", "-n", _NAMESPACE, until, f"--timeout={_WAIT}")
 
 
-def _show_objects() -> None:
+def _show_objects(backup: dict[str, Any]) -> None:
+    _wait_for_chain(backup)
     for command in (("get", "backups", "-n", _NAMESPACE), ("get", "bchain,brepo,vma,pvm", "-n", _NAMESPACE)):
         print(f"  $ kubectl {' '.join(command)}\n{_indented(kubectl(*command))}")
 
@@ -184,6 +206,7 @@ def _say_next(name: str) -> None:
   kubectl describe backup {name} -n {_NAMESPACE}       # conditions and Events tell the story
   kubectl explain backup.spec                          # every field has a description
   kubectl get backups -A --field-selector status.phase=Completed
-  make demo                                            # once more, a new restore point
+  kubectl delete backup pgtest1-full -n {_NAMESPACE}           # what the increment needs of it stays
+  make demo                                            # once more, new restore points
   make down                                            # removes all of it
 """)

@@ -22,6 +22,7 @@ _REPOSITORY: Final = "/repository"
 _SOURCE: Final = "/source"
 _SOURCE_ON_NODE: Final = "/srv/sendense/vma"
 _SCRATCH: Final = "/scratch"
+_KEPT: Final = f"{_SCRATCH}/before"
 _FILE: Final = "var/lib/app/orders.csv"
 IDENTICAL: Final = "Images are identical."
 
@@ -110,12 +111,20 @@ def _pretty(text: str) -> str:
     return json.dumps(json.loads(text), indent=2)
 
 
-def compare(backup: dict[str, Any], vm: dict[str, Any]) -> bool:
-    """`qemu-img compare` of each disk; whether all are identical."""
+def keep_sources(vm: dict[str, Any]) -> None:
+    """Copy the source disks as they are now, for `compare` after they have changed."""
+    for disk in vm["disks"]:
+        kept = f"{_KEPT}/{disk['file']}"
+        _inside("sh", "-c", 'mkdir -p "${1%/*}" && cp --sparse=always "$0" "$1"', f"{_SOURCE}/{disk['file']}", kept)
+
+
+def compare(backup: dict[str, Any], vm: dict[str, Any], *, kept: bool = False) -> bool:
+    """`qemu-img compare` of each disk with its source, or with what was kept of it; whether all are identical."""
+    folder = _KEPT if kept else _SOURCE
     sources = {disk["key"]: disk["file"] for disk in vm["disks"]}
     same = True
     for disk in backup["status"]["disks"]:
-        source = f"{_SOURCE}/{sources[disk['key']]}"
+        source = f"{folder}/{sources[disk['key']]}"
         layer = f"{_REPOSITORY}/{disk['file']}"
         command = ["qemu-img", "compare", "-f", "raw", "-F", "qcow2", source, layer]
         print(f"  $ {' '.join(command)}")
@@ -123,7 +132,8 @@ def compare(backup: dict[str, Any], vm: dict[str, Any]) -> bool:
             answer = _inside(*command).strip()
         except DemoError as error:
             answer = str(error).partition("\n")[2]
-        print(f"  {answer}   (disk {disk['id']}, {size(disk['virtualSize'])}, stored {size(disk['storedBytes'])})\n")
+        told = f"disk {disk['id']}, {disk['type']}, {size(disk['virtualSize'])}, stored {size(disk['storedBytes'])}"
+        print(f"  {answer}   ({told})\n")
         same = same and answer == IDENTICAL
     return same
 

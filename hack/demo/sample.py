@@ -19,6 +19,8 @@ _ROWS: Final = 200_000
 _BLOB: Final = 96 << 20
 _SYSTEM_DISK: Final = 1 << 30
 _DATA_DISK: Final = 2 << 30
+_DATA_KEY: Final = 2001
+_CHANGES: Final = 60
 _FILES: Final = CHECKOUT / "build" / "demo" / "files"
 _IN_POD: Final = "/tmp/demo-files"
 _UNPACK: Final = "import sys, tarfile; tarfile.open(fileobj=sys.stdin.buffer, mode='r|').extractall(sys.argv[1])"
@@ -50,12 +52,19 @@ def ensure_vm(control: str, deployment: str, namespace: str) -> dict[str, Any]:
         _send_files(deployment, namespace)
         disks = [
             {"key": 2000, "size": _SYSTEM_DISK, "kind": "ext4", "folder": _IN_POD},
-            {"key": 2001, "size": _DATA_DISK, "kind": "pattern"},
+            {"key": _DATA_KEY, "size": _DATA_DISK, "kind": "pattern"},
         ]
         call("POST", f"{control}/_control/vms", {"name": _NAME, "path": VM_PATH, "seed": _SEED, "disks": disks})
         found = _find(control)
     assert found is not None
     return found
+
+
+def change(control: str, seed: str) -> int:
+    """Write here and there on the data disk, as an application would; how many bytes."""
+    what = {"key": _DATA_KEY, "count": _CHANGES, "min_size": 4096, "max_size": 1 << 20, "seed": seed}
+    written = call("POST", f"{control}/_control/vms/{_NAME}/write", what)["ranges"]
+    return sum(length for _, _, length in written)
 
 
 def _find(control: str) -> dict[str, Any] | None:

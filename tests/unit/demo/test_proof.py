@@ -14,8 +14,8 @@ VM: Final[dict[str, Any]] = {
 BACKUP: Final[dict[str, Any]] = {
     "status": {
         "disks": [
-            {"id": 0, "key": 2000, "file": "n/v/disk-0/f.qcow2", "virtualSize": 1, "storedBytes": 1},
-            {"id": 1, "key": 2001, "file": "n/v/disk-1/f.qcow2", "virtualSize": 1, "storedBytes": 1},
+            {"id": 0, "key": 2000, "file": "n/v/disk-0/f.qcow2", "virtualSize": 1, "type": "Full", "storedBytes": 1},
+            {"id": 1, "key": 2001, "file": "n/v/disk-1/f.qcow2", "virtualSize": 1, "type": "Full", "storedBytes": 1},
         ]
     }
 }
@@ -43,6 +43,9 @@ def test_every_disk_must_be_identical(monkeypatch: pytest.MonkeyPatch, second: s
         ("/source/DC1/vm/a/0.raw", "/repository/n/v/disk-0/f.qcow2"),
         ("/source/DC1/vm/a/1.raw", "/repository/n/v/disk-1/f.qcow2"),
     ]
+    asked.clear()
+    assert proof.compare(BACKUP, VM, kept=True) is same
+    assert [command[-2] for command in asked] == ["/scratch/before/DC1/vm/a/0.raw", "/scratch/before/DC1/vm/a/1.raw"]
 
 
 def test_a_comparison_that_fails_is_no_proof(
