@@ -10,8 +10,9 @@ import pytest
 # Before the import: so that asserts in there show their values.
 pytest.register_assert_rewrite("tests.support")
 
-from tests.support import chart, diagnosis, namespaces, repositories, setup, vma  # noqa: E402
+from tests.support import chart, diagnosis, namespaces, points, repositories, setup, vma  # noqa: E402
 from tests.support.kube import Kube  # noqa: E402
+from tests.support.points import History  # noqa: E402
 from tests.support.workspace import Workspace  # noqa: E402
 
 _REPORTS = pytest.StashKey[dict[str, pytest.TestReport]]()
@@ -79,3 +80,10 @@ def space(kube: Kube, operator: str, reference_vma: None, namespace: str) -> Ite
     finally:
         appliance.remove()
         repositories.remove(kube, workspace.folders.values())
+
+
+@pytest.fixture
+def history(space: Workspace) -> Iterator[History]:
+    """Restore points of the workspace's VM `vm` in its repository `repo`, with the sources as they were."""
+    with points.history(space) as kept:
+        yield kept

@@ -49,3 +49,20 @@ def test_a_secret_without_a_password(space: Workspace) -> None:
     )
     space.add_appliance()
     assert "password" in space.wait_reason("SecretInvalid", "vma", "VMwareAppliance")
+
+
+def test_a_corrected_build_is_used_to_its_full(space: Workspace) -> None:
+    """Whatever it can be trusted with at once: its zeroes, its asks, and callbacks that it makes again."""
+    space.vma.configure(zeroes="exact", asks="own", callbacks="repeated")
+    traits = {"zeroWrites": "Trust", "changeIDAsks": "OwnDisk", "callbackRetries": "UntilAnswered"}
+    space.ready(Disk("hidden", 12 * MIB), Disk("pattern", 4 * MIB), appliance={"traits": traits})
+    space.backup("full")
+    assert [disk["type"] for disk in space.wait_phase("Completed", "full")["disks"]] == ["Full"] * 2
+    space.vma.write("vm", count=5, size=65536, seed=7)
+    space.backup("incremental", type="Incremental")
+    assert [disk["type"] for disk in space.wait_phase("Completed", "incremental")["disks"]] == ["Incremental"] * 2
+    assert space.vma.events("zero_refused") == []
+    asked = [
+        entry["path"].rpartition("disk_id=")[2] for entry in space.vma.log(kind="made") if "changeid" in entry["path"]
+    ]
+    assert asked == ["0", "1", "0", "0", "0", "1", "1", "1"]

@@ -108,8 +108,10 @@ def test_deleting_while_the_appliance_is_gone(running: Workspace) -> None:
 def test_a_second_backup_of_the_same_name_keeps_the_first_restore_point(space: Workspace) -> None:
     space.ready(Disk("pattern", 4 * MIB))
     for _ in range(2):
-        space.backup("daily")
+        space.backup("daily", deletionPolicy="Retain")
         space.wait_phase("Completed", "daily")
         images.assert_identical(space, "daily")
         space.delete_and_wait("daily", timeout=10)
-    assert len(space.folders["repo"].manifests()) >= 1
+    points = [point["backup"] for point in space.folders["repo"].manifests()]
+    assert [point["name"] for point in points] == ["daily", "daily"]
+    assert len({point["uid"] for point in points}) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,35 +13,52 @@ from tests.support.workspace import Workspace
 
 def assert_identical(space: Workspace, name: str = "backup", *, vm: str = "vm", repository: str = "repo") -> None:
     """Every disk of the Completed Backup is byte for byte its source, and of the same size."""
-    status = space.status(name)
-    sources = space.disks[vm]
-    assert [disk["id"] for disk in status["disks"]] == list(range(len(sources)))
-    pairs = [
-        (source, space.folders[repository].path / disk["file"])
-        for source, disk in zip(sources, status["disks"], strict=True)
-    ]
-    for (source, _), disk in zip(pairs, status["disks"], strict=True):
-        assert disk["virtualSize"] == source.stat().st_size
-    told = compare(space, pairs)
-    assert told == ["Images are identical."] * len(pairs), told
+    assert_points(space, {name: space.disks[vm]}, repository=repository)
+
+
+def assert_points(space: Workspace, sources: Mapping[str, Sequence[Path]], *, repository: str = "repo") -> None:
+    """The same for several Backups, each with the disks that it must be: by its name, in device order."""
+    pairs = [pair for name, files in sources.items() for pair in _pairs(space, name, files, repository)]
+    told = dict(zip(pairs, compare(space, pairs), strict=True))
+    assert {pair: text for pair, text in told.items() if text != "Images are identical."} == {}
+
+
+def _pairs(space: Workspace, name: str, sources: Sequence[Path], repository: str) -> list[tuple[Path, Path]]:
+    disks = space.status(name)["disks"]
+    assert [disk["id"] for disk in disks] == list(range(len(sources))), name
+    assert [disk["virtualSize"] for disk in disks] == [source.stat().st_size for source in sources], name
+    root = space.folders[repository].path
+    return [(source, root / disk["file"]) for source, disk in zip(sources, disks, strict=True)]
 
 
 def compare(space: Workspace, pairs: list[tuple[Path, Path]]) -> list[str]:
     """Verdict of `qemu-img compare` for each pair of a raw source and a QCOW2."""
     script = " ; ".join('qemu-img compare -f raw -F qcow2 "$1" "$2" 2>&1 | tail -n 1; shift 2' for _ in pairs)
-    told = _in_image(space, script, *(path for pair in pairs for path in pair))
+    told = in_image(space, script, *(path for pair in pairs for path in pair))
     return told.splitlines()
+
+
+def flip_bit(space: Workspace, image: Path) -> None:
+    """One bit of data that the image itself holds, in the middle of its file; its structure stays as it is."""
+    told = json.loads(in_image(space, 'qemu-img map --output=json -f qcow2 "$1"', image))
+    mine = [extent for extent in told if extent["data"] and extent["depth"] == 0]
+    offset = mine[len(mine) // 2]["offset"]
+    with image.open("r+b") as file:
+        file.seek(offset)
+        (byte,) = file.read(1)
+        file.seek(offset)
+        file.write(bytes([byte ^ 1]))
 
 
 def info(space: Workspace, path: Path) -> dict[str, Any]:
     """`qemu-img info` of a QCOW2."""
-    told: dict[str, Any] = json.loads(_in_image(space, 'qemu-img info --output=json -f qcow2 "$1"', path))
+    told: dict[str, Any] = json.loads(in_image(space, 'qemu-img info --output=json -f qcow2 "$1"', path))
     return told
 
 
 def check(space: Workspace, *paths: Path) -> None:
     """`qemu-img check` finds nothing. Raises ProgramError otherwise."""
-    _in_image(space, 'for image; do qemu-img check -q -f qcow2 "$image" || exit 1; done', *paths)
+    in_image(space, 'for image; do qemu-img check -q -f qcow2 "$image" || exit 1; done', *paths)
 
 
 def operator_image(space: Workspace) -> str:
@@ -49,7 +67,8 @@ def operator_image(space: Workspace) -> str:
     return str(deployment["spec"]["template"]["spec"]["containers"][0]["image"])
 
 
-def _in_image(space: Workspace, script: str, *paths: Path) -> str:
+def in_image(space: Workspace, script: str, *paths: Path) -> str:
+    """What a shell script printed that ran in a container of the operator's image, with the paths as its arguments."""
     shared = programs.data()
     inside = [f"/srv/sendense/{path.relative_to(shared)}" for path in paths]
     return programs.engine(

@@ -24,13 +24,18 @@ def name_for(test: str) -> str:
 def temporary(kube: Kube, test: str, *, pod_security: str = "restricted") -> Iterator[str]:
     """Name of a namespace that is deleted at the end; its end is not waited for."""
     name = name_for(test)
-    labels = {LABEL: "true", "pod-security.kubernetes.io/enforce": pod_security}
-    kube.create({"kind": "Namespace", "metadata": {"name": name, "labels": labels}})
-    wait_for(f"service account of {name}", lambda: _has_account(kube, name), timeout=60)
+    create(kube, name, pod_security=pod_security)
     try:
         yield name
     finally:
         kube.delete("Namespace", name)
+
+
+def create(kube: Kube, name: str, *, pod_security: str = "restricted") -> None:
+    """A namespace in which pods can be made."""
+    labels = {LABEL: "true", "pod-security.kubernetes.io/enforce": pod_security}
+    kube.create({"kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+    wait_for(f"service account of {name}", lambda: _has_account(kube, name), timeout=60)
 
 
 def _has_account(kube: Kube, namespace: str) -> None:

@@ -16,24 +16,48 @@ from tests.support.waiting import NotYet, until, wait_for
 Object = dict[str, Any]
 
 _BY_UID: Final = 'for f in $(grep -lz "^POD_UID=$1" /proc/[0-9]*/environ 2>/dev/null); do p=${f%/environ}; '
-_KILL: Final = "kill -9 ${p#/proc/} && n=$((n+1)); done; echo $n"
+_KILL: Final = 'kill -"$2" ${p#/proc/} && n=$((n+1)); done; echo $n'
+_FIRST: Final = r"grep -q '^NSpid:.*[[:space:]]1$' $p/status || continue; "
 _SIGNAL_API: Final = 'kill -"$1" $(grep -lx kube-apiserver /proc/[0-9]*/comm | cut -d/ -f3)'
 
 
 def kill_worker(pod: Object) -> None:
     """SIGKILL for the container's first process, and so for all in it, as the kernel's OOM killer sends it."""
-    _kill(pod, r"grep -q '^NSpid:.*[[:space:]]1$' $p/status || continue; ")
+    assert _signal(pod, _FIRST, "KILL") > 0, "no such process"
+
+
+def pause_worker(pod: Object) -> None:
+    """SIGSTOP for the worker itself, as if its machine stood still; its programs go on."""
+    assert _signal(pod, _FIRST, "STOP") > 0, "no such process"
+
+
+def resume_worker(pod: Object) -> None:
+    """The worker goes on where it was paused; it may be gone by now."""
+    _signal(pod, _FIRST, "CONT")
+
+
+def is_running(pod: Object) -> bool:
+    """Whether the worker itself is there still, whatever the API server knows of its pod."""
+    return _signal(pod, _FIRST, "0") > 0
+
+
+def log_of(pod: Object) -> str:
+    """What it wrote, out of its node: also when the API server knows the pod no more."""
+    meta = pod["metadata"]
+    folder = f"/var/log/pods/{meta['namespace']}_{meta['name']}_{meta['uid']}"
+    return engine("exec", pod["spec"]["nodeName"], "sh", "-c", 'cat "$0"/*/*.log', folder)
 
 
 def kill_program(pod: Object, program: str) -> None:
     """SIGKILL for every process of a worker's pod that runs that program."""
-    _kill(pod, f'[ "$(cat $p/comm)" = {shlex.quote(program)} ] || continue; ')
+    condition = f'[ "$(cat $p/comm)" = {shlex.quote(program)} ] || continue; '
+    assert _signal(pod, condition, "KILL") > 0, "no such process"
 
 
-def _kill(pod: Object, condition: str) -> None:
+def _signal(pod: Object, condition: str, signal: str) -> int:
+    """How many processes of the pod got it."""
     script = f"n=0; {_BY_UID}{condition}{_KILL}"
-    killed = engine("exec", pod["spec"]["nodeName"], "sh", "-c", script, "kill", pod["metadata"]["uid"])
-    assert int(killed) > 0, "no such process"
+    return int(engine("exec", pod["spec"]["nodeName"], "sh", "-c", script, "kill", pod["metadata"]["uid"], signal))
 
 
 def apart_from_the_vma(kube: Kube) -> int:
@@ -52,6 +76,16 @@ def without_kubelet(kube: Kube, node: str) -> Iterator[None]:
     finally:
         engine("exec", node, "systemctl", "start", "kubelet")
         wait_ready(kube, node)
+
+
+@contextmanager
+def cordoned(kube: Kube, node: str) -> Iterator[None]:
+    """No new pod comes to the node."""
+    kube.merge("Node", node, None, {"spec": {"unschedulable": True}})
+    try:
+        yield
+    finally:
+        kube.merge("Node", node, None, {"spec": {"unschedulable": None}})
 
 
 @contextmanager

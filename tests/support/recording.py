@@ -16,6 +16,9 @@ from tests.support.waiting import until
 
 Object = dict[str, Any]
 
+HELD_FOR_WORKER = "backup.sendense.io/worker"
+"""Finalizer of a Backup whose worker, or what was made for it, may be there."""
+
 
 @dataclass
 class Recording:
@@ -28,10 +31,11 @@ class Recording:
         return [obj["status"] for _, obj in self.versions if "status" in obj]
 
     def wait_last(self, phase: str) -> None:
-        """For wait_for: until the newest version is of that phase and holds no finalizer any more."""
+        """For wait_for: until the newest version is of that phase and is not held for its worker any more."""
         newest = self.versions[-1][1] if self.versions else {}
-        seen = (newest.get("status", {}).get("phase"), newest.get("metadata", {}).get("finalizers"))
-        until(seen == (phase, None), seen)
+        held = newest.get("metadata", {}).get("finalizers", [])
+        found = newest.get("status", {}).get("phase")
+        until(found == phase and HELD_FOR_WORKER not in held, (found, held))
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -38,7 +38,28 @@ class Folder:
 
     def manifests(self) -> list[Object]:
         """Committed restore points."""
-        return [json.loads((self.path / name).read_text()) for name in self.files("**/backups/*.json")]
+        return self._read("**/backups/*.json")
+
+    def tombstones(self) -> list[Object]:
+        """Manifests of removed restore points whose layers are still there."""
+        return self._read("**/.tombstones/*.json")
+
+    def quarantined(self) -> list[str]:
+        """Files that nobody knew, as they are called now."""
+        return self.files("**/.quarantine/**/*")
+
+    def strangers(self) -> list[str]:
+        """Layers and digests that no manifest names."""
+        owned = {
+            name
+            for manifest in (*self.manifests(), *self.tombstones())
+            for disk in manifest["disks"]
+            for name in (disk["file"], disk["digest"]["list"])
+        }
+        return [name for name in self.files("**/disk-*/*") if name not in owned and ".quarantine" not in name]
+
+    def _read(self, pattern: str) -> list[Object]:
+        return [json.loads((self.path / name).read_text()) for name in self.files(pattern)]
 
 
 def worker_nodes(kube: Kube) -> list[str]:
@@ -54,9 +75,9 @@ def make_folder(name: str, below: str = "repos") -> Path:
     return folder
 
 
-def volume(name: str, claim: str, namespace: str, node: str, path: str, **more: Any) -> Object:
-    """A PersistentVolume of one node's folder, kept for one claim."""
-    affinity = {"key": HOSTNAME, "operator": "In", "values": [node]}
+def volume(name: str, claim: str, namespace: str, nodes: Sequence[str], path: str, **more: Any) -> Object:
+    """A PersistentVolume of one node's folder, or of one that several share; kept for one claim."""
+    affinity = {"key": HOSTNAME, "operator": "In", "values": list(nodes)}
     return manifests.manifest(
         "PersistentVolume",
         name,

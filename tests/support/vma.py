@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
+from urllib.parse import quote
 
 import httpx
 from tests.support import programs
@@ -93,6 +94,35 @@ class ReferenceVMA:
         """The files of the VM with that inventory path."""
         (vm,) = [vm for vm in self._call("GET", "vms").json() if vm["path"] == path]
         return self._files(vm)
+
+    def move_vm(self, name: str, to: str, *disks: Disk, uuid: str) -> None:
+        """Another path for the VM with that BIOS UUID, whose disks are made anew."""
+        self.remove_vm(name)
+        self.add_vm(to.rpartition("/")[2], *disks, path=to, uuid=uuid)
+
+    def remove_vm(self, name: str) -> None:
+        """Out of vCenter. `name`: its name or path."""
+        self._call("DELETE", f"vms/{quote(name, safe='')}")
+
+    def write(self, name: str, **what: Any) -> list[list[int]]:
+        """Change a VM's disks, as the control API says: key, count, size, ranges, seed, fill.
+
+        Key, offset and length of each write.
+        """
+        written: list[list[int]] = self._call("POST", f"vms/{name}/write", json=what).json()["ranges"]
+        return written
+
+    def reset_cbt(self, name: str) -> None:
+        """New change UUIDs for the VM's disks, as when somebody turns CBT off and on."""
+        self._call("POST", f"vms/{name}/reset-cbt")
+
+    def track(self, name: str) -> None:
+        """Let change tracking know the disks' content now, so that no job has to read it for that."""
+        self._call("POST", f"vms/{name}/track")
+
+    def forget_change_ids(self, name: str, key: int) -> None:
+        """vCenter refuses the change ids that it told of a disk so far, though their UUID is the disk's."""
+        self._call("POST", f"vms/{name}/forget-change-ids", json={"key": key})
 
     def fault(self, on: str, mode: str, **more: Any) -> int:
         """From now on; once unless `count` says otherwise (0: until it is removed). Returns its id."""

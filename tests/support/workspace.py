@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,7 +17,7 @@ from tests.support.vma import USER, Disk, ReferenceVMA
 from tests.support.waiting import Impossible, until, wait_for
 
 Object = dict[str, Any]
-ENDS: Final = ("Completed", "Failed", "Cancelled")
+ENDS: Final = ("Completed", "Failed", "Cancelled", "Lost")
 SHORT: Final[Mapping[str, int]] = {
     "firstSignSeconds": 15,
     "firstSignCbtSeconds": 15,
@@ -67,23 +68,37 @@ class Workspace:
         more = {"timeouts": timeouts, "nbd": nbd, "healthIntervalSeconds": 5, **spec}
         return self.kube.create(manifests.appliance(name, self.namespace, url=url, **more))
 
-    def add_repository(self, name: str = "repo", *, node: int = 0, on_node: str | None = None, **spec: Any) -> Folder:
-        """A BackupRepository on a folder of its own, on one of the worker nodes.
+    def add_repository(
+        self,
+        name: str = "repo",
+        *,
+        node: int | None = 0,
+        on_node: str | None = None,
+        lies_in: Folder | None = None,
+        **spec: Any,
+    ) -> Folder:
+        """A BackupRepository on a folder of its own, on one of the worker nodes; None: on all, as NFS is.
 
-        `on_node` is a folder as the node sees it that the test has made itself.
+        `on_node` is a folder as the node sees it that the test has made itself, `lies_in` that of another repository.
         """
-        folder = self.add_claim(f"{name}-claim", node=node, on_node=on_node)
+        folder = self.add_claim(f"{name}-claim", node=node, on_node=on_node, lies_in=lies_in)
         self.folders[name] = folder
         spec = {"minFreeBytes": 1 << 20, "probeIntervalSeconds": 10, **spec}
         self.kube.create(manifests.repository(name, self.namespace, claim=f"{name}-claim", **spec))
         return folder
 
-    def add_claim(self, name: str, *, node: int = 0, on_node: str | None = None, **more: Any) -> Folder:
+    def add_claim(
+        self, name: str, *, node: int | None = 0, on_node: str | None = None, lies_in: Folder | None = None, **more: Any
+    ) -> Folder:
         """A claim bound to a folder, without a BackupRepository."""
         volume = f"{self.namespace}-{name}"
-        folder = Folder(Path(on_node) if on_node else repositories.make_folder(volume), volume)
-        where = on_node or f"{repositories.NODE_DATA}/repos/{volume}"
-        chosen = repositories.worker_nodes(self.kube)[node]
+        if on_node:
+            folder = Folder(Path(on_node), volume)
+        else:
+            folder = Folder(lies_in.path if lies_in else repositories.make_folder(volume), volume)
+        where = on_node or f"{repositories.NODE_DATA}/repos/{folder.path.name}"
+        nodes = repositories.worker_nodes(self.kube)
+        chosen = nodes if node is None else [nodes[node]]
         self.kube.create(repositories.volume(volume, name, self.namespace, chosen, where))
         self.kube.create(repositories.claim(name, self.namespace, volume, **more))
         self.folders.setdefault(name, folder)
@@ -185,6 +200,19 @@ class Workspace:
         """Delete a Backup, and wait until the object has gone."""
         self.kube.delete("Backup", name, self.namespace)
         wait_gone(self.kube, "Backup", name, self.namespace, timeout=timeout)
+
+    def scan(self, repository: str = "repo", *, timeout: float = 60) -> Object:
+        """What a scan finds that is asked for now."""
+        request = secrets.token_hex(4)
+        patch = {"metadata": {"annotations": {"backup.sendense.io/scan": request}}}
+        self.kube.merge("BackupRepository", repository, self.namespace, patch)
+
+        def probe() -> Object:
+            found: Object = self.status(repository, "BackupRepository").get("catalogue", {})
+            until(found.get("request") == request, found)
+            return found
+
+        return wait_for(f"a scan of {repository}", probe, timeout=timeout)
 
     def workers(self, backup: str = "backup") -> list[Object]:
         """Pods of a Backup."""
