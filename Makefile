@@ -39,7 +39,8 @@ venv: ## .venv with the locked packages
 check: venv ## the inner loop, without a cluster: format, lint, types, layers, generated files, locks, unit, wiring
 	@.venv/bin/python hack/check
 
-test: check ## everything: check, then API server, data plane, end to end and faults on the cluster
+# The cluster first: it brings helm, without which the chart's tests are skipped.
+test: up check ## everything: check, then API server, data plane, end to end and faults on the cluster
 	@hack/test
 
 bench: venv up install ## measure: a table, and build/bench.json (PARTS="data fixed idle")

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
+import pytest
 import uvicorn
 
 from reference_vma.app import Service
@@ -24,13 +25,21 @@ from reference_vma.config import Settings, find_client_python
 JOB = "backup-1111"
 
 
-def can_copy() -> bool:
-    """Whether real copies can run here: the qemu tools and an interpreter with `nbd`."""
+def has_client() -> bool:
+    """Whether its client can be started here: an interpreter with `nbd`."""
     try:
         find_client_python("")
     except RuntimeError:
         return False
-    return all(shutil.which(tool) for tool in ("qemu-nbd", "qemu-img"))
+    return True
+
+
+needs_client = pytest.mark.skipif(not has_client(), reason="needs python3-libnbd; runs in the image (hack/test)")
+needs_tools = pytest.mark.skipif(
+    not (has_client() and all(shutil.which(tool) for tool in ("qemu-nbd", "qemu-img"))),
+    reason="needs qemu-utils and python3-libnbd; runs in the image (hack/test)",
+)
+"""What real copies need."""
 
 
 def eventually(check: Callable[[], Any], seconds: float = 30) -> Any:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.reference_vma.support import VMA, Export, can_copy, eventually
+from tests.unit.reference_vma.support import VMA, Export, eventually, needs_tools
 
-pytestmark = pytest.mark.skipif(not can_copy(), reason="needs qemu-utils and python3-libnbd")
+pytestmark = needs_tools
 
 MIB = 1 << 20
 MakeExport = Callable[..., Export]

@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.unit.reference_vma.support import VMA, Export, can_copy, eventually
+from tests.unit.reference_vma.support import VMA, Export, eventually, needs_tools
 from tests.unit.reference_vma.test_client import MIB, MakeExport, back_up, increment, overlays
-
-needs_tools = pytest.mark.skipif(not can_copy(), reason="needs qemu-utils and python3-libnbd")
 
 
 def correct(vma: VMA, **settings: Any) -> None:

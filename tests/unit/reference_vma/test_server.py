@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from tests.unit.reference_vma.support import VMA, eventually
+from tests.unit.reference_vma.support import VMA, eventually, needs_client
 
 CANARY = "c4n4ry-secret"
 HOSTILE = ["../../etc/passwd", 'it\'s "q", json:{}', "a\nb\r\n", "x-disk1-y", "ä" * 127 + "z", "pg%2ftest", " "]
@@ -56,6 +56,7 @@ def test_start_with_what_is_no_object(vma: VMA, body: bytes) -> None:
     assert (answer.status_code, answer.text[:17]) == (400, "Invalid request: ")
 
 
+@needs_client
 @pytest.mark.parametrize("doom", [{"vcenter_password": CANARY}, {"vm_path": "/DC1/vm/nobody"}, {}])
 def test_start_accepts_what_cannot_work(vma: VMA, doom: dict[str, str]) -> None:
     vm = vma.make_vm("x", {"size": 4096})
@@ -151,8 +152,14 @@ def test_health(vma: VMA) -> None:
     assert set(vma.http.get("/api/v1/health").json()) == {"status", "timestamp", "uptime"}
 
 
-@pytest.mark.parametrize("on", ["start", "discover", "cbt-status", "health", "progress", "cleanup"])
-@pytest.mark.parametrize("mode", ["error", "garbage", "no-answer", "slow"])
+@pytest.mark.parametrize(
+    ("on", "mode"),
+    [
+        pytest.param(on, mode, marks=[needs_client] if (on, mode) == ("start", "slow") else [])
+        for on in ("start", "discover", "cbt-status", "health", "progress", "cleanup")
+        for mode in ("error", "garbage", "no-answer", "slow")
+    ],
+)
 def test_endpoint_faults(vma: VMA, on: str, mode: str) -> None:
     vm = vma.make_vm("x", {"size": 4096})
     calls = {
@@ -179,6 +186,7 @@ def test_endpoint_faults(vma: VMA, on: str, mode: str) -> None:
     assert vma.http.request(method, path, json=body).text[:5] != "<html"
 
 
+@needs_client
 @pytest.mark.parametrize("mode", ["accept-no-answer", "accept-garbage"])
 def test_a_start_whose_answer_is_lost(vma: VMA, mode: str) -> None:
     vm = vma.make_vm("x", {"size": 4096})
@@ -192,6 +200,7 @@ def test_a_start_whose_answer_is_lost(vma: VMA, mode: str) -> None:
     assert len(vma.http.get("/_control/jobs").json()) == 1
 
 
+@needs_client
 def test_credentials_are_nowhere(vma: VMA, capfd: pytest.CaptureFixture[str]) -> None:
     vm = vma.make_vm("x", {"size": 4096})
     vma.http.patch("/_control/settings", json={"vcenter_password": CANARY})
