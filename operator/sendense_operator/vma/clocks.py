@@ -42,7 +42,7 @@ class Observation:
     turn_connected: float | None = None
     """When the turn's export first had a connection in this turn."""
     turn_last_connected: float | None = None
-    """When the turn's export last had a connection."""
+    """When the turn's export last had a connection in this turn."""
     turn_copies_changes: bool = False
     """The VMA has asked for the changes of the disk whose turn it is."""
     turn_wrote: bool = False
@@ -98,11 +98,14 @@ class _Clock:
     failed: Failed
 
 
-def is_stuck(closed: float, waited: float, last_telemetry: float | None) -> bool:
+def is_stuck(closed: float, waited: float, last_telemetry: float | None, *, connected: bool) -> bool:
     """Whether the client hangs for ever: it still sent telemetry near the end of the `waited` seconds.
 
-    `closed`: when the exports were gone, `last_telemetry`: when it last came, both monotonic.
+    `closed`: when the exports were gone, `last_telemetry`: when it last came, both monotonic. `connected`: whether it
+    ever was on an export. One that was not can't hang on it: it takes its snapshot, and will find nothing.
     """
+    if not connected:
+        return False
     late = CLIENT_NOTICES_S if waited > CLIENT_NOTICES_S else waited * 2 / 3
     return last_telemetry is not None and last_telemetry - closed > late
 
@@ -112,8 +115,9 @@ def _running_clock(seen: Observation, clocks: Clocks) -> _Clock:
         return _stall(seen, clocks)
     if seen.turn_copies_changes and not seen.turn_wrote and seen.turn_ask is not None:
         return _refused(_latest(seen.turn_ask, seen.turn_last_connected), seen, clocks)
-    if seen.turn_last_connected is not None:
-        return _reconnect(_latest(seen.turn_last_connected, seen.turn_ask), clocks)
+    # A connection alone proves nothing: port scanners and tunnels' health checks make some, at any time.
+    if seen.turn_last_connected is not None and (seen.turn_wrote or seen.turn_ask is not None):
+        return _reconnect(_latest(seen.turn_last_connected, seen.turn_ask, seen.last_complete), clocks)
     if seen.turn_ask is not None:
         return _connect(seen.turn_ask, clocks)
     if seen.last_complete is not None:

@@ -70,6 +70,11 @@ class Traffic:
         """Established connections of all exports."""
         return sum(state.connections for state in self.ports.values())
 
+    @property
+    def connected(self) -> bool:
+        """Whether any export ever had a connection."""
+        return any(state.first_connected is not None for state in self.ports.values())
+
 
 def _look_at_port(state: PortTraffic, now: float, found: list[Connection]) -> None:
     there: dict[int, int] = {}
@@ -77,7 +82,8 @@ def _look_at_port(state: PortTraffic, now: float, found: list[Connection]) -> No
         there[item.cookie] = max(_payload(item), there.get(item.cookie, 0))
     for cookie, received in there.items():
         state.by_connection[cookie] = max(received, state.by_connection.get(cookie, 0))
-    state.connections = sum(item.established for item in found)
+    # A client has to speak before it is served: one that said nothing yet is a port scan or a tunnel's health check.
+    state.connections = sum(item.established and item.received != 0 for item in found)
     # One that came and went between two looks counts too, if it said anything: our own probes don't.
     if state.connections or any(there.values()):
         state.first_connected = now if state.first_connected is None else state.first_connected

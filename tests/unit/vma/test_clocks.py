@@ -175,7 +175,41 @@ def test_every_wait_ends_and_stays_ended(observation: Observation) -> None:
 def test_a_client_that_tells_of_itself_after_its_export_is_gone_is_stuck(
     waited: float, last: float | None, stuck: bool
 ) -> None:
-    assert is_stuck(100.0, waited, last) is stuck
+    assert is_stuck(100.0, waited, last, connected=True) is stuck
+    # One that was never on an export can't hang on it.
+    assert not is_stuck(100.0, waited, last, connected=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "observation", "limit_at", "reason"),
+    [
+        ("during the snapshot", seen(first_sign=1010, turn_last_connected=1100), 2810, "SnapshotTimeout"),
+        ("before the first sign", seen(turn_last_connected=1100), 1300, "NoSignOfLife"),
+        (
+            "between two disks",
+            seen(completes=1, last_complete=1500, first_ask=1100, turn_last_connected=1501),
+            1680,
+            "NextDiskMissing",
+        ),
+    ],
+)
+def test_a_stray_connection_is_not_taken_for_the_client(
+    name: str, observation: Observation, limit_at: float, reason: str
+) -> None:
+    """A port scanner's, or the health check of a tunnel."""
+    before = decide_clocks(replace(observation, now=limit_at - 0.5), CLOCKS)
+    assert isinstance(before, Continue), name
+    assert before.deadline == limit_at
+    after = decide_clocks(replace(observation, now=limit_at), CLOCKS)
+    assert isinstance(after, Failed), name
+    assert after.reason == reason
+
+
+def test_a_stray_connection_before_its_turn_costs_the_next_disk_nothing() -> None:
+    """The client lives: it has just completed a disk."""
+    observation = seen(now=10_000, completes=1, last_complete=9_999.9, turn_last_connected=1_100, turn_wrote=True)
+    verdict = decide_clocks(observation, CLOCKS)
+    assert isinstance(verdict, Continue)
 
 
 def test_a_stuck_client_has_the_time_to_tell() -> None:

@@ -71,7 +71,7 @@ async def test_cancelled_means_gone(client: httpx.AsyncClient, state: JobState) 
 async def test_progress_never_goes_back(
     client: httpx.AsyncClient, state: JobState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks = iter([(1000, 0), (5 << 20, 300), (10, 0)])
+    looks = iter([(1000, 86), (5 << 20, 300), (10, 86)])
     monkeypatch.setattr(
         state._connections,
         "look",
@@ -85,7 +85,7 @@ async def test_progress_never_goes_back(
         seen.append([disk.transferred for disk in progress.disks])
         assert progress.connections == 2
         assert progress.job_id == JOB
-    assert seen == [[1000, 0], [1 << 20, 300], [1 << 20, 300]]
+    assert seen == [[1000, 86], [1 << 20, 300], [1 << 20, 300]]
 
 
 async def test_it_serves_on_a_port_and_stops(state: JobState) -> None:

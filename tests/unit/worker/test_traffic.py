@@ -6,7 +6,7 @@ from sendense_operator.worker.traffic import RATE_WINDOW, RateMeter, Traffic, et
 A, B = 10809, 10810
 
 
-def conn(cookie: int, received: int, port: int = A, established: bool = True) -> Connection:
+def conn(cookie: int, received: int | None, port: int = A, established: bool = True) -> Connection:
     return Connection(port, cookie, established, received)
 
 
@@ -56,11 +56,21 @@ def test_when_it_was_connected() -> None:
     traffic = Traffic([A])
     traffic.look(1.0, [], {})
     assert traffic.ports[A].first_connected is None
-    traffic.look(2.0, [conn(1, 0)], {})
-    traffic.look(3.0, [conn(1, 0)], {})
+    assert not traffic.connected
+    traffic.look(2.0, [conn(1, 86)], {})
+    traffic.look(3.0, [conn(1, 86)], {})
     traffic.look(4.0, [], {})
     assert (traffic.ports[A].first_connected, traffic.ports[A].last_connected) == (2.0, 3.0)
-    assert traffic.last_bytes is None
+    assert traffic.connected
+
+
+def test_one_that_says_nothing_is_no_client() -> None:
+    """A port scanner, or the health check of a tunnel; where the kernel tells no bytes, any counts."""
+    traffic = Traffic([A])
+    traffic.look(1.0, [conn(1, 0)], {})
+    assert (traffic.connections, traffic.connected, traffic.last_bytes) == (0, False, None)
+    traffic.look(2.0, [conn(1, None)], {})
+    assert (traffic.connections, traffic.connected) == (1, True)
 
 
 def test_one_that_came_and_went_between_two_looks() -> None:
