@@ -14,7 +14,9 @@ from sendense_operator.task import BackupType, FullReason
 
 _MIB: Final = 1 << 20
 HANDSHAKES: Final = 16 << 10
-"""Bytes of an export's connections before the first write, at most."""
+"""Bytes of an export's connections before the first write, at most: what is below is no proof of a write."""
+_GREETINGS: Final = 4 << 10
+"""What the handshakes of two connections come to, several times over."""
 
 
 class Doubt(StrEnum):
@@ -50,15 +52,21 @@ class Refusal:
     message: str
 
 
-def slack(received: int) -> int:
-    """Bytes received that need not be in the layer: handshakes, request headers, what a client wrote twice."""
+def slack(received: int, *, once: bool) -> int:
+    """Bytes received that need not be in the layer: handshakes, and a header of 28 bytes for each write of 512 or more.
+
+    `once`: an increment writes each area once. A full may write a block again that it could not send at first.
+    """
+    if once:
+        return _GREETINGS + received // 16
     return HANDSHAKES + received // 20 + min(64 * _MIB, received // 2)
 
 
 def judge(evidence: Evidence) -> Refusal | None:
     """None when nothing speaks against the layer."""
     got, kept = evidence.received, evidence.coverage
-    if got is not None and kept < got - slack(got):
+    once = evidence.on_parent and evidence.copied_all is None
+    if got is not None and kept < got - slack(got, once=once):
         return Refusal(
             Doubt.WRITES_LOST,
             f"disk {evidence.index}: {got} bytes arrived but the layer holds only {kept}: writes were lost "

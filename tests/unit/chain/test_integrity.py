@@ -58,6 +58,21 @@ def test_layers_begun_as_increments(
         assert what_ran(evidence) == ran
 
 
-def test_slack_is_never_everything() -> None:
+@pytest.mark.parametrize("once", [True, False])
+def test_slack_is_never_everything(once: bool) -> None:
     for received in (64 << 10, MIB, 64 * MIB, GIB, 1 << 40):
-        assert slack(received) < received
+        assert slack(received, once=once) < received
+
+
+@pytest.mark.parametrize("written", [8 << 10, 64 << 10, MIB, 100 * MIB, GIB])
+@pytest.mark.parametrize("request_bytes", [512, 4096, 1 << 20])
+def test_an_increment_that_lost_a_seventh_is_refused(written: int, request_bytes: int) -> None:
+    """It writes each area once, so what it sent is known but for headers; a full may repeat itself."""
+    received = written + written // request_bytes * 28 + 800
+    whole = Evidence(0, 10 * GIB, written, received, True, on_parent=True)
+    assert judge(whole) is None
+    # Handshakes alone could be as much as the smallest of these.
+    kept = written * 6 // 7 if written > 64 << 10 else 0
+    refusal = judge(Evidence(0, 10 * GIB, kept, received, True, on_parent=True))
+    assert refusal is not None
+    assert refusal.doubt is Doubt.WRITES_LOST
