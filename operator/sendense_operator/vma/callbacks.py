@@ -117,8 +117,9 @@ class Habits:
 def why_copied_all(plan: DiskPlan, asks: int, completed: str | None = None) -> FullReason | None:
     """Why a disk that was planned as an increment was copied whole, as the asks in its turn tell; None: it was not.
 
-    `completed`: change id of its `complete`, where the VMA repeats its callbacks: then too many asks prove nothing, but
-    that it compared two equal UUIDs does.
+    `completed`: change id of its `complete`, where asks may be those of two calls: where the VMA repeats its callbacks,
+    or where there were more than one increment needs. Then their number proves nothing, but that it compared two
+    equal UUIDs does.
     """
     if plan.parent_change_id is None:
         return None
@@ -263,7 +264,8 @@ class JobCallbacks:
     def copied_all(self, index: int) -> FullReason | None:
         """Why a disk that was planned as an increment was copied whole; settled once it is complete."""
         disk = self._disks[index]
-        return why_copied_all(disk.plan, disk.asks, disk.change_id if self._habits.repeats else None)
+        doubtful = self._habits.repeats or disk.asks > _INCREMENTAL_ASKS
+        return why_copied_all(disk.plan, disk.asks, disk.change_id if doubtful else None)
 
     @property
     def copies_changes(self) -> bool:

@@ -269,6 +269,16 @@ def test_where_callbacks_are_repeated_the_number_of_asks_is_no_proof(completed: 
     assert callbacks.copied_all(0) is reason
 
 
+@pytest.mark.parametrize(("completed", "reason"), [(IDS[0] + "9", None), (IDS[1], FullReason.CBT_RESET)])
+def test_more_asks_than_an_increment_needs_are_no_proof(completed: str, reason: FullReason | None) -> None:
+    """A client that was given up may ask late: an ask names no job."""
+    callbacks = job(IDS[0])
+    for _ in range(4):
+        ask(callbacks)
+    callbacks.complete(JOB, body(0, completed), 1.0)
+    assert callbacks.copied_all(0) is reason
+
+
 def test_where_callbacks_are_repeated_too_few_asks_are_still_a_full() -> None:
     callbacks = job(IDS[0], repeats=True)
     ask(callbacks)
