@@ -36,7 +36,7 @@ RETRY_DELAYS: Final = (0.5, 2.0)
 _MIB: Final = 1 << 20
 _ERROR_TEXT_READ: Final = 64 * 1024
 _PROXY_DOWN: Final = frozenset({502, 503, 504})
-_MAYBE_FORWARDED: Final = frozenset({502, 504})
+"""Never the VMA's own. Some proxies say 503 too after they have sent a call on."""
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -179,14 +179,13 @@ class VMAClient:
         call = _Call("start", "POST", "/api/v1/backup/start", json=body, credentials=credentials)
         try:
             response = await self._retried(call, lambda broken: not broken.sent)
+            if response.status in _PROXY_DOWN:
+                raise StartUnknown(f"start: a proxy answered {response.status}: whether the job runs is not known")
+            accepted = self._parsed(StartAccepted, call, self._succeeded(call, response))
         except _Broken as broken:
             if broken.sent:
                 raise StartUnknown(f"start: sent, but {broken}: whether the job runs is not known") from None
             raise VMAUnreachable(f"start: {broken}") from None
-        if response.status in _MAYBE_FORWARDED:
-            raise StartUnknown(f"start: a proxy answered {response.status}: whether the job runs is not known")
-        try:
-            accepted = self._parsed(StartAccepted, call, self._succeeded(call, response))
         except VMAGarbage as error:
             raise StartUnknown(f"{error}; whether the job runs is not known") from None
         if accepted.job_id != request.job_id:

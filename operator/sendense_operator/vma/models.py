@@ -93,15 +93,8 @@ class CBTStatus(_Answer):
 class VMAProgress(_Answer):
     """GET /api/v1/progress/JOB: about the disk being copied only, and no verdict (vma-contract).
 
-    Its being there at all is a sign of life. Numbers are bytes and percent.
+    Its being there at all is a sign of life. No field of it is used, so none is read: builds differ in them.
     """
-
-    status: str = ""
-    phase: str = ""
-    percentage: float = 0.0
-    bytes_transferred: int = 0
-    total_bytes: int = 0
-    sync_type: str = ""
 
 
 class StartRequest(BaseModel):

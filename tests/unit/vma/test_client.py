@@ -154,11 +154,15 @@ async def test_endless_answer() -> None:
 
 
 async def test_progress() -> None:
-    vma, script, _ = client(httpx.Response(404, text="job not found"), answer({"phase": "Transfer", "percentage": 4}))
+    """Its being there is a sign of life, whatever a build says in it."""
+    records: tuple[dict[str, object], ...] = (
+        {"phase": "Transfer", "percentage": 4},
+        {"phase": None, "total_bytes": 1.5, "disks": []},
+    )
+    vma, script, _ = client(httpx.Response(404, text="job not found"), *map(answer, records))
     assert await vma.progress(JOB) is None
-    progress = await vma.progress(JOB)
-    assert progress is not None
-    assert (progress.phase, progress.percentage) == ("Transfer", 4.0)
+    assert await vma.progress(JOB) is not None
+    assert await vma.progress(JOB) is not None
     assert script.requests[0].url.path == f"/api/v1/progress/{JOB}"
 
 
@@ -195,8 +199,10 @@ async def test_start_is_tried_again_without_a_connection() -> None:
         httpx.ReadError("reset"),
         httpx.RemoteProtocolError("closed"),
         httpx.Response(502),
+        httpx.Response(503, text="upstream connect error"),
         httpx.Response(504),
         httpx.Response(200, text="<html>"),
+        httpx.Response(200, content=b" " * (2 << 20)),
         answer({"job_id": "backup-other"}),
     ],
 )
@@ -209,7 +215,7 @@ async def test_start_that_may_have_arrived_is_never_repeated(step: httpx.Respons
 
 @pytest.mark.parametrize(
     ("status", "text"),
-    [(400, "Validation failed: x"), (500, "Process start failed: x"), (503, "no upstream")],
+    [(400, "Validation failed: x"), (500, "Process start failed: x")],
 )
 async def test_start_refused(status: int, text: str) -> None:
     vma, script, _ = client(httpx.Response(status, text=text), STARTED)
