@@ -76,21 +76,17 @@ def serve_options(path: Path, mode: IoMode, refuse_zeroes: bool) -> str:
     With `refuse_zeroes` WRITE_ZEROES answers EIO: the VMA guesses at zeroes by samples, and this makes it read
     and write the block instead.
     """
-    image = ["discard=unmap", "detect-zeroes=unmap"]
-    if not refuse_zeroes:
-        return ",".join(["driver=qcow2", *image, *_file_options(path, mode, "")])
-    return ",".join(
-        [
-            "driver=blkdebug",
-            f"max-transfer={_MAX_TRANSFER}",
-            "image.driver=qcow2",
-            *(f"image.{option}" for option in image),
-            *_file_options(path, mode, "image."),
-            "inject-error.0.event=none",
-            "inject-error.0.iotype=write-zeroes",
-            "inject-error.0.errno=5",
-        ]
-    )
+    options = [
+        "driver=blkdebug",
+        f"max-transfer={_MAX_TRANSFER}",
+        "image.driver=qcow2",
+        "image.discard=unmap",
+        "image.detect-zeroes=unmap",
+        *_file_options(path, mode, "image."),
+    ]
+    if refuse_zeroes:
+        options += ["inject-error.0.event=none", "inject-error.0.iotype=write-zeroes", "inject-error.0.errno=5"]
+    return ",".join(options)
 
 
 def read_options(path: Path, mode: IoMode) -> str:

@@ -20,8 +20,9 @@ def test_the_option_string_of_the_contract() -> None:
 def test_a_trusted_appliance_may_write_zeroes() -> None:
     options = serve_options(IMAGE, IoMode("threads", False), refuse_zeroes=False)
     assert options == (
-        "driver=qcow2,discard=unmap,detect-zeroes=unmap,cache.direct=off,file.driver=file,file.aio=threads,"
-        f"file.cache.direct=off,file.filename={IMAGE}"
+        "driver=blkdebug,max-transfer=1048576,image.driver=qcow2,image.discard=unmap,image.detect-zeroes=unmap,"
+        "image.cache.direct=off,image.file.driver=file,image.file.aio=threads,image.file.cache.direct=off,"
+        f"image.file.filename={IMAGE}"
     )
     assert read_options(IMAGE, IoMode("native", True)).startswith("driver=qcow2,cache.direct=on,")
 
