@@ -49,10 +49,13 @@ def test_an_export_that_loses_its_writes(bench: Bench, vma: Vma, tmp_path: Path,
     assert "writes were lost" in failed(bench, worker, "WritesLost", ExitCode.RETRY)
 
 
-def test_a_disk_that_was_half_written(bench: Bench, vma: Vma) -> None:
+@pytest.mark.parametrize("zeroes", ["Refuse", "Trust"])
+def test_a_disk_that_was_half_written(bench: Bench, vma: Vma, zeroes: str) -> None:
+    if zeroes == "Trust":
+        vma.call("PATCH", "settings", {"zeroes": "exact"})
     vm = vma.make_vm({"size": 8 * MIB, "kind": "random"}, {"size": 64 * MIB, "kind": "random"})
     vma.fault("client", "half", disk=1)
-    worker = bench.start(bench.task(vm))
+    worker = bench.start(bench.task(vm, appliance={"zeroWrites": zeroes}))
     assert "disk 1" in failed(bench, worker, "IncompleteCopy", ExitCode.RETRY)
 
 

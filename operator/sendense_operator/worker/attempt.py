@@ -106,6 +106,14 @@ class Attempt:
         if parent is not None and self._lock.is_ours():
             self._parents.mark(parent, FullReason.CHANGE_ID_REFUSED, error.message)
 
+    def _note_reset(self, error: WorkerError, plan: LayerPlan, arrival: Arrival) -> None:
+        """A change id of other tracking makes the VMA copy all into the overlay, which some builds leave holes in.
+
+        The next attempt must not ask for an increment again: it would end the same way.
+        """
+        if plan.parent is not None and arrival.copied_all is FullReason.CBT_RESET and self._lock.is_ours():
+            self._parents.mark(plan.parent, FullReason.CBT_RESET, error.message)
+
     def _warn_about_room(self, plans: Sequence[LayerPlan]) -> None:
         """Of fulls only: how much has changed is known when it is there."""
         room = capacity(self._root)
@@ -145,12 +153,17 @@ class Attempt:
     async def _verify_one(self, item: DiskExport, found: Preflight) -> ManifestDisk:
         self._lock.check()
         appliance = self._task.appliance
-        whole = appliance.zero_writes == "Refuse" and appliance.full_coverage == "WholeDisk"
+        # Written zeroes show in a layer as well as data does, so this holds for trusted WRITE_ZEROES too.
+        whole = appliance.full_coverage == "WholeDisk"
         index = item.disk.index
         # Every connection has ended by now, and the kernel has told its last numbers.
         self._state.look()
         arrival = Arrival(self._state.received(index), whole, self._state.callbacks.copied_all(index))
-        examined = await examine(self._root, item.file, item.plan, arrival)
+        try:
+            examined = await examine(self._root, item.file, item.plan, arrival)
+        except WorkerError as error:
+            self._note_reset(error, item.plan, arrival)
+            raise
         parent = item.plan.parent
         if parent is not None and examined.type is BackupType.FULL:
             self._exports.rename_to_full(item)
@@ -189,9 +202,9 @@ class Attempt:
         if gone is not None:
             raise WorkerError(Reason.PARENT_GONE, f"{gone}, which an increment stands on, is not there any more")
         place = recovery.free_place(self._root, self._paths, self._task.backup, self._task.backup_uid)
-        await _to_the_end(asyncio.to_thread(commit, self._root, place, manifest, self._lock, on_step))
+        await to_the_end(asyncio.to_thread(commit, self._root, place, manifest, self._lock, on_step))
         log.info("committed %s", place)
-        await _to_the_end(asyncio.to_thread(self._free))
+        await to_the_end(asyncio.to_thread(self._free))
         self._state.stage = Stage.DONE
         return str(place)
 
@@ -226,19 +239,29 @@ class Attempt:
             log.info("giving the VMA's client %.0f s to notice", wait)
             closed = time.monotonic()
             await asyncio.sleep(wait)
-            self._state.stuck_client = is_stuck(closed, wait, self._state.callbacks.last_telemetry)
+            connected = self._state.traffic.connected
+            self._state.stuck_client = is_stuck(closed, wait, self._state.callbacks.last_telemetry, connected=connected)
             if self._state.stuck_client:
                 log.warning("the VMA's client of job %s hangs: restart the appliance's service", self._state.job_id)
 
     async def _let_increment_end(self, limit: float) -> None:
-        """Until the VMA's client has no connection any more, within `limit` seconds."""
+        """Until the VMA's client has no connection any more, within `limit` seconds and what room is left.
+
+        A client that writes on must not fill the volume for others: it may have half of what is kept free.
+        """
         log.info("the VMA is amid an increment: its export stays for up to %.0f s", limit)
         deadline = time.monotonic() + limit
         while time.monotonic() < deadline:
             self._state.look()
-            if not self._state.traffic.connections:
+            if not self._state.traffic.connections or await asyncio.to_thread(self._is_filling_up):
                 return
             await asyncio.sleep(_LOOK_SECONDS)
+
+    def _is_filling_up(self) -> bool:
+        try:
+            return capacity(self._root).free < self._task.min_free // 2
+        except WorkerError:
+            return True
 
     def _clean_up(self) -> None:
         try:
@@ -252,10 +275,11 @@ class Attempt:
         shutil.rmtree(self._runtime, ignore_errors=True)
 
 
-async def _to_the_end(work: Coroutine[Any, Any, _T]) -> _T:
+async def to_the_end(work: Coroutine[Any, Any, _T]) -> _T:
+    """What must not be cut short: a cancellation meanwhile is not raised, the caller goes on."""
     task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        log.info("terminated during the commit, which is brought to its end")
+        log.info("terminated, but this is brought to its end first")
         return await task

@@ -14,7 +14,7 @@ from sendense_operator.task import Answer, BackupTask, Stage
 from sendense_operator.vma.client import VMAClient
 from sendense_operator.vma.credentials import Credentials, CredentialsError, read_credentials
 from sendense_operator.worker import recovery
-from sendense_operator.worker.attempt import Attempt
+from sendense_operator.worker.attempt import Attempt, to_the_end
 from sendense_operator.worker.chainfolder import read_chain
 from sendense_operator.worker.commit import no_step
 from sendense_operator.worker.lock import ChainLock
@@ -100,7 +100,8 @@ async def _attempt(
         return await attempt.commit(manifest, on_step), manifest
     except BaseException as error:
         log.warning("giving up: %s", error or type(error).__name__)
-        await attempt.abandon()
+        # To its end, whoever wants to stop it: a client that is not told to go hangs on the appliance for ever.
+        await to_the_end(attempt.abandon())
         raise
     finally:
         attempt.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from sendense_operator.task import BackupTask, BackupType, Exposure, TaskDisk
 from sendense_operator.vma.targets import Target, build_nbd_targets
 from sendense_operator.worker import export, qemu
 from sendense_operator.worker.export import ModeChoice, Nbd
-from sendense_operator.worker.files import allocated, ensure_folder, names_in
+from sendense_operator.worker.files import allocated, ensure_folder, names_in, open_regular
 from sendense_operator.worker.greeting import wait_until_greets
 from sendense_operator.worker.reasons import Reason, WorkerError, storage_error
 from sendense_operator.worker.settings import Settings
@@ -38,6 +39,20 @@ class DiskExport:
     port: int
     name: str
     server: Nbd | None = None
+    witness: int | None = None
+    """Descriptor of the layer from before qemu-nbd had it. The kernel tells a failed write-back once to each that was
+    open then: qemu-nbd hears of it, ends with 0 all the same, and one opened later never does."""
+
+    def flush(self) -> None:
+        """Whatever was written is durable, or OSError."""
+        if self.witness is not None:
+            os.fsync(self.witness)
+
+    def forget(self) -> None:
+        """Close the descriptor."""
+        if self.witness is not None:
+            os.close(self.witness)
+            self.witness = None
 
     @property
     def disk(self) -> TaskDisk:
@@ -82,6 +97,10 @@ class ExportSet:
     async def _open_one(self, item: DiskExport) -> None:
         path = self._root / layout.partial(item.file)
         await qemu.create(path, item.disk.size, item.plan.backing)
+        try:
+            item.witness = open_regular(path)
+        except OSError as error:
+            raise storage_error(error, f"opening the layer of disk {item.disk.index}") from error
         refuse = self._task.appliance.zero_writes == "Refuse"
         item.server = await export.start(
             f"disk{item.disk.index}",
@@ -134,11 +153,23 @@ class ExportSet:
 
     async def close(self) -> None:
         """Close all exports, flushed. Raises WorkerError when one of them can't be trusted."""
-        await asyncio.gather(*(item.server.close(_CLOSE_SECONDS) for item in self.disks if item.server))
+        await asyncio.gather(*(self._close_one(item) for item in self.disks))
+
+    async def _close_one(self, item: DiskExport) -> None:
+        if item.server is not None:
+            await item.server.close(_CLOSE_SECONDS)
+        try:
+            await asyncio.to_thread(item.flush)
+        except OSError as error:
+            raise storage_error(error, f"flushing the layer of disk {item.disk.index}") from error
+        finally:
+            item.forget()
 
     async def kill(self) -> None:
         """End all exports at once: their layers are thrown away."""
         await asyncio.gather(*(item.server.kill() for item in self.disks if item.server and not item.server.gone))
+        for item in self.disks:
+            item.forget()
 
     def rename_to_full(self, item: DiskExport) -> None:
         """Give a closed layer that was begun as an increment the name of a full. Raises WorkerError."""

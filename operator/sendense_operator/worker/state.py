@@ -38,14 +38,20 @@ class JobState:
         self._connections = Connections(frozenset(self._ports.values()), settings.ipv6)
         self._rate = RateMeter()
         self._moved = dict.fromkeys(self._ports, 0)
-        self.forget_traffic()
+        self.traffic = Traffic(self._ports.values())
 
     def plan(self, disks: Sequence[DiskPlan]) -> None:
         """What the VMA's asks are to be answered with; to be settled before its job is started."""
+        self._plans = disks
         self.callbacks = JobCallbacks(self.job_id, self._vm_name, disks, self._habits)
 
-    def forget_traffic(self) -> None:
-        """Start to count anew: what came so far were our own looks at the exports."""
+    def forget_callers(self) -> None:
+        """Start to count anew, right before the VMA's job is started.
+
+        Connections so far were our own looks at the exports, and asks those of an earlier job's client that was given
+        up: an ask names no job, and how often is asked decides what a copy is taken for.
+        """
+        self.plan(self._plans)
         self.traffic = Traffic(self._ports.values())
 
     def port(self, index: int) -> int:

@@ -56,7 +56,7 @@ class Supervisor:
         """Raises WorkerError unless every disk was reported complete."""
         self._lock.check()
         await self._check_room()
-        self._state.forget_traffic()
+        self._state.forget_callers()
         self._state.stage = Stage.WAITING_FOR_VMA
         await self._start(credentials)
         poll = asyncio.create_task(self._poll())
@@ -107,6 +107,8 @@ class Supervisor:
             if self._state.traffic.connections:
                 self._state.stage = Stage.COPYING
             await self._check_room()
+            # One that was thought dead and comes back finds another owner, and must not go on writing.
+            await asyncio.to_thread(self._lock.check)
             self._state.changed.clear()
             if not self._state.callbacks.done:
                 with contextlib.suppress(TimeoutError):
@@ -116,6 +118,9 @@ class Supervisor:
         callbacks, traffic = self._state.callbacks, self._state.traffic
         turn = callbacks.turn
         port = None if turn is None else traffic.ports[self._state.port(turn)]
+        last = port.last_connected if port else None
+        if last is not None and callbacks.last_complete is not None and last <= callbacks.last_complete:
+            last = None  # before its turn: whoever that was
         return Observation(
             now=time.monotonic(),
             started=self._started_at or 0.0,
@@ -128,7 +133,7 @@ class Supervisor:
             last_complete=callbacks.last_complete,
             turn_connections=port.connections if port else 0,
             turn_connected=port.first_connected if port else None,
-            turn_last_connected=port.last_connected if port else None,
+            turn_last_connected=last,
             turn_copies_changes=callbacks.copies_changes,
             turn_wrote=turn is None or not self._is_untouched(turn),
             connections=traffic.connections,

@@ -14,11 +14,15 @@ from tests.unit.worker.support import UID, settings, task
 from sendense_operator.api.v1alpha1.names import vma_job_id
 from sendense_operator.chain import layout
 from sendense_operator.task import Answer, BackupTask, Clocks, ExitCode
+from sendense_operator.vma.callbacks import DiskPlan
 from sendense_operator.vma.client import VMAClient
+from sendense_operator.vma.credentials import Credentials
 from sendense_operator.worker import attempt as attempts
-from sendense_operator.worker import main
+from sendense_operator.worker import backup, main
 from sendense_operator.worker.attempt import Attempt
 from sendense_operator.worker.chainfolder import ChainFolder
+from sendense_operator.worker.commit import no_step
+from sendense_operator.worker.connections import Connection
 from sendense_operator.worker.lock import ChainLock
 from sendense_operator.worker.parents import Parents
 from sendense_operator.worker.reasons import Reason, WorkerError
@@ -121,12 +125,57 @@ async def test_a_client_that_never_ends_is_told_of(
             state.callbacks.telemetry(state.job_id, b"{}", time.monotonic())
             await asyncio.sleep(0.02)
 
+    # It was on the export: else it can't hang there.
+    state.traffic.look(time.monotonic(), [Connection(state.port(0), 1, True, 86)], {})
     state.callbacks.telemetry(state.job_id, b"{}", time.monotonic())
     client = asyncio.create_task(telemetry() if tells else asyncio.sleep(0))
     await attempt.abandon()
     client.cancel()
     attempt.close()
     assert state.stuck_client is tells
+
+
+async def test_a_term_does_not_cut_the_cancelling_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its exports are closed and its partials removed all the same."""
+    closing, may_close, done = asyncio.Event(), asyncio.Event(), list[str]()
+
+    class Abandoned:
+        async def plan(self) -> None:
+            raise WorkerError("Stalled", "no data")
+
+        async def abandon(self) -> None:
+            closing.set()
+            await may_close.wait()
+            done.append("abandoned")
+
+        def close(self) -> None:
+            done.append("closed")
+
+    async def found(*_: object) -> None: ...
+
+    monkeypatch.setattr(backup, "preflight", found)
+    one = task()
+    attempt: Any = Abandoned()
+    state = JobState(one, settings())
+    credentials = Credentials("user", "password")
+    work = asyncio.create_task(backup._attempt(attempt, settings(), one, state, credentials, no_step))
+    await closing.wait()
+    work.cancel()
+    may_close.set()
+    with pytest.raises(WorkerError, match="Stalled"):
+        await work
+    assert done == ["abandoned", "closed"]
+
+
+def test_callers_before_the_start_count_for_nothing() -> None:
+    """A client of an earlier job may ask while this one opens its exports."""
+    state = JobState(task(), settings())
+    state.plan([DiskPlan(0, "52 01/4"), DiskPlan(1)])
+    assert state.callbacks.ask("pgtest1", "0", 1.0).status == 200
+    state.traffic.look(1.0, [Connection(state.port(0), 1, True, 86)], {})
+    state.forget_callers()
+    assert (state.callbacks.asks(0), state.callbacks.first_ask, state.traffic.connected) == (0, None, False)
+    assert state.callbacks.ask("pgtest1", "0", 2.0).body["change_id"] == "52 01/4"
 
 
 @pytest.mark.parametrize("stuck", [True, False])
