@@ -10,30 +10,38 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from tests.support import images
+from tests.support import images, nodes
 from tests.support.vma import Disk
 from tests.support.workspace import Workspace
 
 GIB: Final = 1 << 30
 _SIZE: Final = 4 * GIB
+_DATA_RUNS: Final = 3
 _FIXED_RUNS: Final = 5
 TIMEOUTS: Final = {"stallSeconds": 300, "reconnectSeconds": 120, "connectSeconds": 60, "requestSeconds": 30}
 
 
 def data(space: Workspace) -> dict[str, float]:
-    """Ratios and times of one large disk, and the worker's memory meanwhile."""
+    """Ratios and times of one large disk: medians, taken by turns so that what else the machine does hits both.
+
+    The repository is on the appliance's own node: in the field the appliance has a machine of its own, while here two
+    nodes would pay for each other's forwarding with the same two cores.
+    """
+    space.add_repository("near", node=nodes.with_the_vma(space.kube))
     space.add_vm("large", Disk("pattern", _SIZE, (("data_fraction", 0.58),)), track=True)
     space.wait_ready("large", "ProtectedVM")
     (source,) = space.disks["large"]
-    before = _convert(space, source)
+    converts, copies, wholes = [_convert(space, source)], list[float](), list[float]()
+    for number in range(_DATA_RUNS):
+        copy, whole = _back_up(space, f"large-{number}")
+        copies.append(copy)
+        wholes.append(whole)
+        converts.append(_convert(space, source))
+    # Apart from what is timed: the kubelet's own look at a pod costs the machine something.
     with _memory(space) as seen:
-        started = time.monotonic()
-        space.backup("large", vm="large")
-        status = space.wait_phase("Completed", "large", timeout=600)
-        whole = time.monotonic() - started
-    images.assert_identical(space, "large", vm="large")
-    convert = statistics.mean((before, _convert(space, source)))
-    copy = _copy_seconds(space, str(status["jobID"]))
+        _back_up(space, "large")
+    images.assert_identical(space, "large", vm="large", repository="near")
+    convert, copy, whole = map(statistics.median, (converts, copies, wholes))
     return {
         "data_ratio": convert / copy,
         "whole_ratio": convert / whole,
@@ -42,6 +50,15 @@ def data(space: Workspace) -> dict[str, float]:
         "whole_seconds": whole,
         "worker_mb": max(seen, default=0.0),
     }
+
+
+def _back_up(space: Workspace, name: str) -> tuple[float, float]:
+    """Seconds of its copy phase, and from apply to Completed."""
+    started = time.monotonic()
+    space.backup(name, vm="large", repository="near")
+    status = space.wait_phase("Completed", name, timeout=600)
+    whole = time.monotonic() - started
+    return _copy_seconds(space, str(status["jobID"])), whole
 
 
 def fixed(space: Workspace) -> dict[str, float]:

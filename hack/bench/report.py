@@ -37,7 +37,7 @@ class Goal:
 GOALS: Final[Mapping[str, Goal]] = {
     "data_ratio": Goal("qemu-img convert's time / the copy phase's, 4 GiB with 58% data", 0.7, at_least=True),
     "whole_ratio": Goal("qemu-img convert's time / from apply to Completed"),
-    "convert_seconds": Goal("qemu-img convert -t none of that disk, mean of before and after"),
+    "convert_seconds": Goal("qemu-img convert -t none of that disk, by turns with the backups; medians"),
     "copy_seconds": Goal("its copy phase: from the appliance's first byte to its report of the end"),
     "whole_seconds": Goal("from apply to Completed"),
     "worker_mb": Goal("worker's memory while copying, most that was seen"),

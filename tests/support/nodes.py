@@ -62,9 +62,14 @@ def _signal(pod: Object, condition: str, signal: str) -> int:
 
 def apart_from_the_vma(kube: Kube) -> int:
     """Position, among the nodes that take pods, of one without the reference VMA."""
+    taken = with_the_vma(kube)
+    return next(n for n, _ in enumerate(repositories.worker_nodes(kube)) if n != taken)
+
+
+def with_the_vma(kube: Kube) -> int:
+    """Position, among the nodes that take pods, of that with the reference VMA."""
     (pod,) = kube.select("Pod", vma.NAMESPACE, fields="status.phase=Running")
-    nodes = repositories.worker_nodes(kube)
-    return next(n for n, name in enumerate(nodes) if name != pod["spec"]["nodeName"])
+    return repositories.worker_nodes(kube).index(pod["spec"]["nodeName"])
 
 
 @contextmanager
