@@ -12,6 +12,8 @@ from sendense_operator.worker.connections import Connection
 RATE_WINDOW: Final = 30.0
 """Seconds that a rate is averaged over."""
 
+_LEAST_WRITE: Final = 540
+"""Header and payload of the smallest write, in bytes: a connection that brought less has written nothing."""
 _END_OF_STREAM: Final = 1
 """The kernel counts the end of a stream (FIN) as a byte: a probe that said nothing would show as one."""
 
@@ -62,8 +64,13 @@ class Traffic:
         return state.received if self.known else state.allocated
 
     def received(self, port: int) -> int | None:
-        """Bytes of one export's connections, None where the kernel doesn't tell."""
-        return self.ports[port].received if self.known else None
+        """Bytes of one export's connections that may have written, None where the kernel doesn't tell.
+
+        Health checks that say a little, again and again for hours, would else add up to writes that nobody made.
+        """
+        if not self.known:
+            return None
+        return sum(count for count in self.ports[port].by_connection.values() if count >= _LEAST_WRITE)
 
     @property
     def connections(self) -> int:

@@ -13,11 +13,11 @@ def conn(cookie: int, received: int | None, port: int = A, established: bool = T
 def test_bytes_of_ended_connections_stay() -> None:
     traffic = Traffic([A, B])
     traffic.look(1.0, [conn(1, 100), conn(2, 5), conn(3, 7, B)], {})
-    assert (traffic.received(A), traffic.received(B), traffic.connections) == (105, 7, 3)
+    assert (traffic.bytes_of(A), traffic.bytes_of(B), traffic.connections) == (105, 7, 3)
     traffic.look(2.0, [conn(2, 5)], {})
-    assert (traffic.received(A), traffic.received(B), traffic.connections) == (105, 7, 1)
+    assert (traffic.bytes_of(A), traffic.bytes_of(B), traffic.connections) == (105, 7, 1)
     traffic.look(3.0, [conn(4, 50)], {})
-    assert traffic.received(A) == 155
+    assert traffic.bytes_of(A) == 155
     assert traffic.last_bytes == 3.0
 
 
@@ -36,13 +36,13 @@ def test_a_connection_that_a_look_missed_counts_once() -> None:
     traffic.look(2.0, [], {})
     traffic.look(3.0, [conn(1, 100, established=False)], {})
     traffic.look(4.0, [], {})
-    assert traffic.received(A) == 100
+    assert traffic.bytes_of(A) == 100
 
 
 def test_one_socket_seen_twice_in_a_look_counts_once() -> None:
     traffic = Traffic([A])
     traffic.look(1.0, [conn(1, 100), conn(1, 111, established=False)], {})
-    assert traffic.received(A) == 110
+    assert traffic.bytes_of(A) == 110
 
 
 def test_a_probe_brings_nothing() -> None:
@@ -50,6 +50,16 @@ def test_a_probe_brings_nothing() -> None:
     traffic.look(1.0, [conn(1, 1, established=False), conn(2, 0), conn(3, 0, established=False)], {})
     traffic.look(2.0, [conn(2, 1, established=False)], {})
     assert (traffic.received(A), traffic.last_bytes) == (0, None)
+
+
+def test_health_checks_never_add_up_to_a_write() -> None:
+    """Each says less than a handshake and the smallest write; the client's own two say more."""
+    traffic = Traffic([A])
+    for cookie in range(3600):
+        traffic.look(float(cookie), [conn(cookie, 120, established=False)], {})
+    assert traffic.received(A) == 0
+    traffic.look(3600.0, [conn(5000, 300 + 28 + 512), conn(5001, 300)], {})
+    assert traffic.received(A) == 840
 
 
 def test_when_it_was_connected() -> None:
