@@ -104,8 +104,9 @@ class Export:
             if self._wake_read in readable:
                 os.read(self._wake_read, 4096)
             with self._lock:
-                self._serve(handle in readable, bool(writable))
-                self._collect()
+                # Answers come by reading: after a piece of a write there is nothing to collect.
+                if self._serve(handle in readable, bool(writable)) or self._is_dead():
+                    self._collect()
 
     def is_dead(self) -> bool:
         """Whether the data connection is gone."""
@@ -115,16 +116,19 @@ class Export:
     def _is_dead(self) -> bool:
         return bool(self._data.aio_is_dead() or self._data.aio_is_closed())
 
-    def _serve(self, readable: bool, writable: bool) -> None:
+    def _serve(self, readable: bool, writable: bool) -> bool:
+        """Whether something was read."""
         try:
             # The state may have changed since select: ask again what it waits for.
             direction = self._data.aio_get_direction() if not self._is_dead() else 0
             if readable and direction & _READ:
                 self._data.aio_notify_read()
-            elif writable and direction & _WRITE:
+                return True
+            if writable and direction & _WRITE:
                 self._data.aio_notify_write()
         except nbd.Error:
-            return  # the connection is dead: _collect tells everybody
+            pass  # the connection is dead: _collect tells everybody
+        return False
 
     def _collect(self) -> None:
         for request in list(self._pending):
