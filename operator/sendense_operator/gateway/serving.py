@@ -23,6 +23,8 @@ MAX_HEADERS: Final = 16 * 1024
 _LOOK_AGAIN_S: Final = 30.0
 CERTIFICATE: Final = "tls.crt"
 KEY: Final = "tls.key"
+Stamp = tuple[int, int]
+"""Times of the last change of both files, in nanoseconds."""
 
 
 class _Server(uvicorn.Server):
@@ -59,9 +61,13 @@ async def serve(
         ssl_certfile=Path(tls_folder) / CERTIFICATE if tls_folder else None,
         ssl_keyfile=Path(tls_folder) / KEY if tls_folder else None,
     )
+    # taken first: what is renewed while it is read is read once more
+    known = stamp_of(Path(tls_folder)) if tls_folder else None
     config.load()
     renewing = (
-        asyncio.create_task(reload_certificate(config.ssl, Path(tls_folder))) if config.ssl and tls_folder else None
+        asyncio.create_task(reload_certificate(config.ssl, Path(tls_folder), known))
+        if config.ssl and tls_folder
+        else None
     )
     server = _Server(config)
     serving = asyncio.create_task(server.serve([sock]))
@@ -93,24 +99,37 @@ def listen(port: int) -> socket.socket:
     return sock
 
 
-async def reload_certificate(context: ssl.SSLContext, folder: Path, every_s: float = _LOOK_AGAIN_S) -> None:
-    """Take over a renewed certificate for new connections, until cancelled."""
-    known = _stamp(folder)
+async def reload_certificate(
+    context: ssl.SSLContext, folder: Path, known: Stamp | None, every_s: float = _LOOK_AGAIN_S
+) -> None:
+    """Take over a renewed certificate for new connections, until cancelled. `known`: of the pair in the context.
+
+    A pair that is not whole, or does not fit, changes nothing and is tried again.
+    """
     while True:
         await asyncio.sleep(every_s)
-        stamp = _stamp(folder)
+        stamp = stamp_of(folder)
         if stamp in (known, None):
             continue
         try:
-            context.load_cert_chain(folder / CERTIFICATE, folder / KEY)
-        except (OSError, ssl.SSLError) as error:
+            _load(context, folder)
+        except OSError as error:  # ssl.SSLError is one
             log.warning(kv(tls="not reloaded", error=error))
             continue
         known = stamp
         log.info(kv(tls="reloaded"))
 
 
-def _stamp(folder: Path) -> tuple[int, int] | None:
+def _load(context: ssl.SSLContext, folder: Path) -> None:
+    """Take the folder's pair over into the context. Raises OSError, and the context keeps the pair it has."""
+    pair = (folder / CERTIFICATE, folder / KEY)
+    # load_cert_chain has put the certificate in before it looks at the key: what does not fit must fail elsewhere
+    ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*pair)
+    context.load_cert_chain(*pair)
+
+
+def stamp_of(folder: Path) -> Stamp | None:
+    """What differs when the folder's pair does; None while it is not whole."""
     try:
         return (folder / CERTIFICATE).stat().st_mtime_ns, (folder / KEY).stat().st_mtime_ns
     except OSError:

@@ -1,0 +1,56 @@
+import asyncio
+import logging
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from tests.unit.gateway.certificates import HOST, Authority, put
+from tests.unit.gateway.rig import until
+
+from sendense_operator.gateway.serving import reload_certificate, stamp_of
+
+
+def certificate_of(context: ssl.SSLContext, trust: ssl.SSLContext) -> bytes:
+    """The certificate that a server with that context shows, by a handshake in memory. Raises ssl.SSLError."""
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = trust.wrap_bio(back, there, server_hostname=HOST)
+    server = context.wrap_bio(there, back, server_side=True)
+    for side in (client, server, client):
+        try:
+            side.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+    return client.getpeercert(binary_form=True) or b""
+
+
+@asynccontextmanager
+async def reloading(folder: Path) -> AsyncIterator[ssl.SSLContext]:
+    """A context with the folder's pair, which is looked at all the time."""
+    known = stamp_of(folder)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "tls.crt", folder / "tls.key")
+    task = asyncio.create_task(reload_certificate(context, folder, known, 0.001))
+    try:
+        yield context
+    finally:
+        task.cancel()
+
+
+async def test_a_pair_that_does_not_fit_leaves_the_one_in_use(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    authority = Authority()
+    first, second = authority.issue(), authority.issue()
+    put(tmp_path, *first)
+    async with reloading(tmp_path) as context:
+        shown = certificate_of(context, authority.trust())
+        put(tmp_path, second[0], first[1])
+        await until(lambda: "not reloaded" in caplog.text)
+        assert certificate_of(context, authority.trust()) == shown
+        put(tmp_path, b"none", second[1])
+        (tmp_path / "tls.key").unlink()
+        assert certificate_of(context, authority.trust()) == shown
+        put(tmp_path, *second)
+        await until(lambda: "tls=reloaded" in caplog.text)
+        assert certificate_of(context, authority.trust()) == ssl.PEM_cert_to_DER_cert(second[0].decode())
