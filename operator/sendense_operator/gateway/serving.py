@@ -15,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from sendense_operator.gateway.drain import Drain
+from sendense_operator.gateway.sending import bounded
 from sendense_operator.logs import kv
 
 log = logging.getLogger(__name__)
@@ -44,15 +45,17 @@ async def serve(
     *,
     tls_folder: str = "",
     max_headers: int = MAX_HEADERS,
+    send_seconds: float | None = None,
 ) -> None:
     """Serve until `stop` is set; then turn unready, wait for the endpoints, and finish what is in flight.
 
-    With `tls_folder` by TLS, by the `tls.crt` and `tls.key` in it. Calls in flight
-    have no time limit here: the pod's terminationGracePeriodSeconds is the limit.
+    With `tls_folder` by TLS, by the `tls.crt` and `tls.key` in it. Calls in flight have no time limit here: the pod's
+    terminationGracePeriodSeconds is the limit. With `send_seconds`, who does not take a part of an answer for so long
+    is hung up on.
     """
     config = uvicorn.Config(
         app,
-        http="h11",
+        http="h11" if send_seconds is None else bounded(send_seconds),
         log_config=None,
         access_log=False,
         server_header=False,
