@@ -181,7 +181,7 @@ def test_rest_has_a_service_of_its_own_and_the_gateway_accepts_its_settings(rend
     settings = GatewaySettings.from_environment(environment(deployment))
     pod = deployment["spec"]["template"]["spec"]
     assert settings.rest_namespace == "team-a"
-    assert {"name": "tls", "secret": {"secretName": "api-tls"}} in pod["volumes"]
+    assert {"name": "tls", "secret": {"secretName": "api-tls", "optional": True}} in pod["volumes"]
     mounts = pod["containers"][0]["volumeMounts"]
     assert {"name": "tls", "mountPath": settings.rest_tls_folder, "readOnly": True} in mounts
     assert {"name": "api", "containerPort": settings.rest_port} in pod["containers"][0]["ports"]

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
+
+from fastapi import FastAPI
 
 from sendense_operator.cluster.access import KubernetesAccess
 from sendense_operator.gateway.drain import Drain
 from sendense_operator.gateway.rest.app import create_rest_app
 from sendense_operator.gateway.rest.cache import Mirrors, Stores
+from sendense_operator.gateway.rest.keeping import keep_running
 from sendense_operator.gateway.rest.service import Service
 from sendense_operator.gateway.serving import listen, serve
 from sendense_operator.gateway.settings import Settings
@@ -30,7 +33,7 @@ _SEND_S: Final = 30.0
 async def rest_listener(api: Any, settings: Settings, drain: Drain, stop: asyncio.Event) -> AsyncIterator[None]:
     """Serve REST, if it is wanted, while the block runs; drains with the callbacks' listener.
 
-    When a part of it fails the whole program stops, in order: the callbacks drain, and the pod starts again.
+    A part of it that fails is started again and again, and never ends the program.
     """
     if not settings.rest_port:
         yield
@@ -40,22 +43,9 @@ async def rest_listener(api: Any, settings: Settings, drain: Drain, stop: asynci
     access = KubernetesAccess(api, settings.rest_review_seconds)
     service = Service(access, stores, mirrors, settings.namespaces)
     app = create_rest_app(service, drain, settings.rest_namespace, settings.rest_calls)
-    sock = listen(settings.rest_port)
     log.info(kv(rest=settings.rest_port, tls=bool(settings.rest_tls_folder), namespace=settings.rest_namespace))
-    following = _part(mirrors.run(), stop)
-    serving = _part(
-        serve(
-            app,
-            drain,
-            settings.drain_seconds,
-            sock,
-            stop,
-            tls_folder=settings.rest_tls_folder,
-            max_headers=_MAX_HEADERS,
-            send_seconds=_SEND_S,
-        ),
-        stop,
-    )
+    following = asyncio.create_task(keep_running("following the resources", mirrors.run, stop))
+    serving = asyncio.create_task(keep_running("the listener", lambda: _serve(app, settings, drain, stop), stop))
     try:
         yield
         await serving
@@ -67,7 +57,16 @@ async def rest_listener(api: Any, settings: Settings, drain: Drain, stop: asynci
         await access.close()
 
 
-def _part(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> asyncio.Task[None]:
-    task = asyncio.create_task(work)
-    task.add_done_callback(lambda _: stop.set())
-    return task
+async def _serve(app: FastAPI, settings: Settings, drain: Drain, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set. Raises OSError for a port that is taken, or a certificate that is none."""
+    with listen(settings.rest_port) as sock:
+        await serve(
+            app,
+            drain,
+            settings.drain_seconds,
+            sock,
+            stop,
+            tls_folder=settings.rest_tls_folder,
+            max_headers=_MAX_HEADERS,
+            send_seconds=_SEND_S,
+        )
