@@ -46,6 +46,8 @@ class Settings(BaseModel):
     """REST requests in flight."""
     rest_review_seconds: Annotated[float, Field(ge=0, le=300)] = 10.0
     """How long a token's review and a right are remembered: so long a revoked one still works for reading."""
+    rest_fill_seconds: Annotated[float, Field(ge=0, le=300)] = 30.0
+    """How long a new replica stays unready for want of REST's first lists; then callbacks wait for them no longer."""
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
 
     @classmethod

@@ -73,6 +73,11 @@ class Mirrors:
         """See `Freshness`."""
         return max(mirror.age_s for mirror in (self._vms, self._backups, *self._others))
 
+    @property
+    def synced(self) -> bool:
+        """Whether everything was listed once."""
+        return self.age_s < float("inf")
+
     async def until(self, condition: Callable[[], bool], limit_s: float) -> None:
         """See `Freshness`. Looks again whenever a Backup changes."""
         try:

@@ -19,6 +19,7 @@ from sendense_operator.gateway.rest.keeping import keep_running
 from sendense_operator.gateway.rest.service import Service
 from sendense_operator.gateway.serving import listen, serve
 from sendense_operator.gateway.settings import Settings
+from sendense_operator.gateway.warmup import Warmup
 from sendense_operator.logs import kv
 
 log = logging.getLogger(__name__)
@@ -30,10 +31,12 @@ _SEND_S: Final = 30.0
 
 
 @asynccontextmanager
-async def rest_listener(api: Any, settings: Settings, drain: Drain, stop: asyncio.Event) -> AsyncIterator[None]:
+async def rest_listener(
+    api: Any, settings: Settings, drain: Drain, stop: asyncio.Event, warmup: Warmup
+) -> AsyncIterator[None]:
     """Serve REST, if it is wanted, while the block runs; drains with the callbacks' listener.
 
-    A part of it that fails is started again and again, and never ends the program.
+    A part of it that fails is started again and again, and never ends the program. `warmup` waits for the first lists.
     """
     if not settings.rest_port:
         yield
@@ -44,6 +47,7 @@ async def rest_listener(api: Any, settings: Settings, drain: Drain, stop: asynci
     service = Service(access, stores, mirrors, settings.namespaces)
     app = create_rest_app(service, drain, settings.rest_namespace, settings.rest_calls)
     log.info(kv(rest=settings.rest_port, tls=bool(settings.rest_tls_folder), namespace=settings.rest_namespace))
+    warmup.expect("REST: the resources are not listed yet", lambda: mirrors.synced, settings.rest_fill_seconds)
     following = asyncio.create_task(keep_running("following the resources", mirrors.run, stop))
     serving = asyncio.create_task(keep_running("the listener", lambda: _serve(app, settings, drain, stop), stop))
     try:
