@@ -21,7 +21,7 @@ from sendense_operator.logs import kv
 log = logging.getLogger(__name__)
 
 MAX_HEADERS: Final = 16 * 1024
-_LOOK_AGAIN_S: Final = 30.0
+_LOOK_AGAIN_S: Final = 5.0
 CERTIFICATE: Final = "tls.crt"
 KEY: Final = "tls.key"
 Stamp = tuple[int, int]

@@ -1,0 +1,100 @@
+"""The gateway's program as a process of its own, and how to wait for what it does."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import yaml
+
+from sendense_operator.api.v1alpha1 import names
+
+TOKEN = "the-gateways-own"
+_PROGRAM = "from sendense_operator.gateway.main import run; run()"
+_SOURCES = str(Path(names.__file__).parents[3])
+
+
+def kubeconfig(path: Path, url: str) -> Path:
+    """Write one for the API server at that URL."""
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "current-context": "c",
+                "clusters": [{"name": "c", "cluster": {"server": url}}],
+                "users": [{"name": "u", "user": {"token": TOKEN}}],
+                "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+            }
+        )
+    )
+    return path
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class Program:
+    """One that was started."""
+
+    process: asyncio.subprocess.Process
+    stderr: Path
+
+    @property
+    def log(self) -> str:
+        """What it has written so far."""
+        return self.stderr.read_text(errors="replace")
+
+    async def end(self) -> tuple[int, str]:
+        """Exit code and log, once it has ended. Raises TimeoutError."""
+        async with asyncio.timeout(20):
+            code = await self.process.wait()
+        return code, self.log
+
+    async def terminate(self) -> tuple[int, str]:
+        """Tell it to end, and see `end`."""
+        self.process.send_signal(signal.SIGTERM)
+        return await self.end()
+
+
+@asynccontextmanager
+async def running(folder: Path, environment: dict[str, str]) -> AsyncIterator[Program]:
+    """Start it; it is gone at the end. Its log goes to a file, since nobody reads a pipe meanwhile."""
+    with (folder / "stderr").open("wb") as stderr:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            _PROGRAM,
+            env={**os.environ, "PYTHONPATH": _SOURCES, **environment},
+            stderr=stderr,
+        )
+    try:
+        yield Program(process, folder / "stderr")
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def eventually(probe: Callable[[], Awaitable[object]], limit_s: float = 60.0) -> None:
+    """Wait until the probe says yes; a connection that fails is a no. Raises TimeoutError."""
+    async with asyncio.timeout(limit_s):
+        while True:
+            try:
+                if await probe():
+                    return
+            except httpx.HTTPError:
+                pass
+            await asyncio.sleep(0.05)
