@@ -16,6 +16,9 @@ from typing import Final, TextIO
 _NONE: Final = "-"
 _backup: ContextVar[str] = ContextVar("backup", default=_NONE)
 
+AUDIT: Final = "sendense.audit"
+"""Logger of who did what: written whatever the level is."""
+
 # These write URLs (with vCenter credentials in the query), headers and bodies at INFO or DEBUG.
 _TALKATIVE: Final = ("httpx", "httpcore", "kubernetes", "urllib3", "aiohttp.access", "uvicorn.access")
 
@@ -57,6 +60,7 @@ def setup_logging(program: str, level: str = "INFO", stream: TextIO | None = Non
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    logging.getLogger(AUDIT).setLevel(logging.INFO)
     silence_http_loggers()
 
 

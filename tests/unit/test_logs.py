@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from sendense_operator.logs import backup_context, emit_line, kv, setup_logging
+from sendense_operator.logs import AUDIT, backup_context, emit_line, kv, setup_logging
 
 
 @pytest.fixture
@@ -32,6 +32,14 @@ def test_one_line_with_the_backup(stream: io.StringIO) -> None:
         r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z INFO worker backup=shop/db-1 sendense: disk=0 complete", first
     )
     assert " WARNING worker backup=- sendense: other" in second
+
+
+def test_who_did_what_is_told_at_any_level(stream: io.StringIO) -> None:
+    setup_logging("gateway", "ERROR", stream)
+    logging.getLogger("sendense").info("other")
+    logging.getLogger(AUDIT).info("audit=list")
+    (line,) = stream.getvalue().splitlines()
+    assert line.endswith("INFO gateway backup=- sendense.audit: audit=list")
 
 
 def test_text_from_outside_makes_no_line(stream: io.StringIO) -> None:

@@ -12,10 +12,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sendense_operator.gateway.rest.errors import error_body, headers_of
 from sendense_operator.gateway.rest.metrics import Metrics
-from sendense_operator.logs import kv
+from sendense_operator.logs import AUDIT, kv
 
 log = logging.getLogger(__name__)
-audit_log = logging.getLogger("sendense.audit")
+audit_log = logging.getLogger(AUDIT)
 
 PREFIX: Final = "/api/"
 _STATE: Final = "audit"

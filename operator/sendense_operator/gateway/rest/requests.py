@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Annotated, Final
 
 from fastapi import Depends, Path, Request
@@ -19,6 +20,7 @@ from sendense_operator.gateway.rest.service import Service
 
 MAX_BODY: Final = 64 * 1024
 _BODY_S: Final = 30.0
+_MAX_TARGET: Final = 200
 
 _DOCUMENTED: Final = HTTPBearer(
     auto_error=False, scheme_name="KubernetesToken", description="A token that the Kubernetes API server knows."
@@ -29,6 +31,22 @@ def service_of(request: Request) -> Service:
     """The application's service."""
     service: Service = request.app.state.service
     return service
+
+
+def named_operation(operation: str) -> Callable[[Request], None]:
+    """A dependency that tells the audit what was asked for, whatever becomes of it."""
+
+    def name(request: Request) -> None:
+        audit_of(request.scope).operation = operation
+        found = (request.path_params.get("backup_id"), *map(request.query_params.get, ("vm_context_id", "vm_name")))
+        set_target(request, next((one for one in found if one), ""))
+
+    return name
+
+
+def set_target(request: Request, target: str) -> None:
+    """Tell the audit what the call is about: a backup, a VM."""
+    audit_of(request.scope).target = target[:_MAX_TARGET] or None
 
 
 def default_namespace(request: Request) -> None:

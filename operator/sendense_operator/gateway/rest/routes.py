@@ -13,15 +13,16 @@ from sendense_operator.gateway.rest import models
 from sendense_operator.gateway.rest.documentation import IN_NAMESPACE, PARAMETERS, Operation, answers, body_of
 from sendense_operator.gateway.rest.errors import RestError
 from sendense_operator.gateway.rest.filters import STATES, TYPES, Filter, window
-from sendense_operator.gateway.rest.front import audit_of
 from sendense_operator.gateway.rest.records import BackupRecord, encode
 from sendense_operator.gateway.rest.requests import (
     Caller,
     StartBody,
     default_namespace,
     named_namespace,
+    named_operation,
     namespace_of,
     service_of,
+    set_target,
 )
 from sendense_operator.gateway.rest.starting import RESERVED
 
@@ -55,6 +56,8 @@ def build_router(*, in_namespace: bool) -> APIRouter:
             status_code=operation.status,
             operation_id=operation.name + suffix,
             description=operation.text,
+            # before everything that may refuse the call
+            dependencies=[Depends(named_operation(operation.name))],
             responses=answers(operation),
             openapi_extra=body_of(operation),
         )
@@ -63,9 +66,9 @@ def build_router(*, in_namespace: bool) -> APIRouter:
 
 async def start(request: Request, caller: Caller, wanted: StartBody) -> Response:
     """Create a Backup."""
-    _note(request, "start", wanted.backup_id or wanted.vm_name)
+    set_target(request, wanted.backup_id or wanted.vm_name)
     record = await service_of(request).start(caller, namespace_of(request), wanted)
-    _note(request, "start", record.name)
+    set_target(request, record.name)
     return _json(record.body, 202)
 
 
@@ -81,7 +84,6 @@ async def list_backups(
     offset: Offset = 0,
 ) -> Response:
     """List Backups."""
-    _note(request, "list", vm_context_id or vm_name)
     wanted = Filter(vm_name, vm_context_id, repository_id, status, backup_type)
     found = await service_of(request).select(caller, namespace_of(request), wanted)
     return _list(window(found, limit, offset), len(found))
@@ -96,7 +98,6 @@ async def chain(
     disk_id: Annotated[int, Query(ge=0, lt=MAX_DISKS, description="Position of the disk.")] = 0,
 ) -> Response:
     """Show the chain of a VM's disk."""
-    _note(request, "chain", vm_context_id or vm_name)
     body = await service_of(request).chain(
         caller, namespace_of(request), vm_context_id, vm_name, repository_id, disk_id
     )
@@ -105,21 +106,18 @@ async def chain(
 
 async def vms(request: Request, caller: Caller, limit: Limit = None, offset: Offset = 0) -> Response:
     """List VMs."""
-    _note(request, "vms")
     found = await service_of(request).vms(caller, namespace_of(request))
     return _json(encode({"vms": window(found, limit, offset), "total": len(found)}), 200)
 
 
 async def get(request: Request, caller: Caller, backup_id: BackupID) -> Response:
     """Show a Backup."""
-    _note(request, "get", backup_id)
     _check_id(backup_id)
     return _json((await service_of(request).get(caller, namespace_of(request), backup_id)).body, 200)
 
 
 async def delete(request: Request, caller: Caller, backup_id: BackupID) -> Response:
     """Delete a Backup."""
-    _note(request, "delete", backup_id)
     _check_id(backup_id)
     gone, freed = await service_of(request).delete(caller, namespace_of(request), backup_id)
     answer = {
@@ -155,11 +153,6 @@ _ROUTES: Final = (
 def _check_id(backup_id: str) -> None:
     if backup_id in RESERVED:
         raise RestError(405, "method not allowed", f"{backup_id} is no backup_id")
-
-
-def _note(request: Request, operation: str, target: str = "") -> None:
-    audit = audit_of(request.scope)
-    audit.operation, audit.target = operation, target[:200] or None
 
 
 def _json(body: bytes, status: int) -> Response:

@@ -8,6 +8,7 @@ from tests.unit.gateway.rest.rig import FULL, NAMESPACE, backup, running, vm
 from sendense_operator.cluster.errors import UnavailableError
 from sendense_operator.gateway.rest import examples
 from sendense_operator.gateway.rest.records import VMRecord
+from sendense_operator.logs import AUDIT
 
 BASE = "/api/v1/backup"
 START = examples.REQUESTS["start"]
@@ -159,16 +160,38 @@ async def test_wrong_reads(path: str, status: int, error: str) -> None:
     ],
 )
 async def test_rights(token: str, operation: str, status: int, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "sendense.audit")
+    caplog.set_level(logging.INFO, AUDIT)
     async with running(backup()) as rig:
         method, path = PATHS[operation]
         options = {"json": START} if method == "POST" else {}
         answer = await rig.call(method, path, token, **options)
         assert answer.status_code == status
         assert rig.world.created == []
-        (line,) = [record.getMessage() for record in caplog.records if record.name == "sendense.audit"]
+        (line,) = [record.getMessage() for record in caplog.records if record.name == AUDIT]
         assert f"status={status}" in line
+        assert line.startswith(f"audit={operation} method={method} ")
         assert f"user={token if status != 401 else '-'}" in line
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "token", "told"),
+    [
+        ("GET", f"{BASE}/{FULL}", "wrong", f"audit=get user=- namespace={NAMESPACE} target={FULL} status=401"),
+        ("GET", f"{BASE}/list?limit=x&vm_name=a", "admin",
+         f"audit=list user=admin namespace={NAMESPACE} target=a status=400"),
+        ("POST", f"{BASE}/start", "admin", f"audit=start user=admin namespace={NAMESPACE} status=400"),
+        ("DELETE", "/api/v1/namespaces/n/backup/b", "", "audit=delete user=- namespace=n target=b status=401"),
+        ("GET", "/api/v1/other", "", "audit=unknown user=- status=404"),
+    ],
+)  # fmt: skip
+async def test_what_was_refused_is_told_too(
+    method: str, path: str, token: str, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, AUDIT)
+    async with running(backup()) as rig:
+        await rig.call(method, path, token)
+        (line,) = [record.getMessage() for record in caplog.records if record.name == AUDIT]
+        assert line.replace(f" method={method}", "").startswith(told)
 
 
 async def test_the_api_server_away() -> None:
