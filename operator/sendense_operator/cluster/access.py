@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Protocol, Self
 
 import aiohttp
@@ -68,8 +69,8 @@ class Access(Protocol):
         """Whose token it is. Raises UnauthenticatedError."""
         ...
 
-    async def may(self, caller: Caller, verb: str, kind: Kind, namespace: str) -> bool:
-        """Whether the caller has the right in that namespace."""
+    async def may(self, caller: Caller, verb: str, kind: Kind, namespace: str, name: str = "") -> bool:
+        """Whether the caller has the right in that namespace: for all objects of the kind, or (`name`) for that one."""
         ...
 
     def act_with(self, token: str) -> Cluster:
@@ -84,7 +85,7 @@ class KubernetesAccess:
         self._cluster = KubernetesCluster(api)
         self._anonymous = _without_credentials(api.configuration)
         self._callers: Briefly[bytes, Caller | None] = Briefly(keep_s)
-        self._rights: Briefly[tuple[Caller, str, Kind, str], bool] = Briefly(keep_s)
+        self._rights: Briefly[tuple[Caller, str, Kind, str, str], bool] = Briefly(keep_s)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -99,10 +100,14 @@ class KubernetesAccess:
             raise UnauthenticatedError("the token is not valid")
         return caller
 
-    async def may(self, caller: Caller, verb: str, kind: Kind, namespace: str) -> bool:
+    async def may(self, caller: Caller, verb: str, kind: Kind, namespace: str, name: str = "") -> bool:
         """See `Access`."""
-        key = (caller, verb, kind, namespace)
-        return await self._rights.get(key, lambda: self._ask_right(*key))
+        # first for all objects: who has the right for all, as most have, is asked about once and not for each of them
+        for which in dict.fromkeys(("", name)):
+            key = (caller, verb, kind, namespace, which)
+            if await self._rights.get(key, partial(self._ask_right, *key)):
+                return True
+        return False
 
     def act_with(self, token: str) -> Cluster:
         """See `Access`."""
@@ -116,7 +121,7 @@ class KubernetesAccess:
         caller = Caller.from_review(answer.get("user") or {})
         return caller if caller.user else None
 
-    async def _ask_right(self, caller: Caller, verb: str, kind: Kind, namespace: str) -> bool:
+    async def _ask_right(self, caller: Caller, verb: str, kind: Kind, namespace: str, name: str) -> bool:
         group, _, _ = kind.api_version.rpartition("/")
         spec = {
             "user": caller.user,
@@ -128,6 +133,7 @@ class KubernetesAccess:
                 "verb": verb,
                 "group": group,
                 "resource": kind.plural,
+                **({"name": name} if name else {}),
             },
         }
         answer = await self._ask(ACCESS_REVIEW, spec)

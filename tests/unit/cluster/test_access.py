@@ -18,7 +18,7 @@ USER = {"username": "jane", "uid": "7", "groups": ["a", "b"], "extra": {"scopes"
 
 
 class Server:
-    """An API server that knows the token `good`, and lets jane create Backups."""
+    """An API server that knows the token `good`, and lets jane create Backups and get `mine`."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, str, Any, str]] = []
@@ -33,7 +33,9 @@ class Server:
             good = body["spec"]["token"] == "good"
             return web.json_response({"status": {"authenticated": good, **({"user": USER} if good else {})}})
         if request.path.endswith("/subjectaccessreviews"):
-            return web.json_response({"status": {"allowed": body["spec"]["resourceAttributes"]["verb"] == "create"}})
+            asked = body["spec"]["resourceAttributes"]
+            allowed = asked["verb"] == "create" or (asked["verb"], asked.get("name")) == ("get", "mine")
+            return web.json_response({"status": {"allowed": allowed}})
         return web.json_response({"metadata": {"name": "x"}})
 
 
@@ -89,6 +91,19 @@ async def test_rights_are_asked_for_the_caller() -> None:
         assert spec["resourceAttributes"] == {
             "namespace": "shop", "verb": "create", "group": "backup.sendense.io", "resource": "backups",
         }  # fmt: skip
+
+
+async def test_a_right_for_one_object_is_asked_for_by_its_name_and_only_when_there_is_none_for_all() -> None:
+    async with running() as (access, server):
+        caller = await access.authenticate("good")
+        assert await access.may(caller, "get", BACKUP, "shop", "mine")
+        assert not await access.may(caller, "get", BACKUP, "shop", "other")
+        assert not await access.may(caller, "get", BACKUP, "shop")
+        assert [await access.may(caller, "create", BACKUP, "shop", name) for name in ("a", "b")] == [True, True]
+        asked = [body["spec"]["resourceAttributes"] for _, path, body, _ in server.seen if "subject" in path]
+        assert [(one["verb"], one.get("name")) for one in asked] == [
+            ("get", None), ("get", "mine"), ("get", "other"), ("create", None),
+        ]  # fmt: skip
 
 
 async def test_what_a_caller_writes_goes_with_its_token_alone() -> None:

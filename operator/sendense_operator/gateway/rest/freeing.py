@@ -8,7 +8,7 @@ a layer is said to stay.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sendense_operator.api.v1alpha1.backup import DeletionPolicy
 from sendense_operator.gateway.rest.mapping import COMPLETED
@@ -24,6 +24,12 @@ class Freed:
     needed_by: tuple[str, ...]
     """Names of the Backups that still need its layers, in order of their names."""
     message: str
+
+    def without_names(self) -> Freed:
+        """The same for somebody who may not know of other Backups."""
+        if not self.needed_by:
+            return self
+        return replace(self, needed_by=(), message="its files stay until other restore points no longer need them")
 
 
 def decide_freed(

@@ -10,6 +10,7 @@ import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 from sendense_operator.api.v1alpha1 import names
@@ -46,8 +47,8 @@ class Service:
     async def start(self, session: Session, namespace: str, request: StartRequest) -> BackupRecord:
         """Create a Backup."""
         check_request(request)
-        needed = (("create", BACKUP), ("list", PROTECTED_VM), ("get", BACKUP_REPOSITORY))
-        await self._enter(session, namespace, *needed)
+        repository = Right("get", BACKUP_REPOSITORY, request.repository_id)
+        await self._enter(session, namespace, Right("create", BACKUP), Right("list", PROTECTED_VM), repository)
         vm = await self._find_vm(session, namespace, request.vm_name)
         check_disk(vm, request.disk_id)
         await self._repository(session, namespace, request.repository_id)
@@ -57,19 +58,21 @@ class Service:
 
     async def select(self, session: Session, namespace: str, wanted: Filter) -> list[BackupRecord]:
         """The Backups that fit, the newest first."""
-        await self._enter(session, namespace, ("list", BACKUP))
+        await self._enter(session, namespace, Right("list", BACKUP))
         return wanted.select(self.stores.backups.ordered(namespace))
 
     async def get(self, session: Session, namespace: str, backup_id: str) -> BackupRecord:
         """One Backup."""
-        await self._enter(session, namespace, ("get", BACKUP))
+        await self._enter(session, namespace, Right("get", BACKUP, backup_id))
         return await self._backup(session, namespace, backup_id)
 
     async def delete(self, session: Session, namespace: str, backup_id: str) -> tuple[bool, Freed]:
         """Delete a Backup; whether the object has gone already, and what becomes free."""
-        await self._enter(session, namespace, ("delete", BACKUP), ("list", BACKUP))
+        await self._enter(session, namespace, Right("delete", BACKUP, backup_id))
         backup = await self._backup(session, namespace, backup_id)
         freed = self._freed(backup)
+        if not await self.access.may(session.caller, "list", BACKUP, namespace):
+            freed = freed.without_names()
         await self.access.act_with(session.token).delete(BACKUP, namespace, backup_id, uid=backup.uid)
         await self.freshness.until(lambda: self._leaving(backup), _SEE_OWN_WRITE_S)
         return self._stored(backup) is None, freed
@@ -80,7 +83,7 @@ class Service:
         """The JSON of a VM's chain."""
         if not (vm_context_id or vm_name):
             raise RestError(400, "vm_context_id or vm_name is required")
-        await self._enter(session, namespace, ("list", BACKUP_CHAIN), ("list", BACKUP), ("list", PROTECTED_VM))
+        await self._enter(session, namespace, *map(partial(Right, "list"), (BACKUP_CHAIN, BACKUP, PROTECTED_VM)))
         vm = self.stores.vms.get(namespace, vm_context_id) if vm_context_id else None
         if vm is None and not vm_context_id:
             vm = find_vm(self.stores.vms.ordered(namespace), vm_name)
@@ -97,7 +100,7 @@ class Service:
 
     async def vms(self, session: Session, namespace: str) -> list[dict[str, Any]]:
         """The JSON of all VMs, by name."""
-        await self._enter(session, namespace, ("list", PROTECTED_VM), ("list", BACKUP_CHAIN))
+        await self._enter(session, namespace, Right("list", PROTECTED_VM), Right("list", BACKUP_CHAIN))
         chains: dict[str, list[ChainRecord]] = {}
         for chain in self.stores.chains.ordered(namespace):
             chains.setdefault(chain.vm, []).append(chain)

@@ -1,4 +1,4 @@
-"""The REST application over a cluster in memory: one user may everything, one may read, one nothing."""
+"""The REST application over a cluster in memory: of users, one may everything, one read, one own, one nothing."""
 
 from __future__ import annotations
 
@@ -105,11 +105,13 @@ class World:
     async def authenticate(self, token: str) -> Caller:
         if self.away:
             raise self.away
-        if token not in ("admin", "reader", "nobody"):
+        if token not in ("admin", "reader", "owner", "nobody"):
             raise UnauthenticatedError("the token is not valid")
         return Caller(token)
 
-    async def may(self, caller: Caller, verb: str, kind: Kind, namespace: str) -> bool:
+    async def may(self, caller: Caller, verb: str, kind: Kind, namespace: str, name: str = "") -> bool:
+        if caller.user == "owner":
+            return name == FULL and verb in ("get", "delete")
         return caller.user == "admin" or (caller.user == "reader" and verb in READS)
 
     def act_with(self, token: str) -> Any:

@@ -157,6 +157,9 @@ async def test_wrong_reads(path: str, status: int, error: str) -> None:
         ("reader", "start", 403),
         ("reader", "delete", 403),
         ("reader", "list", 200),
+        ("owner", "get", 200),
+        ("owner", "delete", 202),
+        ("owner", "list", 403),
     ],
 )
 async def test_rights(token: str, operation: str, status: int, caplog: pytest.LogCaptureFixture) -> None:
@@ -214,6 +217,16 @@ async def test_delete_twice_and_words_are_no_ids() -> None:
         rig.world.finalizers = False
         assert (await rig.call("DELETE", f"{BASE}/{FULL}")).status_code == 200
         assert (await rig.call("DELETE", f"{BASE}/{FULL}")).status_code == 404
+
+
+async def test_who_may_delete_one_is_told_no_other_names() -> None:
+    younger = backup("younger", disks=[{"id": 0, "parent": FULL, "file": "b"}])
+    async with running(backup(), younger) as rig:
+        assert (await rig.call("GET", f"{BASE}/younger", "owner")).status_code == 403
+        told = (await rig.call("DELETE", f"{BASE}/{FULL}", "owner")).json()
+        assert (told["freed_bytes"], told["needed_by"], "younger" in told["message"]) == (0, [], False)
+        told = (await rig.call("DELETE", f"{BASE}/{FULL}")).json()
+        assert (told["freed_bytes"], told["needed_by"], "younger" in told["message"]) == (0, ["younger"], True)
 
 
 async def test_a_long_list_is_whole_and_metrics_tell_of_it() -> None:
