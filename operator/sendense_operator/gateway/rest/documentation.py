@@ -15,11 +15,15 @@ from pydantic import BaseModel
 from sendense_operator.gateway.rest import examples, models
 
 _TEXTS: Final = {
-    "start": "Creates a Backup. With backup_id the call can be repeated: the second one is answered 409.",
+    "start": "Creates a Backup. With backup_id the call can be repeated: the second one is answered 409. "
+    "vm_name is a VM that has not vanished from vCenter, else a ProtectedVM, else a VM that vanished; 409 when there "
+    "are several: then say vm_context_id.",
     "list": "The Backups that fit all filters that are given, the newest first; all without a filter.",
     "get": "One Backup.",
     "delete": "Deletes a Backup and, unless others need them, its files; 200 when it has gone before the answer.",
-    "chain": "The restore points of one disk: of the repository that is named, else of the one with the newest.",
+    "chain": "The restore points of one disk: of the repository that is named, else of the one with the newest. "
+    "vm_name means what it means in start, as far as there are restore points; else the VM that was called so when "
+    "they were made.",
     "vms": "The VMs that can be backed up, and whether they are protected.",
 }
 _MEANINGS: Final = {

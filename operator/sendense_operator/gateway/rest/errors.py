@@ -16,6 +16,7 @@ from sendense_operator.cluster.errors import (
     NotFoundError,
     UnavailableError,
 )
+from sendense_operator.gateway.rest import models
 
 RETRY_AFTER_S: Final = 5
 _DETAILS: Final = 2000
@@ -83,6 +84,8 @@ def _sentence(error: Mapping[str, Any]) -> str:
     name = ".".join(where) or "body"
     bounds = error.get("ctx") or {}
     match error["type"]:
+        case models.NO_VM:
+            return str(error["msg"])
         case "missing" | "string_too_short":
             return f"{name} is required"
         case "int_type" | "int_parsing" | "int_parsing_size" | "int_from_float":

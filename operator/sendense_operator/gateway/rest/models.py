@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from sendense_operator.api.v1alpha1.base import MAX_DISKS
 from sendense_operator.api.v1alpha1.names import NAME_PATTERN
 
 MAX_TAGS: Final = 32
 MAX_TAG: Final = 4096
+NO_VM: Final = "no_vm"
+"""Type of the validation error for a body that names no VM: its message is the whole sentence."""
 
 BackupType = Literal["full", "incremental"]
 BackupState = Literal["pending", "running", "completed", "failed"]
@@ -26,10 +29,14 @@ class _Model(BaseModel):
 class StartRequest(_Model):
     """What to back up, and where to."""
 
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(
+        strict=True, json_schema_extra={"anyOf": [{"required": ["vm_name"]}, {"required": ["vm_context_id"]}]}
+    )
 
-    vm_name: Name
-    """Name of the VM in vCenter, or of its ProtectedVM."""
+    vm_name: Name | None = None
+    """Name of the VM in vCenter, else of its ProtectedVM; 409 when there are several. Not needed with vm_context_id."""
+    vm_context_id: Annotated[str, Field(max_length=1024)] | None = None
+    """Name of the ProtectedVM: tells VMs of one name apart, and wins over vm_name."""
     backup_type: BackupType
     """full copies all; incremental what changed since the newest restore point."""
     repository_id: Name
@@ -42,6 +49,13 @@ class StartRequest(_Model):
     """Kept with the backup. Keys: letters, digits, `-`, `_`, `.`, at most 63."""
     backup_id: Annotated[str, Field(pattern=NAME_PATTERN)] | None = None
     """Name for the new Backup; one is made up when it is left out. 409 when it is taken: so a call can be repeated."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_a_vm(cls, data: Any) -> Any:
+        if isinstance(data, dict) and all(data.get(name) in (None, "") for name in ("vm_name", "vm_context_id")):
+            raise PydanticCustomError(NO_VM, "vm_name is required")
+        return data
 
 
 class DiskResult(_Model):

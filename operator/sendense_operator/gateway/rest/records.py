@@ -139,6 +139,8 @@ class VMRecord(Record):
     vm_name: str
     disks: int
     """Number of its disks; 0 until they are known."""
+    vanished: bool
+    """Whether vCenter does not have it any more; what is known of it is as it was then."""
     json: dict[str, Any]
     """Its JSON without its protection."""
 
@@ -146,7 +148,8 @@ class VMRecord(Record):
     def from_object(cls, obj: Mapping[str, Any]) -> Self:
         """From a ProtectedVM. Raises KeyError without metadata."""
         shown = mapping.vm_json(obj)
-        return cls(*_identity(obj), vm_name=shown["vm_name"], disks=len(shown["disks"]), json=shown)
+        vanished = bool(part(obj, "status").get("vanishedTime"))
+        return cls(*_identity(obj), vm_name=shown["vm_name"], disks=len(shown["disks"]), vanished=vanished, json=shown)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ Offset = Annotated[int, Query(ge=0, le=_MAX_WINDOW, description="After so many."
 BackupID = Annotated[str, Path(description="Name of the Backup.", openapi_examples=PARAMETERS["backup_id"])]
 Context = Annotated[str, Query(description="Name of the ProtectedVM.", openapi_examples=PARAMETERS["vm_context_id"])]
 VMName = Annotated[str, Query(description="Name in vCenter, or of the ProtectedVM.")]
+OneVMName = Annotated[str, Query(description="Name in vCenter, else of the ProtectedVM; 409 when there are several.")]
 Repository = Annotated[str, Query(description="Name of the BackupRepository.")]
 
 
@@ -66,7 +67,7 @@ def build_router(*, in_namespace: bool) -> APIRouter:
 
 async def start(request: Request, caller: Caller, wanted: StartBody) -> Response:
     """Create a Backup."""
-    set_target(request, wanted.backup_id or wanted.vm_name)
+    set_target(request, wanted.backup_id or wanted.vm_context_id or wanted.vm_name or "")
     record = await service_of(request).start(caller, namespace_of(request), wanted)
     set_target(request, record.name)
     return _json(record.body, 202)
@@ -93,7 +94,7 @@ async def chain(
     request: Request,
     caller: Caller,
     vm_context_id: Context = "",
-    vm_name: VMName = "",
+    vm_name: OneVMName = "",
     repository_id: Annotated[str, Query(description="Where the VM has chains in several.")] = "",
     disk_id: Annotated[int, Query(ge=0, lt=MAX_DISKS, description="Position of the disk.")] = 0,
 ) -> Response:

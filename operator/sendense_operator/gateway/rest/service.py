@@ -25,8 +25,9 @@ from sendense_operator.gateway.rest.errors import RestError, unavailable
 from sendense_operator.gateway.rest.filters import Filter
 from sendense_operator.gateway.rest.freeing import Freed, decide_freed
 from sendense_operator.gateway.rest.models import StartRequest
+from sendense_operator.gateway.rest.naming import find_chained_vm, find_vm
 from sendense_operator.gateway.rest.records import BackupRecord, ChainRecord, RepositoryRecord, VMRecord
-from sendense_operator.gateway.rest.starting import backup_name, build_backup, check_disk, check_request, find_vm
+from sendense_operator.gateway.rest.starting import backup_name, build_backup, check_disk, check_request
 
 _SEE_OWN_WRITE_S: Final = 2.0
 """How long a call that wrote waits until its own replica has seen it, so that a list afterwards shows it."""
@@ -47,9 +48,11 @@ class Service:
     async def start(self, session: Session, namespace: str, request: StartRequest) -> BackupRecord:
         """Create a Backup."""
         check_request(request)
+        by_id = request.vm_context_id
+        look_up = Right("get", PROTECTED_VM, by_id) if by_id else Right("list", PROTECTED_VM)
         repository = Right("get", BACKUP_REPOSITORY, request.repository_id)
-        await self._enter(session, namespace, Right("create", BACKUP), Right("list", PROTECTED_VM), repository)
-        vm = await self._find_vm(session, namespace, request.vm_name)
+        await self._enter(session, namespace, Right("create", BACKUP), look_up, repository)
+        vm = await self._find_vm(session, namespace, request)
         check_disk(vm, request.disk_id)
         await self._repository(session, namespace, request.repository_id)
         created = BackupRecord.from_object(await self._create(session, namespace, request, vm.name), vm.vm_name)
@@ -84,14 +87,17 @@ class Service:
         if not (vm_context_id or vm_name):
             raise RestError(400, "vm_context_id or vm_name is required")
         await self._enter(session, namespace, *map(partial(Right, "list"), (BACKUP_CHAIN, BACKUP, PROTECTED_VM)))
-        vm = self.stores.vms.get(namespace, vm_context_id) if vm_context_id else None
-        if vm is None and not vm_context_id:
-            vm = find_vm(self.stores.vms.ordered(namespace), vm_name)
+        chains = list(self.stores.chains.ordered(namespace))
+        wanted = vm_context_id
+        if not wanted:
+            there = (one for one in chains if repository_id in ("", one.repository))
+            backups = self.stores.backups.ordered(namespace)
+            wanted = find_chained_vm(self.stores.vms.ordered(namespace), there, backups, vm_name)
+        vm = self.stores.vms.get(namespace, wanted)
+        chains = [one for one in chains if one.vm == wanted]
         # a ProtectedVM may be gone while its restore points are still there
-        wanted = vm.name if vm else vm_context_id
-        chains = [one for one in self.stores.chains.ordered(namespace) if one.vm == wanted]
         if vm is None and not chains:
-            raise RestError(404, "VM not found", f"no ProtectedVM {wanted[:200]} in namespace {namespace}")
+            raise _no_vm(vm_context_id or vm_name, namespace)
         chain = pick_chain(chains, wanted, repository_id)
         points = [one for one in self._family(namespace, chain.vm, chain.repository) if one.is_point]
         points.sort(key=lambda one: (one.completed, one.name))
@@ -121,13 +127,14 @@ class Service:
         found = self.stores.backups.get(namespace, backup_id)
         return found or self.stores.read_backup(await self._ask(session, BACKUP, namespace, backup_id, missing))
 
-    async def _find_vm(self, session: Session, namespace: str, vm_name: str) -> VMRecord:
-        try:
-            return find_vm(self.stores.vms.ordered(namespace), vm_name)
-        except RestError as missing:
-            if missing.status != 404:
-                raise
-            return VMRecord.from_object(await self._ask(session, PROTECTED_VM, namespace, vm_name, missing))
+    async def _find_vm(self, session: Session, namespace: str, request: StartRequest) -> VMRecord:
+        name = request.vm_context_id or request.vm_name or ""
+        if request.vm_context_id:
+            found = self.stores.vms.get(namespace, name)
+        else:
+            found = find_vm(self.stores.vms.ordered(namespace), name)
+        missing = _no_vm(name, namespace)
+        return found or VMRecord.from_object(await self._ask(session, PROTECTED_VM, namespace, name, missing))
 
     async def _repository(self, session: Session, namespace: str, name: str) -> RepositoryRecord:
         missing = RestError(404, "repository not found", f"no BackupRepository {name[:200]} in namespace {namespace}")
@@ -175,3 +182,7 @@ class Service:
         chain = next((one for one in chains if one.repository == backup.repository), None)
         repository = self.stores.repositories.get(backup.namespace, backup.repository)
         return decide_freed(backup, family, chain, repository.policy if repository else "")
+
+
+def _no_vm(name: str, namespace: str) -> RestError:
+    return RestError(404, "VM not found", f"no ProtectedVM or VM of one is named {name[:200]!r} in {namespace}")

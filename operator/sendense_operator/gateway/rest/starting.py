@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Final
 
@@ -17,7 +16,6 @@ RESERVED: Final = frozenset({"start", "list", "chain"})
 """Words that stand where an id stands in a path: never taken for one."""
 _TYPES: Final = {"full": "Full", "incremental": "Incremental"}
 _MAX_NAME: Final = 63
-_CANDIDATES: Final = 10
 
 
 def check_request(request: StartRequest) -> None:
@@ -30,17 +28,6 @@ def check_request(request: StartRequest) -> None:
                 400, "tags has a name that cannot be kept",
                 f"{key[:100]!r}: use letters, digits, '-', '_' and '.', at most 63, a letter or digit at both ends",
             )  # fmt: skip
-
-
-def find_vm(vms: Iterable[VMRecord], vm_name: str) -> VMRecord:
-    """The VM that is called so in vCenter, or whose ProtectedVM is. Raises RestError (404 none, 409 several)."""
-    found = [vm for vm in vms if vm_name in (vm.name, vm.vm_name)]
-    if not found:
-        raise RestError(404, "VM not found", f"no ProtectedVM is named {vm_name[:200]!r}, nor is its VM in vCenter")
-    if len(found) > 1:
-        named = ", ".join(sorted(vm.name for vm in found)[:_CANDIDATES])
-        raise RestError(409, "vm_name is ambiguous", f"several ProtectedVMs fit, name one by itself: {named}")
-    return found[0]
 
 
 def check_disk(vm: VMRecord, disk_id: int | None) -> None:

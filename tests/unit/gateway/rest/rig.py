@@ -24,7 +24,7 @@ READS = frozenset({"get", "list", "watch"})
 Obj = dict[str, Any]
 
 
-def backup(name: str = FULL, **changes: Any) -> Obj:
+def backup(name: str = FULL, vm_id: str = "db01", **changes: Any) -> Obj:
     """A Completed Backup of one disk; `changes` replace parts of its status."""
     status = {
         "phase": "Completed",
@@ -54,12 +54,12 @@ def backup(name: str = FULL, **changes: Any) -> Obj:
             "creationTimestamp": "2026-11-23T16:49:28Z",
             "labels": {"backup.sendense.io/policy": "daily", "tags.backup.sendense.io/team": "shop"},
         },
-        "spec": {"vmRef": {"name": "db01"}, "repositoryRef": {"name": "main"}, "type": "Full"},
+        "spec": {"vmRef": {"name": vm_id}, "repositoryRef": {"name": "main"}, "type": "Full"},
         "status": {**status, **changes},
     }
 
 
-def vm(name: str = "db01", vm_name: str = "DB 01", disks: int = 1) -> Obj:
+def vm(name: str = "db01", vm_name: str = "DB 01", disks: int = 1, *, vanished: bool = False) -> Obj:
     found = [
         {"index": i, "key": 2000 + i, "label": f"Hard disk {i + 1}", "capacityBytes": 1 << 32} for i in range(disks)
     ]
@@ -72,18 +72,20 @@ def vm(name: str = "db01", vm_name: str = "DB 01", disks: int = 1) -> Obj:
             "cbtEnabled": True,
             "totalBytes": disks << 32,
             "disks": found,
+            **({"vanishedTime": "2026-11-23T12:00:00Z"} if vanished else {}),
             "conditions": [{"type": "Ready", "status": "True", "reason": "Found", "message": ""}],
         },
     }
 
 
-def chain(*points: str) -> Obj:
+def chain(*points: str, vm_id: str = "db01", repository: str = "main") -> Obj:
+    name = "db01-main-4e8212b9" if (vm_id, repository) == ("db01", "main") else f"{vm_id}-{repository}"
     return {
-        "metadata": {"namespace": NAMESPACE, "name": "db01-main-4e8212b9", "uid": "uid-chain"},
-        "spec": {"vmRef": {"name": "db01"}, "repositoryRef": {"name": "main"}},
+        "metadata": {"namespace": NAMESPACE, "name": name, "uid": f"uid-chain-{name}"},
+        "spec": {"vmRef": {"name": vm_id}, "repositoryRef": {"name": repository}},
         "status": {
             "points": len(points),
-            "latestBackup": points[-1],
+            "latestBackup": points[-1] if points else None,
             "latestTime": "2026-11-23T16:49:55Z",
             "storedBytes": 1395654656,
             "restorePoints": [{"backup": point, "full": points[0]} for point in points],
@@ -100,6 +102,8 @@ class World:
     age_s: float = 0.0
     created: list[Obj] = field(default_factory=list)
     finalizers: bool = True
+    granted: set[tuple[str, str]] = field(default_factory=lambda: {("get", FULL), ("delete", FULL)})
+    """To `owner`: a verb, and the name of the one object or nothing."""
     tokens: list[str] = field(default_factory=list)
 
     async def authenticate(self, token: str) -> Caller:
@@ -111,7 +115,7 @@ class World:
 
     async def may(self, caller: Caller, verb: str, kind: Kind, namespace: str, name: str = "") -> bool:
         if caller.user == "owner":
-            return name == FULL and verb in ("get", "delete")
+            return (verb, name) in self.granted
         return caller.user == "admin" or (caller.user == "reader" and verb in READS)
 
     def act_with(self, token: str) -> Any:

@@ -63,7 +63,11 @@ async def test_start_creates_what_was_asked_for() -> None:
         ("[" * 60000, 400, "body is not JSON"),
         ("[]", 400, "body must be an object"),
         ("x" * 70000, 400, "body: larger than 65536 bytes"),
-        ({"vm_name": None}, 400, "vm_name must be a string"),
+        ({"vm_name": None}, 400, "vm_name is required"),
+        ({"vm_name": 1}, 400, "vm_name must be a string"),
+        ({"vm_context_id": 1}, 400, "vm_context_id must be a string"),
+        ({"vm_name": None, "vm_context_id": "other"}, 404, "VM not found"),
+        ({"vm_context_id": "DB 01"}, 404, "VM not found"),
         ({"vm_name": ""}, 400, "vm_name is required"),
         ({"backup_type": "copy"}, 400, "backup_type must be one of: full, incremental"),
         ({"disk_id": "0"}, 400, "disk_id must be an integer"),
@@ -100,7 +104,36 @@ async def test_one_disk_of_several_and_ambiguous_names() -> None:
         answer = await rig.call("POST", f"{BASE}/start", json={**START, "vm_name": "wide", "disk_id": 0})
         assert (answer.status_code, "several disks" in answer.json()["error"]) == (400, True)
         answer = await rig.call("POST", f"{BASE}/start", json=START)
-        assert (answer.status_code, "db01, db02" in answer.json()["details"]) == (409, True)
+        assert (answer.status_code, "vm_context_id, one of db01, db02" in answer.json()["details"]) == (409, True)
+        for name in ("db01", "db02"):
+            answer = await rig.call("POST", f"{BASE}/start", json={**START, "vm_context_id": name})
+            assert (answer.status_code, answer.json()["vm_context_id"]) == (202, name)
+
+
+async def test_a_vm_that_was_made_anew() -> None:
+    async with running(backup()) as rig:
+        rig.world.stores.vms.put(VMRecord.from_object(vm(vanished=True)))
+        rig.world.stores.vms.put(VMRecord.from_object(vm("db01-9f3a", "DB 01")))
+        answer = await rig.call("POST", f"{BASE}/start", json=START)
+        assert (answer.status_code, answer.json()["vm_context_id"]) == (202, "db01-9f3a")
+        told = (await rig.call("GET", f"{BASE}/chain?vm_name=DB%2001")).json()
+        assert (told["vm_context_id"], told["backup_count"]) == ("db01", 1)
+
+
+async def test_restore_points_outlive_the_protected_vm() -> None:
+    async with running(backup()) as rig:
+        rig.world.stores.vms.remove("uid-vm-db01")
+        for query in ("vm_name=DB%2001", "vm_name=db01", "vm_context_id=db01"):
+            told = (await rig.call("GET", f"{BASE}/chain?{query}")).json()
+            assert (told["vm_context_id"], told["vm_name"], told["backup_count"]) == ("db01", "DB 01", 1)
+
+
+async def test_a_start_by_id_needs_no_right_to_list_vms() -> None:
+    async with running(backup()) as rig:
+        rig.world.granted = {("create", ""), ("get", "main"), ("get", "db01")}
+        body = {**START, "vm_context_id": "db01"}
+        assert (await rig.call("POST", f"{BASE}/start", "owner", json=body)).status_code == 202
+        assert (await rig.call("POST", f"{BASE}/start", "owner", json=START)).status_code == 403
 
 
 @pytest.mark.parametrize(
