@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Annotated, Final
 
 from fastapi import Depends, Path, Request
 from fastapi.security import HTTPBearer
-from pydantic import ValidationError
+from pydantic import BeforeValidator, ValidationError
+from pydantic_core import PydanticCustomError
 
 from sendense_operator.gateway.body import BodyTooLargeError, read_body
 from sendense_operator.gateway.rest.auth import Session, bearer_token
@@ -21,6 +23,7 @@ from sendense_operator.gateway.rest.service import Service
 MAX_BODY: Final = 64 * 1024
 _BODY_S: Final = 30.0
 _MAX_TARGET: Final = 200
+_DIGITS: Final = re.compile(r"-?[0-9]+")
 
 _DOCUMENTED: Final = HTTPBearer(
     auto_error=False, scheme_name="KubernetesToken", description="A token that the Kubernetes API server knows."
@@ -97,5 +100,13 @@ async def start_request(request: Request) -> StartRequest:
         raise RestError(400, "body is not JSON", str(error)) from None
 
 
+def _decimal(value: object) -> object:
+    if isinstance(value, str) and _DIGITS.fullmatch(value) is None:
+        raise PydanticCustomError("int_parsing", "must be an integer")
+    return value
+
+
+DECIMAL: Final = BeforeValidator(_decimal)
+"""A parameter that is an integer is written in digits: pydantic would take `1.0`, `1_000` and blanks too."""
 Caller = Annotated[Session, Depends(session_of)]
 StartBody = Annotated[StartRequest, Depends(start_request)]

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Path, Query, Request
+from pydantic import Field
 from starlette.responses import Response, StreamingResponse
 
 from sendense_operator.api.v1alpha1.base import MAX_DISKS
@@ -15,6 +16,7 @@ from sendense_operator.gateway.rest.errors import RestError
 from sendense_operator.gateway.rest.filters import STATES, TYPES, Filter, window
 from sendense_operator.gateway.rest.records import BackupRecord, encode
 from sendense_operator.gateway.rest.requests import (
+    DECIMAL,
     Caller,
     StartBody,
     default_namespace,
@@ -31,8 +33,9 @@ _CHUNK: Final = 200
 """Backups that are sent at once: a long list is not put together in memory."""
 _NO_STORE: Final = {"Cache-Control": "no-store"}
 
-Limit = Annotated[int | None, Query(ge=0, le=_MAX_WINDOW, description="At most so many; left out: all.")]
-Offset = Annotated[int, Query(ge=0, le=_MAX_WINDOW, description="After so many.")]
+_Count = Annotated[int, Field(ge=0, le=_MAX_WINDOW), DECIMAL]
+Limit = Annotated[_Count | None, Query(description="At most so many; left out: all.")]
+Offset = Annotated[_Count, Query(description="After so many.")]
 BackupID = Annotated[str, Path(description="Name of the Backup.", openapi_examples=PARAMETERS["backup_id"])]
 Context = Annotated[str, Query(description="Name of the ProtectedVM.", openapi_examples=PARAMETERS["vm_context_id"])]
 VMName = Annotated[str, Query(description="Name in vCenter, or of the ProtectedVM.")]
@@ -79,8 +82,8 @@ async def list_backups(
     vm_name: VMName = "",
     vm_context_id: Context = "",
     repository_id: Repository = "",
-    status: Annotated[str, Query(description=f"One of: {', '.join(STATES)}.")] = "",
-    backup_type: Annotated[str, Query(description=f"One of: {', '.join(TYPES)}.")] = "",
+    status: Annotated[str, Query(description="Empty: any.", json_schema_extra={"enum": ["", *STATES]})] = "",
+    backup_type: Annotated[str, Query(description="Empty: any.", json_schema_extra={"enum": ["", *TYPES]})] = "",
     limit: Limit = None,
     offset: Offset = 0,
 ) -> Response:
@@ -96,7 +99,7 @@ async def chain(
     vm_context_id: Context = "",
     vm_name: OneVMName = "",
     repository_id: Annotated[str, Query(description="Where the VM has chains in several.")] = "",
-    disk_id: Annotated[int, Query(ge=0, lt=MAX_DISKS, description="Position of the disk.")] = 0,
+    disk_id: Annotated[int, Query(ge=0, lt=MAX_DISKS, description="Position of the disk."), DECIMAL] = 0,
 ) -> Response:
     """Show the chain of a VM's disk."""
     body = await service_of(request).chain(
