@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Final
 
@@ -14,7 +15,7 @@ class Refusal(StrEnum):
     VM_NOT_FOUND = "VMNotFound"
 
 
-# Words of vCenter, of Go's network library and of the VMA; the first row that matches decides.
+# Words of vCenter, of Go's network library and of the VMA; the first row that matches decides, before _NO_SUCH.
 _WORDS: Final[tuple[tuple[Refusal, tuple[str, ...]], ...]] = (
     (
         Refusal.VCENTER_REFUSED,
@@ -48,7 +49,12 @@ _WORDS: Final[tuple[tuple[Refusal, tuple[str, ...]], ...]] = (
             "unreachable",
         ),
     ),
-    (Refusal.VM_NOT_FOUND, ("not found", "no such vm", "does not exist")),
+)
+# Of vCenter's inventory. A router's `404 page not found`, a file or a program that is missing say nothing of the VM.
+_NO_SUCH: Final = re.compile(
+    r"(?<![\w/])(?:vm|virtual machine|datacenter)[\s:]*(?:'[^']*'|\"[^\"]*\")?\s*"
+    r"(?:(?:was |is )?not found|does not exist)"
+    r"|no such (?:vm|virtual machine|datacenter)\b"
 )
 
 
@@ -58,4 +64,5 @@ def reason_of_refusal(text: str, vm_path: str) -> Refusal | None:
     The VM's own name may hold any of these words, so it is left out.
     """
     lower = text.replace(vm_path, "").lower()
-    return next((reason for reason, words in _WORDS if any(word in lower for word in words)), None)
+    found = next((reason for reason, words in _WORDS if any(word in lower for word in words)), None)
+    return found or (Refusal.VM_NOT_FOUND if _NO_SUCH.search(lower) else None)
