@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from tests.support import sample
-from tests.support.sample import GIB, Obj
-from tests.wiring.rig import Rig
+from tests.support.sample import GIB
+from tests.wiring.discoveryworld import INTERVAL, World, uuid, vm
 
 from sendense_operator.api.v1alpha1.names import LABEL_DISCOVERED_BY
 from sendense_operator.cluster import kinds
@@ -15,71 +15,6 @@ from sendense_operator.cluster.errors import ClusterError, ForbiddenError, Inval
 from sendense_operator.cluster.kinds import Kind
 from sendense_operator.reconcile.discovery import PAUSE_S, STEPS
 from sendense_operator.vma.errors import VMARefused, VMAUnreachable
-from sendense_operator.vma.models import InventoryDisk, InventoryVM
-
-INTERVAL = 600
-
-
-def uuid(number: int) -> str:
-    return f"4210c0de-0000-4000-8000-{number:012x}"
-
-
-def vm(number: int, path: str = "", *, name: str = "", disks: int = 1, **more: Any) -> InventoryVM:
-    path = path or f"/DC1/vm/vm{number}"
-    listed = tuple(InventoryDisk(id=f"disk-{2016 - n}", capacity_bytes=GIB + n) for n in range(disks))
-    return InventoryVM(id=uuid(number), name=name or path.rpartition("/")[2], path=path, disks=listed, **more)
-
-
-class World(Rig):
-    """An appliance that discovers."""
-
-    def __init__(self, *machines: InventoryVM, **rules: Any) -> None:
-        super().__init__()
-        self.vma.machines = {"DC1": list(machines)}
-        self.create_secret()
-        discovery = {"datacenters": ["DC1"], "intervalSeconds": INTERVAL, **rules}
-        self.create(kinds.APPLIANCE, sample.appliance(discovery=discovery))
-
-    @property
-    def machines(self) -> list[InventoryVM]:
-        return self.vma.machines["DC1"]
-
-    def objects(self) -> dict[str, Obj]:
-        """ProtectedVMs by their paths; of two with one path, the later one."""
-        return {obj["spec"]["path"].removeprefix("/DC1/vm/"): obj for obj in self.world.cluster.all(kinds.PROTECTED_VM)}
-
-    def names(self) -> dict[str, str]:
-        """Their names."""
-        return {path: str(obj["metadata"]["name"]) for path, obj in self.objects().items()}
-
-    def told(self, name: str = "vma") -> Obj:  # type: ignore[override]
-        """What the appliance's status says of its discovery."""
-        found: Obj = self.world.cluster.one(kinds.APPLIANCE, name).get("status", {}).get("discovery") or {}
-        return found
-
-    def verdict(self) -> tuple[str, str]:
-        """Status and reason of the appliance's condition."""
-        found = self.world.cluster.one(kinds.APPLIANCE, "vma").get("status", {}).get("conditions", [])
-        return next(((c["status"], c["reason"]) for c in found if c["type"] == "Discovered"), ("", ""))
-
-    def vm_reason(self, path: str, kind: str = "Ready") -> str:
-        """Reason of a ProtectedVM's condition."""
-        found = (self.objects().get(path) or {}).get("status", {}).get("conditions", [])
-        return next((str(c["reason"]) for c in found if c["type"] == kind), "")
-
-    def lists(self) -> int:
-        """How often all VMs were asked for."""
-        return self.vma.asked.count("DC1")
-
-    async def found(self) -> World:
-        """After the first discovery, when all that it made has been looked at."""
-        await self.run(lambda: self.verdict() == ("True", "Discovered"))
-        await self.run(lambda: all(self.vm_reason(path) for path in self.objects()))
-        return self
-
-    async def next(self) -> None:
-        """Let the next discovery come, and what it wakes."""
-        await self.settle(seconds=INTERVAL + 30)
 
 
 def refusing(verb: str, error: ClusterError) -> Any:
@@ -159,17 +94,6 @@ async def test_a_thousand_vms_without_a_burst() -> None:
     assert [kind for kind in rig.world.cluster.written[before:] if kind == "ProtectedVM"] == []
 
 
-async def test_a_renamed_and_moved_vm_keeps_its_object() -> None:
-    rig = await World(vm(1), vm(2)).found()
-    names = rig.names()
-    rig.machines[0] = vm(1, "/DC1/vm/archive/old-1")
-    await rig.next()
-    assert rig.names() == {"archive/old-1": names["vm1"], "vm2": names["vm2"]}
-    assert rig.objects()["archive/old-1"]["status"]["vmName"] == "old-1"
-    assert rig.vm_reason("archive/old-1") == "Discovered"
-    assert (rig.told()["updated"], rig.told()["created"]) == (1, 0)
-
-
 async def test_a_vm_that_vanishes_is_marked_kept_and_welcomed_back() -> None:
     rig = await World(vm(1), vm(2)).found()
     gone = rig.machines.pop(0)
@@ -210,45 +134,6 @@ async def test_another_vm_in_its_place_is_another_object() -> None:
     reasons = {name: obj["status"]["conditions"][0]["reason"] for name, obj in found.items()}
     assert reasons.pop(old) == "VMReplaced"
     assert list(reasons.values()) == ["Discovered"]
-
-
-async def test_clones_with_one_uuid_get_an_object_each_and_keep_it() -> None:
-    rig = await World(vm(1, "/DC1/vm/db"), vm(1, "/DC1/vm/clone")).found()
-    names = rig.names()
-    assert len(set(names.values())) == 2
-    assert "share their BIOS UUID" in rig.told()["message"]
-    await rig.next()
-    assert rig.names() == names
-    assert {rig.vm_reason(path) for path in names} == {"Discovered"}
-
-
-async def test_one_that_was_made_by_hand_is_taken_as_it_is() -> None:
-    rig = World(vm(1, "/DC1/vm/db"), vm(2))
-    rig.create(kinds.PROTECTED_VM, sample.protected_vm("mine", path="/DC1/vm/db"))
-    await rig.found()
-    assert rig.names()["db"] == "mine"
-    assert len(rig.objects()) == 2
-    rig.machines[0] = vm(1, "/DC1/vm/new/db")
-    await rig.next()
-    assert rig.vm_reason("db") == "VMMoved"
-    obj = rig.objects()["db"]
-    assert "/DC1/vm/new/db" in obj["status"]["conditions"][0]["message"]
-    assert len(rig.objects()) == 2
-    rig.edit(kinds.PROTECTED_VM, "mine", path="/DC1/vm/new/db")
-    await rig.run(lambda: rig.vm_reason("new/db") == "Discovered")
-
-
-async def test_a_backup_of_a_vm_that_moved_a_moment_ago() -> None:
-    rig = await World(vm(1, "/DC1/vm/db")).found()
-    rig.create(kinds.CLAIM, sample.claim())
-    rig.create(kinds.BACKUP_REPOSITORY, sample.repository())
-    await rig.run(lambda: rig.is_ready(kinds.BACKUP_REPOSITORY, "store"))
-    await rig.settle(seconds=60)
-    rig.machines[0] = vm(1, "/DC1/vm/moved/db")
-    rig.create(kinds.BACKUP, sample.backup("b1", vm=rig.names()["db"]))
-    await rig.run(lambda: rig.is_over("b1"))
-    assert rig.phase() == "Completed"
-    assert list(rig.objects()) == ["moved/db"]
 
 
 async def test_cbt_that_is_off_is_said_so() -> None:

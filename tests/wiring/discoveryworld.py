@@ -1,0 +1,76 @@
+"""An appliance that discovers, and VMs for it to find."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.support import sample
+from tests.support.sample import GIB, Obj
+from tests.wiring.rig import Rig
+
+from sendense_operator.cluster import kinds
+from sendense_operator.vma.models import InventoryDisk, InventoryVM
+
+INTERVAL = 600
+
+
+def uuid(number: int) -> str:
+    return f"4210c0de-0000-4000-8000-{number:012x}"
+
+
+def vm(number: int, path: str = "", *, name: str = "", disks: int = 1, **more: Any) -> InventoryVM:
+    path = path or f"/DC1/vm/vm{number}"
+    listed = tuple(InventoryDisk(id=f"disk-{2016 - n}", capacity_bytes=GIB + n) for n in range(disks))
+    return InventoryVM(id=uuid(number), name=name or path.rpartition("/")[2], path=path, disks=listed, **more)
+
+
+class World(Rig):
+    """An appliance that discovers."""
+
+    def __init__(self, *machines: InventoryVM, **rules: Any) -> None:
+        super().__init__()
+        self.vma.machines = {"DC1": list(machines)}
+        self.create_secret()
+        discovery = {"datacenters": ["DC1"], "intervalSeconds": INTERVAL, **rules}
+        self.create(kinds.APPLIANCE, sample.appliance(discovery=discovery))
+
+    @property
+    def machines(self) -> list[InventoryVM]:
+        return self.vma.machines["DC1"]
+
+    def objects(self) -> dict[str, Obj]:
+        """ProtectedVMs by their paths; of two with one path, the later one."""
+        return {obj["spec"]["path"].removeprefix("/DC1/vm/"): obj for obj in self.world.cluster.all(kinds.PROTECTED_VM)}
+
+    def names(self) -> dict[str, str]:
+        """Their names."""
+        return {path: str(obj["metadata"]["name"]) for path, obj in self.objects().items()}
+
+    def told(self, name: str = "vma") -> Obj:  # type: ignore[override]
+        """What the appliance's status says of its discovery."""
+        found: Obj = self.world.cluster.one(kinds.APPLIANCE, name).get("status", {}).get("discovery") or {}
+        return found
+
+    def verdict(self) -> tuple[str, str]:
+        """Status and reason of the appliance's condition."""
+        found = self.world.cluster.one(kinds.APPLIANCE, "vma").get("status", {}).get("conditions", [])
+        return next(((c["status"], c["reason"]) for c in found if c["type"] == "Discovered"), ("", ""))
+
+    def vm_reason(self, path: str, kind: str = "Ready") -> str:
+        """Reason of a ProtectedVM's condition."""
+        found = (self.objects().get(path) or {}).get("status", {}).get("conditions", [])
+        return next((str(c["reason"]) for c in found if c["type"] == kind), "")
+
+    def lists(self) -> int:
+        """How often all VMs were asked for."""
+        return self.vma.asked.count("DC1")
+
+    async def found(self) -> World:
+        """After the first discovery, when all that it made has been looked at."""
+        await self.run(lambda: self.verdict() == ("True", "Discovered"))
+        await self.run(lambda: all(self.vm_reason(path) for path in self.objects()))
+        return self
+
+    async def next(self) -> None:
+        """Let the next discovery come, and what it wakes."""
+        await self.settle(seconds=INTERVAL + 30)

@@ -1,0 +1,58 @@
+"""A discovered VM that is renamed, moved or cloned: which ProtectedVM is whose."""
+
+from __future__ import annotations
+
+from tests.support import sample
+from tests.wiring.discoveryworld import World, vm
+
+from sendense_operator.cluster import kinds
+
+
+async def test_a_renamed_and_moved_vm_keeps_its_object() -> None:
+    rig = await World(vm(1), vm(2)).found()
+    names = rig.names()
+    rig.machines[0] = vm(1, "/DC1/vm/archive/old-1")
+    await rig.next()
+    assert rig.names() == {"archive/old-1": names["vm1"], "vm2": names["vm2"]}
+    assert rig.objects()["archive/old-1"]["status"]["vmName"] == "old-1"
+    assert rig.vm_reason("archive/old-1") == "Discovered"
+    assert (rig.told()["updated"], rig.told()["created"]) == (1, 0)
+
+
+async def test_clones_with_one_uuid_get_an_object_each_and_keep_it() -> None:
+    rig = await World(vm(1, "/DC1/vm/db"), vm(1, "/DC1/vm/clone")).found()
+    names = rig.names()
+    assert len(set(names.values())) == 2
+    assert "share their BIOS UUID" in rig.told()["message"]
+    await rig.next()
+    assert rig.names() == names
+    assert {rig.vm_reason(path) for path in names} == {"Discovered"}
+
+
+async def test_one_that_was_made_by_hand_is_taken_as_it_is() -> None:
+    rig = World(vm(1, "/DC1/vm/db"), vm(2))
+    rig.create(kinds.PROTECTED_VM, sample.protected_vm("mine", path="/DC1/vm/db"))
+    await rig.found()
+    assert rig.names()["db"] == "mine"
+    assert len(rig.objects()) == 2
+    rig.machines[0] = vm(1, "/DC1/vm/new/db")
+    await rig.next()
+    assert rig.vm_reason("db") == "VMMoved"
+    obj = rig.objects()["db"]
+    assert "/DC1/vm/new/db" in obj["status"]["conditions"][0]["message"]
+    assert len(rig.objects()) == 2
+    rig.edit(kinds.PROTECTED_VM, "mine", path="/DC1/vm/new/db")
+    await rig.run(lambda: rig.vm_reason("new/db") == "Discovered")
+
+
+async def test_a_backup_of_a_vm_that_moved_a_moment_ago() -> None:
+    rig = await World(vm(1, "/DC1/vm/db")).found()
+    rig.create(kinds.CLAIM, sample.claim())
+    rig.create(kinds.BACKUP_REPOSITORY, sample.repository())
+    await rig.run(lambda: rig.is_ready(kinds.BACKUP_REPOSITORY, "store"))
+    await rig.settle(seconds=60)
+    rig.machines[0] = vm(1, "/DC1/vm/moved/db")
+    rig.create(kinds.BACKUP, sample.backup("b1", vm=rig.names()["db"]))
+    await rig.run(lambda: rig.is_over("b1"))
+    assert rig.phase() == "Completed"
+    assert list(rig.objects()) == ["moved/db"]
