@@ -94,48 +94,6 @@ async def test_a_thousand_vms_without_a_burst() -> None:
     assert [kind for kind in rig.world.cluster.written[before:] if kind == "ProtectedVM"] == []
 
 
-async def test_a_vm_that_vanishes_is_marked_kept_and_welcomed_back() -> None:
-    rig = await World(vm(1), vm(2)).found()
-    gone = rig.machines.pop(0)
-    await rig.next()
-    assert rig.vm_reason("vm1") == "VMVanished"
-    status = rig.objects()["vm1"]["status"]
-    assert status["vanishedTime"]
-    assert status["disks"]
-    assert rig.told()["vanished"] == 1
-    assert rig.names()["vm1"] in rig.told()["message"]
-    since = status["vanishedTime"]
-    await rig.next()
-    assert rig.objects()["vm1"]["status"]["vanishedTime"] == since
-    rig.machines.append(gone)
-    await rig.next()
-    assert rig.vm_reason("vm1") == "Discovered"
-    assert "vanishedTime" not in rig.objects()["vm1"]["status"]
-    assert rig.told()["vanished"] == 0
-
-
-async def test_what_a_list_leaves_out_is_not_called_gone() -> None:
-    rig = await World(vm(1), vm(2)).found()
-    kept = list(rig.machines)
-    rig.machines.pop(0)
-    rig.vma.machines["elsewhere"] = kept
-    await rig.next()
-    assert rig.vm_reason("vm1") == "ApplianceError"
-    assert "vanishedTime" not in rig.objects()["vm1"]["status"]
-
-
-async def test_another_vm_in_its_place_is_another_object() -> None:
-    rig = await World(vm(1, "/DC1/vm/db")).found()
-    (old,) = rig.names().values()
-    rig.machines[0] = vm(2, "/DC1/vm/db")
-    await rig.next()
-    found = {obj["metadata"]["name"]: obj for obj in rig.world.cluster.all(kinds.PROTECTED_VM)}
-    assert len(found) == 2
-    reasons = {name: obj["status"]["conditions"][0]["reason"] for name, obj in found.items()}
-    assert reasons.pop(old) == "VMReplaced"
-    assert list(reasons.values()) == ["Discovered"]
-
-
 async def test_cbt_that_is_off_is_said_so() -> None:
     rig = World(vm(1))
     rig.vma.cbt = False
@@ -177,14 +135,6 @@ async def test_failures_are_told_and_pass(error: Exception, reason: str) -> None
     rig.vma.vcenter_error = None
     await rig.run(lambda: rig.verdict() == ("True", "Discovered"), seconds=INTERVAL)
     assert list(rig.objects()) == ["vm1"]
-
-
-async def test_no_vm_vanishes_while_vcenter_does_not_answer() -> None:
-    rig = await World(vm(1)).found()
-    rig.vma.vcenter_error = VMARefused("discover", 500, "dial tcp 10.0.0.1:443: connect: connection refused")
-    await rig.settle(seconds=3 * INTERVAL)
-    assert rig.told()["vanished"] == 0
-    assert "vanishedTime" not in rig.objects()["vm1"]["status"]
 
 
 async def test_a_restarted_controller_goes_on_and_does_not_begin_anew() -> None:

@@ -13,7 +13,7 @@ from sendense_operator.reconcile.context import Appliance, Context
 from sendense_operator.reconcile.facts import Found, Listing
 from sendense_operator.reconcile.problems import Meaning, Problem
 from sendense_operator.reconcile.tasks import datacenter_of
-from sendense_operator.vma.errors import VMAError, VMAGarbage, VMARefused, VMAUnreachable
+from sendense_operator.vma.errors import VMAError, VMARefused, VMAUnreachable
 from sendense_operator.vma.inventory import bios_uuid, device_key, find_vm
 from sendense_operator.vma.models import Inventory, InventoryDisk, InventoryVM
 from sendense_operator.vma.refusals import Refusal, reason_of_refusal
@@ -42,12 +42,8 @@ async def look_up(ctx: Context, access: Access, wanted: Wanted, listing: Listing
     try:
         async with opened(ctx, access) as client:
             return await _ask(client, access, wanted, listing)
-    except VMAGarbage as error:
-        return Problem("ApplianceError", f"{error} (appliance {access.spec.url})", Meaning.RETRY)
-    except VMAUnreachable as error:
-        return Problem("ApplianceUnreachable", str(error), Meaning.RETRY)
     except VMAError as error:
-        return Problem("ApplianceError", str(error), Meaning.RETRY)
+        return decide_trouble(error, access.spec.url, wanted.spec.path)
     except (ValueError, OSError) as error:
         return Problem("ApplianceInvalid", f"spec of the appliance: {error}")
 
@@ -62,10 +58,8 @@ async def list_datacenter(ctx: Context, access: Access, datacenter: str) -> Inve
                 if reason_of_refusal(error.text, "") is Refusal.VM_NOT_FOUND:
                     return Problem("DatacenterNotFound", f"vCenter: {error.text}", Meaning.FINAL)
                 return await _refused(client, error, "")
-    except VMAUnreachable as error:
-        return Problem("ApplianceUnreachable", str(error), Meaning.RETRY)
     except VMAError as error:
-        return Problem("ApplianceError", f"{error} (appliance {access.spec.url})", Meaning.RETRY)
+        return decide_trouble(error, access.spec.url, "")
     except (ValueError, OSError) as error:
         return Problem("ApplianceInvalid", f"spec of the appliance: {error}")
 
@@ -138,20 +132,31 @@ def decide_gone(wanted: Wanted, there: InventoryVM | None, same: Sequence[Invent
 
 
 async def _confirmed(client: Appliance, access: Access, spec: ProtectedVMSpec, problem: Problem) -> Problem:
-    """The problem with vCenter's own words, which asking for the VM's CBT gives: a list may leave something out."""
-    host = access.spec.vcenter.host
-    where = f"vCenter {host}: {problem.message}"
+    """The problem if vCenter itself knows no VM at the path: a list may leave something out. Else what is wrong."""
+    where = f"vCenter {access.spec.vcenter.host}: {problem.message}"
     try:
-        await client.cbt_status(access.credentials, host, spec.path)
+        words = await _absence(client, access, spec.path)
+    except VMAError as error:
+        doubt = decide_trouble(error, access.spec.url, spec.path)
+        return replace(doubt, message=f"{where}; but asked for it alone: {doubt.message}")
+    if words is None:
+        text = f"{where}, but vCenter knows one there (appliance {access.spec.url})"
+        return Problem("ApplianceError", text, Meaning.RETRY)
+    return replace(problem, message=f"{where}: {words}")
+
+
+async def _absence(client: Appliance, access: Access, path: str) -> str | None:
+    """The words in which vCenter says that it knows no VM at a path, None if it knows one.
+
+    Raises VMAError if it says neither. The question for a VM's CBT is the one that vCenter answers for a path itself.
+    """
+    try:
+        await client.cbt_status(access.credentials, access.spec.vcenter.host, path)
     except VMARefused as error:
-        doubt = decide_refusal(error, spec.path)
-        other = reason_of_refusal(error.text, spec.path) not in (None, Refusal.VM_NOT_FOUND)
-        return doubt if other else replace(problem, message=f"{where}: {error.text}")
-    except VMAError:
-        return replace(problem, message=where)  # the words are a courtesy
-    return Problem(
-        "ApplianceError", f"{where}, but vCenter knows one there (appliance {access.spec.url})", Meaning.RETRY
-    )
+        if reason_of_refusal(error.text, path) is Refusal.VM_NOT_FOUND:
+            return error.text
+        raise
+    return None
 
 
 async def _refused(client: Appliance, error: VMARefused, vm_path: str) -> Problem:
@@ -161,6 +166,17 @@ async def _refused(client: Appliance, error: VMARefused, vm_path: str) -> Proble
     except VMAError as sick:
         return Problem("ApplianceError", f"{error}; its health: {sick}", Meaning.RETRY)
     return decide_refusal(error, vm_path)
+
+
+def decide_trouble(error: VMAError, url: str, vm_path: str) -> Problem:
+    """What it means that a call for a VM (empty: for all of them) told nothing. `url`: of the appliance."""
+    match error:
+        case VMARefused():
+            return decide_refusal(error, vm_path)
+        case VMAUnreachable():
+            return Problem("ApplianceUnreachable", str(error), Meaning.RETRY)
+        case _:
+            return Problem("ApplianceError", f"{error} (appliance {url})", Meaning.RETRY)
 
 
 def decide_refusal(error: VMARefused, vm_path: str) -> Problem:

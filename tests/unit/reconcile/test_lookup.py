@@ -5,9 +5,17 @@ from __future__ import annotations
 import pytest
 
 from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMSpec
-from sendense_operator.reconcile.lookup import Moved, Wanted, check_disks, decide_missing, decide_refusal, is_the_one
+from sendense_operator.reconcile.lookup import (
+    Moved,
+    Wanted,
+    check_disks,
+    decide_missing,
+    decide_refusal,
+    decide_trouble,
+    is_the_one,
+)
 from sendense_operator.reconcile.problems import Meaning, Problem
-from sendense_operator.vma.errors import VMARefused
+from sendense_operator.vma.errors import VMAError, VMAGarbage, VMARefused, VMAUnreachable
 from sendense_operator.vma.models import InventoryDisk, InventoryVM
 
 UUID = "4210c0de-0000-4000-8000-00000000000a"
@@ -89,3 +97,18 @@ def test_refusals(text: str, reason: str, meaning: Meaning) -> None:
     problem: Problem = decide_refusal(VMARefused("discover", 500, text), "/DC1/vm/db")
     assert (problem.reason, problem.meaning) == (reason, meaning)
     assert text in problem.message
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "meaning"),
+    [
+        (VMAUnreachable("no answer"), "ApplianceUnreachable", Meaning.RETRY),
+        (VMAGarbage("cbt-status: enabled: Field required"), "ApplianceError", Meaning.RETRY),
+        (VMARefused("cbt-status", 404, "404 page not found"), "ApplianceError", Meaning.RETRY),
+        (VMARefused("cbt-status", 500, "vm '/DC1/vm/db' not found"), "VCenterRefused", Meaning.FINAL),
+    ],
+)
+def test_a_call_that_told_nothing(error: VMAError, reason: str, meaning: Meaning) -> None:
+    problem = decide_trouble(error, "http://vma:8081", "/DC1/vm/db")
+    assert (problem.reason, problem.meaning) == (reason, meaning)
+    assert str(getattr(error, "text", error)) in problem.message
