@@ -166,6 +166,8 @@ class FakeCluster:
             raise ForbiddenError(f"namespace {meta['namespace']} is being terminated", terminating=True)
         if place in self.objects:
             raise AlreadyExistsError(f"{kind.plural} {meta['name']} already exists")
+        if kind.kind == "Service" and not meta["name"][0].isalpha():
+            raise InvalidError(f"metadata.name: {meta['name']} is no DNS-1035 label")  # until Kubernetes 1.37
         if dry_run:
             return copied(obj)
         self.made.append((kind.kind, meta["name"]))

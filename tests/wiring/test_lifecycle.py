@@ -217,6 +217,18 @@ async def test_a_claim_for_one_pod_gets_one_worker() -> None:
     assert rig.world.most == 1
 
 
+async def test_a_name_that_begins_with_a_digit() -> None:
+    """A Service may not, the Backup may."""
+    rig = Rig()
+    rig.create_references()
+    rig.edit(kinds.APPLIANCE, "vma", nbd={"exposure": "NodePort"})
+    rig.create_backup("2024-db")
+    await rig.run(lambda: rig.reason("2024-db") == "Copying")
+    assert rig.world.cluster.all(kinds.SERVICE)
+    await rig.run(over(rig, "2024-db"))
+    assert rig.phase("2024-db") == "Completed"
+
+
 async def test_host_ports_never_collide() -> None:
     rig = Rig()
     rig.vma.disks = 2

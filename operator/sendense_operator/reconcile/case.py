@@ -15,7 +15,7 @@ from sendense_operator.cluster.errors import ClusterError
 from sendense_operator.cluster.kinds import BACKUP
 from sendense_operator.cluster.status import write_status
 from sendense_operator.reconcile.context import Context
-from sendense_operator.reconcile.naming import worker_name
+from sendense_operator.reconcile.naming import service_name, worker_name
 from sendense_operator.reconcile.units import whole_seconds
 from sendense_operator.task import FullReason
 
@@ -62,8 +62,13 @@ class Case:
 
     @property
     def job_name(self) -> str:
-        """Name of its Job, Service and NetworkPolicy."""
+        """Name of its Job and NetworkPolicy."""
         return worker_name(self.name, self.uid)
+
+    @property
+    def service_name(self) -> str:
+        """Name of its Service."""
+        return service_name(self.name, self.uid)
 
     @property
     def is_over(self) -> bool:

@@ -132,7 +132,7 @@ async def _tidy_worker(ctx: Context, case: Case) -> float | None:
     elif job is not None and not job["spec"].get("ttlSecondsAfterFinished"):
         patch = {"metadata": {"uid": job["metadata"]["uid"]}, "spec": {"ttlSecondsAfterFinished": TTL_SECONDS}}
         await ctx.cluster.merge_patch(JOB, case.namespace, case.job_name, patch)
-    await ctx.cluster.delete(SERVICE, case.namespace, case.job_name)
+    await ctx.cluster.delete(SERVICE, case.namespace, case.service_name)
     await ctx.cluster.delete(NETWORK_POLICY, case.namespace, case.job_name)
     return None
 

@@ -20,9 +20,18 @@ def _short(name: str, room: int) -> str:
 
 
 def worker_name(backup: str, uid: str) -> str:
-    """Name of a Backup's Job, Service and NetworkPolicy. Another Backup of the same name gets another one."""
+    """Name of a Backup's Job and NetworkPolicy. Another Backup of the same name gets another one."""
     digest = _digest(uid)
     return f"{_short(backup, _LIMIT - len(digest) - 5)}-bkp-{digest}"
+
+
+def service_name(backup: str, uid: str) -> str:
+    """Name of a Backup's Service: the Job's, with a letter in front of a digit.
+
+    Before Kubernetes 1.37 a Service has to begin with a letter (DNS-1035). The Job keeps its name all the same: it is
+    the lock, and one that runs while the operator is upgraded must be found.
+    """
+    return worker_name(f"b-{backup}" if backup[0].isdigit() else backup, uid)
 
 
 def probe_name(repository: str, uid: str) -> str:

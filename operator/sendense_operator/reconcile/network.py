@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sendense_operator.api.v1alpha1 import names
-from sendense_operator.reconcile.naming import worker_name
+from sendense_operator.reconcile.naming import service_name, worker_name
 from sendense_operator.reconcile.objects import owner_ref
 from sendense_operator.reconcile.settings import Settings
 
@@ -20,7 +20,7 @@ def build_service(backup: Obj, labels: dict[str, str], disks: int) -> Obj:
     appliance's own address. Not-ready addresses are published because a worker is reached as soon as it listens.
     """
     return {
-        "metadata": _metadata(backup, labels),
+        "metadata": _metadata(backup, labels, service_name),
         "spec": {
             "type": "NodePort",
             "externalTrafficPolicy": "Local",
@@ -68,7 +68,7 @@ def build_network_policy(
             for peer in peers
         ]
     return {
-        "metadata": _metadata(backup, labels),
+        "metadata": _metadata(backup, labels, worker_name),
         "spec": {
             "podSelector": {"matchLabels": _selector(backup)},
             "policyTypes": ["Ingress"],
@@ -84,11 +84,11 @@ def _selector(backup: Obj) -> dict[str, str]:
     }
 
 
-def _metadata(backup: Obj, labels: dict[str, str]) -> Obj:
+def _metadata(backup: Obj, labels: dict[str, str], named: Callable[[str, str], str]) -> Obj:
     meta = backup["metadata"]
     return {
         "namespace": meta["namespace"],
-        "name": worker_name(meta["name"], meta["uid"]),
+        "name": named(meta["name"], meta["uid"]),
         "labels": labels,
         "ownerReferences": [owner_ref(backup)],
     }

@@ -135,7 +135,7 @@ async def _create_worker(ctx: Context, case: Case, refs: References, admitted: A
             ports = node_ports(await _ensure(ctx, SERVICE, build_service(case.obj, labels, count)))
             if len(ports) != count:
                 # Made for another number of disks before the controller was restarted.
-                await ctx.cluster.delete(SERVICE, case.namespace, case.job_name)
+                await ctx.cluster.delete(SERVICE, case.namespace, case.service_name)
                 return Problem("PortsChanging", "the Service is made anew")
         template = _template(ctx, case, refs, plan, ports)
         deadline = _remaining(ctx, case)

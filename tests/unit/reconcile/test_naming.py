@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sendense_operator.api.v1alpha1.names import NAME_PATTERN, is_object_name
-from sendense_operator.reconcile.naming import chain_name, probe_name, vm_object_name, worker_name
+from sendense_operator.reconcile.naming import chain_name, probe_name, service_name, vm_object_name, worker_name
 
 object_names = st.from_regex(NAME_PATTERN, fullmatch=True).filter(lambda name: not name.endswith("\n"))
 uids = st.uuids().map(str)
@@ -18,6 +20,17 @@ def test_names_are_valid_and_the_same_each_time(one: str, other: str, uid: str) 
     for name in (worker_name(one, uid), probe_name(one, uid), chain_name(one, other)):
         assert is_object_name(name), name
     assert worker_name(one, uid) == worker_name(one, uid)
+
+
+@example("2024-db", "u", "v")
+@example("1" * 63, "u", "v")
+@given(object_names, uids, uids)
+def test_a_service_begins_with_a_letter(name: str, uid: str, other: str) -> None:
+    """As Kubernetes before 1.37 wants it; where the Job's name does too, they have the same."""
+    found = service_name(name, uid)
+    assert re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", found)
+    assert name[0].isdigit() or found == worker_name(name, uid)
+    assert (found == service_name(name, other)) is (uid == other)
 
 
 @given(object_names, uids, uids)

@@ -35,6 +35,12 @@ def test_a_service_has_one_port_a_disk() -> None:
     assert service["metadata"]["ownerReferences"][0]["uid"] == UID
 
 
+def test_a_backup_that_begins_with_a_digit() -> None:
+    backup = sample.backup("2024-db")
+    assert build_service(backup, {}, 1)["metadata"]["name"].startswith("b-2024-db-bkp-")
+    assert build_network_policy(backup, {}, 1, [], SETTINGS)["metadata"]["name"].startswith("2024-db-bkp-")
+
+
 def test_node_ports_are_read_in_the_disks_order() -> None:
     service = build_service(BACKUP, {}, 3)
     for port, chosen in zip(service["spec"]["ports"], (31003, 31001, 31002), strict=True):
