@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
 from sendense_operator.api.v1alpha1.backup import BackupDisk, BackupProgress
 from sendense_operator.reconcile.units import human_bytes, human_duration, human_rate, whole_seconds
 from sendense_operator.task import Answer, BackupType, DiskAnswer, DiskProgress, Progress
+
+_FARTHEST_S: Final = 2_592_000
+"""The most that spec.activeDeadlineSeconds may be: what would end later never does."""
 
 
 def percent_of(done: int, total: int, *, finished: bool) -> int:
@@ -53,7 +57,7 @@ def merge_progress(
         disk.virtual_size if disk.percent == 100 else min(disk.bytes_transferred, disk.virtual_size) for disk in disks
     )
     percent = max(percent_of(done, total, finished=False), old.percent if old else 0)
-    eta = reported.eta_seconds if whole else None
+    eta = _eta(reported) if whole else None
     result = BackupProgress(
         bytes_transferred=transferred,
         total_bytes=total,
@@ -68,6 +72,12 @@ def merge_progress(
     if old is None or result != old:
         result.last_update_time = whole_seconds(now)
     return result
+
+
+def _eta(reported: Progress) -> int | None:
+    """Seconds; None for what is no estimate: bytes that trickle in would come to centuries."""
+    eta = reported.eta_seconds
+    return eta if eta is not None and 0 <= eta <= _FARTHEST_S else None
 
 
 def final_disks(answer: Answer) -> list[BackupDisk]:

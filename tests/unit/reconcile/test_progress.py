@@ -115,6 +115,16 @@ def test_how_long_an_increment_takes_is_not_known() -> None:
     assert (progress.summary, progress.eta, progress.eta_seconds) == ("50%", "", None)
 
 
+@pytest.mark.parametrize(
+    ("reported", "eta", "text"),
+    [(2_592_000, 2_592_000, "30d0h"), (2_592_001, None, ""), (1 << 70, None, ""), (-1, None, ""), (None, None, "")],
+)
+def test_centuries_are_no_estimate(reported: int | None, eta: int | None, text: str) -> None:
+    told = report(1, rate=0.001).model_copy(update={"eta_seconds": reported})
+    progress = merge_progress(None, merge_disks([], told), told, whole=True, now=NOON)
+    assert (progress.eta_seconds, progress.eta) == (eta, text)
+
+
 FULL = completed_answer().disks[0]
 INCREMENT = FULL.model_copy(
     update={"type": BackupType.INCREMENTAL, "parent": "b0", "parent_change_id": "52 de/0", "depth": 2, "transferred": 9}
