@@ -6,11 +6,13 @@ from collections.abc import Callable
 
 import pytest
 from tests.support import sample
+from tests.support.sample import Obj
 from tests.wiring.rig import Rig
 from tests.wiring.world import Ending
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster import kinds
+from sendense_operator.reconcile.objects import ready_condition
 from sendense_operator.vma.errors import VMAUnreachable
 
 
@@ -80,6 +82,31 @@ async def test_an_idle_operator_writes_nothing() -> None:
     rig.restart()
     await rig.settle(seconds=100)
     assert len(rig.world.cluster.written) == before
+
+
+@pytest.mark.parametrize("ending", [Ending.COMPLETE, Ending.FATAL])
+async def test_an_edit_after_the_end_is_seen(ending: Ending) -> None:
+    """By kstatus, an older observedGeneration means that there is work to do; by us, that nothing is known."""
+    rig = Rig()
+    rig.world.endings["b1"] = [ending]
+    rig.create_references()
+    rig.create_backup()
+    await rig.run(over(rig))
+    await rig.settle(seconds=5)
+    before = rig.backup()["status"]
+    rig.edit(kinds.BACKUP, "b1", deletionPolicy="Retain")
+    await rig.settle(seconds=2)
+    after = rig.backup()["status"]
+    assert (before["observedGeneration"], after["observedGeneration"]) == (1, 2)
+    assert {condition["observedGeneration"] for condition in after["conditions"]} == {2}
+    assert ready_condition(rig.backup()) is not None
+    assert _without_generations(after) == _without_generations(before)
+    assert rig.controller.errors == []
+
+
+def _without_generations(status: Obj) -> Obj:
+    kept = {key: value for key, value in status.items() if key not in ("observedGeneration", "conditions")}
+    return {**kept, "conditions": [{**c, "observedGeneration": None} for c in status["conditions"]]}
 
 
 @pytest.mark.parametrize(

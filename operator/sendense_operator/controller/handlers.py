@@ -77,7 +77,7 @@ def keys_of_backup(event: str | None, body: Any) -> list[Key]:
     phase = status.get("phase")
     spec = body.get("spec") or {}
     keys = []
-    if event != "DELETED" and not _is_tidy(meta, phase):
+    if event != "DELETED" and not _is_tidy(meta, status):
         keys.append(Key(Work.BACKUP, meta["namespace"], meta["name"]))
     if phase in _RESTORE_POINTS or event == "DELETED" or meta.get("deletionTimestamp"):
         vm, repository = spec["vmRef"]["name"], spec["repositoryRef"]["name"]
@@ -87,13 +87,15 @@ def keys_of_backup(event: str | None, body: Any) -> list[Key]:
     return keys
 
 
-def _is_tidy(meta: Any, phase: str | None) -> bool:
-    """Whether nothing is left to do for a Backup: it is over, and holds what one that is over has to hold."""
+def _is_tidy(meta: Any, status: Any) -> bool:
+    """Whether nothing is left to do for a Backup: it is over, holds what it has to hold, and knows its present spec."""
+    phase = status.get("phase")
     held = meta.get("finalizers") or []
+    known = status.get("observedGeneration") == meta.get("generation")
     told = (meta.get("labels") or {}).get(names.LABEL_PHASE) == phase
     kept = names.FINALIZER_RESTORE_POINT in held or phase not in _RESTORE_POINTS
     over = phase in conditions.TERMINAL_PHASES and not meta.get("deletionTimestamp")
-    return over and told and kept and names.FINALIZER not in held
+    return over and known and told and kept and names.FINALIZER not in held
 
 
 def keys_of_job(event: str | None, body: Any) -> list[Key]:

@@ -143,6 +143,19 @@ async def publish(ctx: Context, case: Case, state: dict[str, str], *, urgent: bo
     return 0.0
 
 
+async def acknowledge(ctx: Context, case: Case) -> None:
+    """Say of a Backup that is over that its spec is known as it is now.
+
+    What may be edited by then changes nothing of its end, but kstatus takes an older observedGeneration for work that
+    is still to be done.
+    """
+    generation = case.obj["metadata"].get("generation")
+    known = [condition.model_copy(update={"observed_generation": generation}) for condition in case.status.conditions]
+    status = case.status.model_copy(update={"observed_generation": generation, "conditions": known})
+    await write_status(ctx.cluster, BACKUP, case.obj, status)
+    case.status = status
+
+
 def tell(old: BackupStatus, new: BackupStatus) -> list[tuple[Literal["Normal", "Warning"], str, str]]:
     """The Events of a change: (type, reason, message)."""
     ready = next((c for c in new.conditions if c.type == conditions.READY), None)

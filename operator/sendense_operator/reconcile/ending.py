@@ -10,7 +10,7 @@ from sendense_operator.api.v1alpha1.backup import Phase
 from sendense_operator.cluster.client import Obj, find
 from sendense_operator.cluster.kinds import BACKUP, JOB, NETWORK_POLICY, POD, SERVICE
 from sendense_operator.cluster.status import change_finalizers, has_finalizer, remove_finalizers
-from sendense_operator.reconcile.case import Case, label, publish
+from sendense_operator.reconcile.case import Case, acknowledge, label, publish
 from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.job import TTL_SECONDS
 from sendense_operator.reconcile.keys import Key, Work
@@ -102,14 +102,15 @@ def chain_key(case: Case) -> Key:
 
 
 async def tidy(ctx: Context, case: Case) -> float | None:
-    """After the end is in the status: let the Job go, free the ports, keep the labels and the right finalizers."""
+    """After the end is in the status: let the Job go, free the ports, keep labels, finalizers and generation."""
     if has_finalizer(case.obj, names.FINALIZER):
         rest = await _tidy_worker(ctx, case)
         if rest is not None:
             return rest
     await label(ctx, case)
     add, remove = decide_finalizers(case)
-    await change_finalizers(ctx.cluster, BACKUP, case.obj, add=add, remove=remove)
+    case.obj = await change_finalizers(ctx.cluster, BACKUP, case.obj, add=add, remove=remove)
+    await acknowledge(ctx, case)
     return None
 
 

@@ -34,7 +34,7 @@ PROBE = {names.LABEL_COMPONENT: "probe", names.LABEL_REPOSITORY: "store"}
 
 
 def backup(phase: str | None = None, **meta: object) -> Obj:
-    obj = sample.backup("b1", {"phase": phase} if phase else None)
+    obj = sample.backup("b1", {"phase": phase, "observedGeneration": 1} if phase else None)
     return {**obj, "metadata": {**obj["metadata"], **meta}}
 
 
@@ -60,6 +60,8 @@ GOING = {"deletionTimestamp": stamp()}
         ("MODIFIED", backup("Completed", **KEPT), {BACKUP, CHAIN}),
         ("MODIFIED", labelled_backup("Failed"), set()),
         ("MODIFIED", labelled_backup("Failed", **KEPT), set()),
+        ("MODIFIED", labelled_backup("Completed", **KEPT, generation=2), {BACKUP, CHAIN}),
+        ("MODIFIED", labelled_backup("Failed", generation=2), {BACKUP}),
         ("MODIFIED", backup("Failed"), {BACKUP}),
         ("MODIFIED", backup("Failed", **HELD), {BACKUP}),
         ("MODIFIED", backup("Running", **HELD, **GOING), {BACKUP, CHAIN}),
