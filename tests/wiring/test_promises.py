@@ -12,6 +12,7 @@ from tests.wiring.rig import SECRET_WORD, Rig
 from tests.wiring.world import Ending
 
 from sendense_operator.cluster import kinds
+from sendense_operator.cluster.errors import ForbiddenError
 from sendense_operator.reconcile.backup import reconcile_backup
 from sendense_operator.reconcile.objects import host_ports
 from sendense_operator.reconcile.pod import task_of
@@ -141,6 +142,28 @@ async def test_a_backup_of_a_name_that_was_there_before_is_another_one() -> None
     await rig.run(lambda: rig.phase() == "Completed" and rig.is_clean())
     assert len(set(rig.world.jobs())) == 2
     assert len(rig.world.started) == 2
+
+
+async def test_a_network_policy_of_an_earlier_try_is_made_anew_where_it_does_not_fit() -> None:
+    rig = Rig()
+    rig.create_references()
+    rig.edit(kinds.APPLIANCE, "vma", nbd={"exposure": "PodIP", "allowedFrom": ["10.0.0.0/8"]})
+    await rig.settle(seconds=10)
+    refused = ForbiddenError("exceeded quota: jobs")
+    rig.world.cluster.failing = lambda verb, kind: refused if (verb, kind) == ("create", kinds.JOB) else None
+    rig.create_backup()
+    await rig.run(lambda: rig.reason() == "PodForbidden")
+    (before,) = rig.world.cluster.all(kinds.NETWORK_POLICY)
+    await rig.settle(seconds=40)
+    (same,) = rig.world.cluster.all(kinds.NETWORK_POLICY)
+    assert same["metadata"]["uid"] == before["metadata"]["uid"], "one that fits stays"
+    rig.edit(kinds.APPLIANCE, "vma", nbd={"exposure": "PodIP", "allowedFrom": ["192.168.7.0/24"]})
+    rig.world.cluster.failing = lambda verb, kind: None
+    await rig.run(rig.world.worker_jobs)
+    (policy,) = rig.world.cluster.all(kinds.NETWORK_POLICY)
+    exports, _ = policy["spec"]["ingress"]
+    assert exports["from"][0] == {"ipBlock": {"cidr": "192.168.7.0/24"}}
+    await rig.run(lambda: rig.phase() == "Completed" and rig.is_clean())
 
 
 async def test_the_status_of_a_chain_follows_its_backups() -> None:

@@ -110,7 +110,7 @@ class _Plan:
 
 
 async def _create_worker(ctx: Context, case: Case, refs: References, admitted: Admitted) -> Problem | None:
-    """All objects of the worker, the Job last. Each may be there already: then it is taken as it is."""
+    """All objects of the worker, the Job last. Each may be there already, made before the controller was restarted."""
     labels = worker_labels(
         case.obj,
         vm=case.spec.vm_ref.name,
@@ -129,7 +129,7 @@ async def _create_worker(ctx: Context, case: Case, refs: References, admitted: A
         if ctx.settings.network_policies:
             allowed = refs.appliance.nbd.allowed_from
             policy = build_network_policy(case.obj, labels, count, allowed, ctx.settings)
-            await _ensure(ctx, NETWORK_POLICY, policy)
+            await _ensure_policy(ctx, policy)
         ports = admitted.host_ports
         if refs.appliance.nbd.exposure is Exposure.NODE_PORT:
             ports = node_ports(await _ensure(ctx, SERVICE, build_service(case.obj, labels, count)))
@@ -191,6 +191,19 @@ async def _ensure(ctx: Context, kind: Kind, obj: Obj) -> Obj:
     except AlreadyExistsError:
         meta = obj["metadata"]
         return await ctx.cluster.get(kind, meta["namespace"], meta["name"])
+
+
+async def _ensure_policy(ctx: Context, policy: Obj) -> None:
+    """One that is there was made for what the appliance's spec, the VM's disks and our settings were then.
+
+    It is replaced, not patched: there is no worker yet that could be reached in between.
+    """
+    present = await _ensure(ctx, NETWORK_POLICY, policy)
+    if present["spec"] == policy["spec"]:
+        return
+    meta = present["metadata"]
+    await ctx.cluster.delete(NETWORK_POLICY, meta["namespace"], meta["name"], uid=meta["uid"])
+    await ctx.cluster.create(NETWORK_POLICY, policy)
 
 
 def _remaining(ctx: Context, case: Case) -> int:
