@@ -71,6 +71,37 @@ async def test_cancelled_on_a_node_that_is_lost() -> None:
     assert "did not stop in time" in rig.backup()["status"]["message"]
 
 
+async def given_up(rig: Rig) -> Rig:
+    """Failed, while its worker is on a node that is lost."""
+    await running(rig)
+    rig.world.lose_node()
+    await rig.run(lambda: rig.phase() == "Failed")
+    return rig
+
+
+async def test_the_exports_stay_closed_to_others_until_the_worker_is_gone() -> None:
+    rig = await given_up(Rig(node_lost_seconds=60))
+    rig.world.later[int(rig.world.clock.seconds) + 20] = rig.world.find_node
+
+    def is_clean() -> bool:
+        pods = [pod for pod in rig.world.cluster.all(kinds.POD) if names.LABEL_BACKUP_UID in _labels(pod)]
+        assert rig.world.cluster.all(kinds.NETWORK_POLICY) or not pods
+        return rig.is_clean()
+
+    await rig.run(is_clean, seconds=40)
+    assert rig.controller.errors == []
+
+
+async def test_the_network_policy_of_a_worker_that_does_not_go_stays_with_it() -> None:
+    rig = await given_up(Rig(node_lost_seconds=60))
+    await rig.run(lambda: names.FINALIZER not in rig.backup()["metadata"]["finalizers"], seconds=70)
+    await rig.settle()
+    assert rig.world.cluster.all(kinds.NETWORK_POLICY)
+    rig.delete("b1")
+    await rig.run(lambda: not rig.world.cluster.all(kinds.BACKUP), seconds=20)
+    assert not rig.world.cluster.all(kinds.NETWORK_POLICY)
+
+
 @pytest.mark.parametrize("when", ["VMNotFound", "Starting", "Copying", "Committed"])
 async def test_deleted(when: str) -> None:
     rig = Rig()

@@ -91,6 +91,12 @@ class World:
         away = condition("Ready", "NodeStatusUnknown", seconds=self.clock.seconds, status="Unknown")
         self.cluster.put(NODE, {**self.cluster.one(NODE, "n1"), "status": {"conditions": [away]}})
 
+    def find_node(self) -> None:
+        """It is back."""
+        self.lost = False
+        back = condition("Ready", "KubeletReady", seconds=self.clock.seconds)
+        self.cluster.put(NODE, {**self.cluster.one(NODE, "n1"), "status": {"conditions": [back]}})
+
     def jobs(self) -> list[str]:
         """Names of all workers' Jobs that were ever made."""
         return [name for kind, name in self.cluster.made if kind == "Job" and "-bkp-" in name]

@@ -123,9 +123,14 @@ def decide_finalizers(case: Case) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 async def _tidy_worker(ctx: Context, case: Case) -> float | None:
-    """Seconds to wait for the worker, None when nothing is left of it but a Job that goes by itself."""
+    """Seconds to wait for the worker, None when nothing is left of it but a Job that goes by itself.
+
+    The NetworkPolicy goes after the last pod: an export has no password, and until its pod has ended the policy is all
+    that keeps others off it. Past the bound it stays with a pod that does not stop, and goes with the Backup.
+    """
     job = await _own_job(ctx, case)
-    if job is not None and is_live(job):
+    live = job is not None and is_live(job)
+    if job is not None and live:
         if case.status.phase is Phase.COMPLETED:
             return _STOP_POLL_S  # its pod has answered, the Job will notice in a moment
         if not is_deleting(job):
@@ -133,14 +138,24 @@ async def _tidy_worker(ctx: Context, case: Case) -> float | None:
     elif job is not None and not job["spec"].get("ttlSecondsAfterFinished"):
         patch = {"metadata": {"uid": job["metadata"]["uid"]}, "spec": {"ttlSecondsAfterFinished": TTL_SECONDS}}
         await ctx.cluster.merge_patch(JOB, case.namespace, case.job_name, patch)
+    # A Job that is being deleted in the foreground is live until its last pod is gone.
+    left = live or bool(still_there(await _pods(ctx, case)))
+    ended = case.status.completion_time or ctx.now()
+    if left and (ctx.now() - ended).total_seconds() < ctx.settings.cancel_seconds:
+        return _STOP_POLL_S
     await ctx.cluster.delete(SERVICE, case.namespace, case.service_name)
-    await ctx.cluster.delete(NETWORK_POLICY, case.namespace, case.job_name)
+    if not left:
+        await ctx.cluster.delete(NETWORK_POLICY, case.namespace, case.job_name)
     return None
+
+
+async def _pods(ctx: Context, case: Case) -> list[Obj]:
+    return await ctx.cluster.list_objects(POD, case.namespace, labels=case.pods_selector)
 
 
 async def cancel(ctx: Context, case: Case, job: Obj | None) -> float | None:
     """`spec.cancel` is set: stop the worker and wait for it, within bounds."""
-    pods = await ctx.cluster.list_objects(POD, case.namespace, labels=case.pods_selector)
+    pods = await _pods(ctx, case)
     answer = last_answer(pods) or ctx.memory.answers.get(case.uid)
     if answer is not None and answer.outcome == "Completed":
         await complete(ctx, case, answer)  # it was faster
@@ -180,7 +195,7 @@ async def _stop_for_good(ctx: Context, case: Case) -> float | None:
     job = await _own_job(ctx, case)
     if job is not None and is_live(job) and not is_deleting(job):
         await _stop(ctx, case, job)
-    pods = await ctx.cluster.list_objects(POD, case.namespace, labels=case.pods_selector)
+    pods = await _pods(ctx, case)
     left = still_there(pods)
     if not left:
         return None
