@@ -71,6 +71,19 @@ async def test_cancelled_on_a_node_that_is_lost() -> None:
     assert "did not stop in time" in rig.backup()["status"]["message"]
 
 
+async def test_cancelled_where_nothing_tells_the_worker_to_stop() -> None:
+    """Its Job was deleted with --cascade=orphan."""
+    rig = await running(Rig())
+    (job,) = rig.world.worker_jobs()
+    (pod,) = [pod for pod in rig.world.cluster.all(kinds.POD) if names.LABEL_BACKUP_UID in _labels(pod)]
+    rig.world.cluster.put(kinds.POD, {**pod, "metadata": {**pod["metadata"], "ownerReferences": [{"uid": "none"}]}})
+    rig.world.cluster.remove(kinds.JOB, job)
+    rig.edit(kinds.BACKUP, "b1", cancel=True)
+    await rig.run(lambda: rig.reason() == "Cancelling", seconds=5)
+    await rig.run(lambda: rig.phase() == "Cancelled", seconds=60)
+    assert "did not stop in time" in rig.backup()["status"]["message"]
+
+
 async def given_up(rig: Rig) -> Rig:
     """Failed, while its worker is on a node that is lost."""
     await running(rig)

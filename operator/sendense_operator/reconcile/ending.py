@@ -166,7 +166,9 @@ async def cancel(ctx: Context, case: Case, job: Obj | None) -> float | None:
         state = conditions.reconciling("Cancelling", "the worker was told to stop")
         await publish(ctx, case, state, urgent=True)
         return _STOP_POLL_S
-    if left and not _waited_enough(ctx, job, left):
+    if left and not _waited_enough(ctx, case, job, left):
+        text = "the worker was told to stop" if job is not None else "its Job is gone, its worker is waited for"
+        await publish(ctx, case, conditions.reconciling("Cancelling", text))
         return _STOP_POLL_S
     if not left:
         await cancelled(ctx, case, "cancelled by spec.cancel")
@@ -221,11 +223,19 @@ async def _stop(ctx: Context, case: Case, job: Obj) -> None:
     )
 
 
-def _waited_enough(ctx: Context, job: Obj | None, left: list[Obj]) -> bool:
+def _waited_enough(ctx: Context, case: Case, job: Obj | None, left: list[Obj]) -> bool:
+    """Whether pods had their time to stop since one was told to; if none was, since that was first seen.
+
+    Nobody tells them to when somebody deleted their Job and left them as orphans.
+    """
     stamps = [obj["metadata"].get("deletionTimestamp") for obj in ([job] if job else []) + left]
     moments = [moment for moment in map(parse_time, stamps) if moment is not None]
     if not moments:
-        return False
+        since = ctx.memory.orphaned.get(case.uid)
+        if since is None:
+            ctx.memory.orphaned.put(case.uid, ctx.monotonic())
+            return False
+        return ctx.monotonic() - since > ctx.settings.cancel_seconds
     return (ctx.now() - min(moments)).total_seconds() > ctx.settings.cancel_seconds
 
 

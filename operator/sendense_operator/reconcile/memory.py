@@ -57,6 +57,8 @@ class Memory:
     """By Backup UID: when its status was last written."""
     reached: Recent[float] = field(default_factory=Recent)
     """By pod UID: when the worker last answered."""
+    orphaned: Recent[float] = field(default_factory=Recent)
+    """By Backup UID: since when it is to be cancelled, and its pods go on because nothing tells them to stop."""
     tries: Recent[int] = field(default_factory=Recent)
     """By object UID: how often something failed in a row."""
     capacities: Recent[Capacity] = field(default_factory=Recent)
