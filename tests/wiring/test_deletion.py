@@ -13,7 +13,6 @@ from tests.wiring.world import Ending
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster import kinds
-from sendense_operator.cluster.errors import ForbiddenError
 from sendense_operator.reconcile.pod import task_of
 from sendense_operator.task import MAX_REMOVALS, ApplianceTask, BackupTask, BackupType, Exposure, TaskDisk
 
@@ -149,61 +148,6 @@ async def test_with_the_repository_away() -> None:
     await rig.run(lambda: is_settled(rig), seconds=1000)
     assert rig.world.repository.names() == ["b2"]
     assert removed(rig) == [("b1", "Needed")]
-
-
-async def kept(rig: Rig, words: str, *, warning: bool) -> None:
-    """b1 goes, and its files stay."""
-    rig.delete("b1")
-    await rig.run(lambda: gone(rig, "b1"), seconds=5)
-    await rig.settle(seconds=30)
-    assert rig.world.repository.names() == ["b1", "b2", "b3"]
-    (event,) = rig.events("RestorePointKept") or [{"message": words, "type": "Warning"}]
-    assert words in event["message"]
-    assert event["type"] == ("Warning" if warning else "Normal")
-
-
-@pytest.mark.parametrize("by", ["Backup", "BackupRepository"])
-async def test_retained(by: str) -> None:
-    rig = await backed_up(Rig(), *THREE)
-    if by == "Backup":
-        rig.edit(kinds.BACKUP, "b1", deletionPolicy="Retain")
-    else:
-        rig.edit(kinds.BACKUP_REPOSITORY, "store", deletionPolicy="Retain")
-    await kept(rig, "Retain", warning=False)
-    assert rig.chain()["status"]["points"] == 2
-
-
-async def test_without_its_repository() -> None:
-    rig = await backed_up(Rig(), *THREE)
-    rig.world.cluster.remove(kinds.BACKUP_REPOSITORY, rig.world.cluster.one(kinds.BACKUP_REPOSITORY, "store"))
-    await kept(rig, "there is no BackupRepository store", warning=True)
-
-
-async def test_a_namespace_that_goes_takes_no_data_along() -> None:
-    rig = await backed_up(Rig(), *THREE)
-    rig.world.cluster.terminating.add(NAMESPACE)
-    for (kind, namespace, name), obj in list(rig.world.cluster.objects.items()):
-        if namespace == NAMESPACE and (kind, namespace, name) in rig.world.cluster.objects:
-            rig.world.cluster.begin_deletion(kinds.Kind(obj["apiVersion"], kind, ""), obj)
-    await rig.run(lambda: not [place for place in rig.world.cluster.objects if place[1] == NAMESPACE], seconds=60)
-    assert rig.world.repository.names() == ["b1", "b2", "b3"]
-
-
-@pytest.mark.parametrize("kind", [kinds.BACKUP, kinds.BACKUP_CHAIN, kinds.BACKUP_REPOSITORY])
-async def test_a_crd_that_goes_takes_no_data_along(kind: kinds.Kind) -> None:
-    rig = await backed_up(Rig(), *THREE)
-    name = f"{kind.plural}.{names.GROUP}"
-    definition = rig.world.cluster.one(kinds.DEFINITION, name)
-    definition["metadata"]["deletionTimestamp"] = sample.stamp()
-    rig.world.cluster.put(kinds.DEFINITION, definition)
-    await kept(rig, f"CustomResourceDefinition {name} is being deleted", warning=True)
-
-
-async def test_what_can_not_be_told_keeps_the_data() -> None:
-    rig = await backed_up(Rig(), *THREE)
-    refused = ForbiddenError("namespaces is forbidden")
-    rig.world.cluster.failing = lambda verb, kind: refused if kind == kinds.NAMESPACE else None
-    await kept(rig, "it can't be told", warning=True)
 
 
 @pytest.mark.parametrize("committed", [False, True])

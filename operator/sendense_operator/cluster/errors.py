@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import json
 from http import HTTPStatus
+from typing import Final
+
+_DEFINITION_GOES: Final = "custom resource definition is terminating"
 
 
 class ClusterError(Exception):
@@ -27,12 +30,12 @@ class AlreadyExistsError(ConflictError):
 
 
 class ForbiddenError(ClusterError):
-    """RBAC, Pod Security, a quota, or a namespace that is being terminated refuses."""
+    """RBAC, Pod Security, a quota, or a namespace or definition that is being terminated refuses."""
 
     def __init__(self, message: str, *, terminating: bool = False) -> None:
         super().__init__(message)
         self.terminating = terminating
-        """The namespace is being deleted: nothing can be created in it any more."""
+        """The namespace, or the kind's definition, is being deleted: nothing can be created in it any more."""
 
 
 class InvalidError(ClusterError):
@@ -51,8 +54,10 @@ def error_from_status(status: int, body: str) -> ClusterError:
             return NotFoundError(message)
         case HTTPStatus.CONFLICT:
             return AlreadyExistsError(message) if reason == "AlreadyExists" else ConflictError(message)
-        case HTTPStatus.FORBIDDEN:
-            return ForbiddenError(message, terminating="NamespaceTerminating" in causes)
+        # 405: what a kind answers whose definition is being deleted. Nothing but its words tells why.
+        case HTTPStatus.FORBIDDEN | HTTPStatus.METHOD_NOT_ALLOWED:
+            terminating = "NamespaceTerminating" in causes or _DEFINITION_GOES in message
+            return ForbiddenError(message, terminating=terminating)
         case HTTPStatus.BAD_REQUEST | HTTPStatus.UNPROCESSABLE_ENTITY:
             return InvalidError(message)
         case _:

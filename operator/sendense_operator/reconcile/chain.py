@@ -16,7 +16,7 @@ from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
 from sendense_operator.api.v1alpha1.base import LocalRef
 from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMStatus
 from sendense_operator.cluster.client import Obj, find
-from sendense_operator.cluster.errors import ForbiddenError
+from sendense_operator.cluster.errors import ForbiddenError, NotFoundError
 from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN, BACKUP_REPOSITORY, PROTECTED_VM
 from sendense_operator.cluster.status import add_finalizers, has_finalizer, remove_finalizers, write_status
 from sendense_operator.reconcile.catalogue import point_uid
@@ -92,7 +92,7 @@ async def reconcile_chain(ctx: Context, namespace: str, vm: str, repository: str
     if chain is None:
         for obj in retained:
             await _let_go(ctx, obj, _RETAINED, reason="RestorePointKept")
-        return None
+        return _AGAIN_S if going else None
     held = has_finalizer(chain, names.FINALIZER_REMOVALS)
     if is_deleting(chain) and not held:
         return _AGAIN_S if going else None  # it goes in a moment, and is made again
@@ -116,23 +116,19 @@ async def reconcile_chain(ctx: Context, namespace: str, vm: str, repository: str
 async def _decide(ctx: Context, seen: _Chain) -> tuple[list[Obj], list[Obj], bool]:
     """Deleted Backups whose files are to be removed, those whose files are retained, and whether there are more.
 
-    All others are let go.
+    All others are let go. Where everything goes, retained ones too: a chain to list them in can't be made any more.
     """
     leaving = [obj for obj in seen.backups if is_leaving(obj)]
-    guard = None
-    specs = {obj["metadata"]["uid"]: BackupSpec.model_validate(obj["spec"]) for obj in leaving}
-    if any(policy_of(spec, seen.repository) is DeletionPolicy.DELETE for spec in specs.values()):
-        guard = await look_for_guard(ctx, seen.namespace)
+    guard = await look_for_guard(ctx, seen.namespace) if leaving else None
     going, retained = list[Obj](), list[Obj]()
     for obj in leaving:
-        if policy_of(specs[obj["metadata"]["uid"]], seen.repository) is DeletionPolicy.RETAIN:
+        spec = BackupSpec.model_validate(obj["spec"])
+        if policy_of(spec, seen.repository) is DeletionPolicy.RETAIN and not (guard and guard.going):
             retained.append(obj)
-            continue
-        kept = decide_removal(specs[obj["metadata"]["uid"]], seen.repository, guard)
-        if kept is None:
-            going.append(obj)
-        else:
+        elif kept := decide_removal(spec, seen.repository, guard):
             await _let_go(ctx, obj, kept, reason="RestorePointKept")
+        else:
+            going.append(obj)
     room = room_for(seen.status.removed)
     return going[:room], retained, len(going) > room
 
@@ -144,11 +140,13 @@ async def _let_go(ctx: Context, obj: Obj, kept: Kept, *, reason: str) -> None:
 
 
 async def _create(ctx: Context, seen: _Chain, name: str) -> Obj | None:
-    """The new chain; None when its namespace takes nothing new any more."""
+    """The new chain; None when its namespace, or its definition, takes nothing new any more or is gone."""
     spec = BackupChainSpec(vm_ref=LocalRef(name=seen.vm), repository_ref=LocalRef(name=seen.repository_name))
     obj = {"metadata": {"namespace": seen.namespace, "name": name}, "spec": spec.to_dict()}
     try:
         return await ctx.cluster.apply(BACKUP_CHAIN, obj)
+    except NotFoundError:
+        return None
     except ForbiddenError as error:
         if error.terminating:
             return None

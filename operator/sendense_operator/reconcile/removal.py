@@ -34,6 +34,8 @@ class Kept:
     message: str
     warning: bool = False
     """Whether that is not what the Backup's policy says."""
+    going: bool = False
+    """Whether that is since everything around it goes: then nothing new can be written down either."""
 
 
 def is_leaving(obj: Obj) -> bool:
@@ -47,11 +49,12 @@ async def look_for_guard(ctx: Context, namespace: str) -> Kept | None:
     try:
         found = await find(ctx.cluster, NAMESPACE, None, namespace)
         if found is None or is_deleting(found):
-            return Kept(f"namespace {namespace} is being deleted", warning=True)
+            return Kept(f"namespace {namespace} is being deleted", warning=True, going=True)
         for name in _DEFINITIONS:
             found = await find(ctx.cluster, DEFINITION, None, name)
             if found is None or is_deleting(found):
-                return Kept(f"the CustomResourceDefinition {name} is being deleted", warning=True)
+                text = f"the CustomResourceDefinition {name} is being deleted"
+                return Kept(text, warning=True, going=True)
     except ForbiddenError as error:
         text = f"it can't be told whether the namespace or a CustomResourceDefinition is being deleted: {error}"
         return Kept(text, warning=True)

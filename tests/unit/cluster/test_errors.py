@@ -26,6 +26,7 @@ from sendense_operator.cluster.errors import (
         (409, "Conflict", ConflictError),
         (409, "AlreadyExists", AlreadyExistsError),
         (403, "Forbidden", ForbiddenError),
+        (405, "MethodNotAllowed", ForbiddenError),
         (422, "Invalid", InvalidError),
         (400, "BadRequest", InvalidError),
         (401, "Unauthorized", UnavailableError),
@@ -46,6 +47,20 @@ def test_a_namespace_that_is_being_terminated() -> None:
     error = error_from_status(403, json.dumps(body))
     assert isinstance(error, ForbiddenError)
     assert error.terminating
+
+
+@pytest.mark.parametrize("status", [403, 405])
+@pytest.mark.parametrize(
+    ("message", "terminating"),
+    [
+        ("create not allowed while custom resource definition is terminating", True),
+        ("the server does not allow this method on the requested resource", False),
+    ],
+)
+def test_a_definition_that_is_being_terminated(status: int, message: str, terminating: bool) -> None:
+    error = error_from_status(status, json.dumps({"reason": "MethodNotAllowed", "message": message}))
+    assert isinstance(error, ForbiddenError)
+    assert error.terminating is terminating
 
 
 @pytest.mark.parametrize("body", ["", "<html>bad gateway</html>", "[]", "null", "7", '{"details": null}'])
