@@ -99,6 +99,19 @@ def fill(rig: Rig, count: int) -> None:
         rig.world.repository.commit(task, f"backup-{number}", rig.world.clock.now())
 
 
+async def test_freed_files_are_told_of() -> None:
+    """Once, and only when they are really gone."""
+    rig = await backed_up(Rig(), *THREE)
+    await delete(rig, "b1")
+    assert rig.events("RestorePointFreed") == []
+    await delete(rig, "b3", "b2")
+    await rig.settle(seconds=30)
+    told = [event["message"] for event in rig.events("RestorePointFreed")]
+    assert sum(int(message.partition(" ")[0]) for message in told) == 3
+    assert all(event["count"] == 1 for event in rig.events("RestorePointFreed"))
+    assert {event["involvedObject"]["kind"] for event in rig.events("RestorePointFreed")} == {"BackupChain"}
+
+
 async def test_what_stands_on_a_removed_point_says_so() -> None:
     rig = await backed_up(Rig(), *THREE)
     await delete(rig, "b1", "b2")

@@ -29,6 +29,8 @@ from sendense_operator.reconcile.objects import is_deleting
 from sendense_operator.reconcile.removal import (
     Kept,
     decide_removal,
+    describe_freed,
+    freed_points,
     is_leaving,
     look_for_guard,
     merge_removed,
@@ -165,7 +167,9 @@ async def _write(ctx: Context, seen: _Chain, chain: Obj, new: list[RemovedPoint]
     facts = ChainFacts(seen.points, removed, disks, _max_depth(seen.repository), view)
     generation = chain["metadata"].get("generation")
     status = chain_status(old, facts, generation=generation, now=ctx.now())
-    await write_status(ctx.cluster, BACKUP_CHAIN, chain, status)
+    written = await write_status(ctx.cluster, BACKUP_CHAIN, chain, status)
+    if written and (freed := freed_points(before, view)):
+        await ctx.events.post(chain, "Normal", "RestorePointFreed", describe_freed(freed))
     if view is not None and any(map(is_unexplained, status.removed)) and _is_older(view, status):
         ctx.memory.probe_wanted.add(f"{seen.namespace}/{seen.repository_name}")
         ctx.again(Key(Work.REPOSITORY, seen.namespace, seen.repository_name))

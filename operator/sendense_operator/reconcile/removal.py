@@ -22,9 +22,11 @@ from sendense_operator.cluster.status import has_finalizer
 from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.facts import ChainView
 from sendense_operator.reconcile.objects import is_deleting
-from sendense_operator.reconcile.units import parse_time
+from sendense_operator.reconcile.units import human_bytes, parse_time
 
 _DEFINITIONS: Final = tuple(f"{kind.plural}.{names.GROUP}" for kind in (BACKUP, BACKUP_CHAIN, BACKUP_REPOSITORY))
+
+_NAMED: Final = 5
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,27 @@ def merge_removed(
         ]
     listed.sort(key=lambda point: (point.state is RemovalState.PENDING, point.since, point.backup))
     return sorted(listed[-MAX_WAITING:], key=lambda point: (point.since, point.backup, point.uid))
+
+
+def freed_points(old: Sequence[RemovedPoint], view: ChainView | None) -> list[RemovedPoint]:
+    """Those of a chain's removed points whose files are gone by the repository's word, with the bytes last told of.
+
+    Not those that were retained: they were not removed by us. Nor those that never had bytes: a Backup that ended
+    without a worker's word is asked for in the repository, and mostly has nothing there.
+    """
+    if view is None:
+        return []
+    removed = [point for point in old if point.state is not RemovalState.RETAINED and point.stored_bytes]
+    return [point for point in removed if _after(point, view) is None]
+
+
+def describe_freed(points: Sequence[RemovedPoint]) -> str:
+    """For a person: how many there are, what they held, and the names of the first."""
+    size = human_bytes(sum(point.stored_bytes for point in points))
+    listed = ", ".join(point.backup for point in points[:_NAMED])
+    more = f" and {len(points) - _NAMED} more" if len(points) > _NAMED else ""
+    what = "1 removed restore point is" if len(points) == 1 else f"{len(points)} removed restore points are"
+    return f"{what} gone with all files, {size} freed: {listed}{more}"
 
 
 def _after(point: RemovedPoint, view: ChainView) -> RemovedPoint | None:

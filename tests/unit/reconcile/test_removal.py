@@ -13,7 +13,16 @@ from sendense_operator.api.v1alpha1.backup import BackupSpec
 from sendense_operator.api.v1alpha1.backupchain import MAX_WAITING, RemovalState, RemovedPoint, RestorePoint
 from sendense_operator.catalogue import ChainRecord, PointRecord, TombstoneRecord
 from sendense_operator.reconcile.facts import ChainView
-from sendense_operator.reconcile.removal import Kept, decide_removal, is_leaving, merge_removed, removal_of, room_for
+from sendense_operator.reconcile.removal import (
+    Kept,
+    decide_removal,
+    describe_freed,
+    freed_points,
+    is_leaving,
+    merge_removed,
+    removal_of,
+    room_for,
+)
 from sendense_operator.task import BackupType
 
 GUARD = Kept("namespace shop is being deleted", warning=True)
@@ -145,6 +154,28 @@ def test_what_is_left_of_a_removed_point(
     found = merge_removed([old], [], seen)
     assert [point.state for point in found] == ([expected] if expected else [])
     assert merge_removed(found, [], seen) == found, "the same again changes nothing"
+
+
+def test_what_was_freed() -> None:
+    """Whatever is dropped from the list for another reason is none of it."""
+    old = [
+        removed("gone", stored_bytes=5),
+        removed("freed", NEEDED, stored_bytes=7),
+        removed("needed", NEEDED, stored_bytes=9),
+        removed("later", stored_bytes=9),
+        removed("kept", RETAINED, stored_bytes=9),
+        removed("never", stored_bytes=0),
+    ]
+    seen = view(tombstone("needed"), asked=("gone", "never"))
+    assert [point.backup for point in freed_points(old, seen)] == ["gone", "freed"]
+    assert freed_points(old, None) == []
+    assert freed_points(merge_removed(old, [], seen), seen) == [], "it is told once"
+
+
+def test_what_is_told_of_it() -> None:
+    points = [removed(f"n{number}", stored_bytes=1 << 20) for number in range(7)]
+    assert describe_freed(points[:1]) == "1 removed restore point is gone with all files, 1.0 MiB freed: n0"
+    assert describe_freed(points).endswith("7.0 MiB freed: n0, n1, n2, n3, n4 and 2 more")
 
 
 def test_who_needs_it_is_told() -> None:
