@@ -11,6 +11,7 @@ from tests.support import sample
 from tests.wiring.rig import SECRET_WORD, Rig
 from tests.wiring.world import Ending
 
+from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster import kinds
 from sendense_operator.cluster.errors import ForbiddenError
 from sendense_operator.reconcile.backup import reconcile_backup
@@ -142,6 +143,23 @@ async def test_a_backup_of_a_name_that_was_there_before_is_another_one() -> None
     await rig.run(lambda: rig.phase() == "Completed" and rig.is_clean())
     assert len(set(rig.world.jobs())) == 2
     assert len(rig.world.started) == 2
+
+
+@pytest.mark.parametrize(("mode", "bound"), [("ReadWriteOnce", True), ("ReadWriteMany", False)])
+async def test_all_pods_of_a_volume_that_one_node_can_have_go_there(mode: str, bound: bool) -> None:
+    rig = Rig()
+    rig.create_references()
+    rig.create(kinds.CLAIM, sample.claim(modes=(mode,)))
+    rig.create_backup()
+    pods: dict[str, bool] = {}
+
+    def look() -> bool:
+        for pod in rig.world.cluster.all(kinds.POD):
+            pods[pod["metadata"]["labels"][names.LABEL_COMPONENT]] = "affinity" in pod["spec"]
+        return len(pods) == 2
+
+    await rig.run(look)
+    assert pods == {"probe": bound, "worker": bound}
 
 
 async def test_a_network_policy_of_an_earlier_try_is_made_anew_where_it_does_not_fit() -> None:

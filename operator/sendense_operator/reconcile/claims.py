@@ -29,6 +29,15 @@ def is_exclusive(claim: Obj) -> bool:
     return (claim.get("spec") or {}).get("accessModes") == ["ReadWriteOncePod"]
 
 
+def needs_one_node(claim: Obj) -> bool:
+    """Whether all pods that use the claim at the same time have to be on one node, wherever that is.
+
+    Only one at a time uses a ReadWriteOncePod claim. A bound claim tells its volume's modes too, which may be more.
+    """
+    modes = {mode for part in ("spec", "status") for mode in (claim.get(part) or {}).get("accessModes") or []}
+    return not is_exclusive(claim) and "ReadWriteMany" not in modes
+
+
 def decide_claim(repository: Obj, found: Claim, rivals: Sequence[Obj]) -> Problem | None:
     """What is wrong with the claim; `rivals`: all repositories of the namespace that name it."""
     claim = found.claim

@@ -34,9 +34,13 @@ def build_worker_template(
     repository: BackupRepositorySpec,
     appliance: VMwareApplianceSpec,
     host_ports: tuple[int, ...],
+    one_node: bool,
     settings: Settings,
 ) -> Obj:
-    """Pod template of a Backup's worker. `host_ports`: one a disk, or none."""
+    """Pod template of a Backup's worker.
+
+    `host_ports`: one a disk, or none. `one_node`: whether all pods of the repository have to be on one.
+    """
     volumes = [_task_volume(), _repository_volume(repository), _scratch_volume(), _credentials_volume(appliance)]
     if appliance.tls is not None:
         volumes.append(_ca_volume(appliance))
@@ -57,14 +61,15 @@ def build_worker_template(
         volumes=volumes,
         ports=ports,
         security=repository.pod_security,
+        one_node=one_node,
         settings=settings,
     )
 
 
 def build_probe_template(
-    task: ProbeTask, *, labels: dict[str, str], repository: BackupRepositorySpec, settings: Settings
+    task: ProbeTask, *, labels: dict[str, str], repository: BackupRepositorySpec, one_node: bool, settings: Settings
 ) -> Obj:
-    """Pod template of a repository's probe."""
+    """Pod template of a repository's probe. `one_node`: as for a worker."""
     return _template(
         task.model_dump_json(by_alias=True),
         name="",
@@ -72,6 +77,7 @@ def build_probe_template(
         volumes=[_task_volume(), _repository_volume(repository), _scratch_volume()],
         ports=[],
         security=repository.pod_security,
+        one_node=one_node,
         settings=settings,
     )
 
@@ -84,6 +90,7 @@ def _template(
     volumes: list[Volume],
     ports: list[Obj],
     security: PodSecurity,
+    one_node: bool,
     settings: Settings,
 ) -> Obj:
     container: Obj = {
@@ -112,11 +119,25 @@ def _template(
         "containers": [container],
         "volumes": [volume.source for volume in volumes],
     }
+    if one_node:
+        spec["affinity"] = _beside_its_own(labels)
     if settings.worker_priority_class:
         spec["priorityClassName"] = settings.worker_priority_class
     if settings.image_pull_secrets:
         spec["imagePullSecrets"] = [{"name": secret} for secret in settings.image_pull_secrets]
     return {"metadata": {"labels": labels, "annotations": {names.ANNOTATION_TASK: task}}, "spec": spec}
+
+
+def _beside_its_own(labels: dict[str, str]) -> Obj:
+    """Only on the node where other pods of the repository are: a volume that one node at a time can have is there.
+
+    On any other one the pod would hang while its volume is being attached, and nobody moves it from there. The
+    scheduler lets the first pod of all go anywhere, since it fits its own term. It sees no pod that has ended, but
+    those of a node that is lost until Kubernetes lets them go: for as long the volume is held there too.
+    """
+    own = {"matchLabels": {names.LABEL_REPOSITORY: labels[names.LABEL_REPOSITORY]}}
+    term = {"labelSelector": own, "topologyKey": "kubernetes.io/hostname"}
+    return {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
 
 
 def _environment(name: str) -> list[Obj]:

@@ -11,7 +11,7 @@ from sendense_operator.cluster.errors import AlreadyExistsError, ForbiddenError,
 from sendense_operator.cluster.kinds import BACKUP_REPOSITORY, CLAIM, JOB, POD, STORAGE_CLASS
 from sendense_operator.cluster.status import write_status
 from sendense_operator.reconcile.appliance import active_jobs
-from sendense_operator.reconcile.claims import Claim, decide_claim, is_exclusive
+from sendense_operator.reconcile.claims import Claim, decide_claim, is_exclusive, needs_one_node
 from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.job import build_probe_job, probe_labels
 from sendense_operator.reconcile.naming import probe_name
@@ -134,7 +134,8 @@ async def _start_probe(ctx: Context, seen: _Seen, want: Wanted) -> float | None:
         scan_request=want.request,
     )
     labels = probe_labels(obj)
-    template = build_probe_template(task, labels=labels, repository=seen.spec, settings=ctx.settings)
+    one_node = needs_one_node(seen.claim)
+    template = build_probe_template(task, labels=labels, repository=seen.spec, one_node=one_node, settings=ctx.settings)
     pod = {
         "metadata": {
             **template["metadata"],

@@ -8,12 +8,13 @@ from typing import Any
 
 from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.api.v1alpha1.backup import BackupDisk
-from sendense_operator.cluster.client import Obj
+from sendense_operator.cluster.client import Obj, find
 from sendense_operator.cluster.errors import AlreadyExistsError, ForbiddenError, InvalidError
-from sendense_operator.cluster.kinds import BACKUP, JOB, NETWORK_POLICY, POD, SERVICE, Kind
+from sendense_operator.cluster.kinds import BACKUP, CLAIM, JOB, NETWORK_POLICY, POD, SERVICE, Kind
 from sendense_operator.cluster.status import add_finalizers
 from sendense_operator.reconcile.admission import Admitted, Waits
 from sendense_operator.reconcile.case import Case, publish
+from sendense_operator.reconcile.claims import needs_one_node
 from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.ending import fail
 from sendense_operator.reconcile.job import build_worker_job, worker_labels
@@ -107,6 +108,7 @@ class _Plan:
 
     labels: dict[str, str]
     host_ports: tuple[int, ...]
+    one_node: bool
 
 
 async def _create_worker(ctx: Context, case: Case, refs: References, admitted: Admitted) -> Problem | None:
@@ -118,7 +120,8 @@ async def _create_worker(ctx: Context, case: Case, refs: References, admitted: A
         appliance=refs.vm.appliance_ref.name,
         vm_key=names.vm_key(names.last_path_element(refs.vm.path)),
     )
-    plan = _Plan(labels, admitted.host_ports)
+    claim = await find(ctx.cluster, CLAIM, case.namespace, refs.repository.claim_name)
+    plan = _Plan(labels, admitted.host_ports, claim is not None and needs_one_node(claim))
     count = len(refs.found.disks)
     try:
         provisional = admitted.host_ports or tuple(names.NBD_BASE_PORT + index for index in range(count))
@@ -172,6 +175,7 @@ def _template(ctx: Context, case: Case, refs: References, plan: _Plan, ports: tu
         repository=refs.repository,
         appliance=refs.appliance,
         host_ports=plan.host_ports,
+        one_node=plan.one_node,
         settings=ctx.settings,
     )
 

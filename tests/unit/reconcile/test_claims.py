@@ -6,7 +6,7 @@ import pytest
 from tests.support import sample
 from tests.support.sample import Obj
 
-from sendense_operator.reconcile.claims import Claim, decide_claim, is_exclusive
+from sendense_operator.reconcile.claims import Claim, decide_claim, is_exclusive, needs_one_node
 from sendense_operator.reconcile.problems import Meaning
 
 STORE = sample.repository()
@@ -53,3 +53,22 @@ def test_is_exclusive() -> None:
     assert is_exclusive(sample.claim(modes=("ReadWriteOncePod",)))
     assert not is_exclusive(sample.claim())
     assert not is_exclusive({"metadata": {}})
+
+
+@pytest.mark.parametrize(
+    ("modes", "of_volume", "expected"),
+    [
+        (("ReadWriteOnce",), None, True),
+        (("ReadWriteOnce",), ("ReadWriteOnce",), True),
+        (("ReadWriteOnce", "ReadOnlyMany"), None, True),
+        (("ReadWriteOnce",), ("ReadWriteOnce", "ReadWriteMany"), False),
+        (("ReadWriteMany",), None, False),
+        (("ReadWriteOnce", "ReadWriteMany"), None, False),
+        (("ReadWriteOncePod",), ("ReadWriteOncePod",), False),
+    ],
+)
+def test_needs_one_node(modes: tuple[str, ...], of_volume: tuple[str, ...] | None, expected: bool) -> None:
+    claim = sample.claim(modes=modes)
+    if of_volume:
+        claim["status"]["accessModes"] = list(of_volume)
+    assert needs_one_node(claim) is expected

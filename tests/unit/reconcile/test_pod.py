@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -43,7 +44,12 @@ def task(disks: int = 2, **appliance: Any) -> BackupTask:
 
 
 def template(
-    *, host_ports: tuple[int, ...] = (), security: Obj | None = None, settings: Settings = SETTINGS, **appliance: Any
+    *,
+    host_ports: tuple[int, ...] = (),
+    security: Obj | None = None,
+    one_node: bool = False,
+    settings: Settings = SETTINGS,
+    **appliance: Any,
 ) -> Obj:
     repository = sample.repository(podSecurity=security or {})
     return build_worker_template(
@@ -52,14 +58,16 @@ def template(
         repository=BackupRepositorySpec.model_validate(repository["spec"]),
         appliance=VMwareApplianceSpec.model_validate(sample.appliance(**appliance)["spec"]),
         host_ports=host_ports,
+        one_node=one_node,
         settings=settings,
     )
 
 
-def probe() -> Obj:
+def probe(*, one_node: bool = False) -> Obj:
     told = ProbeTask(namespace="shop", repository="store", repository_uid="uid-1")
     spec = BackupRepositorySpec.model_validate(sample.repository()["spec"])
-    return build_probe_template(told, labels=probe_labels(sample.repository()), repository=spec, settings=SETTINGS)
+    labels = probe_labels(sample.repository())
+    return build_probe_template(told, labels=labels, repository=spec, one_node=one_node, settings=SETTINGS)
 
 
 @pytest.mark.parametrize("built", [template(), probe()], ids=["worker", "probe"])
@@ -126,6 +134,17 @@ def test_options_of_the_installation() -> None:
     assert spec["imagePullSecrets"] == [{"name": "pull"}]
     assert spec["priorityClassName"] == "low"
     assert not {"imagePullSecrets", "priorityClassName"} & template()["spec"].keys()
+
+
+@pytest.mark.parametrize("build", [template, probe])
+def test_where_a_volume_can_be_on_one_node_only_all_go_there(build: Callable[..., Obj]) -> None:
+    built = build(one_node=True)
+    (term,) = built["spec"]["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert term["topologyKey"] == "kubernetes.io/hostname"
+    assert "namespaces" not in term, "of its own namespace"
+    for other in (template(), probe()):  # itself too, or the first one could never start
+        assert term["labelSelector"]["matchLabels"].items() <= other["metadata"]["labels"].items()
+    assert "affinity" not in build()["spec"]
 
 
 def job() -> Obj:
