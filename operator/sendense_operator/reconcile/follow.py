@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.api.v1alpha1.backup import BackupDisk, RequestedType
-from sendense_operator.cluster.client import Obj, find
-from sendense_operator.cluster.errors import ForbiddenError
-from sendense_operator.cluster.kinds import JOB, NODE, POD
+from sendense_operator.cluster.client import Obj
+from sendense_operator.cluster.kinds import JOB, POD
 from sendense_operator.reconcile.case import Case, publish
 from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.ending import complete, fail
+from sendense_operator.reconcile.givingup import node_lost, overrun, start_overdue
 from sendense_operator.reconcile.naming import chain_name
-from sendense_operator.reconcile.objects import created, is_deleting, pod_ip
+from sendense_operator.reconcile.objects import is_deleting, pod_ip
 from sendense_operator.reconcile.outcome import (
     AnswerLost,
     Attempt,
     Died,
     Ended,
-    decide_lost,
     observe_worker,
     still_there,
 )
@@ -33,8 +32,6 @@ _FIRST_POLL_S: Final = 1.0
 """Between two looks at a worker that has not answered yet."""
 _UNREACHABLE_AFTER_S: Final = 30.0
 _JOB_GOES_POLL_S: Final = 1.0
-_OVERRUN_S: Final = 120.0
-"""Beyond the time that the Job may take; by then it has long ended, unless its pod does not stop."""
 
 
 async def follow_backup(ctx: Context, case: Case, job: Obj) -> float | None:
@@ -88,7 +85,7 @@ async def _again(ctx: Context, case: Case, job: Obj) -> float | None:
 
 async def _attempt(ctx: Context, case: Case, job: Obj, seen: Attempt, changes: dict[str, Any]) -> float | None:
     pod = seen.pod
-    if await _overrun(ctx, case, pod):
+    if await overrun(ctx, case, pod):
         return 0.0
     if pod is None:
         return await _without_pod(ctx, case, job, seen)
@@ -99,7 +96,7 @@ async def _attempt(ctx: Context, case: Case, job: Obj, seen: Attempt, changes: d
         return await _not_starting(ctx, case, seen.trouble, changes)
     address = pod_ip(pod)
     if address is None or is_deleting(pod):
-        if await _lost(ctx, case, pod) or await _start_overdue(ctx, case, "its pod does not get ready to run"):
+        if await node_lost(ctx, case, pod) or await start_overdue(ctx, case, "its pod does not get ready to run"):
             return 0.0
         rest = await publish(ctx, case, _waiting_state(case, seen), **changes)
         return rest or ctx.settings.poll_seconds
@@ -163,7 +160,7 @@ async def _without_pod(ctx: Context, case: Case, job: Obj, seen: Attempt) -> flo
     if is_deleting(job):
         await publish(ctx, case, conditions.reconciling("Retrying", "the worker's Job is being removed"))
         return _JOB_GOES_POLL_S
-    if await _start_overdue(ctx, case, "its Job has no pod"):
+    if await start_overdue(ctx, case, "its Job has no pod"):
         return 0.0
     rest = await publish(ctx, case, _waiting_state(case, seen), **_adopt_job(case, job))
     return rest or ctx.settings.poll_seconds
@@ -179,39 +176,13 @@ def _waiting_state(case: Case, seen: Attempt) -> dict[str, str]:
 
 async def _not_starting(ctx: Context, case: Case, trouble: tuple[str, str], changes: dict[str, Any]) -> float | None:
     reason, words = trouble
-    if await _start_overdue(ctx, case, f"{reason}: {words}"):
+    if await start_overdue(ctx, case, f"{reason}: {words}"):
         return 0.0
     message = f"the worker's pod does not start: {words}"
     if case.status.start_time is not None:
         reason, message = "Retrying", f"{reason}: {message}"
     rest = await publish(ctx, case, conditions.reconciling(reason, message), **changes)
     return rest or ctx.settings.poll_seconds
-
-
-async def _overrun(ctx: Context, case: Case, pod: Obj | None) -> bool:
-    """Whether even the Job's own deadline could not stop the worker; then the Backup has failed.
-
-    Its Job stays, and with it the VM's turn: who does not stop may still write.
-    """
-    limit = timedelta(seconds=case.spec.active_deadline_seconds + _OVERRUN_S)
-    if case.status.start_time is None or ctx.now() - case.status.start_time <= limit:
-        return False
-    where = f"pod {pod['metadata']['name']} on node {pod['spec'].get('nodeName')}" if pod else "its Job"
-    text = f"it took longer than spec.activeDeadlineSeconds allows, and {where} does not stop"
-    await fail(ctx, case, "ActiveDeadlineExceeded", text)
-    return True
-
-
-async def _start_overdue(ctx: Context, case: Case, why: str) -> bool:
-    """Whether the first worker did not start in time; then the Backup has failed."""
-    deadline = created(case.obj) + timedelta(seconds=case.spec.start_deadline_seconds)
-    if case.status.start_time is not None or ctx.now() <= deadline:
-        return False
-    seconds = case.spec.start_deadline_seconds
-    text = f"no worker ran within spec.startDeadlineSeconds ({seconds} s): {why}"
-    # The Job is deleted by `tidy`, once the end is in the status.
-    await fail(ctx, case, "StartDeadlineExceeded", text)
-    return True
 
 
 async def _poll(ctx: Context, case: Case, pod: Obj, address: str, changes: dict[str, Any]) -> float | None:
@@ -227,7 +198,7 @@ async def _poll(ctx: Context, case: Case, pod: Obj, address: str, changes: dict[
         ctx.memory.reached.put(uid, ctx.monotonic())
         rest = await _report(ctx, case, report, changes)
         return rest or ctx.settings.poll_seconds
-    if await _lost(ctx, case, pod):
+    if await node_lost(ctx, case, pod):
         return 0.0
     since = reached if reached is not None else _first_asked(ctx, uid)
     if ctx.monotonic() - since > _UNREACHABLE_AFTER_S:
@@ -286,24 +257,8 @@ async def wait_for_old_pods(ctx: Context, case: Case) -> float | None:
     left = still_there(pods)
     if not left:
         return None
-    if await _lost(ctx, case, left[0]):
+    if await node_lost(ctx, case, left[0]):
         return 0.0
     state = conditions.reconciling("Retrying", "the worker before is being stopped")
     await publish(ctx, case, state)
     return _JOB_GOES_POLL_S
-
-
-async def _lost(ctx: Context, case: Case, pod: Obj) -> bool:
-    """Whether the worker's node has been away for too long; then the Backup has failed."""
-    name = pod["spec"].get("nodeName")
-    if not name:
-        return False
-    try:
-        node = await find(ctx.cluster, NODE, None, name)
-    except ForbiddenError:
-        return False
-    lost = decide_lost(pod, node, ctx.now(), ctx.settings.node_lost_seconds)
-    if lost is None:
-        return False
-    await fail(ctx, case, "NodeLost", lost.message)
-    return True
