@@ -344,6 +344,9 @@ class DiskProgress(Wire):
     size: Bytes
     transferred: Bytes
     completed: bool = False
+    rate: float = 0.0
+    """Bytes a second, averaged over the last half minute; 0.0 for a disk that waits or is complete."""
+    eta_seconds: int | None = None
 
 
 class Progress(Wire):

@@ -16,7 +16,14 @@ from sendense_operator.reconcile.job import TTL_SECONDS
 from sendense_operator.reconcile.keys import Key, Work
 from sendense_operator.reconcile.objects import is_deleting, is_live, is_owned_by
 from sendense_operator.reconcile.outcome import last_answer, still_there
-from sendense_operator.reconcile.progress import describe, final_disks, final_progress, stopped_progress, type_of
+from sendense_operator.reconcile.progress import (
+    describe,
+    final_disks,
+    final_progress,
+    stopped_disks,
+    stopped_progress,
+    type_of,
+)
 from sendense_operator.reconcile.units import human_bytes, parse_time, whole_seconds
 from sendense_operator.task import Answer
 
@@ -70,7 +77,7 @@ async def fail(ctx: Context, case: Case, reason: str, message: str, answer: Answ
     death = case.status.worker_death
     if death is not None and death not in message:
         message = f"{death}; {message}"
-    await publish(ctx, case, conditions.stalled(reason, message), progress=stopped_progress(case.status.progress))
+    await publish(ctx, case, conditions.stalled(reason, message), **_stopped(case))
     if reason in REPOSITORY_REASONS:
         ctx.memory.probe_wanted.add(f"{case.namespace}/{case.spec.repository_ref.name}")
     _after(ctx, case, answer)
@@ -78,13 +85,12 @@ async def fail(ctx: Context, case: Case, reason: str, message: str, answer: Answ
 
 async def cancelled(ctx: Context, case: Case, message: str) -> None:
     """It was stopped because somebody wanted that."""
-    await publish(
-        ctx,
-        case,
-        conditions.stalled(conditions.REASON_CANCELLED, message),
-        progress=stopped_progress(case.status.progress),
-    )
+    await publish(ctx, case, conditions.stalled(conditions.REASON_CANCELLED, message), **_stopped(case))
     _after(ctx, case, None)
+
+
+def _stopped(case: Case) -> dict[str, Any]:
+    return {"progress": stopped_progress(case.status.progress), "disks": stopped_disks(case.status.disks)}
 
 
 def _after(ctx: Context, case: Case, answer: Answer | None) -> None:

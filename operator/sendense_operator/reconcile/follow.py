@@ -24,7 +24,7 @@ from sendense_operator.reconcile.outcome import (
     still_there,
 )
 from sendense_operator.reconcile.pod import task_of
-from sendense_operator.reconcile.progress import merge_disks, merge_progress
+from sendense_operator.reconcile.progress import merge_disks, merge_progress, stopped_disks
 from sendense_operator.reconcile.units import parse_time, whole_seconds
 from sendense_operator.task import Progress, Stage
 
@@ -108,7 +108,7 @@ async def _new_attempt(ctx: Context, case: Case, seen: Attempt, changes: dict[st
     """Another pod: its progress begins anew."""
     why = seen.failed_before or "the worker before it is gone"
     known = changes.get("disks", case.status.disks)
-    disks = [disk.model_copy(update={"bytes_transferred": 0, "percent": 0}) for disk in known]
+    disks = [disk.model_copy(update={"bytes_transferred": 0, "percent": 0}) for disk in stopped_disks(known)]
     state = conditions.reconciling("Retrying", f"the attempt before: {why}")
     await publish(ctx, case, state, urgent=True, **{**changes, "progress": None, "disks": disks})
     await ctx.events.post(case.obj, "Warning", "Retrying", f"attempt {changes['attempts']}: {why}")
@@ -222,8 +222,8 @@ def _first_asked(ctx: Context, pod_uid: str) -> float:
 
 
 async def _report(ctx: Context, case: Case, report: Progress, changes: dict[str, Any]) -> float:
-    disks = merge_disks(changes.get("disks", case.status.disks), report)
     whole = case.spec.type is RequestedType.FULL
+    disks = merge_disks(changes.get("disks", case.status.disks), report, whole=whole)
     progress = merge_progress(case.status.progress, disks, report, whole=whole, now=ctx.now())
     # The worker is through, its pod not yet: what it says then is its answer.
     stage = Stage.COMMITTING if report.stage is Stage.DONE else report.stage

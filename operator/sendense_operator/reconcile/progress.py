@@ -25,13 +25,17 @@ def percent_of(done: int, total: int, *, finished: bool) -> int:
     return min(99, done * 100 // total) if total > 0 else 0
 
 
-def merge_disks(old: list[BackupDisk], reported: Progress) -> list[BackupDisk]:
-    """The disks with what the worker reports; no number falls. A new attempt starts with `old` set back."""
+def merge_disks(old: list[BackupDisk], reported: Progress, *, whole: bool) -> list[BackupDisk]:
+    """The disks with what the worker reports; no number falls. A new attempt starts with `old` set back.
+
+    `whole`: as of `merge_progress`.
+    """
     before = {disk.id: disk for disk in old}
-    return [_disk(before.get(disk.index), disk) for disk in reported.disks]
+    return [_disk(before.get(disk.index), disk, whole) for disk in reported.disks]
 
 
-def _disk(old: BackupDisk | None, now: DiskProgress) -> BackupDisk:
+def _disk(old: BackupDisk | None, now: DiskProgress, whole: bool) -> BackupDisk:
+    eta = _estimate(now.eta_seconds) if whole else None
     transferred = max(now.transferred, old.bytes_transferred if old else 0)
     percent = percent_of(min(transferred, now.size), now.size, finished=now.completed)
     return BackupDisk(
@@ -40,6 +44,10 @@ def _disk(old: BackupDisk | None, now: DiskProgress) -> BackupDisk:
         virtual_size=now.size,
         bytes_transferred=transferred,
         percent=max(percent, old.percent if old else 0),
+        rate_bytes_per_second=int(now.rate) or None,
+        rate=human_rate(now.rate) or None,
+        eta_seconds=eta,
+        eta=human_duration(eta) if eta is not None else None,
     )
 
 
@@ -57,7 +65,7 @@ def merge_progress(
         disk.virtual_size if disk.percent == 100 else min(disk.bytes_transferred, disk.virtual_size) for disk in disks
     )
     percent = max(percent_of(done, total, finished=False), old.percent if old else 0)
-    eta = _eta(reported) if whole else None
+    eta = _estimate(reported.eta_seconds) if whole else None
     result = BackupProgress(
         bytes_transferred=transferred,
         total_bytes=total,
@@ -74,9 +82,8 @@ def merge_progress(
     return result
 
 
-def _eta(reported: Progress) -> int | None:
+def _estimate(eta: int | None) -> int | None:
     """Seconds; None for what is no estimate: bytes that trickle in would come to centuries."""
-    eta = reported.eta_seconds
     return eta if eta is not None and 0 <= eta <= _FARTHEST_S else None
 
 
@@ -131,6 +138,12 @@ def final_progress(answer: Answer, now: datetime) -> BackupProgress:
         summary="100%",
         last_update_time=whole_seconds(now),
     )
+
+
+def stopped_disks(old: list[BackupDisk]) -> list[BackupDisk]:
+    """The disks of a backup that ended without a result: how far each came, and no longer a rate."""
+    gone = {"rate_bytes_per_second": None, "rate": None, "eta_seconds": None, "eta": None}
+    return [disk.model_copy(update=gone) for disk in old]
 
 
 def stopped_progress(old: BackupProgress | None) -> BackupProgress | None:

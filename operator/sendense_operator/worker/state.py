@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from sendense_operator.api.v1alpha1.names import last_path_element, vma_job_id
-from sendense_operator.task import BackupTask, DiskProgress, Progress, Stage
+from sendense_operator.task import BackupTask, DiskProgress, Progress, Stage, TaskDisk
 from sendense_operator.vma.callbacks import DiskPlan, Habits, JobCallbacks
 from sendense_operator.worker.connections import Connections
 from sendense_operator.worker.settings import Settings
@@ -37,6 +37,7 @@ class JobState:
         self._ports = {disk.index: settings.nbd_base_port + disk.index for disk in task.disks}
         self._connections = Connections(frozenset(self._ports.values()), settings.ipv6)
         self._rate = RateMeter()
+        self._rates = {index: RateMeter() for index in self._ports}
         self._moved = dict.fromkeys(self._ports, 0)
         self.traffic = Traffic(self._ports.values())
 
@@ -68,6 +69,7 @@ class JobState:
         for disk in self._disks:
             arrived = min(disk.size, self.traffic.bytes_of(self._ports[disk.index]))
             self._moved[disk.index] = max(self._moved[disk.index], arrived)
+            self._rates[disk.index].add(now, self._moved[disk.index])
         self._rate.add(now, sum(self._moved.values()))
 
     def close(self) -> None:
@@ -83,6 +85,18 @@ class JobState:
         """Bytes that arrived for a disk, None where the kernel doesn't tell."""
         return self.traffic.received(self._ports[index])
 
+    def _disk_progress(self, disk: TaskDisk, copying: bool) -> DiskProgress:
+        moved = self._moved[disk.index]
+        rate = self._rates[disk.index].rate if copying else 0.0
+        return DiskProgress(
+            index=disk.index,
+            size=disk.size,
+            transferred=moved,
+            completed=disk.index in self.callbacks.change_ids,
+            rate=rate,
+            eta_seconds=eta_seconds(disk.size - moved, rate),
+        )
+
     def progress(self) -> Progress:
         """As GET /v1/status answers it."""
         done = self.callbacks.change_ids
@@ -93,15 +107,7 @@ class JobState:
             job_id=self.job_id,
             stage=self.stage,
             started=self.started,
-            disks=tuple(
-                DiskProgress(
-                    index=disk.index,
-                    size=disk.size,
-                    transferred=self._moved[disk.index],
-                    completed=disk.index in done,
-                )
-                for disk in self._disks
-            ),
+            disks=tuple(self._disk_progress(disk, copying and disk.index not in done) for disk in self._disks),
             rate=rate,
             eta_seconds=eta_seconds(left, rate) if copying else None,
             connections=self.traffic.connections,

@@ -15,6 +15,7 @@ from sendense_operator.reconcile.progress import (
     merge_disks,
     merge_progress,
     percent_of,
+    stopped_disks,
     stopped_progress,
     type_of,
 )
@@ -48,7 +49,7 @@ def test_no_number_falls_whatever_is_reported(reported: list[Progress]) -> None:
     progress: BackupProgress | None = None
     for number, one in enumerate(reported):
         before, old = {disk.id: disk for disk in disks}, progress
-        disks = merge_disks(disks, one)
+        disks = merge_disks(disks, one, whole=True)
         progress = merge_progress(progress, disks, one, whole=True, now=at(number))
         assert 0 <= progress.percent <= 99
         assert progress.summary == f"{progress.percent}%"
@@ -80,7 +81,7 @@ def test_percent(done: int, total: int, finished: bool, percent: int) -> None:
 
 def test_keys_of_the_disks_are_kept() -> None:
     known = [BackupDisk(id=0, key=2000, virtual_size=GIB), BackupDisk(id=1, key=2001, virtual_size=GIB)]
-    assert [disk.key for disk in merge_disks(known, report(1, 2))] == [2000, 2001]
+    assert [disk.key for disk in merge_disks(known, report(1, 2), whole=True)] == [2000, 2001]
 
 
 def test_a_disk_that_is_complete_counts_whole() -> None:
@@ -89,29 +90,31 @@ def test_a_disk_that_is_complete_counts_whole() -> None:
         DiskProgress(index=1, size=GIB, transferred=0),
     )
     reported = Progress(job_id="j", stage=Stage.COPYING, started=NOON, disks=disks)
-    merged = merge_disks([], reported)
+    merged = merge_disks([], reported, whole=True)
     assert [disk.percent for disk in merged] == [100, 0]
     assert merge_progress(None, merged, reported, whole=True, now=NOON).percent == 50
 
 
 def test_the_time_moves_only_with_something_else() -> None:
     reported = report(5)
-    disks = merge_disks([], reported)
+    disks = merge_disks([], reported, whole=True)
     once = merge_progress(None, disks, reported, whole=True, now=at(1))
     assert merge_progress(once, disks, reported, whole=True, now=at(9)) == once
-    moved = merge_progress(once, merge_disks(disks, report(6)), report(6), whole=True, now=at(9))
+    moved = merge_progress(once, merge_disks(disks, report(6), whole=True), report(6), whole=True, now=at(9))
     assert moved.last_update_time == at(9)
 
 
 def test_what_people_read() -> None:
     progress = merge_progress(
-        None, merge_disks([], report(GIB // 2)), report(GIB // 2, rate=5 << 20), whole=True, now=NOON
+        None, merge_disks([], report(GIB // 2), whole=True), report(GIB // 2, rate=5 << 20), whole=True, now=NOON
     )
     assert (progress.summary, progress.rate, progress.eta) == ("50%", "5.0 MiB/s", "60s")
 
 
 def test_how_long_an_increment_takes_is_not_known() -> None:
-    progress = merge_progress(None, merge_disks([], report(GIB // 2)), report(GIB // 2), whole=False, now=NOON)
+    progress = merge_progress(
+        None, merge_disks([], report(GIB // 2), whole=True), report(GIB // 2), whole=False, now=NOON
+    )
     assert (progress.summary, progress.eta, progress.eta_seconds) == ("50%", "", None)
 
 
@@ -121,7 +124,7 @@ def test_how_long_an_increment_takes_is_not_known() -> None:
 )
 def test_centuries_are_no_estimate(reported: int | None, eta: int | None, text: str) -> None:
     told = report(1, rate=0.001).model_copy(update={"eta_seconds": reported})
-    progress = merge_progress(None, merge_disks([], told), told, whole=True, now=NOON)
+    progress = merge_progress(None, merge_disks([], told, whole=True), told, whole=True, now=NOON)
     assert (progress.eta_seconds, progress.eta) == (eta, text)
 
 
@@ -168,8 +171,35 @@ def test_the_end() -> None:
 
 
 def test_what_stops_keeps_how_far_it_came() -> None:
-    running = merge_progress(None, merge_disks([], report(GIB // 2)), report(GIB // 2), whole=True, now=NOON)
+    running = merge_progress(
+        None, merge_disks([], report(GIB // 2), whole=True), report(GIB // 2), whole=True, now=NOON
+    )
     stopped = stopped_progress(running)
     assert stopped is not None
     assert (stopped.percent, stopped.rate, stopped.rate_bytes_per_second, stopped.eta_seconds) == (50, "", 0, None)
     assert stopped_progress(None) is None
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_each_disk_has_its_rate_and_its_end(whole: bool) -> None:
+    """Of the one whose turn it is; when an increment ends is not known."""
+    told = Progress(
+        job_id="j",
+        stage=Stage.COPYING,
+        started=NOON,
+        disks=(
+            DiskProgress(index=0, size=GIB, transferred=GIB, completed=True),
+            DiskProgress(index=1, size=GIB, transferred=GIB // 2, rate=5 << 20, eta_seconds=103),
+            DiskProgress(index=2, size=GIB, transferred=300, rate=0.1, eta_seconds=1 << 40),
+        ),
+    )
+    disks = merge_disks([], told, whole=whole)
+    assert [(disk.rate, disk.rate_bytes_per_second) for disk in disks] == [
+        (None, None),
+        ("5.0 MiB/s", 5 << 20),
+        (None, None),
+    ]
+    ends = [(None, None), ("2m" if whole else None, 103 if whole else None), (None, None)]
+    assert [(disk.eta, disk.eta_seconds) for disk in disks] == ends
+    assert all(disk.rate is None and disk.eta_seconds is None for disk in stopped_disks(disks))
+    assert [disk.percent for disk in stopped_disks(disks)] == [100, 50, 0]

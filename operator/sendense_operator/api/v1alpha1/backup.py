@@ -138,6 +138,14 @@ class BackupDisk(Model):
     """Bytes received from the appliance for this disk."""
     percent: Annotated[int, Field(ge=0, le=100)] = 0
     """Share of this disk that has been dealt with."""
+    rate_bytes_per_second: Bytes | None = None
+    """Average of the last half minute; only of a disk that is being copied."""
+    rate: ShortText | None = None
+    """The same for people."""
+    eta_seconds: Count | None = None
+    """Estimated seconds to the end of this disk's copy."""
+    eta: ShortText | None = None
+    """The same for people."""
     type: BackupType | None = None
     """What ran for this disk."""
     reason: ShortText | None = None
