@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+from fastapi import FastAPI
 
 from sendense_operator.cluster.access import Caller, UnauthenticatedError
 from sendense_operator.cluster.errors import AlreadyExistsError, ClusterError, NotFoundError
@@ -164,8 +165,8 @@ class Rig:
         return await self.http.request(method, path, headers=headers, **options)
 
 
-@asynccontextmanager
-async def running(*backups: Obj, namespaces: tuple[str, ...] = ()) -> AsyncIterator[Rig]:
+def application(*backups: Obj, namespaces: tuple[str, ...] = ()) -> tuple[FastAPI, World, Drain]:
+    """The application over a world with one VM, one repository and these Backups."""
     world, drain = World(), Drain()
     world.stores.vms.put(VMRecord.from_object(vm()))
     world.stores.repositories.put(
@@ -174,7 +175,12 @@ async def running(*backups: Obj, namespaces: tuple[str, ...] = ()) -> AsyncItera
     if backups:
         world.stores.chains.put(ChainRecord.from_object(chain(*(one["metadata"]["name"] for one in backups))))
     world.add(*backups)
-    app = create_rest_app(Service(world, world.stores, world, namespaces), drain, NAMESPACE, 8)
+    return create_rest_app(Service(world, world.stores, world, namespaces), drain, NAMESPACE, 8), world, drain
+
+
+@asynccontextmanager
+async def running(*backups: Obj, namespaces: tuple[str, ...] = ()) -> AsyncIterator[Rig]:
+    app, world, drain = application(*backups, namespaces=namespaces)
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://rest") as http:
         yield Rig(world, http, drain)
