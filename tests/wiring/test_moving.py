@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from tests.support import sample
 from tests.wiring.discoveryworld import World, vm
 
 from sendense_operator.cluster import kinds
+from sendense_operator.vma.errors import VMAGarbage, VMARefused
+
+DB, CLONE = "/DC1/vm/db", "/DC2/vm/clone"
+
+
+async def with_clone_to_come(**rules: Any) -> World:
+    """A VM in one datacenter; in the other one that has nothing to do with it."""
+    rig = World(vm(1, DB), **rules)
+    rig.vma.machines["DC2"] = [vm(2, "/DC2/vm/other")]
+    return await rig.found()
 
 
 async def test_a_renamed_and_moved_vm_keeps_its_object() -> None:
@@ -56,3 +69,47 @@ async def test_a_backup_of_a_vm_that_moved_a_moment_ago() -> None:
     await rig.run(lambda: rig.is_over("b1"))
     assert rig.phase() == "Completed"
     assert list(rig.objects()) == ["moved/db"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        VMARefused("discover", 500, "out of memory"),
+        VMAGarbage("discover: vms: Input should be a valid array"),
+        VMARefused("discover", 500, "datacenter 'DC1' not found"),
+    ],
+)
+async def test_a_clone_is_not_followed_while_a_datacenter_cannot_be_listed(error: Exception) -> None:
+    rig = await with_clone_to_come(datacenters=["DC1", "DC2"])
+    names = rig.names()
+    rig.vma.machines["DC2"].append(vm(1, CLONE))
+    rig.vma.list_errors["DC1"] = error
+    await rig.next()
+    assert rig.names()["db"] == names["db"]
+    assert rig.verdict()[0] == "False"
+    rig.vma.list_errors.clear()
+    await rig.next()
+    assert rig.names() == names | {CLONE: rig.names()[CLONE]}
+    assert {rig.vm_reason(path) for path in rig.names()} == {"Discovered"}
+
+
+async def test_a_clone_is_not_followed_where_its_datacenter_is_no_longer_asked_for() -> None:
+    rig = await with_clone_to_come(datacenters=["DC1", "DC2"])
+    names = rig.names()
+    rig.vma.machines["DC2"].append(vm(1, CLONE))
+    discovery = rig.world.cluster.one(kinds.APPLIANCE, "vma")["spec"]["discovery"]
+    rig.edit(kinds.APPLIANCE, "vma", discovery={**discovery, "datacenters": ["DC2"]})
+    await rig.found()
+    await rig.next()
+    assert rig.names() == names | {CLONE: rig.names()[CLONE]}
+    assert {rig.vm_reason(path) for path in rig.names()} == {"Discovered"}
+
+
+async def test_a_clone_is_not_followed_while_the_entry_of_the_vm_cannot_be_read() -> None:
+    rig = await with_clone_to_come(datacenters=["DC1", "DC2"])
+    names = rig.names()
+    rig.vma.machines["DC2"].append(vm(1, CLONE))
+    rig.vma.broken = {DB}
+    await rig.next()
+    assert rig.names() == names | {CLONE: rig.names()[CLONE]}
+    assert rig.vm_reason(CLONE) == "Discovered"

@@ -1,7 +1,8 @@
 """What a discovery does about the VMs that vCenter has: which get a ProtectedVM, which moved, which are gone.
 
 A VM is told by its BIOS UUID. Clones share one, and some VMs have none: those are told by their path. So a ProtectedVM
-belongs to the VM at its path if that has its UUID, else to the one VM of that UUID that belongs to no other.
+belongs to the VM at its path if that has its UUID, else to the one VM of that UUID that belongs to no other. The latter
+only if its own VM would have been seen: a list that is missing or could not be read makes no clone of a VM the VM.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from sendense_operator.reconcile.naming import vm_object_name
 from sendense_operator.reconcile.objects import Obj, labels_of
 from sendense_operator.reconcile.tasks import datacenter_of
 from sendense_operator.vma.inventory import bios_uuid
-from sendense_operator.vma.models import Inventory, InventoryVM
+from sendense_operator.vma.models import BrokenVM, Inventory, InventoryVM
 
 _PATH_LIMIT = 1024
 
@@ -111,22 +112,24 @@ def decide_plan(
 ) -> Plan:
     """`inventories`: by datacenter; what is not in there is not known. `taken`: names of all ProtectedVMs there are."""
     machines = _distinct(inventories)
-    pairs = _pair(machines, known)
+    broken = [one for inventory in inventories.values() for one in inventory.broken]
+    unread = {one.path for one in broken}
+    looked_at = {one.name for one in known if datacenter_of(one.spec) in inventories and one.spec.path not in unread}
+    pairs = _pair(machines, broken, known, looked_at)
     covered = {seen.vm.path for _, seen in pairs}
     matching = [seen for seen in machines if rule(seen.vm)]
     unusable = {seen.vm.path: why for seen in matching if (why := _why_unusable(seen))}
     missing = [seen for seen in matching if seen.vm.path not in covered and seen.vm.path not in unusable]
     uses = Counter(seen.uuid for seen in machines if seen.uuid)
     creations, homonyms = _name_all(missing, uses, vcenter, taken)
-    unread = {broken.path for inventory in inventories.values() for broken in inventory.broken}
     paired = {one.name for one, _ in pairs}
-    gone = [one for one in known if one.own and one.name not in paired and datacenter_of(one.spec) in inventories]
+    gone = [one for one in known if one.own and one.name in looked_at - paired]
     return Plan(
         vms=len(machines),
         matched=len(matching),
         creations=tuple(creations),
         moves=tuple(Move(one, seen) for one, seen in pairs if one.made and one.spec.path != seen.vm.path),
-        vanished=tuple(one for one in gone if (one.uuid or one.made) and one.spec.path not in unread),
+        vanished=tuple(one for one in gone if one.uuid or one.made),
         present=tuple((one, seen) for one, seen in pairs if one.own),
         unusable={**unusable, **homonyms},
         clones=sum(1 for seen in matching if seen.uuid and uses[seen.uuid] > 1),
@@ -144,12 +147,23 @@ def _distinct(inventories: Mapping[str, Inventory]) -> list[Seen]:
 
 @dataclass
 class _Left:
+    """What has one BIOS UUID and is not told by its path."""
+
     objects: list[Known] = field(default_factory=list)
     machines: list[Seen] = field(default_factory=list)
+    unread: int = 0
+    """VMs whose entries can't be read."""
+
+    @property
+    def sure(self) -> bool:
+        """Whether the object's VM is known: where several are left, nobody can say which one is which."""
+        return len(self.objects) == len(self.machines) == 1 and not self.unread
 
 
-def _pair(machines: Sequence[Seen], known: Sequence[Known]) -> list[tuple[Known, Seen]]:
-    """Each object with its VM."""
+def _pair(
+    machines: Sequence[Seen], broken: Sequence[BrokenVM], known: Sequence[Known], looked_at: Collection[str]
+) -> list[tuple[Known, Seen]]:
+    """Each object with its VM. `looked_at`: names of those whose VM would have been seen at its path."""
     by_path = {seen.vm.path: seen for seen in machines}
     pairs = [(one, by_path[one.spec.path]) for one in known if _stands_for(one, by_path.get(one.spec.path))]
     paired, covered = {one.name for one, _ in pairs}, {seen.vm.path for _, seen in pairs}
@@ -160,9 +174,12 @@ def _pair(machines: Sequence[Seen], known: Sequence[Known]) -> list[tuple[Known,
     for seen in machines:
         if seen.uuid and seen.vm.path not in covered:
             left[seen.uuid].machines.append(seen)
-    # Where several are left, nobody can say which one is which.
-    sure = [rest for rest in left.values() if len(rest.objects) == len(rest.machines) == 1]
-    return pairs + [(rest.objects[0], rest.machines[0]) for rest in sure]
+    places = {one.spec.path for one in known}
+    for entry in broken:
+        if (uuid := bios_uuid(entry)) and entry.path not in places:
+            left[uuid].unread += 1
+    sure = [(rest.objects[0], rest.machines[0]) for rest in left.values() if rest.sure]
+    return pairs + [(one, seen) for one, seen in sure if one.name in looked_at]
 
 
 def _stands_for(one: Known, seen: Seen | None) -> bool:

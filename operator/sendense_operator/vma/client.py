@@ -267,10 +267,14 @@ def _inventory(raw: RawInventory, credentials: Credentials) -> Inventory:
         try:
             vms.append(InventoryVM.model_validate(entry))
         except ValidationError as error:
-            path = entry.get("path") if isinstance(entry, dict) else None
+            told = entry if isinstance(entry, dict) else {}
             message = describe_validation(error, f"vms[{position}]", credentials)
-            broken.append(BrokenVM(path=path if isinstance(path, str) else "", message=message))
+            broken.append(BrokenVM(id=_text(told.get("id")), path=_text(told.get("path")), message=message))
     return Inventory(vms=tuple(vms), broken=tuple(broken))
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _checked_url(url: str) -> str:

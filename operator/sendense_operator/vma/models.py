@@ -64,6 +64,8 @@ class InventoryVM(_Answer):
 class BrokenVM(_Answer):
     """A VM of a discover answer that can't be read: it must not hide the others."""
 
+    id: str = ""
+    """BIOS UUID, if that can be read."""
     path: str
     message: str
     """Names the field, such as `vms[3].disks[0].capacity_bytes: …`."""

@@ -44,7 +44,7 @@ def plan(
     vms: Sequence[InventoryVM], *objects: Obj, broken: Sequence[str] = (), datacenter: str = "DC1", **more: Any
 ) -> Plan:
     known = [known_of(obj, "vma") for obj in objects]
-    unread = tuple(BrokenVM(path=f"/DC1/vm/{path}", message="bad") for path in broken)
+    unread = tuple(BrokenVM(id=uuid(1), path=f"/DC1/vm/{path}", message="bad") for path in broken)
     taken = more.pop("taken", {one.name for one in known})
     inventories = {datacenter: Inventory(vms=tuple(vms), broken=unread)}
     return decide_plan(inventories, known, more.pop("rule", lambda _: True), vcenter=VCENTER, taken=taken)
@@ -121,6 +121,40 @@ def test_vanished_ones() -> None:
 def test_nobody_vanishes_from_what_was_not_read() -> None:
     assert gone(plan([], made("a", "db", 1), broken=["db"])) == []
     assert gone(plan([], made("a", "db", 1), datacenter="DC2")) == []
+
+
+def test_a_clone_is_not_taken_for_a_vm_whose_datacenter_was_not_listed() -> None:
+    clone = [InventoryVM(id=uuid(1), name="db", path="/DC2/vm/db")]
+    found = plan(clone, made("a", "db", 1), by_hand("b", "web", 2), datacenter="DC2")
+    assert (moved(found), gone(found), found.present) == ({}, [], ())
+    assert [one.seen.vm.path for one in found.creations] == ["/DC2/vm/db"]
+
+
+def test_a_clone_is_not_taken_for_a_vm_whose_entry_could_not_be_read() -> None:
+    found = plan([vm("clone", 1)], made("a", "db", 1), broken=["db"])
+    assert (created(found), moved(found), gone(found)) == (["clone"], {}, [])
+    found = plan([vm("new/web", 2)], by_hand("b", "web", 2), broken=["web"])
+    assert (created(found), found.present) == (["new/web"], ())
+
+
+def test_a_clone_is_not_taken_for_a_vm_that_moved_where_its_entry_could_not_be_read() -> None:
+    found = plan([vm("clone", 1)], made("a", "db", 1), broken=["new/db"])
+    assert (created(found), moved(found), gone(found)) == (["clone"], {}, ["a"])
+    assert moved(plan([vm("new/web", 2)], made("b", "web", 2), broken=["new/db"])) == {"b": "new/web"}
+
+
+def test_one_that_was_not_looked_at_may_be_the_one_that_moved() -> None:
+    elsewhere = made("a", "db", 1)
+    elsewhere["spec"]["datacenter"] = "DC2"
+    found = plan([vm("new/db", 1)], elsewhere, made("b", "clone", 1))
+    assert (created(found), moved(found), gone(found)) == (["new/db"], {}, ["b"])
+
+
+def test_a_vm_that_moved_between_two_datacenters_that_were_listed() -> None:
+    inventories = {"DC1": Inventory(), "DC2": Inventory(vms=(InventoryVM(id=uuid(1), name="db", path="/DC2/vm/db"),))}
+    known = [known_of(made("a", "db", 1), "vma")]
+    found = decide_plan(inventories, known, lambda _: True, vcenter=VCENTER, taken={"a"})
+    assert [(move.known.name, move.seen.vm.path) for move in found.moves] == [("a", "/DC2/vm/db")]
 
 
 def test_clones_with_one_uuid() -> None:

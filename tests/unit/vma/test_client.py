@@ -114,13 +114,14 @@ async def test_discover() -> None:
     vms = [
         {"id": "u", "name": "pg", "path": "/DC1/vm/pg", "disks": disks, "networks": None},
         {"name": "none", "path": "/DC1/vm/none", "disks": None},
-        {"name": "bad", "path": "/DC1/vm/bad", "disks": [{"id": "disk-1", "capacity_bytes": "much"}]},
+        {"id": "v", "name": "bad", "path": "/DC1/vm/bad", "disks": [{"id": "disk-1", "capacity_bytes": "much"}]},
         "not even an object",
+        {"id": 1, "path": [], "name": "odd"},
     ]
     vma, script, _ = client(answer({"vcenter": {}, "vms": vms}))
     inventory = await vma.discover(CREDENTIALS, "vc", "DC1")
     assert [vm.path for vm in inventory.vms] == ["/DC1/vm/pg", "/DC1/vm/none"]
-    assert [broken.path for broken in inventory.broken] == ["/DC1/vm/bad", ""]
+    assert [(broken.id, broken.path) for broken in inventory.broken] == [("v", "/DC1/vm/bad"), ("", ""), ("", "")]
     assert inventory.broken[0].message.startswith("vms[2].disks[0].capacity_bytes: ")
     sent = json.loads(script.requests[0].content)
     assert sent == {
