@@ -6,27 +6,24 @@ API server sees a burst. What it heard is kept for the single VMs' own look-ups 
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from sendense_operator.api.v1alpha1 import conditions
 from sendense_operator.api.v1alpha1.discovery import DiscoverySpec
-from sendense_operator.api.v1alpha1.names import LABEL_DISCOVERED_BY
-from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMSpec
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
 from sendense_operator.cluster.client import Obj, find
-from sendense_operator.cluster.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
 from sendense_operator.cluster.kinds import APPLIANCE, PROTECTED_VM
 from sendense_operator.reconcile.access import read_access
 from sendense_operator.reconcile.context import Context
-from sendense_operator.reconcile.discoveryplan import Creation, Known, Move, Seen, Step, decide_plan, known_of
+from sendense_operator.reconcile.discoveryplan import Known, Seen, Step, decide_plan, known_of
 from sendense_operator.reconcile.discoveryrules import build_rule
 from sendense_operator.reconcile.discoveryrun import DISCOVERED, Run, objects
+from sendense_operator.reconcile.discoverysteps import do_step
 from sendense_operator.reconcile.facts import Listing
 from sendense_operator.reconcile.keys import Key, Work
 from sendense_operator.reconcile.lookup import list_datacenter
 from sendense_operator.reconcile.objects import is_deleting
-from sendense_operator.reconcile.problems import Meaning, Problem
-from sendense_operator.reconcile.tasks import datacenter_of
+from sendense_operator.reconcile.problems import Problem
 from sendense_operator.reconcile.units import parse_time
 from sendense_operator.vma.models import Inventory
 
@@ -139,7 +136,7 @@ async def _go_on(ctx: Context, obj: Obj, spec: VMwareApplianceSpec, rules: Disco
     if not run.steps and not run.blocked:
         await _plan(ctx, obj, spec, rules, run)
     for _ in range(min(STEPS, len(run.steps))):
-        if run.blocked or not await _step(ctx, obj, run):
+        if run.blocked or not await do_step(ctx, obj, run):
             break
     if run.blocked or not run.planned:
         return await _end(ctx, obj, rules, run)
@@ -196,59 +193,6 @@ async def _beside(ctx: Context, namespace: str, vcenter: str) -> set[str]:
     """Names of the appliances of a vCenter: a VM that one of them has needs no second object."""
     appliances = await ctx.cluster.list_objects(APPLIANCE, namespace)
     return {a["metadata"]["name"] for a in appliances if a["spec"]["vcenter"]["host"].lower() == vcenter.lower()}
-
-
-async def _step(ctx: Context, obj: Obj, run: Run) -> bool:
-    """Do one step; False when the others have to wait. Raises UnavailableError, and the step is still to be done."""
-    step = run.steps[0]
-    try:
-        if isinstance(step, Move):
-            await _move(ctx, step)
-            run.updated += 1
-        else:
-            await ctx.cluster.create(PROTECTED_VM, build_vm(obj, step))
-            run.created += 1
-    except (ConflictError, NotFoundError):
-        # Somebody else was here: the next plan sees what is there now.
-        run.steps.clear()
-        return False
-    except InvalidError as error:
-        run.refused[step.seen.vm.path] = str(error)[:1024]
-    except ForbiddenError as error:
-        run.problems[""] = Problem("Forbidden", f"no ProtectedVM can be made: {error}", Meaning.FINAL)
-        return False
-    run.steps.popleft()
-    return True
-
-
-def build_vm(appliance: Obj, creation: Creation) -> Obj:
-    """The ProtectedVM of a discovered VM. Nobody owns it: it stays when the appliance goes."""
-    seen, meta = creation.seen, appliance["metadata"]
-    spec: dict[str, Any] = {"applianceRef": {"name": meta["name"]}, **_place(seen)}
-    if seen.uuid:
-        spec["uuid"] = seen.uuid
-    return {
-        "metadata": {
-            "namespace": meta["namespace"],
-            "name": creation.name,
-            "labels": {LABEL_DISCOVERED_BY: meta["name"]},
-        },
-        "spec": spec,
-    }
-
-
-def _place(seen: Seen) -> dict[str, str]:
-    """Path, and the datacenter if the path does not tell it."""
-    path = seen.vm.path
-    told = datacenter_of(ProtectedVMSpec.model_validate({"applianceRef": {"name": "any"}, "path": path}))
-    return {"path": path, "datacenter": "" if told == seen.datacenter else seen.datacenter}
-
-
-async def _move(ctx: Context, move: Move) -> None:
-    """Write where the VM is now. ConflictError when the object changed since it was read."""
-    meta = move.known.obj["metadata"]
-    patch = {"metadata": {"resourceVersion": meta["resourceVersion"]}, "spec": _place(move.seen)}
-    await ctx.cluster.merge_patch(PROTECTED_VM, meta["namespace"], meta["name"], patch)
 
 
 def _wake_vms(ctx: Context, rules: DiscoverySpec, run: Run) -> None:
