@@ -137,28 +137,6 @@ async def test_attempts(endings: list[Ending], phase: str, reason: str, attempts
     assert reason != "WorkerDied" or "exit code 137" in rig.backup()["status"]["message"]
 
 
-async def test_a_lost_answer_is_found_in_the_repository() -> None:
-    rig = Rig()
-    rig.world.endings["b1"] = [Ending.COMMIT_AND_VANISH]
-    rig.create_references()
-    rig.create_backup()
-    await rig.run(over(rig))
-    assert rig.phase() == "Completed"
-    assert "earlier attempt" in rig.backup()["status"]["message"]
-    assert len(rig.world.jobs()) == 2
-    assert len(set(rig.world.jobs())) == 1
-    assert len(rig.world.started) == 1
-    assert rig.backup()["status"]["jobID"] == names.vma_job_id(rig.world.started[0][1]), "of who wrote it"
-
-
-async def test_the_answer_of_a_pod_that_was_seen_to_go_is_enough() -> None:
-    rig = await started(Rig())
-    rig.world.endings["b1"] = [Ending.COMPLETE_AND_VANISH]
-    await rig.run(over(rig))
-    assert rig.phase() == "Completed"
-    assert len(rig.world.jobs()) == 1
-
-
 async def test_a_lost_node_fails_its_backup_but_not_at_once() -> None:
     rig = await started(Rig(node_lost_seconds=60))
     rig.world.lose_node()

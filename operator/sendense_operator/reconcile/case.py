@@ -76,6 +76,11 @@ class Case:
         return self.status.phase in conditions.TERMINAL_PHASES
 
     @property
+    def only_looks(self) -> bool:
+        """Whether a worker ended without a word: the next one copies nothing, and looks whether it had committed."""
+        return self.status.worker_death is not None
+
+    @property
     def ready_reason(self) -> str:
         """Reason of its Ready condition; empty before the first one."""
         return next((c.reason for c in self.status.conditions if c.type == conditions.READY), "")

@@ -122,7 +122,8 @@ async def tidy(ctx: Context, case: Case) -> float | None:
 
 def decide_finalizers(case: Case) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Finalizers that a Backup must have and must not have once it is over and its worker is gone."""
-    unseen = case.status.worker_job is not None and case.ready_reason in UNSEEN_REASONS | {conditions.REASON_CANCELLED}
+    silent = case.only_looks or case.ready_reason in UNSEEN_REASONS | {conditions.REASON_CANCELLED}
+    unseen = case.status.worker_job is not None and silent
     if case.status.phase in (Phase.COMPLETED, Phase.LOST):
         return (names.FINALIZER_RESTORE_POINT,), (names.FINALIZER,)
     return (), (names.FINALIZER,) if unseen else (names.FINALIZER, names.FINALIZER_RESTORE_POINT)

@@ -14,7 +14,7 @@ from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.ending import complete, fail
 from sendense_operator.reconcile.givingup import node_lost, overrun, start_overdue
 from sendense_operator.reconcile.naming import chain_name
-from sendense_operator.reconcile.objects import is_deleting, pod_ip
+from sendense_operator.reconcile.objects import began, is_deleting, pod_ip
 from sendense_operator.reconcile.outcome import (
     AnswerLost,
     Attempt,
@@ -44,7 +44,7 @@ async def follow_backup(ctx: Context, case: Case, job: Obj) -> float | None:
         case Died():
             return await _died(ctx, case, job, seen, _adopt(case, job, seen.pod, len(pods)))
         case AnswerLost():
-            return await _again(ctx, case, job)
+            return await _answer_lost(ctx, case, job, seen, _adopt(case, job, seen.pod, len(pods)))
         case Attempt():
             return await _attempt(ctx, case, job, seen, _adopt(case, job, seen.pod, len(pods)))
 
@@ -67,14 +67,30 @@ async def _died(ctx: Context, case: Case, job: Obj, seen: Died, changes: dict[st
     task = task_of(job)
     if task is None or task.adopt_only:
         return await _ended(ctx, case, Ended(None, "WorkerDied", case.status.worker_death or seen.message), changes)
-    # In the status before the Job goes: the next one is made by it, and an end that finds nothing tells it.
-    state = conditions.reconciling("Retrying", f"{seen.message}; another one looks whether it had committed")
-    await publish(ctx, case, state, urgent=True, **{"worker_death": seen.message[:1024], **changes})
-    return await _again(ctx, case, job)
+    return await _look(ctx, case, job, seen.message, changes)
 
 
-async def _again(ctx: Context, case: Case, job: Obj) -> float | None:
+async def _answer_lost(ctx: Context, case: Case, job: Obj, seen: AnswerLost, changes: dict[str, Any]) -> float | None:
+    """A worker that ended well has committed: others look until one's answer is heard, or the deadline has passed.
+
+    They copy nothing either. Should the manifest have gone meanwhile, that is to be told, not to be papered over by
+    another copy, for which vCenter would be needed too.
+    """
+    if task_of(job) is None:
+        return await _ended(ctx, case, Ended(None, "WorkerDied", seen.message), changes)
+    return await _look(ctx, case, job, seen.message, changes)
+
+
+async def _look(ctx: Context, case: Case, job: Obj, death: str, changes: dict[str, Any]) -> float:
     """Make the Job once more: its worker finds the manifest, if there is one, and answers from it."""
+    # In the status before the Job goes: the next one is made by it, and an end that finds nothing tells it.
+    changes = {
+        "worker_death": case.status.worker_death or death[:1024],
+        "start_time": case.status.start_time or whole_seconds(began(job)),
+        **changes,
+    }
+    state = conditions.reconciling("Retrying", f"{death}; another one looks whether it had committed")
+    await publish(ctx, case, state, urgent=True, **changes)
     if not is_deleting(job):
         await ctx.events.post(
             case.obj, "Warning", "AnswerLost", "the worker's answer is lost: another one looks into the repository"
@@ -142,7 +158,7 @@ def _adopt_pod(case: Case, pod: Obj, pods: int) -> dict[str, Any]:
     job_id = names.vma_job_id(pod["metadata"]["uid"])
     changes: dict[str, Any] = {"node_name": pod["spec"].get("nodeName") or case.status.node_name}
     # One that only looks is no attempt, and has no job of the VMA.
-    if case.status.job_id != job_id and case.status.worker_death is None:
+    if case.status.job_id != job_id and not case.only_looks:
         changes["job_id"] = job_id
         changes["attempts"] = max((case.status.attempts or 0) + 1, pods)
     return changes

@@ -79,6 +79,11 @@ def job_end(job: Obj) -> JobEnd | None:
     return None
 
 
+def began(job: Obj) -> datetime:
+    """When the Job controller took the Job up."""
+    return parse_time((job.get("status") or {}).get("startTime")) or created(job)
+
+
 def is_live(job: Obj) -> bool:
     """Whether pods of this Job run or may still be started."""
     return job_end(job) is None

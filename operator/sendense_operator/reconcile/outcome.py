@@ -43,7 +43,10 @@ class Died:
 
 @dataclass(frozen=True)
 class AnswerLost:
-    """The Job succeeded but nobody can say with what: it is made again, to find the manifest."""
+    """The Job succeeded, so there is a manifest, but nobody can say what is in it: another worker looks."""
+
+    message: str = "the worker ended well, but its answer is lost"
+    pod: Obj | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def observe_worker(job: Obj, pods: Sequence[Obj], remembered: Answer | None) -> 
     if end is None:
         return _attempt(job, pods)
     if end.succeeded:
-        return AnswerLost()
+        return AnswerLost(pod=pod)
     if end.reason == "DeadlineExceeded":
         return Ended(None, "ActiveDeadlineExceeded", "it took longer than spec.activeDeadlineSeconds allows", pod)
     if answer is not None and (pod is None or answer_of(pod) is not None):

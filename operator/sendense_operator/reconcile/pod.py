@@ -37,23 +37,17 @@ def build_worker_template(
     one_node: bool,
     settings: Settings,
 ) -> Obj:
-    """Pod template of a Backup's worker.
+    """Pod template of a Backup's worker. One that is to adopt only calls nobody and opens no export.
 
     `host_ports`: one a disk, or none. `one_node`: whether all pods of the repository have to be on one.
     """
-    volumes = [_task_volume(), _repository_volume(repository), _scratch_volume(), _credentials_volume(appliance)]
-    if appliance.tls is not None:
-        volumes.append(_ca_volume(appliance))
+    volumes = [_task_volume(), _repository_volume(repository), _scratch_volume()]
     ports: list[Obj] = [{"name": "status", "containerPort": names.STATUS_PORT, "protocol": "TCP"}]
-    for disk in task.disks:
-        port: Obj = {
-            "name": f"nbd-{disk.index}",
-            "containerPort": names.NBD_BASE_PORT + disk.index,
-            "protocol": "TCP",
-        }
-        if host_ports:
-            port["hostPort"] = host_ports[disk.index]
-        ports.append(port)
+    if not task.adopt_only:
+        volumes.append(_credentials_volume(appliance))
+        if appliance.tls is not None:
+            volumes.append(_ca_volume(appliance))
+        ports += _export_ports(task, host_ports)
     return _template(
         task.model_dump_json(by_alias=True),
         name=task.backup,
@@ -64,6 +58,20 @@ def build_worker_template(
         one_node=one_node,
         settings=settings,
     )
+
+
+def _export_ports(task: BackupTask, host_ports: tuple[int, ...]) -> list[Obj]:
+    ports = []
+    for disk in task.disks:
+        port: Obj = {
+            "name": f"nbd-{disk.index}",
+            "containerPort": names.NBD_BASE_PORT + disk.index,
+            "protocol": "TCP",
+        }
+        if host_ports:
+            port["hostPort"] = host_ports[disk.index]
+        ports.append(port)
+    return ports
 
 
 def build_probe_template(

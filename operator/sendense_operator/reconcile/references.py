@@ -8,7 +8,8 @@ from typing import Final
 from sendense_operator.api.v1alpha1.backup import RequestedType
 from sendense_operator.api.v1alpha1.backupchain import BackupChainSpec
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
-from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMSpec
+from sendense_operator.api.v1alpha1.names import last_path_element
+from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMSpec, VMDisk
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
 from sendense_operator.cluster.client import Obj, find
 from sendense_operator.cluster.kinds import APPLIANCE, BACKUP_CHAIN, BACKUP_REPOSITORY, PROTECTED_VM
@@ -20,9 +21,12 @@ from sendense_operator.reconcile.objects import is_deleting, ready_condition
 from sendense_operator.reconcile.problems import Meaning, Problem
 from sendense_operator.reconcile.protectedvm import discovered
 from sendense_operator.task import ParentCheck
+from sendense_operator.vma.models import InventoryVM
 
 MAX_DISCOVERY_AGE_S: Final = 300.0
 _PASSED_ON: Final = frozenset({"SecretNotFound", "SecretInvalid", "SecretForbidden"})
+_READABLE: Final = frozenset({"RepositoryFull"})
+"""A commit may have taken the last room; it can be found all the same."""
 _MAY_PASS: Final = frozenset({"ApplianceUnreachable", "ApplianceError"})
 
 
@@ -39,7 +43,11 @@ class References:
 
 
 async def resolve(ctx: Context, case: Case) -> References | Problem:
-    """Read what the Backup refers to, and ask vCenter for its VM. The first thing missing is the Problem."""
+    """Read what the Backup refers to, and ask vCenter for its VM. The first thing missing is the Problem.
+
+    Where the worker is only to look for a manifest, vCenter is not asked, and the appliance may be away: a backup that
+    was committed must not end as Failed for something that it does not need any more.
+    """
     namespace = case.namespace
     vm = await find(ctx.cluster, PROTECTED_VM, namespace, case.spec.vm_ref.name)
     if vm is None or is_deleting(vm):
@@ -52,8 +60,7 @@ async def resolve(ctx: Context, case: Case) -> References | Problem:
         return problem
     if repository is None or appliance is None:
         raise AssertionError("decide_references lets nothing missing pass")
-    seen = ctx.memory.first_seen.get(case.uid) or 0.0
-    found = await discovered(ctx, vm, since=max(seen, ctx.monotonic() - MAX_DISCOVERY_AGE_S))
+    found = known_vm(case, vm_spec) if case.only_looks else await _discovered(ctx, case, vm)
     if isinstance(found, Problem):
         return found
     return References(
@@ -66,6 +73,18 @@ async def resolve(ctx: Context, case: Case) -> References | Problem:
     )
 
 
+async def _discovered(ctx: Context, case: Case, vm: Obj) -> Found | Problem:
+    seen = ctx.memory.first_seen.get(case.uid) or 0.0
+    return await discovered(ctx, vm, since=max(seen, ctx.monotonic() - MAX_DISCOVERY_AGE_S))
+
+
+def known_vm(case: Case, vm: ProtectedVMSpec) -> Found:
+    """The VM as the worker was told of it that ended without a word."""
+    disks = [VMDisk(index=disk.id, key=disk.key, capacity_bytes=disk.virtual_size) for disk in case.status.disks]
+    name = case.status.vm_name or last_path_element(vm.path)
+    return Found(InventoryVM(name=name, path=vm.path), tuple(disks), cbt_enabled=None)
+
+
 async def _parent_check(ctx: Context, case: Case) -> ParentCheck:
     """What the chain asks for; one that is not there yet has no parent to check, or was just deleted by somebody."""
     if case.spec.type is RequestedType.FULL:
@@ -76,20 +95,23 @@ async def _parent_check(ctx: Context, case: Case) -> ParentCheck:
 
 
 def decide_references(case: Case, repository: Obj | None, appliance_name: str, appliance: Obj | None) -> Problem | None:
-    """What of repository and appliance is missing or not ready."""
+    """What of repository and appliance is missing or not ready. All that a look has to wait for is a wait."""
     if repository is None or is_deleting(repository):
         return Problem("RepositoryNotFound", f"there is no BackupRepository {case.spec.repository_ref.name}")
     if appliance is None or is_deleting(appliance):
         return Problem("ApplianceNotFound", f"there is no VMwareAppliance {appliance_name}")
+    if case.only_looks:
+        return _repository_ready(repository, _READABLE)
     return _appliance_ready(appliance) or _repository_ready(repository)
 
 
-def _repository_ready(repository: Obj) -> Problem | None:
+def _repository_ready(repository: Obj, accepted: frozenset[str] = frozenset()) -> Problem | None:
+    """`accepted`: reasons for not being ready that don't matter."""
     name = repository["metadata"]["name"]
     ready = ready_condition(repository)
     if ready is None:
         return Problem("RepositoryNotReady", f"repository {name} has not been looked at yet")
-    if ready["status"] != "True":
+    if ready["status"] != "True" and ready["reason"] not in accepted:
         text = f"repository {name}: {ready['reason']}: {ready.get('message', '')}"
         return Problem("RepositoryNotReady", text)
     if not (repository.get("status") or {}).get("repositoryID"):

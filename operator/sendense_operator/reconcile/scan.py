@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from sendense_operator.api.v1alpha1 import names
+from sendense_operator.api.v1alpha1.backup import Phase
 from sendense_operator.api.v1alpha1.backupchain import BackupChainStatus, RemovalState, RemovedPoint
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec, BackupRepositoryStatus, Catalogue
 from sendense_operator.catalogue import CatalogueError, read_catalogue
@@ -35,6 +36,7 @@ from sendense_operator.task import MAX_REMOVALS, Answer, FullReason, ProbeTask, 
 RETRY_S: Final = 30.0
 """After a catalogue that could not be read, or a removal that did not come about."""
 MAX_FOLDERS: Final = 32
+_ENDED_WITHOUT: Final = frozenset({Phase.FAILED, Phase.CANCELLED})
 _log = logging.getLogger(__name__)
 
 
@@ -127,6 +129,8 @@ def has_doubts(backups: list[Obj], repository: Obj | None, known: Catalogued | N
         ended = parse_time(status.get("completionTime"))
         if ended is None or ended <= since:
             continue
+        if status.get("workerDeath") and status.get("phase") in _ENDED_WITHOUT:
+            return True  # whatever kept the look at what it had committed from its end
         ready = ready_condition(backup)
         reasons = {disk.get("reason") for disk in status.get("disks") or ()} | {ready["reason"] if ready else None}
         if reasons & {FullReason.PARENT_UNVERIFIED, *UNSEEN_REASONS}:

@@ -133,8 +133,8 @@ async def _create_worker(ctx: Context, case: Case, refs: References, admitted: A
             allowed = refs.appliance.nbd.allowed_from
             policy = build_network_policy(case.obj, labels, count, allowed, ctx.settings)
             await _ensure_policy(ctx, policy)
-        ports = admitted.host_ports
-        if refs.appliance.nbd.exposure is Exposure.NODE_PORT:
+        ports = provisional
+        if refs.appliance.nbd.exposure is Exposure.NODE_PORT and not case.only_looks:
             ports = node_ports(await _ensure(ctx, SERVICE, build_service(case.obj, labels, count)))
             if len(ports) != count:
                 # Made for another number of disks before the controller was restarted.
@@ -167,7 +167,7 @@ def _template(ctx: Context, case: Case, refs: References, plan: _Plan, ports: tu
         appliance=refs.appliance,
         ports=ports,
         parent_check=refs.parent_check,
-        adopt_only=case.status.worker_death is not None,
+        adopt_only=case.only_looks,
     )
     return build_worker_template(
         task,

@@ -31,6 +31,7 @@ def said(answer: Answer, name: str = "p1", *, age: float = 0) -> Obj:
     return pod(name, phase, age=age, containerStatuses=ended(answer.to_message(), code=int(phase == "Failed")))
 
 
+GARBLED = pod("p1", "Succeeded", containerStatuses=ended("garbage"))
 SILENT = pod("p1", "Failed", containerStatuses=ended(code=137, reason="OOMKilled"))
 
 
@@ -45,7 +46,7 @@ SILENT = pod("p1", "Failed", containerStatuses=ended(code=137, reason="OOMKilled
         ([FAILED], [said(DONE)], None, Ended(DONE, pod=said(DONE))),
         ([COMPLETE], [], None, AnswerLost()),
         ([COMPLETE], [], BAD, AnswerLost()),
-        ([COMPLETE], [pod("p1", "Succeeded", containerStatuses=ended("garbage"))], None, AnswerLost()),
+        ([COMPLETE], [GARBLED], None, AnswerLost(pod=GARBLED)),
         ([FAILED], [said(BAD)], None, Ended(BAD, pod=said(BAD))),
         ([FAILED], [], BAD, Ended(BAD)),
         ([FAILED], [SILENT], BAD, Died(f"{DIED}OOMKilled, exit code 137", SILENT)),

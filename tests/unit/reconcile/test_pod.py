@@ -27,7 +27,7 @@ SETTINGS = Settings(worker_image="registry.example/sendense:1", worker_resources
 LABELS = worker_labels(BACKUP, vm="db", repository="store", appliance="vma", vm_key="k")
 
 
-def task(disks: int = 2, **appliance: Any) -> BackupTask:
+def task(disks: int = 2, *, adopt_only: bool = False, **appliance: Any) -> BackupTask:
     spec = VMwareApplianceSpec.model_validate(sample.appliance(**appliance)["spec"])
     return build_backup_task(
         namespace="shop",
@@ -40,6 +40,7 @@ def task(disks: int = 2, **appliance: Any) -> BackupTask:
         disks=[VMDisk(index=index, key=2000 + index, capacity_bytes=GIB) for index in range(disks)],
         appliance=spec,
         ports=(),
+        adopt_only=adopt_only,
     )
 
 
@@ -48,12 +49,13 @@ def template(
     host_ports: tuple[int, ...] = (),
     security: Obj | None = None,
     one_node: bool = False,
+    adopt_only: bool = False,
     settings: Settings = SETTINGS,
     **appliance: Any,
 ) -> Obj:
     repository = sample.repository(podSecurity=security or {})
     return build_worker_template(
-        task(**appliance),
+        task(adopt_only=adopt_only, **appliance),
         labels=LABELS,
         repository=BackupRepositorySpec.model_validate(repository["spec"]),
         appliance=VMwareApplianceSpec.model_validate(sample.appliance(**appliance)["spec"]),
@@ -111,6 +113,13 @@ def test_the_ca_is_mounted_under_the_name_that_the_worker_reads() -> None:
 
 def test_a_probe_gets_no_credentials() -> None:
     assert {volume["name"] for volume in probe()["spec"]["volumes"]} == {"task", "repository", "scratch"}
+
+
+def test_one_that_is_to_adopt_only_needs_nothing_of_the_appliances() -> None:
+    """A Secret that has gone would keep it from starting."""
+    spec = template(adopt_only=True, tls={"caSecretRef": {"name": "ca", "key": "bundle.pem"}})["spec"]
+    assert {volume["name"] for volume in spec["volumes"]} == {"task", "repository", "scratch"}
+    assert [port["name"] for port in spec["containers"][0]["ports"]] == ["status"]
 
 
 def test_each_disk_has_its_port() -> None:

@@ -6,9 +6,10 @@ import pytest
 from tests.support import sample
 from tests.support.sample import Obj, ready_status
 
+from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMSpec
 from sendense_operator.reconcile.case import Case
 from sendense_operator.reconcile.problems import Meaning
-from sendense_operator.reconcile.references import decide_references
+from sendense_operator.reconcile.references import decide_references, known_vm
 
 CASE = Case.of(sample.backup())
 STORE = sample.repository("store", ready_status(repositoryID="repo-1"))
@@ -63,3 +64,47 @@ def test_the_message_names_the_object_and_passes_its_reason_on() -> None:
     missing = decide_references(CASE, STORE, "vma", None)
     assert missing is not None
     assert missing.message == "there is no VMwareAppliance vma"
+
+
+FULL = ready_status("RepositoryFull", status="False", repositoryID="repo-1")
+LOOKS = Case.of(
+    sample.backup(
+        "b1",
+        {
+            "workerDeath": "OOMKilled, exit code 137",
+            "vmName": "db01",
+            "disks": [{"id": 0, "key": 2000, "virtualSize": sample.GIB}, {"id": 1, "key": 2001, "virtualSize": 512}],
+        },
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("repository", "appliance", "reason"),
+    [
+        (STORE, unready("vma", "ApplianceUnreachable"), None),
+        (STORE, unready("vma", "SecretNotFound"), None),
+        (STORE, sample.appliance(), None),
+        (unready("store", "RepositoryFull"), VMA, "RepositoryNotReady"),  # it was never ready
+        (sample.repository("store", FULL), VMA, None),
+        (unready("store", "StorageError"), VMA, "RepositoryNotReady"),
+        (sample.repository(), VMA, "RepositoryNotReady"),
+        (None, VMA, "RepositoryNotFound"),
+        (STORE, None, "ApplianceNotFound"),
+    ],
+)
+def test_a_look_for_a_manifest_needs_the_repository_alone(
+    repository: Obj | None, appliance: Obj | None, reason: str | None
+) -> None:
+    problem = decide_references(LOOKS, repository, "vma", appliance)
+    assert (problem.reason if problem else None) == reason
+    assert problem is None or problem.meaning is Meaning.WAIT, "only the deadline ends it"
+
+
+def test_a_look_takes_the_disks_that_the_worker_before_was_told_of() -> None:
+    found = known_vm(LOOKS, ProtectedVMSpec.model_validate(sample.protected_vm()["spec"]))
+    assert (found.vm.name, found.vm.path) == ("db01", "/DC1/vm/db")
+    assert [(disk.index, disk.key, disk.capacity_bytes) for disk in found.disks] == [
+        (0, 2000, sample.GIB),
+        (1, 2001, 512),
+    ]

@@ -1,0 +1,39 @@
+"""When only a scan can tell what became of a Backup."""
+
+from __future__ import annotations
+
+import pytest
+from tests.support import sample
+from tests.support.sample import Obj, at, ready_status, stamp
+
+from sendense_operator.reconcile.facts import Catalogued
+from sendense_operator.reconcile.scan import has_doubts
+
+SCANNED = sample.repository("store", {"catalogue": {"time": stamp(100)}})
+DIED: Obj = {"workerDeath": "OOMKilled, exit code 137"}
+
+
+def ended(phase: str, reason: str, *, at_second: float = 200, **status: object) -> Obj:
+    told = {**ready_status(reason, status="False"), "phase": phase, "completionTime": stamp(at_second), **status}
+    return sample.backup("b1", told)
+
+
+@pytest.mark.parametrize(
+    ("backup", "doubts"),
+    [
+        (ended("Failed", "WritesLost"), False),
+        (ended("Failed", "NodeLost"), True),
+        (ended("Failed", "NodeLost", at_second=50), False),
+        (ended("Failed", "StorageError", **DIED), True),
+        (ended("Failed", "StorageError", at_second=50, **DIED), False),
+        (ended("Cancelled", "Cancelled"), False),
+        (ended("Cancelled", "Cancelled", **DIED), True),
+        (ended("Completed", "Committed", **DIED), False),
+        (ended("Completed", "Committed", disks=[{"id": 0, "key": 1, "reason": "ParentUnverified"}]), True),
+        (sample.backup("b1", {"phase": "Running", **DIED}), False),
+    ],
+)
+def test_doubts(backup: Obj, doubts: bool) -> None:
+    assert has_doubts([backup], SCANNED, None) is doubts
+    assert not has_doubts([backup], sample.repository(), None), "the first scan is due anyway"
+    assert not has_doubts([backup], SCANNED, Catalogued(at(300), {})), "it was scanned a moment ago"
