@@ -16,7 +16,11 @@ from .progress import Display, size
 _EXAMPLES: Final = CHECKOUT / "examples" / "quickstart"
 _BACKUP_FILE: Final = _EXAMPLES / "40-backup.yaml"
 _INCREMENT_FILE: Final = _EXAMPLES.parent / "incrementals" / "auto.yaml"
-_NAMESPACE: Final = "backups"
+NAMESPACE: Final = "sendense-demo"
+"""Not the examples' own: somebody may have applied them as they are."""
+LABEL: Final = "sendense-demo"
+"""Of that namespace. The tests remove it where they have to remove everything."""
+_PLACE: Final = re.compile(r"^(  namespace|kind: Namespace\nmetadata:\n  name): backups$", re.MULTILINE)
 _APPLIANCE: Final = "vma-dc1"
 _VMA: Final = ("reference-vma", 8081, proof.NAMESPACE)
 _WAIT: Final = "180s"
@@ -42,7 +46,7 @@ def _demo() -> bool:
         vm = sample.ensure_vm(control, _VMA[0], proof.NAMESPACE)
         for disk in vm["disks"]:
             print(f"  {vm['path']}  disk {disk['key']}  {disk['size'] >> 20} MiB")
-        _step("What a user applies: examples/quickstart")
+        _step(f"What a user applies: examples/quickstart, here in the namespace {NAMESPACE}")
         _apply_examples()
         _connect(control)
     _step("One Backup")
@@ -50,10 +54,10 @@ def _demo() -> bool:
     _step("What is there now")
     _show_objects(full)
     node = full["status"]["nodeName"]
-    claim = get("brepo", full["spec"]["repositoryRef"]["name"], "-n", _NAMESPACE)["spec"]["claimName"]
-    with proof.pod(image, claim, _NAMESPACE, node):
+    claim = get("brepo", full["spec"]["repositoryRef"]["name"], "-n", NAMESPACE)["spec"]["claimName"]
+    with proof.pod(image, claim, NAMESPACE, node):
         _step(f"Where the files lie: in the claim {claim}, on node {node}")
-        proof.show_files(full, _NAMESPACE)
+        proof.show_files(full, NAMESPACE)
         _step("The proof: every QCOW2 against its source disk, then a file out of the backup")
         same = proof.compare(full, vm)
         same = proof.read_file(full) and same
@@ -81,7 +85,7 @@ def _increment(full: dict[str, Any], vm: dict[str, Any]) -> dict[str, Any]:
         begun = f"on {disk['parent']}, {disk['parentChangeID']} →" if "parent" in disk else disk.get("reason", "")
         print(f"    disk {disk['id']}: {disk['type']} {begun} {disk['changeID']}, stored {size(disk['storedBytes'])}")
     _wait_for_chain(backup)
-    print(f"\n  $ kubectl get bchain\n{_indented(kubectl('get', 'bchain', '-n', _NAMESPACE))}")
+    print(f"\n  $ kubectl get bchain\n{_indented(kubectl('get', 'bchain', '-n', NAMESPACE))}")
     return backup
 
 
@@ -123,36 +127,42 @@ def _apply_examples() -> None:
     for file in sorted(_EXAMPLES.glob("*.yaml")):
         if file != _BACKUP_FILE:
             print(f"  {_applied(file)}", end="")
+    kubectl("label", "--overwrite", "namespace", NAMESPACE, f"{LABEL}=true")
     for kind, name in (("vmwareappliance", _APPLIANCE), ("backuprepository", "main"), ("protectedvm", "pgtest1")):
         _wait_ready(kind, name)
-    print(f"\n{_indented(kubectl('get', 'vma,brepo,pvm', '-n', _NAMESPACE))}")
+    print(f"\n{_indented(kubectl('get', 'vma,brepo,pvm', '-n', NAMESPACE))}")
 
 
 def _applied(file: Path) -> str:
-    return kubectl("apply", "-f", str(file))
+    return kubectl("apply", "-f", "-", given=in_namespace(file.read_text(encoding="utf-8")))
+
+
+def in_namespace(text: str) -> str:
+    """An example's file with the demo's namespace for its own."""
+    return _PLACE.sub(rf"\g<1>: {NAMESPACE}", text)
 
 
 def _wait_ready(kind: str, name: str) -> None:
     try:
-        kubectl("wait", f"{kind}/{name}", "-n", _NAMESPACE, "--for=condition=Ready", f"--timeout={_WAIT}")
+        kubectl("wait", f"{kind}/{name}", "-n", NAMESPACE, "--for=condition=Ready", f"--timeout={_WAIT}")
     except DemoError as error:
-        raise DemoError(f"{error}\n\n{kubectl('describe', kind, name, '-n', _NAMESPACE)}") from error
+        raise DemoError(f"{error}\n\n{kubectl('describe', kind, name, '-n', NAMESPACE)}") from error
 
 
 def _connect(control: str) -> None:
     """What an administrator does once on the appliance: set its control-plane URL."""
-    url = get("vmwareappliance", _APPLIANCE, "-n", _NAMESPACE)["status"]["callbackURL"]
+    url = get("vmwareappliance", _APPLIANCE, "-n", NAMESPACE)["status"]["callbackURL"]
     call("PATCH", f"{control}/_control/settings", {"control_plane": url})
     print(f"\n  On the appliance the control-plane URL is now what its status shows:\n  {url}")
 
 
 def _apply_backup(file: Path) -> str:
     """Apply a Backup of the examples; under its next free name when it was there before."""
-    text = file.read_text(encoding="utf-8")
+    text = in_namespace(file.read_text(encoding="utf-8"))
     found = re.search(r"^  name: (\S+)$", text, re.MULTILINE)
     if not found:
         raise DemoError(f"{file} names no Backup")
-    taken = {item["metadata"]["name"] for item in get("backups", "-n", _NAMESPACE)["items"]}
+    taken = {item["metadata"]["name"] for item in get("backups", "-n", NAMESPACE)["items"]}
     name = free_name(found[1], taken)
     print(_indented(text[text.index("apiVersion") :].replace(found[0], f"  name: {name}")))
     print(f"  {kubectl('apply', '-f', '-', given=text.replace(found[0], f'  name: {name}'))}")
@@ -171,26 +181,26 @@ def _follow(name: str) -> dict[str, Any]:
     """Show a Backup until it ends; the object. Raises DemoError unless it completed."""
     display = Display()
     started = time.monotonic()
-    for backup in watch("backup", name, _NAMESPACE):
+    for backup in watch("backup", name, NAMESPACE):
         display.show(backup, time.monotonic() - started)
         phase = (backup.get("status") or {}).get("phase")
         if phase == "Completed":
             return backup
         if phase in ("Failed", "Cancelled", "Lost"):
             break
-    raise DemoError(f"the Backup did not complete\n\n{kubectl('describe', 'backup', name, '-n', _NAMESPACE)}")
+    raise DemoError(f"the Backup did not complete\n\n{kubectl('describe', 'backup', name, '-n', NAMESPACE)}")
 
 
 def _wait_for_chain(backup: dict[str, Any]) -> None:
     """The chain learns of the restore point a moment later."""
     chain, name = backup["status"]["chainName"], backup["metadata"]["name"]
     until = f"--for=jsonpath={{.status.latestBackup}}={name}"
-    kubectl("wait", f"backupchain/{chain}", "-n", _NAMESPACE, until, f"--timeout={_WAIT}")
+    kubectl("wait", f"backupchain/{chain}", "-n", NAMESPACE, until, f"--timeout={_WAIT}")
 
 
 def _show_objects(backup: dict[str, Any]) -> None:
     _wait_for_chain(backup)
-    for command in (("get", "backups", "-n", _NAMESPACE), ("get", "bchain,brepo,vma,pvm", "-n", _NAMESPACE)):
+    for command in (("get", "backups", "-n", NAMESPACE), ("get", "bchain,brepo,vma,pvm", "-n", NAMESPACE)):
         print(f"  $ kubectl {' '.join(command)}\n{_indented(kubectl(*command))}")
 
 
@@ -203,10 +213,10 @@ def _say_next(name: str) -> None:
 ━━ Done. The cluster stays up. Try next:
 
   export KUBECONFIG={KUBECONFIG}
-  kubectl describe backup {name} -n {_NAMESPACE}       # conditions and Events tell the story
-  kubectl explain backup.spec                          # every field has a description
+  kubectl describe backup {name} -n {NAMESPACE}    # conditions and Events tell the story
+  kubectl explain backup.spec                              # every field has a description
   kubectl get backups -A --field-selector status.phase=Completed
-  kubectl delete backup pgtest1-full -n {_NAMESPACE}           # what the increment needs of it stays
-  make demo                                            # once more, new restore points
-  make down                                            # removes all of it
+  kubectl delete backup pgtest1-full -n {NAMESPACE}    # what the increment needs of it stays
+  make demo                                                # once more, new restore points
+  make down                                                # removes all of it
 """)

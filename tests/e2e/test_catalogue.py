@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.support import chart, manifests, namespaces, programs, repositories, setup
-from tests.support.kube import CHECKOUT, OUR_KINDS
+from tests.support.kube import CHECKOUT
 from tests.support.namespaces import wait_gone
 from tests.support.points import History
 from tests.support.vma import MIB, Disk
@@ -266,13 +266,18 @@ def test_etcd_of_yesterday(two: History) -> None:
 
 
 @pytest.mark.disruptive
-def test_definitions_and_release_that_were_deleted(two: History) -> None:
-    """Nothing of the operator is left but what lies in the repository; installed again, it is all back."""
+def test_definitions_and_release_that_were_deleted(two: History, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing of the operator is left but what lies in the repository; installed again, it is all back.
+
+    All objects of the cluster go with the definitions. Those of the demo can be made again, a user's can't.
+    """
     space = two.space
-    strangers = {obj["metadata"]["namespace"] for kind in OUR_KINDS for obj in space.kube.select(kind)}
-    tests = {ns["metadata"]["name"] for ns in space.kube.select("Namespace", labels=namespaces.LABEL)}
-    if strangers - tests:
-        pytest.fail(f"namespaces {strangers - tests} hold objects that this test would delete: delete them yourself")
+    with capsys.disabled():
+        namespaces.remove_demo(space.kube)
+    if strangers := namespaces.of_strangers(space.kube):
+        pytest.fail(
+            f"this test would delete the objects in {sorted(strangers)}: move or delete them, then run it again"
+        )
     originals = {name: space.get(name) for name in ("full", "incr")}
     files = space.folders["repo"].files("**/disk-*/*")
     try:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from tests.support.kube import Kube
+from hack.demo import cli as demo
+from tests.support.kube import OUR_KINDS, Kube
 from tests.support.waiting import until, wait_for
 
 LABEL: Final = "sendense-tests"
@@ -36,6 +37,21 @@ def create(kube: Kube, name: str, *, pod_security: str = "restricted") -> None:
     labels = {LABEL: "true", "pod-security.kubernetes.io/enforce": pod_security}
     kube.create({"kind": "Namespace", "metadata": {"name": name, "labels": labels}})
     wait_for(f"service account of {name}", lambda: _has_account(kube, name), timeout=60)
+
+
+def remove_demo(kube: Kube) -> None:
+    """What `make demo` left: it can be made again. Says so."""
+    for found in kube.select("Namespace", labels=demo.LABEL):
+        name = found["metadata"]["name"]
+        print(f"\ndeleting namespace {name} of an earlier demo (`make demo` makes it again)")
+        kube.delete("Namespace", name)
+        wait_gone(kube, "Namespace", name, timeout=180)
+
+
+def of_strangers(kube: Kube) -> set[str]:
+    """Namespaces with objects of our kinds that no test has made."""
+    used = {obj["metadata"]["namespace"] for kind in OUR_KINDS for obj in kube.select(kind)}
+    return used - {found["metadata"]["name"] for found in kube.select("Namespace", labels=LABEL)}
 
 
 def _has_account(kube: Kube, namespace: str) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hack.demo.cli import free_name
-from hack.demo.kubectl import DemoError
+import yaml
+from hack.demo.cli import NAMESPACE, free_name, in_namespace
+from hack.demo.kubectl import CHECKOUT, DemoError
 from hack.demo.progress import bar, lines, size
 from hack.demo.proof import Place, place_of
 
@@ -64,3 +65,11 @@ def test_place_of_a_volume() -> None:
     assert place_of({"metadata": {"name": "v"}, "spec": {"local": {"path": "/b"}}}, "n") == Place("n", "/b")
     with pytest.raises(DemoError, match="v is no folder"):
         place_of({"metadata": {"name": "v"}, "spec": {"nfs": {"path": "/c"}}}, "n")
+
+
+@pytest.mark.parametrize("folder", ["quickstart", "incrementals"])
+def test_the_examples_go_into_a_namespace_of_the_demo(folder: str) -> None:
+    files = sorted((CHECKOUT / "examples" / folder).glob("*.yaml"))
+    objects = [obj for file in files for obj in yaml.safe_load_all(in_namespace(file.read_text(encoding="utf-8")))]
+    places = {obj["metadata"]["name" if obj["kind"] == "Namespace" else "namespace"] for obj in objects}
+    assert places == {NAMESPACE}
