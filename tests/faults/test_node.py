@@ -8,13 +8,17 @@ import pytest
 from tests.support import chart, images, nodes
 from tests.support.outcomes import PATIENCE, completed_with_one_start
 from tests.support.vma import MIB, Disk
-from tests.support.waiting import until, wait_for
-from tests.support.workspace import Workspace
+from tests.support.waiting import holds_for, until, wait_for
+from tests.support.workspace import Workspace, condition, summary
 
 pytestmark = pytest.mark.disruptive
 
 LONG = 300
 """Seconds: a node is called NotReady after 50, and the machine may be busy."""
+GIVEN_UP = 10
+"""Seconds of being NotReady after which the controller gives a node up, where it is impatient."""
+LOOK = 5
+"""Seconds between two looks at a running worker."""
 
 
 def copying(space: Workspace, rate: int, retries: int = 0) -> str:
@@ -39,8 +43,8 @@ def test_a_kubelet_that_is_away_when_the_worker_ends(space: Workspace) -> None:
 
 @pytest.fixture
 def impatient(space: Workspace) -> Iterator[Workspace]:
-    """The controller gives a node up after 10 s of being NotReady."""
-    with chart.setting(space.kube, "controller", "SENDENSE_NODE_LOST_SECONDS", "10"):
+    """The controller gives a node up sooner than the default."""
+    with chart.setting(space.kube, "controller", "SENDENSE_NODE_LOST_SECONDS", str(GIVEN_UP)):
         yield space
 
 
@@ -68,13 +72,20 @@ def test_a_node_that_is_lost(impatient: Workspace) -> None:
 def test_a_worker_that_goes_on_where_its_node_is_lost(impatient: Workspace) -> None:
     """While it answers it is no loss: the controller asks it, not the kubelet."""
     space = impatient
-    node = copying(space, MIB // 8)
+    node = copying(space, MIB // 16)
     job = str(space.status()["jobID"])
     with nodes.without_kubelet(space.kube, node):
         wait_for("NotReady", lambda: until(nodes.ready(space.kube, node) != "True", "Ready"), timeout=LONG)
-        assert space.status()["phase"] == "Running"
+        holds_for("it runs", lambda: _runs(space), seconds=GIVEN_UP + 4 * LOOK, interval=1)
+        assert nodes.ready(space.kube, node) != "True", "it was away all that time"
     space.vma.command(job, "rate", bytes_per_second=64 * MIB)
     completed_with_one_start(space)
+
+
+def _runs(space: Workspace) -> None:
+    status = space.status()
+    assert status["phase"] == "Running", summary(status)
+    assert condition(status, "Ready")["reason"] != "Unreachable", "it answers"
 
 
 def test_the_api_server_is_away(space: Workspace) -> None:
