@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from tests.support import images
@@ -42,7 +44,36 @@ def test_hostile_name(space: Workspace, vmware: str) -> None:
     assert re.fullmatch(r"backup-[0-9a-f-]{36}", status["jobID"])
     (manifest,) = folder.manifests()
     assert vmware in json.dumps(manifest, ensure_ascii=False) or json.dumps(vmware)[1:-1] in json.dumps(manifest)
-    (pod,) = space.workers()
+    assert space.workers()
+    for pod in space.kube.select("Pod", space.namespace):
+        told = [pod["metadata"]["name"], pod["metadata"]["labels"], pod["spec"]]
+        assert [text for text in texts(told) if contains(text, vmware)] == [], "the task alone has it"
     (start,) = space.vma.starts()
-    assert vmware not in str([pod["metadata"]["name"], pod["metadata"]["labels"], pod["spec"]]), "the task alone has it"
-    assert vmware not in start["body"]["nbd_targets"]
+    assert not contains(start["body"]["nbd_targets"], vmware)
+
+
+def texts(value: Any) -> Iterator[str]:
+    """Every text in a JSON value, keys too."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield key
+            yield from texts(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from texts(inner)
+    else:
+        yield str(value)
+
+
+def contains(text: str, name: str) -> bool:
+    """As it is, or as JSON inside of the text has it."""
+    return any(
+        spelling in text for spelling in (name, json.dumps(name)[1:-1], json.dumps(name, ensure_ascii=False)[1:-1])
+    )
+
+
+def test_names_are_found_in_every_spelling() -> None:
+    """Else the test above would prove nothing."""
+    for name in NAMES.values():
+        for text in (name, f"x{name}y", json.dumps({"vm": name}), json.dumps([name], ensure_ascii=False)):
+            assert [found for found in texts({"spec": [{"args": [text]}]}) if contains(found, name)] == [text]
