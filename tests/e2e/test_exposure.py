@@ -5,19 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from tests.support import images, namespaces
+from tests.support import images
 from tests.support.kube import Kube
 from tests.support.vma import MIB, Disk
 from tests.support.waiting import holds_for, until, wait_for
 from tests.support.workspace import Workspace, condition
 
 TWO = (Disk("pattern", 8 * MIB), Disk("random", 4 * MIB))
-
-
-def target_of(space: Workspace) -> list[str]:
-    """HOST:PORT of each disk, as the start call told the appliance."""
-    (start,) = space.vma.starts()
-    return [part.split("://")[1].split("/")[0] for part in str(start["body"]["nbd_targets"]).split(",")]
 
 
 def node_addresses(kube: Kube) -> set[str]:
@@ -34,7 +28,7 @@ def test_by_the_pods_address(space: Workspace) -> None:
     space.backup()
     space.wait_phase("Completed")
     images.assert_identical(space)
-    assert [target.split(":")[1] for target in target_of(space)] == ["10809", "10810"]
+    assert [target.split(":")[1] for target in space.vma.targets()] == ["10809", "10810"]
     assert space.kube.select("Service", space.namespace) == []
 
 
@@ -43,7 +37,7 @@ def test_by_node_ports(space: Workspace) -> None:
     space.backup()
     space.wait_phase("Completed")
     images.assert_identical(space)
-    hosts, ports = zip(*(target.split(":") for target in target_of(space)), strict=True)
+    hosts, ports = zip(*(target.split(":") for target in space.vma.targets()), strict=True)
     assert set(hosts) <= node_addresses(space.kube)
     assert all(30000 <= int(port) <= 32767 for port in ports)
     wait_for("the ports free again", lambda: _no_services(space), timeout=15)
@@ -82,17 +76,21 @@ def relaxed(space: Workspace) -> Iterator[Workspace]:
 
 
 def test_by_host_ports_of_a_range(relaxed: Workspace) -> None:
+    """Two at once, which need all of it."""
     nbd = {"exposure": "HostPort", "portRange": {"first": 10150, "last": 10153}}
     relaxed.ready(*TWO, appliance={"nbd": nbd})
     relaxed.add_vm("vm2", *TWO)
+    relaxed.vma.fault("client", "rate", bytes_per_second=64 * 1024, count=0)
     for name in ("vm", "vm2"):
         relaxed.backup(name, vm=name)
+    for job in relaxed.wait_copying_together(2):
+        relaxed.vma.command(job, "rate", bytes_per_second=1 << 30)
     for name in ("vm", "vm2"):
         relaxed.wait_phase("Completed", name)
         images.assert_identical(relaxed, name, vm=name)
-    told = [part for start in relaxed.vma.starts() for part in str(start["body"]["nbd_targets"]).split(",")]
-    ports = [int(part.split("://")[1].split("/")[0].split(":")[1]) for part in told]
-    assert set(ports) <= set(range(10150, 10154))
+    hosts, ports = zip(*(target.split(":") for target in relaxed.vma.targets()), strict=True)
+    assert set(hosts) <= node_addresses(relaxed.kube)
+    assert sorted(ports) == ["10150", "10151", "10152", "10153"]
 
 
 def test_a_range_that_is_too_small(relaxed: Workspace) -> None:
@@ -109,7 +107,7 @@ def test_the_advertised_host_is_told_to_the_appliance(space: Workspace) -> None:
     space.backup()
     failed = condition(space.wait_phase("Failed", timeout=150), "Ready")
     assert "advertised NBD host" in failed["message"]
-    assert {target.split(":")[0] for target in target_of(space)} == {"tunnel.invalid"}
+    assert {target.split(":")[0] for target in space.vma.targets()} == {"tunnel.invalid"}
 
 
 def test_pods_of_a_worker_are_restricted(space: Workspace) -> None:
@@ -129,7 +127,7 @@ def test_pods_of_a_worker_are_restricted(space: Workspace) -> None:
         assert security["capabilities"] == {"drop": ["ALL"]}
         assert security["readOnlyRootFilesystem"] is True
     assert spec["securityContext"]["runAsNonRoot"] is True
-    assert namespaces.LABEL in space.kube.get("Namespace", space.namespace)["metadata"]["labels"]
+    assert space.kube.get("Namespace", space.namespace)["metadata"]["labels"][_LEVEL] == "restricted"
 
 
 def test_a_workers_ports_are_open_to_those_who_need_them(space: Workspace) -> None:

@@ -141,6 +141,11 @@ class ReferenceVMA:
         """Start calls that it received."""
         return [entry for entry in self.log(kind="received") if entry["path"].endswith("/api/v1/backup/start")]
 
+    def targets(self) -> list[str]:
+        """HOST:PORT of every disk, as the start calls told them."""
+        told = [part for entry in self.starts() for part in str(entry["body"]["nbd_targets"]).split(",")]
+        return [target.split("://")[1].split("/")[0] for target in told]
+
     def events(self, event: str, **filters: str | int) -> list[Object]:
         """Events of one name."""
         return self.log(kind="event", event=event, **filters)

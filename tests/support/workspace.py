@@ -196,6 +196,16 @@ class Workspace:
 
         return wait_for(f"Backup {name} copying", probe, timeout=timeout)
 
+    def wait_copying_together(self, count: int, *, timeout: float = 240) -> list[str]:
+        """The VMA's jobs, once bytes of so many are flowing at the same time. Make them slow before."""
+
+        def probe() -> list[str]:
+            jobs = [str(job["job_id"]) for job in self.vma.jobs() if job["alive"] and job["bytes"]]
+            until(len(jobs) == count, jobs)
+            return jobs
+
+        return wait_for(f"{count} backups copying at once", probe, timeout=timeout)
+
     def delete_and_wait(self, name: str = "backup", *, timeout: float = 60) -> None:
         """Delete a Backup, and wait until the object has gone."""
         self.kube.delete("Backup", name, self.namespace)
