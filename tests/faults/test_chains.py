@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -11,10 +12,12 @@ from tests.support.outcomes import PATIENCE
 from tests.support.points import History
 from tests.support.vma import MIB, Disk
 from tests.support.waiting import until, wait_for
-from tests.support.workspace import Workspace
+from tests.support.workspace import Workspace, summary
 
 TWO = (Disk("random", 12 * MIB), Disk("pattern", 6 * MIB))
-SLOW = MIB // 2
+SLOW = MIB // 4
+HELD = {"timeouts": {"stallSeconds": 300}}
+"""For a copy that stands still for as long as a test needs."""
 HANGS_IN_CHECK = """#!/bin/sh
 # qemu-img, but the check of a layer that is to be committed never comes to its end.
 case "$*" in check*.partial*) sleep 600 ;; esac
@@ -25,8 +28,8 @@ Object = dict[str, Any]
 
 @pytest.fixture
 def chain(space: Workspace, history: History) -> History:
-    """A full and an increment, and changes for the next one, whose copy takes ten seconds."""
-    space.ready(*TWO)
+    """A full and an increment, and changes for the next one."""
+    space.ready(*TWO, appliance=HELD)
     history.backup("full")
     space.vma.write("vm", count=3, size=4096, seed="incr")
     history.increment("incr")
@@ -37,15 +40,40 @@ def chain(space: Workspace, history: History) -> History:
 def changed(space: Workspace) -> None:
     space.vma.write("vm", key=2000, ranges=[[0, 4 * MIB]], seed="next")
     space.vma.write("vm", key=2001, ranges=[[MIB, MIB]], seed="next")
+
+
+@dataclass
+class Held:
+    """The first attempt at `next`: its copy stands still in the middle until `go_on`."""
+
+    space: Workspace
+    pod: Object
+    job: str
+
+    def go_on(self) -> None:
+        """As fast as it can."""
+        self.space.vma.command(self.job, "rate", bytes_per_second=1 << 30)
+        self.space.vma.command(self.job, "resume")
+
+    def assert_stands_still(self) -> None:
+        status = self.space.status("next")
+        assert (status["phase"], status.get("attempts")) == ("Running", 1), summary(status)
+        (job,) = [job for job in self.space.vma.jobs() if job["job_id"] == self.job]
+        assert job["alive"]
+        assert job["completed"] == []
+
+
+def copying(history: History, **spec: Any) -> Held:
+    """The next increment, held in the copy of its first disk."""
+    space = history.space
     space.vma.fault("client", "rate", bytes_per_second=SLOW)
-
-
-def copying(history: History, **spec: Any) -> Object:
-    """The pod of the next increment, in the middle of its copy."""
     history.start("next", type="Incremental", **spec)
-    history.space.wait_copying("next", timeout=PATIENCE)
-    (pod,) = history.space.workers("next")
-    return pod
+    job = str(space.wait_copying("next", timeout=PATIENCE)["job_id"])
+    space.vma.command(job, "pause")
+    (pod,) = space.workers("next")
+    held = Held(space, pod, job)
+    held.assert_stands_still()
+    return held
 
 
 def goes_well(history: History, *, attempts: int) -> Object:
@@ -67,10 +95,14 @@ def test_the_controller_is_killed(chain: History) -> None:
     """During the copy, and when the restore point is there but nobody has told it yet."""
     space = chain.space
     before = len(space.vma.starts())
-    copying(chain)
+    held = copying(chain)
     chart.kill(space.kube, "controller")
+    chart.wait_available(space.kube, "controller")
+    held.assert_stands_still()
+    held.go_on()
     folder = space.folders["repo"]
     wait_for("the commit", lambda: until(len(folder.manifests()) == 3, folder.files()), timeout=90, interval=0.05)
+    assert space.status("next")["phase"] == "Running", "nobody has told it"
     chart.kill(space.kube, "controller")
     goes_well(chain, attempts=1)
     assert len(space.vma.starts()) == before + 1
@@ -78,8 +110,9 @@ def test_the_controller_is_killed(chain: History) -> None:
 
 def test_the_worker_is_killed_during_the_copy(chain: History) -> None:
     """Its client hangs for ever then, as an increment's does; the next attempt is not disturbed by it."""
-    pod = copying(chain, retries=1)
-    nodes.kill_worker(pod)
+    held = copying(chain, retries=1)
+    nodes.kill_worker(held.pod)
+    held.go_on()
     goes_well(chain, attempts=2)
     assert len(chain.space.vma.events("deadlocked")) == 1
 
@@ -87,11 +120,18 @@ def test_the_worker_is_killed_during_the_copy(chain: History) -> None:
 def test_the_worker_is_told_to_stop_during_the_copy(chain: History) -> None:
     """Then its client is given its end: it leaves neither a process nor a snapshot."""
     space = chain.space
-    pod = copying(chain, retries=1)
-    space.kube.delete("Pod", pod["metadata"]["name"], space.namespace)
+    held = copying(chain, retries=1)
+    space.kube.delete("Pod", held.pod["metadata"]["name"], space.namespace)
+    wait_for("the worker to wait for its client", lambda: _waits_for_client(held.pod), timeout=60)
+    held.go_on()
     goes_well(chain, attempts=2)
     assert space.vma.events("deadlocked") == []
     assert space.vma.events("snapshot_deleted_under_job") == []
+
+
+def _waits_for_client(pod: Object) -> None:
+    log = nodes.log_of(pod)
+    until("the VMA is amid an increment" in log, log[-500:])
 
 
 def test_the_worker_is_killed_before_the_commit(space: Workspace, history: History) -> None:
@@ -117,11 +157,13 @@ def _stage(space: Workspace, stage: str) -> None:
 def test_the_points_below_are_deleted_meanwhile(chain: History) -> None:
     """They go at once, what the increment stands on stays; and all of it goes with the increment."""
     space, folder = chain.space, chain.space.folders["repo"]
-    copying(chain)
+    held = copying(chain)
     for name in ("incr", "full"):
-        space.delete_and_wait(name, timeout=20)
+        space.delete_and_wait(name)
         del chain.kept[name]
     wait_for("the tombstones", lambda: until(len(folder.tombstones()) == 2, folder.files()), timeout=PATIENCE)
+    held.assert_stands_still()
+    held.go_on()
     status = space.wait_phase("Completed", "next", timeout=PATIENCE)
     assert {(disk["type"], disk["depth"]) for disk in status["disks"]} == {("Incremental", 3)}
     chain.assert_identical("next")
@@ -132,6 +174,6 @@ def test_the_points_below_are_deleted_meanwhile(chain: History) -> None:
         until({entry.get("neededBy") for entry in removed} == {"next"}, removed)
 
     wait_for("the chain to say who needs them", needed_by, timeout=60)
-    space.delete_and_wait("next", timeout=20)
+    space.delete_and_wait("next")
     wait_for("all files gone", lambda: until(folder.layers() == [], folder.files()), timeout=60)
     assert folder.strangers() == []

@@ -16,10 +16,10 @@ pytestmark = pytest.mark.disruptive
 
 @pytest.fixture
 def ready(space: Workspace) -> Workspace:
-    """All that a backup of ten seconds needs, looked at by the controller."""
+    """All that a backup of twenty seconds needs, looked at by the controller."""
     space.ready(Disk("random", 12 * MIB), Disk("random", 8 * MIB))
     space.wait_ready("repo", "BackupRepository")
-    space.vma.fault("client", "rate", bytes_per_second=2 * MIB)
+    space.vma.fault("client", "rate", bytes_per_second=MIB)
     return space
 
 
@@ -32,15 +32,21 @@ def _job_is_there(space: Workspace) -> None:
 
 
 def _running(space: Workspace) -> None:
-    until([job for job in space.vma.jobs() if job["bytes"]], space.vma.jobs())
+    jobs = space.vma.jobs()
+    until(jobs and jobs[0]["bytes"], jobs)
+    assert jobs[0]["completed"] == []
 
 
 def _first_disk_done(space: Workspace) -> None:
-    until([job for job in space.vma.jobs() if job["completed"]], space.vma.jobs())
+    jobs = space.vma.jobs()
+    until(jobs and jobs[0]["completed"], jobs)
+    assert jobs[0]["completed"] == [0], "the second is still being copied"
 
 
 def _committed(space: Workspace) -> None:
-    until(space.folders["repo"].manifests(), space.folders["repo"].files())
+    folder = space.folders["repo"]
+    until(folder.manifests(), folder.files())
+    assert space.status()["phase"] == "Running", "nobody has told it"
 
 
 def _killed_at(space: Workspace, moment: Callable[[Workspace], None]) -> None:
