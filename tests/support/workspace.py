@@ -234,10 +234,16 @@ class Workspace:
 
     def events(self, name: str = "backup") -> list[str]:
         """Reasons of the events about a Backup."""
-        found = self.kube.select(
-            "Event", self.namespace, fields=f"involvedObject.kind=Backup,involvedObject.name={name}"
-        )
-        return [event["reason"] for event in found]
+        return [event["reason"] for event in self._events(name)]
+
+    def story(self, name: str = "backup") -> list[tuple[str, str, str]]:
+        """Type, reason and message of each event about a Backup, in the order in which they were last told."""
+        events = sorted(self._events(name), key=lambda event: int(event["metadata"]["resourceVersion"]))
+        return [(event["type"], event["reason"], event["message"]) for event in events]
+
+    def _events(self, name: str) -> list[Object]:
+        about = f"involvedObject.kind=Backup,involvedObject.name={name}"
+        return self.kube.select("Event", self.namespace, fields=about)
 
 
 def condition(status: Mapping[str, Any], kind: str) -> Object:
