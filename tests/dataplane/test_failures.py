@@ -16,7 +16,12 @@ from sendense_operator.task import ExitCode, ProbeTask
 from sendense_operator.worker.repository import capacity
 
 MIB = 1 << 20
-SOON = {"first_sign": 3, "connect": 3, "reconnect": 3, "snapshot": 3, "cancel": 1}
+QUICK = {"cancel": 1}
+"""No other clock is short but the one that is to strike: how long a program takes to start depends on the machine."""
+STEPS = 10
+"""Of the commit of a full of two disks: intent, four renames, two folders, manifest, its folder, done."""
+COMMITTED = 8
+"""From this step on the manifest is there."""
 
 
 def assert_nothing_left(bench: Bench) -> None:
@@ -62,28 +67,29 @@ def test_a_disk_that_was_half_written(bench: Bench, vma: Vma, zeroes: str) -> No
 def test_only_some_disks_completed(bench: Bench, vma: Vma) -> None:
     vm = vma.make_vm({"size": 8 * MIB, "kind": "random"}, {"size": 8 * MIB, "kind": "random"})
     vma.fault("client", "partial", disks=1)
-    worker = bench.start(bench.task(vm, clocks=SOON))
-    worker.wait()
-    assert (worker.answer.outcome, worker.process.returncode) == ("Failed", ExitCode.RETRY)
-    assert_nothing_left(bench)
+    worker = bench.start(bench.task(vm, clocks={"reconnect": 4, **QUICK}))
+    failed(bench, worker, "NextDiskMissing", ExitCode.RETRY)
 
 
 def test_the_client_dies(bench: Bench, vma: Vma) -> None:
     vm = vma.make_vm({"size": 64 * MIB, "kind": "random"})
+    vma.fault("client", "rate", bytes_per_second=16 * MIB)
     vma.fault("client", "die", bytes=16 * MIB)
-    failed(bench, bench.start(bench.task(vm, clocks=SOON)), "ConnectionLost", ExitCode.RETRY)
+    worker = bench.start(bench.task(vm, clocks={"reconnect": 4, **QUICK}))
+    failed(bench, worker, "ConnectionLost", ExitCode.RETRY)
 
 
 def test_accepted_and_silent(bench: Bench, vma: Vma) -> None:
     vm = vma.make_vm({"size": 8 * MIB, "kind": "random"})
     vma.fault("client", "silent")
-    failed(bench, bench.start(bench.task(vm, clocks=SOON)), "NoSignOfLife", ExitCode.RETRY)
+    worker = bench.start(bench.task(vm, clocks={"first_sign": 4, **QUICK}))
+    failed(bench, worker, "NoSignOfLife", ExitCode.RETRY)
 
 
 def test_our_own_server_dies(bench: Bench, vma: Vma) -> None:
     vm = vma.make_vm({"size": 128 * MIB, "kind": "random"})
     vma.fault("client", "rate", bytes_per_second=16 * MIB)
-    worker = bench.start(bench.task(vm, clocks={"cancel": 1}))
+    worker = bench.start(bench.task(vm, clocks=QUICK))
     worker.until_copying()
     worker.kill_nbd(0)
     failed(bench, worker, "ExportGone", ExitCode.RETRY)
@@ -127,7 +133,7 @@ def test_the_room_that_is_to_be_kept(bench: Bench, vma: Vma) -> None:
     vm = vma.make_vm({"size": 256 * MIB, "kind": "random"})
     vma.fault("client", "rate", bytes_per_second=64 * MIB)
     free = capacity(bench.repository).free
-    worker = bench.start(bench.task(vm, minFree=free - 64 * MIB, clocks={"cancel": 1}))
+    worker = bench.start(bench.task(vm, minFree=free - 64 * MIB, clocks=QUICK))
     assert "bytes are free" in failed(bench, worker, "RepositoryFull", ExitCode.FATAL)
 
 
@@ -139,7 +145,7 @@ def test_a_file_system_that_fills_up(bench: Bench, vma: Vma) -> None:
             pytest.skip("no small file system may be mounted here")
         bench.repository = folder
         assert bench.probe().outcome == "Completed"
-        failed(bench, bench.start(bench.task(vm, clocks={"cancel": 1})), "RepositoryFull", ExitCode.FATAL)
+        failed(bench, bench.start(bench.task(vm, clocks=QUICK)), "RepositoryFull", ExitCode.FATAL)
 
 
 def test_terminated_in_the_middle(bench: Bench, vma: Vma) -> None:
@@ -152,20 +158,20 @@ def test_terminated_in_the_middle(bench: Bench, vma: Vma) -> None:
     worker.process.send_signal(signal.SIGTERM)
     until(lambda: worker.process.poll() is not None or worker.progress(), "an answer")
     assert worker.wait() == ExitCode.RETRY
-    assert time.monotonic() - began < 25
+    assert time.monotonic() - began < 45, "the time that a pod is given"
     assert worker.answer.outcome == "Cancelled"
     assert_nothing_left(bench)
     assert vma.live_clients() == 0
 
 
-@pytest.mark.parametrize("step", [0, 1, 2, 4, 5, 6])
+@pytest.mark.parametrize("step", range(STEPS))
 def test_killed_in_the_commit(bench: Bench, vma: Vma, step: int) -> None:
-    """The next attempt finishes what the intent says, or begins anew where there is none."""
+    """The next attempt finishes what the intent says, or begins anew where there is none; a manifest is the end."""
     vm = vma.make_vm({"size": 4 * MIB + 512, "kind": "random"}, {"size": 2 * MIB, "kind": "random"})
     task = bench.task(vm)
     worker = bench.start(task, stop_at=step)
     assert worker.wait() == -signal.SIGKILL, worker.log()
-    assert not [name for name in bench.files() if name.endswith(".json")]
+    assert bool([name for name in bench.files() if name.endswith(".json")]) is (step >= COMMITTED)
     answer = bench.run(task)
     assert (answer.outcome, answer.adopted) == ("Completed", step > 0)
     assert vma.starts() == (1 if step else 2)
@@ -173,12 +179,20 @@ def test_killed_in_the_commit(bench: Bench, vma: Vma, step: int) -> None:
     assert len(bench.files()) == 5
 
 
+def test_the_commit_has_no_further_step(bench: Bench, vma: Vma) -> None:
+    """Else the test above would not be of all of them."""
+    vm = vma.make_vm({"size": 4 * MIB, "kind": "random"}, {"size": 2 * MIB, "kind": "random"})
+    worker = bench.start(bench.task(vm), stop_at=STEPS)
+    assert worker.wait() == ExitCode.COMPLETED, worker.log()
+
+
 def test_killed_in_the_copy_then_probed(bench: Bench, vma: Vma) -> None:
     vm = vma.make_vm({"size": 64 * MIB, "kind": "random"})
-    vma.fault("client", "rate", bytes_per_second=8 * MIB)
+    vma.fault("client", "rate", bytes_per_second=MIB)
     worker = bench.start(bench.task(vm))
     worker.until_copying()
     assert bench.run(ProbeTask(namespace="s", repository="r", repository_uid=bench.repository_id)).swept == 0
+    assert worker.process.poll() is None
     assert bench.files()
     worker.stop()
     assert bench.probe().swept == 1
@@ -201,7 +215,7 @@ def test_another_pod_writes_the_chain(bench: Bench, vma: Vma) -> None:
 def test_a_worker_that_lost_its_lock_stops(bench: Bench, vma: Vma) -> None:
     """Its partial is not its to remove any more."""
     vm = vma.make_vm({"size": 32 * MIB, "kind": "random"})
-    vma.fault("client", "rate", bytes_per_second=16 * MIB)
+    vma.fault("client", "rate", bytes_per_second=4 * MIB)
     worker = bench.start(bench.task(vm))
     worker.until_copying()
     (bench.repository / "shop" / "db" / ".lock").write_text('{"podUID": "another"}')
