@@ -20,7 +20,9 @@ _REPORTS = pytest.StashKey[dict[str, pytest.TestReport]]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marks."""
-    config.addinivalue_line("markers", "disruptive: disturbs parts that all tests share; runs alone, after the others")
+    config.addinivalue_line(
+        "markers", "disruptive: disturbs what all tests share, or needs all of it; runs alone, after the others"
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

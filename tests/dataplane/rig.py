@@ -22,7 +22,7 @@ from sendense_operator.task import Answer, BackupTask, ProbeTask, Progress
 
 CHECKOUT = Path(__file__).parents[2]
 PASSWORD = "canary-4711"
-WAIT = 60.0
+WAIT = 180.0
 
 
 def until(check: Callable[[], Any], what: str, limit: float = WAIT) -> Any:

@@ -5,6 +5,7 @@ All goes through the functions of the worker. Crashes end a function at any of i
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -34,7 +35,7 @@ from sendense_operator.worker.settings import Settings
 
 SHARDS: Final = 4
 """Tests that run side by side."""
-LIVES: Final = 100
+LIVES: Final = int(os.environ.get("SENDENSE_TEST_LIVES", "100"))
 """Random lives in each of them."""
 EVENTS: Final = 30
 """In one life, at most."""

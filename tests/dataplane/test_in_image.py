@@ -14,8 +14,11 @@ _SOURCE = "/src"
 _SMALL = "/small"
 _HERE = "tests/dataplane"
 _TESTS = (_HERE, "tests/unit/reference_vma")
+_LIVES = 50
+"""Random lives in each test of them: `make test` is to take minutes."""
 
 
+@pytest.mark.disruptive  # it takes all cores, and its clocks are short
 @pytest.mark.timeout(1800)
 def test_in_the_operators_image(kube: Kube, operator: str) -> None:
     deployment = chart.only(kube, "Deployment", "controller")
@@ -27,6 +30,7 @@ def test_in_the_operators_image(kube: Kube, operator: str) -> None:
         *("run", "--rm", "--network", "none", "--user", "0", "--entrypoint", "python3"),
         *("--volume", f"{CHECKOUT}:{_SOURCE}:ro", "--workdir", _SOURCE, "--env", f"PYTHONPATH={path}"),
         *("--tmpfs", f"{_SMALL}:size={SMALL_BYTES}", "--env", f"{SMALL_FOLDER}={_SMALL}"),
+        *("--env", f"SENDENSE_TEST_LIVES={_LIVES}"),
         *(image, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", f"--confcutdir={_HERE}", *_TESTS),
         *("--ignore", f"{_HERE}/test_in_image.py"),
         timeout=1700,

@@ -43,7 +43,7 @@ def test_sixteen_disks_of_different_sizes(space: Workspace) -> None:
     kinds = ("pattern", "random", "empty", "hidden")
     space.ready(*(Disk(kinds[n % 4], (n + 2) * MIB + n * 512) for n in range(16)))
     space.backup()
-    status = space.wait_phase("Completed", timeout=150)
+    status = space.wait_phase("Completed")
     images.assert_identical(space)
     assert [disk["key"] for disk in status["disks"]] == [2000 + n for n in range(16)]
 

@@ -16,7 +16,7 @@ from tests.support.namespaces import wait_gone
 from tests.support.points import History
 from tests.support.vma import MIB, Disk
 from tests.support.waiting import NotYet, until, wait_for
-from tests.support.workspace import Workspace, condition, moment
+from tests.support.workspace import SLOW_MACHINE, Workspace, condition, moment
 
 SMALL = (Disk("pattern", 6 * MIB), Disk("pattern", 4 * MIB))
 ADOPTED = "backup.sendense.io/adopted"
@@ -45,7 +45,7 @@ def wait_back(space: Workspace, name: str) -> Object:
         until(found.get("status", {}).get("phase") == "Completed", found.get("status"))
         return found
 
-    found = wait_for(f"Backup {name} adopted", probe, timeout=90)
+    found = wait_for(f"Backup {name} adopted", probe, timeout=SLOW_MACHINE)
     assert found["status"]["adopted"] is True
     assert found["metadata"]["labels"][ADOPTED] == "true"
     assert space.workers(name) == []
@@ -81,12 +81,12 @@ def test_retained_and_deleted(space: Workspace, history: History) -> None:
     history.backup("changed")
     space.kube.merge("Backup", "changed", space.namespace, {"spec": {"deletionPolicy": "Retain"}})
     for name in ("kept", "gone", "changed"):
-        space.delete_and_wait(name, timeout=20)
-    wait_for("its files gone", lambda: until(len(folder.layers()) == 4, folder.files()), timeout=60)
+        space.delete_and_wait(name)
+    wait_for("its files gone", lambda: until(len(folder.layers()) == 4, folder.files()), timeout=SLOW_MACHINE)
     assert {point["backup"]["name"] for point in folder.manifests()} == {"kept", "changed"}
     assert folder.tombstones() == []
     before = _scanned(space)
-    wait_for("one more scan", lambda: until(_scanned(space) > before, before), timeout=60)
+    wait_for("one more scan", lambda: until(_scanned(space) > before, before), timeout=SLOW_MACHINE)
     assert space.kube.select("Backup", space.namespace) == []
     space.scan()
     for name in ("kept", "changed"):
@@ -106,7 +106,7 @@ def test_deleting_while_the_repository_is_away(two: History) -> None:
     folder.path.mkdir()
     try:
         space.wait_reason("NotARepository", "repo", REPOSITORY)
-        space.delete_and_wait("full", timeout=20)
+        space.delete_and_wait("full")
         two.wait_removed(full="Pending")
         assert space.status("incr")["phase"] == "Completed"
     finally:
@@ -116,8 +116,8 @@ def test_deleting_while_the_repository_is_away(two: History) -> None:
     chain = two.wait_removed(full="Needed")
     assert chain["removed"][0]["neededBy"] == "incr"
     two.assert_identical("incr")
-    space.delete_and_wait("incr", timeout=20)
-    wait_for("all files gone", lambda: until(folder.layers() == [], folder.files()), timeout=60)
+    space.delete_and_wait("incr")
+    wait_for("all files gone", lambda: until(folder.layers() == [], folder.files()), timeout=SLOW_MACHINE)
     assert folder.strangers() == []
     two.wait_removed()
 
@@ -195,8 +195,8 @@ def test_a_restore_point_that_vanished(space: Workspace, history: History) -> No
     files, hidden = [status["manifest"], *owned], history.root / "hidden"
     move(files, folder.path, hidden)
     # A scan says nothing of what was committed in the very second in which it was made.
-    wait_for("a scan that misses it", lambda: until(space.scan().get("lost") == 1, "not yet"), timeout=60)
-    wait_for("Lost", lambda: _is_lost(space, history), timeout=30)
+    wait_for("a scan that misses it", lambda: until(space.scan().get("lost") == 1, "not yet"), timeout=SLOW_MACHINE)
+    wait_for("Lost", lambda: _is_lost(space, history), timeout=SLOW_MACHINE)
     assert condition(space.status("second"), "Stalled")["reason"] == "Lost"
     assert history.chain()["latestBackup"] == "first"
     move(files, hidden, folder.path)
@@ -232,8 +232,8 @@ def test_what_nobody_knows(space: Workspace, history: History) -> None:
     newer.write_text(json.dumps({"format": "sendense.io/manifest", "version": 99}))
     found = space.scan()
     assert (found["newer"], found["unknownFiles"], found.get("quarantined", 0)) == (1, 2, 0)
-    space.delete_and_wait("first", timeout=20)
-    wait_for("no point any more", lambda: until(len(folder.tombstones()) == 1, folder.files()), timeout=60)
+    space.delete_and_wait("first")
+    wait_for("no point any more", lambda: until(len(folder.tombstones()) == 1, folder.files()), timeout=SLOW_MACHINE)
     assert space.scan()["newer"] == 1
     assert layer.is_file(), "the newer manifest may need it"
     assert notes.is_file()
@@ -243,7 +243,7 @@ def test_what_nobody_knows(space: Workspace, history: History) -> None:
     assert (found.get("newer", 0), found.get("unknownFiles", 0), found["quarantined"]) == (0, 0, 2)
     put_aside = {Path(name).name: (folder.path / name).read_text() for name in folder.quarantined()}
     assert put_aside == {file.name: f"precious {file.name}" for file in (notes, image)}
-    wait_for("its layers freed", lambda: until(not layer.exists(), folder.files()), timeout=30)
+    wait_for("its layers freed", lambda: until(not layer.exists(), folder.files()))
     history.assert_identical("second")
     history.wait_removed()
 

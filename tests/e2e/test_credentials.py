@@ -51,7 +51,7 @@ def assert_nowhere(space: Workspace, password: str) -> None:
 
 def test_while_a_backup_runs_and_after_it(space: Workspace) -> None:
     space.ready(Disk("random", 16 * MIB))
-    space.vma.fault("client", "rate", bytes_per_second=512 * 1024)
+    space.vma.fault("client", "rate", bytes_per_second=128 * 1024)
     space.backup()
     job = space.wait_copying()["job_id"]
     for node in repositories.worker_nodes(space.kube):
@@ -78,6 +78,6 @@ def test_when_it_goes_wrong(space: Workspace) -> None:
             space.vma.fault(path, mode, count=0, body=f"trouble at {path}: {wrong}")
             name = f"{path}-{mode}"
             space.backup(name, startDeadlineSeconds=10)
-            space.wait_phase("Failed", name, timeout=60)
+            space.wait_phase("Failed", name)
             space.vma.clear_faults()
     assert_nowhere(space, wrong)

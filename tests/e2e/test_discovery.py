@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from tests.support.vma import MIB, Disk
 from tests.support.waiting import until, wait_for
-from tests.support.workspace import Object, Workspace, condition, summary
+from tests.support.workspace import SLOW_MACHINE, Object, Workspace, condition, summary
 
 SMALL: Final = Disk("pattern", 4 * MIB)
 KEEPER: Final = "keeper"
@@ -31,7 +31,7 @@ def objects(space: Workspace) -> dict[str, Object]:
     return {str(obj["spec"]["path"]).removeprefix("/DC1/vm/"): obj for obj in listed}
 
 
-def wait_found(space: Workspace, *paths: str, timeout: float = 60) -> dict[str, Object]:
+def wait_found(space: Workspace, *paths: str, timeout: float = SLOW_MACHINE) -> dict[str, Object]:
     """The ProtectedVMs, once there is one of each of these paths and no other, and all are Ready."""
 
     def probe() -> dict[str, Object]:
@@ -54,7 +54,7 @@ def wait_told(space: Workspace, **wanted: Any) -> Object:
         until(all(told.get(name) == value for name, value in wanted.items()), told)
         return told
 
-    return wait_for(f"a discovery with {wanted}", probe)
+    return wait_for(f"a discovery with {wanted}", probe, timeout=SLOW_MACHINE)
 
 
 def test_from_a_dry_run_to_a_backup(space: Workspace) -> None:

@@ -40,7 +40,7 @@ def test_by_node_ports(space: Workspace) -> None:
     hosts, ports = zip(*(target.split(":") for target in space.vma.targets()), strict=True)
     assert set(hosts) <= node_addresses(space.kube)
     assert all(30000 <= int(port) <= 32767 for port in ports)
-    wait_for("the ports free again", lambda: _no_services(space), timeout=15)
+    wait_for("the ports free again", lambda: _no_services(space))
 
 
 def _no_services(space: Workspace) -> None:
@@ -57,7 +57,7 @@ def test_host_ports_are_forbidden_where_pods_are_restricted(space: Workspace) ->
     assert space.status()["phase"] == "Pending"
     holds_for("no worker", lambda: _no_jobs(space), seconds=2)
     space.kube.merge("Namespace", space.namespace, None, {"metadata": {"labels": {_LEVEL: "privileged"}}})
-    space.wait_phase("Completed", timeout=120)
+    space.wait_phase("Completed")
     images.assert_identical(space)
 
 
@@ -105,7 +105,7 @@ def test_the_advertised_host_is_told_to_the_appliance(space: Workspace) -> None:
     """A name that leads nowhere: the appliance is told it all the same, and the worker says what it could not reach."""
     space.ready(TWO[0], appliance={"nbd": {"exposure": "NodePort", "advertisedHost": "tunnel.invalid"}})
     space.backup()
-    failed = condition(space.wait_phase("Failed", timeout=150), "Ready")
+    failed = condition(space.wait_phase("Failed"), "Ready")
     assert "advertised NBD host" in failed["message"]
     assert {target.split(":")[0] for target in space.vma.targets()} == {"tunnel.invalid"}
 
@@ -113,7 +113,7 @@ def test_the_advertised_host_is_told_to_the_appliance(space: Workspace) -> None:
 def test_pods_of_a_worker_are_restricted(space: Workspace) -> None:
     """And have no way into the API."""
     space.ready(*TWO)
-    space.vma.fault("client", "rate", bytes_per_second=512 * 1024)
+    space.vma.fault("client", "rate", bytes_per_second=64 * 1024)
     space.backup()
     space.wait_copying()
     (pod,) = space.workers()
@@ -133,7 +133,7 @@ def test_pods_of_a_worker_are_restricted(space: Workspace) -> None:
 def test_a_workers_ports_are_open_to_those_who_need_them(space: Workspace) -> None:
     """By the policy's content: not every cluster enforces policies."""
     space.ready(*TWO, appliance={"nbd": {"exposure": "PodIP", "allowedFrom": ["10.0.0.0/8", "fd00::/8"]}})
-    space.vma.fault("client", "rate", bytes_per_second=512 * 1024)
+    space.vma.fault("client", "rate", bytes_per_second=64 * 1024)
     space.backup()
     space.wait_copying()
     (policy,) = space.kube.select("NetworkPolicy", space.namespace)
@@ -148,7 +148,7 @@ def test_a_workers_ports_are_open_to_those_who_need_them(space: Workspace) -> No
     homes = [peer["namespaceSelector"]["matchLabels"] for peer in status["from"]]
     assert homes == [{"kubernetes.io/metadata.name": space.operator}] * 2, "for gateway and controller alone"
     space.delete_and_wait()
-    wait_for("the policy gone", lambda: _no_policies(space), timeout=30)
+    wait_for("the policy gone", lambda: _no_policies(space))
 
 
 def _no_policies(space: Workspace) -> None:

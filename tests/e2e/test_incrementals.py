@@ -14,7 +14,7 @@ from tests.support import hardware, images
 from tests.support.points import History
 from tests.support.vma import MIB, Disk
 from tests.support.waiting import until, wait_for
-from tests.support.workspace import Workspace, condition
+from tests.support.workspace import SLOW_MACHINE, Workspace, condition
 
 KIB = 1024
 SMALL = (Disk("pattern", 8 * MIB), Disk("pattern", 6 * MIB))
@@ -38,6 +38,7 @@ def assert_stands_on(status: Object, parent: Object, name: str) -> None:
         assert disk["key"] == before["key"]
 
 
+@pytest.mark.timeout(1200)
 def test_ten_increments_and_their_end(space: Workspace, history: History) -> None:
     """Each is read back from its own point; then they go in any order, and what remains stays what it was."""
     space.ready(Disk("pattern", 48 * MIB), Disk("random", 24 * MIB))
@@ -101,7 +102,7 @@ def removed_in_any_order(history: History, names: list[str]) -> None:
     left = list(names)
     for batch in (order[:1], order[1:2], order[2:3], order[3:6], order[6:10], order[10:]):
         for name in batch:
-            space.delete_and_wait(name, timeout=20)
+            space.delete_and_wait(name)
             left.remove(name)
         chain = wait_handled(history, left)
         history.assert_identical(*left)
@@ -124,7 +125,7 @@ def wait_handled(history: History, left: list[str]) -> Object:
         until(not pending and chain["points"] == len(left), chain)
         return {"removed": [], **chain}
 
-    return wait_for("all removals dealt with", probe, timeout=60)
+    return wait_for("all removals dealt with", probe, timeout=SLOW_MACHINE)
 
 
 def test_disks_that_come_grow_go_and_are_replaced(space: Workspace, history: History) -> None:
@@ -254,12 +255,12 @@ def test_a_parent_that_is_not_what_was_written(harmed: Workspace) -> None:
         harmed.vma.write(vm, count=2, size=4 * KIB, seed=1)
         harmed.backup(f"next-{vm}", vm=vm, type="Incremental")
     for vm in HARMS:
-        status = harmed.wait_phase("Completed", f"next-{vm}", timeout=120)
+        status = harmed.wait_phase("Completed", f"next-{vm}")
         assert ran(status) == [("Incremental", None), ("Full", "ParentUnverified")], vm
         assert status["disks"][0]["parent"] == f"full-{vm}"
         images.assert_identical(harmed, f"next-{vm}", vm=vm)
     for vm in HARMS:
-        wait_for(f"full-{vm} called damaged", partial(_is_damaged, harmed, vm), timeout=60)
+        wait_for(f"full-{vm} called damaged", partial(_is_damaged, harmed, vm), timeout=SLOW_MACHINE)
 
 
 def _is_damaged(space: Workspace, vm: str) -> None:
@@ -276,7 +277,7 @@ def test_two_at_once(space: Workspace, history: History) -> None:
     space.ready(*SMALL)
     history.backup("full")
     space.vma.fault("client", "rate", bytes_per_second=64 * KIB)
-    space.vma.write("vm", key=2000, ranges=[[0, 2 * MIB]], seed=1)
+    space.vma.write("vm", key=2000, ranges=[[0, 6 * MIB]], seed=1)
     history.start("first", type="Incremental")
     job = str(space.wait_copying("first")["job_id"])
     history.start("second", type="Incremental")

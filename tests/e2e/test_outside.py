@@ -41,7 +41,7 @@ def test_a_vm_of_an_appliance_outside(outside: Workspace, exposure: str) -> None
         },
     )
     outside.backup()
-    outside.wait_phase("Completed", timeout=120)
+    outside.wait_phase("Completed")
     images.assert_identical(outside)
     (start,) = outside.vma.starts()
     assert ".svc" not in str(start["body"]["nbd_targets"])

@@ -8,7 +8,8 @@ from tests.support.vma import MIB, Disk
 from tests.support.workspace import Workspace, condition
 
 SMALL = Disk("pattern", 4 * MIB)
-SOON = 30
+SOON = 120
+"""Seconds: less than an appliance in the field is given for its first sign of life, on whatever machine."""
 
 
 def failure(space: Workspace) -> str:

@@ -10,7 +10,7 @@ from tests.support import images, manifests, repositories
 from tests.support.programs import engine
 from tests.support.vma import MIB, Disk
 from tests.support.waiting import until, wait_for
-from tests.support.workspace import Workspace, condition
+from tests.support.workspace import SLOW_MACHINE, Workspace, condition
 
 REPOSITORY = "BackupRepository"
 
@@ -107,7 +107,7 @@ def test_a_backup_that_runs_out_of_room(space: Workspace, tiny: str) -> None:
     node = repositories.worker_nodes(space.kube)[0]
     space.ready(Disk("random", 96 * MIB), on_node=tiny, minFreeBytes=8 * MIB)
     space.backup()
-    failed = condition(space.wait_phase("Failed", timeout=90), "Stalled")
+    failed = condition(space.wait_phase("Failed"), "Stalled")
     assert failed["reason"] == "RepositoryFull"
     assert any(character.isdigit() for character in failed["message"])
     assert ".partial" not in engine("exec", node, "find", tiny)
@@ -129,7 +129,7 @@ def test_partials_of_the_dead_are_swept_and_nothing_else(space: Workspace) -> No
     stray.write_bytes(b"half")
     unknown = layer.with_name("notes.txt")
     unknown.write_text("mine")
-    wait_for("the stray partial swept", lambda: until(not stray.exists(), folder.files()), timeout=60)
+    wait_for("the stray partial swept", lambda: until(not stray.exists(), folder.files()), timeout=SLOW_MACHINE)
     assert unknown.exists()
     assert layer.exists()
     assert folder.manifests()
@@ -144,7 +144,7 @@ def test_a_repository_that_was_exchanged(space: Workspace) -> None:
     text = marker.read_text()
     identity = space.status("repo", REPOSITORY)["repositoryID"]
     marker.write_text(text.replace(identity, "0" * 8 + identity[8:]))
-    space.wait_reason("RepositoryChanged", "repo", REPOSITORY, timeout=60)
+    space.wait_reason("RepositoryChanged", "repo", REPOSITORY)
     space.backup()
-    space.wait_reason({"RepositoryNotReady", "RepositoryChanged"}, timeout=30)
+    space.wait_reason({"RepositoryNotReady", "RepositoryChanged"})
     assert folder.layers() == []

@@ -29,9 +29,9 @@ def _nothing_left(space: Workspace) -> None:
     assert folder.partials() == []
     assert folder.layers() == []
     assert folder.manifests() == []
-    wait_for("the VMA's client gone", lambda: _no_client(space), timeout=30)
+    wait_for("the VMA's client gone", lambda: _no_client(space))
     assert len(space.vma.events("snapshot_removed")) == 1, "the client ended as it should: its snapshot is gone"
-    wait_for("its objects gone", lambda: _no_objects(space), timeout=30)
+    wait_for("its objects gone", lambda: _no_objects(space))
 
 
 def _no_client(space: Workspace) -> None:
@@ -53,14 +53,14 @@ def test_deleted_while_it_runs(running: Workspace) -> None:
     running.delete_and_wait(timeout=60)
     assert time.monotonic() - began < 60
     _nothing_left(running)
-    wait_for("its workers gone", lambda: until(not running.workers(), running.workers()), timeout=15)
+    wait_for("its workers gone", lambda: until(not running.workers(), running.workers()))
 
 
 def test_a_deleted_backup_makes_room_for_the_next(running: Workspace) -> None:
     running.kube.delete("Backup", "backup", running.namespace)
     running.vma.clear_faults()
     running.backup("next")
-    running.wait_phase("Completed", "next", timeout=120)
+    running.wait_phase("Completed", "next")
     images.assert_identical(running, "next")
     assert running.kube.find("Backup", "backup", running.namespace) is None
     assert not running.vma.events("snapshot_deleted_under_job")
@@ -72,11 +72,11 @@ def test_cancelled_while_it_runs(running: Workspace) -> None:
     assert condition(status, "Stalled")["reason"] == "Cancelled"
     assert status["progress"]["percent"] < 100
     assert "manifest" not in status
-    wait_for("its workers gone", lambda: until(not running.workers(), running.workers()), timeout=30)
+    wait_for("its workers gone", lambda: until(not running.workers(), running.workers()))
     folder = running.folders["repo"]
     assert folder.partials() == []
     assert folder.layers() == []
-    wait_for("the VMA's client gone", lambda: _no_client(running), timeout=30)
+    wait_for("the VMA's client gone", lambda: _no_client(running))
     assert len(running.vma.starts()) == 1, "a cancelled backup is not tried again"
 
 
@@ -86,7 +86,7 @@ def test_its_namespace_is_deleted(running: Workspace) -> None:
     folder = running.folders["repo"]
     assert folder.partials() == []
     assert folder.manifests() == []
-    wait_for("the VMA's client gone", lambda: _no_client(running), timeout=30)
+    wait_for("the VMA's client gone", lambda: _no_client(running))
 
 
 def test_deleting_a_completed_backup_is_quick_and_keeps_the_rest(space: Workspace) -> None:
@@ -94,7 +94,7 @@ def test_deleting_a_completed_backup_is_quick_and_keeps_the_rest(space: Workspac
     for name in ("first", "second"):
         space.backup(name)
         space.wait_phase("Completed", name)
-    space.delete_and_wait("first", timeout=10)
+    space.delete_and_wait("first")
     images.assert_identical(space, "second")
 
 
@@ -111,7 +111,7 @@ def test_a_second_backup_of_the_same_name_keeps_the_first_restore_point(space: W
         space.backup("daily", deletionPolicy="Retain")
         space.wait_phase("Completed", "daily")
         images.assert_identical(space, "daily")
-        space.delete_and_wait("daily", timeout=10)
+        space.delete_and_wait("daily")
     points = [point["backup"] for point in space.folders["repo"].manifests()]
     assert [point["name"] for point in points] == ["daily", "daily"]
     assert len({point["uid"] for point in points}) == 2

@@ -39,7 +39,7 @@ def test_while_it_waits_it_is_pending_and_reconciling(space: Workspace) -> None:
 
 def test_the_deadline_ends_a_wait_and_says_what_was_missing(space: Workspace) -> None:
     space.backup(startDeadlineSeconds=5)
-    status = space.wait_phase("Failed", timeout=30)
+    status = space.wait_phase("Failed")
     stalled = condition(status, "Stalled")
     assert stalled["reason"] == "StartDeadlineExceeded"
     assert "VMNotFound" in stalled["message"]
@@ -54,7 +54,7 @@ def test_the_deadline_ends_a_wait_for_a_claim(space: Workspace) -> None:
     space.kube.create(manifests.repository("repo", space.namespace, claim="missing"))
     space.wait_reason("ClaimNotFound", "repo", "BackupRepository")
     space.backup(startDeadlineSeconds=8)
-    assert "missing" in condition(space.wait_phase("Failed", timeout=30), "Ready")["message"]
+    assert "missing" in condition(space.wait_phase("Failed"), "Ready")["message"]
 
 
 def test_a_claim_that_binds_with_its_first_consumer(space: Workspace) -> None:
@@ -77,14 +77,14 @@ def test_a_cancelled_wait(space: Workspace) -> None:
     space.backup()
     space.wait_reason("VMNotFound")
     space.kube.merge("Backup", "backup", space.namespace, {"spec": {"cancel": True}})
-    status = space.wait_phase("Cancelled", timeout=15)
+    status = space.wait_phase("Cancelled")
     assert condition(status, "Stalled")["reason"] == "Cancelled"
 
 
 def test_deleting_a_backup_that_waits(space: Workspace) -> None:
     space.backup()
     space.wait_reason("VMNotFound")
-    space.delete_and_wait(timeout=15)
+    space.delete_and_wait()
 
 
 @pytest.mark.parametrize("kind", ["vm", "repository", "appliance", "secret"])
@@ -101,6 +101,6 @@ def test_a_thing_that_goes_away_is_waited_for_again(space: Workspace, kind: str)
     gone, name, reason = names[kind]
     space.kube.delete(gone, name, space.namespace)
     if kind == "secret":
-        space.wait_reason("SecretNotFound", "vma", "VMwareAppliance", timeout=30)
+        space.wait_reason("SecretNotFound", "vma", "VMwareAppliance")
     space.backup()
     space.wait_reason(reason)

@@ -101,7 +101,7 @@ def test_the_controller_is_killed(chain: History) -> None:
     held.assert_stands_still()
     held.go_on()
     folder = space.folders["repo"]
-    wait_for("the commit", lambda: until(len(folder.manifests()) == 3, folder.files()), timeout=90, interval=0.05)
+    wait_for("the commit", lambda: until(len(folder.manifests()) == 3, folder.files()), timeout=PATIENCE, interval=0.05)
     assert space.status("next")["phase"] == "Running", "nobody has told it"
     chart.kill(space.kube, "controller")
     goes_well(chain, attempts=1)

@@ -50,7 +50,7 @@ def _committed(space: Workspace) -> None:
 
 
 def _killed_at(space: Workspace, moment: Callable[[Workspace], None]) -> None:
-    wait_for(moment.__name__.strip("_"), lambda: moment(space), timeout=90, interval=0.05)
+    wait_for(moment.__name__.strip("_"), lambda: moment(space), timeout=PATIENCE, interval=0.05)
     chart.kill(space.kube, "controller")
 
 
@@ -77,7 +77,7 @@ def test_away_while_the_worker_ends(ready: Workspace, pods: str) -> None:
     ready.backup()
     ready.wait_copying(timeout=PATIENCE)
     with chart.scaled(ready.kube, "controller", 0):
-        wait_for("the worker's end", lambda: _ended(ready), timeout=90)
+        wait_for("the worker's end", lambda: _ended(ready), timeout=PATIENCE)
         if pods != "stay":
             for pod in ready.workers():
                 ready.kube.delete("Pod", pod["metadata"]["name"], ready.namespace, grace=0)

@@ -33,10 +33,10 @@ def copying(space: Workspace, rate: int, retries: int = 0) -> str:
 
 def test_a_kubelet_that_is_away_when_the_worker_ends(space: Workspace) -> None:
     """The copy does not need it, and the answer waits for it."""
-    node = copying(space, 2 * MIB)
+    node = copying(space, MIB)
     with nodes.without_kubelet(space.kube, node):
         folder = space.folders["repo"]
-        wait_for("the manifest", lambda: until(folder.manifests(), folder.files()), timeout=90)
+        wait_for("the manifest", lambda: until(folder.manifests(), folder.files()), timeout=PATIENCE)
         assert space.status()["phase"] == "Running"
     completed_with_one_start(space)
 

@@ -70,7 +70,7 @@ def test_somebody_else_fills_it_during_the_copy(space: Workspace, tiny: str) -> 
     assert _left(node, tiny) == [f"{tiny}/other"]
     space.wait_reason("RepositoryFull", "repo", "BackupRepository")
     engine("exec", node, "rm", f"{tiny}/other")
-    wait_for("the room back", partial(_has_room, node, tiny), timeout=10)
+    wait_for("the room back", partial(_has_room, node, tiny))
     space.backup("afterwards")
     space.wait_phase("Completed", "afterwards", timeout=PATIENCE)
 

@@ -205,7 +205,7 @@ def test_all_of_it_dies_during_the_copy(space: Workspace, door: Door) -> None:
     job = str(space.wait_copying(timeout=PATIENCE)["job_id"])
     door.shut()
     space.vma.command(job, "kill")
-    wait_for("the client gone", lambda: until(not space.vma.jobs()[0]["alive"], space.vma.jobs()), timeout=20)
+    wait_for("the client gone", lambda: until(not space.vma.jobs()[0]["alive"], space.vma.jobs()))
     assert HINT in failed(space, "ConnectionLost")
 
 

@@ -65,7 +65,7 @@ def test_it_is_killed_for_good(space: Workspace) -> None:
     pod = copying(space, retries=0)
     nodes.kill_worker(pod)
     assert "137" in failed(space, "WorkerDied")
-    wait_for("its pods ended", lambda: until(not _running(space), _running(space)), timeout=30)
+    wait_for("its pods ended", lambda: until(not _running(space), _running(space)))
 
 
 def _running(space: Workspace) -> list[str]:

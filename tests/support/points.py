@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.support import images, programs
 from tests.support.waiting import until, wait_for
-from tests.support.workspace import Workspace
+from tests.support.workspace import SLOW_MACHINE, Workspace
 
 Object = dict[str, Any]
 
@@ -41,7 +41,7 @@ class History:
         self.keep(name)
         return self.space.backup(name, vm=self.vm, repository=self.repository, **spec)
 
-    def backup(self, name: str, *, timeout: float = 120, **spec: Any) -> Object:
+    def backup(self, name: str, *, timeout: float = SLOW_MACHINE, **spec: Any) -> Object:
         """As `start`; its status once it is Completed."""
         self.start(name, **spec)
         return self.space.wait_phase("Completed", name, timeout=timeout)
@@ -60,7 +60,7 @@ class History:
         found = self.space.kube.select("BackupChain", self.space.namespace, fields=fields)
         return dict(found[0].get("status", {})) if found else {}
 
-    def wait_points(self, *names: str, timeout: float = 60) -> Object:
+    def wait_points(self, *names: str, timeout: float = SLOW_MACHINE) -> Object:
         """The chain's status once these, in this order, are its restore points that can be used."""
 
         def probe() -> Object:
@@ -80,7 +80,7 @@ class History:
             until(told == {name.replace("_", "-"): state for name, state in states.items()}, chain.get("removed"))
             return chain
 
-        return wait_for(f"removed points {states or '(none)'}", probe, timeout=90)
+        return wait_for(f"removed points {states or '(none)'}", probe, timeout=SLOW_MACHINE)
 
 
 @contextmanager

@@ -18,6 +18,8 @@ from tests.support.waiting import Impossible, until, wait_for
 
 Object = dict[str, Any]
 ENDS: Final = ("Completed", "Failed", "Cancelled", "Lost")
+SLOW_MACHINE: Final = 180
+"""Seconds that a wait may take where nothing is claimed about how long: four tests may share two cores."""
 SHORT: Final[Mapping[str, int]] = {
     "firstSignSeconds": 15,
     "firstSignCbtSeconds": 15,
@@ -136,7 +138,7 @@ class Workspace:
         status: Object = self.get(name, kind).get("status", {})
         return status
 
-    def wait_phase(self, phase: str, name: str = "backup", *, timeout: float = 90) -> Object:
+    def wait_phase(self, phase: str, name: str = "backup", *, timeout: float = SLOW_MACHINE) -> Object:
         """The Backup's status once it is in that phase; fails at once when it ends otherwise."""
 
         def probe() -> Object:
@@ -149,7 +151,7 @@ class Workspace:
 
         return wait_for(f"Backup {name} {phase}", probe, timeout=timeout)
 
-    def wait_end(self, name: str = "backup", *, timeout: float = 180) -> Object:
+    def wait_end(self, name: str = "backup", *, timeout: float = SLOW_MACHINE) -> Object:
         """The Backup's status once it has ended, however."""
 
         def probe() -> Object:
@@ -160,7 +162,7 @@ class Workspace:
         return wait_for(f"an end of Backup {name}", probe, timeout=timeout)
 
     def wait_reason(
-        self, reason: str | Iterable[str], name: str = "backup", kind: str = "Backup", *, timeout: float = 60
+        self, reason: str | Iterable[str], name: str = "backup", kind: str = "Backup", *, timeout: float = SLOW_MACHINE
     ) -> str:
         """Message of the Ready condition once it has the reason (or one of them)."""
         wanted = {reason} if isinstance(reason, str) else set(reason)
@@ -173,7 +175,7 @@ class Workspace:
 
         return wait_for(f"{kind} {name} with reason {' or '.join(sorted(wanted))}", probe, timeout=timeout)
 
-    def wait_ready(self, name: str, kind: str, *, timeout: float = 60) -> Object:
+    def wait_ready(self, name: str, kind: str, *, timeout: float = SLOW_MACHINE) -> Object:
         """The object's status once it is Ready."""
 
         def probe() -> Object:
@@ -183,7 +185,7 @@ class Workspace:
 
         return wait_for(f"{kind} {name} Ready", probe, timeout=timeout)
 
-    def wait_copying(self, name: str = "backup", *, timeout: float = 60) -> Object:
+    def wait_copying(self, name: str = "backup", *, timeout: float = SLOW_MACHINE) -> Object:
         """The VMA's job of the Backup's latest attempt, once bytes are flowing."""
 
         def probe() -> Object:
@@ -207,11 +209,11 @@ class Workspace:
         return wait_for(f"{count} backups copying at once", probe, timeout=timeout)
 
     def delete_and_wait(self, name: str = "backup", *, timeout: float = 60) -> None:
-        """Delete a Backup, and wait until the object has gone."""
+        """Delete a Backup, and wait until the object has gone: whatever it does, in less than a minute."""
         self.kube.delete("Backup", name, self.namespace)
         wait_gone(self.kube, "Backup", name, self.namespace, timeout=timeout)
 
-    def scan(self, repository: str = "repo", *, timeout: float = 60) -> Object:
+    def scan(self, repository: str = "repo", *, timeout: float = SLOW_MACHINE) -> Object:
         """What a scan finds that is asked for now."""
         request = secrets.token_hex(4)
         patch = {"metadata": {"annotations": {"backup.sendense.io/scan": request}}}
