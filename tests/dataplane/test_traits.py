@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.dataplane.gateway import LossyGateway, lossy_gateway
 from tests.dataplane.rig import Bench, Vma
 from tests.dataplane.test_incremental import INCREMENTS, MIB, Points, kinds
 
+from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
+from sendense_operator.reconcile import tasks
 from sendense_operator.task import BackupType, FullReason
 
 MODES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -53,4 +57,63 @@ def test_a_disk_that_vcenter_replaced(traits: dict[str, Any], bench: Bench, vma:
     points.back_up(type="Full", appliance=traits)
     vma.call("POST", f"vms/{points.vm['name']}/reset-cbt")
     assert kinds(points.back_up(appliance=traits)) == [(BackupType.FULL, FullReason.CBT_RESET)] * 2
+    points.assert_all_read_back()
+
+
+RETRY = 6
+"""Seconds after which the VMA makes a call again."""
+TOLD = {
+    "url": "http://vma.example:8081",
+    "vcenter": {"host": "vc", "credentialsSecretRef": {"name": "vcenter"}},
+    "timeouts": {"reconnectSeconds": RETRY // 2, "stallSeconds": 120},
+}
+"""An appliance that may be silent for less time than it takes to call again."""
+TWO = [{"size": 4 * MIB, "kind": "random"}] * 2
+
+
+@pytest.fixture
+def gateway(bench: Bench, vma: Vma) -> Iterator[LossyGateway]:
+    """Between the worker and a VMA that makes its calls again until they are answered."""
+    with lossy_gateway(bench.status_port) as (url, gateway):
+        vma.call("PATCH", "settings", {"control_plane": url, "callbacks": "repeated", "retry_seconds": RETRY})
+        yield gateway
+
+
+def repeating(retries: str) -> dict[str, Any]:
+    """For a task: what its worker is told of an appliance with that trait."""
+    appliance = VMwareApplianceSpec.model_validate({**TOLD, "traits": {"callbackRetries": retries}})
+    clocks = tasks._clocks(appliance).model_dump(include={"reconnect", "stall"})
+    return {"appliance": {"callbackRetries": retries}, "clocks": {**clocks, "cancel": 1}}
+
+
+@pytest.mark.parametrize("arrives", [False, True], ids=["call lost", "answer lost"])
+def test_a_complete_that_fails_once(gateway: LossyGateway, bench: Bench, vma: Vma, arrives: bool) -> None:
+    vm = vma.make_vm(*TWO)
+    gateway.fail_once("/complete", arrives=arrives)
+    answer = bench.run(bench.task(vm, **repeating("UntilAnswered")))
+    assert answer.outcome == "Completed", answer.message
+    assert len(gateway.failed) == 1
+    bench.assert_identical(vm, answer)
+
+
+def test_a_complete_that_a_vma_is_not_trusted_to_repeat(gateway: LossyGateway, bench: Bench, vma: Vma) -> None:
+    """The worker has it, and takes the silence before the next disk for the client's end."""
+    gateway.fail_once("/complete", arrives=True)
+    answer = bench.run(bench.task(vma.make_vm(*TWO), **repeating("Never")))
+    assert (answer.outcome, answer.reason) == ("Failed", "NextDiskMissing"), answer.message
+    assert bench.files() == set()
+
+
+def test_an_ask_that_fails_once(gateway: LossyGateway, bench: Bench, vma: Vma, tmp_path: Path) -> None:
+    """The worker has seen one ask more than it took then: it must not count on their number."""
+    told = repeating("UntilAnswered")
+    points = points_of(bench, vma, tmp_path, *[{"size": 6 * MIB, "kind": "random"}] * 2)
+    points.back_up(type="Full", **told)
+    points.write(3, 65536, seed=1)
+    gateway.fail_once("/changeid", arrives=True)
+    assert kinds(points.back_up(**told)) == INCREMENTS
+    vma.call("POST", f"vms/{points.vm['name']}/reset-cbt")
+    gateway.fail_once("/changeid", arrives=True)
+    assert kinds(points.back_up(**told)) == [(BackupType.FULL, FullReason.CBT_RESET)] * 2
+    assert len(gateway.failed) == 2
     points.assert_all_read_back()
