@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from tests.support import chart, images, nodes
+from tests.support import chart, nodes
 from tests.support.outcomes import PATIENCE, completed_with_one_start
+from tests.support.points import History
 from tests.support.vma import MIB, Disk
 from tests.support.waiting import holds_for, until, wait_for
 from tests.support.workspace import Workspace, condition, summary
 
-pytestmark = pytest.mark.disruptive
+pytestmark = [pytest.mark.disruptive, pytest.mark.timeout(900)]
 
 LONG = 300
 """Seconds: a node is called NotReady after 50, and the machine may be busy."""
@@ -21,12 +22,17 @@ LOOK = 5
 """Seconds between two looks at a running worker."""
 
 
-def copying(space: Workspace, rate: int, retries: int = 0) -> str:
-    """Node of a backup in the middle of its copy; not the reference VMA's, which has to go on."""
+def ready(space: Workspace) -> None:
+    """With a repository on another node than the reference VMA's, which has to go on."""
     space.ready(Disk("random", 12 * MIB), Disk("random", 8 * MIB), node=nodes.apart_from_the_vma(space.kube))
     space.wait_ready("repo", "BackupRepository")
+
+
+def copying(space: Workspace, rate: int) -> str:
+    """Node of a backup in the middle of its copy."""
+    ready(space)
     space.vma.fault("client", "rate", bytes_per_second=rate)
-    space.backup(retries=retries)
+    space.backup()
     space.wait_copying(timeout=PATIENCE)
     return str(space.status()["nodeName"])
 
@@ -48,25 +54,35 @@ def impatient(space: Workspace) -> Iterator[Workspace]:
         yield space
 
 
-def test_a_node_that_is_lost(impatient: Workspace) -> None:
-    """Failed in the end, and nobody else writes to the chain until the node has told that the worker is gone."""
+def test_a_node_that_is_lost(impatient: Workspace, history: History) -> None:
+    """Amid an increment: Failed in the end, and nobody else writes until the node has told that the worker is gone.
+
+    The next one stands on the last restore point as if nothing had been.
+    """
     space = impatient
-    node = copying(space, MIB // 8, retries=2)
-    (pod,) = space.workers()
+    ready(space)
+    history.backup("full")
+    space.vma.write("vm", key=2000, ranges=[[0, 6 * MIB]], seed=1)
+    space.vma.fault("client", "rate", bytes_per_second=MIB // 8)
+    history.start("lost", type="Incremental", retries=2)
+    space.wait_copying("lost")
+    (pod,) = space.workers("lost")
+    node = str(space.status("lost")["nodeName"])
     with nodes.without_kubelet(space.kube, node):
         nodes.kill_worker(pod)
-        status = space.wait_phase("Failed", timeout=LONG)
+        status = space.wait_phase("Failed", "lost", timeout=LONG)
         assert node in str(status["conditions"])
-        space.backup("next")
+        history.start("next", type="Incremental")
         space.wait_reason("ChainBusy", "next")
-        assert [worker["metadata"]["name"] for worker in space.workers()] == [pod["metadata"]["name"]]
+        assert [worker["metadata"]["name"] for worker in space.workers("lost")] == [pod["metadata"]["name"]]
         assert space.workers("next") == []
-    space.vma.clear_faults()
-    space.wait_phase("Completed", "next", timeout=LONG)
-    images.assert_identical(space, "next")
-    assert space.folders["repo"].partials() == []
-    assert len(space.folders["repo"].manifests()) == 1
-    assert space.status()["phase"] == "Failed", "what has ended stays so"
+    status = space.wait_phase("Completed", "next", timeout=LONG)
+    assert {(disk["type"], disk["parent"]) for disk in status["disks"]} == {("Incremental", "full")}
+    history.assert_identical("full", "next")
+    folder = space.folders["repo"]
+    assert folder.partials() == []
+    assert {point["backup"]["name"] for point in folder.manifests()} == {"full", "next"}
+    assert space.status("lost")["phase"] == "Failed", "what has ended stays so"
 
 
 def test_a_worker_that_goes_on_where_its_node_is_lost(impatient: Workspace) -> None:

@@ -36,12 +36,13 @@ def completed_by_the_second_attempt(space: Workspace) -> dict[str, Any]:
     assert status["attempts"] == 2
     first, second = [entry["body"] for entry in space.vma.starts()]
     assert first["job_id"] != second["job_id"] == status["jobID"]
-    assert _exports(first).isdisjoint(_exports(second))
+    assert exports_of(first).isdisjoint(exports_of(second))
     assert "Retrying" in space.events()
     return status
 
 
-def _exports(start: dict[str, Any]) -> set[str]:
+def exports_of(start: dict[str, Any]) -> set[str]:
+    """Export names in the body of a start call."""
     return {target.rpartition("/")[2] for target in start["nbd_targets"].split(",")}
 
 

@@ -1,0 +1,93 @@
+"""Increments that must not succeed: the chain stays what it was, and the next attempt begins anew on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.dataplane.rig import Bench, Vma
+from tests.dataplane.test_incremental import INCREMENTS, MIB, Points, kinds
+
+from sendense_operator.task import ExitCode
+
+SIZE = 8 * MIB
+ELSEWHERE = {
+    # What is written goes nowhere, what is read is zero.
+    "null driver": f'set -- "${{@:1:$#-1}}" driver=null-co,size={SIZE},read-zeroes=on',
+    # What is written can be read, until the export ends.
+    "overlay": 'set -- --snapshot "$@"',
+}
+
+
+@pytest.fixture
+def points(bench: Bench, vma: Vma, tmp_path: Path) -> Points:
+    """A full and an increment of two disks, of which 2 MiB each have changed since."""
+    points = Points(bench, vma, tmp_path, vma.make_vm(*[{"size": SIZE, "kind": "random"}] * 2))
+    points.back_up(type="Full")
+    points.write(3, 65536, seed=1)
+    points.back_up()
+    for disk in points.vm["disks"]:
+        change = {"key": disk["key"], "ranges": [[3 * MIB, 2 * MIB]], "seed": 2}
+        vma.call("POST", f"vms/{points.vm['name']}/write", change)
+    return points
+
+
+def goes_on(points: Points, task: Any) -> None:
+    """The same Backup, tried again: an increment on the newest point; each point is what it was."""
+    starts = points.vma.starts()
+    answer = points.bench.run(task)
+    assert (answer.outcome, answer.adopted) == ("Completed", False), answer.message
+    assert points.vma.starts() == starts + 1
+    assert kinds(answer) == INCREMENTS
+    assert {disk.parent for disk in answer.disks} == {"b1"}
+    points.keep(answer)
+    points.assert_all_read_back()
+
+
+def losing_writes(folder: Path, where: str, disk: str) -> str:
+    """A folder with a qemu-nbd whose exports for the VMA, of that disk, put writes `where`."""
+    script = folder / "bin" / "qemu-nbd"
+    script.parent.mkdir()
+    script.write_text(
+        f'#!/bin/bash\n[[ "$*" == *{disk}*blkdebug* ]] && {ELSEWHERE[where]}\nPATH="${{PATH#*:}}" exec qemu-nbd "$@"\n'
+    )
+    script.chmod(0o755)
+    return str(script.parent)
+
+
+@pytest.mark.parametrize("disk", ["disk", "disk1"], ids=["of all disks", "of the second disk"])
+@pytest.mark.parametrize("where", ELSEWHERE)
+def test_writes_that_are_lost(points: Points, bench: Bench, tmp_path: Path, where: str, disk: str) -> None:
+    """The VMA completes, and the layer is a valid image that shows the parent: only what arrived tells."""
+    before = bench.files()
+    task = points.task()
+    worker = bench.start(task, path=losing_writes(tmp_path, where, disk))
+    assert worker.wait() == ExitCode.RETRY, worker.log()
+    assert worker.answer.reason == "WritesLost", worker.answer.message
+    assert "writes were lost" in worker.answer.message
+    assert bench.files() == before
+    goes_on(points, task)
+
+
+@pytest.mark.parametrize(
+    ("mode", "clocks", "reason"),
+    [("die", {"reconnect": 4, "cancel": 1}, "ConnectionLost"), ("deadlock", {"stall": 6, "cancel": 6}, "Stalled")],
+)
+def test_a_client_that_fails(
+    points: Points, bench: Bench, vma: Vma, mode: str, clocks: dict[str, float], reason: str
+) -> None:
+    """In the middle of the first disk's changes. One that is there still, and says so, is told of."""
+    vma.call("PATCH", "settings", {"telemetry_seconds": 0.5})
+    vma.fault("client", "rate", bytes_per_second=MIB)
+    vma.fault("client", mode, bytes=MIB)
+    before = bench.files()
+    patient = points.task()
+    hasty = patient.model_copy(update={"clocks": points.task(clocks=clocks).clocks})
+    worker = bench.start(hasty)
+    assert worker.wait() == ExitCode.RETRY, worker.log()
+    answer = worker.answer
+    assert (answer.reason, answer.stuck_client) == (reason, mode == "deadlock"), answer.message
+    assert bench.files() == before
+    assert vma.live_clients() == (mode == "deadlock")
+    goes_on(points, patient)
