@@ -7,7 +7,7 @@ a status may hold is checked by the models that the CRDs are made of.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import ValidationError
@@ -30,6 +30,7 @@ from sendense_operator.cluster.errors import (
     NotFoundError,
 )
 from sendense_operator.cluster.kinds import POD, Kind
+from sendense_operator.cluster.listing import collect
 
 Obj = dict[str, Any]
 Place = tuple[str, str, str]
@@ -43,6 +44,8 @@ _STATUS: dict[str, type[Status]] = {
     "VMwareAppliance": VMwareApplianceStatus,
 }
 FOREGROUND = "foregroundDeletion"
+PAGE = 100
+"""Objects of a list that are told at once."""
 
 
 class Killed(BaseException):
@@ -148,15 +151,22 @@ class FakeCluster:
         return found
 
     async def list_objects(self, kind: Kind, namespace: str | None, *, labels: str = "", fields: str = "") -> list[Obj]:
+        return await collect(self, kind, namespace, lambda obj: obj, labels=labels, fields=fields)
+
+    async def pages(
+        self, kind: Kind, namespace: str | None, *, labels: str = "", fields: str = ""
+    ) -> AsyncIterator[list[Obj]]:
         await self._call("list", kind)
-        return [
-            copied(obj)
+        found = [
+            obj
             for place, obj in self.objects.items()
             if place[0] == kind.kind
             and namespace in (None, place[1])
             and selected(labels, obj["metadata"].get("labels") or {})
             and selected(fields, obj)
         ]
+        for start in range(0, len(found), PAGE):
+            yield [copied(obj) for obj in found[start : start + PAGE]]
 
     async def create(self, kind: Kind, obj: Obj, *, dry_run: bool = False) -> Obj:
         await self._call("create", kind)

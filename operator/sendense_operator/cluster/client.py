@@ -7,7 +7,7 @@ every field. `Cluster` says what there is; `KubernetesCluster` is the real one.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, Literal, Protocol
@@ -20,15 +20,14 @@ from kubernetes.aio.client.exceptions import ApiException
 
 from sendense_operator.cluster.errors import ClusterError, NotFoundError, UnavailableError, error_from_status
 from sendense_operator.cluster.kinds import Kind
+from sendense_operator.cluster.listing import Lister, Obj, collect
 from sendense_operator.cluster.podlog import read_log
-
-Obj = dict[str, Any]
-"""One Kubernetes object, as in its YAML."""
 
 FIELD_MANAGER: Final = "sendense-controller"
 REQUEST_TIMEOUT_S: Final = 15.0
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
 _PAGE: Final = 250
+"""Objects of a list that are in memory at once, unless the caller keeps them."""
 _CLOCK_TOLERANCE: Final = timedelta(seconds=3)
 
 JSON_PATCH: Final = "application/json-patch+json"
@@ -36,7 +35,7 @@ MERGE_PATCH: Final = "application/merge-patch+json"
 APPLY_PATCH: Final = "application/apply-patch+yaml"
 
 
-class Cluster(Protocol):
+class Cluster(Lister, Protocol):
     """What the controller asks of the API server. All methods raise `ClusterError` and nothing else."""
 
     async def get(self, kind: Kind, namespace: str | None, name: str) -> Obj:
@@ -140,15 +139,13 @@ class KubernetesCluster:
         return await self._call("GET", kind.path(namespace, name))
 
     async def list_objects(self, kind: Kind, namespace: str | None, *, labels: str = "", fields: str = "") -> list[Obj]:
-        """See `Cluster`. Read in pages, so that no answer is large; an expired page starts over once."""
-        try:
-            return await self._list_pages(kind, namespace, labels, fields)
-        except NotFoundError:
-            # 410 Gone: the continue token is older than the server's history.
-            return await self._list_pages(kind, namespace, labels, fields)
+        """See `Cluster`."""
+        return await collect(self, kind, namespace, lambda obj: obj, labels=labels, fields=fields)
 
-    async def _list_pages(self, kind: Kind, namespace: str | None, labels: str, fields: str) -> list[Obj]:
-        items: list[Obj] = []
+    async def pages(
+        self, kind: Kind, namespace: str | None, *, labels: str = "", fields: str = ""
+    ) -> AsyncIterator[list[Obj]]:
+        """See `Lister`. An expired continue token comes as 410, which is a NotFoundError."""
         token = ""
         while True:
             query = [("limit", str(_PAGE))]
@@ -157,10 +154,10 @@ class KubernetesCluster:
             query += [("continue", token)] if token else []
             page = await self._call("GET", kind.path(namespace), query=query)
             # Lists leave these out of their items.
-            items += [{"apiVersion": kind.api_version, "kind": kind.kind, **item} for item in page["items"]]
+            yield [_typed(kind, item) for item in page["items"]]
             token = page.get("metadata", {}).get("continue", "")
             if not token:
-                return items
+                return
 
     async def create(self, kind: Kind, obj: Obj, *, dry_run: bool = False) -> Obj:
         """See `Cluster`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from sendense_operator.api.v1alpha1 import conditions, names
+from sendense_operator.api.v1alpha1 import conditions
 from sendense_operator.api.v1alpha1.base import Condition
 from sendense_operator.catalogue import PointRecord
 from sendense_operator.cluster.client import Obj, find
@@ -151,9 +151,3 @@ async def say_damage(ctx: Context, case: Case, message: str) -> None:
     if await write_status(ctx.cluster, BACKUP, case.obj, status) and message:
         await ctx.events.post(case.obj, "Warning", conditions.DAMAGED, message)
     case.status = status
-
-
-def is_adopted_after(backup: Obj, taken: str) -> bool:
-    """Whether a Backup was made for a restore point since that moment (as Kubernetes writes times)."""
-    meta = backup["metadata"]
-    return bool((meta.get("labels") or {}).get(names.LABEL_ADOPTED)) and str(meta["creationTimestamp"]) >= taken

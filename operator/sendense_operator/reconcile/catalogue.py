@@ -15,8 +15,8 @@ from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.api.v1alpha1.backup import AdoptedPoint, BackupSpec, Phase, RequestedType
 from sendense_operator.api.v1alpha1.base import LocalRef
 from sendense_operator.catalogue import ChainRecord, PointRecord, Record, RootRecord, TombstoneRecord
-from sendense_operator.reconcile.facts import Catalogued, ChainView
-from sendense_operator.reconcile.objects import created, is_deleting
+from sendense_operator.reconcile.facts import Catalogued, ChainView, KnownBackup
+from sendense_operator.reconcile.objects import created, is_deleting, labels_of
 from sendense_operator.reconcile.progress import type_of
 from sendense_operator.reconcile.units import parse_time
 from sendense_operator.task import Removal
@@ -142,8 +142,24 @@ def point_uid(backup: Obj) -> str:
     return str(adopt["uid"] if adopt else backup["metadata"]["uid"])
 
 
+def known_backup(backup: Obj) -> KnownBackup:
+    """What a scan has to know of a Backup."""
+    meta, status = backup["metadata"], backup.get("status") or {}
+    return KnownBackup(
+        name=meta["name"],
+        uid=meta["uid"],
+        point_uid=point_uid(backup),
+        vm=backup["spec"]["vmRef"]["name"],
+        phase=status.get("phase") or "",
+        is_deleting=is_deleting(backup),
+        ended=parse_time(status.get("completionTime")),
+        damage=_damage(status),
+        adopted=created(backup) if labels_of(backup).get(names.LABEL_ADOPTED) else None,
+    )
+
+
 def decide_adoptions(
-    told: Told, backups: Iterable[Obj], removed: frozenset[str], since: datetime | None
+    told: Told, backups: Iterable[KnownBackup], removed: frozenset[str], since: datetime | None
 ) -> list[PointRecord]:
     """Restore points that get a Backup, the oldest first.
 
@@ -153,7 +169,7 @@ def decide_adoptions(
     """
     if told.root is None:
         return []
-    known = {point_uid(backup) for backup in backups} | removed
+    known = {backup.point_uid for backup in backups} | removed
     return [
         point for point in told.points() if point.backup_uid not in known and (since is None or point.finished > since)
     ]
@@ -214,39 +230,34 @@ class Judgement:
     message: str = ""
 
 
-def judge(told: Told, backups: Iterable[Obj]) -> list[Judgement]:
+def judge(told: Told, backups: Iterable[KnownBackup]) -> list[Judgement]:
     """What a scan changes for the Backups that are there and over. One that waits or runs is left to its worker."""
     if told.root is None:
         return []
-    return [found for backup in backups if not is_deleting(backup) and (found := _judge(told, backup)) is not None]
+    return [found for backup in backups if not backup.is_deleting and (found := _judge(told, backup)) is not None]
 
 
-def _judge(told: Told, backup: Obj) -> Judgement | None:
-    meta, vm = backup["metadata"], str(backup["spec"]["vmRef"]["name"])
-    status = backup.get("status") or {}
-    phase = status.get("phase")
-    view = told.chains.get(vm)
-    point = view.points.get(point_uid(backup)) if view is not None else None
+def _judge(told: Told, backup: KnownBackup) -> Judgement | None:
+    view = told.chains.get(backup.vm)
+    point = view.points.get(backup.point_uid) if view is not None else None
     verdict, message = None, ""
-    if phase == Phase.COMPLETED:
-        told_of = _damage(status)
-        verdict, message = _completed(told, view, point, status, told_of)
-        if verdict is Verdict.DAMAGED and message == told_of:
+    if backup.phase == Phase.COMPLETED:
+        verdict, message = _completed(told, view, point, backup)
+        if verdict is Verdict.DAMAGED and message == backup.damage:
             verdict = None
-    elif phase in _ENDED_WITHOUT and point is not None:
+    elif backup.phase in _ENDED_WITHOUT and point is not None:
         verdict = Verdict.FOUND
-    return None if verdict is None else Judgement(verdict, meta["name"], meta["uid"], vm, point, message)
+    return None if verdict is None else Judgement(verdict, backup.name, backup.uid, backup.vm, point, message)
 
 
 def _completed(
-    told: Told, view: ChainView | None, point: PointRecord | None, status: Obj, told_of: str
+    told: Told, view: ChainView | None, point: PointRecord | None, backup: KnownBackup
 ) -> tuple[Verdict | None, str]:
     if point is not None:
         if point.damage:
             return Verdict.DAMAGED, point.damage
-        return (Verdict.SOUND if told_of else None), ""
-    vm = view.chain.vm if view is not None else ""
-    ended = parse_time(status.get("completionTime"))
+        return (Verdict.SOUND if backup.damage else None), ""
+    vm, ended = view.chain.vm if view is not None else "", backup.ended
     if ended is None or ended >= told.taken or not told.knows_all_of(vm) or (view is not None and view.chain.newer):
         return None, ""
     if view is not None and view.chain.unreadable:

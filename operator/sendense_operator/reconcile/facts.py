@@ -64,6 +64,26 @@ class Snapshot:
     """By claim: whether one pod at a time may use it."""
 
 
+@dataclass(frozen=True, slots=True)
+class KnownBackup:
+    """What a scan has to know of a Backup. All else of it would cost memory, for there may be tens of thousands."""
+
+    name: str
+    uid: str
+    """Of the object."""
+    point_uid: str
+    """By which the repository knows its restore point."""
+    vm: str
+    phase: str
+    is_deleting: bool
+    ended: datetime | None
+    """Its `status.completionTime`."""
+    damage: str
+    """Message of its condition Damaged; empty without one."""
+    adopted: datetime | None
+    """When it was made for a restore point that was found, by the API server's clock; None: it was not."""
+
+
 @dataclass(frozen=True)
 class ChainView:
     """A chain as the last repository pod that looked at it told of it."""

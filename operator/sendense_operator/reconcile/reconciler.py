@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from sendense_operator.api.v1alpha1.backup import Phase
 from sendense_operator.api.v1alpha1.conditions import TERMINAL_PHASES
 from sendense_operator.cluster.client import Obj
-from sendense_operator.cluster.kinds import APPLIANCE, BACKUP, BACKUP_CHAIN, BACKUP_REPOSITORY, PROTECTED_VM
+from sendense_operator.cluster.kinds import APPLIANCE, BACKUP, BACKUP_CHAIN, BACKUP_REPOSITORY, PROTECTED_VM, Kind
+from sendense_operator.cluster.listing import collect
 from sendense_operator.reconcile.appliance import reconcile_appliance
 from sendense_operator.reconcile.backup import reconcile_backup
 from sendense_operator.reconcile.chain import key_of_chain, reconcile_chain
@@ -67,27 +69,37 @@ class Reconciler:
 
     async def _wake(self, namespace: str) -> None:
         """Something that Backups wait for has changed: let all that wait look again."""
-        waiting = await self._ctx.cluster.list_objects(BACKUP, namespace, fields=f"status.phase={Phase.PENDING.value}")
-        self._enqueue(Work.BACKUP, waiting)
+        await self._enqueue(Work.BACKUP, BACKUP, namespace, f"status.phase={Phase.PENDING.value}")
 
     async def _resync(self) -> float:
         """In case an event was missed: everything that is not finished, and now and then the rest."""
-        cluster = self._ctx.cluster
         for namespace in self._ctx.settings.namespaces or (None,):
-            self._enqueue(Work.BACKUP, await cluster.list_objects(BACKUP, namespace, fields=_UNFINISHED))
+            await self._enqueue(Work.BACKUP, BACKUP, namespace, _UNFINISHED)
             if self._resyncs % FULL_RESYNC_EVERY == 0:
                 for work, kind in _OTHERS:
-                    self._enqueue(work, await cluster.list_objects(kind, namespace))
-                backups = await cluster.list_objects(BACKUP, namespace)
-                self._enqueue(Work.BACKUP, [obj for obj in backups if is_deleting(obj)])
+                    await self._enqueue(work, kind, namespace)
+                await self._wake_deleted(namespace)
                 await self._wake_chains(namespace)
         self._resyncs += 1
         return RESYNC_S
 
-    async def _wake_chains(self, namespace: str | None, fields: str = "") -> None:
-        for chain in await self._ctx.cluster.list_objects(BACKUP_CHAIN, namespace, fields=fields):
-            self._ctx.again(key_of_chain(chain))
+    async def _enqueue(self, work: Work, kind: Kind, namespace: str | None, fields: str = "") -> None:
+        await self._look_again(kind, namespace, lambda obj: _key(work, obj), fields)
 
-    def _enqueue(self, work: Work, objects: list[Obj]) -> None:
-        for obj in objects:
-            self._ctx.again(Key(work, obj["metadata"]["namespace"], obj["metadata"]["name"]))
+    async def _wake_deleted(self, namespace: str | None) -> None:
+        """Backups that are over and are being deleted; no selector finds them."""
+        await self._look_again(BACKUP, namespace, lambda obj: _key(Work.BACKUP, obj) if is_deleting(obj) else None)
+
+    async def _wake_chains(self, namespace: str | None, fields: str = "") -> None:
+        await self._look_again(BACKUP_CHAIN, namespace, key_of_chain, fields)
+
+    async def _look_again(
+        self, kind: Kind, namespace: str | None, key_of: Callable[[Obj], Key | None], fields: str = ""
+    ) -> None:
+        """Enqueue what `key_of` makes of the objects. Nothing else of them is kept: there may be tens of thousands."""
+        for key in await collect(self._ctx.cluster, kind, namespace, key_of, fields=fields):
+            self._ctx.again(key)
+
+
+def _key(work: Work, obj: Obj) -> Key:
+    return Key(work, obj["metadata"]["namespace"], obj["metadata"]["name"])

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeVar
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.api.v1alpha1.backup import Phase
-from sendense_operator.api.v1alpha1.backupchain import BackupChainStatus, RemovalState, RemovedPoint
+from sendense_operator.api.v1alpha1.backupchain import RemovalState, RemovedPoint
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec, BackupRepositoryStatus, Catalogue
 from sendense_operator.catalogue import CatalogueError, read_catalogue
 from sendense_operator.cluster.client import Obj
 from sendense_operator.cluster.errors import ClusterError
 from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN
-from sendense_operator.reconcile.adoption import adopt, carry_out, is_adopted_after
+from sendense_operator.cluster.listing import collect
+from sendense_operator.reconcile.adoption import adopt, carry_out
 from sendense_operator.reconcile.catalogue import (
     Told,
     Verdict,
     changed_chains,
     decide_adoptions,
     judge,
+    known_backup,
     merge,
     sort_records,
 )
 from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.ending import UNSEEN_REASONS
-from sendense_operator.reconcile.facts import Catalogued
+from sendense_operator.reconcile.facts import Catalogued, KnownBackup
 from sendense_operator.reconcile.keys import Key, Work
 from sendense_operator.reconcile.objects import created, ready_condition
 from sendense_operator.reconcile.pod import CONTAINER
@@ -38,6 +41,8 @@ RETRY_S: Final = 30.0
 MAX_FOLDERS: Final = 32
 _ENDED_WITHOUT: Final = frozenset({Phase.FAILED, Phase.CANCELLED})
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -60,13 +65,8 @@ class Wanted:
 async def wanted(ctx: Context, repository: Obj) -> Wanted:
     """What is to be done in a repository now."""
     key = key_of(repository)
-    chains = await ctx.cluster.list_objects(
-        BACKUP_CHAIN,
-        repository["metadata"]["namespace"],
-        fields=f"spec.repositoryRef.name={repository['metadata']['name']}",
-    )
     known = ctx.memory.catalogues.get(key)
-    remove = pending_removals(chains)
+    remove = await _pending_removals(ctx, repository)
     request = str((repository["metadata"].get("annotations") or {}).get(names.ANNOTATION_SCAN, ""))[:256]
     again = ctx.memory.scan_after.get(key)
     held = again is not None and again > ctx.monotonic()
@@ -78,18 +78,46 @@ async def wanted(ctx: Context, repository: Obj) -> Wanted:
     )
 
 
-def pending_removals(chains: list[Obj]) -> tuple[Removal, ...]:
-    """Restore points of these chains that the repository still has to forget, at most MAX_REMOVALS."""
-    found = []
-    for chain in chains:
-        status = BackupChainStatus.model_validate(chain.get("status") or {})
-        vm = chain["spec"]["vmRef"]["name"]
-        found += [
-            Removal(vm=vm, backup=point.backup, backup_uid=point.uid)
-            for point in status.removed
-            if point.state is RemovalState.PENDING or is_unexplained(point)
-        ]
+async def _pending_removals(ctx: Context, repository: Obj) -> tuple[Removal, ...]:
+    """Restore points that the repository still has to forget, at most MAX_REMOVALS."""
+    found = await _of_chains(ctx, repository, pending_removals)
     return tuple(found[:MAX_REMOVALS])
+
+
+async def _of_chains(ctx: Context, repository: Obj, take: Callable[[Obj], list[T]]) -> list[T]:
+    """What `take` finds in the chains of a repository."""
+    meta = repository["metadata"]
+    fields = f"spec.repositoryRef.name={meta['name']}"
+    found = await collect(ctx.cluster, BACKUP_CHAIN, meta["namespace"], take, fields=fields)
+    return [one for of_one in found for one in of_one]
+
+
+def pending_removals(chain: Obj) -> list[Removal]:
+    """Restore points of a chain that its repository still has to forget.
+
+    Of the status nothing else is read: this is asked for at each look, of chains with hundreds of points.
+    """
+    vm = chain["spec"]["vmRef"]["name"]
+    return [
+        Removal(vm=vm, backup=point.backup, backup_uid=point.uid)
+        for raw in _removed(chain)
+        if not raw.get("neededBy") and raw.get("state") != RemovalState.RETAINED
+        if is_wanted(point := RemovedPoint.model_validate(raw))
+    ]
+
+
+def removed_points(chain: Obj) -> list[RemovedPoint]:
+    """What a chain's status says of removed restore points."""
+    return [RemovedPoint.model_validate(raw) for raw in _removed(chain)]
+
+
+def _removed(chain: Obj) -> list[Obj]:
+    return (chain.get("status") or {}).get("removed") or []
+
+
+def is_wanted(point: RemovedPoint) -> bool:
+    """Whether the repository has to be told of a removed point."""
+    return point.state is RemovalState.PENDING or is_unexplained(point)
 
 
 def is_unexplained(point: RemovedPoint) -> bool:
@@ -173,18 +201,14 @@ async def take_in(ctx: Context, repository: Obj, job: Obj, pod: Obj | None, task
 
 async def _apply(ctx: Context, repository: Obj, task: ProbeTask, told: Told) -> bool:
     namespace, name = repository["metadata"]["namespace"], repository["metadata"]["name"]
-    backups = await ctx.cluster.list_objects(BACKUP, namespace, fields=f"spec.repositoryRef.name={name}")
-    chains = await ctx.cluster.list_objects(BACKUP_CHAIN, namespace, fields=f"spec.repositoryRef.name={name}")
+    # Before the chains: a Backup that goes meanwhile is in its chain's status by then.
+    backups = await collect(ctx.cluster, BACKUP, namespace, known_backup, fields=f"spec.repositoryRef.name={name}")
     status = BackupRepositoryStatus.model_validate(repository.get("status") or {})
     last = status.catalogue
     everything = last is None or last.time is None or (task.scan_request and task.scan_request != last.request)
     since = None if everything or last is None else last.time
-    removed = frozenset(
-        point.uid
-        for chain in chains
-        for point in BackupChainStatus.model_validate(chain.get("status") or {}).removed
-        if not (everything and point.state is RemovalState.RETAINED)
-    )
+    gone = await _of_chains(ctx, repository, removed_points)
+    removed = frozenset(point.uid for point in gone if not (everything and point.state is RemovalState.RETAINED))
     points = decide_adoptions(told, backups, removed, since)
     if points and await adopt(ctx, repository, points):
         return False  # looked at once more: these have Backups then
@@ -202,19 +226,18 @@ async def _apply(ctx: Context, repository: Obj, task: ProbeTask, told: Told) -> 
     return True
 
 
-def summarise(told: Told, last: Catalogue | None, backups: list[Obj], request: str, lost: int) -> Catalogue:
+def summarise(told: Told, last: Catalogue | None, backups: list[KnownBackup], request: str, lost: int) -> Catalogue:
     """What a scan found, for the repository's status. An incomplete one leaves the time of the last complete one."""
     chains = [view.chain for view in told.chains.values()]
     points = [point for view in told.chains.values() for point in view.points.values()]
     root = told.root
-    taken = told.taken.strftime("%Y-%m-%dT%H:%M:%SZ")
     complete = told.is_complete
     return Catalogue(
         time=told.taken if complete else last.time if last else None,
         request=request if complete else last.request if last else "",
         points=len(points),
         chains=sum(1 for view in told.chains.values() if view.points),
-        adopted=sum(is_adopted_after(backup, taken) for backup in backups),
+        adopted=sum(backup.adopted is not None and backup.adopted >= told.taken for backup in backups),
         lost=lost,
         damaged=sum(bool(point.damage) for point in points),
         waiting=sum(len(view.tombstones) for view in told.chains.values()),

@@ -80,6 +80,16 @@ async def test_a_list_whose_history_is_gone_begins_again() -> None:
         assert len(await cluster.list_objects(kinds.BACKUP, "shop")) == 2
 
 
+async def test_a_page_is_asked_for_when_the_one_before_was_dealt_with() -> None:
+    async with connected() as (cluster, server):
+        server.answers = [page(["a", "b"], "more"), page([], "still"), page(["c"])]
+        asked = []
+        async for objects in cluster.pages(kinds.BACKUP, "shop", labels="x=y"):
+            asked.append((len(server.requests), [(obj["kind"], obj["metadata"]["name"]) for obj in objects]))
+        assert asked == [(1, [("Backup", "a"), ("Backup", "b")]), (2, []), (3, [("Backup", "c")])]
+        assert [request["query"]["labelSelector"] for request in server.requests] == ["x=y"] * 3
+
+
 async def test_apply_is_server_side_and_forced() -> None:
     async with connected() as (cluster, server):
         obj = {"metadata": {"namespace": "shop", "name": "b"}, "status": {"phase": "Pending"}}

@@ -1,13 +1,16 @@
-"""When only a scan can tell what became of a Backup."""
+"""What a repository's pod is asked for, and when only a scan can tell what became of a Backup."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 from tests.support import sample
 from tests.support.sample import Obj, at, ready_status, stamp
 
 from sendense_operator.reconcile.facts import Catalogued
-from sendense_operator.reconcile.scan import has_doubts
+from sendense_operator.reconcile.scan import has_doubts, pending_removals, removed_points
+from sendense_operator.task import Removal
 
 SCANNED = sample.repository("store", {"catalogue": {"time": stamp(100)}})
 DIED: Obj = {"workerDeath": "OOMKilled, exit code 137"}
@@ -37,3 +40,35 @@ def test_doubts(backup: Obj, doubts: bool) -> None:
     assert has_doubts([backup], SCANNED, None) is doubts
     assert not has_doubts([backup], sample.repository(), None), "the first scan is due anyway"
     assert not has_doubts([backup], SCANNED, Catalogued(at(300), {})), "it was scanned a moment ago"
+
+
+def chain(*removed: Obj) -> Obj:
+    spec = {"vmRef": {"name": "db"}, "repositoryRef": {"name": "store"}}
+    status = {"points": 1, "restorePoints": "not looked at", "removed": list(removed)}
+    return sample.custom("BackupChain", "db-store", spec, status)
+
+
+def gone(**more: Any) -> Obj:
+    return {"backup": "b1", "uid": "uid-1", "since": stamp(), **more}
+
+
+@pytest.mark.parametrize(
+    ("removed", "wanted"),
+    [
+        (gone(), True),
+        (gone(state="Pending"), True),
+        (gone(state="Needed"), True),
+        (gone(state="Needed", neededBy="b2"), False),
+        (gone(state="Retained"), False),
+    ],
+)
+def test_what_the_repository_still_has_to_forget(removed: Obj, wanted: bool) -> None:
+    removal = Removal(vm="db", backup="b1", backup_uid="uid-1")
+    assert pending_removals(chain(removed)) == ([removal] if wanted else [])
+    assert [point.uid for point in removed_points(chain(removed))] == ["uid-1"]
+
+
+def test_a_chain_that_says_nothing_yet() -> None:
+    new = sample.custom("BackupChain", "db-store", {"vmRef": {"name": "db"}})
+    assert pending_removals(new) == []
+    assert removed_points(new) == []

@@ -1,0 +1,86 @@
+"""What a scan concludes about Backups, and what it never concludes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from tests.support import sample
+from tests.support.sample import Obj, at, condition, stamp, uid_of
+
+from sendense_operator.api.v1alpha1 import names
+from sendense_operator.catalogue import ChainRecord, PointRecord, Record, RootRecord
+from sendense_operator.reconcile.catalogue import Told, Verdict, judge, known_backup, sort_records
+from sendense_operator.reconcile.facts import KnownBackup
+
+TAKEN = 1000.0
+"""When the scan began, in seconds after noon."""
+UID = uid_of("Backup", "b1")
+
+
+def point(name: str = "b1", *, vm: str = "db", finished: float = 60, **more: Any) -> PointRecord:
+    given: dict[str, Any] = {"started": at(0), "job_id": "backup-x", "disks": (), **more}
+    return PointRecord(
+        vm=vm,
+        backup=name,
+        backup_uid=uid_of("Backup", name),
+        manifest=f"shop/{vm}/backups/{name}.json",
+        finished=at(finished),
+        **given,
+    )
+
+
+def told(*records: Record, root: RootRecord | None = RootRecord()) -> Told:  # noqa: B008 - frozen
+    return sort_records([*records, *([root] if root else [])], at(TAKEN), [])
+
+
+def backup(phase: str = "Completed", *, ended: float = 60, damage: str = "", **meta: Any) -> Obj:
+    conditions = [condition("Damaged", "Unreadable", damage)] if damage else []
+    obj = sample.backup("b1", {"phase": phase, "completionTime": stamp(ended), "conditions": conditions})
+    return {**obj, "metadata": {**obj["metadata"], **meta}}
+
+
+def test_what_is_kept_of_a_backup() -> None:
+    plain = KnownBackup("b1", UID, UID, "db", "Completed", False, at(60), "", None)
+    assert known_backup(backup()) == plain
+    assert known_backup(backup(damage="bytes")) == replace(plain, damage="bytes")
+    assert known_backup(backup(deletionTimestamp=stamp())).is_deleting
+    assert known_backup(sample.backup("b1")) == replace(plain, phase="", ended=None)
+
+
+def test_what_is_kept_of_an_adopted_one() -> None:
+    obj = sample.backup("b1", adopt={"uid": uid_of("elsewhere")}, age=5)
+    obj["metadata"]["labels"] = {names.LABEL_ADOPTED: "true"}
+    known = known_backup(obj)
+    assert (known.uid, known.point_uid, known.adopted) == (UID, uid_of("elsewhere"), at(5))
+
+
+@pytest.mark.parametrize(
+    ("obj", "records", "verdict"),
+    [
+        (backup(), [point(), ChainRecord(vm="db")], None),
+        (backup(), [ChainRecord(vm="db")], Verdict.LOST),
+        (backup(), [], Verdict.LOST),
+        (backup(deletionTimestamp=stamp()), [], None),
+        (backup("Running"), [], None),
+        (backup(ended=TAKEN), [], None),
+        (backup(), [ChainRecord(vm="db", complete=False)], None),
+        (backup(), [ChainRecord(vm="db", newer=1)], None),
+        (backup(), [ChainRecord(vm="db", unreadable=1)], Verdict.DAMAGED),
+        (backup(), [point(damage="chunk 3")], Verdict.DAMAGED),
+        (backup(damage="chunk 3"), [point(damage="chunk 3")], None),
+        (backup(damage="chunk 3"), [point()], Verdict.SOUND),
+        *((backup(phase), [point()], Verdict.FOUND) for phase in ("Lost", "Failed", "Cancelled")),
+        (backup("Failed"), [], None),
+    ],
+)
+def test_a_verdict(obj: Obj, records: list[Record], verdict: Verdict | None) -> None:
+    found = judge(told(*records), [known_backup(obj)])
+    assert [one.verdict for one in found] == ([verdict] if verdict else [])
+    assert all((one.name, one.uid, one.vm) == ("b1", UID, "db") for one in found)
+
+
+@pytest.mark.parametrize("root", [None, RootRecord(complete=False)])
+def test_nothing_is_lost_by_half_a_listing(root: RootRecord | None) -> None:
+    assert judge(told(ChainRecord(vm="web"), root=root), [known_backup(backup())]) == []
