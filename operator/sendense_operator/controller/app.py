@@ -18,6 +18,7 @@ from sendense_operator.cluster.events import EventRecorder
 from sendense_operator.cluster.kinds import BACKUP
 from sendense_operator.cluster.lease import LeaderElection
 from sendense_operator.controller.health import Health, serve
+from sendense_operator.controller.pools import pool_of, pool_sizes
 from sendense_operator.controller.queue import WorkQueue
 from sendense_operator.controller.watches import watch_forever
 from sendense_operator.logs import backup_context
@@ -77,7 +78,8 @@ async def _run(settings: Settings, cluster: KubernetesCluster, reader: HttpWorke
         enqueue=enqueue,
         now=cluster.now,
     )
-    queue = WorkQueue(counted(Reconciler(ctx), health), workers=settings.queue_workers)
+    queue = WorkQueue(counted(Reconciler(ctx), health), workers=pool_sizes(settings.queue_workers), pool_of=pool_of)
+    health.stalled_s = lambda: queue.stalled_s
     queue.add(Key(Work.HEARTBEAT))
     queue.add(Key(Work.RESYNC))
 

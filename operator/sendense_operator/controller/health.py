@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Final
 
 from aiohttp import web
@@ -13,16 +14,23 @@ from sendense_operator.process import resident_bytes
 from sendense_operator.reconcile.keys import Key, Work
 
 STALE_S: Final = 60.0
+STALLED_S: Final = 240.0
+"""Longer than one reconcile may take (app.RECONCILE_TIMEOUT_S): workers that are held as long never come back."""
 _OWN_DUTIES: Final = frozenset({Work.HEARTBEAT, Work.RESYNC, Work.WAKE})
 
 
 class Health:
-    """Knows whether work gets done: a heartbeat goes through the same queue and workers as everything else."""
+    """Knows whether work gets done: the queue hands it out, as a heartbeat proves, and its workers come back.
+
+    A slow appliance or API server is no reason to be restarted, only work that waits and workers that never end.
+    """
 
     def __init__(self, election: LeaderElection) -> None:
         self._election = election
         self._beat = time.monotonic()
         self.ready = False
+        self.stalled_s: Callable[[], float] = lambda: 0.0
+        """Seconds for which work has waited while none began or ended."""
         self.reconciles: Counter[str] = Counter()
 
     def done(self, key: Key) -> None:
@@ -43,6 +51,8 @@ class Health:
             return "the leader election is stuck"
         if self._election.leading.is_set() and now - self._beat > STALE_S:
             return "the work queue is stuck"
+        if self._election.leading.is_set() and self.stalled_s() > STALLED_S:
+            return "work waits, and no worker comes back"
         return ""
 
     def metrics(self) -> str:

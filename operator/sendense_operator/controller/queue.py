@@ -1,7 +1,7 @@
 """A keyed work queue: each key once, never two at a time for one key, back-off for what fails.
 
 The shape of client-go's workqueue. Level-based: an event only says "look again", so events that come while a
-key waits or is worked on fold into one.
+key waits or is worked on fold into one. Keys of different pools do not wait for each other's workers.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import itertools
 import logging
 import random
 from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
 K = TypeVar("K")
@@ -29,13 +30,33 @@ def backoff(failures: int, jitter: float) -> float:
     return delay * (1 + 0.1 * jitter)
 
 
-class WorkQueue(Generic[K]):
-    """Runs `work(key)`; its result is the delay in seconds after which to look again, or None."""
+@dataclass
+class _Pool(Generic[K]):
+    """Keys that share workers."""
 
-    def __init__(self, work: Callable[[K], Awaitable[float | None]], *, workers: int) -> None:
+    workers: int
+    ready: OrderedDict[K, None] = field(default_factory=OrderedDict)
+    running: int = 0
+    moved: float = 0.0
+    """When one of its keys last began, ended, or came while none waited (the loop's clock)."""
+
+
+class WorkQueue(Generic[K]):
+    """Runs `work(key)`; its result is the delay in seconds after which to look again, or None.
+
+    `workers`: how many each pool has; `pool_of`: the pool of a key.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[K], Awaitable[float | None]],
+        *,
+        workers: Mapping[str, int],
+        pool_of: Callable[[K], str],
+    ) -> None:
         self._work = work
-        self._workers = workers
-        self._ready: OrderedDict[K, None] = OrderedDict()
+        self._pools: dict[str, _Pool[K]] = {name: _Pool(count) for name, count in workers.items()}
+        self._pool_of = pool_of
         self._running: dict[K, asyncio.Task[float | None]] = {}
         self._again: set[K] = set()
         self._due: dict[K, float] = {}
@@ -51,14 +72,20 @@ class WorkQueue(Generic[K]):
         if key in self._running:
             self._again.add(key)
         else:
-            self._ready[key] = None
-            self._wake.set()
+            self._put(key)
+
+    def _put(self, key: K) -> None:
+        pool = self._pools[self._pool_of(key)]
+        if not pool.ready:
+            pool.moved = _now()
+        pool.ready[key] = None
+        self._wake.set()
 
     def add_after(self, key: K, delay: float) -> None:
         """Look at `key` in `delay` seconds, unless an earlier look is planned."""
-        if key in self._ready or key in self._again:
+        if key in self._pools[self._pool_of(key)].ready or key in self._again:
             return
-        due = asyncio.get_running_loop().time() + max(delay, 0.0)
+        due = _now() + max(delay, 0.0)
         if key in self._due and self._due[key] <= due:
             return
         self._due[key] = due
@@ -67,6 +94,8 @@ class WorkQueue(Generic[K]):
 
     def resume(self) -> None:
         """Start (or go on) working."""
+        for pool in self._pools.values():
+            pool.moved = _now()
         self._open.set()
         self._wake.set()
 
@@ -80,7 +109,13 @@ class WorkQueue(Generic[K]):
     @property
     def idle(self) -> bool:
         """Nothing waits for a worker and nothing runs (delayed keys may be there)."""
-        return not self._ready and not self._running
+        return not self._running and not any(pool.ready for pool in self._pools.values())
+
+    @property
+    def stalled_s(self) -> float:
+        """Seconds for which keys of a pool have waited while none of it began or ended; the longest of all pools."""
+        waiting = [pool.moved for pool in self._pools.values() if pool.ready and self._open.is_set()]
+        return _now() - min(waiting) if waiting else 0.0
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -97,28 +132,31 @@ class WorkQueue(Generic[K]):
             await asyncio.gather(*running, return_exceptions=True)
 
     def _move_due(self) -> None:
-        now = asyncio.get_running_loop().time()
+        now = _now()
         while self._heap and self._heap[0][0] <= now:
             due, _, key = heapq.heappop(self._heap)
             if self._due.get(key) == due:  # else: superseded by an earlier look
                 self.add(key)
 
     def _start_ready(self) -> None:
-        while self._ready and len(self._running) < self._workers and self._open.is_set():
-            key, _ = self._ready.popitem(last=False)
-            self._due.pop(key, None)
-            task = asyncio.ensure_future(self._work(key))
-            self._running[key] = task
-            task.add_done_callback(functools.partial(self._finished, key))
+        for pool in self._pools.values():
+            while pool.ready and pool.running < pool.workers and self._open.is_set():
+                key, _ = pool.ready.popitem(last=False)
+                self._due.pop(key, None)
+                pool.running, pool.moved = pool.running + 1, _now()
+                task = asyncio.ensure_future(self._work(key))
+                self._running[key] = task
+                task.add_done_callback(functools.partial(self._finished, key, pool))
 
-    def _finished(self, key: K, task: asyncio.Task[float | None]) -> None:
+    def _finished(self, key: K, pool: _Pool[K], task: asyncio.Task[float | None]) -> None:
         del self._running[key]
+        pool.running, pool.moved = pool.running - 1, _now()
         again = key in self._again
         self._again.discard(key)
         self._wake.set()
         if task.cancelled():
             # By `pause`, or by kopf: when it ends it cancels all tasks that are younger than itself.
-            self._ready[key] = None
+            self._put(key)
             return
         error = task.exception()
         if error is not None:
@@ -138,10 +176,13 @@ class WorkQueue(Generic[K]):
 
     async def _sleep(self) -> None:
         self._wake.clear()
-        now = asyncio.get_running_loop().time()
-        timeout = max(0.0, self._heap[0][0] - now) if self._heap else None
+        timeout = max(0.0, self._heap[0][0] - _now()) if self._heap else None
         try:
             async with asyncio.timeout(timeout):
                 await self._wake.wait()
         except TimeoutError:
             pass
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -22,7 +22,7 @@ class Work(StrEnum):
     RESYNC = "Resync"
     """Everything unfinished, everywhere; no namespace, no name."""
     HEARTBEAT = "Heartbeat"
-    """Nothing: proof that the queue moves."""
+    """Nothing: proof that the queue hands out work."""
 
 
 class Key(NamedTuple):

@@ -58,7 +58,7 @@ class Settings(BaseModel):
     """How long a repository's probe may take, from its creation."""
     health_port: Annotated[int, Field(ge=0, le=65535)] = 8081
     queue_workers: Annotated[int, Field(ge=1, le=256)] = 32
-    """Reconciles at the same time: most of their time they wait, some for an appliance that does not answer."""
+    """Reconciles at the same time, and half as many more that ask appliances: most of their time they wait."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
 

@@ -9,7 +9,8 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from sendense_operator.controller import health as module
-from sendense_operator.controller.health import STALE_S, Health, build_app
+from sendense_operator.controller.app import RECONCILE_TIMEOUT_S
+from sendense_operator.controller.health import STALE_S, STALLED_S, Health, build_app
 from sendense_operator.process import resident_bytes
 from sendense_operator.reconcile.keys import Key, Work
 
@@ -63,6 +64,17 @@ def test_who_leads_anew_gets_time_for_its_first_beat(clock: Clock) -> None:
     elected.last_try = clock.now
     health.gained()
     assert health.trouble() == ""
+
+
+def test_work_that_waits_for_longer_than_any_work_may_take(clock: Clock) -> None:
+    assert STALLED_S > RECONCILE_TIMEOUT_S
+    health = Health(election(clock))
+    for stalled, trouble in ((STALLED_S, ""), (STALLED_S + 1, "work waits, and no worker comes back")):
+        health.stalled_s = lambda stalled=stalled: stalled  # type: ignore[misc]
+        assert health.trouble() == trouble
+    idle = Health(election(clock, leading=False))
+    idle.stalled_s = lambda: 10 * STALLED_S
+    assert idle.trouble() == ""
 
 
 def test_an_election_that_is_stuck(clock: Clock) -> None:

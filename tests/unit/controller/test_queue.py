@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import selectors
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 import pytest
@@ -49,11 +49,23 @@ def play(story: Coroutine[Any, Any, None]) -> None:
 class Bench:
     """A queue that notes what it does, and when."""
 
-    def __init__(self, workers: int = 2, work: Callable[[str], Awaitable[float | None]] | None = None) -> None:
+    def __init__(
+        self,
+        workers: int = 2,
+        work: Callable[[str], Awaitable[float | None]] | None = None,
+        *,
+        others: Mapping[str, int] | None = None,
+    ) -> None:
+        """`others`: workers of further pools, by the first letter of their keys."""
         self.begun: list[tuple[str, float]] = []
         self.running: list[str] = []
         self.most = 0
-        self.queue: WorkQueue[str] = WorkQueue(self._do, workers=workers)
+        further = others or {}
+        self.queue: WorkQueue[str] = WorkQueue(
+            self._do,
+            workers={"": workers, **further},
+            pool_of=lambda key: key[0] if key[0] in further else "",
+        )
         self._work = work
         self._start = asyncio.get_running_loop().time()
         self._task = asyncio.ensure_future(self.queue.run())
@@ -132,6 +144,61 @@ def test_no_more_workers_than_allowed_and_nobody_starves() -> None:
         await takes(31)
         assert bench.keys == [str(number) for number in range(7)]
         assert bench.most == 3
+        await bench.end()
+
+    play(story())
+
+
+def test_pools_do_not_wait_for_each_other() -> None:
+    async def story() -> None:
+        async def work(key: str) -> float | None:
+            await takes(30 if key[0] == "s" else 1)
+            return None
+
+        bench = Bench(workers=2, work=work, others={"s": 3})
+        bench.queue.resume()
+        for number in range(9):
+            bench.queue.add(f"s{number}")
+        for number in range(4):
+            bench.queue.add(f"q{number}")
+        await takes(95)
+        when = dict(bench.begun)
+        assert [when[f"q{number}"] for number in range(4)] == [0, 0, 1, 1]
+        assert [when[f"s{number}"] for number in range(9)] == [0, 0, 0, 30, 30, 30, 60, 60, 60]
+        assert bench.most == 5
+        await bench.end()
+
+    play(story())
+
+
+def test_work_that_waits_for_workers_who_never_come_back_is_noticed() -> None:
+    async def story() -> None:
+        async def work(key: str) -> float | None:
+            await takes(10_000 if key == "hangs" else 100)
+            return None
+
+        bench = Bench(workers=1, work=work, others={"s": 1})
+        assert bench.queue.stalled_s == 0
+        bench.queue.resume()
+        bench.queue.add("hangs")
+        await takes(500)
+        assert bench.queue.stalled_s == 0, "nothing waits"
+        for number in range(5):
+            bench.queue.add(f"s{number}")
+        await takes(250)
+        assert bench.queue.stalled_s == pytest.approx(50), "one of them began then: it is slow, but gets done"
+        await takes(200)
+        bench.queue.add("waits")
+        await takes(60)
+        bench.queue.add("waits too")
+        await takes(60)
+        assert bench.queue.stalled_s == pytest.approx(120)
+        bench.queue.pause()
+        await takes(1)
+        assert bench.queue.stalled_s == 0, "who does not lead has nothing to do"
+        bench.queue.resume()
+        await takes(1)
+        assert bench.queue.stalled_s <= 1
         await bench.end()
 
     play(story())
