@@ -15,6 +15,7 @@ from sendense_operator.reconcile.facts import Snapshot
 from sendense_operator.reconcile.keys import Key
 from sendense_operator.reconcile.memory import Memory
 from sendense_operator.reconcile.settings import Settings
+from sendense_operator.reconcile.turns import Turns
 from sendense_operator.reconcile.workers import WorkerReader
 from sendense_operator.vma.credentials import Credentials
 from sendense_operator.vma.models import CBTStatus, Health, Inventory
@@ -72,8 +73,11 @@ class Context:
     """Held from looking at the Jobs until a new one is made, so that no slot is given twice."""
     snapshots: dict[str, Snapshot] = field(default_factory=dict)
     """By namespace: what the admission read a moment ago."""
-    vm_locks: dict[str, asyncio.Lock] = field(default_factory=dict)
-    """By ProtectedVM UID: vCenter is asked once, however many want to know."""
+    turns: Turns = field(init=False)
+    """Who may ask an appliance now."""
+
+    def __post_init__(self) -> None:
+        self.turns = Turns(self.again)
 
     def again(self, key: Key, delay: float = 0.0) -> None:
         """Shorthand for `enqueue`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -13,6 +13,7 @@ from sendense_operator.cluster.client import Obj, find
 from sendense_operator.cluster.kinds import APPLIANCE, PROTECTED_VM
 from sendense_operator.cluster.status import write_status
 from sendense_operator.reconcile.access import read_access
+from sendense_operator.reconcile.appliance import was_ready
 from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.facts import Discovery, Found
 from sendense_operator.reconcile.keys import Key, Work
@@ -20,11 +21,19 @@ from sendense_operator.reconcile.lookup import Moved, Wanted, decide_gone, look_
 from sendense_operator.reconcile.objects import is_deleting, labels_of, ready_condition
 from sendense_operator.reconcile.problems import Meaning, Problem
 from sendense_operator.reconcile.sharing import expected_in, listing_for
+from sendense_operator.reconcile.turns import AT_A_TIME
 from sendense_operator.reconcile.units import parse_time
 from sendense_operator.reconcile.vmstatus import GONE, next_status
 
 _MAX_PAUSE_S: Final = 300.0
 """Between two looks at a VM that could not be looked up."""
+_AWAY: Final = frozenset({"ApplianceUnreachable", "ApplianceError"})
+"""Reasons of an appliance's Ready with which it is not asked for VMs: its health is asked again and again."""
+
+
+@dataclass(frozen=True)
+class Unasked(Problem):
+    """The appliance was not asked: it is away, or others are served first. Who wants to know is called in time."""
 
 
 async def reconcile_vm(ctx: Context, namespace: str, name: str) -> float | None:
@@ -41,7 +50,10 @@ async def reconcile_vm(ctx: Context, namespace: str, name: str) -> float | None:
     if not news and (rest := await _not_due(ctx, vm, spec, known)) is not None:
         return rest
     since = max(ctx.monotonic() - interval, _not_before(ctx, known))
-    result = await discovered(ctx, vm, since=max(since, listing.time) if listing and news else since)
+    key = Key(Work.VM, namespace, name)
+    result = await discovered(ctx, vm, since=max(since, listing.time) if listing and news else since, key=key)
+    if isinstance(result, Unasked):
+        return min(interval, _MAX_PAUSE_S)
     if isinstance(result, Found):
         ctx.memory.tries.pop(uid)
         newest = ctx.memory.discoveries.get(uid)
@@ -83,43 +95,69 @@ def _not_before(ctx: Context, known: Discovery | None) -> float:
     return float("-inf")
 
 
-async def discovered(ctx: Context, vm: Obj, *, since: float) -> Found | Problem:
-    """What vCenter says of the VM, no older than `since` (monotonic). Written to its status when asked anew."""
+async def discovered(ctx: Context, vm: Obj, *, since: float, key: Key) -> Found | Problem:
+    """What vCenter says of the VM, no older than `since` (monotonic). Written to its status when asked anew.
+
+    `key`: who wants to know, to be looked at again when it is its turn.
+    """
     meta = vm["metadata"]
-    lock = ctx.vm_locks.setdefault(meta["uid"], asyncio.Lock())
-    async with lock:
-        spec = ProtectedVMSpec.model_validate(vm["spec"])
-        name = spec.appliance_ref.name
-        appliance = await find(ctx.cluster, APPLIANCE, meta["namespace"], name)
-        if appliance is None:
-            problem = Problem("ApplianceNotFound", f"there is no VMwareAppliance {name}")
-            await _write(ctx, vm, problem)
-            return problem
-        specs = (
-            int(meta.get("generation", 0)),
-            str(appliance["metadata"]["uid"]),
-            int(appliance["metadata"].get("generation", 0)),
-        )
-        known = ctx.memory.discoveries.get(meta["uid"])
-        if known is not None and known.specs == specs and known.time >= since:
-            return known.result
-        appliance_spec = VMwareApplianceSpec.model_validate(appliance["spec"])
-        access = await read_access(ctx, meta["namespace"], appliance_spec)
-        if isinstance(access, Problem):
-            await _write(ctx, vm, access)
-            return access
-        listing = listing_for(ctx, meta["namespace"], spec)
-        if listing is not None and (listing.specs != specs[1:] or listing.time < since):
-            listing = None
-        time = ctx.monotonic() if listing is None else listing.time
-        wanted = wanted_of(vm, appliance_spec)
-        result = await look_up(ctx, access, wanted, listing)
-        if isinstance(result, Moved):
-            result = await _followed(ctx, vm, wanted, result)
-        ctx.memory.discoveries.put(meta["uid"], Discovery(time, specs, result))
-        asked = ctx.now() - timedelta(seconds=ctx.monotonic() - time)
-        await _write(ctx, vm, result, asked, shared=listing is not None)
-        return result
+    spec = ProtectedVMSpec.model_validate(vm["spec"])
+    name = spec.appliance_ref.name
+    appliance = await find(ctx.cluster, APPLIANCE, meta["namespace"], name)
+    if appliance is None:
+        problem = Problem("ApplianceNotFound", f"there is no VMwareAppliance {name}")
+        await _write(ctx, vm, problem)
+        return problem
+    known = ctx.memory.discoveries.get(meta["uid"])
+    if known is not None and known.specs == _specs(vm, appliance) and known.time >= since:
+        if isinstance(known.result, Found) and not was_ready(vm):
+            await _write(ctx, vm, known.result)  # it could not be written then
+        return known.result
+    away = decide_away(appliance)
+    if away is not None:
+        await _write(ctx, vm, away)
+        return away
+    with ctx.turns.turn(appliance["metadata"]["uid"], meta["uid"], key) as granted:
+        if granted:
+            return await _ask(ctx, vm, spec, appliance, since)
+    text = f"appliance {name} is asked about {AT_A_TIME} VMs at a time, and others are asked for now"
+    return Unasked("WaitingForAppliance", text)
+
+
+def decide_away(appliance: Obj) -> Unasked | None:
+    """Why an appliance is not asked: by its own status it does not answer. Each VM would wait for the time-out."""
+    ready = ready_condition(appliance)
+    if ready is None or ready["status"] == "True" or ready["reason"] not in _AWAY:
+        return None
+    text = f"appliance {appliance['metadata']['name']}: {ready.get('message', '')}"
+    return Unasked(ready["reason"], text, Meaning.RETRY)
+
+
+def _specs(vm: Obj, appliance: Obj) -> tuple[int, str, int]:
+    """See `Discovery.specs`."""
+    meta = appliance["metadata"]
+    return int(vm["metadata"].get("generation", 0)), str(meta["uid"]), int(meta.get("generation", 0))
+
+
+async def _ask(ctx: Context, vm: Obj, spec: ProtectedVMSpec, appliance: Obj, since: float) -> Found | Problem:
+    meta, specs = vm["metadata"], _specs(vm, appliance)
+    appliance_spec = VMwareApplianceSpec.model_validate(appliance["spec"])
+    access = await read_access(ctx, meta["namespace"], appliance_spec)
+    if isinstance(access, Problem):
+        await _write(ctx, vm, access)
+        return access
+    listing = listing_for(ctx, meta["namespace"], spec)
+    if listing is not None and (listing.specs != specs[1:] or listing.time < since):
+        listing = None
+    time = ctx.monotonic() if listing is None else listing.time
+    wanted = wanted_of(vm, appliance_spec)
+    result = await look_up(ctx, access, wanted, listing)
+    if isinstance(result, Moved):
+        result = await _followed(ctx, vm, wanted, result)
+    ctx.memory.discoveries.put(meta["uid"], Discovery(time, specs, result))
+    asked = ctx.now() - timedelta(seconds=ctx.monotonic() - time)
+    await _write(ctx, vm, result, asked, shared=listing is not None)
+    return result
 
 
 def wanted_of(vm: Obj, appliance: VMwareApplianceSpec) -> Wanted:

@@ -16,6 +16,7 @@ from sendense_operator.cluster.kinds import APPLIANCE, BACKUP_CHAIN, BACKUP_REPO
 from sendense_operator.reconcile.case import Case
 from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.facts import Found
+from sendense_operator.reconcile.keys import Key, Work
 from sendense_operator.reconcile.naming import chain_name
 from sendense_operator.reconcile.objects import is_deleting, ready_condition
 from sendense_operator.reconcile.problems import Meaning, Problem
@@ -75,7 +76,8 @@ async def resolve(ctx: Context, case: Case) -> References | Problem:
 
 async def _discovered(ctx: Context, case: Case, vm: Obj) -> Found | Problem:
     seen = ctx.memory.first_seen.get(case.uid) or 0.0
-    return await discovered(ctx, vm, since=max(seen, ctx.monotonic() - MAX_DISCOVERY_AGE_S))
+    since = max(seen, ctx.monotonic() - MAX_DISCOVERY_AGE_S)
+    return await discovered(ctx, vm, since=since, key=Key(Work.BACKUP, case.namespace, case.name))
 
 
 def known_vm(case: Case, vm: ProtectedVMSpec) -> Found:
