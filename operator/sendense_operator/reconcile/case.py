@@ -21,6 +21,8 @@ from sendense_operator.task import FullReason
 
 _REASON: Final = re.compile(r"[A-Za-z]([A-Za-z0-9_,:]{0,254}[A-Za-z0-9_])?")
 _SHORT: Final = 256
+WORDS_S: Final = 30.0
+"""Between two writes that tell a waiting Backup's wait in other words: each start moves all of a queue up."""
 
 
 @dataclass
@@ -125,7 +127,7 @@ async def publish(ctx: Context, case: Case, state: dict[str, str], *, urgent: bo
     """Write the status if it says something new, and tell of it in Events.
 
     Returns 0, or the seconds until it may be written: what is neither `urgent` nor a change of phase or stage
-    waits for `poll_seconds` since the last write.
+    waits for `poll_seconds` since the last write, other words of what is waited for for WORDS_S.
     """
     status = next_status(case, state, changes, ctx.now())
     if status == case.status:
@@ -133,8 +135,9 @@ async def publish(ctx: Context, case: Case, state: dict[str, str], *, urgent: bo
     moved = status.phase != case.status.phase
     urgent = urgent or status.stage != case.status.stage
     last = ctx.memory.written.get(case.uid)
-    if not (moved or urgent) and status.phase is Phase.RUNNING and last is not None:
-        rest = last + ctx.settings.poll_seconds - ctx.monotonic()
+    distance = _distance(case.status, status, ctx.settings.poll_seconds)
+    if not (moved or urgent) and last is not None:
+        rest = last + distance - ctx.monotonic()
         if rest > 0:
             return rest
     if await write_status(ctx.cluster, BACKUP, case.obj, status):
@@ -159,6 +162,18 @@ async def acknowledge(ctx: Context, case: Case) -> None:
     status = case.status.model_copy(update={"observed_generation": generation, "conditions": known})
     await write_status(ctx.cluster, BACKUP, case.obj, status)
     case.status = status
+
+
+def _distance(old: BackupStatus, new: BackupStatus, poll_seconds: float) -> float:
+    """Seconds between two writes of a status that is not urgent."""
+    if new.phase is Phase.RUNNING:
+        return poll_seconds
+    return WORDS_S if new.phase is Phase.PENDING and _wordless(old) == _wordless(new) else 0.0
+
+
+def _wordless(status: BackupStatus) -> BackupStatus:
+    told = [condition.model_copy(update={"message": ""}) for condition in status.conditions]
+    return status.model_copy(update={"message": None, "conditions": told})
 
 
 def tell(old: BackupStatus, new: BackupStatus) -> list[tuple[Literal["Normal", "Warning"], str, str]]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support import sample
 from tests.support.sample import NOON, Obj, at
+from tests.wiring.rig import Rig
 
 from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.api.v1alpha1.backup import BackupDisk, BackupStatus, Phase
-from sendense_operator.reconcile.case import Case, next_status, tell, wanted_labels
+from sendense_operator.reconcile.case import Case, next_status, publish, tell, wanted_labels
 from sendense_operator.task import Stage
 
 
@@ -99,6 +102,35 @@ def test_whatever_a_worker_says_fits_the_schema(reason: str, message: str) -> No
 )
 def test_events(old: tuple[dict[str, str], ...], new: tuple[dict[str, str], ...], told: list[tuple[str, str]]) -> None:
     assert [event[:2] for event in tell(after(*old), after(*new))] == told
+
+
+def queued(position: int) -> dict[str, str]:
+    return conditions.reconciling("WaitingForSlot", f"position {position} in the queue")
+
+
+@pytest.mark.parametrize(
+    ("states", "changes", "written"),
+    [
+        ([(0, queued(3)), (5, queued(2)), (29, queued(1)), (31, queued(1))], {}, [0, 31]),
+        ([(0, queued(3)), (1, conditions.reconciling("ChainBusy", "")), (2, queued(3))], {}, [0, 1, 2]),
+        ([(0, queued(3)), (1, COPIES)], {}, [0, 1]),
+        ([(0, queued(3)), (1, FAILED)], {}, [0, 1]),
+        ([(0, COPIES), (1, conditions.reconciling("Verifying", "")), (6, DONE)], {}, [0, 6]),
+        ([(0, queued(3)), (1, queued(3)), (40, queued(3))], {}, [0]),
+        ([(0, queued(3)), (1, queued(2))], {"vm_name": "db"}, [0, 1]),
+    ],
+)
+async def test_when_it_is_written(
+    states: list[tuple[float, dict[str, str]]], changes: dict[str, Any], written: list[float]
+) -> None:
+    """`changes`: what the last of the states says besides."""
+    rig = Rig()
+    rig.create_backup()
+    found, clock = Case.of(rig.backup()), rig.world.clock
+    for number, (clock.seconds, state) in enumerate(states):
+        rest = await publish(rig.controller.ctx, found, state, **(changes if number == len(states) - 1 else {}))
+        assert (rest > 0) is (next_status(found, state, {}, NOON) != found.status)
+    assert [entry["at"] for entry in rig.world.cluster.history] == written
 
 
 def test_the_event_of_a_failure_names_the_reason() -> None:
