@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from tests.support import sample
-from tests.support.sample import NAMESPACE, Obj, metadata
+from tests.support.sample import Obj, metadata
 from tests.wiring.fakecluster import Killed
 from tests.wiring.fakevma import FakeVMA
 from tests.wiring.world import World
@@ -24,6 +24,7 @@ from sendense_operator.controller.handlers import (
     keys_of_backup,
     keys_of_job,
     keys_of_pod,
+    keys_of_reference,
     remember_answer,
 )
 from sendense_operator.reconcile.chain import key_of_chain
@@ -81,8 +82,7 @@ class Controller:
                     remember_answer(obj, self.ctx.memory)
                 yield from keys_of_pod(obj)
             case name if work := _SIMPLE.get(name):
-                yield Key(work, NAMESPACE, obj["metadata"]["name"])
-                yield Key(Work.WAKE, NAMESPACE)
+                yield from keys_of_reference(work, event, obj, self.ctx.memory)
 
     def _enqueue(self, key: Key, delay: float) -> None:
         due = self._world.clock.seconds + delay

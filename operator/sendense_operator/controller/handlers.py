@@ -51,9 +51,9 @@ def register(registry: kopf.OperatorRegistry, add: Add, memory: Memory) -> None:
         add(key_of_chain(dict(body)))
 
     def on_simple(work: Work) -> Any:
-        async def handler(namespace: str, name: str, **_: Any) -> None:
-            add(Key(work, namespace, name))
-            add(Key(Work.WAKE, namespace))
+        async def handler(type: str | None, body: kopf.Body, **_: Any) -> None:
+            for key in keys_of_reference(work, type, body, memory):
+                add(key)
 
         handler.__name__ = f"on_{work.value.lower()}"
         return handler
@@ -112,6 +112,33 @@ def keys_of_job(event: str | None, body: Any) -> list[Key]:
     if gone:
         keys.append(Key(Work.WAKE, namespace))
     return keys
+
+
+def keys_of_reference(work: Work, event: str | None, body: Any, memory: Memory) -> list[Key]:
+    """Something that Backups refer to changed. They are only woken by what they may wait for.
+
+    Hundreds may wait, and most changes are of a status that says how much room is left or when the appliance was last
+    heard of. Slots become free with Jobs, which wake by themselves.
+    """
+    meta = body["metadata"]
+    told = _waited_for(body)
+    before = memory.waited_for.pop(meta["uid"])
+    if event != "DELETED":
+        memory.waited_for.put(meta["uid"], told)
+    keys = [Key(work, meta["namespace"], meta["name"])]
+    return keys if told == before and event != "DELETED" else [*keys, Key(Work.WAKE, meta["namespace"])]
+
+
+def _waited_for(body: Any) -> tuple[object, ...]:
+    """All that decides whether a Backup may go on: the spec, whether it is to go, Ready, whose repository it is."""
+    meta, status = body["metadata"], body.get("status") or {}
+    ready = conditions.find(status.get("conditions") or (), conditions.READY) or {}
+    return (
+        meta.get("generation"),
+        bool(meta.get("deletionTimestamp")),
+        status.get("repositoryID"),
+        *(ready.get(field) for field in ("status", "reason", "observedGeneration")),
+    )
 
 
 def keys_of_pod(body: Any) -> list[Key]:

@@ -63,6 +63,8 @@ class Memory:
     """By object UID: how often something failed in a row."""
     capacities: Recent[Capacity] = field(default_factory=Recent)
     """By namespace/repository: what a backup that just ended found."""
+    waited_for: Recent[tuple[object, ...]] = field(default_factory=lambda: Recent(20_000))
+    """By UID of a repository, a VM or an appliance: what Backups may wait for of it, as they were last told."""
     probe_wanted: set[str] = field(default_factory=set)
     """namespace/repository: a backup failed because of it, so it is to be looked at now."""
     scan_after: Recent[float] = field(default_factory=Recent)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from tests.support import sample
 from tests.support.sample import NAMESPACE, Obj, completed_answer, condition, ended, job, pod, stamp
@@ -11,6 +14,7 @@ from sendense_operator.controller.handlers import (
     keys_of_backup,
     keys_of_job,
     keys_of_pod,
+    keys_of_reference,
     named,
     remember_answer,
 )
@@ -88,6 +92,48 @@ def test_backups(event: str | None, body: Obj, keys: set[Key]) -> None:
 )
 def test_jobs(event: str | None, body: Obj, keys: set[Key]) -> None:
     assert set(keys_of_job(event, body)) == keys
+
+
+REFERENCES = (
+    (Work.REPOSITORY, sample.repository),
+    (Work.VM, sample.protected_vm),
+    (Work.APPLIANCE, sample.appliance),
+)
+
+
+def ready_but(**changes: Any) -> Obj:
+    status = sample.ready_status("Fine", message="50 GiB free")
+    return {**status, "conditions": [{**status["conditions"][0], **changes}]}
+
+
+@pytest.mark.parametrize(("work", "make"), REFERENCES)
+@pytest.mark.parametrize(
+    ("event", "status", "meta", "wakes"),
+    [
+        ("MODIFIED", ready_but(), {}, False),
+        ("MODIFIED", {**ready_but(), "activeBackups": 3, "lastProbeTime": stamp(9)}, {}, False),
+        ("MODIFIED", ready_but(message="49 GiB free", lastTransitionTime=stamp(9)), {}, False),
+        (None, ready_but(), {}, False),
+        ("MODIFIED", ready_but(status="False", reason="ClaimLost"), {}, True),
+        ("MODIFIED", ready_but(observedGeneration=2), {}, True),
+        ("MODIFIED", {**ready_but(), "repositoryID": "repo-2"}, {}, True),
+        ("MODIFIED", {}, {}, True),
+        ("MODIFIED", ready_but(), {"generation": 2}, True),
+        ("MODIFIED", ready_but(), {"deletionTimestamp": stamp()}, True),
+        ("MODIFIED", ready_but(), {"uid": "another one of that name"}, True),
+        ("DELETED", ready_but(), {}, True),
+    ],
+)
+def test_who_waits_is_woken_by_what_it_waits_for(
+    work: Work, make: Callable[..., Obj], event: str | None, status: Obj, meta: Obj, wakes: bool
+) -> None:
+    memory, obj = Memory(), make("x", ready_but())
+    key = Key(work, NAMESPACE, "x")
+    assert keys_of_reference(work, "ADDED", obj, memory) == [key, WAKE]
+    changed = {**obj, "status": status, "metadata": {**obj["metadata"], **meta}}
+    assert keys_of_reference(work, event, changed, memory) == ([key, WAKE] if wakes else [key])
+    if event == "DELETED":
+        assert memory.waited_for.values() == []
 
 
 def test_chains_are_known_by_what_they_are_of() -> None:
