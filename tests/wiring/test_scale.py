@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+import pytest
 from tests.support import sample
 from tests.support.sample import NAMESPACE, stamp
 from tests.wiring.rig import Rig
@@ -13,6 +15,10 @@ from tests.wiring.rig import Rig
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster import kinds
 from sendense_operator.cluster.listing import collect
+from sendense_operator.reconcile import slots
+from sendense_operator.reconcile.admission import Candidate, Running, Verdict, decide_queue
+from sendense_operator.reconcile.backup import reconcile_backup
+from sendense_operator.reconcile.case import WORDS_S
 from sendense_operator.reconcile.catalogue import known_backup
 from sendense_operator.reconcile.keys import Key, Work
 from sendense_operator.reconcile.reconciler import Reconciler
@@ -61,3 +67,43 @@ async def test_a_look_at_all_backups_keeps_little_of_each() -> None:
     assert len(known) == MANY
     assert max(resync[0], scan[0]) < whole[0] / 5, (resync, scan, whole)
     assert scan[0] / MANY < 2 * 1024
+
+
+async def test_a_long_queue_is_decided_on_once_and_says_so_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig, waiting = Rig(), 150
+    rig.create_references(maxConcurrentBackups=1)
+    rig.vma.vms = [f"vm{number}" for number in range(waiting)]
+    for number in range(waiting):
+        rig.create(kinds.PROTECTED_VM, sample.protected_vm(f"vm{number}"))
+        rig.create_backup(f"b{number:03}", vm=f"vm{number}")
+    await rig.run(lambda: list(rig.reasons().values()).count("WaitingForSlot") == waiting - 1, seconds=60)
+    await rig.settle(seconds=2)
+    decided: list[Candidate] = []
+
+    def decide(queue: Iterable[Candidate], running: Iterable[Running]) -> list[Verdict]:
+        decided.extend(candidates := list(queue))
+        return decide_queue(candidates, running)
+
+    monkeypatch.setattr(slots, "decide_queue", decide)
+    monkeypatch.setattr(slots, "decide_admission", lambda *_: pytest.fail("decided on by itself"))
+    rig.controller.ctx.snapshots.clear()
+    for name in rig.phases():
+        await reconcile_backup(rig.controller.ctx, NAMESPACE, name)
+    assert len(decided) == waiting - 1, "once for all, whoever looks"
+
+
+async def test_a_start_does_not_make_all_who_wait_write() -> None:
+    rig, waiting = Rig(), 40
+    rig.create_references(maxConcurrentBackups=1)
+    rig.vma.vms = [f"vm{number}" for number in range(waiting)]
+    for number in range(waiting):
+        rig.create(kinds.PROTECTED_VM, sample.protected_vm(f"vm{number}"))
+        rig.create_backup(f"b{number:02}", vm=f"vm{number}")
+    await rig.run(lambda: list(rig.reasons().values()).count("WaitingForSlot") == waiting - 1, seconds=60)
+    begin, started = rig.world.clock.seconds, len(rig.world.started)
+    await rig.settle(seconds=180)
+    assert len(rig.world.started) - started >= 8
+    told = [s for s in rig.world.cluster.history if s["at"] > begin and s["phase"] == "Pending"]
+    last = [s["at"] for s in told if s["name"] == f"b{waiting - 1}"]
+    assert 4 <= len(last) <= 180 / WORDS_S + 1
+    assert min(later - earlier for earlier, later in itertools.pairwise(last)) >= WORDS_S

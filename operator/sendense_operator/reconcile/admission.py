@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from sendense_operator.reconcile.ports import choose_host_ports
@@ -62,32 +63,69 @@ class Waits:
     """1: next in the queue. 0: it waits for something else than a slot."""
 
 
-@dataclass
-class _State:
-    """The workers as they would be after those ahead have started."""
-
-    running: list[Running]
-    waiting: list[Candidate] = field(default_factory=list)
+Verdict = Admitted | Waits
 
 
-def decide_admission(candidate: Candidate, ahead: Sequence[Candidate], running: Sequence[Running]) -> Admitted | Waits:
+def decide_admission(candidate: Candidate, ahead: Sequence[Candidate], running: Sequence[Running]) -> Verdict:
     """Whether `candidate` may start, after all those `ahead` in the queue that could start had started.
 
     One that can't start anyway (its VM is busy) does not hold up those behind it.
     """
-    state = _State(list(running))
-    for other in ahead:
-        _place(other, state)
-    return _place(candidate, state)
+    return decide_queue([*ahead, candidate], running)[-1]
 
 
-def _place(candidate: Candidate, state: _State) -> Admitted | Waits:
-    wait = _busy(candidate, state.running) or _slots(candidate, state)
+def decide_queue(queue: Iterable[Candidate], running: Iterable[Running]) -> list[Verdict]:
+    """The same of each of a queue, in its order; one pass, however long it is."""
+    state = _State()
+    for job in running:
+        state.add_running(job)
+    return [_place(candidate, state) for candidate in queue]
+
+
+@dataclass
+class _State:
+    """The workers as they would be after those ahead have started, and those who wait. Keys begin with a namespace."""
+
+    vms: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Job by VM."""
+    vm_keys: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    """Job by appliance and VM key."""
+    on_repository: Counter[tuple[str, str]] = field(default_factory=Counter)
+    on_appliance: Counter[tuple[str, str]] = field(default_factory=Counter)
+    ports: set[int] = field(default_factory=set)
+    """Of all namespaces: they share the nodes."""
+    wait_for_repository: Counter[tuple[str, str]] = field(default_factory=Counter)
+    wait_for_appliance: Counter[tuple[str, str]] = field(default_factory=Counter)
+    wait_for_both: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+
+    def add_running(self, job: Running) -> None:
+        """One more worker."""
+        self.vms.setdefault((job.namespace, job.vm), job.job)
+        self.vm_keys.setdefault((job.namespace, job.appliance, job.vm_key), job.job)
+        self.on_repository[job.namespace, job.repository] += 1
+        self.on_appliance[job.namespace, job.appliance] += 1
+        self.ports |= job.ports
+
+    def add_waiting(self, candidate: Candidate) -> None:
+        """One more that waits."""
+        self.wait_for_repository[candidate.namespace, candidate.repository] += 1
+        self.wait_for_appliance[candidate.namespace, candidate.appliance] += 1
+        self.wait_for_both[candidate.namespace, candidate.repository, candidate.appliance] += 1
+
+    def rivals(self, candidate: Candidate) -> int:
+        """How many wait for the same repository or the same appliance."""
+        namespace, repository, appliance = candidate.namespace, candidate.repository, candidate.appliance
+        either = self.wait_for_repository[namespace, repository] + self.wait_for_appliance[namespace, appliance]
+        return either - self.wait_for_both[namespace, repository, appliance]
+
+
+def _place(candidate: Candidate, state: _State) -> Verdict:
+    wait = _busy(candidate, state) or _slots(candidate, state)
     verdict = wait if wait is not None else _ports(candidate, state)
     if isinstance(verdict, Admitted):
-        state.running.append(_as_running(candidate, verdict))
+        state.add_running(_as_running(candidate, verdict))
     else:
-        state.waiting.append(candidate)
+        state.add_waiting(candidate)
     return verdict
 
 
@@ -103,32 +141,30 @@ def _as_running(candidate: Candidate, verdict: Admitted) -> Running:
     )
 
 
-def _busy(candidate: Candidate, running: Sequence[Running]) -> Waits | None:
-    for other in _here(candidate, running):
-        if other.vm == candidate.vm:
-            return Waits("ChainBusy", f"VM {candidate.vm} is being backed up by {other.job}")
-        if other.appliance == candidate.appliance and other.vm_key == candidate.vm_key:
-            return Waits(
-                "VMNameBusy",
-                f"{other.job} backs up a VM of the same name on appliance {candidate.appliance}: "
-                "the appliance could not tell them apart",
-            )
+def _busy(candidate: Candidate, state: _State) -> Waits | None:
+    job = state.vms.get((candidate.namespace, candidate.vm))
+    if job is not None:
+        return Waits("ChainBusy", f"VM {candidate.vm} is being backed up by {job}")
+    job = state.vm_keys.get((candidate.namespace, candidate.appliance, candidate.vm_key))
+    if job is not None:
+        return Waits(
+            "VMNameBusy",
+            f"{job} backs up a VM of the same name on appliance {candidate.appliance}: "
+            "the appliance could not tell them apart",
+        )
     return None
 
 
 def _slots(candidate: Candidate, state: _State) -> Waits | None:
-    here = _here(candidate, state.running)
-    on_repository = sum(1 for other in here if other.repository == candidate.repository)
-    on_appliance = sum(1 for other in here if other.appliance == candidate.appliance)
-    full = []
-    if on_repository >= candidate.limits.repository_slots:
-        full.append(f"repository {candidate.repository} ({candidate.limits.repository_slots} at a time)")
-    if on_appliance >= candidate.limits.appliance_slots:
-        full.append(f"appliance {candidate.appliance} ({candidate.limits.appliance_slots} at a time)")
+    limits, full = candidate.limits, []
+    if state.on_repository[candidate.namespace, candidate.repository] >= limits.repository_slots:
+        full.append(f"repository {candidate.repository} ({limits.repository_slots} at a time)")
+    if state.on_appliance[candidate.namespace, candidate.appliance] >= limits.appliance_slots:
+        full.append(f"appliance {candidate.appliance} ({limits.appliance_slots} at a time)")
     return _wait_for_slot(candidate, state, " and ".join(full)) if full else None
 
 
-def _ports(candidate: Candidate, state: _State) -> Admitted | Waits:
+def _ports(candidate: Candidate, state: _State) -> Verdict:
     if candidate.limits.port_range is None:
         return Admitted()
     first, last = candidate.limits.port_range
@@ -137,23 +173,12 @@ def _ports(candidate: Candidate, state: _State) -> Admitted | Waits:
             "PortRangeTooSmall",
             f"{candidate.disks} disks need as many ports, appliance {candidate.appliance} has {first}-{last}",
         )
-    taken = {port for other in state.running for port in other.ports}
-    ports = choose_host_ports(first, last, taken, candidate.disks)
+    ports = choose_host_ports(first, last, state.ports, candidate.disks)
     if ports is None:
         return _wait_for_slot(candidate, state, f"ports of {first}-{last}")
     return Admitted(tuple(ports))
 
 
 def _wait_for_slot(candidate: Candidate, state: _State, what: str) -> Waits:
-    rivals = [
-        other
-        for other in state.waiting
-        if other.namespace == candidate.namespace
-        and (other.repository == candidate.repository or other.appliance == candidate.appliance)
-    ]
-    position = len(rivals) + 1
+    position = state.rivals(candidate) + 1
     return Waits("WaitingForSlot", f"position {position} in the queue for {what}", position)
-
-
-def _here(candidate: Candidate, running: Sequence[Running]) -> list[Running]:
-    return [other for other in running if other.namespace == candidate.namespace]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from sendense_operator.api.v1alpha1.protectedvm import VMDisk
 from sendense_operator.catalogue import ChainRecord, PointRecord, TombstoneRecord
+from sendense_operator.reconcile.admission import Candidate, Running, Verdict
 from sendense_operator.reconcile.problems import Problem
 from sendense_operator.vma.models import Inventory, InventoryVM
 
@@ -50,18 +51,30 @@ class Listing:
         return f"{namespace}/{appliance}/{datacenter}"
 
 
+@dataclass(frozen=True)
+class Queued:
+    """A Backup that waits for its turn, as it was a moment ago."""
+
+    place: tuple[str, str]
+    """Creation and name."""
+    candidate: Candidate
+    verdict: Verdict
+
+
 @dataclass
 class Snapshot:
-    """One namespace as it was a moment ago. Shared for a second, so that a queue of hundreds is read once."""
+    """Who runs and who waits in one namespace, a moment ago.
+
+    Shared for a second, so that a queue of hundreds is read once and decided on once.
+    """
 
     taken: float
-    jobs: list[Obj]
-    waiting: list[Obj]
-    vms: dict[str, Obj]
-    repositories: dict[str, Obj]
-    appliances: dict[str, Obj]
+    running: Sequence[Running]
+    """Of all namespaces."""
     exclusive: dict[str, bool] = field(default_factory=dict)
-    """By claim: whether one pod at a time may use it."""
+    """By claim of a repository: whether one pod at a time may use it; filled when somebody wants to know."""
+    queue: Mapping[str, Queued] = field(default_factory=dict)
+    """By UID, the first one first."""
 
 
 @dataclass(frozen=True, slots=True)

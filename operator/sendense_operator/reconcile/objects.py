@@ -175,6 +175,11 @@ def ready_condition(obj: Obj) -> Obj | None:
     return None
 
 
+def queue_place(backup: Obj) -> tuple[str, str]:
+    """Place of a Backup among others: oldest first; a name decides between two of the same second."""
+    return backup["metadata"]["creationTimestamp"], backup["metadata"]["name"]
+
+
 def queue_order(backups: Sequence[Obj]) -> list[Obj]:
-    """Oldest first; a name decides between two of the same second."""
-    return sorted(backups, key=lambda obj: (obj["metadata"]["creationTimestamp"], obj["metadata"]["name"]))
+    """In the order of their places."""
+    return sorted(backups, key=queue_place)

@@ -1,28 +1,38 @@
-"""Whose turn it is: gathers what the admission decides on."""
+"""Whose turn it is: gathers what the admission decides on, once for all that wait in a namespace."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.api.v1alpha1.backup import Phase
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
 from sendense_operator.api.v1alpha1.names import last_path_element, vm_key
-from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMSpec
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
 from sendense_operator.cluster.client import find
 from sendense_operator.cluster.kinds import APPLIANCE, BACKUP, BACKUP_REPOSITORY, CLAIM, JOB, PROTECTED_VM
-from sendense_operator.reconcile.admission import Admitted, Candidate, Limits, Running, Waits, decide_admission
+from sendense_operator.cluster.listing import collect
+from sendense_operator.reconcile.admission import (
+    Candidate,
+    Limits,
+    Running,
+    Verdict,
+    decide_admission,
+    decide_queue,
+)
 from sendense_operator.reconcile.case import Case
 from sendense_operator.reconcile.claims import is_exclusive
 from sendense_operator.reconcile.context import Context
-from sendense_operator.reconcile.facts import Snapshot
+from sendense_operator.reconcile.facts import Queued, Snapshot
 from sendense_operator.reconcile.objects import (
     host_ports,
     is_deleting,
     is_live,
     labels_of,
     queue_order,
+    queue_place,
     ready_condition,
 )
 from sendense_operator.reconcile.references import References
@@ -35,21 +45,34 @@ QUEUED: Final = frozenset({"WaitingForSlot", "ChainBusy", "VMNameBusy"})
 MAX_AGE_S: Final = 1.0
 
 
-async def admit(ctx: Context, case: Case, refs: References) -> Admitted | Waits:
+@dataclass(frozen=True)
+class _VM:
+    """What the admission has to know of a ProtectedVM."""
+
+    path: str
+    appliance: str
+    disks: int
+
+
+@dataclass(frozen=True)
+class _Objects:
+    """What the Backups of a namespace refer to, by names."""
+
+    vms: Mapping[str, _VM]
+    repositories: Mapping[str, BackupRepositorySpec]
+    appliances: Mapping[str, VMwareApplianceSpec]
+
+
+async def admit(ctx: Context, case: Case, refs: References) -> Verdict:
     """Whether the Backup may start. To be called with `ctx.admission` held until its Job is made."""
     snapshot = await _snapshot(ctx, case.namespace)
-    own = _candidate(
-        case.namespace,
-        case.name,
-        case.spec.vm_ref.name,
-        case.spec.repository_ref.name,
-        refs.vm,
-        refs.appliance,
-        len(refs.found.disks),
-        await _repository_slots(ctx, snapshot, case.namespace, refs.repository),
-    )
-    ahead = [await _of(ctx, snapshot, obj) for obj in _ahead(case.obj, snapshot.waiting)]
-    return decide_admission(own, [other for other in ahead if other is not None], _running(snapshot.jobs))
+    vm = _VM(refs.vm.path, refs.vm.appliance_ref.name, len(refs.found.disks))
+    slots = await _repository_slots(ctx, snapshot, case.namespace, refs.repository)
+    own = _candidate(case.obj, vm, refs.appliance, slots)
+    queued = snapshot.queue.get(case.uid)
+    if queued is not None and queued.candidate == own:  # else: its VM has other disks by now, for example
+        return queued.verdict
+    return decide_admission(own, _ahead(case.obj, snapshot), snapshot.running)
 
 
 def forget(ctx: Context) -> None:
@@ -62,23 +85,32 @@ async def _snapshot(ctx: Context, namespace: str) -> Snapshot:
     if present is not None and ctx.monotonic() - present.taken < MAX_AGE_S:
         return present
     taken = ctx.monotonic()
-    cluster = ctx.cluster
-    jobs: list[Obj] = []
+    running: list[Running] = []
     # Of all namespaces: ports of the node are shared by all of them.
     for scope in ctx.settings.namespaces or (None,):
         selector = f"{names.LABEL_COMPONENT}={names.COMPONENT_WORKER}"
-        jobs += await cluster.list_objects(JOB, scope, labels=selector)
-    backups = await cluster.list_objects(BACKUP, namespace, fields=f"status.phase={Phase.PENDING.value}")
-    snapshot = Snapshot(
-        taken=taken,
-        jobs=[job for job in jobs if is_live(job)],
-        waiting=[obj for obj in backups if is_queued(obj)],
-        vms=_by_name(await cluster.list_objects(PROTECTED_VM, namespace)),
-        repositories=_by_name(await cluster.list_objects(BACKUP_REPOSITORY, namespace)),
-        appliances=_by_name(await cluster.list_objects(APPLIANCE, namespace)),
-    )
+        running += await collect(ctx.cluster, JOB, scope, _running, labels=selector)
+    snapshot = Snapshot(taken, running)
+    snapshot.queue = await _queue(ctx, snapshot, namespace)
     ctx.snapshots[namespace] = snapshot
     return snapshot
+
+
+async def _queue(ctx: Context, snapshot: Snapshot, namespace: str) -> dict[str, Queued]:
+    """All that wait, the first one first, with what is decided for each."""
+    pending = f"status.phase={Phase.PENDING.value}"
+    waiting = await collect(ctx.cluster, BACKUP, namespace, lambda obj: obj if is_queued(obj) else None, fields=pending)
+    objects = await _objects(ctx, namespace)
+    candidates: list[tuple[Obj, Candidate]] = []
+    for obj in queue_order(waiting):
+        candidate = await _of(ctx, snapshot, objects, obj)
+        if candidate is not None:
+            candidates.append((obj, candidate))
+    verdicts = decide_queue((candidate for _, candidate in candidates), snapshot.running)
+    return {
+        obj["metadata"]["uid"]: Queued(queue_place(obj), candidate, verdict)
+        for (obj, candidate), verdict in zip(candidates, verdicts, strict=True)
+    }
 
 
 def is_queued(obj: Obj) -> bool:
@@ -88,60 +120,57 @@ def is_queued(obj: Obj) -> bool:
     return ready is not None and ready["reason"] in QUEUED and not asked_to_stop and not is_deleting(obj)
 
 
-def _by_name(objects: list[Obj]) -> dict[str, Obj]:
-    return {obj["metadata"]["name"]: obj for obj in objects}
-
-
-def _ahead(own: Obj, waiting: list[Obj]) -> list[Obj]:
-    uid = own["metadata"]["uid"]
-    everyone = queue_order([*(obj for obj in waiting if obj["metadata"]["uid"] != uid), own])
-    return everyone[: next(i for i, obj in enumerate(everyone) if obj["metadata"]["uid"] == uid)]
-
-
-async def _of(ctx: Context, snapshot: Snapshot, obj: Obj) -> Candidate | None:
-    """The candidate that another waiting Backup is; None when something it needs has gone meanwhile."""
-    spec = obj["spec"]
-    vm = snapshot.vms.get(spec["vmRef"]["name"])
-    repository = snapshot.repositories.get(spec["repositoryRef"]["name"])
-    if vm is None or repository is None:
-        return None
-    vm_spec = ProtectedVMSpec.model_validate(vm["spec"])
-    appliance = snapshot.appliances.get(vm_spec.appliance_ref.name)
-    if appliance is None:
-        return None
-    namespace = obj["metadata"]["namespace"]
-    repository_spec = BackupRepositorySpec.model_validate(repository["spec"])
-    return _candidate(
-        namespace,
-        obj["metadata"]["name"],
-        spec["vmRef"]["name"],
-        spec["repositoryRef"]["name"],
-        vm_spec,
-        VMwareApplianceSpec.model_validate(appliance["spec"]),
-        len((vm.get("status") or {}).get("disks") or []),
-        await _repository_slots(ctx, snapshot, namespace, repository_spec),
+async def _objects(ctx: Context, namespace: str) -> _Objects:
+    cluster = ctx.cluster
+    return _Objects(
+        vms=dict(await collect(cluster, PROTECTED_VM, namespace, lambda obj: (_name(obj), _vm(obj)))),
+        repositories={
+            _name(obj): BackupRepositorySpec.model_validate(obj["spec"])
+            for obj in await cluster.list_objects(BACKUP_REPOSITORY, namespace)
+        },
+        appliances={
+            _name(obj): VMwareApplianceSpec.model_validate(obj["spec"])
+            for obj in await cluster.list_objects(APPLIANCE, namespace)
+        },
     )
 
 
-def _candidate(
-    namespace: str,
-    name: str,
-    vm: str,
-    repository: str,
-    vm_spec: ProtectedVMSpec,
-    appliance: VMwareApplianceSpec,
-    disks: int,
-    repository_slots: int,
-) -> Candidate:
-    ports = appliance.nbd.port_range
+def _name(obj: Obj) -> str:
+    return str(obj["metadata"]["name"])
+
+
+def _vm(obj: Obj) -> _VM:
+    spec = obj["spec"]
+    return _VM(spec["path"], spec["applianceRef"]["name"], len((obj.get("status") or {}).get("disks") or ()))
+
+
+def _ahead(own: Obj, snapshot: Snapshot) -> list[Candidate]:
+    place = queue_place(own)
+    return [queued.candidate for queued in snapshot.queue.values() if queued.place < place]
+
+
+async def _of(ctx: Context, snapshot: Snapshot, objects: _Objects, obj: Obj) -> Candidate | None:
+    """The candidate that a waiting Backup is; None when something it needs has gone meanwhile."""
+    spec = obj["spec"]
+    vm = objects.vms.get(spec["vmRef"]["name"])
+    repository = objects.repositories.get(spec["repositoryRef"]["name"])
+    appliance = objects.appliances.get(vm.appliance) if vm is not None else None
+    if vm is None or repository is None or appliance is None:
+        return None
+    slots = await _repository_slots(ctx, snapshot, obj["metadata"]["namespace"], repository)
+    return _candidate(obj, vm, appliance, slots)
+
+
+def _candidate(obj: Obj, vm: _VM, appliance: VMwareApplianceSpec, repository_slots: int) -> Candidate:
+    ports, spec = appliance.nbd.port_range, obj["spec"]
     return Candidate(
-        namespace=namespace,
-        name=name,
-        vm=vm,
-        vm_key=vm_key(last_path_element(vm_spec.path)),
-        repository=repository,
-        appliance=vm_spec.appliance_ref.name,
-        disks=disks,
+        namespace=obj["metadata"]["namespace"],
+        name=obj["metadata"]["name"],
+        vm=spec["vmRef"]["name"],
+        vm_key=vm_key(last_path_element(vm.path)),
+        repository=spec["repositoryRef"]["name"],
+        appliance=vm.appliance,
+        disks=vm.disks,
         limits=Limits(
             repository_slots=repository_slots,
             appliance_slots=appliance.max_concurrent_backups,
@@ -158,19 +187,17 @@ async def _repository_slots(ctx: Context, snapshot: Snapshot, namespace: str, re
     return 1 if snapshot.exclusive[claim_name] else repository.max_concurrent_backups
 
 
-def _running(jobs: list[Obj]) -> list[Running]:
-    result = []
-    for job in jobs:
-        labels = labels_of(job)
-        result.append(
-            Running(
-                namespace=job["metadata"]["namespace"],
-                job=labels.get(names.LABEL_BACKUP, job["metadata"]["name"]),
-                vm=labels.get(names.LABEL_VM, ""),
-                vm_key=labels.get(names.LABEL_VM_KEY, ""),
-                repository=labels.get(names.LABEL_REPOSITORY, ""),
-                appliance=labels.get(names.LABEL_APPLIANCE, ""),
-                ports=frozenset(host_ports(job)),
-            )
-        )
-    return result
+def _running(job: Obj) -> Running | None:
+    """What the admission has to know of a worker's Job; None when it has ended."""
+    if not is_live(job):
+        return None
+    labels = labels_of(job)
+    return Running(
+        namespace=job["metadata"]["namespace"],
+        job=labels.get(names.LABEL_BACKUP, job["metadata"]["name"]),
+        vm=labels.get(names.LABEL_VM, ""),
+        vm_key=labels.get(names.LABEL_VM_KEY, ""),
+        repository=labels.get(names.LABEL_REPOSITORY, ""),
+        appliance=labels.get(names.LABEL_APPLIANCE, ""),
+        ports=frozenset(host_ports(job)),
+    )

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sendense_operator.reconcile.admission import Admitted, Candidate, Limits, Running, Waits, decide_admission
+from sendense_operator.reconcile.admission import (
+    Admitted,
+    Candidate,
+    Limits,
+    Running,
+    Waits,
+    decide_admission,
+    decide_queue,
+)
 from sendense_operator.reconcile.ports import choose_host_ports
 
 ROOMY = Limits(repository_slots=9, appliance_slots=9)
@@ -143,6 +151,25 @@ def _check_ports(candidate: Candidate, verdict: Admitted, running: list[Running]
     assert len(set(ports)) == len(ports) == candidate.disks
     assert all(allowed[0] <= port <= allowed[1] for port in ports)
     assert not any(set(ports) & job.ports for job in running)
+
+
+jobs = st.lists(
+    st.builds(Running, st.sampled_from(["shop", "elsewhere"]), st.just("old"), names, names, names, names), max_size=4
+)
+
+
+@given(queues(), jobs)
+def test_what_is_decided_for_all_at_once_is_what_is_decided_for_each(
+    queue: list[Candidate], running: list[Running]
+) -> None:
+    verdicts = decide_queue(queue, running)
+    assert verdicts == [decide_admission(one, queue[:number], running) for number, one in enumerate(queue)]
+    for number, (one, verdict) in enumerate(zip(queue, verdicts, strict=True)):
+        if isinstance(verdict, Waits) and verdict.position:
+            before = zip(queue[:number], verdicts[:number], strict=True)
+            waiting = [other for other, its in before if isinstance(its, Waits)]
+            rivals = [c for c in waiting if c.repository == one.repository or c.appliance == one.appliance]
+            assert verdict.position == len(rivals) + 1
 
 
 @given(queues())
