@@ -196,6 +196,21 @@ async def test_two_backups_of_one_vm_run_one_after_the_other() -> None:
     assert "ChainBusy" in rig.told("b1") + rig.told("b2")
 
 
+async def test_one_vm_through_two_appliances_has_one_job_at_a_time() -> None:
+    """A job that starts deletes the snapshots that another one of the VM works from."""
+    rig = Rig()
+    rig.create_references()
+    there = {"host": "VCenter.example", "credentialsSecretRef": {"name": "vcenter"}}
+    rig.create(kinds.APPLIANCE, sample.appliance("other", vcenter=there))
+    rig.create(kinds.PROTECTED_VM, sample.protected_vm("db-too", path="/DC1/vm/db", applianceRef={"name": "other"}))
+    rig.create_backup("b1")
+    rig.create_backup("b2", vm="db-too")
+    await rig.run(over(rig, "b1", "b2"))
+    assert set(rig.phases().values()) == {"Completed"}
+    assert rig.world.most == 1
+    assert "VMBusy" in rig.told("b1") + rig.told("b2")
+
+
 async def test_slots_are_filled_in_order_and_never_overfilled() -> None:
     rig = Rig()
     rig.create_references(maxConcurrentBackups=3)

@@ -31,6 +31,8 @@ class Candidate:
     appliance: str
     disks: int
     limits: Limits
+    vm_identity: str = ""
+    """The same for all that back up one VM of a vCenter; empty: not known."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Running:
     repository: str
     appliance: str
     ports: frozenset[int] = frozenset()
+    vm_identity: str = ""
+    """Empty on a Job of an older operator."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,8 @@ class _State:
     """Job by VM."""
     vm_keys: dict[tuple[str, str, str], str] = field(default_factory=dict)
     """Job by appliance and VM key."""
+    vm_identities: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Namespace and job by VM of a vCenter, of all namespaces."""
     on_repository: Counter[tuple[str, str]] = field(default_factory=Counter)
     on_appliance: Counter[tuple[str, str]] = field(default_factory=Counter)
     ports: set[int] = field(default_factory=set)
@@ -102,6 +108,7 @@ class _State:
         """One more worker."""
         self.vms.setdefault((job.namespace, job.vm), job.job)
         self.vm_keys.setdefault((job.namespace, job.appliance, job.vm_key), job.job)
+        self.vm_identities.setdefault(job.vm_identity, (job.namespace, job.job))
         self.on_repository[job.namespace, job.repository] += 1
         self.on_appliance[job.namespace, job.appliance] += 1
         self.ports |= job.ports
@@ -138,6 +145,7 @@ def _as_running(candidate: Candidate, verdict: Admitted) -> Running:
         repository=candidate.repository,
         appliance=candidate.appliance,
         ports=frozenset(verdict.host_ports),
+        vm_identity=candidate.vm_identity,
     )
 
 
@@ -145,6 +153,10 @@ def _busy(candidate: Candidate, state: _State) -> Waits | None:
     job = state.vms.get((candidate.namespace, candidate.vm))
     if job is not None:
         return Waits("ChainBusy", f"VM {candidate.vm} is being backed up by {job}")
+    if candidate.vm_identity and candidate.vm_identity in state.vm_identities:
+        namespace, job = state.vm_identities[candidate.vm_identity]
+        who = job if namespace == candidate.namespace else "a Backup of another namespace"
+        return Waits("VMBusy", f"{who} backs up the same VM: a second job would delete the first one's snapshot")
     job = state.vm_keys.get((candidate.namespace, candidate.appliance, candidate.vm_key))
     if job is not None:
         return Waits(

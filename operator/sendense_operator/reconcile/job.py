@@ -16,7 +16,9 @@ TTL_SECONDS = 600
 """A worker's Job stays that long after its result is recorded, so that its log can be read."""
 
 
-def worker_labels(backup: Obj, *, vm: str, repository: str, appliance: str, vm_key: str) -> dict[str, str]:
+def worker_labels(
+    backup: Obj, *, vm: str, repository: str, appliance: str, vm_key: str, vm_identity: str
+) -> dict[str, str]:
     """Labels of a worker's Job and pods: the gateway and the admission find them by these."""
     return {
         names.LABEL_COMPONENT: names.COMPONENT_WORKER,
@@ -26,6 +28,7 @@ def worker_labels(backup: Obj, *, vm: str, repository: str, appliance: str, vm_k
         names.LABEL_REPOSITORY: repository,
         names.LABEL_APPLIANCE: appliance,
         names.LABEL_VM_KEY: vm_key,
+        names.LABEL_VM_IDENTITY: vm_identity,
     }
 
 

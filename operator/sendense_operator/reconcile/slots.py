@@ -9,7 +9,7 @@ from typing import Any, Final
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.api.v1alpha1.backup import Phase
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
-from sendense_operator.api.v1alpha1.names import last_path_element, vm_key
+from sendense_operator.api.v1alpha1.names import last_path_element, vm_identity, vm_key
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
 from sendense_operator.cluster.client import find
 from sendense_operator.cluster.kinds import APPLIANCE, BACKUP, BACKUP_REPOSITORY, CLAIM, JOB, PROTECTED_VM
@@ -40,7 +40,7 @@ from sendense_operator.task import Exposure
 
 Obj = dict[str, Any]
 
-QUEUED: Final = frozenset({"WaitingForSlot", "ChainBusy", "VMNameBusy"})
+QUEUED: Final = frozenset({"WaitingForSlot", "ChainBusy", "VMBusy", "VMNameBusy"})
 """Reasons of Backups that have all they need but for their turn."""
 MAX_AGE_S: Final = 1.0
 
@@ -86,7 +86,7 @@ async def _snapshot(ctx: Context, namespace: str) -> Snapshot:
         return present
     taken = ctx.monotonic()
     running: list[Running] = []
-    # Of all namespaces: ports of the node are shared by all of them.
+    # Of all namespaces: they share the ports of the nodes, and the VMs of the vCenters.
     for scope in ctx.settings.namespaces or (None,):
         selector = f"{names.LABEL_COMPONENT}={names.COMPONENT_WORKER}"
         running += await collect(ctx.cluster, JOB, scope, _running, labels=selector)
@@ -176,6 +176,7 @@ def _candidate(obj: Obj, vm: _VM, appliance: VMwareApplianceSpec, repository_slo
             appliance_slots=appliance.max_concurrent_backups,
             port_range=(ports.first, ports.last) if appliance.nbd.exposure is Exposure.HOST_PORT else None,
         ),
+        vm_identity=vm_identity(appliance.vcenter.host, vm.path),
     )
 
 
@@ -200,4 +201,5 @@ def _running(job: Obj) -> Running | None:
         repository=labels.get(names.LABEL_REPOSITORY, ""),
         appliance=labels.get(names.LABEL_APPLIANCE, ""),
         ports=frozenset(host_ports(job)),
+        vm_identity=labels.get(names.LABEL_VM_IDENTITY, ""),
     )

@@ -119,6 +119,7 @@ async def _create_worker(ctx: Context, case: Case, refs: References, admitted: A
         repository=case.spec.repository_ref.name,
         appliance=refs.vm.appliance_ref.name,
         vm_key=names.vm_key(names.last_path_element(refs.vm.path)),
+        vm_identity=names.vm_identity(refs.appliance.vcenter.host, refs.vm.path),
     )
     claim = await find(ctx.cluster, CLAIM, case.namespace, refs.repository.claim_name)
     plan = _Plan(labels, admitted.host_ports, claim is not None and needs_one_node(claim))

@@ -49,6 +49,26 @@ def test_vm_keys_differ_as_names_do(one: str, other: str) -> None:
     assert (names.vm_key(one) == names.vm_key(other)) is (one == other)
 
 
+@pytest.mark.parametrize(
+    ("host", "path", "same"),
+    [
+        ("vcenter.example", "/DC1/vm/db", True),
+        ("VCenter.Example:443", "/DC1/vm/db/", True),
+        ("vcenter.example:8443", "/DC1/vm/db", False),
+        ("other.example", "/DC1/vm/db", False),
+        ("vcenter.example", "/DC1/vm/DB", False),
+        ("vcenter.example", "/DC2/vm/db", False),
+    ],
+)
+def test_a_vm_is_the_same_through_any_object(host: str, path: str, same: bool) -> None:
+    assert (names.vm_identity(host, path) == names.vm_identity("vcenter.example", "/DC1/vm/db")) is same
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_an_identity_is_a_label_value_for_any_path(name: str) -> None:
+    assert re.fullmatch(r"[0-9a-f]{32}", names.vm_identity("vcenter.example", name))
+
+
 def test_job_id_and_export_name_keep_the_appliances_rules() -> None:
     job = names.vma_job_id(POD_UID)
     assert job.startswith("backup-")

@@ -21,6 +21,7 @@ from sendense_operator.reconcile.ports import choose_host_ports
 
 ROOMY = Limits(repository_slots=9, appliance_slots=9)
 ONE = Candidate("shop", "b1", "db", "key-db", "store", "vma", 2, ROOMY)
+SAME = replace(ONE, vm_identity="db")
 BUSY = Running("shop", "b0", "web", "key-web", "store", "vma")
 
 
@@ -38,6 +39,12 @@ def with_limits(**limits: object) -> Candidate:
         (ONE, [replace(BUSY, vm_key="key-db")], "VMNameBusy"),
         (ONE, [replace(BUSY, vm_key="key-db", appliance="other")], None),
         (ONE, [replace(BUSY, vm="db", vm_key="key-db", namespace="elsewhere")], None),
+        (SAME, [replace(BUSY, vm_identity="db")], "VMBusy"),
+        (SAME, [replace(BUSY, vm_identity="db", repository="other", appliance="other")], "VMBusy"),
+        (SAME, [replace(BUSY, vm_identity="db", namespace="elsewhere")], "VMBusy"),
+        (SAME, [replace(BUSY, vm_identity="db", vm="db")], "ChainBusy"),
+        (SAME, [replace(BUSY, vm_identity="web")], None),
+        (ONE, [replace(BUSY, vm_identity="")], None),
         (with_limits(repository_slots=1), [BUSY], "WaitingForSlot"),
         (with_limits(repository_slots=1), [replace(BUSY, repository="other")], None),
         (with_limits(appliance_slots=1), [BUSY], "WaitingForSlot"),
@@ -62,6 +69,19 @@ def test_the_message_names_what_it_waits_for_and_the_position() -> None:
     assert "position 3" in verdict.message
     assert "repository store (1 at a time)" in verdict.message
     assert "appliance vma (1 at a time)" in verdict.message
+
+
+def test_nothing_is_told_of_other_namespaces() -> None:
+    verdict = decide_admission(SAME, [], [replace(BUSY, vm_identity="db", namespace="elsewhere")])
+    assert isinstance(verdict, Waits)
+    assert not {"elsewhere", "b0"} & set(verdict.message.split())
+
+
+def test_one_ahead_has_the_vm_for_itself() -> None:
+    ahead = replace(SAME, name="b0", vm="db-too", vm_key="key-too", appliance="other")
+    verdict = decide_admission(SAME, [ahead], [])
+    assert isinstance(verdict, Waits)
+    assert (verdict.reason, verdict.position) == ("VMBusy", 0)
 
 
 def test_those_ahead_go_first() -> None:
@@ -101,7 +121,8 @@ def queues(draw: st.DrawFn) -> list[Candidate]:
         vm = draw(st.sampled_from(["v1", "v2", "v3", "v4", "v5", "v6"]))
         key = draw(st.sampled_from([vm, "shared"]))
         disks = draw(st.integers(1, 4))
-        queue.append(Candidate("shop", f"b{number:02}", vm, key, repository, appliance, disks, limits))
+        identity = draw(st.sampled_from(["", vm, "twin"]))
+        queue.append(Candidate("shop", f"b{number:02}", vm, key, repository, appliance, disks, limits, identity))
     return queue
 
 
@@ -127,6 +148,7 @@ def test_nothing_is_ever_given_twice(queue: list[Candidate], data: st.DataObject
                 candidate.repository,
                 candidate.appliance,
                 frozenset(verdict.host_ports),
+                candidate.vm_identity,
             )
             _check(queue, list(running.values()))
         elif data.draw(flips) and running:
@@ -136,6 +158,8 @@ def test_nothing_is_ever_given_twice(queue: list[Candidate], data: st.DataObject
 def _check(queue: list[Candidate], running: list[Running]) -> None:
     assert len({job.vm for job in running}) == len(running)
     assert len({(job.appliance, job.vm_key) for job in running}) == len(running)
+    identities = [job.vm_identity for job in running if job.vm_identity]
+    assert len(set(identities)) == len(identities)
     for candidate in queue:
         on_repository = [job for job in running if job.repository == candidate.repository]
         on_appliance = [job for job in running if job.appliance == candidate.appliance]

@@ -24,7 +24,7 @@ from sendense_operator.task import BackupTask, ExitCode, ProbeTask
 
 BACKUP = sample.backup()
 SETTINGS = Settings(worker_image="registry.example/sendense:1", worker_resources={"limits": {"memory": "256Mi"}})
-LABELS = worker_labels(BACKUP, vm="db", repository="store", appliance="vma", vm_key="k")
+LABELS = worker_labels(BACKUP, vm="db", repository="store", appliance="vma", vm_key="k", vm_identity="i")
 
 
 def task(disks: int = 2, *, adopt_only: bool = False, **appliance: Any) -> BackupTask:

@@ -2,7 +2,7 @@
 
 Object names come from Kubernetes and are DNS-1123 labels of at most 63 characters (the CRDs say so by CEL),
 so they are safe as label values and as folder names. Names that come from VMware are not: they only ever
-appear here as a hash (`vm_key`).
+appear here as a hash (`vm_key`, `vm_identity`).
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ LABEL_VM: Final = f"{GROUP}/vm"
 LABEL_REPOSITORY: Final = f"{GROUP}/repository"
 LABEL_APPLIANCE: Final = f"{GROUP}/appliance"
 LABEL_VM_KEY: Final = f"{GROUP}/vm-key"
+LABEL_VM_IDENTITY: Final = f"{GROUP}/vm-identity"
+"""On a worker's Job: the same for one VM, through whichever ProtectedVM, appliance and namespace it is backed up."""
 LABEL_TYPE: Final = f"{GROUP}/type"
 LABEL_PHASE: Final = f"{GROUP}/phase"
 LABEL_DISCOVERED_BY: Final = f"{GROUP}/discovered-by"
@@ -68,7 +70,17 @@ def last_path_element(vm_path: str) -> str:
 
 def vm_key(vm_name: str) -> str:
     """A label value for a VMware name (any text, any length): 32 hex digits of its SHA-256."""
-    return hashlib.sha256(vm_name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return _digest(vm_name)
+
+
+def vm_identity(vcenter_host: str, vm_path: str) -> str:
+    """A label value for the VM at an inventory path of a vCenter: 32 hex digits."""
+    host = vcenter_host.lower().removesuffix(":443")
+    return _digest(f"{host}\0{vm_path.rstrip('/')}")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def vma_job_id(pod_uid: str) -> str:
