@@ -9,9 +9,11 @@ from datetime import datetime
 from sendense_operator.catalogue import CatalogueWriter, ChainRecord, PointRecord, Record, RootRecord, TombstoneRecord
 from sendense_operator.task import (
     Answer,
+    ApplianceTask,
     BackupTask,
     BackupType,
     DiskAnswer,
+    Exposure,
     FullReason,
     MissingParent,
     ProbeTask,
@@ -183,6 +185,22 @@ class RepositoryWorld:
         chain.points[point.uid] = point
         chain.free()
         return self.answer(point.uid)
+
+    def commit_unheard(self, backup: str, uid: str, finished: datetime) -> None:
+        """A full of VM `db` that no controller here heard of: of another cluster, or of a lost worker."""
+        task = BackupTask(
+            namespace="shop",
+            backup=backup,
+            backup_uid=uid,
+            vm="db",
+            repository_id="repo-1",
+            type=BackupType.FULL,
+            appliance=ApplianceTask(url="http://vma", vcenter_host="vcenter", vm_path="/DC1/vm/db", datacenter="DC1"),
+            exposure=Exposure.POD_IP,
+            disks=(TaskDisk(index=0, key=2000, size=1 << 30, port=10809),),
+        )
+        self.begin(task)
+        self.commit(task, f"backup-{backup}", finished)
 
     def answer(self, uid: str, *, adopted: bool = False) -> Answer:
         """What a worker answers of a restore point that is there."""

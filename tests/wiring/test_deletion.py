@@ -14,7 +14,7 @@ from tests.wiring.world import Ending
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster import kinds
 from sendense_operator.reconcile.pod import task_of
-from sendense_operator.task import MAX_REMOVALS, ApplianceTask, BackupTask, BackupType, Exposure, TaskDisk
+from sendense_operator.task import MAX_REMOVALS
 
 THREE = (("b1", "Full"), ("b2", "Incremental"), ("b3", "Incremental"))
 
@@ -81,22 +81,9 @@ async def test_more_than_one_pod_can_be_told_of() -> None:
 
 def fill(rig: Rig, count: int) -> None:
     """So many restore points of another cluster, all fulls."""
-    disk = TaskDisk(index=0, key=2000, size=1 << 30, port=10809)
-    appliance = ApplianceTask(url="http://vma", vcenter_host="vcenter", vm_path="/DC1/vm/db", datacenter="DC1")
     for number in range(count):
-        task = BackupTask(
-            namespace=NAMESPACE,
-            backup=f"n{number:04}",
-            backup_uid=sample.uid_of("elsewhere", str(number)),
-            vm="db",
-            repository_id="repo-1",
-            type=BackupType.FULL,
-            appliance=appliance,
-            exposure=Exposure.POD_IP,
-            disks=(disk,),
-        )
-        rig.world.repository.begin(task)
-        rig.world.repository.commit(task, f"backup-{number}", rig.world.clock.now())
+        uid = sample.uid_of("elsewhere", str(number))
+        rig.world.repository.commit_unheard(f"n{number:04}", uid, rig.world.clock.now())
 
 
 async def test_freed_files_are_told_of() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, Final
 
@@ -25,6 +25,8 @@ Obj = dict[str, Any]
 
 UNREADABLE: Final = "Unreadable"
 """Reason of the condition Damaged."""
+_SLOW_CLOCK: Final = timedelta(days=1)
+"""How far a node's clock, by which a restore point is dated, may be behind the API server's, by which a scan is."""
 _NAME_ROOM: Final = 54
 _ENDED_WITHOUT: Final = frozenset({Phase.LOST, Phase.FAILED, Phase.CANCELLED})
 
@@ -163,16 +165,15 @@ def decide_adoptions(
 ) -> list[PointRecord]:
     """Restore points that get a Backup, the oldest first.
 
-    `backups`: all of the repository, those being deleted too. `removed`: UIDs that wait for removal. `since`: only what
-    was committed later, None: everything. What was there at the last scan and has no Backup now was kept when its
-    Backup was deleted (Retain): it comes back when somebody asks for it.
+    `backups`: all of the repository, those being deleted too. `removed`: UIDs that wait for removal, and those retained
+    when their Backups were deleted, which come back when somebody asks for them. `since`: the last scan; what was
+    committed before is known, or was let go. None: everything.
     """
     if told.root is None:
         return []
     known = {backup.point_uid for backup in backups} | removed
-    return [
-        point for point in told.points() if point.backup_uid not in known and (since is None or point.finished > since)
-    ]
+    unknown = [point for point in told.points() if point.backup_uid not in known]
+    return [point for point in unknown if since is None or point.finished > since - _SLOW_CLOCK]
 
 
 def adopted_names(point: PointRecord) -> tuple[str, str]:
