@@ -218,7 +218,7 @@ def test_a_worker_that_lost_its_lock_stops(bench: Bench, vma: Vma) -> None:
     vma.fault("client", "rate", bytes_per_second=4 * MIB)
     worker = bench.start(bench.task(vm))
     worker.until_copying()
-    (bench.repository / "shop" / "db" / ".lock").write_text('{"podUID": "another"}')
+    (bench.repository / "shop" / "db" / ".owner").write_text('{"podUID": "another"}')
     assert worker.wait() == ExitCode.RETRY
     assert worker.answer.reason == "Fenced", worker.answer.message
     assert not [name for name in bench.files() if not name.endswith(".partial")]

@@ -117,5 +117,5 @@ def write_point(root: Path, manifest: Manifest, *, paths: ChainPaths = PATHS) ->
 
 def files(root: Path) -> set[str]:
     """All files below `root` but locks and the marker."""
-    ignored = (layout.LOCK, layout.MARKER)
+    ignored = (layout.LOCK, layout.OWNER, layout.MARKER)
     return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and path.name not in ignored}

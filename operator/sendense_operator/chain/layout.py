@@ -1,7 +1,8 @@
 """Where things lie in a repository. Paths are made of Kubernetes object names only, and checked here again.
 
     <root>/.sendense-repository.json
-    <root>/<namespace>/<protectedvm>/.lock
+    <root>/<namespace>/<protectedvm>/.lock                                  held by who writes the chain, always empty
+    <root>/<namespace>/<protectedvm>/.owner                                 who that is
     <root>/<namespace>/<protectedvm>/disk-0/full-20251005-120000.qcow2
     <root>/<namespace>/<protectedvm>/disk-0/full-20251005-120000.qcow2.digests
     <root>/<namespace>/<protectedvm>/backups/<backup-name>.json
@@ -25,6 +26,7 @@ from sendense_operator.task import BackupType
 
 MARKER: Final = ".sendense-repository.json"
 LOCK: Final = ".lock"
+OWNER: Final = ".owner"
 BACKUPS: Final = "backups"
 PARTIAL: Final = ".partial"
 DIGESTS: Final = ".digests"

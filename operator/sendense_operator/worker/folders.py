@@ -16,7 +16,7 @@ from sendense_operator.chain import layout
 log = logging.getLogger(__name__)
 
 WRITE_TEST: Final = ".sendense-write-"
-_OF_A_CHAIN: Final = frozenset({layout.LOCK, layout.BACKUPS, layout.TOMBSTONES, layout.QUARANTINE})
+_OF_A_CHAIN: Final = frozenset({layout.LOCK, layout.OWNER, layout.BACKUPS, layout.TOMBSTONES, layout.QUARANTINE})
 _OURS: Final = frozenset({layout.MARKER, layout.MARKER + layout.PARTIAL, "lost+found"})
 _ROOT_PARTIAL: Final = re.compile(rf"^({re.escape(WRITE_TEST)}[0-9a-z-]+|{re.escape(layout.MARKER)}){layout.PARTIAL}$")
 _STALE: Final = 3600.0

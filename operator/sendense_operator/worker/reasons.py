@@ -101,10 +101,15 @@ def reading_error(error: OSError, what: str) -> WorkerError:
     return storage_error(error, f"reading {what}")
 
 
+def is_full(error: OSError) -> bool:
+    """Whether there is no room, on the volume or for this user."""
+    return error.errno in _FULL
+
+
 def storage_error(error: OSError, what: str) -> WorkerError:
     """An error of the repository's file system, in words."""
     text = f"{what}: {error.strerror or error}"
-    if error.errno in _FULL:
+    if is_full(error):
         return WorkerError(Reason.REPOSITORY_FULL, text)
     if error.errno == errno.EROFS:
         return WorkerError(Reason.READ_ONLY, text)

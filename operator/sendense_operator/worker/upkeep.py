@@ -25,7 +25,7 @@ from sendense_operator.worker.removal import Waiting, free_layers, waiting_tombs
 log = logging.getLogger(__name__)
 
 _IN_USE: Final = "a backup is writing this chain: nothing was freed or put aside"
-_FOLDERS: Final = frozenset({layout.BACKUPS, layout.TOMBSTONES, layout.QUARANTINE})
+_KNOWN: Final = frozenset({layout.LOCK, layout.OWNER, layout.BACKUPS, layout.TOMBSTONES, layout.QUARANTINE})
 
 
 @dataclass
@@ -153,7 +153,4 @@ def _is_ours(name: str) -> bool:
 def _odd_folders(root: Path, paths: ChainPaths) -> int:
     """Entries of the chain's own folder that are none of the layout's."""
     with os.scandir(root / paths.folder) as entries:
-        return sum(
-            not (entry.name == layout.LOCK or entry.name in _FOLDERS or layout.is_disk_folder(entry.name))
-            for entry in entries
-        )
+        return sum(not (entry.name in _KNOWN or layout.is_disk_folder(entry.name)) for entry in entries)

@@ -83,7 +83,8 @@ def run(root: Path, manifest: Manifest, stop_at: int | None = None) -> list[str]
 
 
 def files(root: Path) -> set[str]:
-    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and path.name != layout.LOCK}
+    ignored = (layout.LOCK, layout.OWNER)
+    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and path.name not in ignored}
 
 
 def committed(manifest: Manifest, place: str = "shop/db/backups/nightly.json") -> set[str]:
@@ -145,7 +146,7 @@ def test_a_fenced_worker_stops_before_its_next_step(tmp_path: Path, at: int) -> 
     def on_step(_: str) -> None:
         nonlocal count, before
         if count == at:
-            (tmp_path / PATHS.lock).write_text('{"podUID": "other"}')
+            (tmp_path / PATHS.folder / layout.OWNER).write_text('{"podUID": "other"}')
             before = files(tmp_path)
         count += 1
 
