@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from tests.dataplane.rig import PASSWORD, Bench, Vma, Worker, small_file_system, until
 
-from sendense_operator.task import ExitCode, ProbeTask
+from sendense_operator.task import ExitCode, ProbeTask, Removal
 from sendense_operator.worker.repository import capacity
 
 MIB = 1 << 20
@@ -146,6 +147,25 @@ def test_a_file_system_that_fills_up(bench: Bench, vma: Vma) -> None:
         bench.repository = folder
         assert bench.probe().outcome == "Completed"
         failed(bench, bench.start(bench.task(vm, clocks=QUICK)), "RepositoryFull", ExitCode.FATAL)
+        remove_from_a_full_volume(bench, vma)
+
+
+def remove_from_a_full_volume(bench: Bench, vma: Vma) -> None:
+    """Only removing makes room again. The chain was never removed from, and its last writer was of an older version."""
+    task = bench.task(vma.make_vm({"size": 8 * MIB, "kind": "random"}))
+    assert bench.run(task).outcome == "Completed"
+    (bench.repository / "shop/db/.owner").unlink()
+    other = bench.repository / "other"
+    with other.open("wb") as file, contextlib.suppress(OSError):
+        while file.write(bytes(64 << 10)):
+            file.flush()
+    removal = Removal(vm=task.vm, backup=task.backup, backup_uid=task.backup_uid)
+    probe = ProbeTask(namespace="shop", repository="r", repository_uid=bench.repository_id)
+    stays = bench.start(probe)
+    assert stays.wait() != ExitCode.COMPLETED
+    assert stays.answer.reason == "RepositoryFull"
+    assert bench.run(probe.model_copy(update={"remove": (removal,)})).outcome == "Completed"
+    assert bench.files() == {"other"}
 
 
 def test_terminated_in_the_middle(bench: Bench, vma: Vma) -> None:

@@ -41,6 +41,8 @@ def commit(
     try:
         step("intent")
         ensure_folder(intent.parent, root)
+        # Now, while there is room: on a full volume no restore point could be removed without it.
+        ensure_folder(intent.parent.with_name(layout.TOMBSTONES), root)
         write_durable(intent, manifest.to_json())
         fsync_path(intent.parent)
         for name in manifest.files():

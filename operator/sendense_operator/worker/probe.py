@@ -39,11 +39,13 @@ def run_probe(settings: Settings, task: ProbeTask, emit: Callable[[str], None] =
         except OSError as error:
             raise storage_error(error, "making the repository's folder") from error
     identity = repository.init_repository(root, task.repository_uid, task.expected_id)
-    repository.check_writable(root, settings.pod_uid)
+    full = _is_full(root, settings.pod_uid)
     try:
         swept, seal = _Round(root, settings.pod_uid, task, emit).go(removals)
     except OSError as error:
         raise storage_error(error, "looking after the repository") from error
+    if full:
+        repository.check_writable(root, settings.pod_uid)
     return Answer(
         outcome="Completed",
         repository_id=identity,
@@ -53,6 +55,18 @@ def run_probe(settings: Settings, task: ProbeTask, emit: Callable[[str], None] =
         finished=datetime.now(UTC),
         catalogue=seal,
     )
+
+
+def _is_full(root: Path, tag: str) -> bool:
+    """Whether nothing can be written for lack of room, which removing may end. Raises WorkerError for other reasons."""
+    try:
+        repository.check_writable(root, tag)
+    except WorkerError as error:
+        if error.reason != Reason.REPOSITORY_FULL:
+            raise
+        log.warning("%s: what can be removed is removed first", error)
+        return True
+    return False
 
 
 def _places(settings: Settings, task: ProbeTask) -> tuple[Path, dict[ChainPaths, list[Removal]]]:
@@ -148,7 +162,7 @@ class _Round:
         try:
             if not upkeep.needs_sweep(self._root, paths):
                 return
-            lock = ChainLock.try_acquire(self._root / paths.lock, self._root, self._owner)
+            lock = ChainLock.try_acquire(self._root / paths.lock, self._root, self._owner, may_be_nameless=True)
             if lock is not None:
                 with lock:
                     self._swept += upkeep.sweep(self._root, paths)

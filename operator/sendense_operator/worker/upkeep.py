@@ -16,7 +16,7 @@ from sendense_operator.chain.layout import ChainPaths
 from sendense_operator.worker import recovery
 from sendense_operator.worker.chainfolder import ChainFolder, read_chain
 from sendense_operator.worker.diskfiles import DiskFiles, read_disk_files
-from sendense_operator.worker.files import names_in
+from sendense_operator.worker.files import ensure_folder, names_in
 from sendense_operator.worker.lock import ChainLock
 from sendense_operator.worker.quarantine import count_put_aside, put_aside
 from sendense_operator.worker.reasons import WorkerError
@@ -63,13 +63,15 @@ def tend(root: Path, paths: ChainPaths, owner: str, *, clean: bool) -> Survey:
     """
     survey, lock = Survey(ChainFolder(paths)), None
     with _told(survey, "the chain's lock"):
-        lock = ChainLock.try_acquire(root / paths.lock, root, owner)
+        lock = ChainLock.try_acquire(root / paths.lock, root, owner, may_be_nameless=True)
         if lock is None:
             survey.messages.append(_IN_USE)
     with lock or nullcontext():
         if lock is not None:
             with _told(survey, "sweeping"):
                 survey.swept = sweep(root, paths)
+                if clean:  # one that was made before commits did it
+                    ensure_folder(root / paths.tombstones, root)
         with _told(survey, "listing"):
             _look(root, paths, survey, lock, clean=clean)
             survey.is_complete = True

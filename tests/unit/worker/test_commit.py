@@ -98,6 +98,7 @@ def test_commit(tmp_path: Path) -> None:
     assert steps[0] == "intent"
     assert steps[-3:] == ["manifest", "fsync manifest", "done"]
     assert files(tmp_path) == committed(manifest)
+    assert (tmp_path / PATHS.tombstones).is_dir(), "removing it needs no room then"
     found = recovery.find_committed(tmp_path, PATHS, "nightly", UID)
     assert found == ("shop/db/backups/nightly.json", manifest)
 

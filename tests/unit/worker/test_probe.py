@@ -23,6 +23,7 @@ from sendense_operator.chain.layout import ChainPaths
 from sendense_operator.chain.manifest import Manifest
 from sendense_operator.chain.unfit import Unfit
 from sendense_operator.task import Answer, FullReason, ProbeTask, Removal
+from sendense_operator.worker import repository
 from sendense_operator.worker.chainfolder import mark_unfit, read_chain
 from sendense_operator.worker.lock import ChainLock
 from sendense_operator.worker.probe import run_probe
@@ -160,6 +161,49 @@ def test_a_look_frees_what_waited(root: Path, tmp_path: Path) -> None:
     (root / "shop/db/backups/b2.json").rename(root / PATHS.tombstone("b2", uid_of(2)))
     probe(root)
     assert files(root) == set()
+
+
+def full_while(monkeypatch: pytest.MonkeyPatch, file: Path, reason: str = Reason.REPOSITORY_FULL) -> None:
+    """A volume without room for as long as `file` is there."""
+
+    def check(*_: Any) -> None:
+        if file.exists():
+            raise WorkerError(reason, "writing a test file to the volume")
+
+    monkeypatch.setattr(repository, "check_writable", check)
+
+
+def test_removing_from_a_full_volume(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(root, FULL, FULL3)
+    full_while(monkeypatch, root / FULL3.disks[0].file)
+    told = probe(root, FULL3)
+    assert (names(told), told.tombstones) == (["b1"], [])
+    assert files(root) == {*FULL.files(), "shop/db/backups/b1.json"}
+
+
+def test_a_volume_that_stays_full(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(root, FULL, FULL3)
+    full_while(monkeypatch, root)
+    with pytest.raises(WorkerError) as caught:
+        probe(root, FULL3)
+    assert caught.value.reason == Reason.REPOSITORY_FULL
+    assert files(root) == {*FULL.files(), "shop/db/backups/b1.json"}
+
+
+def test_nothing_is_done_on_a_volume_that_can_t_be_written(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(root, FULL, FULL3)
+    before = files(root)
+    full_while(monkeypatch, root, Reason.READ_ONLY)
+    with pytest.raises(WorkerError) as caught:
+        probe(root, FULL3)
+    assert caught.value.reason == Reason.READ_ONLY
+    assert files(root) == before
+
+
+def test_a_scan_makes_what_a_removal_may_have_no_room_for(root: Path) -> None:
+    fill(root, FULL)
+    scan(root)
+    assert (root / PATHS.tombstones).is_dir()
 
 
 @pytest.mark.usefixtures("busy")
