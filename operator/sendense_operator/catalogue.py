@@ -84,6 +84,11 @@ class ChainRecord(Wire):
     """Manifests of a newer format."""
     message: str = ""
 
+    @property
+    def is_understood(self) -> bool:
+        """Whether a restore point that is not told is not there: all was listed, and every manifest could be read."""
+        return self.complete and not (self.unreadable or self.newer)
+
 
 class RootRecord(Wire):
     """What lies beside the chains."""

@@ -71,6 +71,8 @@ class StoredChain:
     tombstones: dict[str, StoredPoint] = field(default_factory=dict)
     complete: bool = True
     """False: its folder can't be listed to the end."""
+    newer: set[str] = field(default_factory=set)
+    """UIDs of points whose manifests this version can't read."""
 
     @property
     def newest(self) -> StoredPoint | None:
@@ -97,6 +99,8 @@ class StoredChain:
 
     def free(self) -> None:
         """Let the layers of tombstones go that nothing reaches any more."""
+        if self.newer:
+            return
         needed = {layer for point in self.points.values() for layer in self.reached_from(point)}
         for uid, stone in list(self.tombstones.items()):
             stone.layers = {key: disk for key, disk in stone.layers.items() if (uid, key) in needed}
@@ -105,14 +109,11 @@ class StoredChain:
 
     def records(self, vm: str) -> Iterator[Record]:
         """What a pod tells."""
-        for point in self.points.values():
+        readable = [point for point in self.points.values() if point.uid not in self.newer]
+        for point in readable:
             yield point.record()
         for stone in self.tombstones.values():
-            above = [
-                point.backup
-                for point in self.points.values()
-                if stone.uid in {uid for uid, _ in self.reached_from(point)}
-            ]
+            above = [point.backup for point in readable if stone.uid in {uid for uid, _ in self.reached_from(point)}]
             yield TombstoneRecord(
                 vm=vm,
                 backup=stone.backup,
@@ -120,7 +121,7 @@ class StoredChain:
                 stored=sum(disk.stored for disk in stone.layers.values()),
                 needed_by=above[0] if above else "",
             )
-        yield ChainRecord(vm=vm, complete=self.complete, points=len(self.points))
+        yield ChainRecord(vm=vm, complete=self.complete, points=len(readable), newer=len(self.newer))
 
 
 class RepositoryWorld:
@@ -223,6 +224,8 @@ class RepositoryWorld:
         folder = task.folder or task.namespace
         for removal in task.remove:
             chain = self.chain(removal.vm, folder)
+            if removal.backup_uid in chain.newer:
+                continue
             if point := chain.points.pop(removal.backup_uid, None):
                 chain.tombstones[point.uid] = point
                 self.removals += 1

@@ -173,6 +173,13 @@ class Rig:
         obj["metadata"]["generation"] += 1
         self.world.cluster.put(kind, obj)
 
+    def ask_for_a_scan(self, words: str = "now") -> None:
+        """By the annotation of the repository."""
+        obj = self.world.cluster.one(kinds.BACKUP_REPOSITORY, "store")
+        annotations = {**obj["metadata"].get("annotations", {}), names.ANNOTATION_SCAN: words}
+        changed = {**obj, "metadata": {**obj["metadata"], "annotations": annotations}}
+        self.world.cluster.put(kinds.BACKUP_REPOSITORY, changed)
+
     def backup(self, name: str = "b1") -> Obj:
         """A Backup as it is now."""
         return self.world.cluster.one(kinds.BACKUP, name)

@@ -228,6 +228,60 @@ async def test_a_chain_that_somebody_deletes_first_removes_what_it_has_to() -> N
     assert rig.world.repository.names() == ["b1"]
 
 
+async def upgraded_away(*removed: str) -> Rig:
+    """b3's manifest is of a newer version; these Backups are deleted."""
+    rig = await backed_up(Rig(), *THREE)
+    rig.world.repository.chain().newer = {uid_in_repository(rig, "b3")}
+    for name in removed:
+        rig.delete(name)
+    await rig.run(lambda: gone(rig, *removed), seconds=5)
+    await rig.settle(seconds=60)
+    return rig
+
+
+def uid_in_repository(rig: Rig, backup: str) -> str:
+    return next(uid for uid, point in rig.world.repository.points().items() if point.backup == backup)
+
+
+async def test_one_whose_manifest_can_not_be_read_waits() -> None:
+    """It goes as soon as it can be read, and is not taken for a point of another cluster before."""
+    rig = await upgraded_away("b3", "b2")
+    assert removed(rig) == [("b2", "Needed"), ("b3", "Pending")]
+    assert "neededBy" not in rig.chain()["status"]["removed"][1]
+    rig.world.repository.chain().newer.clear()
+    rig.ask_for_a_scan()
+    await rig.run(lambda: is_settled(rig), seconds=1000)
+    assert (rig.world.repository.names(), removed(rig)) == (["b1"], [])
+    assert set(rig.phases()) == {"b1"}
+    assert rig.controller.errors == []
+
+
+async def test_a_chain_lets_go_of_what_can_not_be_read() -> None:
+    rig = await upgraded_away("b3")
+    old = rig.chain()["metadata"]["uid"]
+    rig.world.cluster.begin_deletion(kinds.BACKUP_CHAIN, rig.chain())
+    await rig.run(lambda: rig.chain()["metadata"]["uid"] != old, seconds=60)
+    (event,) = rig.events("RestorePointKept")
+    assert "1 removed restore points stay" in event["message"]
+    assert "can't be read" in event["message"]
+    assert event["type"] == "Warning"
+
+
+async def test_a_chain_waits_for_what_can_be_removed_yet() -> None:
+    """A pod that was told of one only says nothing of the other."""
+    rig = await upgraded_away("b3")
+    rig.world.probe = sample.failed_answer("StorageError", "Input/output error")
+    rig.delete("b2")
+    await rig.run(lambda: gone(rig, "b2"), seconds=5)
+    old = rig.chain()["metadata"]["uid"]
+    rig.world.cluster.begin_deletion(kinds.BACKUP_CHAIN, rig.chain())
+    await rig.settle(seconds=30)
+    assert rig.chain()["metadata"]["uid"] == old
+    rig.world.probe = Rig().world.probe
+    await rig.run(lambda: rig.chain()["metadata"]["uid"] != old, seconds=1000)
+    assert rig.world.repository.waiting() == ["b2"]
+
+
 async def test_a_chain_lets_go_when_its_repository_is_gone_for_good() -> None:
     rig = await backed_up(Rig(), *THREE)
     rig.world.probe = sample.failed_answer("StorageError", "Input/output error")

@@ -32,6 +32,7 @@ from sendense_operator.reconcile.removal import (
     describe_freed,
     freed_points,
     is_leaving,
+    is_out_of_reach,
     look_for_guard,
     merge_removed,
     policy_of,
@@ -103,7 +104,9 @@ async def reconcile_chain(ctx: Context, namespace: str, vm: str, repository: str
     listed = BackupChainStatus.model_validate(chain.get("status") or {}).restore_points
     leaving = [removal_of(obj, listed) for obj in going]
     leaving += [removal_of(obj, listed, RemovalState.RETAINED) for obj in retained]
-    status = await _write(ctx, seen, chain, leaving)
+    known = ctx.memory.catalogues.get(f"{namespace}/{repository}")
+    view = known.chains.get(vm) if known is not None else None
+    status = await _write(ctx, seen, chain, leaving, view)
     for obj in retained:
         await _let_go(ctx, obj, _RETAINED, reason="RestorePointKept")
     if any(point.state is RemovalState.PENDING for point in status.removed):
@@ -111,7 +114,7 @@ async def reconcile_chain(ctx: Context, namespace: str, vm: str, repository: str
     for obj in going:
         text = f"its files in repository {repository} go as soon as no other restore point needs them"
         await _let_go(ctx, obj, Kept(text), reason="RestorePointRemoved")
-    rest = await _release(ctx, seen, chain, status)
+    rest = await _release(ctx, seen, chain, status, view)
     return _AGAIN_S if waiting else rest
 
 
@@ -155,10 +158,10 @@ async def _create(ctx: Context, seen: _Chain, name: str) -> Obj | None:
         raise
 
 
-async def _write(ctx: Context, seen: _Chain, chain: Obj, new: list[RemovedPoint]) -> BackupChainStatus:
+async def _write(
+    ctx: Context, seen: _Chain, chain: Obj, new: list[RemovedPoint], view: ChainView | None
+) -> BackupChainStatus:
     old = BackupChainStatus.model_validate(chain.get("status") or {})
-    known = ctx.memory.catalogues.get(f"{seen.namespace}/{seen.repository_name}")
-    view = known.chains.get(seen.vm) if known is not None else None
     vm = await find(ctx.cluster, PROTECTED_VM, seen.namespace, seen.vm)
     disks = ProtectedVMStatus.model_validate((vm or {}).get("status") or {}).disks
     there = {point_uid(obj) for obj in seen.backups if not is_deleting(obj)}
@@ -186,20 +189,26 @@ def _max_depth(repository: Obj | None) -> int:
     return int((repository or {}).get("spec", {}).get("maxChainDepth", default))
 
 
-async def _release(ctx: Context, seen: _Chain, chain: Obj, status: BackupChainStatus) -> float | None:
+async def _release(
+    ctx: Context, seen: _Chain, chain: Obj, status: BackupChainStatus, view: ChainView | None
+) -> float | None:
     """Take the finalizer off once the repository knows of all removals; off a chain that goes, if it never will."""
     if not has_finalizer(chain, names.FINALIZER_REMOVALS):
         return None
-    pending = sum(point.state is RemovalState.PENDING for point in status.removed)
+    pending = [point for point in status.removed if point.state is RemovalState.PENDING]
     if pending:
         if not is_deleting(chain):
             return None
         guard = await look_for_guard(ctx, seen.namespace)
         if guard is None and seen.repository is None:
             guard = Kept(f"there is no BackupRepository {seen.repository_name} any more", warning=True)
+        if guard is None and all(is_out_of_reach(point, view) for point in pending):
+            guard = Kept(
+                "manifests of this chain can't be read by this version, theirs may be among them", warning=True
+            )
         if guard is None:
             return ctx.settings.wait_poll_seconds
-        text = f"{pending} removed restore points stay in the repository: {guard.message}"
+        text = f"{len(pending)} removed restore points stay in the repository: {guard.message}"
         await ctx.events.post(chain, "Warning", "RestorePointKept", text)
     fresh = await find(ctx.cluster, BACKUP_CHAIN, seen.namespace, chain["metadata"]["name"])
     if fresh is not None and fresh["metadata"]["uid"] == chain["metadata"]["uid"]:

@@ -160,7 +160,14 @@ def _after(point: RemovedPoint, view: ChainView) -> RemovedPoint | None:
         # It was not told yet; or it is back, with a volume that was set back.
         return point.model_copy(update={"state": RemovalState.PENDING, "needed_by": None})
     gone = point.uid in view.asked if point.state is RemovalState.PENDING else view.taken >= point.since
-    return None if gone and view.chain.complete else point
+    return None if gone and view.chain.is_understood else point
+
+
+def is_out_of_reach(point: RemovedPoint, view: ChainView | None) -> bool:
+    """Whether a pod was told to remove this point and found no manifest of it that can be read, but some that can't."""
+    if view is None or point.state is not RemovalState.PENDING or point.uid in view.points:
+        return False
+    return point.uid in view.asked and view.chain.complete and not view.chain.is_understood
 
 
 def _waiting(point: RemovedPoint, record: TombstoneRecord) -> RemovedPoint:

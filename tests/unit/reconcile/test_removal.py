@@ -19,6 +19,7 @@ from sendense_operator.reconcile.removal import (
     describe_freed,
     freed_points,
     is_leaving,
+    is_out_of_reach,
     merge_removed,
     removal_of,
     room_for,
@@ -136,16 +137,20 @@ def view(
         pytest.param(removed(), view(), PENDING, id="a pod that was not told to remove it, so it may be newer"),
         pytest.param(removed(), view(asked=("b1",)), None, id="gone with all its files"),
         pytest.param(removed(), view(asked=("b1",), complete=False), PENDING, id="half a listing"),
+        pytest.param(removed(), view(asked=("b1",), unreadable=1), PENDING, id="its manifest may be the one"),
+        pytest.param(removed(), view(asked=("b1",), newer=1), PENDING, id="or one of a newer version"),
         pytest.param(removed(), view(tombstone(), asked=("b1",)), NEEDED, id="others stand on it"),
         pytest.param(removed(state=NEEDED), view(tombstone()), NEEDED, id="they still do"),
         pytest.param(removed(state=NEEDED), view(), None, id="freed"),
         pytest.param(removed(state=NEEDED), view(complete=False), NEEDED, id="half a listing of it"),
+        pytest.param(removed(state=NEEDED), view(unreadable=1), NEEDED, id="its tombstone may be the one"),
         pytest.param(removed(state=NEEDED), view(taken=4), NEEDED, id="a word from before"),
         pytest.param(removed(state=NEEDED), view(points=("b1",)), PENDING, id="the volume was set back"),
         pytest.param(removed(state=RETAINED), None, RETAINED, id="retained, and nothing was told yet"),
         pytest.param(removed(state=RETAINED), view(points=("b1",)), RETAINED, id="retained, and there"),
         pytest.param(removed(state=RETAINED), view(), None, id="retained, and gone all the same"),
         pytest.param(removed(state=RETAINED), view(complete=False), RETAINED, id="retained, and half a listing"),
+        pytest.param(removed(state=RETAINED), view(newer=1), RETAINED, id="retained, and perhaps of a newer version"),
     ],
 )
 def test_what_is_left_of_a_removed_point(
@@ -176,6 +181,23 @@ def test_what_is_told_of_it() -> None:
     points = [removed(f"n{number}", stored_bytes=1 << 20) for number in range(7)]
     assert describe_freed(points[:1]) == "1 removed restore point is gone with all files, 1.0 MiB freed: n0"
     assert describe_freed(points).endswith("7.0 MiB freed: n0, n1, n2, n3, n4 and 2 more")
+
+
+@pytest.mark.parametrize(
+    ("point", "seen", "expected"),
+    [
+        (removed(), view(asked=("b1",), newer=1), True),
+        (removed(), view(asked=("b1",), unreadable=1), True),
+        (removed(), view(asked=("b1",)), False),
+        (removed(), view(newer=1), False),
+        (removed(), view(asked=("b1",), newer=1, complete=False), False),
+        (removed(), view(asked=("b1",), points=("b1",), newer=1), False),
+        (removed(state=NEEDED), view(asked=("b1",), newer=1), False),
+        (removed(), None, False),
+    ],
+)
+def test_what_no_pod_can_remove(point: RemovedPoint, seen: ChainView | None, expected: bool) -> None:
+    assert is_out_of_reach(point, seen) is expected
 
 
 def test_who_needs_it_is_told() -> None:

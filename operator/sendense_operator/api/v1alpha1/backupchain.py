@@ -76,7 +76,7 @@ class RemovalState(StrEnum):
     """How far the removal of a restore point is."""
 
     PENDING = "Pending"
-    """The repository has not been told yet, or could not be reached."""
+    """The repository has not been told yet, could not be reached, or its manifest can't be read."""
     NEEDED = "Needed"
     """It is no restore point any more; its layers stay while others stand on them."""
     RETAINED = "Retained"
