@@ -73,6 +73,8 @@ class ChainRecord(Wire):
     vm: str
     complete: bool = True
     """False: a folder could not be listed. Then nothing may be concluded from a restore point that is not told."""
+    busy: bool = False
+    """Whether somebody else may have been writing it: then it may commit a restore point that is not told."""
     points: Bytes = 0
     unknown: Bytes = 0
     """Files that nobody knows and that stay where they are."""

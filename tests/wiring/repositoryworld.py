@@ -107,8 +107,8 @@ class StoredChain:
             if not stone.layers:
                 del self.tombstones[uid]
 
-    def records(self, vm: str) -> Iterator[Record]:
-        """What a pod tells."""
+    def records(self, vm: str, *, busy: bool) -> Iterator[Record]:
+        """What a pod tells; `busy`: while a worker has its lock."""
         readable = [point for point in self.points.values() if point.uid not in self.newer]
         for point in readable:
             yield point.record()
@@ -121,7 +121,7 @@ class StoredChain:
                 stored=sum(disk.stored for disk in stone.layers.values()),
                 needed_by=above[0] if above else "",
             )
-        yield ChainRecord(vm=vm, complete=self.complete, points=len(readable), newer=len(self.newer))
+        yield ChainRecord(vm=vm, complete=self.complete, busy=busy, points=len(readable), newer=len(self.newer))
 
 
 class RepositoryWorld:
@@ -238,7 +238,7 @@ class RepositoryWorld:
             if vm not in busy:
                 chain.free()
             if task.scan or vm in asked:
-                for record in chain.records(vm):
+                for record in chain.records(vm, busy=vm in busy):
                     writer.add(record)
         if task.scan:
             others = tuple(sorted({where for where, _ in self.chains} - {folder}))

@@ -186,6 +186,27 @@ async def test_a_commit_that_nobody_saw_goes_with_the_failed_backup() -> None:
     assert rig.world.repository.names() == ["b1"]
 
 
+@pytest.mark.parametrize("commits", [False, True])
+async def test_a_worker_that_outlives_its_backup(commits: bool) -> None:
+    """It may commit as long as it has the chain: the removal waits for that."""
+    rig = await backed_up(Rig(), *THREE[:1])
+    rig.world.endings["b2"], rig.world.stuck = [Ending.HANG], True
+    rig.create_backup("b2", type="Incremental")
+    await rig.run(lambda: rig.reason("b2") == "Copying")
+    rig.delete("b2")
+    await rig.run(lambda: gone(rig, "b2"), seconds=120)
+    await rig.settle(seconds=120)
+    assert removed(rig) == [("b2", "Pending")]
+    if commits:
+        commit(rig, "b2")
+    rig.world.stuck = False
+    rig.ask_for_a_scan()
+    await rig.run(lambda: removed(rig) == [], seconds=1000)
+    await rig.settle(seconds=60)
+    assert (rig.world.repository.names(), set(rig.phases())) == (["b1"], {"b1"})
+    assert rig.world.repository.removals == int(commits)
+
+
 @pytest.mark.parametrize(("ending", "held"), [(Ending.FATAL, False), (Ending.COMPLETE, True)])
 async def test_only_who_may_have_a_restore_point_is_held(ending: Ending, held: bool) -> None:
     rig = Rig()

@@ -173,10 +173,15 @@ async def _write(
     written = await write_status(ctx.cluster, BACKUP_CHAIN, chain, status)
     if written and (freed := freed_points(before, view)):
         await ctx.events.post(chain, "Normal", "RestorePointFreed", describe_freed(freed))
-    if view is not None and any(map(is_unexplained, status.removed)) and _is_older(view, status):
+    if view is not None and _waits_for_writer(view, status.removed) and _is_older(view, status):
         ctx.memory.probe_wanted.add(f"{seen.namespace}/{seen.repository_name}")
         ctx.again(Key(Work.REPOSITORY, seen.namespace, seen.repository_name))
     return status
+
+
+def _waits_for_writer(view: ChainView, removed: list[RemovedPoint]) -> bool:
+    """Whether something is to be removed or freed that the repository's pod left alone for the chain was in use."""
+    return any(is_unexplained(point) or (view.chain.busy and point.state is RemovalState.PENDING) for point in removed)
 
 
 def _is_older(view: ChainView, status: BackupChainStatus) -> bool:

@@ -159,7 +159,11 @@ def _after(point: RemovedPoint, view: ChainView) -> RemovedPoint | None:
     if point.uid in view.points:
         # It was not told yet; or it is back, with a volume that was set back.
         return point.model_copy(update={"state": RemovalState.PENDING, "needed_by": None})
-    gone = point.uid in view.asked if point.state is RemovalState.PENDING else view.taken >= point.since
+    if point.state is RemovalState.PENDING:
+        # A worker that was given up may commit it yet.
+        gone = point.uid in view.asked and not view.chain.busy
+    else:
+        gone = view.taken >= point.since
     return None if gone and view.chain.is_understood else point
 
 

@@ -28,6 +28,7 @@ def chain_records(survey: Survey) -> Iterator[Record]:
     yield ChainRecord(
         vm=vm,
         complete=survey.is_complete,
+        busy=survey.is_busy,
         points=len(chain.points),
         unknown=survey.unknown,
         quarantined=survey.quarantined,

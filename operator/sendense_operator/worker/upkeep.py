@@ -35,6 +35,8 @@ class Survey:
     chain: ChainFolder
     is_complete: bool = False
     """Whether all of it could be listed."""
+    is_busy: bool = False
+    """Whether its lock could not be had: somebody may commit a restore point yet."""
     disk_files: DiskFiles = field(default_factory=DiskFiles)
     waiting: tuple[Waiting, ...] = ()
     """Tombstones that remain."""
@@ -66,6 +68,7 @@ def tend(root: Path, paths: ChainPaths, owner: str, *, clean: bool) -> Survey:
         lock = ChainLock.try_acquire(root / paths.lock, root, owner, may_be_nameless=True)
         if lock is None:
             survey.messages.append(_IN_USE)
+    survey.is_busy = lock is None
     with lock or nullcontext():
         if lock is not None:
             with _told(survey, "sweeping"):

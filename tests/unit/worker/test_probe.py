@@ -218,7 +218,7 @@ def test_a_chain_in_use(root: Path) -> None:
     told = scan(root, FULL3)
     assert names(told) == ["b1", "b2"]
     assert [(grave.backup, grave.needed_by) for grave in told.tombstones] == [("b3", "")]
-    assert told.chain.complete
+    assert (told.chain.complete, told.chain.busy) == (True, True)
     assert "writing this chain" in told.chain.message
     assert (told.chain.unknown, told.chain.quarantined, told.answer.swept) == (0, 0, 0)
     assert len(files(root)) == len(before)
@@ -232,6 +232,13 @@ def test_what_waits_for_a_writer_goes_after_it(root: Path, busy: ChainLock) -> N
     busy.release()
     assert probe(root, FULL3).tombstones == []
     assert files(root) == set()
+
+
+def test_a_lock_that_can_t_be_had_is_as_good_as_taken(root: Path) -> None:
+    fill(root, FULL)
+    (root / PATHS.lock).mkdir()
+    told = scan(root)
+    assert (names(told), told.chain.complete, told.chain.busy) == (["b1"], True, True)
 
 
 def test_strangers_are_put_aside(root: Path) -> None:
