@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
@@ -80,8 +80,16 @@ async def wanted(ctx: Context, repository: Obj) -> Wanted:
 
 async def _pending_removals(ctx: Context, repository: Obj) -> tuple[Removal, ...]:
     """Restore points that the repository still has to forget, at most MAX_REMOVALS."""
-    found = await _of_chains(ctx, repository, pending_removals)
-    return tuple(found[:MAX_REMOVALS])
+    return first_removals(await _of_chains(ctx, repository, pending_removals))
+
+
+def first_removals(found: Sequence[tuple[Removal, bool]]) -> tuple[Removal, ...]:
+    """At most MAX_REMOVALS of what `pending_removals` found.
+
+    Those that wait to be freed come last: asking for them only has their chains looked at again.
+    """
+    removals = sorted(found, key=lambda one: one[1])
+    return tuple(removal for removal, _ in removals[:MAX_REMOVALS])
 
 
 async def _of_chains(ctx: Context, repository: Obj, take: Callable[[Obj], list[T]]) -> list[T]:
@@ -92,14 +100,14 @@ async def _of_chains(ctx: Context, repository: Obj, take: Callable[[Obj], list[T
     return [one for of_one in found for one in of_one]
 
 
-def pending_removals(chain: Obj) -> list[Removal]:
-    """Restore points of a chain that its repository still has to forget.
+def pending_removals(chain: Obj) -> list[tuple[Removal, bool]]:
+    """Restore points of a chain that its repository still has to forget, and whether each only waits to be freed.
 
     Of the status nothing else is read: this is asked for at each look, of chains with hundreds of points.
     """
     vm = chain["spec"]["vmRef"]["name"]
     return [
-        Removal(vm=vm, backup=point.backup, backup_uid=point.uid)
+        (Removal(vm=vm, backup=point.backup, backup_uid=point.uid), point.state is not RemovalState.PENDING)
         for raw in _removed(chain)
         if not raw.get("neededBy") and raw.get("state") != RemovalState.RETAINED
         if is_wanted(point := RemovedPoint.model_validate(raw))

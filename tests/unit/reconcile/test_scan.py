@@ -9,8 +9,8 @@ from tests.support import sample
 from tests.support.sample import Obj, at, ready_status, stamp
 
 from sendense_operator.reconcile.facts import Catalogued
-from sendense_operator.reconcile.scan import has_doubts, pending_removals, removed_points
-from sendense_operator.task import Removal
+from sendense_operator.reconcile.scan import first_removals, has_doubts, pending_removals, removed_points
+from sendense_operator.task import MAX_REMOVALS, Removal
 
 SCANNED = sample.repository("store", {"catalogue": {"time": stamp(100)}})
 DIED: Obj = {"workerDeath": "OOMKilled, exit code 137"}
@@ -64,7 +64,7 @@ def gone(**more: Any) -> Obj:
 )
 def test_what_the_repository_still_has_to_forget(removed: Obj, wanted: bool) -> None:
     removal = Removal(vm="db", backup="b1", backup_uid="uid-1")
-    assert pending_removals(chain(removed)) == ([removal] if wanted else [])
+    assert [one for one, _ in pending_removals(chain(removed))] == ([removal] if wanted else [])
     assert [point.uid for point in removed_points(chain(removed))] == ["uid-1"]
 
 
@@ -72,3 +72,10 @@ def test_a_chain_that_says_nothing_yet() -> None:
     new = sample.custom("BackupChain", "db-store", {"vmRef": {"name": "db"}})
     assert pending_removals(new) == []
     assert removed_points(new) == []
+
+
+def test_layers_that_can_t_be_freed_keep_no_removal_waiting() -> None:
+    stuck = [gone(uid=f"stuck-{number}", state="Needed") for number in range(MAX_REMOVALS + 1)]
+    found = first_removals([*pending_removals(chain(*stuck)), *pending_removals(chain(gone(backup="b2")))])
+    assert len(found) == MAX_REMOVALS
+    assert [removal.backup for removal in found[:2]] == ["b2", "b1"]
