@@ -165,7 +165,8 @@ async def _write(
     vm = await find(ctx.cluster, PROTECTED_VM, seen.namespace, seen.vm)
     disks = ProtectedVMStatus.model_validate((vm or {}).get("status") or {}).disks
     there = {point_uid(obj) for obj in seen.backups if not is_deleting(obj)}
-    before = [point for point in old.removed if point.state is not RemovalState.RETAINED or point.uid not in there]
+    # What has a Backup again is removed or retained when that one is deleted, and not before.
+    before = [point for point in old.removed if point.state is RemovalState.PENDING or point.uid not in there]
     removed = merge_removed(before, new, view)
     facts = ChainFacts(seen.points, removed, disks, _max_depth(seen.repository), view)
     generation = chain["metadata"].get("generation")

@@ -112,20 +112,28 @@ def merge_removed(
 ) -> list[RemovedPoint]:
     """The removed points of a chain whose files may still be there, the oldest first.
 
-    `view`: what the repository's pod said last. Nothing is dropped from the list unless a pod that was told to remove
-    it, or that had seen its tombstone before, says that it is neither restore point nor tombstone any more.
+    `new`: Backups that are being deleted; the last word on a restore point is what counts, one that was retained and
+    adopted again may be removed. `view`: what the repository's pod said last. Nothing is dropped from the list unless a
+    pod that was told to remove it, or that had seen its tombstone before, says that it is neither restore point nor
+    tombstone any more.
     """
-    known = {point.uid for point in old}
-    listed = [*old, *(point for point in new if point.uid not in known)]
+    known = {point.uid: point for point in old}
+    for point in new:
+        before = known.get(point.uid)
+        full = point.full or (before.full if before is not None else None)
+        known[point.uid] = point.model_copy(update={"full": full})
+    listed = list(known.values())
     if view is not None:
         listed = [after for point in listed if (after := _after(point, view)) is not None]
-        known = {point.uid for point in listed}
+        told = {point.uid for point in listed} | view.points.keys()
         listed += [
             _waiting(RemovedPoint(backup=record.backup, uid=uid, since=view.taken), record)
             for uid, record in view.tombstones.items()
-            if uid not in known and names.is_object_name(record.backup)
+            if uid not in told and names.is_object_name(record.backup)
         ]
-    listed.sort(key=lambda point: (point.state is RemovalState.PENDING, point.since, point.backup))
+    # The repository tells of its tombstones again; nobody else knows what is retained or to be removed.
+    ranks = {RemovalState.PENDING: 2, RemovalState.RETAINED: 1}
+    listed.sort(key=lambda point: (ranks.get(point.state, 0), point.since, point.backup))
     return sorted(listed[-MAX_WAITING:], key=lambda point: (point.since, point.backup, point.uid))
 
 
@@ -152,13 +160,14 @@ def describe_freed(points: Sequence[RemovedPoint]) -> str:
 
 def _after(point: RemovedPoint, view: ChainView) -> RemovedPoint | None:
     """A removed point after a pod's word on its chain; None when nothing is left of it."""
-    if point.state is RemovalState.RETAINED and point.uid in view.points:
-        return point
+    if point.uid in view.points:
+        if point.state is RemovalState.RETAINED:
+            return point
+        # It was not told yet; or it is back, with a volume that was set back or by a second attempt that was thought
+        # dead: then there is a tombstone of the first one too.
+        return point.model_copy(update={"state": RemovalState.PENDING, "needed_by": None})
     if record := view.tombstones.get(point.uid):
         return _waiting(point, record)
-    if point.uid in view.points:
-        # It was not told yet; or it is back, with a volume that was set back.
-        return point.model_copy(update={"state": RemovalState.PENDING, "needed_by": None})
     if point.state is RemovalState.PENDING:
         # A worker that was given up may commit it yet.
         gone = point.uid in view.asked and not view.chain.busy

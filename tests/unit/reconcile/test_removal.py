@@ -148,6 +148,12 @@ def view(
         pytest.param(removed(state=NEEDED), view(unreadable=1), NEEDED, id="its tombstone may be the one"),
         pytest.param(removed(state=NEEDED), view(taken=4), NEEDED, id="a word from before"),
         pytest.param(removed(state=NEEDED), view(points=("b1",)), PENDING, id="the volume was set back"),
+        pytest.param(
+            removed(), view(tombstone(), points=("b1",), asked=("b1",)), PENDING, id="removed, and committed once more"
+        ),
+        pytest.param(
+            removed(state=RETAINED), view(tombstone(), points=("b1",)), RETAINED, id="retained, in spite of a tombstone"
+        ),
         pytest.param(removed(state=RETAINED), None, RETAINED, id="retained, and nothing was told yet"),
         pytest.param(removed(state=RETAINED), view(points=("b1",)), RETAINED, id="retained, and there"),
         pytest.param(removed(state=RETAINED), view(), None, id="retained, and gone all the same"),
@@ -217,15 +223,33 @@ def test_tombstones_that_nobody_remembers_are_listed() -> None:
     assert merge_removed(found, [], view(tombstone(), taken=20)) == found
 
 
-def test_one_that_is_listed_is_not_listed_again() -> None:
-    known = removed(state=NEEDED)
-    assert merge_removed([known], [removed()], None) == [known]
+def test_tombstones_of_a_live_point_are_not() -> None:
+    """Nobody deleted that one's Backup: listed, it would be removed."""
+    assert merge_removed([], [], view(tombstone(), points=("b1",))) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "seen", "expected"),
+    [
+        pytest.param(RETAINED, PENDING, None, PENDING, id="retained, adopted again, and deleted"),
+        pytest.param(RETAINED, PENDING, view(points=("b1",)), PENDING, id="and the repository still has it"),
+        pytest.param(NEEDED, PENDING, None, PENDING, id="set back, adopted again, and deleted"),
+        pytest.param(NEEDED, PENDING, view(tombstone()), NEEDED, id="the same deletion again"),
+        pytest.param(PENDING, RETAINED, view(points=("b1",)), RETAINED, id="adopted by hand, and deleted with Retain"),
+    ],
+)
+def test_the_last_word_counts(
+    before: RemovalState, now: RemovalState, seen: ChainView | None, expected: RemovalState
+) -> None:
+    (found,) = merge_removed([removed(state=before, full="b0")], [removed(state=now, since=6)], seen)
+    assert (found.state, found.since, found.full) == (expected, at(6), "b0")
 
 
 def test_of_too_many_those_that_nobody_was_told_of_stay() -> None:
     told = [removed(f"n{number}", NEEDED) for number in range(MAX_WAITING)]
+    kept = [removed(f"r{number}", RETAINED, since=number) for number in range(30)]
     waiting = [removed(f"p{number}", since=number) for number in range(30)]
     assert room_for(told + waiting) == MAX_WAITING - 30
-    found = merge_removed(told, waiting, None)
+    found = merge_removed(told + kept, waiting, None)
     assert len(found) == MAX_WAITING
-    assert {point.backup for point in waiting} <= {point.backup for point in found}
+    assert {point.backup for point in waiting + kept} <= {point.backup for point in found}
