@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import Enum
 from typing import Any, Final
 
@@ -25,8 +25,6 @@ Obj = dict[str, Any]
 
 UNREADABLE: Final = "Unreadable"
 """Reason of the condition Damaged."""
-_SLOW_CLOCK: Final = timedelta(days=1)
-"""How far a node's clock, by which a restore point is dated, may be behind the API server's, by which a scan is."""
 _NAME_ROOM: Final = 54
 _ENDED_WITHOUT: Final = frozenset({Phase.LOST, Phase.FAILED, Phase.CANCELLED})
 
@@ -160,20 +158,16 @@ def known_backup(backup: Obj) -> KnownBackup:
     )
 
 
-def decide_adoptions(
-    told: Told, backups: Iterable[KnownBackup], removed: frozenset[str], since: datetime | None
-) -> list[PointRecord]:
+def decide_adoptions(told: Told, backups: Iterable[KnownBackup], removed: frozenset[str]) -> list[PointRecord]:
     """Restore points that get a Backup, the oldest first.
 
-    `backups`: all of the repository, those being deleted too. `removed`: UIDs that wait for removal, and those retained
-    when their Backups were deleted, which come back when somebody asks for them. `since`: the last scan; what was
-    committed before is known, or was let go. None: everything.
+    `backups`: all of the repository, those being deleted too. `removed`: UIDs that get none: they wait for removal, or
+    were retained and nobody asks for them.
     """
     if told.root is None:
         return []
     known = {backup.point_uid for backup in backups} | removed
-    unknown = [point for point in told.points() if point.backup_uid not in known]
-    return [point for point in unknown if since is None or point.finished > since - _SLOW_CLOCK]
+    return [point for point in told.points() if point.backup_uid not in known]
 
 
 def adopted_names(point: PointRecord) -> tuple[str, str]:

@@ -214,10 +214,9 @@ async def _apply(ctx: Context, repository: Obj, task: ProbeTask, told: Told) -> 
     status = BackupRepositoryStatus.model_validate(repository.get("status") or {})
     last = status.catalogue
     everything = last is None or last.time is None or (task.scan_request and task.scan_request != last.request)
-    since = None if everything or last is None else last.time
     gone = await _of_chains(ctx, repository, removed_points)
     removed = frozenset(point.uid for point in gone if not (everything and point.state is RemovalState.RETAINED))
-    points = decide_adoptions(told, backups, removed, since)
+    points = decide_adoptions(told, backups, removed)
     if points and await adopt(ctx, repository, points):
         return False  # looked at once more: these have Backups then
     judgements = judge(told, backups)

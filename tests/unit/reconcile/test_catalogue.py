@@ -86,28 +86,10 @@ def test_nothing_is_lost_by_half_a_listing(root: RootRecord | None) -> None:
     assert judge(told(ChainRecord(vm="web"), root=root), [known_backup(backup())]) == []
 
 
-DAY = 24 * 3600.0
-
-
-@pytest.mark.parametrize(
-    ("finished", "since", "adopted"),
-    [
-        (60, None, True),
-        (60, 0, True),
-        (60, 3600, True),  # the clock of its node may have been slow
-        (60, DAY, True),
-        (60, DAY + 61, False),
-    ],
-)
-def test_what_came_since_the_last_scan_is_adopted(finished: float, since: float | None, adopted: bool) -> None:
-    found = decide_adoptions(told(point(finished=finished)), [], frozenset(), None if since is None else at(since))
-    assert [one.backup for one in found] == (["b1"] if adopted else [])
-
-
 def test_what_is_known_removed_or_retained_is_not_adopted() -> None:
     listed = told(*(point(f"b{number}", finished=number) for number in (3, 2, 1, 0)))
     known = [known_backup(sample.backup("b1")), known_backup(sample.backup("x", adopt={"uid": uid_of("Backup", "b2")}))]
     removed = frozenset({uid_of("Backup", "b3")})
-    assert [one.backup for one in decide_adoptions(listed, known, removed, None)] == ["b0"]
-    assert [one.backup for one in decide_adoptions(listed, [], frozenset(), None)] == ["b0", "b1", "b2", "b3"]
-    assert decide_adoptions(told(point(), root=None), [], frozenset(), None) == []
+    assert [one.backup for one in decide_adoptions(listed, known, removed)] == ["b0"]
+    assert [one.backup for one in decide_adoptions(listed, [], frozenset())] == ["b0", "b1", "b2", "b3"]
+    assert decide_adoptions(told(point(), root=None), [], frozenset()) == []
