@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from tests.support import sample
 from tests.support.sample import NAMESPACE
-from tests.wiring.rig import FakeVMA, Rig
+from tests.wiring.fakevma import FakeVMA
+from tests.wiring.rig import Rig
 
 from sendense_operator.cluster import kinds
 from sendense_operator.cluster.errors import UnavailableError
