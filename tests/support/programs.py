@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -45,6 +49,25 @@ def run(*command: str, stdin: str | None = None, timeout: float = 300) -> str:
 def kubectl(*arguments: str, stdin: str | None = None, timeout: float = 300) -> str:
     """As a user would."""
     return run("kubectl", *arguments, stdin=stdin, timeout=timeout)
+
+
+@contextmanager
+def forwarded(service: str, port: int, namespace: str) -> Iterator[str]:
+    """HOST:PORT on this machine that leads to one pod of a Service while the block runs. Raises ProgramError."""
+    command = ("kubectl", "port-forward", "-n", namespace, f"service/{service}", f":{port}")
+    tunnel = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        assert tunnel.stdout is not None
+        first = tunnel.stdout.readline()
+        found = re.search(r"127\.0\.0\.1:\d+", first)
+        if found is None:
+            raise ProgramError(f"{shlex.join(command)}: {first}")
+        # its further lines are read away, so that it never waits for us
+        threading.Thread(target=tunnel.stdout.read, daemon=True).start()
+        yield found[0]
+    finally:
+        tunnel.terminate()
+        tunnel.wait()
 
 
 def engine(*arguments: str, timeout: float = 300) -> str:
