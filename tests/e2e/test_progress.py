@@ -147,6 +147,7 @@ def test_events_tell_the_story(space: Workspace) -> None:
     space.add_secret()
     space.add_appliance(timeouts={"reconnectSeconds": 8})
     space.add_vm("vm", Disk("random", 8 * MIB), Disk("pattern", 4 * MIB))
+    space.vma.fault("client", "rate", bytes_per_second=2 * MIB)
     space.vma.fault("client", "die", bytes=3 * MIB)
     space.backup(type="Incremental", retries=1)
     space.wait_reason("RepositoryNotFound")

@@ -54,7 +54,7 @@ def placed(file: Path, namespace: str) -> list[dict[str, Any]]:
     for obj in objects:
         meta = obj["metadata"]
         if obj["kind"] == "Namespace":
-            meta |= {"name": namespace, "labels": {**meta["labels"], namespaces.LABEL: "true"}}
+            meta |= {"name": namespace, "labels": {**meta.get("labels", {}), namespaces.LABEL: "true"}}
         elif obj["kind"] not in ("PersistentVolume", "StorageClass"):
             meta["namespace"] = namespace
     return objects

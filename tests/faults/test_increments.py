@@ -69,15 +69,14 @@ def _tells_of_stuck(space: Workspace, jobs: list[str]) -> None:
     until((status.get("stuckJobs", []), status.get("stuckClients", 0)) == (jobs, len(jobs)), status)
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_without_another_attempt(chain: History, mode: str) -> None:
+def test_without_another_attempt(chain: History) -> None:
     """Failed, and not a file is another one than before."""
     space, folder = chain.space, chain.space.folders["repo"]
     before = folder.files()
-    struck(chain, mode)
+    struck(chain, "die")
     space.backup("bad", type="Incremental")
     status = space.wait_phase("Failed", "bad", timeout=PATIENCE)
-    assert condition(status, "Stalled")["reason"] == MODES[mode]
+    assert condition(status, "Stalled")["reason"] == MODES["die"]
     assert folder.files() == before
     chain.assert_identical("full")
     is_an_increment(chain, chain.increment("incr"))

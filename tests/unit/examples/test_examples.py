@@ -1,8 +1,7 @@
-"""The examples say only what the resources know, and the README only what the programs say."""
+"""The examples say only what the resources know."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,8 +10,6 @@ import yaml
 
 from sendense_operator.api.schema import crd
 from sendense_operator.api.v1alpha1 import RESOURCES
-from sendense_operator.chain.integrity import Doubt
-from sendense_operator.worker.reasons import Reason
 
 CHECKOUT: Final = Path(__file__).resolve().parents[3]
 FILES: Final = sorted((CHECKOUT / "examples").rglob("*.yaml"))
@@ -60,19 +57,3 @@ def test_the_quickstart_refers_only_to_what_it_brings() -> None:
     appliance = named[("VMwareAppliance", vm["spec"]["applianceRef"]["name"])]
     assert ("Secret", appliance["spec"]["vcenter"]["credentialsSecretRef"]["name"]) in named
     assert ("PersistentVolumeClaim", repository["spec"]["claimName"]) in named
-
-
-def _reasons_of_the_readme() -> set[str]:
-    text = (CHECKOUT / "README.md").read_text(encoding="utf-8")
-    table = text.split("## When it does not go on", 1)[1].split("\n## ", 1)[0]
-    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
-    return {reason for row in rows for reason in re.findall(r"`([A-Za-z]+)`", row)}
-
-
-def test_the_readme_explains_reasons_that_exist() -> None:
-    code = "".join(p.read_text(encoding="utf-8") for p in (CHECKOUT / "operator").rglob("*.py"))
-    assert {reason for reason in _reasons_of_the_readme() if f'"{reason}"' not in code} == set()
-
-
-def test_the_readme_explains_each_reason_of_a_worker() -> None:
-    assert {str(reason) for reason in (*Reason, *Doubt)} - _reasons_of_the_readme() == set()
