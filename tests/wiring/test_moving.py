@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 from tests.support import sample
-from tests.wiring.discoveryworld import World, vm
+from tests.wiring.discoveryworld import INTERVAL, NO_WORD, World, uuid, vm
 
 from sendense_operator.cluster import kinds
+from sendense_operator.cluster.errors import ClusterError, NotFoundError
+from sendense_operator.cluster.kinds import Kind
 from sendense_operator.vma.errors import VMAGarbage, VMARefused
 
 DB, CLONE = "/DC1/vm/db", "/DC2/vm/clone"
@@ -19,6 +21,10 @@ async def with_clone_to_come(**rules: Any) -> World:
     rig = World(vm(1, DB), **rules)
     rig.vma.machines["DC2"] = [vm(2, "/DC2/vm/other")]
     return await rig.found()
+
+
+def path_of(rig: World, name: str) -> str:
+    return str(rig.world.cluster.one(kinds.PROTECTED_VM, name)["spec"]["path"])
 
 
 async def test_a_renamed_and_moved_vm_keeps_its_object() -> None:
@@ -113,3 +119,79 @@ async def test_a_clone_is_not_followed_while_the_entry_of_the_vm_cannot_be_read(
     await rig.next()
     assert rig.names() == names | {CLONE: rig.names()[CLONE]}
     assert rig.vm_reason(CLONE) == "Discovered"
+
+
+async def test_a_clone_is_not_followed_when_a_list_leaves_the_vm_out() -> None:
+    rig = await with_clone_to_come(datacenters=["DC1", "DC2"])
+    names = rig.names()
+    rig.vma.machines["DC2"].append(vm(1, CLONE))
+    rig.vma.hidden = {DB}
+    await rig.next()
+    assert rig.names() == names | {CLONE: rig.names()[CLONE]}
+    assert rig.vm_reason(CLONE) == "Discovered"
+    assert rig.vm_reason("db") == "ApplianceError"
+    assert rig.told()["vanished"] == rig.told()["updated"] == 0
+    assert names["db"] in rig.told()["message"]
+    rig.vma.hidden = set()
+    await rig.next()
+    assert rig.vm_reason("db") == "Discovered"
+
+
+@pytest.mark.parametrize(("error", "reason"), NO_WORD)
+async def test_nobody_is_followed_until_vcenter_says_that_the_old_path_is_empty(error: Exception, reason: str) -> None:
+    rig = await World(vm(1, DB)).found()
+    names = rig.names()
+    rig.machines[:] = [vm(1, "/DC1/vm/new/db"), vm(3)]
+    rig.vma.cbt_error = error
+    await rig.next()
+    assert rig.names() == names | {"vm3": rig.names()["vm3"]}
+    assert rig.verdict() == ("False", reason)
+    assert names["db"] in rig.told()["message"]
+    rig.vma.cbt_error = None
+    await rig.next()
+    assert rig.names() == {"new/db": names["db"], "vm3": rig.names()["vm3"]}
+    assert rig.verdict() == ("True", "Discovered")
+
+
+async def test_a_refused_login_is_not_tried_again_for_each_vm_that_moved() -> None:
+    rig = await World(*(vm(number) for number in range(30)), vm(40), vm(41)).found()
+    names = rig.names()
+    swapped = [vm(40, "/DC1/vm/vm41"), vm(41, "/DC1/vm/vm40")]
+    rig.machines[:] = [vm(number, f"/DC1/vm/new/vm{number}") for number in range(30)] + swapped
+    old = {f"/DC1/vm/vm{number}" for number in range(30)}
+    rig.vma.cbt_error = VMARefused("cbt-status", 500, "Cannot complete login due to an incorrect password.")
+    before = len(rig.vma.asked)
+    await rig.run(lambda: path_of(rig, names["vm41"]) == "/DC1/vm/vm40", seconds=2 * INTERVAL)
+    assert len([path for path in rig.vma.asked[before:] if path in old]) == 1
+    assert rig.verdict() == ("False", "VCenterRefused")
+    rig.vma.cbt_error = None
+    await rig.next()
+    moved = {f"new/vm{number}": names[f"vm{number}"] for number in range(30)}
+    assert {path: name for path, name in rig.names().items() if path in moved} == moved
+
+
+async def test_a_place_that_another_vm_has_taken_needs_no_question() -> None:
+    rig = await World(vm(1, DB), vm(2)).found()
+    names = rig.names()
+    rig.machines[:] = [vm(2, DB), vm(1, "/DC1/vm/vm2")]
+    rig.vma.cbt_error = VMARefused("cbt-status", 500, "Internal server error")
+    await rig.next()
+    assert rig.names() == {"db": names["vm2"], "vm2": names["db"]}
+    assert rig.objects()["db"]["spec"]["uuid"] == uuid(2)
+
+
+async def test_credentials_that_went_between_the_list_and_the_move() -> None:
+    rig = await World(vm(1, DB)).found()
+    names = rig.names()
+    rig.machines[0] = vm(1, "/DC1/vm/new/db")
+    listed = rig.lists()
+
+    def gone(verb: str, kind: Kind) -> ClusterError | None:
+        return NotFoundError("no such Secret") if kind is kinds.SECRET and rig.lists() > listed else None
+
+    rig.world.cluster.failing = gone
+    await rig.run(lambda: rig.verdict() == ("False", "SecretNotFound"), seconds=2 * INTERVAL)
+    assert rig.names() == names
+    rig.world.cluster.failing = lambda verb, kind: None
+    await rig.next()
+    assert rig.names() == {"new/db": names["db"]}

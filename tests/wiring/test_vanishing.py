@@ -4,22 +4,10 @@ from __future__ import annotations
 
 import pytest
 from tests.support import sample
-from tests.wiring.discoveryworld import INTERVAL, World, vm
+from tests.wiring.discoveryworld import INTERVAL, NO_WORD, World, vm
 
 from sendense_operator.cluster import kinds
-from sendense_operator.vma.errors import VMAGarbage, VMARefused, VMAUnreachable
-
-NO_WORD = [
-    (VMARefused("cbt-status", 500, "Internal server error"), "ApplianceError"),
-    (VMARefused("cbt-status", 500, ""), "ApplianceError"),
-    (VMARefused("cbt-status", 404, "404 page not found"), "ApplianceError"),
-    (VMARefused("cbt-status", 404, "<html><title>404 Not Found</title></html>"), "ApplianceError"),
-    (VMAGarbage("cbt-status: enabled: Field required"), "ApplianceError"),
-    (VMAUnreachable("cbt-status: the VMA did not answer within 30 s"), "ApplianceUnreachable"),
-    (VMARefused("cbt-status", 500, "Permission to perform this operation was denied."), "VCenterRefused"),
-    (VMARefused("cbt-status", 500, "dial tcp 10.0.0.1:443: i/o timeout"), "VCenterUnreachable"),
-]
-"""Answers that do not say whether there is a VM."""
+from sendense_operator.vma.errors import VMARefused
 
 
 async def test_a_vm_that_vanishes_is_marked_kept_and_welcomed_back() -> None:

@@ -17,7 +17,7 @@ from sendense_operator.reconcile.access import read_access
 from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.discoveryplan import Known, Seen, Step, decide_plan, known_of
 from sendense_operator.reconcile.discoveryrules import build_rule
-from sendense_operator.reconcile.discoveryrun import DISCOVERED, Run, objects
+from sendense_operator.reconcile.discoveryrun import DISCOVERED, OF_ALL, Run, objects
 from sendense_operator.reconcile.discoverysteps import do_step
 from sendense_operator.reconcile.facts import Listing
 from sendense_operator.reconcile.keys import Key, Work
@@ -34,8 +34,6 @@ PAUSE_S: Final = 1.0
 _LOOKS_TOLD: Final = 10
 """Such looks between two writes of the appliance's status."""
 _RETRY_S: Final = 30.0
-_OF_ALL: Final = frozenset({"VCenterRefused", "VCenterUnreachable", "ApplianceUnreachable", "ApplianceInvalid"})
-"""Reasons that hold for each datacenter: vCenter counts failed logins, so the others are not asked for."""
 _MOVED_PAUSE_S: Final = 30.0
 """Between two runs of which the later one is asked for by a VM that moved."""
 
@@ -82,7 +80,7 @@ def _not_due(ctx: Context, obj: Obj, rules: DiscoverySpec) -> float | None:
         rest = run.resume - ctx.monotonic()
         return rest if rest > 0 else None
     pause = interval
-    if run.problems:
+    if run.failed:
         tries = ctx.memory.tries.get(_tries_key(obj)) or 1
         pause = min(_RETRY_S * 2 ** min(tries - 1, 10), interval)
     elif here in ctx.memory.discovery_wanted:
@@ -117,7 +115,7 @@ async def _ask_one(ctx: Context, obj: Obj, spec: VMwareApplianceSpec, rules: Dis
     asked = ctx.monotonic()
     result = await list_datacenter(ctx, access, left[0])
     if isinstance(result, Problem):
-        run.problems["" if result.reason in _OF_ALL else left[0]] = result
+        run.problems["" if result.reason in OF_ALL else left[0]] = result
     else:
         listing = Listing(asked, run.specs, result)
         ctx.memory.listings.put(Listing.key(meta["namespace"], meta["name"], left[0]), listing)
@@ -150,7 +148,7 @@ async def _go_on(ctx: Context, obj: Obj, spec: VMwareApplianceSpec, rules: Disco
 async def _end(ctx: Context, obj: Obj, rules: DiscoverySpec, run: Run) -> float:
     run.ended = ctx.monotonic()
     key = _tries_key(obj)
-    if run.problems:
+    if run.failed:
         ctx.memory.tries.put(key, (ctx.memory.tries.get(key) or 0) + 1)
     else:
         ctx.memory.tries.pop(key)
@@ -183,9 +181,10 @@ async def _plan(ctx: Context, obj: Obj, spec: VMwareApplianceSpec, rules: Discov
         build_rule(rules),
         vcenter=spec.vcenter.host.lower(),
         taken={vm["metadata"]["name"] for vm in there},
+        there=run.there,
     )
     todo: list[Step] = [] if rules.dry_run else [*run.plan.moves, *run.plan.creations]
-    run.steps.extend(step for step in todo if step.seen.vm.path not in run.refused)
+    run.steps.extend(step for step in todo if not run.is_off(step))
     run.planned = bool(run.steps)
 
 
@@ -199,7 +198,8 @@ def _wake_vms(ctx: Context, rules: DiscoverySpec, run: Run) -> None:
     """Let the single VMs take their part of the answer: the changed ones soon, the others in the time there is."""
     if run.plan is None:
         return
-    soon: list[Known] = [*run.plan.vanished, *(one for one, seen in run.plan.present if is_changed(one, seen))]
+    lost = (*run.plan.vanished, *run.plan.kept)
+    soon: list[Known] = [*lost, *(one for one, seen in run.plan.present if is_changed(one, seen))]
     later = [one for one, seen in run.plan.present if not is_changed(one, seen)]
     for number, one in enumerate(soon):
         ctx.again(_key(one), PAUSE_S * number / STEPS)

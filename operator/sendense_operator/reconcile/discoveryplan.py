@@ -69,6 +69,8 @@ class Move:
 
     known: Known
     seen: Seen
+    replaced: bool
+    """Another VM is listed at the old path: it is certain that the object's own is not there."""
 
 
 Step = Creation | Move
@@ -83,6 +85,8 @@ class Plan:
     creations: tuple[Creation, ...]
     moves: tuple[Move, ...]
     vanished: tuple[Known, ...]
+    kept: tuple[Known, ...]
+    """Objects that no list has a VM for, though vCenter says that it knows one at their path."""
     present: tuple[tuple[Known, Seen], ...]
     """This appliance's objects with their VMs."""
     unusable: Mapping[str, str]
@@ -108,14 +112,23 @@ def known_of(obj: Obj, appliance: str) -> Known:
 
 
 def decide_plan(
-    inventories: Mapping[str, Inventory], known: Sequence[Known], rule: Rule, *, vcenter: str, taken: Collection[str]
+    inventories: Mapping[str, Inventory],
+    known: Sequence[Known],
+    rule: Rule,
+    *,
+    vcenter: str,
+    taken: Collection[str],
+    there: Collection[str] = (),
 ) -> Plan:
-    """`inventories`: by datacenter; what is not in there is not known. `taken`: names of all ProtectedVMs there are."""
+    """`inventories`: by datacenter; what is not in there is not known. `taken`: names of all ProtectedVMs there are.
+
+    `there`: names of those that have a VM at their path, as vCenter said when it was asked for it alone.
+    """
     machines = _distinct(inventories)
     broken = [one for inventory in inventories.values() for one in inventory.broken]
     unread = {one.path for one in broken}
     looked_at = {one.name for one in known if datacenter_of(one.spec) in inventories and one.spec.path not in unread}
-    pairs = _pair(machines, broken, known, looked_at)
+    pairs = _pair(machines, broken, known, looked_at.difference(there))
     covered = {seen.vm.path for _, seen in pairs}
     matching = [seen for seen in machines if rule(seen.vm)]
     unusable = {seen.vm.path: why for seen in matching if (why := _why_unusable(seen))}
@@ -123,13 +136,15 @@ def decide_plan(
     uses = Counter(seen.uuid for seen in machines if seen.uuid)
     creations, homonyms = _name_all(missing, uses, vcenter, taken)
     paired = {one.name for one, _ in pairs}
-    gone = [one for one in known if one.own and one.name in looked_at - paired]
+    kept = [one for one in known if one.own and one.name in looked_at.intersection(there) - paired]
+    gone = [one for one in known if one.own and one.name in looked_at.difference(there) - paired]
     return Plan(
         vms=len(machines),
         matched=len(matching),
         creations=tuple(creations),
-        moves=tuple(Move(one, seen) for one, seen in pairs if one.made and one.spec.path != seen.vm.path),
+        moves=_moves(pairs, {seen.vm.path for seen in machines}),
         vanished=tuple(one for one in gone if one.uuid or one.made),
+        kept=tuple(kept),
         present=tuple((one, seen) for one, seen in pairs if one.own),
         unusable={**unusable, **homonyms},
         clones=sum(1 for seen in matching if seen.uuid and uses[seen.uuid] > 1),
@@ -180,6 +195,12 @@ def _pair(
             left[uuid].unread += 1
     sure = [(rest.objects[0], rest.machines[0]) for rest in left.values() if rest.sure]
     return pairs + [(one, seen) for one, seen in sure if one.name in looked_at]
+
+
+def _moves(pairs: Sequence[tuple[Known, Seen]], paths: Collection[str]) -> tuple[Move, ...]:
+    """The objects that have to follow. `paths`: where VMs are."""
+    moved = [(one, seen) for one, seen in pairs if one.made and one.spec.path != seen.vm.path]
+    return tuple(Move(one, seen, replaced=one.spec.path in paths) for one, seen in moved)
 
 
 def _stands_for(one: Known, seen: Seen | None) -> bool:

@@ -16,6 +16,9 @@ from sendense_operator.reconcile.units import whole_seconds
 DISCOVERED: Final = "Discovered"
 """Condition of an appliance: whether its discovery did what the spec asks for."""
 
+OF_ALL: Final = frozenset({"VCenterRefused", "VCenterUnreachable", "ApplianceUnreachable", "ApplianceInvalid"})
+"""Reasons that hold for each question: vCenter counts failed logins, so nothing else is asked for."""
+
 _SHOWN: Final = 3
 _TEXT_LIMIT: Final = 200
 
@@ -34,6 +37,10 @@ class Run:
     """Why a datacenter could not be listed, or (without a name) why nothing can be made."""
     refused: dict[str, str] = field(default_factory=dict)
     """Why the API server took no object for a VM, by its path."""
+    there: set[str] = field(default_factory=set)
+    """Names of objects at whose path vCenter knows a VM, though no list has it: they follow no other."""
+    doubts: dict[str, Problem] = field(default_factory=dict)
+    """Why vCenter did not say whether a VM is still at its old path, by the name of its object."""
     plan: Plan | None = None
     steps: deque[Step] = field(default_factory=deque)
     """What of the plan is left to do."""
@@ -52,6 +59,19 @@ class Run:
     def blocked(self) -> bool:
         """Whether it can't go on with anything."""
         return "" in self.problems
+
+    @property
+    def failed(self) -> bool:
+        """Whether something is left to the next one, which then comes sooner."""
+        return bool(self.problems or self.doubts)
+
+    def is_off(self, step: Step) -> bool:
+        """Whether the rest of this run leaves a step alone."""
+        if step.seen.vm.path in self.refused:
+            return True
+        if isinstance(step, Creation) or step.replaced:
+            return False
+        return step.known.name in self.doubts or any(doubt.reason in OF_ALL for doubt in self.doubts.values())
 
 
 @dataclass(frozen=True)
@@ -72,9 +92,9 @@ def tell(run: Run, rules: DiscoverySpec, old: DiscoveryStatus | None) -> Told:
         _count(status, run, run.plan, rules)
     if run.ended is not None and not run.problems:
         status.last_time = whole_seconds(run.begun)
-    problem = next(iter(run.problems.values()), None)
+    problem = next(iter((*run.problems.values(), *run.doubts.values())), None)
     if problem is not None:
-        text = _of_problems(run.problems)
+        text = _of_problems(run)
         status.message = text if run.plan is None else f"{text}. {_words(status, run, run.plan, rules)}"
         return Told(status, False, problem.reason, status.message)
     if run.plan is None:
@@ -106,6 +126,9 @@ def _words(status: DiscoveryStatus, run: Run, plan: Plan, rules: DiscoverySpec) 
         parts += [f"{status.updated} changed, since their VMs moved"] if status.updated else []
     if plan.vanished:
         parts.append(f"{status.vanished} vanished ({_some([known.name for known in plan.vanished])})")
+    if plan.kept:
+        kept = _some([known.name for known in plan.kept])
+        parts.append(f"{len(plan.kept)} not listed, though vCenter knows a VM at their path ({kept})")
     if plan.clones:
         parts.append(f"{plan.clones} share their BIOS UUID with another and are told by their paths")
     if unusable := _unusable(run, plan):
@@ -124,8 +147,12 @@ def _unusable(run: Run, plan: Plan) -> Mapping[str, str]:
     return {**plan.unusable, **run.refused}
 
 
-def _of_problems(problems: Mapping[str, Problem]) -> str:
-    return "; ".join(f"datacenter {name!r}: {one.message}" if name else one.message for name, one in problems.items())
+def _of_problems(run: Run) -> str:
+    texts = [f"datacenter {name!r}: {one.message}" if name else one.message for name, one in run.problems.items()]
+    if run.doubts:
+        doubts = _some([f"{name}: {one.message}" for name, one in run.doubts.items()])
+        texts.append(f"whether {len(run.doubts)} moved is not known ({doubts})")
+    return "; ".join(texts)
 
 
 def _some(texts: Sequence[str]) -> str:

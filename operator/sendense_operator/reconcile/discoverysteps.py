@@ -6,12 +6,15 @@ from typing import Any
 
 from sendense_operator.api.v1alpha1.names import LABEL_DISCOVERED_BY
 from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMSpec
+from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
 from sendense_operator.cluster.client import Obj
 from sendense_operator.cluster.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
 from sendense_operator.cluster.kinds import PROTECTED_VM
+from sendense_operator.reconcile.access import read_access
 from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.discoveryplan import Creation, Move, Seen
 from sendense_operator.reconcile.discoveryrun import Run
+from sendense_operator.reconcile.lookup import is_there
 from sendense_operator.reconcile.problems import Meaning, Problem
 from sendense_operator.reconcile.tasks import datacenter_of
 
@@ -21,8 +24,9 @@ async def do_step(ctx: Context, obj: Obj, run: Run) -> bool:
     step = run.steps[0]
     try:
         if isinstance(step, Move):
-            await _move(ctx, step)
-            run.updated += 1
+            if await _may_follow(ctx, obj, step, run):
+                await _move(ctx, step)
+                run.updated += 1
         else:
             await ctx.cluster.create(PROTECTED_VM, build_vm(obj, step))
             run.created += 1
@@ -60,6 +64,28 @@ def _place(seen: Seen) -> dict[str, str]:
     path = seen.vm.path
     told = datacenter_of(ProtectedVMSpec.model_validate({"applianceRef": {"name": "any"}, "path": path}))
     return {"path": path, "datacenter": "" if told == seen.datacenter else seen.datacenter}
+
+
+async def _may_follow(ctx: Context, appliance: Obj, move: Move, run: Run) -> bool:
+    """Whether the VM is certain to have left its old path; else it is noted what is known.
+
+    A list may leave the VM out and have a clone of it, whose disks must not get into the chain of the VM.
+    """
+    if run.is_off(move):
+        return False
+    if move.replaced:
+        return True
+    spec = VMwareApplianceSpec.model_validate(appliance["spec"])
+    access = await read_access(ctx, appliance["metadata"]["namespace"], spec)
+    if isinstance(access, Problem):
+        run.problems[""] = access
+        return False
+    there = await is_there(ctx, access, move.known.spec.path)
+    if isinstance(there, Problem):
+        run.doubts[move.known.name] = there
+    elif there:
+        run.there.add(move.known.name)
+    return there is False
 
 
 async def _move(ctx: Context, move: Move) -> None:

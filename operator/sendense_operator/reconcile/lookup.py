@@ -64,6 +64,17 @@ async def list_datacenter(ctx: Context, access: Access, datacenter: str) -> Inve
         return Problem("ApplianceInvalid", f"spec of the appliance: {error}")
 
 
+async def is_there(ctx: Context, access: Access, path: str) -> bool | Problem:
+    """Whether vCenter knows a VM at a path, whatever its lists say."""
+    try:
+        async with opened(ctx, access) as client:
+            return await _absence(client, access, path) is None
+    except VMAError as error:
+        return decide_trouble(error, access.spec.url, path)
+    except (ValueError, OSError) as error:
+        return Problem("ApplianceInvalid", f"spec of the appliance: {error}")
+
+
 async def _ask(client: Appliance, access: Access, wanted: Wanted, listing: Listing | None) -> Found | Problem:
     spec = wanted.spec
     try:

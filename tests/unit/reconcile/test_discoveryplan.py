@@ -47,7 +47,7 @@ def plan(
     unread = tuple(BrokenVM(id=uuid(1), path=f"/DC1/vm/{path}", message="bad") for path in broken)
     taken = more.pop("taken", {one.name for one in known})
     inventories = {datacenter: Inventory(vms=tuple(vms), broken=unread)}
-    return decide_plan(inventories, known, more.pop("rule", lambda _: True), vcenter=VCENTER, taken=taken)
+    return decide_plan(inventories, known, more.pop("rule", lambda _: True), vcenter=VCENTER, taken=taken, **more)
 
 
 def created(found: Plan) -> list[str]:
@@ -155,6 +155,19 @@ def test_a_vm_that_moved_between_two_datacenters_that_were_listed() -> None:
     known = [known_of(made("a", "db", 1), "vma")]
     found = decide_plan(inventories, known, lambda _: True, vcenter=VCENTER, taken={"a"})
     assert [(move.known.name, move.seen.vm.path) for move in found.moves] == [("a", "/DC2/vm/db")]
+
+
+def test_a_vm_that_vcenter_knows_at_its_path_is_not_the_clone_that_is_listed() -> None:
+    objects = [made("a", "db", 1), made("b", "web", 2), made("c", "other", 3, appliance="other")]
+    found = plan([vm("clone", 1)], *objects, there={"a", "c"})
+    assert (created(found), moved(found), gone(found), names(found.kept)) == (["clone"], {}, ["b"], ["a"])
+    found = plan([vm("db", 1)], made("a", "db", 1), there={"a"})
+    assert (found.kept, len(found.present)) == ((), 1)
+
+
+def test_whether_another_vm_is_at_the_old_path() -> None:
+    found = plan([vm("db", 2), vm("new/db", 1), vm("new/web", 3)], made("a", "db", 1), made("b", "web", 3))
+    assert {move.known.name: move.replaced for move in found.moves} == {"a": True, "b": False}
 
 
 def test_clones_with_one_uuid() -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests.support import sample
 from tests.support.sample import at
 
 from sendense_operator.api.v1alpha1.discovery import MAX_PLANNED, DiscoverySpec, DiscoveryStatus
-from sendense_operator.reconcile.discoveryplan import Plan, decide_plan
+from sendense_operator.reconcile.discoveryplan import Creation, Move, Plan, Seen, Step, decide_plan, known_of
 from sendense_operator.reconcile.discoveryrun import Run, Told, tell
 from sendense_operator.reconcile.problems import Problem
 from sendense_operator.vma.models import Inventory, InventoryVM
@@ -40,6 +42,7 @@ def told(of: Run, *, dry: bool = False, old: DiscoveryStatus | None = None) -> T
         (run(plan(2), ended=5.0, created=2), False, (True, "Discovered")),
         (run(plan(2), ended=5.0), True, (True, "DryRun")),
         (run(ended=5.0, problems={"": Problem("VCenterRefused", "no")}), False, (False, "VCenterRefused")),
+        (run(plan(2), ended=5.0, doubts={"db": Problem("ApplianceError", "x")}), False, (False, "ApplianceError")),
         (
             run(plan(2), ended=5.0, problems={"DC2": Problem("DatacenterNotFound", "x")}),
             False,
@@ -77,3 +80,34 @@ def test_a_failure_keeps_what_was_counted_and_when() -> None:
     failed = told(run(ended=9.0, problems={"": Problem("ApplianceUnreachable", "no answer")}), old=before).status
     assert (failed.vms, failed.matched, failed.last_time) == (2, 2, at(0))
     assert failed.message == "no answer"
+
+
+def test_what_vcenter_did_not_say_is_told_and_keeps_no_vm_from_being_counted() -> None:
+    found = told(run(plan(2), ended=5.0, doubts={"db": Problem("ApplianceError", "404 page not found")}))
+    assert "whether 1 moved is not known (db: 404 page not found)" in found.message
+    assert "2 of 2 VMs match" in found.message
+    assert found.status.last_time == at(0)
+
+
+MOVE = Move(
+    known_of(sample.protected_vm("db"), "vma"), Seen(InventoryVM(name="db", path="/DC1/vm/x"), "DC1"), replaced=False
+)
+CREATION = Creation("x", MOVE.seen)
+
+
+@pytest.mark.parametrize(
+    ("step", "doubts", "off"),
+    [
+        (MOVE, {}, False),
+        (MOVE, {"db": "ApplianceError"}, True),
+        (MOVE, {"web": "ApplianceError"}, False),
+        (MOVE, {"web": "VCenterRefused"}, True),
+        (replace(MOVE, replaced=True), {"web": "VCenterRefused"}, False),
+        (CREATION, {"web": "VCenterRefused"}, False),
+    ],
+)
+def test_what_an_answer_that_did_not_come_puts_off(step: Step, doubts: dict[str, str], off: bool) -> None:
+    going = run(plan(1), doubts={name: Problem(reason, "x") for name, reason in doubts.items()})
+    assert going.is_off(step) is off
+    assert going.failed is bool(doubts)
+    assert run(plan(1), refused={"/DC1/vm/x": "too odd"}).is_off(step)
