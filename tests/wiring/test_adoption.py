@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
+from tests.support import sample
 from tests.support.sample import uid_of
 from tests.wiring.rig import Rig
 from tests.wiring.test_incrementals import backed_up
@@ -53,3 +55,47 @@ async def test_what_is_retained_stays_out_of_sight_until_somebody_asks() -> None
     assert list(rig.phases()) == ["b2"]
     await scanned(rig, request="now")
     await rig.run(lambda: rig.phases().get("b1") == "Completed", seconds=10)
+
+
+def adopting(rig: Rig, **spec: Any) -> None:
+    """A Backup for a restore point that lies in the repository, as somebody restores it from a copy of the cluster."""
+    uid = uid_of("elsewhere")
+    rig.world.repository.commit_unheard("b9", uid, rig.world.clock.now())
+    rig.create_backup("b9", adopt={"uid": uid}, **spec)
+
+
+async def test_without_its_repository_it_waits_and_is_given_up_and_found_again() -> None:
+    rig = Rig()
+    adopting(rig, startDeadlineSeconds=100)
+    await rig.run(lambda: rig.reason("b9") == "Adopting", seconds=10)
+    assert "there is no BackupRepository store" in rig.backup("b9")["status"]["message"]
+    await rig.run(lambda: rig.phase("b9") == "Lost", seconds=120)
+    assert 100 <= rig.world.clock.seconds <= 120
+    message = rig.backup("b9")["status"]["conditions"][0]["message"]
+    assert "startDeadlineSeconds (100 s)" in message
+    assert "there is no BackupRepository store" in message
+    await rig.settle(seconds=60)
+    assert rig.backup("b9")["metadata"]["finalizers"] == [names.FINALIZER_RESTORE_POINT], "it may have files"
+    rig.create_references()
+    await rig.run(lambda: rig.phase("b9") == "Completed", seconds=60)
+
+
+async def test_a_repository_that_can_not_be_scanned_is_named_and_has_a_deadline() -> None:
+    rig = Rig()
+    rig.world.probe = sample.failed_answer("StorageError", "Input/output error")
+    rig.create_references()
+    adopting(rig, startDeadlineSeconds=200)
+    await rig.run(lambda: "StorageError" in rig.backup("b9").get("status", {}).get("message", ""), seconds=60)
+    assert rig.reason("b9") == "Adopting"
+    await rig.run(lambda: rig.phase("b9") == "Lost", seconds=220)
+    rig.world.probe = Rig().world.probe
+    await rig.run(lambda: rig.phase("b9") == "Completed", seconds=INTERVAL)
+
+
+async def test_it_waits_for_as_long_as_it_may() -> None:
+    rig = Rig()
+    adopting(rig, startDeadlineSeconds=300)
+    await rig.settle(seconds=250)
+    rig.create_references()
+    await rig.run(lambda: rig.phase("b9") == "Completed", seconds=40)
+    assert "Lost" not in rig.told("b9")

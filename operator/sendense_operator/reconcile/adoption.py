@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Final
 
 from sendense_operator.api.v1alpha1 import conditions
@@ -10,7 +11,7 @@ from sendense_operator.api.v1alpha1.base import Condition
 from sendense_operator.catalogue import PointRecord
 from sendense_operator.cluster.client import Obj, find
 from sendense_operator.cluster.errors import AlreadyExistsError, ForbiddenError, InvalidError
-from sendense_operator.cluster.kinds import BACKUP
+from sendense_operator.cluster.kinds import BACKUP, BACKUP_REPOSITORY
 from sendense_operator.cluster.status import write_status
 from sendense_operator.reconcile.case import Case, publish
 from sendense_operator.reconcile.catalogue import (
@@ -26,7 +27,7 @@ from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.ending import chain_key, complete
 from sendense_operator.reconcile.keys import Key, Work
 from sendense_operator.reconcile.naming import chain_name
-from sendense_operator.reconcile.objects import is_deleting
+from sendense_operator.reconcile.objects import created, is_deleting, ready_condition
 from sendense_operator.reconcile.units import whole_seconds
 from sendense_operator.task import Answer
 
@@ -48,11 +49,32 @@ async def reconcile_adopted(ctx: Context, case: Case) -> float | None:
         text = f"repository {repository} holds no restore point of UID {point_uid(case.obj)}"
         await publish(ctx, case, conditions.stalled(conditions.REASON_LOST, text))
         return 0.0
-    ctx.memory.scan_wanted.add(key)
-    ctx.again(Key(Work.REPOSITORY, case.namespace, repository))
-    text = f"waiting for a scan of repository {repository}, which knows this restore point"
-    await publish(ctx, case, conditions.reconciling("Adopting", text))
+    waits = await _awaited(ctx, case)
+    if ctx.now() - created(case.obj) > timedelta(seconds=case.spec.start_deadline_seconds):
+        text = f"not found within spec.startDeadlineSeconds ({case.spec.start_deadline_seconds} s): {waits}"
+        state = conditions.stalled(
+            conditions.REASON_LOST, f"{text}. A scan that finds its restore point brings it back"
+        )
+        await publish(ctx, case, state)
+        return 0.0
+    await publish(ctx, case, conditions.reconciling("Adopting", waits))
     return ctx.settings.wait_poll_seconds
+
+
+async def _awaited(ctx: Context, case: Case) -> str:
+    """What an adopting Backup waits for, in words. A scan is asked for, once."""
+    namespace, name = case.namespace, case.spec.repository_ref.name
+    repository = await find(ctx.cluster, BACKUP_REPOSITORY, namespace, name)
+    if repository is None or is_deleting(repository):
+        return f"there is no BackupRepository {name}, which knows this restore point"
+    key = f"{namespace}/{name}"
+    if key not in ctx.memory.scan_wanted:
+        ctx.memory.scan_wanted.add(key)
+        ctx.again(Key(Work.REPOSITORY, namespace, name))
+    ready = ready_condition(repository)
+    if ready is not None and ready["status"] != "True":
+        return f"waiting for repository {name}, which is not ready: {ready['reason']}: {ready.get('message', '')}"
+    return f"waiting for a scan of repository {name}, which knows this restore point"
 
 
 async def _record(ctx: Context, case: Case, point: PointRecord) -> None:
