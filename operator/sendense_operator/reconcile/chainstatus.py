@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import PurePosixPath
 
 from sendense_operator.api.v1alpha1 import conditions
@@ -49,8 +51,8 @@ class _Point:
     uid: str
     time: datetime
     status: BackupStatus
-    roots: dict[int, tuple[datetime | None, str]] = field(default_factory=dict)
-    """By device key: time and name of the full that the disk stands on; no time: not a restore point any more."""
+    roots: dict[int, tuple[int, str]] = field(default_factory=dict)
+    """By device key: place in the chain and name of the full that the disk stands on; -1: no restore point any more."""
 
     @property
     def written_as(self) -> str:
@@ -69,7 +71,7 @@ def chain_status(
     old: BackupChainStatus, facts: ChainFacts, *, generation: int | None, now: datetime
 ) -> BackupChainStatus:
     """The status that tells of `facts`."""
-    points = _points(facts.backups)
+    points = _in_order(_points(facts.backups), old, facts.view)
     _find_fulls(points, old, facts.removed)
     present = [point for point in points if point.state is not PointState.LOST]
     newest = present[-1] if present else None
@@ -112,7 +114,7 @@ def _needed(points: Sequence[_Point], removed: Sequence[RemovedPoint]) -> list[R
 
 
 def _points(backups: Sequence[Obj]) -> list[_Point]:
-    """By time; a name decides between two of the same second."""
+    """In any order."""
     result = []
     for obj in backups:
         status = BackupStatus.model_validate(obj.get("status") or {})
@@ -121,7 +123,34 @@ def _points(backups: Sequence[Obj]) -> list[_Point]:
         if status.completion_time is not None:
             uid = adopted.uid if adopted is not None else meta["uid"]
             result.append(_Point(meta["name"], uid, status.completion_time, status))
-    return sorted(result, key=lambda point: (point.time, point.name))
+    return result
+
+
+def _in_order(points: Sequence[_Point], old: BackupChainStatus, view: ChainView | None) -> list[_Point]:
+    """As they were committed, whatever the clocks said: a worker's, that of another cluster's controller, ours.
+
+    The repository knows, by sequence, if its pod could list all. Until the first pod's word after a restart the order
+    of before holds. What is known to neither was committed since and comes last; or it was lost long ago, or is too old
+    for the list of before: then all that is left is its time.
+    """
+    if view is not None and view.chain.complete:
+        told = sorted(view.points.values(), key=lambda record: (record.sequence, record.finished, record.backup_uid))
+        places = {record.backup_uid: place for place, record in enumerate(told)}
+        known = [(places[point.uid], point) for point in points if point.uid in places]
+        horizon = view.taken
+    else:
+        before = {(point.backup, point.time): place for place, point in enumerate(old.restore_points)}
+        known = [(before[point.name, point.time], point) for point in points if (point.name, point.time) in before]
+        horizon = min((point.time for _, point in known), default=datetime.max.replace(tzinfo=UTC))
+    names = {point.name for _, point in known}
+    rest = sorted((p for p in points if p.name not in names), key=lambda point: (point.time, point.name))
+    early = deque(point for point in rest if point.time < horizon)
+    result = list[_Point]()
+    for _, point in sorted(known, key=itemgetter(0)):
+        while early and early[0].time < point.time:
+            result.append(early.popleft())
+        result.append(point)
+    return [*result, *early, *(point for point in rest if point.time >= horizon)]
 
 
 def _find_fulls(points: Sequence[_Point], old: BackupChainStatus, removed: Sequence[RemovedPoint]) -> None:
@@ -133,25 +162,23 @@ def _find_fulls(points: Sequence[_Point], old: BackupChainStatus, removed: Seque
     known = {(point.backup, point.time): point.full for point in old.restore_points}
     gone = {point.backup: point.full for point in removed if point.full is not None}
     older: dict[str, _Point] = {}
-    for point in points:
+    for place, point in enumerate(points):
         for disk in point.status.disks:
             before = known.get((point.name, point.time)) or gone.get(disk.parent or "")
-            point.roots[disk.key] = _root(point, disk, older, before)
+            point.roots[disk.key] = _root(disk, older, before) if disk.parent else (place, point.name)
         older[point.name] = older[point.written_as] = point
 
 
-def _root(point: _Point, disk: BackupDisk, older: dict[str, _Point], known: str | None) -> tuple[datetime | None, str]:
-    if not disk.parent:
-        return point.time, point.name
-    parent = older.get(disk.parent)
+def _root(disk: BackupDisk, older: dict[str, _Point], known: str | None) -> tuple[int, str]:
+    """Of an increment."""
+    parent = older.get(disk.parent or "")
     if parent is not None and disk.key in parent.roots:
         return parent.roots[disk.key]
-    return None, known or disk.parent
+    return -1, known or disk.parent or ""
 
 
 def _full(point: _Point) -> str | None:
-    roots = sorted(point.roots.values(), key=lambda root: (root[0] is not None, root[0] or point.time, root[1]))
-    return roots[0][1] if roots else None
+    return min(point.roots.values())[1] if point.roots else None
 
 
 def _depth(point: _Point) -> int:

@@ -12,7 +12,9 @@ from tests.support.sample import GIB, NOON, Obj, at, stamp
 
 from sendense_operator.api.v1alpha1.backupchain import MAX_WAITING, BackupChainStatus, RemovalState, RemovedPoint
 from sendense_operator.api.v1alpha1.base import MAX_POINTS
+from sendense_operator.catalogue import ChainRecord, PointRecord
 from sendense_operator.reconcile.chainstatus import ChainFacts, chain_status
+from sendense_operator.reconcile.facts import ChainView
 from sendense_operator.task import BackupType
 
 DAMAGED = [{"type": "Damaged", "status": "True", "reason": "Unreadable", "lastTransitionTime": stamp()}]
@@ -32,9 +34,12 @@ def point(
 
 
 def status(
-    *backups: Obj, old: BackupChainStatus | None = None, removed: tuple[RemovedPoint, ...] = ()
+    *backups: Obj,
+    old: BackupChainStatus | None = None,
+    removed: tuple[RemovedPoint, ...] = (),
+    view: ChainView | None = None,
 ) -> BackupChainStatus:
-    facts = ChainFacts(backups, removed, (), 32)
+    facts = ChainFacts(backups, removed, (), 32, view)
     return chain_status(old or BackupChainStatus(), facts, generation=1, now=NOON)
 
 
@@ -54,6 +59,70 @@ def test_points_are_in_the_order_of_their_commits() -> None:
     assert [(c.type, c.reason) for c in found.conditions] == [("Ready", "Protected")]
     assert found.next is not None
     assert found.next.type is BackupType.INCREMENTAL
+
+
+def told(*names: str, taken: float, complete: bool = True) -> ChainView:
+    """These in the order of their sequence."""
+    records = [
+        PointRecord(
+            vm="db",
+            backup=name,
+            backup_uid=sample.uid_of("Backup", name),
+            manifest="m",
+            sequence=number,
+            started=NOON,
+            finished=NOON,
+            job_id="j",
+            disks=(),
+        )
+        for number, name in enumerate(names, 1)
+    ]
+    points = {record.backup_uid: record for record in records}
+    return ChainView(ChainRecord(vm="db", complete=complete), at(taken), points)
+
+
+def order(found: BackupChainStatus) -> list[str]:
+    return [p.backup for p in found.restore_points]
+
+
+AHEAD = point("ahead", 3600)
+"""Of a worker, or another cluster, whose clock is an hour ahead; "next" was committed after it."""
+NEXT = point("next", 20, "ahead")
+
+
+def test_the_sequence_counts_and_no_clock() -> None:
+    found = status(AHEAD, NEXT, point("first", 10), view=told("first", "ahead", "next", taken=30))
+    assert order(found) == ["first", "ahead", "next"]
+    assert (found.latest_backup, found.latest_time) == ("next", at(20))
+    assert fulls(found)["next"] == "ahead"
+
+
+def test_what_was_committed_since_the_last_word_comes_last() -> None:
+    view = told("first", "ahead", taken=15)
+    found = status(point("last", 40, "next"), NEXT, AHEAD, point("first", 10), view=view)
+    assert order(found) == ["first", "ahead", "next", "last"]
+    assert found.latest_backup == "last"
+
+
+def test_what_the_repository_does_not_know_any_more_is_put_in_by_its_time() -> None:
+    chain = [point("first", 10), point("lost", 12, phase="Lost"), AHEAD, NEXT]
+    assert order(status(*chain, view=told("first", "ahead", "next", taken=30))) == ["first", "lost", "ahead", "next"]
+
+
+@pytest.mark.parametrize("view", [None, told("next", taken=90, complete=False)])
+def test_until_the_first_word_the_order_of_before_holds(view: ChainView | None) -> None:
+    """The controller was restarted, or the repository can't be listed."""
+    chain = [point("first", 10), AHEAD, NEXT]
+    before = status(*chain, view=told("first", "ahead", "next", taken=30))
+    found = status(*chain, point("since", 50, "next"), old=before, view=view)
+    assert order(found) == ["first", "ahead", "next", "since"]
+    assert status(*chain, point("since", 50, "next"), old=found, view=view) == found
+
+
+def test_one_too_old_for_the_list_of_before_stays_the_oldest() -> None:
+    chain = [point("first", 10), AHEAD, NEXT]
+    before = status(*chain[1:], view=told("ahead", "next", taken=30))
+    assert order(status(*chain, old=before)) == ["first", "ahead", "next"]
 
 
 def test_without_points_it_protects_nothing() -> None:
