@@ -55,3 +55,20 @@ async def test_a_retained_point_comes_back_when_somebody_asks() -> None:
     await rig.settle(seconds=5)
     assert rig.chain()["status"].get("removed", []) == []
     assert rig.chain()["status"]["points"] == 3
+
+
+async def test_one_that_no_status_can_tell_of_keeps_nobody_waiting() -> None:
+    rig = await backed_up(Rig(), *THREE)
+    points = rig.world.repository.chain().points
+    away = {uid: points.pop(uid) for uid in (uid_of("Backup", "b2"), uid_of("Backup", "b3"))}
+    await scanned(rig)
+    assert rig.phases() == {"b1": "Completed", "b2": "Lost", "b3": "Lost"}
+    forged = away[uid_of("Backup", "b2")]
+    forged.layers = {key: disk.model_copy(update={"parent": "../x"}) for key, disk in forged.layers.items()}
+    points |= away
+    await scanned(rig)
+    assert rig.phases() == {"b1": "Completed", "b2": "Lost", "b3": "Completed"}
+    catalogue = rig.world.cluster.one(kinds.BACKUP_REPOSITORY, "store")["status"]["catalogue"]
+    assert (catalogue["points"], catalogue["lost"]) == (3, 0)
+    assert "Backup b2" in rig.events("NotTold")[0]["message"]
+    assert rig.controller.errors == []

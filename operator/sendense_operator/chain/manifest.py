@@ -9,11 +9,11 @@ import json
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
 from sendense_operator.chain.digests import digest
-from sendense_operator.chain.layout import check_layer_path, digests_of
+from sendense_operator.chain.layout import check_backup, check_layer_path, digests_of
 from sendense_operator.task import BackupType, Bytes, DiskAnswer
 
 FORMAT: Final = "sendense.io/manifest"
@@ -60,6 +60,12 @@ class Parent(_Part):
     def _file(cls, value: str) -> str:
         check_layer_path(value)
         return value
+
+    @model_validator(mode="after")
+    def _names(self) -> Parent:
+        """They become fields of a Backup's status, which takes nothing else."""
+        check_backup(self.backup, self.backup_uid)
+        return self
 
 
 class ManifestDisk(_Part):
@@ -174,6 +180,9 @@ class Manifest(_Part):
         if isinstance(version, int) and version > VERSION:
             raise NewerManifestError(f"{FORMAT} version {version}: this program reads up to {VERSION}")
         said = raw.pop(_CHECKSUM, None)
+        if said is None and raw.get("sequence"):
+            # Those of the first version, all of them fulls, have neither; they are as good as ever.
+            raise ManifestError("it has no checksum: the file was changed or is damaged")
         if said is not None and said != _checksum(raw):
             raise ManifestError("its checksum does not fit: the file was changed or is damaged")
         try:

@@ -99,6 +99,32 @@ def test_a_path_outside_is_refused(file: str) -> None:
         Manifest.from_json(json.dumps(raw).encode())
 
 
+def increment(**parent: Any) -> dict[str, Any]:
+    file = "shop/db/disk-0/full-20251005-110000.qcow2"
+    whole = {"backup": "earlier", "backupUid": UID, "file": file, "changeId": "52 de/0"}
+    raw = unsealed()
+    raw["disks"][0] |= {"type": "Incremental", "parent": whole | parent}
+    return raw
+
+
+@pytest.mark.parametrize(
+    "parent",
+    [{"backup": ""}, {"backup": "../x"}, {"backup": "x" * 64}, {"backupUid": ""}, {"backupUid": "*"}, {"file": "/x"}],
+)
+def test_a_parent_that_is_no_backup_is_refused(parent: dict[str, Any]) -> None:
+    assert Manifest.from_json(json.dumps(increment()).encode()).disks[0].parent is not None
+    with pytest.raises(ManifestError):
+        Manifest.from_json(json.dumps(increment(**parent)).encode())
+
+
+def test_only_manifests_of_the_first_version_have_no_checksum() -> None:
+    """They had no sequence either. In others a damaged name of the field would switch the check off."""
+    assert Manifest.from_json(changed()) == manifest()
+    raw = json.loads(manifest(sequence=3).to_json().replace(b'"checksum"', b'"chacksum"'))
+    with pytest.raises(ManifestError, match="no checksum"):
+        Manifest.from_json(json.dumps(raw).encode())
+
+
 def test_new_fields_are_tolerated() -> None:
     assert Manifest.from_json(changed(later="x")) == manifest()
 
