@@ -211,7 +211,7 @@ class Attempt:
     def _free(self) -> None:
         """Layers that wait for this chain's lock to be freed. What fails is left to the repository's own pod."""
         try:
-            freed = free_layers(self._root, read_chain(self._root, self._paths))
+            freed = free_layers(self._root, read_chain(self._root, self._paths), self._lock.before)
         except (OSError, WorkerError) as error:
             log.warning("layers that nobody needs any more stay for now: %s", error)
             return
@@ -265,9 +265,12 @@ class Attempt:
 
     def _clean_up(self) -> None:
         try:
-            recovery.finish_commits(self._root, self._paths, None)
+            recovery.finish_commits(self._root, self._paths, None, self._lock.before)
         except OSError as error:
             log.warning("a commit that was cut short stays until the next sweep: %s", error)
+        except WorkerError as error:
+            log.warning("nothing more is tidied up: %s", error)
+            return
         self._exports.remove_partials()
 
     def close(self) -> None:

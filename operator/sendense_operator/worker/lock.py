@@ -93,6 +93,10 @@ class ChainLock:
             return False
         return _owner_in(found) == self._owner if self._owner else not found
 
+    def before(self, _: str) -> None:
+        """`check` for who tells each step before it is done."""
+        self.check()
+
     def is_ours(self) -> bool:
         """`check` as a question."""
         try:

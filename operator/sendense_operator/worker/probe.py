@@ -165,6 +165,6 @@ class _Round:
             lock = ChainLock.try_acquire(self._root / paths.lock, self._root, self._owner, may_be_nameless=True)
             if lock is not None:
                 with lock:
-                    self._swept += upkeep.sweep(self._root, paths)
+                    self._swept += upkeep.sweep(self._root, paths, lock.before)
         except (OSError, WorkerError) as error:
             log.warning("%s is not swept: %s", paths.folder, error)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from sendense_operator.chain.layout import ChainPaths
+from sendense_operator.worker.commit import no_step
 from sendense_operator.worker.files import ensure_folder, fsync_path
 
 log = logging.getLogger(__name__)
@@ -17,10 +18,17 @@ log = logging.getLogger(__name__)
 _MAX_IN_A_SECOND: Final = 1000
 
 
-def put_aside(root: Path, paths: ChainPaths, files: Iterable[PurePosixPath], now: datetime) -> int:
+def put_aside(
+    root: Path,
+    paths: ChainPaths,
+    files: Iterable[PurePosixPath],
+    now: datetime,
+    on_step: Callable[[str], None] = no_step,
+) -> int:
     """Move files of a chain whose lock is held into its quarantine; how many. Raises OSError.
 
-    They keep the names of their folders, so that images which stand on each other still find each other there.
+    `on_step` is told what comes next; it may raise to stop there. The files keep the names of their folders, so that
+    images which stand on each other still find each other there.
     """
     chosen = sorted(files)
     if not chosen:
@@ -28,6 +36,7 @@ def put_aside(root: Path, paths: ChainPaths, files: Iterable[PurePosixPath], now
     target = _new_folder(root, paths, now)
     for file in chosen:
         folder = target / file.parent.name
+        on_step(f"put aside {file}")
         ensure_folder(root / folder, root)
         (root / file).rename(root / folder / file.name)
         log.warning("nobody knows %s: put aside as %s", file, folder / file.name)

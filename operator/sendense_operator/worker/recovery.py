@@ -1,6 +1,7 @@
 """What earlier attempts left in a chain: committed backups, commits that were cut short, and partials.
 
-All of it happens under the chain's lock. A commit writes its manifest as `*.json.partial` (the intent) when
+All of it happens under the chain's lock, which is looked at before each step (`on_step`, told what comes next, raises
+for one that was lost). A commit writes its manifest as `*.json.partial` (the intent) when
 every layer is checked and durable, then renames the layers, then the manifest: so an intent can be carried to
 its end or taken back, and nothing that a committed manifest names is ever touched.
 """
@@ -8,15 +9,19 @@ its end or taken back, and nothing that a committed manifest names is ever touch
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from sendense_operator.chain import layout
 from sendense_operator.chain.layout import ChainPaths
 from sendense_operator.chain.manifest import Manifest, ManifestError
+from sendense_operator.worker.commit import no_step
 from sendense_operator.worker.files import fsync_path, names_in
 from sendense_operator.worker.reasons import Reason, WorkerError
 
 log = logging.getLogger(__name__)
+
+_Step = Callable[[str], None]
 
 
 def find_committed(root: Path, paths: ChainPaths, backup: str, uid: str) -> tuple[str, Manifest] | None:
@@ -41,45 +46,49 @@ def free_place(root: Path, paths: ChainPaths, backup: str, uid: str) -> PurePosi
     return second if (root / first).exists() else first
 
 
-def finish_commits(root: Path, paths: ChainPaths, own_uid: str | None) -> None:
-    """Carry an intent of the Backup `own_uid` to its end, take back every other."""
+def finish_commits(root: Path, paths: ChainPaths, own_uid: str | None, on_step: _Step = no_step) -> None:
+    """Carry an intent of the Backup `own_uid` to its end, take back every other. Raises OSError."""
     for name in names_in(root / paths.backups):
         if not name.endswith(layout.MANIFEST_SUFFIX + layout.PARTIAL):
             continue
         intent = paths.backups / name
         manifest = _read(root / intent)
         if manifest is not None:
-            if own_uid is not None and manifest.backup.uid == own_uid and _carry_on(root, intent, manifest):
+            if own_uid is not None and manifest.backup.uid == own_uid and _carry_on(root, intent, manifest, on_step):
                 log.info("finished the commit of an earlier attempt: %s", name)
                 continue
-            _take_back(root, paths, manifest)
+            _take_back(root, paths, manifest, on_step)
         # A torn intent is older than any rename: its layers are partials still.
+        on_step(f"unlink {intent}")
         (root / intent).unlink(missing_ok=True)
 
 
-def _carry_on(root: Path, intent: PurePosixPath, manifest: Manifest) -> bool:
+def _carry_on(root: Path, intent: PurePosixPath, manifest: Manifest, on_step: _Step) -> bool:
     final = intent.with_name(intent.name.removesuffix(layout.PARTIAL))
     pending = [PurePosixPath(name) for name in manifest.files() if not (root / name).exists()]
     if (root / final).exists() or any(not (root / layout.partial(path)).exists() for path in pending):
         return False
     for path in pending:
+        on_step(f"rename {path}")
         (root / layout.partial(path)).rename(root / path)
     for folder in {(root / name).parent for name in manifest.files()}:
         fsync_path(folder)
+    on_step(f"rename {intent}")
     (root / intent).rename(root / final)
     fsync_path((root / final).parent)
     return True
 
 
-def _take_back(root: Path, paths: ChainPaths, manifest: Manifest) -> None:
+def _take_back(root: Path, paths: ChainPaths, manifest: Manifest, on_step: _Step) -> None:
     committed = b"\n".join(_committed_texts(root, paths))
     for name in manifest.files():
         path = PurePosixPath(name)
         if not path.is_relative_to(paths.folder) or name.encode() in committed:
             log.error("left alone: %s of a commit that was cut short belongs to another backup", name)
             continue
-        (root / path).unlink(missing_ok=True)
-        (root / layout.partial(path)).unlink(missing_ok=True)
+        for place in (path, layout.partial(path)):
+            on_step(f"unlink {place}")
+            (root / place).unlink(missing_ok=True)
 
 
 def _committed_texts(root: Path, paths: ChainPaths) -> list[bytes]:
@@ -102,11 +111,13 @@ def stray_marks(root: Path, paths: ChainPaths) -> list[Path]:
     return [folder / name for name in names if layout.is_unfit(name) and layout.manifest_of(name) not in manifests]
 
 
-def sweep(root: Path, paths: ChainPaths) -> int:
-    """Remove all partials and stray marks of a chain whose lock is held; how many."""
+def sweep(root: Path, paths: ChainPaths, on_step: _Step = no_step) -> int:
+    """Remove all partials and stray marks of a chain whose lock is held; how many. Raises OSError."""
     found = [path for path in partials(root, paths) + stray_marks(root, paths) if not path.is_dir()]
     for path in found:
-        log.info("removing what an earlier attempt left: %s", path.relative_to(root))
+        name = path.relative_to(root)
+        on_step(f"unlink {name}")
+        log.info("removing what an earlier attempt left: %s", name)
         path.unlink(missing_ok=True)
     return len(found)
 

@@ -72,7 +72,7 @@ def tend(root: Path, paths: ChainPaths, owner: str, *, clean: bool) -> Survey:
     with lock or nullcontext():
         if lock is not None:
             with _told(survey, "sweeping"):
-                survey.swept = sweep(root, paths)
+                survey.swept = sweep(root, paths, lock.before)
                 if clean:  # one that was made before commits did it
                     ensure_folder(root / paths.tombstones, root)
         with _told(survey, "listing"):
@@ -81,11 +81,14 @@ def tend(root: Path, paths: ChainPaths, owner: str, *, clean: bool) -> Survey:
     return survey
 
 
-def sweep(root: Path, paths: ChainPaths) -> int:
-    """Remove what dead attempts left in a chain whose lock is held; how many files. Raises OSError."""
+def sweep(root: Path, paths: ChainPaths, on_step: Callable[[str], None]) -> int:
+    """Remove what dead attempts left in a chain whose lock is held; how many files. Raises OSError.
+
+    `on_step` is told what comes next; it may raise to stop there.
+    """
     before = len(recovery.partials(root, paths)) + len(recovery.stray_marks(root, paths))
-    recovery.finish_commits(root, paths, None)
-    recovery.sweep(root, paths)
+    recovery.finish_commits(root, paths, None, on_step)
+    recovery.sweep(root, paths, on_step)
     return before
 
 
@@ -108,7 +111,7 @@ def _look(root: Path, paths: ChainPaths, survey: Survey, lock: ChainLock | None,
     survey.chain = read_chain(root, paths)
     if lock is not None:
         with _told(survey, "freeing"):
-            _free(root, survey, lambda _: lock.check())
+            _free(root, survey, lock.before)
     survey.waiting = waiting_tombstones(root, survey.chain)
     survey.disk_files = read_disk_files(root, paths)
     if lock is not None:
@@ -138,8 +141,7 @@ def _put_aside(root: Path, survey: Survey, beside: list[os.DirEntry[str]], lock:
         for entry in beside
         if entry.is_file(follow_symlinks=False) and not entry.name.startswith(".")
     ]
-    lock.check()
-    put_aside(root, paths, files, datetime.now(UTC))
+    put_aside(root, paths, files, datetime.now(UTC), lock.before)
 
 
 def _beside_manifests(root: Path, paths: ChainPaths) -> list[os.DirEntry[str]]:

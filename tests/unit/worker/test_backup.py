@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support import chains
 from tests.unit.worker import test_commit as commits
 from tests.unit.worker.support import UID, settings, task
 
@@ -110,6 +111,21 @@ def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: JobState, one:
     attempt = Attempt(settings(repository=tmp_path), one, state, tmp_path, commits.PATHS, lock, parents)
     attempt._supervisor = Running()  # type: ignore[assignment]
     return attempt
+
+
+@pytest.mark.parametrize("fenced", [True, False])
+def test_one_that_lost_its_lock_frees_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fenced: bool) -> None:
+    one = task()
+    attempt = begun(tmp_path, monkeypatch, JobState(one, settings()), one)
+    removed = chains.point(1)
+    place = chains.write_point(tmp_path, removed)
+    grave = tmp_path / chains.PATHS.tombstone("b1", removed.backup.uid)
+    grave.parent.mkdir()
+    (tmp_path / place).rename(grave)
+    if fenced:
+        (tmp_path / chains.PATHS.folder / ".owner").write_text('{"podUID": "another"}')
+    attempt._free()
+    assert (tmp_path / removed.disks[0].file).exists() is fenced
 
 
 @pytest.mark.parametrize("tells", [True, False])

@@ -157,6 +157,33 @@ def test_a_fenced_worker_stops_before_its_next_step(tmp_path: Path, at: int) -> 
     assert files(tmp_path) == before
 
 
+@pytest.mark.parametrize("own_uid", [UID, None])
+@pytest.mark.parametrize("at", range(4))
+def test_who_is_fenced_while_it_tidies_up_touches_nothing_more(tmp_path: Path, own_uid: str | None, at: int) -> None:
+    """Another one has the chain meanwhile, and its files may have these names."""
+    manifest = make(tmp_path)
+    with pytest.raises(CutShort):
+        run(tmp_path, manifest, 2)
+    lock = ChainLock.try_acquire(tmp_path / PATHS.lock, tmp_path, "pod")
+    assert lock is not None
+    told: list[str] = []
+    before: set[str] = set()
+
+    def on_step(name: str) -> None:
+        if len(told) == at:
+            (tmp_path / PATHS.folder / layout.OWNER).write_text('{"podUID": "other"}')
+            before.update(files(tmp_path))
+        told.append(name)
+        lock.before(name)
+
+    with lock, pytest.raises(WorkerError) as caught:
+        recovery.finish_commits(tmp_path, PATHS, own_uid, on_step)
+        recovery.sweep(tmp_path, PATHS, on_step)
+    assert caught.value.reason == Reason.FENCED
+    assert len(told) == at + 1
+    assert files(tmp_path) == before
+
+
 def test_a_torn_intent_is_dropped(tmp_path: Path) -> None:
     manifest = make(tmp_path)
     intent = tmp_path / "shop/db/backups/nightly.json.partial"

@@ -4,7 +4,7 @@ import os
 import time
 import tracemalloc
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -27,6 +27,7 @@ from sendense_operator.worker import repository
 from sendense_operator.worker.chainfolder import mark_unfit, read_chain
 from sendense_operator.worker.lock import ChainLock
 from sendense_operator.worker.probe import run_probe
+from sendense_operator.worker.quarantine import put_aside
 from sendense_operator.worker.reasons import Reason, WorkerError
 from sendense_operator.worker.settings import Settings
 
@@ -271,6 +272,25 @@ def test_a_second_stranger_of_a_name_replaces_none(root: Path) -> None:
         scan(root)
     kept = sorted(path.read_text() for path in (root / PATHS.quarantine).rglob("x"))
     assert kept == ["first", "second", "third"]
+
+
+def test_who_is_fenced_puts_nothing_more_aside(root: Path) -> None:
+    fill(root, FULL)
+    strangers = [PurePosixPath(f"shop/db/disk-0/{name}") for name in ("x", "y", "z")]
+    for path in strangers:
+        put(root, str(path))
+    lock = ChainLock.try_acquire(root / PATHS.lock, root, POD)
+    assert lock is not None
+
+    def on_step(name: str) -> None:
+        if name.endswith("/y"):
+            put(root, "shop/db/.owner", '{"podUID": "another"}')
+        lock.before(name)
+
+    with lock, pytest.raises(WorkerError) as caught:
+        put_aside(root, PATHS, strangers, datetime.now(UTC), on_step)
+    assert caught.value.reason == Reason.FENCED
+    assert [(root / path).exists() for path in strangers] == [False, True, True]
 
 
 def test_only_a_scan_puts_aside(root: Path) -> None:
