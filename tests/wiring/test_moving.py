@@ -195,3 +195,18 @@ async def test_credentials_that_went_between_the_list_and_the_move() -> None:
     rig.world.cluster.failing = lambda verb, kind: None
     await rig.next()
     assert rig.names() == {"new/db": names["db"]}
+
+
+async def test_a_vm_that_moved_out_of_a_datacenter_that_cannot_be_listed_keeps_its_object() -> None:
+    rig = await with_clone_to_come(datacenters=["DC1", "DC2"])
+    names = rig.names()
+    rig.vma.machines["DC2"].append(vm(1, "/DC2/vm/db"))
+    rig.machines[:] = [vm(3)]
+    rig.vma.list_errors["DC1"] = VMARefused("discover", 500, "out of memory")
+    await rig.next()
+    assert rig.names() == names
+    assert f"/DC2/vm/db': it may be the VM of {names['db']}" in rig.told()["message"]
+    rig.vma.list_errors.clear()
+    await rig.next()
+    assert rig.names()["/DC2/vm/db"] == names["db"]
+    assert "db" not in rig.names()

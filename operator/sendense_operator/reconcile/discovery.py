@@ -182,6 +182,7 @@ async def _plan(ctx: Context, obj: Obj, spec: VMwareApplianceSpec, rules: Discov
         vcenter=spec.vcenter.host.lower(),
         taken={vm["metadata"]["name"] for vm in there},
         there=run.there,
+        failed=run.unlisted,
     )
     todo: list[Step] = [] if rules.dry_run else [*run.plan.moves, *run.plan.creations]
     run.steps.extend(step for step in todo if not run.is_off(step))

@@ -119,34 +119,37 @@ def decide_plan(
     vcenter: str,
     taken: Collection[str],
     there: Collection[str] = (),
+    failed: Collection[str] = (),
 ) -> Plan:
     """`inventories`: by datacenter; what is not in there is not known. `taken`: names of all ProtectedVMs there are.
 
-    `there`: names of those that have a VM at their path, as vCenter said when it was asked for it alone.
+    `there`: names of those that have a VM at their path, as vCenter said when it was asked for it alone. `failed`:
+    datacenters that could not be listed this time.
     """
     machines = _distinct(inventories)
     broken = [one for inventory in inventories.values() for one in inventory.broken]
     unread = {one.path for one in broken}
     looked_at = {one.name for one in known if datacenter_of(one.spec) in inventories and one.spec.path not in unread}
     pairs = _pair(machines, broken, known, looked_at.difference(there))
-    covered = {seen.vm.path for _, seen in pairs}
+    paired, covered = {one.name for one, _ in pairs}, {seen.vm.path for _, seen in pairs}
+    left = [one for one in known if one.name not in paired]
+    lost = [one for one in left if one.own and one.name in looked_at]
     matching = [seen for seen in machines if rule(seen.vm)]
     unusable = {seen.vm.path: why for seen in matching if (why := _why_unusable(seen))}
     missing = [seen for seen in matching if seen.vm.path not in covered and seen.vm.path not in unusable]
+    held = _held(missing, [one for one in left if datacenter_of(one.spec) in failed])
+    missing = [seen for seen in missing if seen.vm.path not in held]
     uses = Counter(seen.uuid for seen in machines if seen.uuid)
     creations, homonyms = _name_all(missing, uses, vcenter, taken)
-    paired = {one.name for one, _ in pairs}
-    kept = [one for one in known if one.own and one.name in looked_at.intersection(there) - paired]
-    gone = [one for one in known if one.own and one.name in looked_at.difference(there) - paired]
     return Plan(
         vms=len(machines),
         matched=len(matching),
         creations=tuple(creations),
         moves=_moves(pairs, {seen.vm.path for seen in machines}),
-        vanished=tuple(one for one in gone if one.uuid or one.made),
-        kept=tuple(kept),
+        vanished=tuple(one for one in lost if one.name not in there and (one.uuid or one.made)),
+        kept=tuple(one for one in lost if one.name in there),
         present=tuple((one, seen) for one, seen in pairs if one.own),
-        unusable={**unusable, **homonyms},
+        unusable={**unusable, **held, **homonyms},
         clones=sum(1 for seen in matching if seen.uuid and uses[seen.uuid] > 1),
     )
 
@@ -215,6 +218,16 @@ def _why_unusable(seen: Seen) -> str:
     if len(path) > _PATH_LIMIT:
         return f"its inventory path is longer than {_PATH_LIMIT} characters"
     return ""
+
+
+def _held(missing: Sequence[Seen], away: Sequence[Known]) -> dict[str, str]:
+    """Which VMs must not have objects of their own yet, and why, by path: they may be those of objects that are `away`.
+
+    An object that was made for a VM stays its object, so the list that tells a move from a clone is waited for.
+    """
+    names = {one.uuid: one.name for one in away if one.uuid}
+    why = "it may be the VM of {}, whose datacenter could not be listed"
+    return {seen.vm.path: why.format(names[seen.uuid]) for seen in missing if seen.uuid in names}
 
 
 def _name_all(

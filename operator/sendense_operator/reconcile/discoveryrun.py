@@ -61,6 +61,12 @@ class Run:
         return "" in self.problems
 
     @property
+    def unlisted(self) -> frozenset[str]:
+        """Datacenters that vCenter has, as far as anybody knows, and that could not be listed."""
+        named = {name: problem.reason for name, problem in self.problems.items() if name}
+        return frozenset(name for name, reason in named.items() if reason != "DatacenterNotFound")
+
+    @property
     def failed(self) -> bool:
         """Whether something is left to the next one, which then comes sooner."""
         return bool(self.problems or self.doubts)

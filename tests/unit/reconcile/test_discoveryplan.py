@@ -130,6 +130,17 @@ def test_a_clone_is_not_taken_for_a_vm_whose_datacenter_was_not_listed() -> None
     assert [one.seen.vm.path for one in found.creations] == ["/DC2/vm/db"]
 
 
+def test_what_may_have_moved_out_of_a_datacenter_that_failed_waits_for_its_list() -> None:
+    moved_or_clone = [InventoryVM(id=uuid(1), name="db", path="/DC2/vm/db")]
+    found = plan([*moved_or_clone, vm("web", 2)], made("a", "db", 1), datacenter="DC2", failed={"DC1"})
+    assert (created(found), moved(found), gone(found)) == (["web"], {}, [])
+    assert "may be the VM of a" in found.unusable["/DC2/vm/db"]
+    clone = made("b", "x", 1)
+    clone["spec"]["path"] = "/DC2/vm/db"
+    own = plan(moved_or_clone, made("a", "db", 1), clone, datacenter="DC2", failed={"DC1"})
+    assert (created(own), dict(own.unusable)) == ([], {})
+
+
 def test_a_clone_is_not_taken_for_a_vm_whose_entry_could_not_be_read() -> None:
     found = plan([vm("clone", 1)], made("a", "db", 1), broken=["db"])
     assert (created(found), moved(found), gone(found)) == (["clone"], {}, [])

@@ -89,6 +89,11 @@ def test_what_vcenter_did_not_say_is_told_and_keeps_no_vm_from_being_counted() -
     assert found.status.last_time == at(0)
 
 
+def test_which_datacenters_may_still_have_a_vm() -> None:
+    reasons = {"DC1": "ApplianceError", "Nowhere": "DatacenterNotFound", "": "Forbidden"}
+    assert run(problems={name: Problem(reason, "x") for name, reason in reasons.items()}).unlisted == {"DC1"}
+
+
 MOVE = Move(
     known_of(sample.protected_vm("db"), "vma"), Seen(InventoryVM(name="db", path="/DC1/vm/x"), "DC1"), replaced=False
 )
