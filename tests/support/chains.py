@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import uuid
 from collections.abc import Iterable
@@ -113,6 +114,21 @@ def write_point(root: Path, manifest: Manifest, *, paths: ChainPaths = PATHS) ->
     (root / place).parent.mkdir(parents=True, exist_ok=True)
     (root / place).write_bytes(manifest.to_json())
     return place
+
+
+ODD_KINDS = ("pipe", "link", "folder")
+
+
+def odd(path: Path, kind: str, target: Path) -> None:
+    """What is no file in the place of one. A pipe that is opened as a file waits for ever."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "link":
+        path.symlink_to(target)
+    else:
+        path.mkdir()
 
 
 def files(root: Path) -> set[str]:

@@ -104,15 +104,20 @@ def _identity(point: StoredPoint) -> tuple[str, ...]:
     return point.manifest.backup.uid, *point.manifest.files()
 
 
-def read_manifest(root: Path, place: PurePosixPath) -> Manifest:
-    """One manifest. Raises ManifestError, FileNotFoundError, and OSError where storage is at fault."""
+def manifest_bytes(root: Path, place: PurePosixPath) -> bytes:
+    """What lies in the place of a manifest, whatever it says. Raises as `read_manifest` does."""
     try:
         data = read_regular(root / place, _MANIFEST_LIMIT + 1)
     except NotRegularError as error:
         raise ManifestError(str(error)) from error
     if len(data) > _MANIFEST_LIMIT:
         raise ManifestError(f"more than {_MANIFEST_LIMIT} bytes")
-    manifest = Manifest.from_json(data)
+    return data
+
+
+def read_manifest(root: Path, place: PurePosixPath) -> Manifest:
+    """One manifest. Raises ManifestError, FileNotFoundError, and OSError where storage is at fault."""
+    manifest = Manifest.from_json(manifest_bytes(root, place))
     try:
         layout.check_backup(manifest.backup.name, manifest.backup.uid)
     except LayoutError as error:

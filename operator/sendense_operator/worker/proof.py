@@ -13,13 +13,14 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from sendense_operator.chain import layout
-from sendense_operator.chain.digests import DigestList, root_of
-from sendense_operator.chain.extents import LayerMap, marked
+from sendense_operator.chain.digests import DIGEST_SIZE, DigestList, root_of
+from sendense_operator.chain.extents import LayerMap, chunk_count, marked
 from sendense_operator.chain.manifest import ManifestDisk
 from sendense_operator.chain.parents import ParentLayer
 from sendense_operator.worker import qemu
 from sendense_operator.worker.digesting import digest_layer
 from sendense_operator.worker.export import ModeChoice
+from sendense_operator.worker.files import read_regular
 from sendense_operator.worker.reasons import Reason, WorkerError, reading_error
 
 log = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ def read_digests(root: Path, disk: ManifestDisk) -> DigestList:
     # Its place follows from the layer's, which was checked to be below the root.
     place = layout.digests_of(PurePosixPath(disk.file))
     try:
-        data = (root / place).read_bytes()
+        data = read_regular(root / place, DIGEST_SIZE * chunk_count(disk.virtual_size, disk.digest.chunk) + 1)
         digests = DigestList.from_bytes(data, disk.virtual_size, disk.digest.chunk)
         if root_of(data) != disk.digest.root:
             raise ValueError("it is not the one that its manifest knows")

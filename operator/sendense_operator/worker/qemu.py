@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from sendense_operator.chain import qcow2
 from sendense_operator.chain.extents import LayerMap, MapError, parse_line
+from sendense_operator.worker.files import read_regular
 from sendense_operator.worker.reasons import Reason, WorkerError, reading_error
 
 CREATE_OPTIONS: Final = "cluster_size=128k,extended_l2=on"
@@ -158,8 +159,7 @@ async def cut_off(path: Path, size: int) -> None:
 def read_header(path: Path, size: int, backing: str | None = None) -> qcow2.Header:
     """The header of an image that is about to be opened. Raises WorkerError, ImageCorrupt unless it fits."""
     try:
-        with path.open("rb") as file:
-            header = qcow2.parse(file.read(qcow2.HEADER_BYTES))
+        header = qcow2.parse(read_regular(path, qcow2.HEADER_BYTES))
         qcow2.check(header, size, backing)
     except qcow2.HeaderError as error:
         raise WorkerError(Reason.IMAGE_CORRUPT, f"{path.name}: {error}") from error

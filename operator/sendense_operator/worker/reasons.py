@@ -8,6 +8,7 @@ from typing import Final
 
 from sendense_operator.task import Answer, ExitCode, FullReason
 from sendense_operator.vma.clocks import INCREMENT_REFUSED
+from sendense_operator.worker.files import NotRegularError
 
 
 class Reason(StrEnum):
@@ -96,7 +97,7 @@ _DAMAGE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO
 
 def reading_error(error: OSError, what: str) -> WorkerError:
     """A file of a restore point that can't be read: ImageCorrupt if that is the file's fault, else the storage's."""
-    if error.errno in _DAMAGE:
+    if isinstance(error, NotRegularError) or error.errno in _DAMAGE:
         return WorkerError(Reason.IMAGE_CORRUPT, f"{what}: {error.strerror}")
     return storage_error(error, f"reading {what}")
 

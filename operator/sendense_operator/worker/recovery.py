@@ -1,9 +1,9 @@
 """What earlier attempts left in a chain: committed backups, commits that were cut short, and partials.
 
 All of it happens under the chain's lock, which is looked at before each step (`on_step`, told what comes next, raises
-for one that was lost). A commit writes its manifest as `*.json.partial` (the intent) when
-every layer is checked and durable, then renames the layers, then the manifest: so an intent can be carried to
-its end or taken back, and nothing that a committed manifest names is ever touched.
+for one that was lost). A commit writes its manifest as `*.json.partial` (the intent) when every layer is checked and
+durable, then renames the layers, then the manifest: so an intent can be carried to its end or taken back, and nothing
+that a committed manifest names is ever touched.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from sendense_operator.chain import layout
 from sendense_operator.chain.layout import ChainPaths
 from sendense_operator.chain.manifest import Manifest, ManifestError
+from sendense_operator.worker.chainfolder import manifest_bytes, read_manifest
 from sendense_operator.worker.commit import no_step
 from sendense_operator.worker.files import fsync_path, names_in
 from sendense_operator.worker.reasons import Reason, WorkerError
@@ -30,7 +31,7 @@ def find_committed(root: Path, paths: ChainPaths, backup: str, uid: str) -> tupl
     Raises WorkerError RestorePointDamaged when a file that the manifest names is missing.
     """
     for place in paths.manifests(backup, uid):
-        manifest = _read(root / place)
+        manifest = _read(root, place)
         if manifest is None or manifest.backup.uid != uid:
             continue
         missing = [name for name in manifest.files() if not (root / name).is_file()]
@@ -52,7 +53,9 @@ def finish_commits(root: Path, paths: ChainPaths, own_uid: str | None, on_step: 
         if not name.endswith(layout.MANIFEST_SUFFIX + layout.PARTIAL):
             continue
         intent = paths.backups / name
-        manifest = _read(root / intent)
+        if (root / intent).is_dir():
+            continue  # none of ours
+        manifest = _read(root, intent)
         if manifest is not None:
             if own_uid is not None and manifest.backup.uid == own_uid and _carry_on(root, intent, manifest, on_step):
                 log.info("finished the commit of an earlier attempt: %s", name)
@@ -80,20 +83,25 @@ def _carry_on(root: Path, intent: PurePosixPath, manifest: Manifest, on_step: _S
 
 
 def _take_back(root: Path, paths: ChainPaths, manifest: Manifest, on_step: _Step) -> None:
-    committed = b"\n".join(_committed_texts(root, paths))
+    try:
+        committed = b"\n".join(_committed_texts(root, paths))
+    except ManifestError as error:
+        log.error("layers of a commit that was cut short stay: nobody knows what they belong to: %s", error)
+        committed = None
     for name in manifest.files():
         path = PurePosixPath(name)
-        if not path.is_relative_to(paths.folder) or name.encode() in committed:
+        if not path.is_relative_to(paths.folder) or (committed is not None and name.encode() in committed):
             log.error("left alone: %s of a commit that was cut short belongs to another backup", name)
             continue
-        for place in (path, layout.partial(path)):
+        for place in (path, layout.partial(path)) if committed is not None else (layout.partial(path),):
             on_step(f"unlink {place}")
             (root / place).unlink(missing_ok=True)
 
 
 def _committed_texts(root: Path, paths: ChainPaths) -> list[bytes]:
-    places = [root / folder / name for folder in (paths.backups, paths.tombstones) for name in names_in(root / folder)]
-    return [place.read_bytes() for place in places if place.name.endswith(layout.MANIFEST_SUFFIX)]
+    """What all committed manifests say, those included that nobody understands. Raises ManifestError, OSError."""
+    places = [folder / name for folder in (paths.backups, paths.tombstones) for name in names_in(root / folder)]
+    return [manifest_bytes(root, place) for place in places if place.name.endswith(layout.MANIFEST_SUFFIX)]
 
 
 def partials(root: Path, paths: ChainPaths) -> list[Path]:
@@ -122,11 +130,11 @@ def sweep(root: Path, paths: ChainPaths, on_step: _Step = no_step) -> int:
     return len(found)
 
 
-def _read(path: Path) -> Manifest | None:
+def _read(root: Path, place: PurePosixPath) -> Manifest | None:
     try:
-        return Manifest.from_json(path.read_bytes())
+        return read_manifest(root, place)
     except FileNotFoundError:
         return None
     except ManifestError as error:
-        log.warning("%s is left alone: %s", path.name, error)
+        log.warning("%s is left alone: %s", place.name, error)
         return None

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from sendense_operator.chain.layout import MARKER, PARTIAL
 from sendense_operator.task import Capacity
-from sendense_operator.worker.files import replace_durable, write_durable
+from sendense_operator.worker.files import NotRegularError, read_regular, replace_durable, write_durable
 from sendense_operator.worker.folders import WRITE_TEST
 from sendense_operator.worker.reasons import Reason, WorkerError, storage_error
 
@@ -25,10 +25,11 @@ _MARKER_LIMIT: Final = 64 << 10
 def read_marker(root: Path) -> str | None:
     """The repository's id, None where there is no marker. Raises WorkerError."""
     try:
-        with (root / MARKER).open("rb") as file:
-            data = file.read(_MARKER_LIMIT)
+        data = read_regular(root / MARKER, _MARKER_LIMIT)
     except FileNotFoundError:
         return None
+    except NotRegularError as error:
+        raise WorkerError(Reason.NOT_A_REPOSITORY, f"{MARKER} is not a regular file") from error
     except OSError as error:
         raise storage_error(error, f"reading {MARKER}") from error
     try:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 import pytest
+from tests.support.chains import ODD_KINDS, odd
 
 from sendense_operator.chain import layout
 from sendense_operator.chain.layout import ChainPaths
@@ -182,6 +183,25 @@ def test_who_is_fenced_while_it_tidies_up_touches_nothing_more(tmp_path: Path, o
     assert caught.value.reason == Reason.FENCED
     assert len(told) == at + 1
     assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("kind", ODD_KINDS)
+def test_what_is_no_manifest_is_not_read(tmp_path: Path, kind: str) -> None:
+    """Of a commit that was cut short only the partials go: that one may name its layers."""
+    manifest = make(tmp_path)
+    with pytest.raises(CutShort):
+        run(tmp_path, manifest, 2)
+    target = tmp_path / "target"
+    target.write_bytes(manifest.to_json())
+    odd(tmp_path / "shop/db/backups/odd.json", kind, target)
+    odd(tmp_path / "shop/db/backups/other.json.partial", kind, target)
+    recovery.finish_commits(tmp_path, PATHS, None)
+    recovery.sweep(tmp_path, PATHS)
+    assert (tmp_path / manifest.files()[0]).exists()
+    assert not (tmp_path / "shop/db/backups/nightly.json.partial").exists()
+    odd(tmp_path / "shop/db/backups/nightly.json", kind, target)
+    assert recovery.find_committed(tmp_path, PATHS, "nightly", UID) is None
+    assert target.read_bytes() == manifest.to_json()
 
 
 def test_a_torn_intent_is_dropped(tmp_path: Path) -> None:

@@ -1,9 +1,12 @@
 from pathlib import Path
 
 import pytest
+from tests.support.chains import ODD_KINDS, SIZE, head, odd, point
 
 from sendense_operator.worker.export import ModeChoice
-from sendense_operator.worker.qemu import IO_MODES, IoMode, read_options, safe_path, serve_options
+from sendense_operator.worker.proof import read_digests
+from sendense_operator.worker.qemu import IO_MODES, IoMode, read_header, read_options, safe_path, serve_options
+from sendense_operator.worker.reasons import Reason, WorkerError
 
 IMAGE = Path("/repository/shop/db/disk-0/full-20251005-120000.qcow2.partial")
 
@@ -31,6 +34,23 @@ def test_a_trusted_appliance_may_write_zeroes() -> None:
 def test_no_other_path_comes_near_qemu(path: str) -> None:
     with pytest.raises(ValueError, match="not a path"):
         safe_path(Path(path))
+
+
+@pytest.mark.parametrize("kind", ODD_KINDS)
+def test_what_is_no_file_is_no_layer(tmp_path: Path, kind: str) -> None:
+    """Whoever opens a pipe waits for its other end, and a link leads anywhere."""
+    sound = tmp_path / "sound.qcow2"
+    sound.write_bytes(head(SIZE))
+    layer = tmp_path / "full-20251005-120000.qcow2"
+    digests = tmp_path / "full-20251005-120000.qcow2.digests"
+    for path in (layer, digests):
+        odd(path, kind, sound)
+    read_header(sound, SIZE)
+    disk = point(1).disks[0].model_copy(update={"file": layer.name})
+    for read in (lambda: read_header(layer, SIZE), lambda: read_digests(tmp_path, disk)):
+        with pytest.raises(WorkerError) as caught:
+            read()
+        assert caught.value.reason == Reason.IMAGE_CORRUPT
 
 
 def test_modes_are_tried_in_order_until_none_is_left() -> None:

@@ -3,6 +3,7 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.support.chains import ODD_KINDS, odd
 
 from sendense_operator.chain.layout import MARKER
 from sendense_operator.worker import repository
@@ -43,6 +44,15 @@ def test_init(tmp_path: Path, files: dict[str, str], expected_id: str | None, re
     else:
         assert repository.init_repository(tmp_path, "new", expected_id) == result
         repository.open_repository(tmp_path, result)
+
+
+@pytest.mark.parametrize("kind", ODD_KINDS)
+def test_a_marker_that_is_no_file(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "real").write_text(MARKER_TEXT)
+    odd(tmp_path / MARKER, kind, tmp_path / "real")
+    with pytest.raises(WorkerError) as caught:
+        repository.open_repository(tmp_path, "old")
+    assert caught.value.reason == Reason.NOT_A_REPOSITORY
 
 
 def test_a_worker_never_initialises(tmp_path: Path) -> None:
