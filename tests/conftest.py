@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Generator, Iterator
 
 import pytest
+from hypothesis import settings
+
+# A busy machine is no failure. Where CI is set, hypothesis has a profile of its own that says so too.
+settings.register_profile("unhurried", deadline=None)
+if not os.environ.get("CI"):
+    settings.load_profile("unhurried")
 
 # Before the import: so that asserts in there show their values.
 pytest.register_assert_rewrite("tests.support")

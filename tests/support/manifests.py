@@ -41,8 +41,8 @@ def protected_vm(
 def appliance(
     name: str, namespace: str, *, url: str = "http://vma.example:8081", credentials: str = "vcenter", **spec: Any
 ) -> Object:
-    """A VMwareAppliance."""
-    vcenter = {"host": "vcenter.example", "credentialsSecretRef": {"name": credentials}}
+    """A VMwareAppliance. Each namespace has a vCenter of its own: a VM has one backup at a time, whoever asks for it."""
+    vcenter = {"host": f"vcenter.{namespace}.example", "credentialsSecretRef": {"name": credentials}}
     return manifest("VMwareAppliance", name, namespace, {"url": url, "vcenter": vcenter, **spec})
 
 

@@ -62,6 +62,10 @@ class World:
         """Workers that ran at the same time."""
         self.collisions = 0
         """Seconds in which two workers had the same port of the node."""
+        self.looks: list[tuple[float, ProbeTask]] = []
+        """When each of a repository's pods began, and what it was told."""
+        self.hangs: Callable[[ProbeTask], bool] = lambda task: False
+        """Which of them never end."""
         self.probe = Answer(outcome="Completed", repository_id="repo-1", capacity=CAPACITY)
         self._age: dict[str, int] = {}
         self._pods: Counter[str] = Counter()
@@ -206,6 +210,8 @@ class World:
         self._update(POD, pod, {"phase": "Running", "podIP": f"10.0.{number // 250}.{number % 250}"})
         if pod["metadata"]["labels"][names.LABEL_COMPONENT] == names.COMPONENT_WORKER:
             self.repository.begin(_task(pod))
+        else:
+            self.looks.append((self.clock.seconds, _probe_task(pod)))
 
     def _run(self, pod: Obj) -> None:
         labels, age = pod["metadata"]["labels"], self._age[_uid(pod)]
@@ -282,9 +288,10 @@ class World:
 
     def _look_after(self, pod: Obj) -> None:
         """A repository's pod."""
-        answer = self.probe
+        answer, task = self.probe, _probe_task(pod)
+        if self.hangs(task):
+            return
         if answer.outcome == "Completed":
-            task = ProbeTask.model_validate_json(pod["metadata"]["annotations"][names.ANNOTATION_TASK])
             answer, log = self.repository.look(task, answer, self._busy())
             self.cluster.logs[pod["metadata"]["name"]] = log
         self._end(pod, answer)
@@ -305,6 +312,10 @@ class World:
 
 def _task(pod: Obj) -> BackupTask:
     return BackupTask.model_validate_json(pod["metadata"]["annotations"][names.ANNOTATION_TASK])
+
+
+def _probe_task(pod: Obj) -> ProbeTask:
+    return ProbeTask.model_validate_json(pod["metadata"]["annotations"][names.ANNOTATION_TASK])
 
 
 def _uid(obj: Obj) -> str:

@@ -77,6 +77,19 @@ class Snapshot:
     """By UID, the first one first."""
 
 
+@dataclass(frozen=True)
+class Hold:
+    """Something that failed and is not tried again for a while."""
+
+    until: float
+    """Monotonic seconds."""
+    tries: int
+    """How often it failed in a row."""
+    request: str
+    """Value of the annotation that had asked for it."""
+    why: str
+
+
 @dataclass(frozen=True, slots=True)
 class KnownBackup:
     """What a scan has to know of a Backup. All else of it would cost memory, for there may be tens of thousands."""

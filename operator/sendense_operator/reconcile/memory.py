@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from sendense_operator.api.v1alpha1.backuprepository import Catalogue
 from sendense_operator.reconcile.discoveryrun import Run
-from sendense_operator.reconcile.facts import Catalogued, Discovery, Listing
+from sendense_operator.reconcile.facts import Catalogued, Discovery, Hold, Listing
 from sendense_operator.task import Answer, Capacity
 
 V = TypeVar("V")
@@ -67,8 +67,8 @@ class Memory:
     """By UID of a repository, a VM or an appliance: what Backups may wait for of it, as they were last told."""
     probe_wanted: set[str] = field(default_factory=set)
     """namespace/repository: a backup failed because of it, so it is to be looked at now."""
-    scan_after: Recent[float] = field(default_factory=Recent)
-    """By namespace/repository: not before that moment, since the last scan could not be read."""
+    holds: Recent[Hold] = field(default_factory=Recent)
+    """By UID of a repository and duty: what its pods did not bring about."""
     summaries: Recent[Catalogue] = field(default_factory=Recent)
     """By namespace/repository: what a scan found, until it is in the status."""
     scan_wanted: set[str] = field(default_factory=set)

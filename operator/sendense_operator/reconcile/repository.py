@@ -13,14 +13,16 @@ from sendense_operator.cluster.status import write_status
 from sendense_operator.reconcile.appliance import active_jobs
 from sendense_operator.reconcile.claims import Claim, decide_claim, is_exclusive, needs_one_node
 from sendense_operator.reconcile.context import Context
+from sendense_operator.reconcile.holds import duties_of, troubles
 from sendense_operator.reconcile.job import build_probe_job, probe_labels
 from sendense_operator.reconcile.naming import probe_name
 from sendense_operator.reconcile.objects import is_deleting, is_owned_by, job_end, newest, pod_trouble, ready_condition
 from sendense_operator.reconcile.outcome import last_answer
 from sendense_operator.reconcile.pod import build_probe_template, probe_task_of
 from sendense_operator.reconcile.problems import Meaning, Problem
-from sendense_operator.reconcile.repositorystatus import Probed, decide_probe, next_status
-from sendense_operator.reconcile.scan import RETRY_S, Wanted, take_in, wanted
+from sendense_operator.reconcile.repositorystatus import Probed, decide_probe, is_in_order, next_status
+from sendense_operator.reconcile.scan import Wanted, hold_all, take_in, wanted
+from sendense_operator.reconcile.settings import Settings
 from sendense_operator.reconcile.units import parse_time
 from sendense_operator.task import ProbeTask
 
@@ -80,10 +82,11 @@ async def _probe(ctx: Context, seen: _Seen) -> float | None:
     if job is not None:
         return await _read_probe(ctx, seen, job)
     want = await wanted(ctx, obj)
-    due_in = 0.0 if want.is_due else _due_in(ctx, seen)
+    # One that can't be used is looked at soon enough, and what is wanted goes along.
+    due_in = 0.0 if want.is_due and is_in_order(obj) else _due_in(ctx, seen)
     if due_in > 0:
         await _write(ctx, obj, None, seen.active, seen.claim)
-        return due_in
+        return min(due_in, max(want.held_s, 1.0))
     if seen.active and is_exclusive(seen.claim):
         # A ReadWriteOncePod claim is with its worker; that one reports the room that is left.
         await _write(ctx, obj, None, seen.active, seen.claim)
@@ -144,7 +147,7 @@ async def _start_probe(ctx: Context, seen: _Seen, want: Wanted) -> float | None:
         },
         "spec": template["spec"],
     }
-    job = build_probe_job(obj, template, labels, deadline_seconds=ctx.settings.probe_deadline_seconds)
+    job = build_probe_job(obj, template, labels, deadline_seconds=_deadline(ctx.settings, obj, task))
     try:
         await ctx.cluster.create(POD, pod, dry_run=True)
         await ctx.cluster.create(JOB, job)
@@ -160,6 +163,12 @@ async def _start_probe(ctx: Context, seen: _Seen, want: Wanted) -> float | None:
         problem = Problem("Probing", f"a pod looks at claim {seen.spec.claim_name}")
         await _write(ctx, obj, problem, seen.active, seen.claim)
     return ctx.settings.wait_poll_seconds
+
+
+def _deadline(settings: Settings, obj: Obj, task: ProbeTask) -> int:
+    """Seconds for a pod. Of a repository that is not known to be well, it has to be told soon that it is not."""
+    patient = is_in_order(obj) and duties_of(task)
+    return settings.scan_deadline_seconds if patient else settings.probe_deadline_seconds
 
 
 async def _read_probe(ctx: Context, seen: _Seen, job: Obj) -> float | None:
@@ -179,17 +188,35 @@ async def _read_probe(ctx: Context, seen: _Seen, job: Obj) -> float | None:
     remembered = ctx.memory.answers.get(meta["uid"])
     answer = last_answer(pods) or remembered
     task = probe_task_of(job)
-    if answer is not None and task is not None and answer.outcome == "Completed":
+    probed = decide_probe(job, pods, remembered, seen.spec)
+    result: Probed | None = probed
+    if task is not None and answer is not None and answer.outcome == "Completed":
         if not await take_in(ctx, obj, job, pod, task, answer):
             return _TAKE_IN_POLL_S
-    elif task is not None and task.scan:
-        ctx.memory.scan_after.put(_key(obj), ctx.monotonic() + RETRY_S)
+    elif task is not None and probed.is_unfinished:
+        result = await _unfinished(ctx, obj, task, probed)
     ctx.memory.answers.pop(meta["uid"])
-    probed = decide_probe(job, pods, remembered, seen.spec)
-    await _write(ctx, obj, probed, seen.active, seen.claim)
+    await _write(ctx, obj, result, seen.active, seen.claim)
     # After the status: a controller that dies in between reads the same answer again.
     await ctx.cluster.delete(JOB, meta["namespace"], meta["name"], uid=meta["uid"])
     return 2.0
+
+
+async def _unfinished(ctx: Context, obj: Obj, task: ProbeTask, probed: Probed) -> Probed | None:
+    """What a pod says that did not come to its end; None: nothing against a repository that was in order before.
+
+    It may have had too much to do. So one that has nothing else to do looks next, and Backups go on meanwhile.
+    """
+    duties, why = duties_of(task), probed.problem.message if probed.problem is not None else ""
+    if not duties:
+        return probed
+    hold_all(ctx, obj, task, why)
+    ctx.memory.probe_wanted.add(_key(obj))
+    if not is_in_order(obj):
+        return probed
+    text = f"the {' and the '.join(duties)} did not come to an end: {why}"
+    await ctx.events.post(obj, "Warning", "ScanIncomplete" if task.scan else "RemovalIncomplete", text)
+    return None
 
 
 async def _write(ctx: Context, obj: Obj, result: Probed | Problem | None, active: int, claim: Obj | None) -> None:
@@ -202,6 +229,7 @@ async def _write(ctx: Context, obj: Obj, result: Probed | Problem | None, active
         volume=((claim or {}).get("spec") or {}).get("volumeName"),
         found=ctx.memory.capacities.pop(_key(obj)),
         catalogue=ctx.memory.summaries.pop(_key(obj)),
+        note=troubles(ctx, obj),
         generation=obj["metadata"].get("generation"),
         now=ctx.now(),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sendense_operator.api.v1alpha1 import conditions
 from sendense_operator.api.v1alpha1.backuprepository import (
@@ -15,13 +15,16 @@ from sendense_operator.api.v1alpha1.backuprepository import (
     RepositoryCapacity,
 )
 from sendense_operator.api.v1alpha1.base import Condition
-from sendense_operator.reconcile.objects import death_of, job_end, newest
+from sendense_operator.reconcile.ending import REPOSITORY_REASONS
+from sendense_operator.reconcile.objects import death_of, job_end, newest, ready_condition
 from sendense_operator.reconcile.outcome import last_answer
 from sendense_operator.reconcile.problems import Meaning, Problem
 from sendense_operator.reconcile.units import human_bytes, whole_seconds
 from sendense_operator.task import Answer, Capacity
 
 Obj = dict[str, Any]
+
+FULL: Final = "RepositoryFull"
 
 
 @dataclass(frozen=True)
@@ -31,16 +34,20 @@ class Probed:
     problem: Problem | None
     repository_id: str = ""
     capacity: Capacity | None = None
+    is_unfinished: bool = False
+    """It did not come to its end, and not since the repository was found to be of no use."""
 
 
 def decide_probe(job: Obj, pods: Sequence[Obj], remembered: Answer | None, spec: BackupRepositorySpec) -> Probed:
     """What an ended probe says about the repository."""
     answer = last_answer(pods) or remembered
-    if answer is None:
-        return Probed(Problem("ProbeFailed", _silence(job, pods), Meaning.FINAL))
+    if answer is None or answer.outcome == "Cancelled":
+        # By its deadline it is told to end, and may still say that it was.
+        return Probed(Problem("ProbeFailed", _silence(job, pods), Meaning.FINAL), is_unfinished=True)
     if answer.outcome != "Completed":
         problem = Problem(answer.reason or "ProbeFailed", answer.message, Meaning.FINAL)
-        return Probed(problem, answer.repository_id, answer.capacity)
+        unfinished = answer.reason not in REPOSITORY_REASONS
+        return Probed(problem, answer.repository_id, answer.capacity, is_unfinished=unfinished)
     return Probed(_room(answer.capacity, spec), answer.repository_id, answer.capacity)
 
 
@@ -56,10 +63,16 @@ def _room(capacity: Capacity | None, spec: BackupRepositorySpec) -> Problem | No
     if capacity is None or capacity.free >= spec.min_free_bytes:
         return None
     return Problem(
-        "RepositoryFull",
+        FULL,
         f"{human_bytes(capacity.free)} are free, {human_bytes(spec.min_free_bytes)} are to be kept free",
         Meaning.FINAL,
     )
+
+
+def is_in_order(repository: Obj) -> bool:
+    """Whether the last look found a repository that answers: at most it lacks room."""
+    ready = ready_condition(repository)
+    return ready is not None and (ready["status"] == "True" or ready["reason"] == FULL)
 
 
 def next_status(
@@ -71,10 +84,14 @@ def next_status(
     volume: str | None,
     found: Capacity | None,
     catalogue: Catalogue | None = None,
+    note: str = "",
     generation: int | None,
     now: datetime,
 ) -> BackupRepositoryStatus:
-    """The status that tells of `result` (None: nothing new of it). `found`: what a backup found meanwhile."""
+    """The status that tells of `result` (None: nothing new of it).
+
+    `found`: what a backup found meanwhile; `note`: what is to be said of a repository that can be used.
+    """
     status = old.model_copy(deep=True)
     status.active_backups = active
     status.catalogue = catalogue or old.catalogue
@@ -95,7 +112,7 @@ def next_status(
         return status
     status.observed_generation = generation
     updated = conditions.update(
-        [c.to_dict() for c in old.conditions], _state(problem, status), generation=generation, now=now
+        [c.to_dict() for c in old.conditions], _state(problem, status, note), generation=generation, now=now
     )
     status.conditions = [Condition.model_validate(condition) for condition in updated]
     return status
@@ -105,12 +122,12 @@ def _is_ready(status: BackupRepositoryStatus) -> bool:
     return conditions.is_true([c.to_dict() for c in status.conditions], conditions.READY)
 
 
-def _state(problem: Problem | None, status: BackupRepositoryStatus) -> dict[str, str]:
+def _state(problem: Problem | None, status: BackupRepositoryStatus, note: str) -> dict[str, str]:
     if problem is not None:
         make = conditions.stalled if problem.meaning is Meaning.FINAL else conditions.reconciling
         return make(problem.reason, problem.message)
     room = f"{human_bytes(status.capacity.free_bytes)} free" if status.capacity else "writable"
-    return conditions.ready("Writable", room)
+    return conditions.ready("Writable", f"{room}; {note}" if note else room)
 
 
 def _capacity(capacity: Capacity) -> RepositoryCapacity:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
@@ -32,14 +33,13 @@ from sendense_operator.reconcile.catalogue import (
 from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.ending import UNSEEN_REASONS
 from sendense_operator.reconcile.facts import Catalogued, KnownBackup
+from sendense_operator.reconcile.holds import Duty, duties_of, hold, release, rest_of
 from sendense_operator.reconcile.keys import Key, Work
 from sendense_operator.reconcile.objects import created, ready_condition
 from sendense_operator.reconcile.pod import CONTAINER
 from sendense_operator.reconcile.units import parse_time
 from sendense_operator.task import MAX_REMOVALS, Answer, FullReason, ProbeTask, Removal
 
-RETRY_S: Final = 30.0
-"""After a catalogue that could not be read, or a removal that did not come about."""
 MAX_FOLDERS: Final = 32
 _ENDED_WITHOUT: Final = frozenset({Phase.FAILED, Phase.CANCELLED})
 _log = logging.getLogger(__name__)
@@ -57,6 +57,8 @@ class Wanted:
     scan: bool = False
     request: str = ""
     """Value of the annotation that the scan answers."""
+    held_s: float = math.inf
+    """Seconds until something may be tried again that failed."""
 
     @property
     def is_due(self) -> bool:
@@ -68,15 +70,18 @@ async def wanted(ctx: Context, repository: Obj) -> Wanted:
     """What is to be done in a repository now."""
     key = key_of(repository)
     known = ctx.memory.catalogues.get(key)
-    remove = await _pending_removals(ctx, repository)
     request = str((repository["metadata"].get("annotations") or {}).get(names.ANNOTATION_SCAN, ""))[:256]
-    again = ctx.memory.scan_after.get(key)
-    held = again is not None and again > ctx.monotonic()
+    remove = await _pending_removals(ctx, repository)
+    scan = key in ctx.memory.scan_wanted or scan_is_due(ctx, repository, request)
+    scan_rest = rest_of(ctx, repository, Duty.SCAN, request) if scan else 0.0
+    removal_rest = rest_of(ctx, repository, Duty.REMOVAL) if remove else 0.0
+    remove = remove if not removal_rest else ()
     return Wanted(
         remove=remove,
-        urgent=not held and any(not _was_asked(known, removal) for removal in remove),
-        scan=not held and (key in ctx.memory.scan_wanted or scan_is_due(ctx, repository, request)),
+        urgent=any(not _was_asked(known, removal) for removal in remove),
+        scan=scan and not scan_rest,
         request=request,
+        held_s=min((rest for rest in (scan_rest, removal_rest) if rest), default=math.inf),
     )
 
 
@@ -196,17 +201,25 @@ async def take_in(ctx: Context, repository: Obj, job: Obj, pod: Obj | None, task
         told = sort_records(read_catalogue(lines, answer.catalogue), created(job), task.remove)
         told = replace(told, repository_id=answer.repository_id)
     except (CatalogueError, ClusterError) as error:
-        ctx.memory.scan_after.put(key, ctx.monotonic() + RETRY_S)
+        hold_all(ctx, repository, task, "its catalogue can't be read")
         _log.warning("the catalogue of repository %s can't be read: %s", key, error)
         text = f"its catalogue can't be read, so nothing is concluded from it: {error}"
         await ctx.events.post(repository, "Warning", "ScanIncomplete", text)
         return True
+    if task.remove:
+        release(ctx, repository, Duty.REMOVAL)
     before = ctx.memory.catalogues.get(key)
     ctx.memory.catalogues.put(key, merge(before, told))
     namespace = repository["metadata"]["namespace"]
     for vm in changed_chains(before, told):
         ctx.again(Key(Work.CHAIN, namespace, f"{vm}/{repository['metadata']['name']}"))
     return told.root is None or await _apply(ctx, repository, task, told)
+
+
+def hold_all(ctx: Context, repository: Obj, task: ProbeTask, why: str) -> None:
+    """Nothing came about of what a pod was asked for."""
+    for duty in duties_of(task):
+        hold(ctx, repository, duty, why, task.scan_request if duty is Duty.SCAN else "")
 
 
 async def _apply(ctx: Context, repository: Obj, task: ProbeTask, told: Told) -> bool:
@@ -233,8 +246,10 @@ async def _apply(ctx: Context, repository: Obj, task: ProbeTask, told: Told) -> 
     lost = sum(judgement.verdict is Verdict.LOST for judgement in judgements)
     key = key_of(repository)
     ctx.memory.scan_wanted.discard(key)
-    if not told.is_complete:
-        ctx.memory.scan_after.put(key, ctx.monotonic() + RETRY_S)
+    if told.is_complete:
+        release(ctx, repository, Duty.SCAN)
+    else:
+        hold(ctx, repository, Duty.SCAN, _incomplete(told), task.scan_request)
         await ctx.events.post(repository, "Warning", "ScanIncomplete", _incomplete(told))
     status.catalogue = summarise(told, last, backups, task.scan_request, lost)
     ctx.memory.summaries.put(key, status.catalogue)

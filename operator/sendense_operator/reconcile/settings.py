@@ -56,6 +56,8 @@ class Settings(BaseModel):
     """First pause after a failed look at an appliance, a VM or a repository; doubles up to its interval."""
     probe_deadline_seconds: Annotated[int, Field(ge=10)] = 300
     """How long a repository's probe may take, from its creation."""
+    scan_deadline_seconds: Annotated[int, Field(ge=10)] = 3600
+    """The same of one that also scans a repository that is known to be well, or removes restore points from it."""
     health_port: Annotated[int, Field(ge=0, le=65535)] = 8081
     queue_workers: Annotated[int, Field(ge=1, le=256)] = 32
     """Reconciles at the same time, and half as many more that ask appliances: most of their time they wait."""

@@ -10,7 +10,7 @@ from tests.support.sample import GIB, NOON, Obj, at, condition, ended, job, pod
 
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec, BackupRepositoryStatus
 from sendense_operator.reconcile.problems import Meaning, Problem
-from sendense_operator.reconcile.repositorystatus import Probed, decide_probe, next_status
+from sendense_operator.reconcile.repositorystatus import Probed, decide_probe, is_in_order, next_status
 from sendense_operator.task import Answer, Capacity
 
 SPEC = BackupRepositorySpec.model_validate(sample.repository(minFreeBytes=GIB)["spec"])
@@ -22,25 +22,34 @@ def said(answer: Answer) -> list[Obj]:
     return [pod("p1", "Succeeded", containerStatuses=ended(answer.to_message()))]
 
 
+TOLD_TO_END = Answer(outcome="Cancelled", reason="Terminated", message="the worker was told to end")
+
+
 @pytest.mark.parametrize(
-    ("pods", "remembered", "reason"),
+    ("pods", "remembered", "reason", "unfinished"),
     [
-        (said(GOOD), None, None),
-        ([], GOOD, None),
-        (said(GOOD.model_copy(update={"capacity": TIGHT})), None, "RepositoryFull"),
-        (said(sample.failed_answer("NotARepository", "holiday photos")), None, "NotARepository"),
-        (said(sample.failed_answer("", "")), None, "ProbeFailed"),
-        ([], None, "ProbeFailed"),
-        ([pod("p1", "Failed", containerStatuses=ended(code=1))], None, "ProbeFailed"),
+        (said(GOOD), None, None, False),
+        ([], GOOD, None, False),
+        (said(GOOD.model_copy(update={"capacity": TIGHT})), None, "RepositoryFull", False),
+        (said(sample.failed_answer("NotARepository", "holiday photos")), None, "NotARepository", False),
+        (said(sample.failed_answer("StorageError", "I/O error")), None, "StorageError", False),
+        (said(sample.failed_answer("InternalError", "a fault")), None, "InternalError", True),
+        (said(sample.failed_answer("", "")), None, "ProbeFailed", True),
+        (said(TOLD_TO_END), None, "ProbeFailed", True),
+        ([], TOLD_TO_END, "ProbeFailed", True),
+        ([], None, "ProbeFailed", True),
+        ([pod("p1", "Failed", containerStatuses=ended(code=1))], None, "ProbeFailed", True),
     ],
 )
-def test_decide_probe(pods: list[Obj], remembered: Answer | None, reason: str | None) -> None:
+def test_decide_probe(pods: list[Obj], remembered: Answer | None, reason: str | None, unfinished: bool) -> None:
     probed = decide_probe(job("j", condition("Complete")), pods, remembered, SPEC)
     assert (probed.problem.reason if probed.problem else None) == reason
+    assert probed.is_unfinished is unfinished
 
 
-def test_a_probe_that_ran_out_of_time_points_at_the_storage() -> None:
-    probed = decide_probe(job("j", condition("Failed", "DeadlineExceeded", "late")), [], None, SPEC)
+@pytest.mark.parametrize("last_words", [None, TOLD_TO_END])
+def test_a_probe_that_ran_out_of_time_points_at_the_storage(last_words: Answer | None) -> None:
+    probed = decide_probe(job("j", condition("Failed", "DeadlineExceeded", "late")), [], last_words, SPEC)
     assert probed.problem is not None
     assert "storage" in probed.problem.message
 
@@ -94,6 +103,28 @@ def test_a_backup_that_found_it_full_makes_it_full() -> None:
     healed = status(None, broken, found=ROOM)
     assert reason(healed) == "ReadOnly"
     assert healed.capacity is not None
+
+
+def test_a_note_is_told_of_a_repository_that_can_be_used() -> None:
+    good, bad = Probed(None, "repo-1", ROOM), Probed(Problem("ReadOnly", "no", Meaning.FINAL))
+    assert status(good, note="the last scan did not succeed").conditions[0].message == (
+        "50.0 GiB free; the last scan did not succeed"
+    )
+    assert status(bad, note="the last scan did not succeed").conditions[0].message == "no"
+    assert status(good, status(good, note="trouble")).conditions[0].message == "50.0 GiB free"
+
+
+@pytest.mark.parametrize(
+    ("found", "in_order"),
+    [
+        (sample.ready_status("Writable"), True),
+        (sample.ready_status("RepositoryFull", status="False"), True),
+        (sample.ready_status("ProbeFailed", status="False"), False),
+        ({}, False),
+    ],
+)
+def test_a_repository_that_answers(found: Obj, in_order: bool) -> None:
+    assert is_in_order(sample.repository("store", found)) is in_order
 
 
 def test_times_of_transitions_are_kept() -> None:
