@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from sendense_operator.api.v1alpha1.backuprepository import Catalogue
 from sendense_operator.reconcile.discoveryrun import Run
@@ -12,6 +12,9 @@ from sendense_operator.reconcile.facts import Catalogued, Discovery, Hold, Listi
 from sendense_operator.task import Answer, Capacity
 
 V = TypeVar("V")
+
+_MANY: Final = 20_000
+"""Backups or VMs that may wait at once: forgetting one that waits makes it begin anew, and ask vCenter again."""
 
 
 class Recent(Generic[V]):
@@ -49,21 +52,21 @@ class Memory:
     """By Backup UID (a probe's: by Job UID): answers of workers whose pods were seen to go."""
     stuck: Recent[tuple[str, Answer]] = field(default_factory=lambda: Recent(100))
     """By pod UID, with namespace/appliance: answers of pods that were seen to go and left a client that hangs."""
-    first_seen: Recent[float] = field(default_factory=Recent)
+    first_seen: Recent[float] = field(default_factory=lambda: Recent(_MANY))
     """By Backup UID: when this process first saw it."""
     polled: Recent[float] = field(default_factory=Recent)
     """By pod UID: when the worker was last asked."""
-    written: Recent[float] = field(default_factory=Recent)
+    written: Recent[float] = field(default_factory=lambda: Recent(_MANY))
     """By Backup UID: when its status was last written."""
     reached: Recent[float] = field(default_factory=Recent)
     """By pod UID: when the worker last answered."""
     orphaned: Recent[float] = field(default_factory=Recent)
     """By Backup UID: since when it is to be cancelled, and its pods go on because nothing tells them to stop."""
-    tries: Recent[int] = field(default_factory=Recent)
+    tries: Recent[int] = field(default_factory=lambda: Recent(_MANY))
     """By object UID: how often something failed in a row."""
     capacities: Recent[Capacity] = field(default_factory=Recent)
     """By namespace/repository: what a backup that just ended found."""
-    waited_for: Recent[tuple[object, ...]] = field(default_factory=lambda: Recent(20_000))
+    waited_for: Recent[tuple[object, ...]] = field(default_factory=lambda: Recent(_MANY))
     """By UID of a repository, a VM or an appliance: what Backups may wait for of it, as they were last told."""
     probe_wanted: set[str] = field(default_factory=set)
     """namespace/repository: a backup failed because of it, so it is to be looked at now."""
@@ -76,9 +79,9 @@ class Memory:
     listed."""
     catalogues: Recent[Catalogued] = field(default_factory=lambda: Recent(200))
     """By namespace/repository: what its pods told of restore points."""
-    unreachable: Recent[float] = field(default_factory=Recent)
+    unreachable: Recent[float] = field(default_factory=lambda: Recent(_MANY))
     """By Backup UID: since when it waits for an appliance that does not answer."""
-    discoveries: Recent[Discovery] = field(default_factory=lambda: Recent(20_000))
+    discoveries: Recent[Discovery] = field(default_factory=lambda: Recent(_MANY))
     """By ProtectedVM UID."""
     listings: Recent[Listing] = field(default_factory=lambda: Recent(256))
     """By `Listing.key`."""
