@@ -12,7 +12,9 @@ import pytest
 from tests.dataplane.rig import Bench, Vma
 from tests.dataplane.test_full import digest_of, manifest_of
 
+from sendense_operator.chain.layout import ChainPaths
 from sendense_operator.task import Answer, BackupType, FullReason
+from sendense_operator.worker.chainfolder import read_chain
 
 MIB = 1 << 20
 
@@ -135,28 +137,59 @@ def test_a_chain_that_is_too_long(points: Points) -> None:
     points.assert_all_read_back()
 
 
-@pytest.mark.parametrize("harm", ["flipped", "truncated", "gone", "digests"])
+def damaged(bench: Bench) -> set[tuple[str, int]]:
+    """Restore points and numbers of their disks of which damage is noted."""
+    chain = read_chain(bench.repository, ChainPaths("shop", "db"))
+    return {(point.manifest.backup.name, mark.index) for point in chain.points for mark in point.unfit}
+
+
+def flip(path: Path, at: int) -> None:
+    """One bit."""
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("harm", ["flipped", "truncated", "gone", "no image", "digests"])
 def test_a_parent_that_is_damaged(points: Points, bench: Bench, harm: str) -> None:
-    points.write(3, 65536, seed=1)
-    points.back_up()
+    """What is wrong with the full is wrong with all that are read through it, and told of each."""
+    for seed in (1, 2):
+        points.write(3, 65536, seed=seed)
+        points.back_up()
     layer = bench.repository / points.made[0][0].disks[0].file
     if harm == "flipped":
-        data = bytearray(layer.read_bytes())
-        data[len(data) * 3 // 4] ^= 1
-        layer.write_bytes(data)
+        flip(layer, layer.stat().st_size * 3 // 4)
     elif harm == "truncated":
         with layer.open("r+b") as file:
             file.truncate(layer.stat().st_size // 2)
     elif harm == "gone":
         layer.unlink()
+    elif harm == "no image":
+        flip(layer, 0)
     else:
-        newest = bench.repository / points.made[1][0].disks[0].file
+        newest = bench.repository / points.made[2][0].disks[0].file
         newest.with_name(newest.name + ".digests").write_bytes(b"x" * 32)
     points.made.clear()
     answer = points.back_up(backup="after")
     assert kinds(answer) == [(BackupType.FULL, FullReason.PARENT_UNVERIFIED), (BackupType.INCREMENTAL, "")]
+    assert damaged(bench) == {(name, 0) for name in (("b2",) if harm == "digests" else ("b0", "b1", "b2"))}
     points.write(3, 4096, seed=5)
     assert kinds(points.back_up(backup="next")) == INCREMENTS
+    points.assert_all_read_back()
+
+
+@pytest.mark.parametrize("harm", ["flipped", "no image"])
+def test_damage_between(points: Points, bench: Bench, harm: str) -> None:
+    """What lies below it is as good as ever."""
+    for seed in (1, 2):
+        points.write(3, 65536, seed=seed)
+        points.back_up()
+    layer = bench.repository / points.made[1][0].disks[0].file
+    flip(layer, 0 if harm == "no image" else layer.stat().st_size - 4096)
+    full, *_ = points.made
+    points.made = [full]
+    points.back_up(backup="after")
+    assert damaged(bench) == {("b1", 0), ("b2", 0)}
     points.assert_all_read_back()
 
 

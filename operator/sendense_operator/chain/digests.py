@@ -58,16 +58,15 @@ class DigestList:
         """Chunk `index` holds zeroes only."""
         self.put(index, self._zero(chunk_length(index, self.size, self.chunk)))
 
-    def first_difference(self, other: DigestList) -> int | None:
-        """Number of the first chunk that two lists of one disk do not agree on."""
+    def get(self, index: int) -> bytes:
+        """The digest of chunk `index`."""
+        return bytes(self._list[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE])
+
+    def differences(self, other: DigestList) -> tuple[int, ...]:
+        """Numbers of the chunks that two lists of one disk do not agree on."""
         if self._list == other._list:
-            return None
-        return next(
-            index
-            for index in range(self.count)
-            if self._list[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE]
-            != other._list[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE]
-        )
+            return ()
+        return tuple(index for index in range(self.count) if self.get(index) != other.get(index))
 
     def to_bytes(self) -> bytes:
         """The list as it lies beside the layer."""

@@ -7,10 +7,10 @@ what lies below. So parent and change id come from one manifest, and whatever is
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from sendense_operator.chain.layout import ChainPaths
 from sendense_operator.chain.manifest import Manifest, ManifestDisk, Parent
@@ -31,6 +31,9 @@ class Point(Protocol):
     @property
     def unfit(self) -> tuple[Unfit, ...]:
         """What speaks against it."""
+
+
+_P = TypeVar("_P", bound=Point)
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,22 @@ def _stack(top: ManifestDisk, known: Iterable[Point], paths: ChainPaths) -> tupl
     if len(folders) != 1 or folders.pop().parent != paths.folder:
         raise _BrokenError(f"its layers do not lie together in {paths.folder}")
     return tuple(stack)
+
+
+def read_through(layer: str, points: Iterable[_P], others: Iterable[Point]) -> Iterator[tuple[_P, ManifestDisk]]:
+    """Disks of `points` that stand on `layer` or are it, with their points. `others`: tombstones that lie between."""
+    points = tuple(points)
+    manifests = [point.manifest for point in points] + [point.manifest for point in others]
+    below = {disk.file: disk.parent.file for manifest in manifests for disk in manifest.disks if disk.parent}
+    for point in points:
+        for disk in point.manifest.disks:
+            seen = set[str]()
+            at: str | None = disk.file
+            while at is not None and at != layer and at not in seen:
+                seen.add(at)
+                at = below.get(at)
+            if at == layer:
+                yield point, disk
 
 
 def _mark(newest: Point, found: ManifestDisk, stack: Sequence[ManifestDisk], points: Iterable[Point]) -> Unfit | None:

@@ -23,6 +23,14 @@ _UNREADABLE: Final = frozenset({errno.EIO, errno.EINVAL})
 """What a server answers a read with that it can't do; anything else is the end of the server, not the image's fault."""
 
 
+class UnreadableChunk(WorkerError):  # noqa: N818 - says what was found
+    """The image can't be read there."""
+
+    def __init__(self, message: str, chunk: int) -> None:
+        super().__init__(Reason.IMAGE_CORRUPT, message)
+        self.chunk = chunk
+
+
 def nothing(_: int) -> None:
     """Nobody watches the chunks."""
 
@@ -40,7 +48,7 @@ async def digest_layer(
 
     `parent`: digests of the restore point that the layer stands on, of which only the layer's own chunks are replaced;
     the list is changed. `tag` names the server's files in `runtime`; `on_chunk` is told, in any thread, each chunk
-    that was read. Raises WorkerError.
+    that was read. Raises WorkerError, UnreadableChunk for one that the server can't read.
     """
     if parent is None:
         digests, chunks = DigestList(layer.size, layer.chunk), layer.data_chunks
@@ -97,12 +105,17 @@ def _read(where: Path, digests: DigestList, work: _Work) -> None:
             raise WorkerError(Reason.IMAGE_CORRUPT, f"the layer reads as {handle.get_size()} bytes")
         while (index := work.next()) is not None:
             length = chunk_length(index, digests.size, digests.chunk)
-            digests.put(index, digest(handle.pread(length, index * digests.chunk)))
+            try:
+                data = handle.pread(length, index * digests.chunk)
+            except nbd.Error as error:
+                if error.errnum not in _UNREADABLE:
+                    raise
+                raise UnreadableChunk(f"reading the layer back: {error}", index) from error
+            digests.put(index, digest(data))
             work.on_chunk(index)
         handle.shutdown()
     except nbd.Error as error:
-        reason = Reason.IMAGE_CORRUPT if error.errnum in _UNREADABLE else Reason.EXPORT_FAILED
-        raise WorkerError(reason, f"reading the layer back: {error}") from error
+        raise WorkerError(Reason.EXPORT_FAILED, f"reading the layer back: {error}") from error
     finally:
         # The others would only find the same: the chunks are used up, or something is wrong.
         work.stop()

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from sendense_operator.chain import layout
 from sendense_operator.chain.digests import DigestList
@@ -25,7 +25,8 @@ from sendense_operator.worker.chainfolder import ChainFolder, StoredPoint, mark_
 from sendense_operator.worker.export import ModeChoice
 from sendense_operator.worker.lock import ChainLock
 from sendense_operator.worker.proof import Unproven, prove
-from sendense_operator.worker.reasons import WorkerError, storage_error
+from sendense_operator.worker.reasons import Reason, WorkerError, storage_error
+from sendense_operator.worker.spread import find_damaged
 
 log = logging.getLogger(__name__)
 
@@ -97,24 +98,50 @@ class Parents:
         try:
             await prove(self._root, parent, content, choice, runtime, tell)
         except Unproven as error:
+            # The newest one last: once it is marked, nobody looks below it again.
+            await self._mark_others(parent, error, choice, runtime, tell)
             self.mark(parent, FullReason.PARENT_UNVERIFIED, str(error))
             text = f"restore point {parent.manifest.backup.name}, disk {parent.disk.index}: {error}"
             return Choice(None, FullReason.PARENT_UNVERIFIED, text)
         return Choice(parent)
 
+    async def _mark_others(
+        self,
+        parent: ParentLayer,
+        found: Unproven,
+        choice: ModeChoice,
+        runtime: Path,
+        tell: Callable[[str], None],
+    ) -> None:
+        """Older restore points that have the same damage. Trouble ends the search only."""
+        older = replace(self._chain, points=self._chain.points[:-1])
+        try:
+            async for point, disk, message in find_damaged(self._root, older, parent, found, choice, runtime, tell):
+                self._mark(point.place, disk.index, FullReason.PARENT_UNVERIFIED, message)
+        except WorkerError as error:
+            if error.reason == Reason.FENCED:
+                raise
+            log.warning("what else is damaged can't be found out: %s", error)
+
     def mark(self, parent: ParentLayer, reason: FullReason, message: str) -> None:
-        """Note what speaks against a disk of the newest restore point. Errors are logged: it is found again."""
-        point = self._chain.points[-1]
-        mark = Unfit(index=parent.disk.index, reason=reason, message=message, time=datetime.now(UTC))
+        """Note what speaks against a disk of the newest restore point. Errors are logged: it is found again.
+
+        Raises WorkerError Fenced.
+        """
+        self._mark(self._chain.points[-1].place, parent.disk.index, reason, message)
+
+    def _mark(self, place: PurePosixPath, index: int, reason: FullReason, message: str) -> None:
+        position, point = next((at, one) for at, one in enumerate(self._chain.points) if one.place == place)
+        mark = Unfit(index=index, reason=reason, message=message, time=datetime.now(UTC))
         log.warning("restore point %s, disk %d: %s: %s", point.manifest.backup.name, mark.index, reason, message)
         try:
             self._lock.check()
             self._note(point, mark)
         except OSError as error:
             log.warning("that can't be noted beside its manifest: %s", error)
-        self._chain = replace(
-            self._chain, points=(*self._chain.points[:-1], replace(point, unfit=(*point.unfit, mark)))
-        )
+        points = list(self._chain.points)
+        points[position] = replace(point, unfit=(*point.unfit, mark))
+        self._chain = replace(self._chain, points=tuple(points))
 
     def _note(self, point: StoredPoint, mark: Unfit) -> None:
         manifest = self._root / point.place

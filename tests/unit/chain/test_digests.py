@@ -37,9 +37,10 @@ def test_a_list_that_is_read_again_and_changed() -> None:
     digests.put(2, digest(b"x"))
     again = DigestList.from_bytes(digests.to_bytes(), 33, CHUNK)
     assert again.root == digests.root
-    assert again.first_difference(digests) is None
+    assert again.differences(digests) == ()
     again.put_zero(2)
-    assert again.first_difference(digests) == 2
+    assert again.differences(digests) == (2,)
+    assert again.get(2) != digests.get(2) == digest(b"x")
     assert again.root == DigestList(33, CHUNK).root
     with pytest.raises(ValueError, match="96 expected"):
         DigestList.from_bytes(digests.to_bytes()[:-1], 33, CHUNK)

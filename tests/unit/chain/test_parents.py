@@ -4,8 +4,8 @@ from dataclasses import dataclass
 import pytest
 from tests.support.chains import PATHS, SIZE, START, increment, layer, point
 
-from sendense_operator.chain.manifest import Manifest
-from sendense_operator.chain.parents import Choice, ParentLayer, choose_parent, plan_layers
+from sendense_operator.chain.manifest import Manifest, ManifestDisk
+from sendense_operator.chain.parents import Choice, ParentLayer, choose_parent, plan_layers, read_through
 from sendense_operator.chain.unfit import Unfit
 from sendense_operator.task import FullReason, TaskDisk
 
@@ -62,6 +62,35 @@ def test_choose_parent(
         assert choice.parent.manifest == newest
         assert choice.parent.describe().change_id == newest.disks[0].change_id
         assert choice.parent.stack[-1].parent is None
+
+
+FULL_OF_TWO = point(6, [layer(6, 0), layer(6, 1)])
+I7 = increment(7, FULL_OF_TWO)
+I8 = point(8, [layer(8, 0, parent=(I7, 0)), layer(8, 1)])
+
+
+@pytest.mark.parametrize(
+    ("layer", "points", "removed", "expected"),
+    [
+        (FULL_OF_TWO.disks[0], (FULL_OF_TWO, I7, I8), (), [(6, 0), (7, 0), (8, 0)]),
+        (FULL_OF_TWO.disks[1], (FULL_OF_TWO, I7, I8), (), [(6, 1), (7, 1)]),
+        (I7.disks[0], (FULL_OF_TWO, I7, I8), (), [(7, 0), (8, 0)]),
+        (FULL_OF_TWO.disks[0], (FULL, I2, I8), (FULL_OF_TWO, I7), [(8, 0)]),
+        (I8.disks[1], (FULL_OF_TWO, I7, I8), (), [(8, 1)]),
+    ],
+)
+def test_who_is_read_through_a_layer(
+    layer: ManifestDisk, points: Sequence[Manifest], removed: Sequence[Manifest], expected: list[tuple[int, int]]
+) -> None:
+    found = read_through(layer.file, [Point(one) for one in points], [Point(one) for one in removed])
+    assert [(point.manifest.sequence, disk.index) for point, disk in found] == expected
+
+
+def test_layers_in_a_circle_are_read_through_no_other() -> None:
+    own = layer(2, 0, parent=(FULL, 0))
+    assert own.parent is not None
+    circle = point(2, [own.model_copy(update={"parent": own.parent.model_copy(update={"file": own.file})})])
+    assert list(read_through(FULL.disks[0].file, [Point(FULL), Point(circle)], [])) == [(Point(FULL), FULL.disks[0])]
 
 
 def on(manifest: Manifest, position: int) -> Choice:
