@@ -41,7 +41,7 @@ def protected_vm(
 def appliance(
     name: str, namespace: str, *, url: str = "http://vma.example:8081", credentials: str = "vcenter", **spec: Any
 ) -> Object:
-    """A VMwareAppliance. Each namespace has a vCenter of its own: a VM has one backup at a time, whoever asks for it."""
+    """A VMwareAppliance. Each namespace has a vCenter of its own: a VM has one backup at a time, whoever asks."""
     vcenter = {"host": f"vcenter.{namespace}.example", "credentialsSecretRef": {"name": credentials}}
     return manifest("VMwareAppliance", name, namespace, {"url": url, "vcenter": vcenter, **spec})
 
