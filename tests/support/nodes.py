@@ -26,21 +26,6 @@ def kill_worker(pod: Object) -> None:
     assert _signal(pod, _FIRST, "KILL") > 0, "no such process"
 
 
-def pause_worker(pod: Object) -> None:
-    """SIGSTOP for the worker itself, as if its machine stood still; its programs go on."""
-    assert _signal(pod, _FIRST, "STOP") > 0, "no such process"
-
-
-def resume_worker(pod: Object) -> None:
-    """The worker goes on where it was paused; it may be gone by now."""
-    _signal(pod, _FIRST, "CONT")
-
-
-def is_running(pod: Object) -> bool:
-    """Whether the worker itself is there still, whatever the API server knows of its pod."""
-    return _signal(pod, _FIRST, "0") > 0
-
-
 def log_of(pod: Object) -> str:
     """What it wrote, out of its node: also when the API server knows the pod no more."""
     meta = pod["metadata"]
@@ -81,16 +66,6 @@ def without_kubelet(kube: Kube, node: str) -> Iterator[None]:
     finally:
         engine("exec", node, "systemctl", "start", "kubelet")
         wait_ready(kube, node)
-
-
-@contextmanager
-def cordoned(kube: Kube, node: str) -> Iterator[None]:
-    """No new pod comes to the node."""
-    kube.merge("Node", node, None, {"spec": {"unschedulable": True}})
-    try:
-        yield
-    finally:
-        kube.merge("Node", node, None, {"spec": {"unschedulable": None}})
 
 
 @contextmanager

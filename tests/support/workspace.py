@@ -151,16 +151,6 @@ class Workspace:
 
         return wait_for(f"Backup {name} {phase}", probe, timeout=timeout)
 
-    def wait_end(self, name: str = "backup", *, timeout: float = SLOW_MACHINE) -> Object:
-        """The Backup's status once it has ended, however."""
-
-        def probe() -> Object:
-            status = self.status(name)
-            until(status.get("phase") in ENDS, summary(status))
-            return status
-
-        return wait_for(f"an end of Backup {name}", probe, timeout=timeout)
-
     def wait_reason(
         self, reason: str | Iterable[str], name: str = "backup", kind: str = "Backup", *, timeout: float = SLOW_MACHINE
     ) -> str:

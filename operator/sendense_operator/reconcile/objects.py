@@ -15,11 +15,6 @@ Obj = dict[str, Any]
 _HARMLESS_WAITS: Final = frozenset({"ContainerCreating", "PodInitializing"})
 
 
-def ref_key(obj: Obj) -> tuple[str, str]:
-    """Namespace and name."""
-    return obj["metadata"]["namespace"], obj["metadata"]["name"]
-
-
 def labels_of(obj: Obj) -> dict[str, str]:
     """Labels, empty when there are none."""
     return obj["metadata"].get("labels") or {}

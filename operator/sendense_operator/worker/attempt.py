@@ -229,18 +229,19 @@ class Attempt:
         callbacks = self._state.callbacks
         amid_increment = callbacks.copies_changes and not self._exports.gone() and self._lock.is_ours()
         callbacks.cancel()
-        if amid_increment and self._supervisor is not None and self._supervisor.may_run:
-            await self._let_increment_end(min(self._task.clocks.cancel, _CANCEL_LIMIT))
+        has_client = self._supervisor is not None and self._supervisor.may_run
+        wait = min(self._task.clocks.cancel, _CANCEL_LIMIT)
+        if amid_increment and has_client:
+            await self._let_increment_end(wait)
         await self._exports.kill()
         if self._lock.is_ours():
             self._clean_up()
-        if self._supervisor is not None and self._supervisor.may_run:
-            wait = min(self._task.clocks.cancel, _CANCEL_LIMIT)
+        if has_client:
             log.info("giving the VMA's client %.0f s to notice", wait)
             closed = time.monotonic()
             await asyncio.sleep(wait)
             connected = self._state.traffic.connected
-            self._state.stuck_client = is_stuck(closed, wait, self._state.callbacks.last_telemetry, connected=connected)
+            self._state.stuck_client = is_stuck(closed, wait, callbacks.last_telemetry, connected=connected)
             if self._state.stuck_client:
                 log.warning("the VMA's client of job %s hangs: restart the appliance's service", self._state.job_id)
 
