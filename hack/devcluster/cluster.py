@@ -7,7 +7,7 @@ import secrets
 import shlex
 
 from . import engine as engines
-from . import nodeimage, tools
+from . import nodeimage, orphans, tools
 from .engine import Engine
 from .settings import (
     CHOICE,
@@ -29,6 +29,7 @@ def up() -> None:
         engine = engines.ensure()
         image = nodeimage.ensure(engine) if engine.own else PUBLISHED_NODE_IMAGE
         tools.search_path()
+        orphans.remove(engine)
         if not _reuse(engine):
             _delete(engine)
             try:

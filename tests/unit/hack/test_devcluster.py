@@ -6,13 +6,21 @@ import fcntl
 from pathlib import Path
 
 import pytest
-from hack.devcluster import hostnet, images, release, settings, shell
+from hack.devcluster import hostnet, images, orphans, release, settings, shell
 
 
 def test_each_checkout_has_a_cluster_of_its_own() -> None:
     names = {settings.cluster_name(Path(path)) for path in ("/a/checkout", "/b/checkout")}
     assert len(names) == 2
     assert all(len(f"{name}-control-plane") <= 63 for name in names)
+
+
+def test_only_clusters_whose_checkout_is_gone_are_orphans() -> None:
+    here, gone = (settings.cluster_name(Path(path)) for path in ("/here", "/a/gone"))
+    listed = f"{here} /here/build/data\n{gone} /a/gone/build/data\n{gone} /a/gone/build/data\n"
+    others = "theirs \ntheirs /a/gone/build/data\nsendense-000000 /\n\n"
+    found = orphans.orphans(listed + others, lambda folder: folder == Path("/here"))
+    assert found == [(gone, Path("/a/gone"))]
 
 
 def test_image_names_follow_the_content(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

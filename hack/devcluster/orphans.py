@@ -1,0 +1,48 @@
+"""Clusters whose checkout is gone: nobody takes them down, and an engine that starts again starts them with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from . import tools
+from .engine import Engine
+from .settings import CHECKOUT, DATA, KUBECONFIG, NODE_DATA, cluster_name
+from .shell import attempt, step
+
+_LABEL = "io.x-k8s.kind.cluster"
+_FORMAT = (
+    f'{{{{index .Config.Labels "{_LABEL}"}}}} '
+    f'{{{{range .Mounts}}}}{{{{if eq .Destination "{NODE_DATA}"}}}}{{{{.Source}}}}{{{{end}}}}{{{{end}}}}'
+)
+
+
+def remove(engine: Engine) -> None:
+    """Remove the clusters of checkouts that are gone. Only on our own engine: who knows what another one sees."""
+    if not engine.own:
+        return
+    ids = engine.run("ps", "-aq", "--filter", f"label={_LABEL}").split()
+    # one of them may go meanwhile: what is left is told all the same
+    listed = attempt(engine.command, "inspect", "--format", _FORMAT, *ids, env=engine.env).stdout if ids else ""
+    for name, checkout in orphans(listed, lambda folder: (folder / "hack" / "cluster").exists()):
+        step(f"removing cluster {name} of {checkout}, a checkout that is gone")
+        kind = ("delete", "cluster", "--name", name, "--kubeconfig", f"{KUBECONFIG}.{name}")
+        attempt(tools.command("kind"), *kind, env=engine.env)
+
+
+def orphans(listed: str, is_checkout: Callable[[Path], bool]) -> list[tuple[str, Path]]:
+    """Names and folders of the clusters whose checkout is gone.
+
+    `listed`: for each container a line of its cluster's name and, if it is a node of ours, where its NODE_DATA lies.
+    A cluster that isn't named after that folder is none of ours.
+    """
+    found = {}
+    for line in listed.splitlines():
+        name, _, data = line.partition(" ")
+        depth = len(DATA.relative_to(CHECKOUT).parts)
+        if not data or len(Path(data).parents) < depth:
+            continue
+        checkout = Path(data).parents[depth - 1]
+        if name == cluster_name(checkout) and not is_checkout(checkout):
+            found[name] = checkout
+    return sorted(found.items())
