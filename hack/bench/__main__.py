@@ -35,7 +35,7 @@ def workspace() -> Iterator[Workspace]:
         space = Workspace(kube, namespace, operator, appliance, password)
         space.add_secret()
         space.add_appliance(timeouts=copying.TIMEOUTS)
-        space.add_repository()
+        space.add_repository(probeIntervalSeconds=copying.PROBE_SECONDS)
         try:
             yield space
         finally:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from hack.bench.copying import PROBE_SECONDS
 from hack.bench.incrementals import change, long_runs
 from tests.support import images
 from tests.support.namespaces import wait_gone
@@ -68,7 +69,7 @@ def _read_seconds(space: Workspace, paths: list[Path]) -> tuple[float, float]:
 
 def catalogue(space: Workspace) -> dict[str, float]:
     """A scan of a repository with many restore points, of which but one has no Backup; then deleting a few."""
-    space.add_repository("full-house", node=1, probeIntervalSeconds=3600)
+    space.add_repository("full-house", node=1, probeIntervalSeconds=PROBE_SECONDS)
     space.add_vm("seed", Disk("random", MIB))
     space.backup("seed", vm="seed", repository="full-house")
     manifest = space.wait_phase("Completed", "seed")["manifest"]

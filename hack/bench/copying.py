@@ -16,8 +16,10 @@ from tests.support.workspace import Workspace
 
 GIB: Final = 1 << 30
 _SIZE: Final = 4 * GIB
-_DATA_RUNS: Final = 3
+_DATA_RUNS: Final = 5
 _FIXED_RUNS: Final = 5
+PROBE_SECONDS: Final = 3600
+"""Of the repositories here, which the tests have looked at every 10 s: the pod of a look would be part of a time."""
 TIMEOUTS: Final = {"stallSeconds": 300, "reconnectSeconds": 120, "connectSeconds": 60, "requestSeconds": 30}
 
 
@@ -27,7 +29,7 @@ def data(space: Workspace) -> dict[str, float]:
     The repository is on the appliance's own node: in the field the appliance has a machine of its own, while here two
     nodes would pay for each other's forwarding with the same two cores.
     """
-    space.add_repository("near", node=nodes.with_the_vma(space.kube))
+    space.add_repository("near", node=nodes.with_the_vma(space.kube), probeIntervalSeconds=PROBE_SECONDS)
     space.add_vm("large", Disk("pattern", _SIZE, (("data_fraction", 0.58),)), track=True)
     space.wait_ready("large", "ProtectedVM")
     (source,) = space.disks["large"]

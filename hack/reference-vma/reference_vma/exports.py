@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import select
+import socket
 import threading
+from contextlib import suppress
 from typing import Any, Final
 
 import nbd
@@ -25,7 +27,17 @@ def _connect(target: Target) -> Any:
     # The bounds are left to the server: a write past the end fails there.
     handle.set_strict_mode(handle.get_strict_mode() & ~nbd.STRICT_BOUNDS)
     handle.connect_tcp(target.host, str(target.port))
+    _do_not_pace(handle.aio_get_fd())
     return handle
+
+
+def _do_not_pace(descriptor: int) -> None:
+    """Send as a Linux does by default, whatever this machine is set to: BBR would pace what both ends could do faster."""
+    with socket.socket(fileno=os.dup(descriptor)) as own:
+        for algorithm in (b"cubic", b"reno"):
+            with suppress(OSError):
+                own.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, algorithm)
+                return
 
 
 class _Request:
