@@ -32,7 +32,7 @@ def _connect(target: Target) -> Any:
 
 
 def _do_not_pace(descriptor: int) -> None:
-    """Send as a Linux does by default, whatever this machine is set to: BBR would pace what both ends could do faster."""
+    """Send as Linux does by default, whatever this machine is set to: BBR would pace it."""
     with socket.socket(fileno=os.dup(descriptor)) as own:
         for algorithm in (b"cubic", b"reno"):
             with suppress(OSError):
