@@ -22,12 +22,13 @@ from sendense_operator.cluster.kinds import Kind
 from sendense_operator.cluster.status import has_finalizer
 from sendense_operator.controller.handlers import (
     keys_of_backup,
+    keys_of_chain,
     keys_of_job,
     keys_of_pod,
     keys_of_reference,
     remember_answer,
+    settling_s,
 )
-from sendense_operator.reconcile.chain import key_of_chain
 from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.keys import Key, Work
 from sendense_operator.reconcile.reconciler import Reconciler
@@ -67,14 +68,15 @@ class Controller:
     def on_change(self, event: str, kind: Kind, obj: Obj) -> None:
         """What the watches do."""
         for key in self._keys(event, kind, obj):
-            self._due[key] = self._world.clock.seconds
+            delay = settling_s(key, event or None, obj) if kind.kind == "Backup" else 0.0
+            self._enqueue(key, delay)
 
     def _keys(self, event: str, kind: Kind, obj: Obj) -> Iterator[Key]:
         match kind.kind:
             case "Backup":
                 yield from keys_of_backup(event, obj)
             case "BackupChain":
-                yield key_of_chain(obj)
+                yield from keys_of_chain(event, obj)
             case "Job":
                 yield from keys_of_job(event, obj)
             case "Pod":

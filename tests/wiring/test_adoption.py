@@ -12,8 +12,10 @@ from tests.wiring.test_incrementals import backed_up
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster import kinds
+from sendense_operator.cluster.errors import ForbiddenError, UnavailableError
 
 INTERVAL = 60
+CREATE = ("create", kinds.BACKUP)
 
 
 def scans(rig: Rig) -> str:
@@ -55,6 +57,30 @@ async def test_what_is_retained_stays_out_of_sight_until_somebody_asks() -> None
     assert list(rig.phases()) == ["b2"]
     await scanned(rig, request="now")
     await rig.run(lambda: rig.phases().get("b1") == "Completed", seconds=10)
+
+
+async def test_many_are_made_side_by_side_and_one_that_fails_is_made_later() -> None:
+    rig = await backed_up(Rig(), ("b1", "Full"), scanIntervalSeconds=INTERVAL, probeIntervalSeconds=10)
+    await scanned(rig)
+    wanted = {f"found-{number}" for number in range(20)}
+    for name in wanted:
+        rig.world.repository.commit_unheard(name, uid_of(name), rig.world.clock.now())
+    failures = iter([UnavailableError("too many requests"), None, UnavailableError("a timeout")])
+    rig.world.cluster.failing = lambda verb, kind: next(failures, None) if (verb, kind) == CREATE else None
+    await rig.run(lambda: wanted <= {name for name, phase in rig.phases().items() if phase == "Completed"}, seconds=90)
+    told = [event["involvedObject"]["name"] for event in rig.events("Adopted")]
+    assert sorted(told) == sorted(wanted)
+    assert next(failures, None) is None
+
+
+async def test_a_namespace_that_goes_takes_none() -> None:
+    rig = await backed_up(Rig(), ("b1", "Full"), scanIntervalSeconds=INTERVAL, probeIntervalSeconds=10)
+    rig.world.repository.commit_unheard("found", uid_of("found"), rig.world.clock.now())
+    going = ForbiddenError("it is being terminated", terminating=True)
+    rig.world.cluster.failing = lambda verb, kind: going if (verb, kind) == CREATE else None
+    await scanned(rig)
+    assert list(rig.phases()) == ["b1"]
+    assert rig.controller.errors == []
 
 
 def adopting(rig: Rig, **spec: Any) -> None:

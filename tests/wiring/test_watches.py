@@ -50,7 +50,7 @@ class Rig:
         self._session = session
         self._changed = asyncio.Event()
 
-    def add(self, key: Key) -> None:
+    def add(self, key: Key, _delay: float) -> None:
         """What kopf's handlers call."""
         self.keys.add(key)
         self._changed.set()

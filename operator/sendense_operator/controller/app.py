@@ -93,7 +93,7 @@ async def _run(settings: Settings, cluster: KubernetesCluster, reader: HttpWorke
     background = [
         asyncio.create_task(election.run(gained, queue.pause), name="leader election"),
         asyncio.create_task(queue.run(), name="work queue"),
-        asyncio.create_task(_watch(ctx, queue, identity, is_ready), name="watches"),
+        asyncio.create_task(_watch(ctx, identity, is_ready), name="watches"),
     ]
     try:
         # The watches end by a signal; nothing else may end.
@@ -107,9 +107,9 @@ async def _run(settings: Settings, cluster: KubernetesCluster, reader: HttpWorke
         await site.cleanup()
 
 
-async def _watch(ctx: Context, queue: WorkQueue[Key], identity: str, on_ready: Callable[[], None]) -> None:
+async def _watch(ctx: Context, identity: str, on_ready: Callable[[], None]) -> None:
     await wait_for_api(ctx.cluster, ctx.settings)
-    await watch_forever(queue.add, ctx.memory, ctx.settings.namespaces, identity, on_ready)
+    await watch_forever(ctx.enqueue, ctx.memory, ctx.settings.namespaces, identity, on_ready)
 
 
 async def wait_for_api(cluster: Cluster, settings: Settings) -> None:

@@ -14,14 +14,15 @@ from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.api.v1alpha1.backup import Phase
 from sendense_operator.cluster import kinds
 from sendense_operator.reconcile.chain import key_of_chain
-from sendense_operator.reconcile.keys import Key, Work
+from sendense_operator.reconcile.keys import SETTLE_S, Key, Work
 from sendense_operator.reconcile.memory import Memory
 from sendense_operator.reconcile.objects import answer_of, is_live
 
 _RESTORE_POINTS: Final = (Phase.COMPLETED, Phase.LOST)
 """Phases of Backups that a chain lists."""
 
-Add = Callable[[Key], None]
+Add = Callable[[Key, float], None]
+"""Look at something in so many seconds."""
 
 _SIMPLE: Final = (
     (kinds.BACKUP_REPOSITORY, Work.REPOSITORY),
@@ -35,25 +36,26 @@ def register(registry: kopf.OperatorRegistry, add: Add, memory: Memory) -> None:
 
     async def on_backup(type: str | None, body: kopf.Body, **_: Any) -> None:
         for key in keys_of_backup(type, body):
-            add(key)
+            add(key, settling_s(key, type, body))
 
     async def on_job(type: str | None, body: kopf.Body, **_: Any) -> None:
         for key in named(keys_of_job(type, body)):
-            add(key)
+            add(key, 0.0)
 
     async def on_pod(type: str | None, body: kopf.Body, **_: Any) -> None:
         if type == "DELETED":
             remember_answer(body, memory)
         for key in named(keys_of_pod(body)):
-            add(key)
+            add(key, 0.0)
 
-    async def on_chain(body: kopf.Body, **_: Any) -> None:
-        add(key_of_chain(dict(body)))
+    async def on_chain(type: str | None, body: kopf.Body, **_: Any) -> None:
+        for key in keys_of_chain(type, body):
+            add(key, 0.0)
 
     def on_simple(work: Work) -> Any:
         async def handler(type: str | None, body: kopf.Body, **_: Any) -> None:
             for key in keys_of_reference(work, type, body, memory):
-                add(key)
+                add(key, 0.0)
 
         handler.__name__ = f"on_{work.value.lower()}"
         return handler
@@ -85,6 +87,24 @@ def keys_of_backup(event: str | None, body: Any) -> list[Key]:
     if event == "DELETED":
         keys.append(Key(Work.WAKE, meta["namespace"]))
     return keys
+
+
+def settling_s(key: Key, event: str | None, body: Any) -> float:
+    """Seconds that a key of a Backup can wait: its chain lists all of its Backups at each look.
+
+    With an adopted one more of its chain come, and when the watch begins (no event) all there are.
+    """
+    meta = body["metadata"]
+    going = event == "DELETED" or meta.get("deletionTimestamp")
+    many = event is None or (meta.get("labels") or {}).get(names.LABEL_ADOPTED)
+    return SETTLE_S if key.work is Work.CHAIN and many and not going else 0.0
+
+
+def keys_of_chain(event: str | None, body: Any) -> list[Key]:
+    """A chain changed. Its status is ours: what was just written there is no reason to look again."""
+    meta, known = body["metadata"], (body.get("status") or {}).get("observedGeneration")
+    ours = event == "MODIFIED" and known == meta.get("generation") and not meta.get("deletionTimestamp")
+    return [] if ours else [key_of_chain(dict(body))]
 
 
 def _is_tidy(meta: Any, status: Any) -> bool:

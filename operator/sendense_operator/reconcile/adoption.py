@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
@@ -24,15 +25,17 @@ from sendense_operator.reconcile.catalogue import (
     point_uid,
 )
 from sendense_operator.reconcile.context import Context
-from sendense_operator.reconcile.ending import chain_key, complete
-from sendense_operator.reconcile.keys import Key, Work
+from sendense_operator.reconcile.ending import chain_key, record
+from sendense_operator.reconcile.keys import SETTLE_S, Key, Work
 from sendense_operator.reconcile.naming import chain_name
 from sendense_operator.reconcile.objects import created, is_deleting, ready_condition
 from sendense_operator.reconcile.units import whole_seconds
 from sendense_operator.task import Answer
 
-BATCH: Final = 50
-"""Backups made in one go: a large repository must not flood the API server."""
+BATCH: Final = 250
+"""Backups made in one go. Between two, the catalogue and the Backups there are are read once more."""
+_ABREAST: Final = 8
+"""Backups made at the same time: a large repository must not flood the API server."""
 
 
 async def reconcile_adopted(ctx: Context, case: Case) -> float | None:
@@ -44,7 +47,7 @@ async def reconcile_adopted(ctx: Context, case: Case) -> float | None:
     point = view.points.get(point_uid(case.obj)) if view is not None else None
     if point is not None:
         await _record(ctx, case, point)
-        return 0.0
+        return None  # what is left to do for it, its new status tells
     if known is not None and is_missing(known, case.obj, case.spec.vm_ref.name):
         text = f"repository {repository} holds no restore point of UID {point_uid(case.obj)}"
         await publish(ctx, case, conditions.stalled(conditions.REASON_LOST, text))
@@ -89,7 +92,7 @@ async def _record(ctx: Context, case: Case, point: PointRecord) -> None:
         finished=point.finished,
         adopted=True,
     )
-    await complete(
+    await record(
         ctx,
         case,
         answer,
@@ -100,6 +103,7 @@ async def _record(ctx: Context, case: Case, point: PointRecord) -> None:
         completion_time=whole_seconds(point.finished),
     )
     await say_damage(ctx, case, point.damage)
+    ctx.again(chain_key(case), SETTLE_S)
 
 
 async def adopt(ctx: Context, repository: Obj, points: Sequence[PointRecord]) -> bool:
@@ -107,35 +111,40 @@ async def adopt(ctx: Context, repository: Obj, points: Sequence[PointRecord]) ->
 
     A point that can't have one is told of and left alone: it must not keep the others waiting.
     """
-    namespace, name = repository["metadata"]["namespace"], repository["metadata"]["name"]
     made = 0
-    for point in points:
-        try:
-            made += await _adopt_one(ctx, namespace, name, point)
-        except InvalidError as error:
-            text = f"the restore point of {point.manifest} can't have a Backup: {error}"
-            await ctx.events.post(repository, "Warning", "NotAdopted", text)
-        except ForbiddenError as error:
-            if error.terminating:
-                return False
-            raise
-        if made == BATCH:
+    for start in range(0, len(points), _ABREAST):
+        tried = (_adopt_one(ctx, repository, point) for point in points[start : start + _ABREAST])
+        ends = await asyncio.gather(*tried, return_exceptions=True)
+        errors = [end for end in ends if isinstance(end, BaseException)]
+        if any(isinstance(error, ForbiddenError) and error.terminating for error in errors):
+            return False
+        if errors:
+            raise errors[0]
+        made += sum(end is True for end in ends)
+        if made >= BATCH:
             break
     return made > 0
 
 
-async def _adopt_one(ctx: Context, namespace: str, repository: str, point: PointRecord) -> bool:
-    """Whether a Backup was made: there may be one, or others have its names."""
+async def _adopt_one(ctx: Context, repository: Obj, point: PointRecord) -> bool:
+    """Whether a Backup was made: there may be one, others may have its names, or it can't have any."""
+    try:
+        return await _make(ctx, repository["metadata"]["namespace"], repository["metadata"]["name"], point)
+    except InvalidError as error:
+        text = f"the restore point of {point.manifest} can't have a Backup: {error}"
+        await ctx.events.post(repository, "Warning", "NotAdopted", text)
+        return False
+
+
+async def _make(ctx: Context, namespace: str, repository: str, point: PointRecord) -> bool:
     for name in dict.fromkeys(adopted_names(point)):
         try:
-            made = await ctx.cluster.create(BACKUP, build_adopted(namespace, repository, point, name))
+            await ctx.cluster.create(BACKUP, build_adopted(namespace, repository, point, name))
         except AlreadyExistsError:
             there = await find(ctx.cluster, BACKUP, namespace, name)
             if there is not None and point_uid(there) == point.backup_uid:
                 return False
             continue
-        await ctx.events.post(made, "Normal", "Adopted", f"found in repository {repository}")
-        ctx.again(Key(Work.BACKUP, namespace, name))
         return True
     return False
 

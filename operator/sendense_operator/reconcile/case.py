@@ -183,6 +183,8 @@ def tell(old: BackupStatus, new: BackupStatus) -> list[tuple[Literal["Normal", "
     if new.phase != old.phase:
         match new.phase:
             case Phase.COMPLETED:
+                if new.adopted and old.phase in (None, Phase.PENDING):
+                    return [("Normal", "Adopted", f"its restore point was found in the repository: {message}")]
                 return [("Normal", reason, message), *_fell_back(old, new)]
             case Phase.LOST:
                 return [("Warning", reason, message)]

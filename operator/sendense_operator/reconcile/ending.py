@@ -44,15 +44,15 @@ _STOP_POLL_S: Final = 1.0
 
 
 async def complete(ctx: Context, case: Case, answer: Answer, **more: Any) -> None:
-    """The backup is committed: record what the worker answered, and `more` fields of the status."""
-    now = ctx.now()
-    await publish(
-        ctx,
-        case,
-        conditions.ready("Committed", describe(answer)),
-        **{**_result(case, answer, now), **more},
-    )
+    """The backup is committed: record what the worker answered, and let others have its slot."""
+    await record(ctx, case, answer, **more)
     _after(ctx, case, answer)
+
+
+async def record(ctx: Context, case: Case, answer: Answer, **more: Any) -> None:
+    """Say of a Backup what is committed, and `more` fields of the status."""
+    state = conditions.ready("Committed", describe(answer))
+    await publish(ctx, case, state, **{**_result(case, answer, ctx.now()), **more})
 
 
 def _result(case: Case, answer: Answer, now: datetime) -> dict[str, Any]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+SETTLE_S: Final = 5.0
+"""Seconds until a chain is looked at of which adopted Backups come: a repository may hold thousands of them."""
 
 
 class Work(StrEnum):

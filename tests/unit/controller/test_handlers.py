@@ -12,14 +12,16 @@ from tests.support.sample import NAMESPACE, Obj, completed_answer, condition, en
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.controller.handlers import (
     keys_of_backup,
+    keys_of_chain,
     keys_of_job,
     keys_of_pod,
     keys_of_reference,
     named,
     remember_answer,
+    settling_s,
 )
 from sendense_operator.reconcile.chain import key_of_chain
-from sendense_operator.reconcile.keys import Key, Work
+from sendense_operator.reconcile.keys import SETTLE_S, Key, Work
 from sendense_operator.reconcile.memory import Memory, Recent
 
 BACKUP = Key(Work.BACKUP, NAMESPACE, "b1")
@@ -77,6 +79,47 @@ GOING = {"deletionTimestamp": stamp()}
 )
 def test_backups(event: str | None, body: Obj, keys: set[Key]) -> None:
     assert set(keys_of_backup(event, body)) == keys
+
+
+ADOPTED = {"labels": {names.LABEL_ADOPTED: "true"}}
+
+
+@pytest.mark.parametrize(
+    ("key", "event", "body", "seconds"),
+    [
+        (CHAIN, "MODIFIED", backup("Completed", **ADOPTED), SETTLE_S),
+        (CHAIN, None, backup("Completed"), SETTLE_S),
+        (BACKUP, None, backup("Completed", **ADOPTED), 0),
+        (CHAIN, "MODIFIED", backup("Completed"), 0),
+        (CHAIN, "MODIFIED", backup("Completed", **ADOPTED, **GOING), 0),
+        (CHAIN, None, backup("Completed", **GOING), 0),
+        (CHAIN, "DELETED", backup("Completed", **ADOPTED), 0),
+    ],
+)
+def test_what_can_wait_until_more_of_it_came(key: Key, event: str | None, body: Obj, seconds: float) -> None:
+    assert settling_s(key, event, body) == seconds
+
+
+def chain(known: int | None, **meta: object) -> Obj:
+    spec = {"vmRef": {"name": "db"}, "repositoryRef": {"name": "store"}}
+    obj = sample.custom("BackupChain", "db-store", spec, {"observedGeneration": known} if known else None)
+    return {**obj, "metadata": {**obj["metadata"], **meta}}
+
+
+@pytest.mark.parametrize(
+    ("event", "body", "keys"),
+    [
+        ("MODIFIED", chain(1), []),
+        ("MODIFIED", chain(None), [CHAIN]),
+        ("MODIFIED", chain(1, generation=2), [CHAIN]),
+        ("MODIFIED", chain(1, **GOING), [CHAIN]),
+        ("ADDED", chain(None), [CHAIN]),
+        ("DELETED", chain(1), [CHAIN]),
+        (None, chain(1), [CHAIN]),
+    ],
+)
+def test_a_chain_is_not_looked_at_for_what_was_just_written(event: str | None, body: Obj, keys: list[Key]) -> None:
+    assert keys_of_chain(event, body) == keys
 
 
 @pytest.mark.parametrize(

@@ -160,6 +160,14 @@ def test_disks_that_fell_back_are_told(reasons: tuple[str | None, ...], kind: st
     assert not [e for e in tell(after(COPIES, DONE, LOST), done) if e[1] == "FellBackToFull"], "found again"
 
 
+def test_one_that_was_found_tells_so_once() -> None:
+    adopting = conditions.reconciling("Adopting", "waiting for a scan")
+    found = after(DONE).model_copy(update={"adopted": True})
+    for old in (after(), after(adopting)):
+        assert [event[:2] for event in tell(old, found)] == [("Normal", "Adopted")]
+    assert [event[:2] for event in tell(after(DONE, LOST), found)] == [("Normal", "Committed")], "not found, but back"
+
+
 ADOPTED = {"uid": sample.uid_of("an older one")}
 
 
