@@ -187,8 +187,8 @@ def next_status(
         state = conditions.ready("Healthy", text)
     else:
         state = conditions.reconciling(result.reason, result.message)
-    updated = conditions.update([c.to_dict() for c in old.conditions], state, generation=generation, now=now)
-    status.conditions = [Condition.model_validate(condition) for condition in updated]
+    updated = conditions.update(conditions.dicts_of(old), state, generation=generation, now=now)
+    status.conditions = conditions.models_of(updated)
     return status
 
 
@@ -207,11 +207,11 @@ def tell_discovery(
     elif run is not None and run.specs[1] == generation:
         told = tell(run, rules, status.discovery)
         status.discovery = told.status
-        before = [c.to_dict() for c in status.conditions]
+        before = conditions.dicts_of(status)
         updated = conditions.with_aspect(
             before, DISCOVERED, told.holds, told.reason, told.message, generation=generation, now=now
         )
-        status.conditions = [Condition.model_validate(condition) for condition in updated]
+        status.conditions = conditions.models_of(updated)
 
 
 def _take_contact(status: VMwareApplianceStatus, result: Health, now: datetime) -> None:

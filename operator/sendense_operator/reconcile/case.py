@@ -9,7 +9,6 @@ from typing import Any, Final, Literal
 
 from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.api.v1alpha1.backup import BackupSpec, BackupStatus, Phase
-from sendense_operator.api.v1alpha1.base import Condition
 from sendense_operator.cluster.client import Obj
 from sendense_operator.cluster.errors import ClusterError
 from sendense_operator.cluster.kinds import BACKUP
@@ -96,7 +95,7 @@ class Case:
 def next_status(case: Case, state: dict[str, str], changes: dict[str, Any], now: datetime) -> BackupStatus:
     """The status with `state` (of api/conditions) and `changes`; phase and message follow from it."""
     generation = case.obj["metadata"].get("generation")
-    old = [condition.to_dict() for condition in case.status.conditions]
+    old = conditions.dicts_of(case.status)
     if not _REASON.fullmatch(state["reason"]):
         state = {**state, "reason": "WorkerFailed", "message": f"{state['reason']}: {state['message']}"}
     updated = conditions.update(old, state, generation=generation, now=now)
@@ -106,7 +105,7 @@ def next_status(case: Case, state: dict[str, str], changes: dict[str, Any], now:
         update={
             **changes,
             "observed_generation": generation,
-            "conditions": [Condition.model_validate(condition) for condition in updated],
+            "conditions": conditions.models_of(updated),
             "phase": phase,
             "stage": changes.get("stage") if not over else None,
             "message": _shortened(state["message"]),

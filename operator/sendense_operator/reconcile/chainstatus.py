@@ -19,7 +19,7 @@ from sendense_operator.api.v1alpha1.backupchain import (
     RemovedPoint,
     RestorePoint,
 )
-from sendense_operator.api.v1alpha1.base import MAX_POINTS, Condition
+from sendense_operator.api.v1alpha1.base import MAX_POINTS
 from sendense_operator.api.v1alpha1.names import is_object_name
 from sendense_operator.api.v1alpha1.protectedvm import VMDisk
 from sendense_operator.cluster.client import Obj
@@ -84,10 +84,10 @@ def chain_status(
     )
     stored = _total(point.status.stored_bytes for point in present) + _total(p.stored_bytes for p in facts.removed)
     state = _state(points, newest, following)
-    updated = conditions.update([c.to_dict() for c in old.conditions], state, generation=generation, now=now)
+    updated = conditions.update(conditions.dicts_of(old), state, generation=generation, now=now)
     return BackupChainStatus(
         observed_generation=generation,
-        conditions=[Condition.model_validate(condition) for condition in updated],
+        conditions=conditions.models_of(updated),
         points=len(present),
         latest_backup=newest.name if newest else None,
         latest_time=newest.time if newest else None,

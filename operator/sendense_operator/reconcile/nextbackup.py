@@ -46,7 +46,7 @@ def decide_next(
 
 def is_damaged(status: BackupStatus) -> bool:
     """Whether the restore point, or one that it stands on, can't be read as it was written."""
-    return conditions.is_true([condition.to_dict() for condition in status.conditions], conditions.DAMAGED)
+    return conditions.is_true(conditions.dicts_of(status), conditions.DAMAGED)
 
 
 def _against(index: int, size: int, parent: BackupDisk | None, max_depth: int) -> NextBackup | None:

@@ -133,8 +133,3 @@ def decide_lost(pod: Obj, node: Obj | None, now: datetime, limit_seconds: float)
 def still_there(pods: Sequence[Obj]) -> list[Obj]:
     """Pods that may still write."""
     return [pod for pod in pods if not is_finished(pod)]
-
-
-def node_names(pods: Sequence[Obj]) -> str:
-    """The pods' nodes, for a message."""
-    return ", ".join(sorted({pod["spec"].get("nodeName") or "no node yet" for pod in pods}))

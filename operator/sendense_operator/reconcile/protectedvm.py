@@ -197,6 +197,6 @@ async def _write(
     old = ProtectedVMStatus.model_validate(fresh.get("status") or {})
     status = next_status(old, result, generation=meta.get("generation"), now=ctx.now(), asked=asked, shared=shared)
     if await write_status(ctx.cluster, PROTECTED_VM, fresh, status) and isinstance(result, Problem):
-        was = conditions.find([c.to_dict() for c in old.conditions], conditions.READY)
+        was = conditions.find(conditions.dicts_of(old), conditions.READY)
         if was is None or was["reason"] != result.reason:
             await ctx.events.post(fresh, "Warning", result.reason, result.message)

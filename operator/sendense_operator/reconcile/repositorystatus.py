@@ -14,7 +14,6 @@ from sendense_operator.api.v1alpha1.backuprepository import (
     Catalogue,
     RepositoryCapacity,
 )
-from sendense_operator.api.v1alpha1.base import Condition
 from sendense_operator.reconcile.ending import REPOSITORY_REASONS
 from sendense_operator.reconcile.objects import death_of, job_end, newest, ready_condition
 from sendense_operator.reconcile.outcome import last_answer
@@ -111,15 +110,14 @@ def next_status(
     if result is None and problem is None:
         return status
     status.observed_generation = generation
-    updated = conditions.update(
-        [c.to_dict() for c in old.conditions], _state(problem, status, note), generation=generation, now=now
-    )
-    status.conditions = [Condition.model_validate(condition) for condition in updated]
+    state = _state(problem, status, note)
+    updated = conditions.update(conditions.dicts_of(old), state, generation=generation, now=now)
+    status.conditions = conditions.models_of(updated)
     return status
 
 
 def _is_ready(status: BackupRepositoryStatus) -> bool:
-    return conditions.is_true([c.to_dict() for c in status.conditions], conditions.READY)
+    return conditions.is_true(conditions.dicts_of(status), conditions.READY)
 
 
 def _state(problem: Problem | None, status: BackupRepositoryStatus, note: str) -> dict[str, str]:

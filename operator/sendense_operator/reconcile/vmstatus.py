@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from sendense_operator.api.v1alpha1 import conditions
-from sendense_operator.api.v1alpha1.base import Condition
 from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMStatus
 from sendense_operator.reconcile.facts import Found
 from sendense_operator.reconcile.problems import Meaning, Problem
@@ -47,7 +46,7 @@ def next_status(
     else:
         status, updated = _of_found(old, result, generation, now)
     status.observed_generation = generation
-    status.conditions = [Condition.model_validate(condition) for condition in updated]
+    status.conditions = conditions.models_of(updated)
     last = old.last_discovery_time
     recent = last is not None and now - last < _STAMP_STEP
     if asked is not None and not (shared and recent and status == old):
@@ -66,7 +65,7 @@ def _of_problem(
         status.uuid = None
     make = conditions.stalled if problem.meaning is Meaning.FINAL else conditions.reconciling
     state = make(problem.reason, problem.message)
-    return status, conditions.update(_dicts(old), state, generation=generation, now=now)
+    return status, conditions.update(conditions.dicts_of(old), state, generation=generation, now=now)
 
 
 def _of_found(
@@ -87,12 +86,8 @@ def _of_found(
         disks=list(found.disks),
     )
     state = conditions.ready("Discovered", f"{count} {'disk' if count == 1 else 'disks'}, {size}")
-    updated = conditions.update(_dicts(old), state, generation=generation, now=now)
+    updated = conditions.update(conditions.dicts_of(old), state, generation=generation, now=now)
     reason, message = _CBT[found.cbt_enabled]
     return status, conditions.with_aspect(
         updated, CHANGE_TRACKING, found.cbt_enabled, reason, message, generation=generation, now=now
     )
-
-
-def _dicts(status: ProtectedVMStatus) -> list[dict[str, Any]]:
-    return [condition.to_dict() for condition in status.conditions]

@@ -13,7 +13,6 @@ from sendense_operator.reconcile.outcome import (
     Observation,
     decide_lost,
     last_answer,
-    node_names,
     observe_worker,
     still_there,
 )
@@ -143,4 +142,3 @@ def test_a_pod_without_a_node_is_not_lost() -> None:
 def test_who_may_still_write() -> None:
     pods = [pod("a"), pod("b", "Succeeded"), pod("c", "Pending", node=None), pod("d", "Unknown", node="n2")]
     assert [p["metadata"]["name"] for p in still_there(pods)] == ["a", "c", "d"]
-    assert node_names(pods) == "n1, n2, no node yet"

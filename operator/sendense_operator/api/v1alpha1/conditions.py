@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from sendense_operator.api.v1alpha1.backup import Phase
+from sendense_operator.api.v1alpha1.base import Condition, Status
 
 READY: Final = "Ready"
 RECONCILING: Final = "Reconciling"
@@ -40,6 +41,16 @@ RUNNING_REASONS: Final = frozenset(
 _MESSAGE_LIMIT: Final = 4096
 
 Conditions = list[dict[str, Any]]
+
+
+def dicts_of(status: Status) -> Conditions:
+    """The conditions of a status, as the functions here take them."""
+    return [condition.to_dict() for condition in status.conditions]
+
+
+def models_of(conditions: Iterable[Mapping[str, Any]]) -> list[Condition]:
+    """Conditions as they stand in a status."""
+    return [Condition.model_validate(condition) for condition in conditions]
 
 
 def ready(reason: str, message: str) -> dict[str, str]:
