@@ -83,6 +83,27 @@ async def test_a_namespace_that_goes_takes_none() -> None:
     assert rig.controller.errors == []
 
 
+async def test_one_whose_manifest_no_status_can_hold_says_so() -> None:
+    """It neither waits for good nor is it made again and again; what is there stays there."""
+    rig = await backed_up(Rig(), ("b1", "Full"), ("b2", "Full"), scanIntervalSeconds=INTERVAL, probeIntervalSeconds=10)
+    await scanned(rig)
+    points = rig.world.repository.chain().points
+    forged = points[uid_of("Backup", "b2")]
+    forged.layers = {key: disk.model_copy(update={"parent": "../x"}) for key, disk in forged.layers.items()}
+    rig.world.cluster.remove(kinds.BACKUP, rig.backup("b2"))
+    await scanned(rig)
+    await rig.run(lambda: rig.phases().get("b2") == "Failed", seconds=10)
+    message = rig.backup("b2")["status"]["conditions"][0]["message"]
+    assert rig.reason("b2") == "NotTold"
+    assert "b2.json" in message
+    assert "can't be told" in message
+    made = rig.backup("b2")["metadata"]["uid"]
+    await scanned(rig)
+    assert rig.backup("b2")["metadata"]["uid"] == made
+    assert uid_of("Backup", "b2") in points
+    assert rig.controller.errors == []
+
+
 def adopting(rig: Rig, **spec: Any) -> None:
     """A Backup for a restore point that lies in the repository, as somebody restores it from a copy of the cluster."""
     uid = uid_of("elsewhere")
@@ -116,6 +137,19 @@ async def test_a_repository_that_can_not_be_scanned_is_named_and_has_a_deadline(
     await rig.run(lambda: rig.phase("b9") == "Lost", seconds=220)
     rig.world.probe = Rig().world.probe
     await rig.run(lambda: rig.phase("b9") == "Completed", seconds=INTERVAL)
+
+
+async def test_one_whose_manifest_a_newer_version_wrote_is_not_lost_at_once() -> None:
+    rig = await backed_up(Rig(), ("b1", "Full"), ("b2", "Full"), scanIntervalSeconds=INTERVAL, probeIntervalSeconds=10)
+    uid = uid_of("Backup", "b2")
+    rig.world.repository.chain().newer = {uid}
+    rig.world.cluster.remove(kinds.BACKUP, rig.backup("b2"))
+    rig.create_backup("b2", adopt={"uid": uid})
+    await rig.run(lambda: "by a newer version" in rig.backup("b2").get("status", {}).get("message", ""), seconds=90)
+    assert rig.reason("b2") == "Adopting"
+    rig.world.repository.chain().newer.clear()
+    await rig.run(lambda: rig.phase("b2") == "Completed", seconds=2 * INTERVAL)
+    assert "Lost" not in rig.told("b2")
 
 
 async def test_it_waits_for_as_long_as_it_may() -> None:

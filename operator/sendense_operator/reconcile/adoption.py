@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
+from pydantic import ValidationError
+
 from sendense_operator.api.v1alpha1 import conditions
-from sendense_operator.api.v1alpha1.base import Condition
 from sendense_operator.catalogue import PointRecord
 from sendense_operator.cluster.client import Obj, find
 from sendense_operator.cluster.errors import AlreadyExistsError, ForbiddenError, InvalidError
@@ -26,12 +27,16 @@ from sendense_operator.reconcile.catalogue import (
 )
 from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.ending import chain_key, record
+from sendense_operator.reconcile.facts import Catalogued
 from sendense_operator.reconcile.keys import SETTLE_S, Key, Work
 from sendense_operator.reconcile.naming import chain_name
 from sendense_operator.reconcile.objects import created, is_deleting, ready_condition
 from sendense_operator.reconcile.units import whole_seconds
 from sendense_operator.task import Answer
 
+UNTOLD: Final = (ValidationError, InvalidError)
+"""What says that no status can hold what a manifest says; repeated, it would end the same way."""
+REASON_UNTOLD: Final = "NotTold"
 BATCH: Final = 250
 """Backups made in one go. Between two, the catalogue and the Backups there are are read once more."""
 _ABREAST: Final = 8
@@ -46,7 +51,11 @@ async def reconcile_adopted(ctx: Context, case: Case) -> float | None:
     view = known.chains.get(case.spec.vm_ref.name) if known is not None else None
     point = view.points.get(point_uid(case.obj)) if view is not None else None
     if point is not None:
-        await _record(ctx, case, point)
+        try:
+            await _record(ctx, case, point)
+        except UNTOLD as error:
+            text = f"what {point.manifest} says can't be told in a status: {why_untold(error)}"
+            await publish(ctx, case, conditions.stalled(REASON_UNTOLD, text))
         return None  # what is left to do for it, its new status tells
     if known is not None and is_missing(known, case.obj, case.spec.vm_ref.name):
         text = f"repository {repository} holds no restore point of UID {point_uid(case.obj)}"
@@ -64,6 +73,11 @@ async def reconcile_adopted(ctx: Context, case: Case) -> float | None:
     return ctx.settings.wait_poll_seconds
 
 
+def why_untold(error: Exception) -> str:
+    """Of an error of UNTOLD, for a message."""
+    return str(error.errors(include_input=False)[0]["msg"]) if isinstance(error, ValidationError) else str(error)
+
+
 async def _awaited(ctx: Context, case: Case) -> str:
     """What an adopting Backup waits for, in words. A scan is asked for, once."""
     namespace, name = case.namespace, case.spec.repository_ref.name
@@ -71,6 +85,8 @@ async def _awaited(ctx: Context, case: Case) -> str:
     if repository is None or is_deleting(repository):
         return f"there is no BackupRepository {name}, which knows this restore point"
     key = f"{namespace}/{name}"
+    if hidden := _hidden(ctx.memory.catalogues.get(key), case):
+        return hidden  # one more scan would tell the same
     if key not in ctx.memory.scan_wanted:
         ctx.memory.scan_wanted.add(key)
         ctx.again(Key(Work.REPOSITORY, namespace, name))
@@ -78,6 +94,18 @@ async def _awaited(ctx: Context, case: Case) -> str:
     if ready is not None and ready["status"] != "True":
         return f"waiting for repository {name}, which is not ready: {ready['reason']}: {ready.get('message', '')}"
     return f"waiting for a scan of repository {name}, which knows this restore point"
+
+
+def _hidden(known: Catalogued | None, case: Case) -> str:
+    """That a scan since the Backup was made could not read all of its chain, in words."""
+    if known is None or known.taken is None or created(case.obj) >= known.taken:
+        return ""
+    view = known.chains.get(case.spec.vm_ref.name)
+    if view is None or not (view.chain.unreadable or view.chain.newer):
+        return ""
+    count, newer = view.chain.unreadable + view.chain.newer, view.chain.newer
+    of_newer = f", {newer} of them written by a newer version" if newer else ""
+    return f"its restore point is not among those that can be read; {count} of its chain can't be{of_newer}"
 
 
 async def _record(ctx: Context, case: Case, point: PointRecord) -> None:
@@ -169,7 +197,7 @@ async def carry_out(ctx: Context, namespace: str, judgement: Judgement) -> None:
 
 async def say_damage(ctx: Context, case: Case, message: str) -> None:
     """Keep the condition Damaged: there with a message, absent without."""
-    old = [condition.to_dict() for condition in case.status.conditions]
+    old = conditions.dicts_of(case.status)
     new = [condition for condition in old if condition["type"] != conditions.DAMAGED]
     if message:
         generation = case.obj["metadata"].get("generation")
@@ -178,7 +206,7 @@ async def say_damage(ctx: Context, case: Case, message: str) -> None:
         )
     if new == old:
         return
-    status = case.status.model_copy(update={"conditions": [Condition.model_validate(c) for c in new]})
+    status = case.status.model_copy(update={"conditions": conditions.models_of(new)})
     if await write_status(ctx.cluster, BACKUP, case.obj, status) and message:
         await ctx.events.post(case.obj, "Warning", conditions.DAMAGED, message)
     case.status = status

@@ -267,8 +267,8 @@ def _damage(status: Obj) -> str:
 
 
 def is_missing(told: Told | Catalogued, backup: Obj, vm: str) -> bool:
-    """Whether its chain was listed after an adopting Backup was made, without its restore point."""
+    """Whether its chain was listed after an adopting Backup was made, and all of it read, without its restore point."""
     view = told.chains.get(vm)
     if told.taken is None or created(backup) >= told.taken:
         return False
-    return view is None or (view.chain.complete and point_uid(backup) not in view.points)
+    return view is None or (view.chain.is_understood and point_uid(backup) not in view.points)

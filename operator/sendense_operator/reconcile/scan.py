@@ -8,18 +8,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
-from pydantic import ValidationError
-
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.api.v1alpha1.backup import Phase
 from sendense_operator.api.v1alpha1.backupchain import RemovalState, RemovedPoint
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec, BackupRepositoryStatus, Catalogue
 from sendense_operator.catalogue import CatalogueError, read_catalogue
 from sendense_operator.cluster.client import Obj
-from sendense_operator.cluster.errors import ClusterError, InvalidError
+from sendense_operator.cluster.errors import ClusterError
 from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN
 from sendense_operator.cluster.listing import collect
-from sendense_operator.reconcile.adoption import adopt, carry_out
+from sendense_operator.reconcile.adoption import REASON_UNTOLD, UNTOLD, adopt, carry_out, why_untold
 from sendense_operator.reconcile.catalogue import (
     Told,
     Verdict,
@@ -238,11 +236,9 @@ async def _apply(ctx: Context, repository: Obj, task: ProbeTask, told: Told) -> 
     for judgement in judgements:
         try:
             await carry_out(ctx, namespace, judgement)
-        except (ValidationError, InvalidError) as error:
-            # Repeated, it would end the same way: it must not keep the others waiting.
-            why = str(error) if isinstance(error, InvalidError) else error.errors(include_input=False)[0]["msg"]
-            text = f"what a scan found of Backup {judgement.name} can't be told in its status: {why}"
-            await ctx.events.post(repository, "Warning", "NotTold", text)
+        except UNTOLD as error:  # it must not keep the others waiting
+            text = f"what a scan found of Backup {judgement.name} can't be told in its status: {why_untold(error)}"
+            await ctx.events.post(repository, "Warning", REASON_UNTOLD, text)
     lost = sum(judgement.verdict is Verdict.LOST for judgement in judgements)
     key = key_of(repository)
     ctx.memory.scan_wanted.discard(key)
