@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Final
 
 import pytest
-from tests.support import host, images
+import trustme
+from tests.support import host, images, manifests, tlsproxy
 from tests.support.vma import MIB, Disk
 from tests.support.workspace import Workspace
 
@@ -47,3 +48,33 @@ def test_a_vm_of_an_appliance_outside(outside: Workspace, exposure: str) -> None
     assert ".svc" not in str(start["body"]["nbd_targets"])
     callback = outside.status("vma", "VMwareAppliance")["callbackURL"]
     assert callback == f"{outside.gateway}/appliances/{outside.namespace}/vma"
+
+
+def pem(authority: trustme.CA) -> str:
+    return authority.cert_pem.bytes().decode()
+
+
+def test_a_proxy_adds_tls(outside: Workspace) -> None:
+    """Controller and worker trust the authority that the appliance names, and no other."""
+    authority = trustme.CA()
+    base, _, path = outside.vma.url.partition("/appliance")
+    with tlsproxy.in_front_of(base, authority) as proxy:
+        outside.kube.create(manifests.secret("vma-ca", outside.namespace, **{"ca.crt": pem(trustme.CA())}))
+        outside.ready(
+            Disk("random", 8 * MIB),
+            appliance={
+                "url": f"{proxy.url}/appliance{path}",
+                "tls": {"caSecretRef": {"name": "vma-ca", "key": "ca.crt"}},
+                "nbd": {"exposure": "NodePort"},
+                "callbacks": {"baseURL": outside.gateway},
+            },
+        )
+        outside.backup()
+        said = outside.wait_reason("ApplianceUnreachable", "vma", "VMwareAppliance")
+        assert "certificate" in said.lower()
+        assert proxy.connections == 0
+        outside.kube.merge("Secret", "vma-ca", outside.namespace, {"stringData": {"ca.crt": pem(authority)}})
+        outside.wait_phase("Completed")
+        images.assert_identical(outside)
+        assert proxy.connections > 0
+        assert outside.vma.starts()
