@@ -174,6 +174,7 @@ def down() -> None:
             if engine.answers():
                 step(f"removing cluster {cluster_name()} (10 s)")
                 _delete(engine)
+                orphans.remove(engine)
             if engine.own:
                 engines.stop()
         elif engine:
