@@ -261,6 +261,10 @@ def test_a_parent_that_is_not_what_was_written(harmed: Workspace) -> None:
         images.assert_identical(harmed, f"next-{vm}", vm=vm)
     for vm in HARMS:
         wait_for(f"full-{vm} called damaged", partial(_is_damaged, harmed, vm), timeout=SLOW_MACHINE)
+    harmed.scan()  # with all that there is now
+    for vm in HARMS:
+        assert not condition(harmed.status(f"next-{vm}"), "Damaged"), vm
+        wait_for(f"full-{vm} still called so", partial(_is_damaged, harmed, vm), timeout=SLOW_MACHINE)
 
 
 def _is_damaged(space: Workspace, vm: str) -> None:

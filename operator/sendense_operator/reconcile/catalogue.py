@@ -61,7 +61,7 @@ class Told:
 
 
 def sort_records(records: Iterable[Record], taken: datetime, asked: Sequence[Removal]) -> Told:
-    """A catalogue by chains. Damage is passed on to all that stand on what is damaged.
+    """A catalogue by chains.
 
     A chain of `asked` that is not told has no folder any more; one of which only points are told was not listed to its
     end.
@@ -88,33 +88,13 @@ def sort_records(records: Iterable[Record], taken: datetime, asked: Sequence[Rem
         vm: ChainView(
             chain=chain,
             taken=taken,
-            points=spread_damage(points.get(vm, {})),
+            points=points.get(vm, {}),
             tombstones=tombstones.get(vm, {}),
             asked=frozenset(removal.backup_uid for removal in asked if removal.vm == vm),
         )
         for vm, chain in chains.items()
     }
     return Told(taken, views, root)
-
-
-def spread_damage(points: Mapping[str, PointRecord]) -> dict[str, PointRecord]:
-    """The points of one chain; each that stands on a damaged one is damaged too, and says by which."""
-    result: dict[str, PointRecord] = {}
-    latest: dict[str, PointRecord] = {}
-    origin: dict[str, tuple[str, str]] = {}
-    for uid, stored in sorted(points.items(), key=lambda item: (item[1].sequence, item[1].finished, item[0])):
-        point = stored
-        if point.damage:
-            origin[uid] = (point.backup, point.damage)
-        else:
-            below = [latest[disk.parent].backup_uid for disk in point.disks if disk.parent in latest]
-            bad = next((origin[other] for other in below if other in origin), None)
-            if bad is not None:
-                origin[uid] = bad
-                point = point.model_copy(update={"damage": f"it stands on {bad[0]}: {bad[1]}"})
-        result[uid] = point
-        latest[point.backup] = point
-    return result
 
 
 def merge(old: Catalogued | None, told: Told) -> Catalogued:

@@ -114,6 +114,18 @@ def test_each_disk_is_told() -> None:
     assert "disk 1: " in verdict.damage
 
 
+def test_a_point_has_the_damage_of_its_own_disks_layers_only() -> None:
+    """Its second disk was copied in full since the one below is damaged."""
+    below = point(1, [layer(1, 0), layer(1, 1)])
+    above = point(2, [layer(2, 0, parent=(below, 0)), layer(2, 1)])
+    fulls = [disk.file for disk in (*below.disks, above.disks[1])]
+    files = {file: image() for file in fulls} | {above.disks[0].file: image(backing=fulls[0].rpartition("/")[2])}
+    files |= {f"{file}.digests": DiskFile(length=32) for file in files}
+    judging = Judge([(below, (mark(FullReason.PARENT_UNVERIFIED, 1, message="cut"),)), (above, ())], (), files)
+    assert judging.judge(below).damage.startswith("disk 1: ")
+    assert judging.judge(above) == Verdict()
+
+
 @pytest.mark.parametrize(
     ("backing", "base", "damage"),
     [
