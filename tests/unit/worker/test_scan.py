@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import time
 import tracemalloc
@@ -203,9 +202,7 @@ def test_a_thousand_restore_points(root: Path) -> None:
 
 
 def peak(root: Path) -> int:
-    """Bytes. What the tests before have left is none of it: the more there is, the later a cycle is collected."""
-    gc.freeze()
-    gc.collect()
+    """Bytes."""
     tracemalloc.start()
     try:
         run_probe(
@@ -216,15 +213,14 @@ def peak(root: Path) -> int:
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-        gc.unfreeze()
 
 
 def test_memory_does_not_grow_with_the_repository(root: Path) -> None:
+    """Of three each: what the interpreter's table of strings grows by in one of them is none of the scan's."""
     fill_chains(root, 5, 20)
-    peak(root)
-    few = peak(root)
+    few = min(peak(root) for _ in range(3))
     fill_chains(root, 40, 20)
-    assert peak(root) < 1.3 * few + (1 << 20)
+    assert min(peak(root) for _ in range(3)) < 1.3 * few + (1 << 20)
 
 
 def test_partials_of_ours_are_swept(root: Path) -> None:
