@@ -13,6 +13,7 @@ from .settings import (
     CHOICE,
     DATA,
     ENVIRONMENT,
+    KIND_LABEL,
     KUBECONFIG,
     NODE_DATA,
     PUBLISHED_NODE_IMAGE,
@@ -102,7 +103,7 @@ def _kubectl(*arguments: str) -> str:
 
 def _containers(engine: Engine) -> dict[str, str]:
     """The cluster's node containers and their states."""
-    label = f"label=io.x-k8s.kind.cluster={cluster_name()}"
+    label = f"label={KIND_LABEL}={cluster_name()}"
     lines = engine.run("ps", "-a", "--filter", label, "--format", "{{.Names}} {{.State}}").splitlines()
     pairs = (line.partition(" ") for line in lines)
     return {name: state for name, _, state in pairs}

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from . import tools
 from .engine import Engine
-from .settings import CHECKOUT, DATA, KUBECONFIG, NODE_DATA, cluster_name
+from .settings import CHECKOUT, DATA, KIND_LABEL, KUBECONFIG, NODE_DATA, cluster_name
 from .shell import attempt, step
 
-_LABEL = "io.x-k8s.kind.cluster"
+_DEPTH = len(DATA.relative_to(CHECKOUT).parts)
+"""Of a checkout's data below it."""
 _FORMAT = (
-    f'{{{{index .Config.Labels "{_LABEL}"}}}} '
+    f'{{{{index .Config.Labels "{KIND_LABEL}"}}}} '
     f'{{{{range .Mounts}}}}{{{{if eq .Destination "{NODE_DATA}"}}}}{{{{.Source}}}}{{{{end}}}}{{{{end}}}}'
 )
 
@@ -21,7 +22,7 @@ def remove(engine: Engine) -> None:
     """Remove the clusters of checkouts that are gone. Only on our own engine: who knows what another one sees."""
     if not engine.own:
         return
-    ids = engine.run("ps", "-aq", "--filter", f"label={_LABEL}").split()
+    ids = engine.run("ps", "-aq", "--filter", f"label={KIND_LABEL}").split()
     # one of them may go meanwhile: what is left is told all the same
     listed = attempt(engine.command, "inspect", "--format", _FORMAT, *ids, env=engine.env).stdout if ids else ""
     for name, checkout in orphans(listed, lambda folder: (folder / "hack" / "cluster").exists()):
@@ -39,10 +40,9 @@ def orphans(listed: str, is_checkout: Callable[[Path], bool]) -> list[tuple[str,
     found = {}
     for line in listed.splitlines():
         name, _, data = line.partition(" ")
-        depth = len(DATA.relative_to(CHECKOUT).parts)
-        if not data or len(Path(data).parents) < depth:
+        if not data or len(Path(data).parents) < _DEPTH:
             continue
-        checkout = Path(data).parents[depth - 1]
+        checkout = Path(data).parents[_DEPTH - 1]
         if name == cluster_name(checkout) and not is_checkout(checkout):
             found[name] = checkout
     return sorted(found.items())

@@ -22,6 +22,8 @@ PUBLISHED_NODE_IMAGE: Final = (
     "kindest/node:v1.37.0@sha256:a1ed56cfb0e7b93589bdf97c8cd566405a265939e3620fc4f5de89adff580ae5"
 )
 """The node image that kind 0.33.0 was published with."""
+KIND_LABEL: Final = "io.x-k8s.kind.cluster"
+"""On each container that kind makes: its cluster."""
 SERVICE_SUBNET: Final = "10.96.0.0/16"
 
 CHECKOUT: Final = Path(__file__).resolve().parents[2]

@@ -12,8 +12,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import trustme
+from tests.support.host import ANY
 
-ANY: Final = "0.0.0.0"  # noqa: S104  # pods have to reach it
 _PIECE: Final = 64 << 10
 
 

@@ -14,12 +14,14 @@ from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.api.v1alpha1.backup import Phase
 from sendense_operator.cluster import kinds
 from sendense_operator.reconcile.chain import key_of_chain
-from sendense_operator.reconcile.keys import SETTLE_S, Key, Work
+from sendense_operator.reconcile.keys import Key, Work
 from sendense_operator.reconcile.memory import Memory
 from sendense_operator.reconcile.objects import answer_of, is_live
 
 _RESTORE_POINTS: Final = (Phase.COMPLETED, Phase.LOST)
 """Phases of Backups that a chain lists."""
+SETTLE_S: Final = 5.0
+"""Seconds until a chain is looked at of which adopted Backups come: a repository may hold thousands of them."""
 
 Add = Callable[[Key, float], None]
 """Look at something in so many seconds."""

@@ -24,11 +24,12 @@ from sendense_operator.reconcile.catalogue import (
     build_adopted,
     is_missing,
     point_uid,
+    why_unread,
 )
 from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.ending import chain_key, record
 from sendense_operator.reconcile.facts import Catalogued
-from sendense_operator.reconcile.keys import SETTLE_S, Key, Work
+from sendense_operator.reconcile.keys import Key, Work
 from sendense_operator.reconcile.naming import chain_name
 from sendense_operator.reconcile.objects import created, is_deleting, ready_condition
 from sendense_operator.reconcile.units import whole_seconds
@@ -61,7 +62,7 @@ async def reconcile_adopted(ctx: Context, case: Case) -> float | None:
         text = f"repository {repository} holds no restore point of UID {point_uid(case.obj)}"
         await publish(ctx, case, conditions.stalled(conditions.REASON_LOST, text))
         return 0.0
-    waits = await _awaited(ctx, case)
+    waits = await _awaited(ctx, case, known)
     if ctx.now() - created(case.obj) > timedelta(seconds=case.spec.start_deadline_seconds):
         text = f"not found within spec.startDeadlineSeconds ({case.spec.start_deadline_seconds} s): {waits}"
         state = conditions.stalled(
@@ -78,15 +79,15 @@ def why_untold(error: Exception) -> str:
     return str(error.errors(include_input=False)[0]["msg"]) if isinstance(error, ValidationError) else str(error)
 
 
-async def _awaited(ctx: Context, case: Case) -> str:
+async def _awaited(ctx: Context, case: Case, known: Catalogued | None) -> str:
     """What an adopting Backup waits for, in words. A scan is asked for, once."""
     namespace, name = case.namespace, case.spec.repository_ref.name
     repository = await find(ctx.cluster, BACKUP_REPOSITORY, namespace, name)
     if repository is None or is_deleting(repository):
         return f"there is no BackupRepository {name}, which knows this restore point"
+    if known is not None and (unread := why_unread(known, case.obj, case.spec.vm_ref.name)):
+        return unread  # one more scan would tell the same
     key = f"{namespace}/{name}"
-    if hidden := _hidden(ctx.memory.catalogues.get(key), case):
-        return hidden  # one more scan would tell the same
     if key not in ctx.memory.scan_wanted:
         ctx.memory.scan_wanted.add(key)
         ctx.again(Key(Work.REPOSITORY, namespace, name))
@@ -94,18 +95,6 @@ async def _awaited(ctx: Context, case: Case) -> str:
     if ready is not None and ready["status"] != "True":
         return f"waiting for repository {name}, which is not ready: {ready['reason']}: {ready.get('message', '')}"
     return f"waiting for a scan of repository {name}, which knows this restore point"
-
-
-def _hidden(known: Catalogued | None, case: Case) -> str:
-    """That a scan since the Backup was made could not read all of its chain, in words."""
-    if known is None or known.taken is None or created(case.obj) >= known.taken:
-        return ""
-    view = known.chains.get(case.spec.vm_ref.name)
-    if view is None or not (view.chain.unreadable or view.chain.newer):
-        return ""
-    count, newer = view.chain.unreadable + view.chain.newer, view.chain.newer
-    of_newer = f", {newer} of them written by a newer version" if newer else ""
-    return f"its restore point is not among those that can be read; {count} of its chain can't be{of_newer}"
 
 
 async def _record(ctx: Context, case: Case, point: PointRecord) -> None:
@@ -131,7 +120,6 @@ async def _record(ctx: Context, case: Case, point: PointRecord) -> None:
         completion_time=whole_seconds(point.finished),
     )
     await say_damage(ctx, case, point.damage)
-    ctx.again(chain_key(case), SETTLE_S)
 
 
 async def adopt(ctx: Context, repository: Obj, points: Sequence[PointRecord]) -> bool:

@@ -249,6 +249,21 @@ def _damage(status: Obj) -> str:
 def is_missing(told: Told | Catalogued, backup: Obj, vm: str) -> bool:
     """Whether its chain was listed after an adopting Backup was made, and all of it read, without its restore point."""
     view = told.chains.get(vm)
-    if told.taken is None or created(backup) >= told.taken:
+    if not _was_there(told, backup):
         return False
     return view is None or (view.chain.is_understood and point_uid(backup) not in view.points)
+
+
+def why_unread(told: Told | Catalogued, backup: Obj, vm: str) -> str:
+    """That not all of its chain could be read after an adopting Backup was made, in words; empty: it could."""
+    view = told.chains.get(vm)
+    count = view.chain.unreadable + view.chain.newer if view is not None else 0
+    if view is None or not count or not _was_there(told, backup):
+        return ""
+    of_newer = f", {view.chain.newer} of them written by a newer version" if view.chain.newer else ""
+    return f"its restore point is not among those that can be read; {count} of its chain can't be{of_newer}"
+
+
+def _was_there(told: Told | Catalogued, backup: Obj) -> bool:
+    """Whether a Backup was made before what is told was listed."""
+    return told.taken is not None and created(backup) < told.taken

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final, NamedTuple
-
-SETTLE_S: Final = 5.0
-"""Seconds until a chain is looked at of which adopted Backups come: a repository may hold thousands of them."""
+from typing import NamedTuple
 
 
 class Work(StrEnum):

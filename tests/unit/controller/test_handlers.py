@@ -11,6 +11,7 @@ from tests.support.sample import NAMESPACE, Obj, completed_answer, condition, en
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.controller.handlers import (
+    SETTLE_S,
     keys_of_backup,
     keys_of_chain,
     keys_of_job,
@@ -21,7 +22,7 @@ from sendense_operator.controller.handlers import (
     settling_s,
 )
 from sendense_operator.reconcile.chain import key_of_chain
-from sendense_operator.reconcile.keys import SETTLE_S, Key, Work
+from sendense_operator.reconcile.keys import Key, Work
 from sendense_operator.reconcile.memory import Memory, Recent
 
 BACKUP = Key(Work.BACKUP, NAMESPACE, "b1")
