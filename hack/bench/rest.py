@@ -89,8 +89,8 @@ async def _api_server() -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def _program(api: str) -> AsyncIterator[str]:
-    """The gateway on the first core; the base URL of its REST listener."""
-    callbacks, rest = _free_port(), _free_port()
+    """The REST program on the first core; its base URL."""
+    rest = _free_port()
     config = {
         "apiVersion": "v1", "kind": "Config", "current-context": "c", "users": [{"name": "u", "user": {}}],
         "clusters": [{"name": "c", "cluster": {"server": api}}],
@@ -99,10 +99,10 @@ async def _program(api: str) -> AsyncIterator[str]:
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as kubeconfig:
         yaml.safe_dump(config, kubeconfig)
         kubeconfig.flush()
-        settings = {"LISTEN_PORT": callbacks, "REST_PORT": rest, "REST_NAMESPACE": _NAMESPACE, "DRAIN_SECONDS": 0.1}
+        settings = {"REST_PORT": rest, "REST_NAMESPACE": _NAMESPACE, "DRAIN_SECONDS": 0.1}
         environment = {f"SENDENSE_{name}": str(value) for name, value in settings.items()}
         program = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "sendense_operator", "gateway", stderr=asyncio.subprocess.DEVNULL,
+            sys.executable, "-m", "sendense_operator", "rest", stderr=asyncio.subprocess.DEVNULL,
             env={**os.environ, **environment, "KUBECONFIG": kubeconfig.name, "PYTHONPATH": str(CHECKOUT / "operator")},
         )  # fmt: skip
         os.sched_setaffinity(program.pid, {min(os.sched_getaffinity(0))})

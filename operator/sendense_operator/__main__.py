@@ -1,4 +1,4 @@
-"""`sendense controller|worker|gateway`: one image, three programs, each importing only what it needs."""
+"""`sendense controller|worker|gateway|rest`: one image, four programs, each importing only what it needs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ PROGRAMS = {
     "controller": ("sendense_operator.controller.main", "run"),
     "worker": ("sendense_operator.worker.main", "main"),
     "gateway": ("sendense_operator.gateway.main", "run"),
+    "rest": ("sendense_operator.gateway.rest.main", "run"),
 }
 
 

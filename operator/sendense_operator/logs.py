@@ -1,4 +1,4 @@
-"""Logging of all three programs: one line a record, with the Backup's name on it.
+"""Logging of all programs: one line a record, with the Backup's name on it.
 
 2025-10-05T12:00:00.123Z INFO worker backup=shop/db-1 sendense_operator.worker: disk=0 complete
 """

@@ -43,6 +43,18 @@ GATEWAY: Final[Rights] = {
     ("", "services"): set(),
     ("", "pods/exec"): set(),
     ("batch", "jobs"): set(),
+    (GROUP, "backups"): set(),
+    (GROUP, "backups/status"): set(),
+    (GROUP, "vmwareappliances"): set(),
+    ("authentication.k8s.io", "tokenreviews"): set(),
+    ("authorization.k8s.io", "subjectaccessreviews"): set(),
+    ("coordination.k8s.io", "leases"): set(),
+}
+REST: Final[Rights] = {
+    ("", "pods"): set(),
+    ("", "secrets"): set(),
+    ("", "configmaps"): set(),
+    ("", "services"): set(),
     (GROUP, "backups"): {"get", "list", "watch"},
     (GROUP, "backupchains"): {"get", "list", "watch"},
     (GROUP, "backuprepositories"): {"get", "list", "watch"},
@@ -93,7 +105,7 @@ def _user(kube: Kube, component: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("component", "rights"), [("controller", CONTROLLER), ("gateway", GATEWAY), ("worker", WORKER)]
+    ("component", "rights"), [("controller", CONTROLLER), ("gateway", GATEWAY), ("api", REST), ("worker", WORKER)]
 )
 def test_rights_in_any_namespace(kube: Kube, operator: str, component: str, rights: Rights) -> None:
     user = _user(kube, component)
@@ -106,7 +118,7 @@ def test_rights_in_any_namespace(kube: Kube, operator: str, component: str, righ
     assert wrong == []
 
 
-@pytest.mark.parametrize("component", ["controller", "gateway"])
+@pytest.mark.parametrize("component", ["controller", "gateway", "api"])
 def test_no_rights_over_the_cluster(kube: Kube, operator: str, component: str) -> None:
     user = _user(kube, component)
     for verb, group, resource in (

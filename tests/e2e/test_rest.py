@@ -170,8 +170,8 @@ def _deletions(space: Workspace, editor: Caller, full: Object, incr: Object) -> 
 
 
 def assert_audited(space: Workspace, caller: Caller, *operations: str) -> None:
-    """The gateway's log names the caller, and has its token nowhere."""
-    names = [pod["metadata"]["name"] for pod in chart.pods(space.kube, "gateway")]
+    """REST's log names the caller, and has its token nowhere."""
+    names = [pod["metadata"]["name"] for pod in chart.pods(space.kube, "api")]
     log = "\n".join(space.kube.logs(name, space.operator) for name in names)
     user = f"user=system:serviceaccount:{space.namespace}:editor"
     for operation in operations:

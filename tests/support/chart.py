@@ -16,7 +16,7 @@ Object = dict[str, Any]
 
 
 def labels(component: str | None = None) -> str:
-    """Selector of the release's objects, or of those of one of its programs (controller, gateway)."""
+    """Selector of the release's objects, or of those of one of its programs (controller, gateway, api)."""
     whole = f"app.kubernetes.io/name=sendense-backup,app.kubernetes.io/instance={RELEASE}"
     return f"{whole},app.kubernetes.io/component={component}" if component else whole
 

@@ -86,7 +86,7 @@ def without_api_server(kube: Kube) -> Iterator[None]:
 def wait_ready(kube: Kube, node: str) -> None:
     """Until the node is Ready, and all of the operator that may run there."""
     wait_for(f"{node} Ready", lambda: until(ready(kube, node) == "True", ready(kube, node)), timeout=180)
-    for component in ("controller", "gateway"):
+    for component in ("controller", "gateway", "api"):
         chart.wait_available(kube, component)
 
 

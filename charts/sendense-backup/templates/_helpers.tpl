@@ -40,16 +40,26 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
 {{- end -}}
 
+{{/* Name of a component's part of the values, (list $ "api"). */}}
+{{- define "sendense.valuesKey" -}}
+{{- ternary "rest" (index . 1) (eq (index . 1) "api") -}}
+{{- end -}}
+
 {{/* (list $ "gateway") */}}
 {{- define "sendense.serviceAccount" -}}
 {{- $root := index . 0 -}}
 {{- $component := index . 1 -}}
-{{- $account := (index $root.Values $component).serviceAccount -}}
+{{- $account := (index $root.Values (include "sendense.valuesKey" .)).serviceAccount -}}
 {{- if $account.create -}}
 {{- $account.name | default (printf "%s-%s" (include "sendense.fullname" $root) $component) -}}
 {{- else -}}
 {{- $account.name | default "default" -}}
 {{- end -}}
+{{- end -}}
+
+{{/* JSON list of the programs that speak to the API server. */}}
+{{- define "sendense.components" -}}
+{{- ternary (list "controller" "gateway" "api") (list "controller" "gateway") .Values.rest.enabled | toJson -}}
 {{- end -}}
 
 {{- define "sendense.gatewayURL" -}}
@@ -88,10 +98,10 @@ capabilities:
   drop: [ALL]
 {{- end -}}
 
-{{/* What both Deployments' pods have in common, (list $ "gateway"). */}}
+{{/* What all Deployments' pods have in common, (list $ "gateway"). */}}
 {{- define "sendense.podPlacement" -}}
 {{- $root := index . 0 -}}
-{{- $values := index $root.Values (index . 1) -}}
+{{- $values := index $root.Values (include "sendense.valuesKey" .) -}}
 {{- with $root.Values.imagePullSecrets }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}

@@ -1,4 +1,4 @@
-"""The program: watches the worker pods, serves the callbacks and REST, drains at SIGTERM."""
+"""The program: watches the worker pods, serves the callbacks, drains at SIGTERM."""
 
 from __future__ import annotations
 
@@ -15,11 +15,9 @@ from sendense_operator.cluster.pods import WorkerPods
 from sendense_operator.gateway.drain import Drain
 from sendense_operator.gateway.forward import Forwarder
 from sendense_operator.gateway.limits import CallLimits
-from sendense_operator.gateway.rest.main import rest_listener
 from sendense_operator.gateway.routes import Gateway, create_app
 from sendense_operator.gateway.serving import listen, serve
 from sendense_operator.gateway.settings import Settings
-from sendense_operator.gateway.warmup import Warmup
 from sendense_operator.logs import kv, setup_logging
 
 log = logging.getLogger(__name__)
@@ -36,15 +34,13 @@ async def main(settings: Settings) -> None:
         pods = WorkerPods(api, settings.namespaces)
         drain = Drain()
         limits = CallLimits(settings.calls, settings.held_calls, settings.held_calls_per_appliance)
-        warmup = Warmup()
-        app = create_app(Gateway(pods, Forwarder(pods, limits, settings.hold_seconds), limits, drain, warmup))
+        app = create_app(Gateway(pods, Forwarder(pods, limits, settings.hold_seconds), limits, drain))
         sock = listen(settings.listen_port)
         log.info(kv(listening=settings.listen_port, namespaces=",".join(settings.namespaces) or "*"))
         watching = asyncio.create_task(pods.run())
         watching.add_done_callback(lambda _: stop.set())
         try:
-            async with rest_listener(api, settings, drain, stop, warmup):
-                await serve(app, drain, settings.drain_seconds, sock, stop)
+            await serve(app, drain, settings.drain_seconds, sock, stop)
         finally:
             watching.cancel()
             with contextlib.suppress(asyncio.CancelledError):

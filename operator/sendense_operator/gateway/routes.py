@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
@@ -19,7 +19,6 @@ from sendense_operator.gateway.directory import WorkerDirectory
 from sendense_operator.gateway.drain import CloseConnections, Drain
 from sendense_operator.gateway.forward import Forwarder, Outcome, log_outcome, refusal
 from sendense_operator.gateway.limits import CallLimits, TooManyCallsError
-from sendense_operator.gateway.warmup import Warmup
 from sendense_operator.vma.callbacks import MAX_BODY, CallbackRefused
 
 log = logging.getLogger(__name__)
@@ -37,7 +36,6 @@ class Gateway:
     forwarder: Forwarder
     limits: CallLimits
     drain: Drain
-    warmup: Warmup = field(default_factory=Warmup)
 
 
 def create_app(gateway: Gateway) -> FastAPI:
@@ -66,8 +64,6 @@ def _add_probes(app: FastAPI, gateway: Gateway) -> None:
             return PlainTextResponse("draining", 503)
         if not gateway.directory.synced:
             return PlainTextResponse("the worker pods are not listed yet", 503)
-        if missing := gateway.warmup.waiting_for:
-            return PlainTextResponse(missing, 503)
         return PlainTextResponse("ok")
 
 

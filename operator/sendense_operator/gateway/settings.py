@@ -16,38 +16,18 @@ def _split(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
-_Name = Annotated[str, Field(pattern=names.NAME_PATTERN)]
+Name = Annotated[str, Field(pattern=names.NAME_PATTERN)]
 
 
-class Settings(BaseModel):
-    """Read from SENDENSE_<FIELD>; times in seconds."""
+class ServerSettings(BaseModel):
+    """What the programs that serve HTTP have in common. Read from SENDENSE_<FIELD>; times in seconds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    namespaces: Annotated[tuple[_Name, ...], BeforeValidator(_split)] = ()
+    namespaces: Annotated[tuple[Name, ...], BeforeValidator(_split)] = ()
     """Comma-separated; none: all."""
-    listen_port: Annotated[int, Field(ge=1, le=65535)] = 8082
-    hold_seconds: Annotated[float, Field(gt=0, le=600)] = 60.0
-    """How long a call waits for its worker. Must be shorter than the workers' `reconnect` clock."""
     drain_seconds: Annotated[float, Field(ge=0, le=300)] = 5.0
     """Between "not ready" and the closing of the listener: endpoints need that long to be updated."""
-    held_calls: Annotated[int, Field(ge=1)] = 256
-    """Calls that wait for their worker at the same time."""
-    held_calls_per_appliance: Annotated[int, Field(ge=1)] = 64
-    calls: Annotated[int, Field(ge=1)] = 1024
-    """All calls in flight."""
-    rest_port: Annotated[int, Field(ge=0, le=65535)] = 0
-    """Port of the REST listener; 0: there is none."""
-    rest_namespace: _Name = "default"
-    """Namespace of the REST paths that name none."""
-    rest_tls_folder: str = ""
-    """Folder with `tls.crt` and `tls.key`, read again when they change. Empty: plain HTTP."""
-    rest_calls: Annotated[int, Field(ge=1)] = 64
-    """REST requests in flight."""
-    rest_review_seconds: Annotated[float, Field(ge=0, le=300)] = 10.0
-    """How long a token's review and a right are remembered: so long a revoked one still works for reading."""
-    rest_fill_seconds: Annotated[float, Field(ge=0, le=300)] = 30.0
-    """How long a new replica stays unready for want of REST's first lists; then callbacks wait for them no longer."""
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
 
     @classmethod
@@ -63,3 +43,16 @@ class Settings(BaseModel):
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             raise ValueError(f"{PREFIX}{str(first['loc'][0]).upper()}: {first['msg']}") from None
+
+
+class Settings(ServerSettings):
+    """Settings of the callbacks' listener."""
+
+    listen_port: Annotated[int, Field(ge=1, le=65535)] = 8082
+    hold_seconds: Annotated[float, Field(gt=0, le=600)] = 60.0
+    """How long a call waits for its worker. Must be shorter than the workers' `reconnect` clock."""
+    held_calls: Annotated[int, Field(ge=1)] = 256
+    """Calls that wait for their worker at the same time."""
+    held_calls_per_appliance: Annotated[int, Field(ge=1)] = 64
+    calls: Annotated[int, Field(ge=1)] = 1024
+    """All calls in flight."""

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from sendense_operator.gateway.rest.settings import RestSettings
 from sendense_operator.gateway.settings import Settings as GatewaySettings
 from sendense_operator.reconcile.settings import settings_from_env
 
 from .conftest import CHART, CHECKOUT, Object, Render, all_of, environment, one
 
-PROGRAMS = ("controller", "gateway")
+PROGRAMS = {"controller": "controller", "gateway": "gateway", "api": "rest"}
+"""By component, which the names of objects end in: the program, and the name of its values."""
 
 
 def _pod(objects: list[Object], program: str) -> Object:
@@ -30,7 +32,7 @@ def test_pods_fit_pod_security_restricted(render: Render, program: str) -> None:
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     assert all(set(volume) <= {"name", "emptyDir"} for volume in pod["volumes"])
-    assert container["args"] == [program]
+    assert container["args"] == [PROGRAMS[program]]
     assert container["resources"]["requests"]
     assert container["resources"]["limits"]["memory"]
 
@@ -44,7 +46,7 @@ def test_tokens_only_where_a_program_needs_one(render: Render) -> None:
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_selectors_find_the_pods(render: Render, program: str) -> None:
-    objects = render({"commonLabels": {"team": "backup"}, program: {"podLabels": {"tier": "x"}}})
+    objects = render({"commonLabels": {"team": "backup"}, PROGRAMS[program]: {"podLabels": {"tier": "x"}}})
     labels = _pod(objects, program)["metadata"]["labels"]
     assert one(objects, "Deployment", f"-{program}")["spec"]["selector"]["matchLabels"].items() <= labels.items()
     assert labels["team"] == "backup"
@@ -129,9 +131,11 @@ def test_network_policies_on_demand(render: Render) -> None:
     objects = render({"networkPolicy": {"enabled": True, "gatewayFrom": peers}})
     assert one(objects, "NetworkPolicy", "-controller")["spec"]["ingress"] == []
     assert one(objects, "NetworkPolicy", "-gateway")["spec"]["ingress"] == [
-        {"ports": [{"port": "callbacks"}], "from": peers},
-        {"ports": [{"port": "api"}]},
+        {"ports": [{"port": "callbacks"}], "from": peers}
     ]
+    api = one(objects, "NetworkPolicy", "-api")["spec"]
+    assert api["ingress"] == [{"ports": [{"port": "api"}]}]
+    assert api["podSelector"]["matchLabels"].items() <= _pod(objects, "api")["metadata"]["labels"].items()
 
 
 def test_definitions_are_the_generated_ones_and_outlive_the_release(render: Render) -> None:
@@ -175,25 +179,35 @@ def test_long_names_still_fit_where_dns_limits_them(render: Render) -> None:
             assert len(item["metadata"]["name"]) <= 63
 
 
-def test_rest_has_a_service_of_its_own_and_the_gateway_accepts_its_settings(render: Render) -> None:
+def test_rest_has_pods_and_a_service_of_its_own_and_accepts_its_settings(render: Render) -> None:
     objects = render({"watchNamespaces": ["team-a"], "rest": {"tls": {"secretName": "api-tls"}}})
-    deployment = one(objects, "Deployment", "-gateway")
-    settings = GatewaySettings.from_environment(environment(deployment))
+    deployment = one(objects, "Deployment", "-api")
+    settings = RestSettings.from_environment(environment(deployment))
     pod = deployment["spec"]["template"]["spec"]
     assert settings.rest_namespace == "team-a"
-    assert {"name": "tls", "secret": {"secretName": "api-tls", "optional": True}} in pod["volumes"]
+    assert {"name": "tls", "secret": {"secretName": "api-tls"}} in pod["volumes"]
     mounts = pod["containers"][0]["volumeMounts"]
     assert {"name": "tls", "mountPath": settings.rest_tls_folder, "readOnly": True} in mounts
     assert {"name": "api", "containerPort": settings.rest_port} in pod["containers"][0]["ports"]
-    (port,) = one(objects, "Service", "-api")["spec"]["ports"]
+    assert all(
+        pod["containers"][0][f"{kind}Probe"]["httpGet"]["scheme"] == "HTTPS" for kind in ("liveness", "readiness")
+    )
+    service = one(objects, "Service", "-api")["spec"]
+    assert service["selector"].items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
+    (port,) = service["ports"]
     assert (port["name"], port["port"], port["targetPort"]) == ("https", 443, "api")
     assert [p["targetPort"] for p in one(objects, "Service", "-gateway")["spec"]["ports"]] == ["callbacks"]
 
 
 def test_rest_can_be_left_out(render: Render) -> None:
-    objects = render({"rest": {"enabled": False}})
-    assert not [item for item in all_of(objects, "Service") if item["metadata"]["name"].endswith("-api")]
-    assert GatewaySettings.from_environment(environment(one(objects, "Deployment", "-gateway"))).rest_port == 0
+    objects = render({"rest": {"enabled": False}, "networkPolicy": {"enabled": True}})
+    assert not [item for item in objects if item["metadata"]["name"].endswith("-api")]
+
+
+def test_the_pods_that_serve_the_callbacks_have_nothing_of_rest(render: Render) -> None:
+    (container,) = _pod(render(), "gateway")["spec"]["containers"]
+    assert not [item for item in container["env"] if "REST" in item["name"]]
+    assert [port["name"] for port in container["ports"]] == ["callbacks"]
 
 
 def test_a_proxy_in_front_of_rest(render: Render) -> None:

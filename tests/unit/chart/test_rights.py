@@ -52,16 +52,16 @@ def test_controller_may(render: Render, group: str, resource: str, verbs: set[st
     assert _verbs(one(render(), "ClusterRole", "-controller"), group, resource) == verbs
 
 
-def test_gateway_reads_what_it_shows_and_nothing_else(render: Render) -> None:
+def test_gateway_and_rest_read_what_they_need_and_nothing_else(render: Render) -> None:
     pods = {("", "pods", verb) for verb in ("get", "list", "watch")}
-    assert _granted(one(render({"rest": {"enabled": False}}), "ClusterRole", "-gateway")) == pods
+    assert _granted(one(render(), "ClusterRole", "-gateway")) == pods
     shown = ("backups", "backupchains", "backuprepositories", "protectedvms")
     reads = {(_OURS, kind, verb) for kind in shown for verb in ("get", "list", "watch")}
-    assert _granted(one(render(), "ClusterRole", "-gateway")) == pods | reads
+    assert _granted(one(render(), "ClusterRole", "-api")) == reads
 
 
 @pytest.mark.parametrize("values", [{}, {"watchNamespaces": ["team-a"]}])
-def test_gateway_asks_about_callers_and_impersonates_nobody(render: Render, values: dict[str, Any]) -> None:
+def test_rest_asks_about_callers_and_impersonates_nobody(render: Render, values: dict[str, Any]) -> None:
     objects = render(values)
     assert _granted(one(objects, "ClusterRole", "-reviewer")) == {
         ("authentication.k8s.io", "tokenreviews", "create"),
@@ -100,7 +100,7 @@ def test_lease_only_in_the_operators_namespace(render: Render) -> None:
 
 def test_watch_namespaces_gives_the_same_rights_by_roles_there(render: Render) -> None:
     wide, narrow = render(), render({"watchNamespaces": ["team-a", "team-b"]})
-    for program in ("controller", "gateway"):
+    for program in ("controller", "gateway", "api"):
         expected = one(wide, "ClusterRole", f"-{program}")["rules"]
         roles = [r for r in all_of(narrow, "Role") if r["metadata"]["name"].endswith(f"-{program}")]
         assert [r["metadata"]["namespace"] for r in roles] == ["team-a", "team-b"]

@@ -1,4 +1,4 @@
-"""The gateway's program as a process of its own, and how to wait for what it does."""
+"""A program of the gateway's package as a process of its own, and how to wait for what it does."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ import yaml
 from sendense_operator.api.v1alpha1 import names
 
 TOKEN = "the-gateways-own"
-_PROGRAM = "from sendense_operator.gateway.main import run; run()"
+_PROGRAM = "from {} import run; run()"
+GATEWAY = "sendense_operator.gateway.main"
+REST = "sendense_operator.gateway.rest.main"
 _SOURCES = str(Path(names.__file__).parents[3])
 
 
@@ -70,13 +72,13 @@ class Program:
 
 
 @asynccontextmanager
-async def running(folder: Path, environment: dict[str, str]) -> AsyncIterator[Program]:
+async def running(folder: Path, environment: dict[str, str], module: str = GATEWAY) -> AsyncIterator[Program]:
     """Start it; it is gone at the end. Its log goes to a file, since nobody reads a pipe meanwhile."""
     with (folder / "stderr").open("wb") as stderr:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-c",
-            _PROGRAM,
+            _PROGRAM.format(module),
             env={**os.environ, "PYTHONPATH": _SOURCES, **environment},
             stderr=stderr,
         )

@@ -1,6 +1,7 @@
 """Runs the parts of REST, and keeps to itself what goes wrong in them.
 
-REST and the VMA's callbacks are one program, and a lost callback is a lost backup: nothing here may end it.
+A certificate that does not fit yet, or a port that is taken for a moment, is no reason to lose the lists of all
+resources.
 """
 
 from __future__ import annotations

@@ -1,26 +1,30 @@
-"""The REST listener within the gateway's program."""
+"""The program: follows the resources, serves REST, drains at SIGTERM.
+
+A process of its own: a lost callback is a lost backup, so nothing that a REST caller does may touch the callbacks.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import os
+import signal
+import sys
 from typing import Any, Final
 
 from fastapi import FastAPI
 
 from sendense_operator.cluster.access import KubernetesAccess
+from sendense_operator.cluster.client import connect_api
 from sendense_operator.gateway.drain import Drain
 from sendense_operator.gateway.rest.app import create_rest_app
 from sendense_operator.gateway.rest.cache import Mirrors, Stores
 from sendense_operator.gateway.rest.keeping import keep_running
 from sendense_operator.gateway.rest.service import Service
+from sendense_operator.gateway.rest.settings import RestSettings
 from sendense_operator.gateway.serving import listen, serve
-from sendense_operator.gateway.settings import Settings
-from sendense_operator.gateway.warmup import Warmup
-from sendense_operator.logs import kv
+from sendense_operator.logs import kv, setup_logging
 
 log = logging.getLogger(__name__)
 
@@ -30,38 +34,38 @@ _SEND_S: Final = 30.0
 """How long a caller may take for a part of its answer: a request that is not read to its end holds its place."""
 
 
-@asynccontextmanager
-async def rest_listener(
-    api: Any, settings: Settings, drain: Drain, stop: asyncio.Event, warmup: Warmup
-) -> AsyncIterator[None]:
-    """Serve REST, if it is wanted, while the block runs; drains with the callbacks' listener.
+async def main(settings: RestSettings) -> None:
+    """Run until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    api: Any = await connect_api()  # the library is not typed
+    try:
+        await _run(api, settings, stop)
+    finally:
+        await api.close()
+    log.info("ended")
 
-    A part of it that fails is started again and again, and never ends the program. `warmup` waits for the first lists.
-    """
-    if not settings.rest_port:
-        yield
-        return
-    stores = Stores()
+
+async def _run(api: Any, settings: RestSettings, stop: asyncio.Event) -> None:
+    stores, drain = Stores(), Drain()
     mirrors = Mirrors(api, stores, settings.namespaces)
     access = KubernetesAccess(api, settings.rest_review_seconds)
     service = Service(access, stores, mirrors, settings.namespaces)
     app = create_rest_app(service, drain, settings.rest_namespace, settings.rest_calls)
     log.info(kv(rest=settings.rest_port, tls=bool(settings.rest_tls_folder), namespace=settings.rest_namespace))
-    warmup.expect("REST: the resources are not listed yet", lambda: mirrors.synced, settings.rest_fill_seconds)
     following = asyncio.create_task(keep_running("following the resources", mirrors.run, stop))
-    serving = asyncio.create_task(keep_running("the listener", lambda: _serve(app, settings, drain, stop), stop))
     try:
-        yield
-        await serving
+        await keep_running("the listener", lambda: _serve(app, settings, drain, stop), stop)
     finally:
-        for task in (following, serving):
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        following.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await following
         await access.close()
 
 
-async def _serve(app: FastAPI, settings: Settings, drain: Drain, stop: asyncio.Event) -> None:
+async def _serve(app: FastAPI, settings: RestSettings, drain: Drain, stop: asyncio.Event) -> None:
     """Serve until `stop` is set. Raises OSError for a port that is taken, or a certificate that is none."""
     with listen(settings.rest_port) as sock:
         await serve(
@@ -74,3 +78,13 @@ async def _serve(app: FastAPI, settings: Settings, drain: Drain, stop: asyncio.E
             max_headers=_MAX_HEADERS,
             send_seconds=_SEND_S,
         )
+
+
+def run() -> None:
+    """Entry point. Exits with 1 and a message for a wrong setting."""
+    try:
+        settings = RestSettings.from_environment(os.environ)
+    except ValueError as error:
+        sys.exit(f"rest: {error}")
+    setup_logging("rest", settings.log_level)
+    asyncio.run(main(settings))

@@ -24,14 +24,12 @@ JANE = {"Authorization": "Bearer jane-token"}
 class Rig:
     api: KubeApi
     tls: Path
-    callbacks: int
     rest: int
     program: Program
 
-    async def ready(self) -> bool:
-        """Whether callbacks are served, and the pod gets traffic."""
-        async with httpx.AsyncClient(trust_env=False) as http:
-            return (await http.get(f"http://{HOST}:{self.callbacks}/readyz")).status_code == 200
+    async def ready(self, authority: Authority) -> bool:
+        """Whether the pod gets traffic. `authority`: of the certificate."""
+        return (await self.ask(authority, "/readyz")).status_code == 200
 
     async def ask(self, authority: Authority, path: str = LIST, method: str = "GET", **options: Any) -> httpx.Response:
         """Call REST on a new connection. Raises httpx.HTTPError: when the certificate is not that authority's, too."""
@@ -56,20 +54,20 @@ class Rig:
 @asynccontextmanager
 async def running(folder: Path) -> AsyncIterator[Rig]:
     """The program, with nothing in its TLS folder, and an API server that holds the first lists back."""
-    tls, callbacks, rest = folder / "tls", free_port(), free_port()
+    tls, rest = folder / "tls", free_port()
     tls.mkdir()
     async with running_kube_api() as api:
         api.put("backups", backup())
         api.put("protectedvms", vm())
         api.put("backuprepositories", {"metadata": {"namespace": NAMESPACE, "name": "main"}})
         settings = {
-            "LISTEN_PORT": callbacks, "REST_PORT": rest, "REST_NAMESPACE": NAMESPACE, "REST_TLS_FOLDER": tls,
+            "REST_PORT": rest, "REST_NAMESPACE": NAMESPACE, "REST_TLS_FOLDER": tls,
             "REST_REVIEW_SECONDS": 0, "DRAIN_SECONDS": 0.1,
         }  # fmt: skip
         environment = {f"SENDENSE_{name}": str(value) for name, value in settings.items()}
         environment["KUBECONFIG"] = str(program.kubeconfig(folder / "config", api.url))
-        async with program.running(folder, environment) as started:
-            yield Rig(api, tls, callbacks, rest, started)
+        async with program.running(folder, environment, program.REST) as started:
+            yield Rig(api, tls, rest, started)
 
 
 async def test_from_the_first_list_to_the_end(tmp_path: Path) -> None:
@@ -79,10 +77,9 @@ async def test_from_the_first_list_to_the_end(tmp_path: Path) -> None:
         await eventually(lambda: rig.ask(first, "/healthz"))
         early = await rig.ask(first)
         assert (early.status_code, early.headers["retry-after"]) == (503, "5")
-        assert (await rig.ask(first, "/readyz")).status_code == 503
-        assert not await rig.ready()
+        assert not await rig.ready(first)
         rig.api.listing.set()
-        await eventually(rig.ready)
+        await eventually(lambda: rig.ready(first))
         assert await rig.listed(first) == {backup()["metadata"]["name"]}
         rig.api.put("backups", backup("younger"))
         await eventually(lambda: _has(rig, first, "younger"))
@@ -99,7 +96,6 @@ async def test_from_the_first_list_to_the_end(tmp_path: Path) -> None:
         await rig.api.go()
         away = await rig.ask(second)
         assert (away.status_code, away.headers["retry-after"]) == (503, "5")
-        assert await rig.ready(), "callbacks go on"
         rig.api.put("backups", backup("meanwhile"))
         await rig.api.come()
         await eventually(lambda: _has(rig, second, "meanwhile"))
@@ -114,16 +110,14 @@ async def _has(rig: Rig, authority: Authority, name: str) -> bool:
     return name in await rig.listed(authority)
 
 
-async def test_callbacks_are_served_without_a_certificate_that_fits(tmp_path: Path) -> None:
+async def test_it_waits_for_a_certificate_that_fits(tmp_path: Path) -> None:
     authority = Authority()
     (certificate, _), (_, other_key) = authority.issue(), authority.issue()
     async with running(tmp_path) as rig:
         rig.api.listing.set()
-        await eventually(rig.ready)
-        assert await rig.refuses()
+        await eventually(rig.refuses)
         put(rig.tls, certificate, other_key)
         await until(lambda: "key values mismatch" in rig.program.log, 30)
-        assert await rig.ready()
         assert await rig.refuses()
         put(rig.tls, *authority.issue())
         await eventually(lambda: rig.listed(authority))
