@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from blake3 import blake3
@@ -16,63 +18,35 @@ def digest(data: bytes | bytearray | memoryview) -> bytes:
     return blake3(data).digest()
 
 
-def root_of(digests: bytes | bytearray) -> str:
-    """Hex digest of a whole list. Raises ValueError when it isn't a list of digests."""
-    if len(digests) % DIGEST_SIZE:
-        raise ValueError(f"{len(digests)} bytes are no list of digests")
-    return blake3(bytes(digests)).hexdigest()
+@lru_cache(maxsize=8)
+def zero_digest(length: int) -> bytes:
+    """The digest of `length` bytes of zeroes: computed once, since a sparse disk has millions of such chunks."""
+    return digest(bytes(length))
 
 
-class DigestList:
-    """The digests of one disk of `size` bytes, filled in any order; chunks not filled count as zeroes."""
+@dataclass(frozen=True)
+class Chunks:
+    """The chunks of `chunk` bytes of a disk of `size` bytes; the last one may be shorter."""
 
-    def __init__(self, size: int, chunk: int) -> None:
-        self.size, self.chunk = size, chunk
-        self.count = chunk_count(size, chunk)
-        self._list = bytearray(self._zero(chunk) * self.count)
-        if self.count and chunk_length(self.count - 1, size, chunk) != chunk:
-            self.put(self.count - 1, self._zero(chunk_length(self.count - 1, size, chunk)))
-
-    @classmethod
-    def from_bytes(cls, data: bytes, size: int, chunk: int) -> DigestList:
-        """The list that `to_bytes` gave, of a disk of `size` bytes. Raises ValueError when its length does not fit."""
-        digests = cls(size, chunk)
-        if len(data) != len(digests._list):
-            raise ValueError(f"{len(data)} bytes of digests, {len(digests._list)} expected")
-        digests._list[:] = data
-        return digests
-
-    @staticmethod
-    def _zero(length: int) -> bytes:
-        return digest(bytes(length))
-
-    def put(self, index: int, value: bytes) -> None:
-        """The digest of chunk `index`. Raises IndexError or ValueError."""
-        if not 0 <= index < self.count:
-            raise IndexError(f"chunk {index} of {self.count}")
-        if len(value) != DIGEST_SIZE:
-            raise ValueError(f"a digest of {len(value)} bytes")
-        self._list[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE] = value
-
-    def put_zero(self, index: int) -> None:
-        """Chunk `index` holds zeroes only."""
-        self.put(index, self._zero(chunk_length(index, self.size, self.chunk)))
-
-    def get(self, index: int) -> bytes:
-        """The digest of chunk `index`."""
-        return bytes(self._list[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE])
-
-    def differences(self, other: DigestList) -> tuple[int, ...]:
-        """Numbers of the chunks that two lists of one disk do not agree on."""
-        if self._list == other._list:
-            return ()
-        return tuple(index for index in range(self.count) if self.get(index) != other.get(index))
-
-    def to_bytes(self) -> bytes:
-        """The list as it lies beside the layer."""
-        return bytes(self._list)
+    size: int
+    chunk: int
 
     @property
-    def root(self) -> str:
-        """Hex digest of the list."""
-        return root_of(self._list)
+    def count(self) -> int:
+        """How many there are."""
+        return chunk_count(self.size, self.chunk)
+
+    @property
+    def list_bytes(self) -> int:
+        """Length of their digest list."""
+        return self.count * DIGEST_SIZE
+
+    def zeroes(self, first: int, count: int) -> bytes:
+        """The part of a digest list that says of `count` chunks from `first` on that they hold zeroes only."""
+        if not 0 <= first <= first + count <= self.count:
+            raise IndexError(f"chunks {first} to {first + count} of {self.count}")
+        last = first + count - 1
+        if count and last == self.count - 1:
+            end = zero_digest(chunk_length(last, self.size, self.chunk))
+            return zero_digest(self.chunk) * (count - 1) + end
+        return zero_digest(self.chunk) * count

@@ -131,6 +131,16 @@ def marked(chunks: bytearray) -> Iterator[int]:
         index = chunks.find(1, index + 1)
 
 
+def runs(chunks: bytearray) -> Iterator[tuple[int, int]]:
+    """(first, count) of each run of marked chunks, ascending."""
+    first = chunks.find(1)
+    while first >= 0:
+        end = chunks.find(0, first)
+        end = len(chunks) if end < 0 else end
+        yield first, end - first
+        first = chunks.find(1, end)
+
+
 # 128 KiB clusters with extended L2 entries: 16 bytes an entry, 2 bytes a refcount, and the tables above them.
 _CLUSTER = 128 << 10
 _METADATA_PER_CLUSTER = 16 + 2 + 2

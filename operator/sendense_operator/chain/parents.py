@@ -70,6 +70,11 @@ class LayerPlan:
         return BackupType.INCREMENTAL if self.parent else BackupType.FULL
 
     @property
+    def layers(self) -> int:
+        """How many layers are read through it, itself counted."""
+        return len(self.parent.stack) + 1 if self.parent else 1
+
+    @property
     def backing(self) -> str | None:
         """Backing name of its layer: the parent's file, which lies in the same folder."""
         return PurePosixPath(self.parent.disk.file).name if self.parent else None

@@ -11,7 +11,10 @@ from typing import Final
 
 HEADER_BYTES: Final = 4096
 """Enough for the header and its backing name (at most 1023 bytes, in the first cluster of ours)."""
+SMALLEST_CLUSTER: Final = 16 << 10
+"""Bytes. Ours are larger; L2 caches are bounded in steps of this, which must not exceed a cluster."""
 
+_LARGEST_CLUSTER: Final = 2 << 20
 _MAGIC: Final = 0x514649FB
 _MAGIC_BYTES: Final = struct.pack(">I", _MAGIC)
 _FIXED: Final = struct.Struct(">IIQIIQ")
@@ -55,7 +58,7 @@ def parse(data: bytes) -> Header:
         raise HeaderError(f"features {features:#x} or encryption {crypt} that no layer of ours has")
     if features & _CORRUPT:
         raise HeaderError("marked corrupt")
-    if not 9 <= bits <= 21:
+    if not SMALLEST_CLUSTER <= 1 << min(bits, 64) <= _LARGEST_CLUSTER:
         raise HeaderError(f"cluster size of {bits} bits")
     backing = None
     if offset:

@@ -27,7 +27,7 @@ from sendense_operator.worker.chainfolder import read_chain
 from sendense_operator.worker.commit import commit
 from sendense_operator.worker.exports import DiskExport, ExportSet
 from sendense_operator.worker.lock import ChainLock
-from sendense_operator.worker.parents import Parents, missing_parent, read_digests
+from sendense_operator.worker.parents import Parents, missing_parent
 from sendense_operator.worker.preflight import Preflight
 from sendense_operator.worker.reasons import Reason, WorkerError
 from sendense_operator.worker.removal import free_layers
@@ -168,8 +168,7 @@ class Attempt:
         if parent is not None and examined.type is BackupType.FULL:
             self._exports.rename_to_full(item)
             parent = None
-        digests = await read_digests(self._root, parent) if parent else None
-        sealed = await seal(self._root, item.file, index, examined, digests, self._exports.choice, self._runtime)
+        sealed = await seal(self._root, item.file, index, examined, parent, self._exports.choice, self._runtime)
         return self._describe(item, examined, sealed, found)
 
     def _describe(self, item: DiskExport, examined: Examined, sealed: Sealed, found: Preflight) -> ManifestDisk:

@@ -6,13 +6,15 @@ import asyncio
 import errno
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from operator import and_, gt
 from pathlib import Path
 from typing import Final
 
-from sendense_operator.chain.digests import DigestList, digest
-from sendense_operator.chain.extents import LayerMap, chunk_length, marked
+from sendense_operator.chain.digests import Chunks, digest
+from sendense_operator.chain.extents import LayerMap, chunk_length, marked, runs
 from sendense_operator.worker import export, qemu
+from sendense_operator.worker.digestfile import DigestFile
 from sendense_operator.worker.export import ModeChoice
 from sendense_operator.worker.reasons import Reason, WorkerError
 
@@ -35,47 +37,76 @@ def nothing(_: int) -> None:
     """Nobody watches the chunks."""
 
 
-async def digest_layer(
-    path: Path,
-    layer: LayerMap,
+@dataclass(frozen=True)
+class Reading:
+    """What is read back: the restore point whose top layer is `path`."""
+
+    path: Path
+    layers: int
+    """How many are read through it, itself counted."""
+    chunks: Chunks
+    wanted: bytearray
+    """One byte per chunk: 1 where it is to be read."""
+
+
+async def write_digests(
+    path: Path, layers: int, layer: LayerMap, digests: DigestFile, choice: ModeChoice, runtime: Path, tag: str
+) -> None:
+    """Put the digests of a restore point whose top layer is `path` into `digests`; chunks without data are not read.
+
+    `digests` already holds those of the restore point below, of which only the layer's own chunks are replaced, or
+    zeroes only for a full. The rest as for `read_chunks`. Raises OSError, too.
+    """
+    wanted = await asyncio.to_thread(_prepare, layer, layers, digests)
+    reading = Reading(path, layers, digests.chunks, wanted)
+    await read_chunks(reading, digests.put, choice, runtime, tag)
+
+
+def _prepare(layer: LayerMap, layers: int, digests: DigestFile) -> bytearray:
+    """The chunks to read; those of an increment that became zeroes are put."""
+    if layers == 1:
+        return layer.data_chunks
+    for first, count in runs(bytearray(map(gt, layer.own_chunks, layer.data_chunks))):
+        digests.put_zeroes(first, count)
+    return bytearray(map(and_, layer.own_chunks, layer.data_chunks))
+
+
+async def read_chunks(
+    reading: Reading,
+    put: Callable[[int, bytes], None],
     choice: ModeChoice,
     runtime: Path,
     tag: str,
-    parent: DigestList | None = None,
     on_chunk: Callable[[int], None] = nothing,
-) -> DigestList:
-    """Digests of the restore point whose top layer is `path`; chunks without data are not read.
+) -> None:
+    """Read the wanted chunks back and `put` the number and the digest of each, in any thread and order.
 
-    `parent`: digests of the restore point that the layer stands on, of which only the layer's own chunks are replaced;
-    the list is changed. `tag` names the server's files in `runtime`; `on_chunk` is told, in any thread, each chunk
-    that was read. Raises WorkerError, UnreadableChunk for one that the server can't read.
+    `tag` names the server's files in `runtime`; `on_chunk` receives, in any thread, the number of each chunk that was
+    read. Raises WorkerError, UnreadableChunk for one that the server can't read, and what `put` raises.
     """
-    if parent is None:
-        digests, chunks = DigestList(layer.size, layer.chunk), layer.data_chunks
-    else:
-        digests, chunks = parent, bytearray(map(and_, layer.own_chunks, layer.data_chunks))
-        for index in marked(bytearray(map(gt, layer.own_chunks, layer.data_chunks))):
-            digests.put_zero(index)
-    if not any(chunks):
-        return digests
+    if reading.wanted.find(1) < 0:
+        return
     where = runtime / f"{tag}.sock"
     where.unlink(missing_ok=True)
     server = await export.start(
-        tag, ["-r", "-k", str(where)], lambda mode: qemu.read_options(path, mode), choice, runtime
+        tag,
+        ["-r", "-k", str(where)],
+        lambda mode: qemu.read_options(reading.path, mode, reading.layers),
+        choice,
+        runtime,
     )
     try:
-        await _read_all(where, _Work(marked(chunks), on_chunk), digests)
+        await _read_all(where, _Work(reading.chunks, marked(reading.wanted), put, on_chunk))
         await server.close(_CLOSE_SECONDS)
     finally:
         if not server.gone:
             await server.kill()
         where.unlink(missing_ok=True)
-    return digests
 
 
-async def _read_all(where: Path, work: _Work, digests: DigestList) -> None:
+async def _read_all(where: Path, work: _Work) -> None:
     try:
-        await asyncio.gather(*(asyncio.to_thread(_read, where, digests, work) for _ in range(_READERS)))
+        await asyncio.gather(*(asyncio.to_thread(_read, where, work) for _ in range(_READERS)))
     finally:
         work.stop()
 
@@ -83,35 +114,41 @@ async def _read_all(where: Path, work: _Work, digests: DigestList) -> None:
 class _Work:
     """Chunk numbers, shared by the readers."""
 
-    def __init__(self, chunks: Iterator[int], on_chunk: Callable[[int], None]) -> None:
-        self._chunks, self._lock, self._stopped = chunks, threading.Lock(), False
-        self.on_chunk = on_chunk
+    def __init__(
+        self,
+        chunks: Chunks,
+        numbers: Iterator[int],
+        put: Callable[[int, bytes], None],
+        on_chunk: Callable[[int], None],
+    ) -> None:
+        self._numbers, self._lock, self._stopped = numbers, threading.Lock(), False
+        self.chunks, self.put, self.on_chunk = chunks, put, on_chunk
 
     def stop(self) -> None:
         self._stopped = True
 
     def next(self) -> int | None:
         with self._lock:
-            return None if self._stopped else next(self._chunks, None)
+            return None if self._stopped else next(self._numbers, None)
 
 
-def _read(where: Path, digests: DigestList, work: _Work) -> None:
+def _read(where: Path, work: _Work) -> None:
     import nbd  # noqa: PLC0415 - Debian's package, not on PyPI: only where qemu is too
 
     try:
         handle = nbd.NBD()
         handle.connect_unix(str(where))
-        if handle.get_size() != digests.size:
+        if handle.get_size() != work.chunks.size:
             raise WorkerError(Reason.IMAGE_CORRUPT, f"the layer reads as {handle.get_size()} bytes")
         while (index := work.next()) is not None:
-            length = chunk_length(index, digests.size, digests.chunk)
+            length = chunk_length(index, work.chunks.size, work.chunks.chunk)
             try:
-                data = handle.pread(length, index * digests.chunk)
+                data = handle.pread(length, index * work.chunks.chunk)
             except nbd.Error as error:
                 if error.errnum not in _UNREADABLE:
                     raise
                 raise UnreadableChunk(f"reading the layer back: {error}", index) from error
-            digests.put(index, digest(data))
+            work.put(index, digest(data))
             work.on_chunk(index)
         handle.shutdown()
     except nbd.Error as error:

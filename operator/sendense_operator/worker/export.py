@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from sendense_operator.worker.qemu import IO_MODES, IoMode
+from sendense_operator.worker.qemu import IO_MODES, IoMode, last_line
 from sendense_operator.worker.reasons import Reason, WorkerError
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class ModeChoice:
             "qemu-nbd refused aio=%s direct=%s (%s), trying aio=%s direct=%s",
             dropped.aio,
             dropped.direct,
-            _tail(stderr),
+            last_line(stderr),
             rest[0].aio,
             rest[0].direct,
         )
@@ -76,6 +76,8 @@ class Nbd:
     what: str
     process: asyncio.subprocess.Process
     stderr_file: Path
+    image: str
+    """Its image options: it repeats them where it says that it can't open them."""
     files: list[Path] = field(default_factory=list)
 
     @property
@@ -86,7 +88,8 @@ class Nbd:
     def stderr(self) -> str:
         """Last line of what it said."""
         try:
-            return _tail(self.stderr_file.read_text("utf-8", "replace"))
+            said = self.stderr_file.read_text("utf-8", "replace")
+            return last_line(said, self.image, "the layer") if said else ""
         except OSError:
             return ""
 
@@ -136,6 +139,7 @@ async def start(
     while True:
         pid_file.unlink(missing_ok=True)  # the last server's stays behind
         mode = choice.best
+        image = options(mode)
         with stderr_file.open("wb") as stderr:
             process = await asyncio.create_subprocess_exec(
                 "qemu-nbd",
@@ -144,13 +148,13 @@ async def start(
                 f"--pid-file={pid_file}",
                 *where,
                 "--image-opts",
-                options(mode),
+                image,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=stderr,
                 env=environment(),
             )
-        server = Nbd(what, process, stderr_file, [pid_file])
+        server = Nbd(what, process, stderr_file, image, [pid_file])
         try:
             await _until_ready(server, pid_file)
         except BaseException:
@@ -158,10 +162,10 @@ async def start(
             raise
         if not server.gone:
             return server
-        said = stderr_file.read_text("utf-8", "replace")
+        said = stderr_file.read_text("utf-8", "replace").replace(image, "the layer")
         # Another server may have settled the question meanwhile: then try what is best now.
         if "in use" in said or (mode == choice.best and not choice.refuse(said)):
-            raise WorkerError(Reason.EXPORT_FAILED, f"{what}: qemu-nbd: {_tail(said)}")
+            raise WorkerError(Reason.EXPORT_FAILED, f"{what}: qemu-nbd: {last_line(said)}")
 
 
 async def _until_ready(server: Nbd, pid_file: Path) -> None:
@@ -179,8 +183,3 @@ def _is_written(path: Path) -> bool:
         return path.stat().st_size > 0
     except OSError:
         return False
-
-
-def _tail(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[-1][:500] if lines else ""

@@ -105,7 +105,7 @@ class ExportSet:
         item.server = await export.start(
             f"disk{item.disk.index}",
             ["-x", item.name, "-b", self._settings.pod_ip, "-p", str(item.port)],
-            lambda mode: qemu.serve_options(path, mode, refuse),
+            lambda mode: qemu.serve_options(path, mode, refuse, item.plan.layers),
             self.choice,
             self._runtime,
         )

@@ -6,7 +6,6 @@ attempt nor the next backup tries it again, and the disk becomes a full.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -14,13 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from sendense_operator.chain import layout
-from sendense_operator.chain.digests import DigestList
 from sendense_operator.chain.layout import ChainPaths
 from sendense_operator.chain.manifest import Manifest
 from sendense_operator.chain.parents import Choice, LayerPlan, ParentLayer, choose_parent, plan_layers
 from sendense_operator.chain.unfit import Unfit
 from sendense_operator.task import BackupTask, BackupType, FullReason, MissingParent, ParentCheck, TaskDisk
-from sendense_operator.worker import proof
 from sendense_operator.worker.chainfolder import ChainFolder, StoredPoint, mark_unfit
 from sendense_operator.worker.export import ModeChoice
 from sendense_operator.worker.lock import ChainLock
@@ -163,8 +160,3 @@ def missing_parent(root: Path, manifest: Manifest) -> str | None:
     """The first layer that an increment stands on and that is gone, None when all are there."""
     parents = (disk.parent.file for disk in manifest.disks if disk.parent)
     return next((file for file in parents if not (root / file).is_file()), None)
-
-
-async def read_digests(root: Path, parent: ParentLayer) -> DigestList:
-    """The digests of a proven parent. Raises WorkerError."""
-    return await asyncio.to_thread(proof.read_digests, root, parent.disk)

@@ -11,20 +11,27 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from itertools import islice
 from pathlib import Path, PurePosixPath
+from typing import Final, TypeVar
 
 from sendense_operator.chain import layout
-from sendense_operator.chain.digests import DIGEST_SIZE, DigestList, root_of
-from sendense_operator.chain.extents import LayerMap, chunk_count, marked
+from sendense_operator.chain.digests import DIGEST_SIZE, Chunks
+from sendense_operator.chain.extents import LayerMap, marked
 from sendense_operator.chain.manifest import ManifestDisk
 from sendense_operator.chain.parents import ParentLayer
 from sendense_operator.worker import qemu
-from sendense_operator.worker.digesting import UnreadableChunk, digest_layer
+from sendense_operator.worker.digestfile import DigestFile
+from sendense_operator.worker.digesting import Reading, UnreadableChunk, nothing, read_chunks
 from sendense_operator.worker.export import ModeChoice
-from sendense_operator.worker.files import read_regular
-from sendense_operator.worker.reasons import Reason, WorkerError, reading_error
+from sendense_operator.worker.reasons import Reason, WorkerError, reading_error, storage_error
 
 log = logging.getLogger(__name__)
+
+MOST_CHUNKS: Final = 32
+"""Of those that do not read as they were written, what is kept: 128 MiB to read again of each restore point below."""
+_T = TypeVar("_T")
 
 
 class Unproven(Exception):  # noqa: N818 - says what was found
@@ -53,32 +60,99 @@ async def prove(
     began = time.monotonic()
     layer = await _check_structure(root, parent.stack)
     with _blaming():
-        digests = await asyncio.to_thread(read_digests, root, disk)
-    if content:
-        meter = _Meter(sum(layer.data_chunks), lambda percent: tell(f"checking {what}: {percent}% read"))
+        written = await asyncio.to_thread(open_list, root, disk)
+    with written:
         with _blaming():
-            path = root / disk.file
-            found = await digest_layer(path, layer, choice, runtime, f"parent-{disk.key}", on_chunk=meter.add)
-        _compare(disk, digests, found)
-    read = sum(1 for _ in marked(layer.data_chunks)) * layer.chunk if content else 0
+            check_root(disk, await _reading(disk, written.root))
+        if content:
+            meter = _Meter(layer.data_chunks.count(1), lambda percent: tell(f"checking {what}: {percent}% read"))
+            reading = Reading(root / disk.file, len(parent.stack), written.chunks, layer.data_chunks)
+            comparison = Comparison(written)
+            await _compare(disk, comparison, reading, choice, runtime, meter.add)
+            with _blaming():
+                await _reading(disk, partial(comparison.zeroes, layer.data_chunks))
+            comparison.judge(disk)
+    read = layer.data_chunks.count(1) * layer.chunk if content else 0
     log.info("checked %s: %d layers, %d bytes read in %.1f s", what, len(parent.stack), read, time.monotonic() - began)
 
 
 async def prove_chunks(
-    root: Path, disk: ManifestDisk, chunks: Iterable[int], choice: ModeChoice, runtime: Path
+    root: Path, stack: tuple[ManifestDisk, ...], chunks: Iterable[int], choice: ModeChoice, runtime: Path
 ) -> None:
-    """Compare some chunks of a disk with its digests, whose layers were all found sound in structure.
+    """Compare some chunks of a disk with its digests. `stack`: it and all below, all found sound in structure.
 
     Raises Unproven, WorkerError.
     """
+    disk = stack[0]
     with _blaming():
-        digests = await asyncio.to_thread(read_digests, root, disk)
-        layer = LayerMap(disk.virtual_size, disk.digest.chunk)
+        written = await asyncio.to_thread(open_list, root, disk)
+    with written:
+        with _blaming():
+            check_root(disk, await _reading(disk, written.root))
+        wanted = bytearray(written.chunks.count)
         for chunk in chunks:
-            layer.own_chunks[chunk] = layer.data_chunks[chunk] = 1
-        base = DigestList.from_bytes(digests.to_bytes(), digests.size, digests.chunk)
-        found = await digest_layer(root / disk.file, layer, choice, runtime, f"parent-{disk.key}", base)
-    _compare(disk, digests, found)
+            wanted[chunk] = 1
+        comparison = Comparison(written)
+        reading = Reading(root / disk.file, len(stack), written.chunks, wanted)
+        await _compare(disk, comparison, reading, choice, runtime)
+        comparison.judge(disk)
+
+
+async def _compare(
+    disk: ManifestDisk,
+    comparison: Comparison,
+    reading: Reading,
+    choice: ModeChoice,
+    runtime: Path,
+    on_chunk: Callable[[int], None] = nothing,
+) -> None:
+    try:
+        with _blaming():
+            await read_chunks(reading, comparison.put, choice, runtime, f"parent-{disk.key}", on_chunk)
+    except OSError as error:
+        raise storage_error(error, f"reading the digests of {PurePosixPath(disk.file).name}") from error
+
+
+async def _reading(disk: ManifestDisk, work: Callable[[], _T]) -> _T:
+    """`work` on a list that is open, in a thread. Raises WorkerError, ImageCorrupt where it can't be read."""
+    try:
+        return await asyncio.to_thread(work)
+    except OSError as error:
+        raise reading_error(error, layout.digests_of(PurePosixPath(disk.file)).name) from error
+
+
+class Comparison:
+    """What was read against the list that was written; threads may `put` at the same time."""
+
+    def __init__(self, written: DigestFile) -> None:
+        self._written = written
+        self._wrong = bytearray(written.chunks.count)
+
+    def put(self, index: int, value: bytes) -> None:
+        """Chunk `index` reads as something with this digest. Raises OSError."""
+        if self._written.get(index) != value:
+            self._wrong[index] = 1
+
+    def zeroes(self, others: bytearray) -> None:
+        """All chunks but `others`, which has one byte per chunk, read as zeroes. Raises OSError."""
+        for first, page in self._written.pages():
+            count = len(page) // DIGEST_SIZE
+            zeroes = self._written.chunks.zeroes(first, count)
+            if page == zeroes:
+                continue
+            for at in range(count):
+                part = slice(at * DIGEST_SIZE, (at + 1) * DIGEST_SIZE)
+                if not others[first + at] and page[part] != zeroes[part]:
+                    self._wrong[first + at] = 1
+
+    def judge(self, disk: ManifestDisk) -> None:
+        """Raises Unproven for the first chunks that do not read as they were written."""
+        first = self._wrong.find(1)
+        if first < 0:
+            return
+        start = first * disk.digest.chunk
+        text = f"{PurePosixPath(disk.file).name}: its content from byte {start} on is not what was written"
+        raise Unproven(text, chunks=tuple(islice(marked(self._wrong), MOST_CHUNKS)))
 
 
 @contextmanager
@@ -108,7 +182,7 @@ async def _check_structure(root: Path, stack: tuple[ManifestDisk, ...]) -> Layer
             await qemu.check(root / disk.file)
     top = stack[0]
     with _blaming(top.file):
-        layer = await qemu.map_layer(root / top.file, top.virtual_size, top.digest.chunk)
+        layer = await qemu.map_layer(root / top.file, top.virtual_size, top.digest.chunk, len(stack))
     for depth, end in sorted(layer.file_ends.items(), reverse=True):
         with _blaming(stack[depth].file):
             _check_length(root / stack[depth].file, end)
@@ -125,28 +199,23 @@ def _check_length(path: Path, end: int) -> None:
         raise WorkerError(Reason.IMAGE_CORRUPT, f"{path.name} was truncated: {size} bytes, its data ends at {end}")
 
 
-def read_digests(root: Path, disk: ManifestDisk) -> DigestList:
-    """The list of digests of a disk. Raises WorkerError, ImageCorrupt unless it is the one that the manifest knows."""
+def open_list(root: Path, disk: ManifestDisk) -> DigestFile:
+    """The digest list of a disk; its content is not looked at. Raises WorkerError."""
     # Its place follows from the layer's, which was checked to be below the root.
     place = layout.digests_of(PurePosixPath(disk.file))
     try:
-        data = read_regular(root / place, DIGEST_SIZE * chunk_count(disk.virtual_size, disk.digest.chunk) + 1)
-        digests = DigestList.from_bytes(data, disk.virtual_size, disk.digest.chunk)
-        if root_of(data) != disk.digest.root:
-            raise ValueError("it is not the one that its manifest knows")
+        return DigestFile.open(root / place, Chunks(disk.virtual_size, disk.digest.chunk))
     except OSError as error:
         raise reading_error(error, place.name) from error
     except ValueError as error:
         raise WorkerError(Reason.IMAGE_CORRUPT, f"{place.name}: {error}") from error
-    return digests
 
 
-def _compare(disk: ManifestDisk, written: DigestList, found: DigestList) -> None:
-    wrong = written.differences(found)
-    if wrong:
-        start = wrong[0] * disk.digest.chunk
-        text = f"{PurePosixPath(disk.file).name}: its content from byte {start} on is not what was written"
-        raise Unproven(text, chunks=wrong)
+def check_root(disk: ManifestDisk, found: str) -> None:
+    """Raises WorkerError ImageCorrupt unless a list with the root `found` is the one that the manifest knows."""
+    if found != disk.digest.root:
+        place = layout.digests_of(PurePosixPath(disk.file))
+        raise WorkerError(Reason.IMAGE_CORRUPT, f"{place.name}: it is not the one that its manifest knows")
 
 
 class _Meter:

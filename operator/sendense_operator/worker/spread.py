@@ -7,16 +7,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Final
 
 from sendense_operator.chain.manifest import ManifestDisk
 from sendense_operator.chain.parents import ParentLayer, read_through
 from sendense_operator.worker.chainfolder import ChainFolder, StoredPoint
 from sendense_operator.worker.export import ModeChoice
-from sendense_operator.worker.proof import Unproven, prove_chunks
-
-_MOST_CHUNKS: Final = 32
-"""That are read again of each restore point below: 128 MiB."""
+from sendense_operator.worker.proof import MOST_CHUNKS, Unproven, prove_chunks
 
 
 async def find_damaged(
@@ -38,13 +34,14 @@ async def find_damaged(
         for point, disk in read_through(found.layer, older.points, older.tombstones):
             yield point, disk, str(found)
         return
-    below = {layer.file for layer in parent.stack}
+    below = {layer.file: depth for depth, layer in enumerate(parent.stack)}
     for point in older.points if found.chunks else ():
         for disk in point.manifest.disks:
             if disk.file not in below:
                 continue
             tell(f"checking restore point {point.manifest.backup.name} for the same damage")
             try:
-                await prove_chunks(root, disk, found.chunks[:_MOST_CHUNKS], choice, runtime)
+                stack = parent.stack[below[disk.file] :]
+                await prove_chunks(root, (disk, *stack[1:]), found.chunks[:MOST_CHUNKS], choice, runtime)
             except Unproven as error:
                 yield point, disk, str(error)

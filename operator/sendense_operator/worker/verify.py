@@ -8,16 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from sendense_operator.chain import layout
-from sendense_operator.chain.digests import DigestList
+from sendense_operator.chain.digests import Chunks
 from sendense_operator.chain.extents import LayerMap
 from sendense_operator.chain.integrity import Evidence, judge, what_ran
 from sendense_operator.chain.manifest import CHUNK, Digest
-from sendense_operator.chain.parents import LayerPlan
+from sendense_operator.chain.parents import LayerPlan, ParentLayer
 from sendense_operator.task import BackupType, FullReason
 from sendense_operator.worker import qemu
-from sendense_operator.worker.digesting import digest_layer
+from sendense_operator.worker.digestfile import DigestFile
+from sendense_operator.worker.digesting import write_digests
 from sendense_operator.worker.export import ModeChoice
-from sendense_operator.worker.files import allocated, fsync_path, write_durable
+from sendense_operator.worker.files import allocated, fsync_path
+from sendense_operator.worker.proof import check_root, open_list
 from sendense_operator.worker.reasons import WorkerError, storage_error
 
 log = logging.getLogger(__name__)
@@ -63,7 +65,7 @@ async def examine(root: Path, file: PurePosixPath, plan: LayerPlan, arrival: Arr
     path = root / layout.partial(file)
     qemu.read_header(path, size, plan.backing)
     await qemu.check(path)
-    layer = await qemu.map_layer(path, size, CHUNK)
+    layer = await qemu.map_layer(path, size, CHUNK, plan.layers)
     on_parent = plan.parent is not None
     evidence = Evidence(
         index, size, layer.coverage, arrival.received, arrival.whole_disk, on_parent, arrival.copied_all
@@ -84,21 +86,40 @@ async def seal(
     file: PurePosixPath,
     index: int,
     examined: Examined,
-    parent: DigestList | None,
+    parent: ParentLayer | None,
     mode: ModeChoice,
     runtime: Path,
 ) -> Sealed:
     """Digest the partial of an examined layer and make both durable. Raises WorkerError.
 
-    `parent`: digests of the disk that an increment stands on; changed by this.
+    `parent`: of a layer that is an increment, whose digests are taken over where it says nothing.
     """
     path = root / layout.partial(file)
-    digests = await digest_layer(path, examined.layer, mode, runtime, f"digest-{index}", parent)
     listing = layout.digests_of(file)
+    layers = len(parent.stack) + 1 if parent else 1
     try:
-        await asyncio.to_thread(fsync_path, path)
-        await asyncio.to_thread(write_durable, root / layout.partial(listing), digests.to_bytes())
+        digests = await asyncio.to_thread(_begin_list, root, listing, examined.layer, parent)
+        with digests:
+            await write_digests(path, layers, examined.layer, digests, mode, runtime, f"digest-{index}")
+            await asyncio.to_thread(fsync_path, path)
+            content = await asyncio.to_thread(digests.root)
+            await asyncio.to_thread(digests.sync)
         stored = allocated(path)
     except OSError as error:
         raise storage_error(error, f"flushing the layer of disk {index}") from error
-    return Sealed(stored, Digest(root=digests.root, list=str(listing)))
+    return Sealed(stored, Digest(root=content, list=str(listing)))
+
+
+def _begin_list(root: Path, listing: PurePosixPath, layer: LayerMap, parent: ParentLayer | None) -> DigestFile:
+    """The list of a layer before its own chunks are read: its parent's, or zeroes only. Raises OSError, WorkerError."""
+    digests = DigestFile.create(root / layout.partial(listing), Chunks(layer.size, layer.chunk))
+    try:
+        if parent is None:
+            digests.fill_zeroes()
+        else:
+            with open_list(root, parent.disk) as below:
+                check_root(parent.disk, digests.copy(below))
+    except BaseException:
+        digests.close()
+        raise
+    return digests

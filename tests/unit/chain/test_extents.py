@@ -1,4 +1,5 @@
 import json
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from sendense_operator.chain.extents import (
     fold,
     marked,
     parse_line,
+    runs,
     worst_case_bytes,
 )
 
@@ -104,3 +106,12 @@ def test_worst_case_is_little_more_than_the_disk() -> None:
     tib = 1 << 40
     assert tib < worst_case_bytes(tib) < tib * 1.001
     assert worst_case_bytes(1) < 4 << 20
+
+
+@given(st.lists(st.booleans(), max_size=60))
+def test_runs_of_marked_chunks(marks: list[bool]) -> None:
+    found = list(runs(bytearray(marks)))
+    assert [index for first, count in found for index in range(first, first + count)] == [
+        index for index, mark in enumerate(marks) if mark
+    ]
+    assert all(first + count < after for (first, count), (after, _) in pairwise(found))

@@ -44,7 +44,10 @@ class Proofs:
         if parent.disk.index == 0:
             raise self.found
 
-    async def _prove_chunks(self, _: Path, disk: ManifestDisk, chunks: Iterable[int], *__: Any) -> None:
+    async def _prove_chunks(self, _: Path, stack: tuple[ManifestDisk, ...], chunks: Iterable[int], *__: Any) -> None:
+        disk = stack[0]
+        assert [layer.parent.file for layer in stack[:-1] if layer.parent] == [layer.file for layer in stack[1:]]
+        assert stack[-1].parent is None
         self.asked.append((disk.file, tuple(chunks)))
         if disk.file == self.trouble:
             raise WorkerError(Reason.STORAGE_ERROR, "it hangs")
