@@ -115,19 +115,21 @@ class Habits:
 
 
 def why_copied_all(plan: DiskPlan, asks: int, completed: str | None = None) -> FullReason | None:
-    """Why a disk that was planned as an increment was copied whole, as the asks in its turn tell; None: it was not.
+    """Why a disk that was planned as an increment was copied in full; None: it is an increment.
 
-    `completed`: change id of its `complete`, where asks may be those of two calls: where the VMA repeats its callbacks,
-    or where there were more than one increment needs. Then their number proves nothing, but that it compared two
-    equal UUIDs does.
+    `completed`: change ID of its completion call, None before that. Its UUID part must be the parent's, always: the
+    number of change-ID requests alone proves nothing, since a repeated or foreign one counts like the client's own.
     """
     if plan.parent_change_id is None:
         return None
+    if completed is not None and _disk_part(completed) != _disk_part(plan.parent_change_id):
+        return FullReason.CBT_RESET
     if asks >= _INCREMENTAL_ASKS:
-        same = completed is None or _disk_part(completed) == _disk_part(plan.parent_change_id)
-        return None if same else FullReason.CBT_RESET
-    # One ask or none: the calls, or their answers, got lost. Two: the ids belong to different disks.
-    return FullReason.CBT_RESET if asks == _DIFFERENT_DISK_ASKS else FullReason.APPLIANCE_COPIED_ALL
+        return None
+    # One request or none: the calls, or their answers, got lost. Two, while no completion call says more: the UUIDs
+    # differ. Two and equal UUIDs: the answer to the third got lost.
+    differ = completed is None and asks == _DIFFERENT_DISK_ASKS
+    return FullReason.CBT_RESET if differ else FullReason.APPLIANCE_COPIED_ALL
 
 
 def _disk_part(change_id: str) -> str:
@@ -186,13 +188,17 @@ class JobCallbacks:
         self._last_ask = _LastAsk(call_id, reply)
         return reply
 
-    def complete(self, job_id: str, body: bytes, now: float) -> Reply:
-        """POST /api/v1/backups/JOB/complete. 200 is the promise that the disk's change id is kept."""
+    def complete(self, job_id: str, body: bytes, now: float, connected: float | None) -> Reply:
+        """POST /api/v1/backups/JOB/complete. 200 is the promise that the disk's change id is kept.
+
+        `connected`: when the export of the disk whose turn it is last had a connection (monotonic seconds), None for
+        never. The client keeps its connections until after this call, so without one in this turn nobody copied.
+        """
         try:
             self._check_job(job_id)
             if self._cancelled:
                 return self._gone()
-            return self._complete(parse_complete(body), now)
+            return self._complete(parse_complete(body), now, connected)
         except CallbackRefused as refusal:
             return self._refuse(refusal)
 
@@ -264,8 +270,7 @@ class JobCallbacks:
     def copied_all(self, index: int) -> FullReason | None:
         """Why a disk that was planned as an increment was copied whole; settled once it is complete."""
         disk = self._disks[index]
-        doubtful = self._habits.repeats or disk.asks > _INCREMENTAL_ASKS
-        return why_copied_all(disk.plan, disk.asks, disk.change_id if doubtful else None)
+        return why_copied_all(disk.plan, disk.asks, disk.change_id)
 
     @property
     def copies_changes(self) -> bool:
@@ -294,12 +299,18 @@ class JobCallbacks:
                 "vm_name": vm_name,
                 "disk_id": str(disk_id),
                 "change_id": parent or "",
-                "backup_job_id": self._job_id,
+                # Not the job's ID: whoever reaches the port could complete the job's disks with it.
+                "backup_job_id": "",
                 "message": "incremental" if parent else "full",
             },
         )
 
-    def _complete(self, body: CompleteBody, now: float) -> Reply:
+    def in_turn(self, moment: float | None) -> float | None:
+        """The moment, if it is after the last completion call, so that it belongs to the present turn."""
+        last = self._times.last_complete
+        return None if moment is None or (last is not None and moment <= last) else moment
+
+    def _complete(self, body: CompleteBody, now: float, connected: float | None) -> Reply:
         disk = self._disks.get(body.disk_id)
         if disk is None:
             raise CallbackRefused(409, "disk_id: no such disk in this job")
@@ -307,11 +318,13 @@ class JobCallbacks:
             raise CallbackRefused(409, f"disk_id: it is disk {self.turn}'s turn")
         if disk.change_id is not None and disk.change_id != body.change_id:
             raise CallbackRefused(409, "change_id: the disk was completed with another one")
+        if disk.change_id is None and self.in_turn(connected) is None:
+            raise CallbackRefused(409, f"disk {body.disk_id}: its export had no connection in this turn")
         if disk.change_id is None:
             disk.change_id = body.change_id
             self._times.last_complete = now
             self._times.turn_ask = None
-        return Reply(200, {"status": "completed", "backup_job_id": self._job_id, "disk_id": str(body.disk_id)})
+        return Reply(200, {"status": "completed", "backup_job_id": "", "disk_id": str(body.disk_id)})
 
     def _check_job(self, job_id: str) -> None:
         if job_id != self._job_id:

@@ -51,7 +51,7 @@ def build_app(state: JobState) -> Starlette:
         body = await _body(request)
         # The client's connections are open now: what they brought is known exactly.
         state.look()
-        reply = state.callbacks.complete(request.path_params["job"], body, time.monotonic())
+        reply = state.callbacks.complete(request.path_params["job"], body, time.monotonic(), state.turn_connected())
         log.info("the VMA reported a complete disk: %d, now the turn of %s", reply.status, state.callbacks.turn)
         return _answer(state, reply)
 

@@ -72,6 +72,12 @@ class JobState:
             self._rates[disk.index].add(now, self._moved[disk.index])
         self._rate.add(now, sum(self._moved.values()))
 
+    def turn_connected(self) -> float | None:
+        """When the export of the disk whose turn it is last had a connection in this turn (monotonic), None: never."""
+        turn = self.callbacks.turn
+        port = None if turn is None else self.traffic.ports[self._ports[turn]]
+        return None if port is None else self.callbacks.in_turn(port.last_connected)
+
     def close(self) -> None:
         """No more looks."""
         self._connections.close()

@@ -118,9 +118,6 @@ class Supervisor:
         callbacks, traffic = self._state.callbacks, self._state.traffic
         turn = callbacks.turn
         port = None if turn is None else traffic.ports[self._state.port(turn)]
-        last = port.last_connected if port else None
-        if last is not None and callbacks.last_complete is not None and last <= callbacks.last_complete:
-            last = None  # before its turn: whoever that was
         return Observation(
             now=time.monotonic(),
             started=self._started_at or 0.0,
@@ -133,7 +130,7 @@ class Supervisor:
             last_complete=callbacks.last_complete,
             turn_connections=port.connections if port else 0,
             turn_connected=port.first_connected if port else None,
-            turn_last_connected=last,
+            turn_last_connected=self._state.turn_connected(),
             turn_copies_changes=callbacks.copies_changes,
             turn_wrote=turn is None or not self._is_untouched(turn),
             connections=traffic.connections,

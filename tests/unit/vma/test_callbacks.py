@@ -1,4 +1,5 @@
 import json
+import math
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ from sendense_operator.task import FullReason
 from sendense_operator.vma.callbacks import MAX_BODY, DiskPlan, Habits, JobCallbacks
 
 JOB = "backup-0b6f6b0e-6c2b-4b1c-9a53-0f7d2a1c9e11"
+OPEN = math.inf
+"""The disk's export has a connection, whenever the call comes."""
 IDS = [f"52 de c0 d9 b9 43 9d 1{n}-61 d5 4c 1b e9 7b 65 63/{n + 5}" for n in range(3)]
 
 
@@ -27,6 +30,7 @@ def ask(callbacks: JobCallbacks, disk: int = 0, now: float = 1.0, call_id: str =
     assert all(isinstance(value, str) for value in reply.body.values())
     assert set(reply.body) == {"vm_name", "disk_id", "change_id", "backup_job_id", "message"}
     assert reply.body["disk_id"] == str(disk)
+    assert JOB not in reply.body.values(), "whoever reaches the port would learn it"
     return reply.body["change_id"]
 
 
@@ -35,7 +39,7 @@ def test_full_of_three_disks() -> None:
     for index in range(3):
         assert callbacks.turn == index
         assert ask(callbacks) == ""
-        assert callbacks.complete(JOB, body(index, IDS[index]), 2.0 + index).status == 200
+        assert callbacks.complete(JOB, body(index, IDS[index]), 2.0 + index, OPEN).status == 200
     assert callbacks.done
     assert callbacks.turn is None
     assert callbacks.change_ids == dict(enumerate(IDS))
@@ -55,7 +59,7 @@ def test_incremental_answers_for_the_disk_whose_turn_it_is() -> None:
         assert not callbacks.copies_changes
         assert ask(callbacks, index) == IDS[index]
         assert callbacks.copies_changes
-        assert callbacks.complete(JOB, body(index, f"new/{index}"), 1.0).status == 200
+        assert callbacks.complete(JOB, body(index, f"{IDS[index]}9"), 1.0, OPEN).status == 200
         assert callbacks.asks(index) == 3
         assert callbacks.copied_all(index) is None
 
@@ -64,29 +68,47 @@ def test_one_disk_must_become_full() -> None:
     callbacks = job(IDS[0], None)
     for disk in (0, 0, 0):
         assert ask(callbacks, disk) == IDS[0]
-    callbacks.complete(JOB, body(0, "a/1"), 1.0)
+    callbacks.complete(JOB, body(0, IDS[0] + "9"), 1.0, OPEN)
     assert ask(callbacks, 0) == ""
-    callbacks.complete(JOB, body(1, "b/1"), 1.0)
+    callbacks.complete(JOB, body(1, "b/1"), 1.0, OPEN)
     assert callbacks.copied_all(0) is None
     assert callbacks.copied_all(1) is None  # it was planned as a full
 
 
 @pytest.mark.parametrize(
-    ("asks", "reason"),
+    ("asks", "same", "other"),
     [
-        (0, FullReason.APPLIANCE_COPIED_ALL),
-        (1, FullReason.APPLIANCE_COPIED_ALL),
-        (2, FullReason.CBT_RESET),
-        (3, None),
+        (0, FullReason.APPLIANCE_COPIED_ALL, FullReason.CBT_RESET),
+        (1, FullReason.APPLIANCE_COPIED_ALL, FullReason.CBT_RESET),
+        (2, FullReason.APPLIANCE_COPIED_ALL, FullReason.CBT_RESET),
+        (3, None, FullReason.CBT_RESET),
+        (4, None, FullReason.CBT_RESET),
     ],
 )
-def test_a_whole_copy_is_told_by_the_asks(asks: int, reason: FullReason | None) -> None:
-    callbacks = job(IDS[0])
-    for _ in range(asks):
-        ask(callbacks)
-    assert callbacks.copies_changes is (reason is None)
-    callbacks.complete(JOB, body(0, "a/1"), 1.0)
-    assert callbacks.copied_all(0) is reason
+@pytest.mark.parametrize("repeats", [False, True])
+def test_an_increment_is_proven_by_requests_and_by_its_change_id(
+    asks: int, same: FullReason | None, other: FullReason | None, repeats: bool
+) -> None:
+    """A repeated or foreign request counts like the client's own, so three of them alone prove nothing."""
+    for change_id, reason in ((IDS[0] + "9", same), (IDS[1], other), ("odd", other), ("", other)):
+        callbacks = job(IDS[0], repeats=repeats)
+        for _ in range(asks):
+            ask(callbacks)
+        assert callbacks.copies_changes is (asks >= 3)
+        assert callbacks.complete(JOB, body(0, change_id), 1.0, OPEN).status == 200
+        assert callbacks.copied_all(0) is reason, change_id
+
+
+def test_only_a_disk_with_a_connection_in_its_turn_completes() -> None:
+    callbacks = job(None, None)
+    assert callbacks.complete(JOB, body(0), 5.0, None).status == 409
+    assert callbacks.complete(JOB, body(0), 6.0, 5.5).status == 200
+    # One in the turn before: a stray look at the next disk's export.
+    for connected in (None, 5.5, 6.0):
+        assert callbacks.complete(JOB, body(1), 7.0, connected).status == 409
+    assert (callbacks.turn, callbacks.refused) == (1, 4)
+    assert callbacks.complete(JOB, body(0), 7.0, None).status == 200, "repeated, it was complete already"
+    assert callbacks.complete(JOB, body(1), 8.0, 7.5).status == 200
 
 
 def test_an_ask_sent_again_by_the_gateway_counts_once() -> None:
@@ -124,11 +146,11 @@ def test_refused_asks(vm_name: str, disk_id: str, status: int) -> None:
 def test_complete_is_idempotent() -> None:
     callbacks = job(None, None)
     for now in (1.0, 2.0):
-        assert callbacks.complete(JOB, body(0), now).status == 200
+        assert callbacks.complete(JOB, body(0), now, OPEN).status == 200
     assert callbacks.turn == 1
     assert callbacks.last_complete == 1.0
-    callbacks.complete(JOB, body(1, IDS[1]), 3.0)
-    assert callbacks.complete(JOB, body(0), 4.0).status == 200
+    callbacks.complete(JOB, body(1, IDS[1]), 3.0, OPEN)
+    assert callbacks.complete(JOB, body(0), 4.0, OPEN).status == 200
     assert callbacks.change_ids == {0: IDS[0], 1: IDS[1]}
 
 
@@ -159,29 +181,29 @@ def test_complete_is_idempotent() -> None:
 )
 def test_refused_completes_change_nothing(job_id: str, data: bytes, status: int) -> None:
     callbacks = job(None, None)
-    reply = callbacks.complete(job_id, data, 1.0)
+    reply = callbacks.complete(job_id, data, 1.0, OPEN)
     assert reply.status == status
     assert reply.body["error"]
     assert (callbacks.turn, dict(callbacks.change_ids), callbacks.refused) == (0, {}, 1)
-    assert callbacks.complete(JOB, body(0), 2.0).status == 200
+    assert callbacks.complete(JOB, body(0), 2.0, OPEN).status == 200
 
 
 @pytest.mark.parametrize("change_id", ["", "*", "a/", "/1", "a/b/c"])
 def test_a_change_id_of_another_form_costs_no_backup(change_id: str) -> None:
     callbacks = job(None)
-    assert callbacks.complete(JOB, body(0, change_id), 1.0).status == 200
+    assert callbacks.complete(JOB, body(0, change_id), 1.0, OPEN).status == 200
     assert callbacks.change_ids == {0: change_id}
 
 
 def test_another_change_id_for_a_completed_disk() -> None:
     callbacks = job(None)
-    callbacks.complete(JOB, body(0), 1.0)
-    assert callbacks.complete(JOB, body(0, IDS[1]), 1.0).status == 409
+    callbacks.complete(JOB, body(0), 1.0, OPEN)
+    assert callbacks.complete(JOB, body(0, IDS[1]), 1.0, OPEN).status == 409
     assert callbacks.change_ids == {0: IDS[0]}
 
 
 def test_new_fields_are_tolerated() -> None:
-    assert job(None).complete(JOB, body(0, disk_progresses=[], more={"a": 1}), 1.0).status == 200
+    assert job(None).complete(JOB, body(0, disk_progresses=[], more={"a": 1}), 1.0, OPEN).status == 200
 
 
 def test_cancelled_answers_gone() -> None:
@@ -189,7 +211,7 @@ def test_cancelled_answers_gone() -> None:
     ask(callbacks, call_id="a")
     callbacks.cancel()
     assert callbacks.cancelled
-    assert callbacks.complete(JOB, body(0), 1.0).status == 410
+    assert callbacks.complete(JOB, body(0), 1.0, OPEN).status == 410
     assert callbacks.ask("pgtest1", "0", 1.0, "a").status == 410
     assert callbacks.telemetry(JOB, b"{}", 1.0).status == 200
     assert dict(callbacks.change_ids) == {}
@@ -216,7 +238,7 @@ def test_times() -> None:
     ask(callbacks, now=5.0)
     ask(callbacks, now=6.0)
     assert (callbacks.first_ask, callbacks.turn_ask, callbacks.last_complete) == (5.0, 6.0, None)
-    callbacks.complete(JOB, body(0), 7.0)
+    callbacks.complete(JOB, body(0), 7.0, OPEN)
     assert (callbacks.first_ask, callbacks.turn_ask, callbacks.last_complete) == (5.0, None, 7.0)
 
 
@@ -235,7 +257,7 @@ def test_disks_complete_in_order_whatever_comes(calls: list[tuple[str, int]]) ->
             callbacks.ask("pgtest1", str(disk), now)
             assert callbacks.turn == before
         else:
-            status = callbacks.complete(JOB, body(disk, f"c/{disk}"), now).status
+            status = callbacks.complete(JOB, body(disk, f"c/{disk}"), now, OPEN).status
             assert (status == 200) == (disk in callbacks.change_ids)
             assert list(callbacks.change_ids) == list(range(len(callbacks.change_ids)))
     assert callbacks.done == (len(callbacks.change_ids) == 3)
@@ -245,42 +267,20 @@ def test_where_each_ask_names_its_disk() -> None:
     callbacks = job(IDS[0], IDS[1], None, names_disks=True)
     for index, parent in enumerate((IDS[0], IDS[1], "")):
         assert [ask(callbacks, index) for _ in range(3)] == [parent] * 3
-        assert callbacks.complete(JOB, body(index, f"{parent}1"), 1.0).status == 200
+        assert callbacks.complete(JOB, body(index, f"{parent}1"), 1.0, OPEN).status == 200
         assert callbacks.asks(index) == 3
     assert [callbacks.copied_all(index) for index in range(3)] == [None] * 3
 
 
 def test_where_each_ask_names_its_disk_0_is_no_other() -> None:
     callbacks = job(*IDS, names_disks=True)
-    callbacks.complete(JOB, body(0), 1.0)
+    callbacks.complete(JOB, body(0), 1.0, OPEN)
     assert ask(callbacks, 0) == IDS[0]
     assert callbacks.asks(1) == 0
-
-
-@pytest.mark.parametrize(
-    ("completed", "reason"), [(IDS[0] + "9", None), (IDS[1], FullReason.CBT_RESET), ("odd", FullReason.CBT_RESET)]
-)
-def test_where_callbacks_are_repeated_the_number_of_asks_is_no_proof(completed: str, reason: FullReason | None) -> None:
-    callbacks = job(IDS[0], repeats=True)
-    for _ in range(4):
-        ask(callbacks)
-    for _ in range(2):
-        assert callbacks.complete(JOB, body(0, completed), 1.0).status == 200
-    assert callbacks.copied_all(0) is reason
-
-
-@pytest.mark.parametrize(("completed", "reason"), [(IDS[0] + "9", None), (IDS[1], FullReason.CBT_RESET)])
-def test_more_asks_than_an_increment_needs_are_no_proof(completed: str, reason: FullReason | None) -> None:
-    """A client that was given up may ask late: an ask names no job."""
-    callbacks = job(IDS[0])
-    for _ in range(4):
-        ask(callbacks)
-    callbacks.complete(JOB, body(0, completed), 1.0)
-    assert callbacks.copied_all(0) is reason
 
 
 def test_where_callbacks_are_repeated_too_few_asks_are_still_a_full() -> None:
     callbacks = job(IDS[0], repeats=True)
     ask(callbacks)
-    callbacks.complete(JOB, body(0, IDS[0] + "9"), 1.0)
+    callbacks.complete(JOB, body(0, IDS[0] + "9"), 1.0, OPEN)
     assert callbacks.copied_all(0) is FullReason.APPLIANCE_COPIED_ALL

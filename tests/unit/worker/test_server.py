@@ -27,8 +27,15 @@ async def client(state: JobState) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def test_a_full_backups_callbacks(client: httpx.AsyncClient, state: JobState) -> None:
+async def test_a_full_backups_callbacks(
+    client: httpx.AsyncClient, state: JobState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connected: list[Connection] = []
+    monkeypatch.setattr(state._connections, "look", lambda: connected)
     for disk in (0, 1):
+        refused = await client.post(f"/api/v1/backups/{JOB}/complete", json=GOOD | {"disk_id": disk})
+        assert (refused.status_code, state.callbacks.turn) == (409, disk), "nobody has copied this disk"
+        connected.append(Connection(state.port(disk), disk, True, 100))
         answer = await client.get("/api/v1/backups/changeid", params={"vm_name": "pgtest1", "disk_id": "0"})
         assert (answer.status_code, answer.json()["change_id"]) == (200, "")
         assert state.callbacks.turn == disk
