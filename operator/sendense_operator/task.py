@@ -7,18 +7,22 @@ in none of them: they are mounted from their Secret.
 
 from __future__ import annotations
 
-import base64
 import json
-import zlib
 from datetime import datetime
 from enum import IntEnum, StrEnum
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from sendense_operator import packing
+
 TERMINATION_MESSAGE_LIMIT: Final = 4096
+MAX_DISKS: Final = 64
 _COMPRESSED: Final = "z:"
+_NUMBERS: Final = "n:"
+_UNPACKED_LIMIT: Final = 1 << 18
+"""Bytes of an unpacked answer; ours have less than 50 KiB."""
 _TEXT_KEPT: Final = 512
 """Characters of a message text that matter more than change ids."""
 
@@ -170,7 +174,7 @@ class BackupTask(Wire):
     exposure: Exposure
     advertised_host: str | None = None
     """Host told to the appliance; None: the pod's or the node's own address, as the exposure says."""
-    disks: Annotated[tuple[TaskDisk, ...], Field(min_length=1, max_length=64)]
+    disks: Annotated[tuple[TaskDisk, ...], Field(min_length=1, max_length=MAX_DISKS)]
     clocks: Clocks = Clocks()
     min_free: Bytes = 1 << 30
     """Free bytes that the repository must keep: below, the copy is stopped."""
@@ -257,6 +261,13 @@ class CatalogueSeal(Wire):
     """blake3 of the records' JSON lines, hex."""
 
 
+_TYPES: Final = tuple(BackupType)
+_WIDTHS: Final = {
+    "index": 1, "key": 4, "depth": 1, "type": 1, "virtual_size": 6, "stored": 6, "guest_bytes": 6, "transferred": 6,
+}  # fmt: skip
+"""Bytes for the numbers of a disk: at most 64 * 31, which fits for certain."""
+
+
 class Answer(Wire):
     """The termination message of a worker."""
 
@@ -286,21 +297,39 @@ class Answer(Wire):
         """As a termination message of at most TERMINATION_MESSAGE_LIMIT bytes.
 
         Compressed where it must be. What still does not fit gives way in this order: the end of a long text, the change
-        ids (from about 40 disks on; the manifest has them), the rest of the text.
+        ids (from about 40 disks on; the manifest has them), the rest of the text, the parents' and the files' names.
+        What remains then fits whatever it is: a fixed number of bytes per disk, and one path. Raises ValueError for
+        more than MAX_DISKS disks, or for a path that the layout of a repository can't give.
         """
         text = self.model_dump_json(by_alias=True, exclude_defaults=True)
         if len(text.encode()) <= TERMINATION_MESSAGE_LIMIT:
             return text
-        packed = _COMPRESSED + base64.b85encode(zlib.compress(self._by_columns().encode(), 9)).decode()
+        packed = _COMPRESSED + packing.to_text(self._by_columns().encode())
         if len(packed) <= TERMINATION_MESSAGE_LIMIT:
             return packed
         for field in ("parent_change_id", "change_id"):
             if len(self.message) <= _TEXT_KEPT and any(getattr(disk, field) for disk in self.disks):
                 disks = tuple(disk.model_copy(update={field: ""}) for disk in self.disks)
                 return self.model_copy(update={"disks": disks}).to_message()
-        if not self.message:
+        if self.message:
+            return self.model_copy(update={"message": self.message[: len(self.message) // 2]}).to_message()
+        return self._by_numbers(("reason", "parent", "file"))
+
+    def _by_numbers(self, texts: tuple[str, ...]) -> str:
+        """With a fixed number of bytes per disk for its numbers, and those of its `texts` that fit, from the last."""
+        if len(self.disks) > MAX_DISKS:
+            raise ValueError(f"an answer for {len(self.disks)} disks, at most {MAX_DISKS} fit")
+        whole = self.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"disks"})
+        whole["disks"] = {name: [getattr(disk, name) for disk in self.disks] for name in texts}
+        head = json.dumps(whole, separators=(",", ":")).encode()
+        rows = [{name: getattr(disk, name) for name in _WIDTHS} for disk in self.disks]
+        numbers = packing.pack_numbers([row | {"type": _TYPES.index(row["type"])} for row in rows], _WIDTHS)
+        packed = _NUMBERS + packing.to_text(head + b"\n" + numbers)
+        if len(packed) <= TERMINATION_MESSAGE_LIMIT:
+            return packed
+        if not texts:
             raise ValueError(f"answer of {len(packed)} bytes for {len(self.disks)} disks does not fit")
-        return self.model_copy(update={"message": self.message[: len(self.message) // 2]}).to_message()
+        return self._by_numbers(texts[1:])
 
     def _by_columns(self) -> str:
         """As JSON with a list for each field of the disks, which compresses a third better."""
@@ -312,15 +341,27 @@ class Answer(Wire):
     @classmethod
     def from_message(cls, text: str) -> Answer:
         """Inverse of `to_message`. Raises ValueError for anything else (pydantic's error is one)."""
-        if not text.startswith(_COMPRESSED):
-            return cls.model_validate_json(text)
         try:
-            whole = json.loads(zlib.decompress(base64.b85decode(text[len(_COMPRESSED) :])))
-            columns = whole["disks"]
+            if text.startswith(_COMPRESSED):
+                whole = json.loads(packing.from_text(text.removeprefix(_COMPRESSED), _UNPACKED_LIMIT))
+                columns = whole["disks"]
+            elif text.startswith(_NUMBERS):
+                data = packing.from_text(text.removeprefix(_NUMBERS), _UNPACKED_LIMIT)
+                head, _, numbers = data.partition(b"\n")
+                whole = json.loads(head)
+                columns = _columns(numbers) | whole["disks"]
+            else:
+                return cls.model_validate_json(text)
             whole["disks"] = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        except (zlib.error, LookupError, TypeError, AttributeError) as error:
+        except (LookupError, TypeError, AttributeError) as error:
             raise ValueError(f"not a worker's answer: {error}") from error
         return cls.model_validate(whole)
+
+
+def _columns(numbers: bytes) -> dict[str, list[Any]]:
+    """The fields of all disks; texts that may have been left out are empty. Raises LookupError, ValueError."""
+    columns: dict[str, list[Any]] = {**packing.unpack_numbers(numbers, _WIDTHS)}
+    return columns | {"type": [_TYPES[at] for at in columns["type"]], "file": [""] * len(columns["type"])}
 
 
 class Stage(StrEnum):

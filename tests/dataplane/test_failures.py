@@ -124,6 +124,22 @@ def test_disks_that_changed(bench: Bench, vma: Vma) -> None:
     failed(bench, bench.start(bench.task(vm)), "DisksChanged", ExitCode.FATAL)
 
 
+def test_disks_that_change_after_the_preflight(bench: Bench, vma: Vma, tmp_path: Path) -> None:
+    """A proof of the parent takes hours: what the appliance would copy by then is requested again before the start."""
+    vm = vma.make_vm({"size": 8 * MIB, "kind": "random"})
+    script, begun, go_on = tmp_path / "bin" / "qemu-nbd", tmp_path / "begun", tmp_path / "go-on"
+    script.parent.mkdir()
+    wait = f"touch {begun}; until [ -e {go_on} ]; do sleep 0.05; done"
+    script.write_text(f'#!/bin/bash\n{wait}\nPATH="${{PATH#*:}}" exec qemu-nbd "$@"\n')
+    script.chmod(0o755)
+    worker = bench.start(bench.task(vm), path=str(script.parent))
+    until(begun.exists, "an export that begins")
+    vma.make_vm({"size": 9 * MIB, "kind": "random"})
+    go_on.touch()
+    failed(bench, worker, "DisksChanged", ExitCode.FATAL)
+    assert vma.starts() == 0
+
+
 def test_the_vma_is_down(bench: Bench, vma: Vma) -> None:
     vm = vma.make_vm({"size": 8 * MIB, "kind": "random"})
     worker = bench.start(bench.task(vm, appliance={"url": "http://127.0.0.1:1"}))

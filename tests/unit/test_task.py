@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import random
+import string
+import uuid
 import zlib
 from datetime import UTC, datetime
 
@@ -75,6 +77,67 @@ def test_change_ids_of_64_disks_give_way_to_all_the_rest() -> None:
     assert back == answer(64).model_copy(update={"disks": without})
 
 
+def hardest(number: int) -> Answer:
+    """Whatever a repository's layout and the numbers of disks can come to, and nothing in it repeats."""
+    chance = random.Random(number)
+
+    def label() -> str:
+        return "".join(chance.choices(string.ascii_lowercase + string.digits, k=63))
+
+    rows = tuple(
+        DiskAnswer(
+            index=index,
+            key=chance.randrange(1 << 31),
+            type=chance.choice(list(BackupType)),
+            file=f"{label()}/{label()}/disk-{chance.randrange(1000)}/incr-20251005-120000-{chance.randrange(999)}.qcow2",
+            virtual_size=chance.randrange(1 << 48),
+            stored=chance.randrange(1 << 48),
+            guest_bytes=chance.randrange(1 << 48),
+            transferred=chance.randrange(1 << 48),
+            change_id=chance.randbytes(30).hex(),
+            parent_change_id=chance.randbytes(30).hex(),
+            reason=label(),
+            parent=label(),
+            depth=chance.randrange(1, 65),
+        )
+        for index in range(number)
+    )
+    manifest = f"{label()}/{label()}/backups/{label()}.{uuid.UUID(int=chance.getrandbits(128))}.json"
+    return answer(0, chance.randbytes(500).hex()).model_copy(update={"disks": rows, "manifest": manifest})
+
+
+@pytest.mark.parametrize("number", [1, 7, 20, 40, 64])
+def test_an_answer_fits_whatever_is_in_it(number: int) -> None:
+    message = hardest(number).to_message()
+    assert len(message.encode()) <= TERMINATION_MESSAGE_LIMIT
+    back = Answer.from_message(message)
+    left_out = {"change_id", "parent_change_id", "reason", "parent", "file"}
+    numbers = [disk.model_dump(exclude=left_out) for disk in hardest(number).disks]
+    assert [disk.model_dump(exclude=left_out) for disk in back.disks] == numbers
+    for kept, whole in zip(back.disks, hardest(number).disks, strict=True):
+        for name in left_out:
+            assert getattr(kept, name) in ("", getattr(whole, name))
+    assert back.manifest == hardest(number).manifest
+
+
+def test_numbers_that_no_disk_has_become_the_largest() -> None:
+    whole = hardest(64)
+    odd = whole.disks[0].model_copy(update={"index": 1000, "key": 1 << 40, "stored": 1 << 60, "depth": 1000})
+    back = Answer.from_message(whole.model_copy(update={"disks": (odd, *whole.disks[1:])}).to_message()).disks[0]
+    assert (back.index, back.key, back.stored, back.depth) == (255, (1 << 32) - 1, (1 << 48) - 1, 255)
+
+
+def test_more_disks_than_a_task_may_have_are_an_error() -> None:
+    with pytest.raises(ValueError, match="65 disks"):
+        hardest(65).to_message()
+
+
+def test_what_unpacks_to_very_much_is_no_answer() -> None:
+    for prefix in ("z:", "n:"):
+        with pytest.raises(ValueError, match="more than"):
+            Answer.from_message(prefix + base64.b85encode(zlib.compress(bytes(1 << 20))).decode())
+
+
 def test_a_short_answer_can_be_read_by_a_person() -> None:
     text = Answer(outcome="Failed", reason="WritesLost", message="look at the disk").to_message()
     assert text == '{"outcome":"Failed","reason":"WritesLost","message":"look at the disk"}'
@@ -100,7 +163,8 @@ def test_a_message_gives_way_to_the_disks() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "Killed", "{}", '{"outcome":"Perhaps"}', "z:", "z:@@@", "z:" + base64.b85encode(b"no zlib").decode(),
+    ["", "Killed", "{}", "n:", "n:" + base64.b85encode(zlib.compress(b'{"disks":{}}\nxx')).decode(),
+     '{"outcome":"Perhaps"}', "z:", "z:@@@", "z:" + base64.b85encode(b"no zlib").decode(),
      "z:" + base64.b85encode(zlib.compress(b"[]")).decode()],
 )  # fmt: skip
 def test_what_is_no_answer_is_a_value_error(text: str) -> None:

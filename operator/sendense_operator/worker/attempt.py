@@ -28,7 +28,7 @@ from sendense_operator.worker.commit import commit
 from sendense_operator.worker.exports import DiskExport, ExportSet
 from sendense_operator.worker.lock import ChainLock
 from sendense_operator.worker.parents import Parents, missing_parent
-from sendense_operator.worker.preflight import Preflight
+from sendense_operator.worker.preflight import Preflight, preflight
 from sendense_operator.worker.reasons import Reason, WorkerError
 from sendense_operator.worker.removal import free_layers
 from sendense_operator.worker.repository import capacity
@@ -77,14 +77,18 @@ class Attempt:
     def _tell(self, message: str) -> None:
         self._state.message = message
 
-    async def copy(
-        self, vma: VMAClient, credentials: Credentials, found: Preflight, plans: Sequence[LayerPlan]
-    ) -> None:
-        """Until every disk was reported complete and its export is closed. Raises WorkerError."""
+    async def copy(self, vma: VMAClient, credentials: Credentials, plans: Sequence[LayerPlan]) -> Preflight:
+        """Until every disk was reported complete and its export is closed. The VM as it was copied.
+
+        Raises WorkerError.
+        """
         self._warn_about_room(plans)
         self._lock.check()
         await self._exports.open(plans)
         await self._exports.wait_until_reachable()
+        # Once more, and last: proving the parents may have taken hours, in which disks come, go and grow.
+        self._state.stage, self._state.message = Stage.PREFLIGHT, "requesting the VM's disks from vCenter once more"
+        found = await preflight(vma, credentials, self._task)
         self._supervisor = Supervisor(
             self._task, self._settings, self._state, vma, self._exports, self._lock, self._root
         )
@@ -96,6 +100,7 @@ class Attempt:
         self._state.stage, self._state.message = Stage.VERIFYING, ""
         self._state.look()
         await self._exports.close()
+        return found
 
     def _note_refusal(self, error: WorkerError, plans: Sequence[LayerPlan]) -> None:
         """A change id that vCenter refuses is refused again: the next attempt is not to try it."""

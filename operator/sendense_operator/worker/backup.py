@@ -93,9 +93,10 @@ async def _attempt(
     try:
         async with _client(settings, task) as vma:
             state.stage = Stage.PREFLIGHT
-            found = await preflight(vma, credentials, task)
+            # What would fail anyway fails before the parents are read.
+            await preflight(vma, credentials, task)
             plans = await attempt.plan()
-            await attempt.copy(vma, credentials, found, plans)
+            found = await attempt.copy(vma, credentials, plans)
         manifest = await attempt.verify(found)
         return await attempt.commit(manifest, on_step), manifest
     except BaseException as error:
