@@ -96,8 +96,10 @@ def head(size: int, backing: str | None = None) -> bytes:
     """The first bytes of a layer of ours."""
     name = backing.encode() if backing else b""
     fixed = struct.pack(">IIQIIQI", 0x514649FB, 3, _HEAD if name else 0, len(name), 17, size, 0)
-    start = fixed.ljust(72, b"\0") + struct.pack(">Q", 0x10)
-    start = start.ljust(100, b"\0") + struct.pack(">I", 104)
+    cluster = 1 << 17
+    tables = struct.pack(">IQQIIQ", -(-size // (cluster // 16 * cluster)), 3 * cluster, cluster, 1, 0, 0)
+    start = fixed + tables + struct.pack(">Q", 0x10)
+    start = start.ljust(96, b"\0") + struct.pack(">II", 4, 104)
     if name:
         start += struct.pack(">II", 0xE2792ACA, 5) + b"qcow2".ljust(8, b"\0")
     return (start.ljust(_HEAD, b"\0") + name).ljust(4096, b"\0")

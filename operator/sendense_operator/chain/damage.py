@@ -68,7 +68,7 @@ class Judge:
         texts, reason = list[str](), ""
         for disk in manifest.disks:
             flaw = self._flaw_under(disk.file)
-            text = self._tell(disk, flaw) if flaw else self._flaw_of_digests(disk)
+            text = self._tell(disk, flaw) if flaw else self._flaw_of_digests(disk) or self._flaw_of_content(disk)
             if text:
                 texts.append(f"disk {disk.index}: {text}")
             reason = reason or (FullReason.PARENT_UNVERIFIED if text else self._refused(disk))
@@ -123,7 +123,13 @@ class Judge:
             return f"{path}: {error}"
         if file.length < layer.disk.guest_bytes:
             return f"{path} was cut: {file.length} bytes are left of more than {layer.disk.guest_bytes}"
-        return next((f"{path}: {mark.message or mark.reason}" for mark in layer.marks if mark.is_damage), "")
+        marks = (mark for mark in layer.marks if mark.is_damage and not mark.is_of_content)
+        return next((f"{path}: {mark.message or mark.reason}" for mark in marks), "")
+
+    def _flaw_of_content(self, disk: ManifestDisk) -> str:
+        """Of what is read through all layers: a restore point above may hold anew what is wrong here."""
+        marks = (mark for mark in self._layers[disk.file].marks if mark.is_of_content)
+        return next((f"{disk.file}: {mark.message or mark.reason}" for mark in marks), "")
 
     @staticmethod
     def _flaw_of_stranger(path: str, file: DiskFile) -> str:

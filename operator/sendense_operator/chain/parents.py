@@ -87,6 +87,8 @@ class Choice:
     parent: ParentLayer | None = None
     reason: FullReason | None = None
     message: str = ""
+    doubt: str = ""
+    """Damage that was noted of the parent or below it: only a proof of its content may let it be used."""
 
 
 def choose_parent(
@@ -111,16 +113,18 @@ def choose_parent(
         stack = _stack(found, [*points, *tombstones], paths)
     except _BrokenError as error:
         return Choice(None, FullReason.PARENT_UNVERIFIED, f"restore point {name}, disk {found.index}: {error}")
-    mark = _mark(newest, found, stack, points)
-    if mark is not None:
-        return Choice(None, mark.reason, f"restore point {name}, disk {found.index}: {mark.message}")
+    refusal = next((mark for mark in newest.unfit if mark.index == found.index and not mark.is_damage), None)
+    if refusal is not None:
+        return Choice(None, refusal.reason, f"restore point {name}, disk {found.index}: {refusal.message}")
     if not _CHANGE_ID.fullmatch(found.change_id):
         text = f"restore point {name} holds no change id of disk {found.index}: change tracking was off then"
         return Choice(None, FullReason.CHANGE_ID_REFUSED, text)
     if len(stack) + 1 > max_depth:
         text = f"restore point {name} has {len(stack)} layers of disk {found.index}, at most {max_depth} are allowed"
         return Choice(None, FullReason.CHAIN_TOO_LONG, text)
-    return Choice(ParentLayer(newest.manifest, found, stack))
+    damage = next((mark for _, _, mark in damage_below(stack, points)), None)
+    doubt = f"restore point {name}, disk {found.index}: {damage.message or damage.reason}" if damage else ""
+    return Choice(ParentLayer(newest.manifest, found, stack), doubt=doubt)
 
 
 class _BrokenError(Exception):
@@ -161,18 +165,13 @@ def read_through(layer: str, points: Iterable[_P], others: Iterable[Point]) -> I
                 yield point, disk
 
 
-def _mark(newest: Point, found: ManifestDisk, stack: Sequence[ManifestDisk], points: Iterable[Point]) -> Unfit | None:
-    """What speaks against the disk: anything noted of the newest point itself, damage noted of one below."""
-    own = next((mark for mark in newest.unfit if mark.index == found.index), None)
-    if own is not None:
-        return own
+def damage_below(stack: Sequence[ManifestDisk], points: Iterable[_P]) -> Iterator[tuple[_P, ManifestDisk, Unfit]]:
+    """Damage that is noted of disks whose layers are in `stack`, the newest point's first."""
     files = {layer.file for layer in stack}
-    for point in points:
-        damaged = {mark.index: mark for mark in point.unfit if mark.is_damage}
-        for layer in point.manifest.disks:
-            if layer.file in files and layer.index in damaged:
-                return damaged[layer.index]
-    return None
+    for point in reversed(tuple(points)):
+        for disk in point.manifest.disks:
+            if disk.file in files:
+                yield from ((point, disk, mark) for mark in point.unfit if mark.is_damage and mark.index == disk.index)
 
 
 def plan_layers(disks: Sequence[TaskDisk], choices: Sequence[Choice], paths: ChainPaths) -> tuple[LayerPlan, ...]:

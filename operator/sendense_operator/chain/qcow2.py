@@ -23,7 +23,18 @@ _DATA_FILE: Final = 1 << 2
 _CORRUPT: Final = 1 << 1
 _EXTENDED_L2: Final = 1 << 4
 _DIRTY: Final = 1 << 0
+_TABLES: Final = struct.Struct(">IQQIIQ")
+"""L1 entries and offset, refcount table's offset and clusters, snapshots and their offset."""
+_TABLES_AT: Final = 36
+_REFCOUNT_ORDER_AT: Final = 96
 _HEADER_LENGTH_AT: Final = 100
+_LEAST_HEADER: Final = 104
+_COMPRESSION_AT: Final = 104
+_MOST_L1_BYTES: Final = 32 << 20
+_MOST_REFCOUNT_BYTES: Final = 8 << 20
+_MOST_REFCOUNT_ORDER: Final = 6
+_MOST_OFFSET: Final = 1 << 56
+"""Bits 56 and up of an offset are flags or reserved. These are limits of qemu's own."""
 _EXTENSION: Final = struct.Struct(">II")
 _EXTENSION_END: Final = 0
 _BACKING_FORMAT: Final = 0xE2792ACA
@@ -47,7 +58,7 @@ class Header:
 
 def parse(data: bytes) -> Header:
     """The header in the first HEADER_BYTES of an image. Raises HeaderError."""
-    if len(data) < 104:
+    if len(data) <= _COMPRESSION_AT:
         raise HeaderError(f"{len(data)} bytes are no qcow2 header")
     magic, version, offset, length, bits, size = _FIXED.unpack_from(data)
     if magic != _MAGIC or version != 3:
@@ -60,12 +71,39 @@ def parse(data: bytes) -> Header:
         raise HeaderError("marked corrupt")
     if not SMALLEST_CLUSTER <= 1 << min(bits, 64) <= _LARGEST_CLUSTER:
         raise HeaderError(f"cluster size of {bits} bits")
+    _check_tables(data, bits, size, features)
     backing = None
     if offset:
         if length > 1023 or offset + length > len(data):
             raise HeaderError(f"backing name of {length} bytes at {offset}")
         backing = data[offset : offset + length].decode("utf-8", "replace")
     return Header(size, 1 << bits, backing, _backing_format(data, offset))
+
+
+def _check_tables(data: bytes, bits: int, size: int, features: int) -> None:
+    """Raises HeaderError for what qemu refuses to open or to check for its content.
+
+    A tool that fails says nothing about content, so whatever of it lies in the header is found out here.
+    """
+    l1_size, l1_offset, refcounts_at, refcount_clusters, snapshots, snapshots_at = _TABLES.unpack_from(data, _TABLES_AT)
+    order, header_length = struct.unpack_from(">II", data, _REFCOUNT_ORDER_AT)
+    cluster = 1 << bits
+    l2_reach = cluster // (16 if features & _EXTENDED_L2 else 8) * cluster
+    if not -(-size // l2_reach) <= l1_size <= _MOST_L1_BYTES // 8:
+        raise HeaderError(f"L1 table of {l1_size} entries for {size} bytes")
+    if not 1 <= refcount_clusters <= max(1, _MOST_REFCOUNT_BYTES // cluster):
+        raise HeaderError(f"refcount table of {refcount_clusters} clusters")
+    for what, at in (("L1", l1_offset), ("refcount", refcounts_at)):
+        if at % cluster or not at < _MOST_OFFSET:
+            raise HeaderError(f"{what} table at {at}")
+    if snapshots or snapshots_at:
+        raise HeaderError(f"{snapshots} internal snapshots at {snapshots_at}, which no layer of ours has")
+    if order > _MOST_REFCOUNT_ORDER:
+        raise HeaderError(f"refcounts of 2^{order} bits")
+    if not _LEAST_HEADER <= header_length <= cluster:
+        raise HeaderError(f"header of {header_length} bytes")
+    if header_length > _COMPRESSION_AT and data[_COMPRESSION_AT]:
+        raise HeaderError(f"compression type {data[_COMPRESSION_AT]}, which no layer of ours has")
 
 
 def _backing_format(data: bytes, end: int) -> str | None:

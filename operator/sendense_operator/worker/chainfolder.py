@@ -13,7 +13,7 @@ from sendense_operator.chain import layout, unfit
 from sendense_operator.chain.layout import ChainPaths, LayoutError
 from sendense_operator.chain.manifest import Manifest, ManifestError, NewerManifestError
 from sendense_operator.chain.unfit import Unfit
-from sendense_operator.worker.files import NotRegularError, read_regular, replace_durable
+from sendense_operator.worker.files import NotRegularError, fsync_path, read_regular, replace_durable
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ def read_manifest(root: Path, place: PurePosixPath) -> Manifest:
 
 
 def read_point(root: Path, place: PurePosixPath) -> StoredPoint:
-    """One manifest with its marks. Raises as `read_manifest` does."""
+    """One manifest with the marks that are about it. Raises as `read_manifest` does."""
     manifest = read_manifest(root, place)
     try:
         data = read_regular(root / layout.unfit_of(place), _MANIFEST_LIMIT)
@@ -134,16 +134,29 @@ def read_point(root: Path, place: PurePosixPath) -> StoredPoint:
         return StoredPoint(place, manifest)
     except NotRegularError:
         data = b""
-    return StoredPoint(place, manifest, unfit.from_json(data, datetime.now(UTC), len(manifest.disks)))
+    return StoredPoint(place, manifest, unfit.from_json(data, datetime.now(UTC), manifest))
 
 
-def mark_unfit(root: Path, point: StoredPoint, marks: tuple[Unfit, ...]) -> None:
-    """Add to what speaks against a point; of one disk and reason the newest word stays. Durable. Raises OSError.
+def mark_unfit(root: Path, point: StoredPoint, marks: tuple[Unfit, ...]) -> tuple[Unfit, ...]:
+    """Add to what speaks against a point, durably; per disk and reason the newest mark stays. All that there are now.
 
-    A point that is removed meanwhile takes no mark with it that would speak against the next one of its name.
+    A mark that comes too late for a point that is being removed is taken away again; it would speak against no other
+    one anyway. Raises OSError.
     """
     news = {(mark.index, mark.reason) for mark in marks}
     kept = tuple(mark for mark in point.unfit if (mark.index, mark.reason) not in news)
-    replace_durable(root / layout.unfit_of(point.place), unfit.to_json(kept + marks))
+    if (root / point.place).exists():
+        set_marks(root, point, kept + marks)
     if not (root / point.place).exists():
         (root / layout.unfit_of(point.place)).unlink(missing_ok=True)
+    return kept + marks
+
+
+def set_marks(root: Path, point: StoredPoint, marks: tuple[Unfit, ...]) -> None:
+    """Write what speaks against a point, durably; without any mark there is no file. Raises OSError."""
+    place = root / layout.unfit_of(point.place)
+    if marks:
+        replace_durable(place, unfit.to_json(marks))
+    else:
+        place.unlink(missing_ok=True)
+        fsync_path(place.parent)

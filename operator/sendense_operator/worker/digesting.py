@@ -22,15 +22,10 @@ _READERS: Final = 4
 """Threads with a connection each: reading and hashing both release the interpreter's lock."""
 _CLOSE_SECONDS: Final = 10.0
 _UNREADABLE: Final = frozenset({errno.EIO, errno.EINVAL})
-"""What a server answers a read with that it can't do; anything else is the end of the server, not the image's fault."""
+"""What a server answers for whatever its storage refused, stale handles included. All else is the server's end."""
 
 
-class UnreadableChunk(WorkerError):  # noqa: N818 - says what was found
-    """The image can't be read there."""
-
-    def __init__(self, message: str, chunk: int) -> None:
-        super().__init__(Reason.IMAGE_CORRUPT, message)
-        self.chunk = chunk
+TRY_FULL: Final = "If that stays so, make a backup of type Full: it reads no earlier restore point"
 
 
 def nothing(_: int) -> None:
@@ -82,7 +77,7 @@ async def read_chunks(
     """Read the wanted chunks back and `put` the number and the digest of each, in any thread and order.
 
     `tag` names the server's files in `runtime`; `on_chunk` receives, in any thread, the number of each chunk that was
-    read. Raises WorkerError, UnreadableChunk for one that the server can't read, and what `put` raises.
+    read. Raises WorkerError, StorageError for a chunk that storage does not return, and what `put` raises.
     """
     if reading.wanted.find(1) < 0:
         return
@@ -147,7 +142,8 @@ def _read(where: Path, work: _Work) -> None:
             except nbd.Error as error:
                 if error.errnum not in _UNREADABLE:
                     raise
-                raise UnreadableChunk(f"reading the layer back: {error}", index) from error
+                text = f"reading the layer back at byte {index * work.chunks.chunk}: {error}"
+                raise WorkerError(Reason.STORAGE_ERROR, f"{text}. {TRY_FULL}") from error
             work.put(index, digest(data))
             work.on_chunk(index)
         handle.shutdown()

@@ -12,16 +12,22 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
-from sendense_operator.chain import layout
 from sendense_operator.chain.layout import ChainPaths
-from sendense_operator.chain.manifest import Manifest
-from sendense_operator.chain.parents import Choice, LayerPlan, ParentLayer, choose_parent, plan_layers
-from sendense_operator.chain.unfit import Unfit
+from sendense_operator.chain.manifest import Manifest, ManifestDisk
+from sendense_operator.chain.parents import (
+    Choice,
+    LayerPlan,
+    ParentLayer,
+    choose_parent,
+    damage_below,
+    plan_layers,
+)
+from sendense_operator.chain.unfit import Unfit, mark_change, mark_damage
 from sendense_operator.task import BackupTask, BackupType, FullReason, MissingParent, ParentCheck, TaskDisk
-from sendense_operator.worker.chainfolder import ChainFolder, StoredPoint, mark_unfit
+from sendense_operator.worker.chainfolder import ChainFolder, StoredPoint, mark_unfit, set_marks
 from sendense_operator.worker.export import ModeChoice
 from sendense_operator.worker.lock import ChainLock
-from sendense_operator.worker.proof import Unproven, prove
+from sendense_operator.worker.proof import Unproven, prove, prove_chunks
 from sendense_operator.worker.reasons import Reason, WorkerError, storage_error
 from sendense_operator.worker.spread import find_damaged
 
@@ -49,7 +55,7 @@ class Parents:
         self._refuse_missing(choices)
         for position, chosen in enumerate(choices):
             if chosen.parent is not None:
-                choices[position] = await self._proven(chosen.parent, choice, runtime, tell)
+                choices[position] = await self._proven(chosen.parent, chosen.doubt, choice, runtime, tell)
                 self._refuse_missing(choices)
         plans = plan_layers(self._task.disks, choices, self._paths)
         for plan in plans:
@@ -88,19 +94,71 @@ class Parents:
                 )
 
     async def _proven(
-        self, parent: ParentLayer, choice: ModeChoice, runtime: Path, tell: Callable[[str], None]
+        self, parent: ParentLayer, doubt: str, choice: ModeChoice, runtime: Path, tell: Callable[[str], None]
     ) -> Choice:
         self._lock.check()
-        content = self._task.parent_check is ParentCheck.CONTENT
+        if doubt:
+            log.warning("damage was noted, so its content is checked again: %s", doubt)
+        content = bool(doubt) or self._task.parent_check is ParentCheck.CONTENT
         try:
             await prove(self._root, parent, content, choice, runtime, tell)
         except Unproven as error:
             # The newest one last: once it is marked, nobody looks below it again.
             await self._mark_others(parent, error, choice, runtime, tell)
-            self.mark(parent, FullReason.PARENT_UNVERIFIED, str(error))
+            self._note(self._chain.points[-1], parent.disk, error)
             text = f"restore point {parent.manifest.backup.name}, disk {parent.disk.index}: {error}"
             return Choice(None, FullReason.PARENT_UNVERIFIED, text)
+        if doubt:
+            await self._lift(parent, choice, runtime)
         return Choice(parent)
+
+    async def _lift(self, parent: ParentLayer, choice: ModeChoice, runtime: Path) -> None:
+        """Take back what was noted of a parent that has just been proven, and of the restore points below it.
+
+        Theirs hold as far as the proof does: its layers are sound, and what they are said to read wrongly is read
+        again. Trouble leaves a mark where it is.
+        """
+        files = {layer.file for layer in parent.stack}
+        lifted = set[tuple[PurePosixPath, Unfit]]()
+        for point, disk, mark in tuple(damage_below(parent.stack, self._chain.points)):
+            is_sound = disk.file == parent.disk.file or mark.layer in files
+            if is_sound or (mark.chunks and await self._reads_back(parent, disk, mark, choice, runtime)):
+                lifted.add((point.place, mark))
+        for position, point in enumerate(self._chain.points):
+            kept = tuple(mark for mark in point.unfit if (point.place, mark) not in lifted)
+            if kept != point.unfit:
+                log.info("restore point %s is proven: what was noted of it is lifted", point.manifest.backup.name)
+                self._save(position, kept)
+
+    async def _reads_back(
+        self, above: ParentLayer, disk: ManifestDisk, mark: Unfit, choice: ModeChoice, runtime: Path
+    ) -> bool:
+        """Whether the chunks that were wrong of a `disk` below `above` are right now."""
+        depth = next(at for at, layer in enumerate(above.stack) if layer.file == disk.file)
+        try:
+            await prove_chunks(self._root, above.stack[depth:], mark.chunks, choice, runtime)
+        except Unproven:
+            return False
+        except WorkerError as error:
+            log.warning("whether %s is still damaged can't be found out: %s", disk.file, error)
+            return False
+        return True
+
+    def _save(self, position: int, marks: tuple[Unfit, ...]) -> None:
+        """Raises WorkerError Fenced."""
+        point = self._chain.points[position]
+        self._lock.check()
+        try:
+            set_marks(self._root, point, marks)
+        except OSError as error:
+            log.warning("the marks of %s can't be written: %s", point.place, error)
+            return
+        self._replace(position, marks)
+
+    def _replace(self, position: int, marks: tuple[Unfit, ...]) -> None:
+        points = list(self._chain.points)
+        points[position] = replace(points[position], unfit=marks)
+        self._chain = replace(self._chain, points=tuple(points))
 
     async def _mark_others(
         self,
@@ -113,39 +171,38 @@ class Parents:
         """Older restore points that have the same damage. Trouble ends the search only."""
         older = replace(self._chain, points=self._chain.points[:-1])
         try:
-            async for point, disk, message in find_damaged(self._root, older, parent, found, choice, runtime, tell):
-                self._mark(point.place, disk.index, FullReason.PARENT_UNVERIFIED, message)
+            async for point, disk, damage in find_damaged(self._root, older, parent, found, choice, runtime, tell):
+                self._note(point, disk, damage)
         except WorkerError as error:
             if error.reason == Reason.FENCED:
                 raise
             log.warning("what else is damaged can't be found out: %s", error)
 
     def mark(self, parent: ParentLayer, reason: FullReason, message: str) -> None:
-        """Note what speaks against a disk of the newest restore point. Errors are logged: it is found again.
+        """Note that the change id of a disk of the newest restore point is of no use. Errors are logged.
 
         Raises WorkerError Fenced.
         """
-        self._mark(self._chain.points[-1].place, parent.disk.index, reason, message)
+        self._mark(
+            self._chain.points[-1], mark_change(parent.manifest, parent.disk, reason, message, datetime.now(UTC))
+        )
 
-    def _mark(self, place: PurePosixPath, index: int, reason: FullReason, message: str) -> None:
-        position, point = next((at, one) for at, one in enumerate(self._chain.points) if one.place == place)
-        mark = Unfit(index=index, reason=reason, message=message, time=datetime.now(UTC))
-        log.warning("restore point %s, disk %d: %s: %s", point.manifest.backup.name, mark.index, reason, message)
+    def _note(self, point: StoredPoint, disk: ManifestDisk, found: Unproven) -> None:
+        """Note damage of a disk. Raises WorkerError Fenced."""
+        at = datetime.now(UTC)
+        self._mark(point, mark_damage(point.manifest, disk, str(found), at, layer=found.layer, chunks=found.chunks))
+
+    def _mark(self, of: StoredPoint, mark: Unfit) -> None:
+        position, point = next((at, one) for at, one in enumerate(self._chain.points) if one.place == of.place)
+        name = point.manifest.backup.name
+        log.warning("restore point %s, disk %d: %s: %s", name, mark.index, mark.reason, mark.message)
+        marks = (*point.unfit, mark)
+        self._lock.check()
         try:
-            self._lock.check()
-            self._note(point, mark)
+            marks = mark_unfit(self._root, point, (mark,))
         except OSError as error:
             log.warning("that can't be noted beside its manifest: %s", error)
-        points = list(self._chain.points)
-        points[position] = replace(point, unfit=(*point.unfit, mark))
-        self._chain = replace(self._chain, points=tuple(points))
-
-    def _note(self, point: StoredPoint, mark: Unfit) -> None:
-        manifest = self._root / point.place
-        if manifest.exists():
-            mark_unfit(self._root, point, (mark,))
-        if not manifest.exists():  # removed meanwhile, which needs no lock
-            (self._root / layout.unfit_of(point.place)).unlink(missing_ok=True)
+        self._replace(position, marks)
 
 
 def _log_plan(plan: LayerPlan) -> None:

@@ -14,23 +14,22 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from sendense_operator.chain import layout
 from sendense_operator.chain.digests import DIGEST_SIZE, Chunks
 from sendense_operator.chain.extents import LayerMap, marked
 from sendense_operator.chain.manifest import ManifestDisk
 from sendense_operator.chain.parents import ParentLayer
+from sendense_operator.chain.unfit import MOST_CHUNKS
 from sendense_operator.worker import qemu
 from sendense_operator.worker.digestfile import DigestFile
-from sendense_operator.worker.digesting import Reading, UnreadableChunk, nothing, read_chunks
+from sendense_operator.worker.digesting import Reading, nothing, read_chunks
 from sendense_operator.worker.export import ModeChoice
 from sendense_operator.worker.reasons import Reason, WorkerError, reading_error, storage_error
 
 log = logging.getLogger(__name__)
 
-MOST_CHUNKS: Final = 32
-"""Of those that do not read as they were written, what is kept: 128 MiB to read again of each restore point below."""
 _T = TypeVar("_T")
 
 
@@ -91,6 +90,8 @@ async def prove_chunks(
             check_root(disk, await _reading(disk, written.root))
         wanted = bytearray(written.chunks.count)
         for chunk in chunks:
+            if chunk >= len(wanted):
+                raise Unproven(f"{PurePosixPath(disk.file).name} has no chunk {chunk}")
             wanted[chunk] = 1
         comparison = Comparison(written)
         reading = Reading(root / disk.file, len(stack), written.chunks, wanted)
@@ -160,8 +161,6 @@ def _blaming(layer: str = "") -> Iterator[None]:
     """What a file shows speaks against the restore point."""
     try:
         yield
-    except UnreadableChunk as error:
-        raise Unproven(error.message, chunks=(error.chunk,)) from error
     except WorkerError as error:
         if error.reason != Reason.IMAGE_CORRUPT:
             raise

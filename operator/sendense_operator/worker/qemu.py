@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sendense_operator.chain import qcow2
-from sendense_operator.chain.extents import LayerMap, MapError, parse_line
+from sendense_operator.chain.extents import LayerMap, parse_line
 from sendense_operator.worker.files import read_regular
 from sendense_operator.worker.reasons import Reason, WorkerError, reading_error
 
@@ -29,7 +29,9 @@ _CACHE_ENTRY: Final = qcow2.SMALLEST_CLUSTER
 """Bytes that are read into such a cache at once: small, so that the few that fit lie where the reading is."""
 _MESSAGE_KEPT: Final = 500
 _CHECK_OK: Final = 0
+_CHECK_CORRUPT: Final = 2
 _CHECK_LEAKS: Final = 3
+"""All other exit codes say nothing about the content: the check did not run to its end."""
 
 
 @dataclass(frozen=True)
@@ -127,13 +129,17 @@ def _alone(path: Path) -> str:
 
 @asynccontextmanager
 async def _running(*command: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        limit=1 << 20,
-    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            limit=1 << 20,
+        )
+    except OSError as error:
+        text = f"{command[0]} could not be started: {error.strerror or error}"
+        raise WorkerError(Reason.STORAGE_ERROR, text) from error
     try:
         yield process
     finally:
@@ -143,7 +149,7 @@ async def _running(*command: str) -> AsyncIterator[asyncio.subprocess.Process]:
 
 
 async def _run(*command: str) -> tuple[int, str, str]:
-    """(exit code, stdout, stderr); killed when the caller is cancelled."""
+    """(exit code, stdout, stderr); killed when the caller is cancelled. Raises WorkerError if it can't be started."""
     async with _running(*command) as process:
         out, err = await process.communicate()
         return process.returncode or 0, out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
@@ -159,6 +165,12 @@ def last_line(text: str, image: str = "", name: str = "") -> str:
     half = _MESSAGE_KEPT // 2
     # Both ends: what could not be opened stands first, why it could not stands last.
     return lines[-1] if len(lines[-1]) <= _MESSAGE_KEPT else f"{lines[-1][:half]} … {lines[-1][-half:]}"
+
+
+def _unfinished(path: Path, command: str, code: int, detail: str) -> WorkerError:
+    """Of a tool that did not run to its end: no descriptors, a lock, a stale handle, a signal. Worth a retry."""
+    how = f"was ended by signal {-code}" if code < 0 else f"ended with {code}"
+    return WorkerError(Reason.STORAGE_ERROR, f"{path.name}: qemu-img {command} {how}: {detail}")
 
 
 async def version() -> str:
@@ -207,13 +219,16 @@ def read_header(path: Path, size: int, backing: str | None = None) -> qcow2.Head
 
 
 async def check(path: Path) -> None:
-    """`qemu-img check`: leaked clusters only are fine. Raises WorkerError ImageCorrupt."""
+    """`qemu-img check`: leaked clusters only are fine.
+
+    Raises WorkerError: ImageCorrupt for what a check that ran to its end found, StorageError for one that did not.
+    """
     image = _alone(path)
     code, out, err = await _run("qemu-img", "check", "--output=json", image)
     if code in (_CHECK_OK, _CHECK_LEAKS):
         return
-    if code < 0:
-        raise WorkerError(Reason.STORAGE_ERROR, f"{path.name}: qemu-img check was ended by signal {-code}")
+    if code != _CHECK_CORRUPT:
+        raise _unfinished(path, "check", code, last_line(err, image, path.name))
     try:
         found: Any = json.loads(out)
         detail = f"{found.get('corruptions', 0)} corruptions, {found.get('check-errors', 0)} errors"
@@ -223,8 +238,11 @@ async def check(path: Path) -> None:
 
 
 async def map_layer(path: Path, size: int, chunk: int, layers: int) -> LayerMap:
-    """What the layer holds; `layers` as for `serve_options`. Raises WorkerError ImageCorrupt."""
-    layer = LayerMap(size, chunk)
+    """What the layer holds, of an image that `check` found sound: a map that fails says nothing about its content.
+
+    `layers` as for `serve_options`. Raises WorkerError StorageError.
+    """
+    layer, flaw = LayerMap(size, chunk), ""
     image = _map_options(path, layers)
     async with _running("qemu-img", "map", "--output=json", "--image-opts", image) as process:
         if process.stdout is None or process.stderr is None:
@@ -234,10 +252,14 @@ async def map_layer(path: Path, size: int, chunk: int, layers: int) -> LayerMap:
                 extent = parse_line(line.decode())
                 if extent is not None:
                     layer.add(extent)
-            err = await process.stderr.read()
-            code = await process.wait()
-            if code != 0:
-                raise MapError(last_line(err.decode("utf-8", "replace"), image, path.name))
-            return layer.close()
-        except MapError as error:
-            raise WorkerError(Reason.IMAGE_CORRUPT, f"{path.name}: qemu-img map: {error}") from error
+            layer.close()
+        except ValueError as error:  # a MapError, a line without an end, bytes that are no text
+            flaw = str(error) or type(error).__name__
+            while await process.stdout.read(1 << 16):
+                pass  # until the tool has ended and says why
+        err = await process.stderr.read()
+        code = await process.wait()
+    if code != 0 or flaw:
+        said = err.decode("utf-8", "replace").strip()
+        raise _unfinished(path, "map", code, last_line(said, image, path.name) if said else flaw)
+    return layer

@@ -92,7 +92,8 @@ _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
 
 
-_DAMAGE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO, errno.ELOOP})
+_DAMAGE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP})
+"""Not EIO: a mount whose server is away answers it for sound files, too."""
 
 
 def reading_error(error: OSError, what: str) -> WorkerError:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from sendense_operator.chain.manifest import ManifestDisk
 from sendense_operator.chain.parents import ParentLayer, read_through
+from sendense_operator.chain.unfit import MOST_CHUNKS
 from sendense_operator.worker.chainfolder import ChainFolder, StoredPoint
 from sendense_operator.worker.export import ModeChoice
-from sendense_operator.worker.proof import MOST_CHUNKS, Unproven, prove_chunks
+from sendense_operator.worker.proof import Unproven, prove_chunks
 
 
 async def find_damaged(
@@ -23,8 +24,8 @@ async def find_damaged(
     choice: ModeChoice,
     runtime: Path,
     tell: Callable[[str], None],
-) -> AsyncIterator[tuple[StoredPoint, ManifestDisk, str]]:
-    """Each disk of an `older` restore point that has the damage `found` under `parent` too, and what there is to say.
+) -> AsyncIterator[tuple[StoredPoint, ManifestDisk, Unproven]]:
+    """Each disk of an `older` restore point that has the damage `found` under `parent` too, with what was found there.
 
     A layer that is at fault spoils all that are read through it. Of content that is not what was written nobody knows
     in which layer it lies, and an increment may hold what hides it: so the same chunks are read through each of the
@@ -32,7 +33,7 @@ async def find_damaged(
     """
     if found.layer:
         for point, disk in read_through(found.layer, older.points, older.tombstones):
-            yield point, disk, str(found)
+            yield point, disk, found
         return
     below = {layer.file: depth for depth, layer in enumerate(parent.stack)}
     for point in older.points if found.chunks else ():
@@ -44,4 +45,4 @@ async def find_damaged(
                 stack = parent.stack[below[disk.file] :]
                 await prove_chunks(root, (disk, *stack[1:]), found.chunks[:MOST_CHUNKS], choice, runtime)
             except Unproven as error:
-                yield point, disk, str(error)
+                yield point, disk, error

@@ -169,3 +169,13 @@ def test_a_chain_longer_than_the_interpreter_s_stack() -> None:
         files[f"{disk.file}.digests"] = DiskFile(length=32)
     judging = Judge([(item, ()) for item in points], (), files)
     assert {judging.judge(item) for item in reversed(points)} == {Verdict()}
+
+
+def test_content_that_is_wrong_is_damage_of_its_own_restore_point() -> None:
+    """An increment above may hold anew what is wrong below; a layer that is at fault spoils all above it."""
+    wrong = mark(FullReason.PARENT_UNVERIFIED, message="wrong", chunks=(3,))
+    first, second, third = judge({}, {1: (wrong,)})
+    assert "wrong" in first.damage
+    assert first.full_next == FullReason.PARENT_UNVERIFIED
+    assert (second, third) == (Verdict(), Verdict())
+    assert all(verdict.damage for verdict in judge({}, {1: (mark(FullReason.PARENT_UNVERIFIED, layer=BASE),)}))

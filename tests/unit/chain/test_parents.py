@@ -38,8 +38,6 @@ DAMAGED, REFUSED = FullReason.PARENT_UNVERIFIED, FullReason.CHANGE_ID_REFUSED
         ("removed ones only", [], [Point(FULL)], disk(), FullReason.NO_PARENT),
         ("another key", [Point(FULL)], [], disk(key=2009), FullReason.NEW_DISK),
         ("grown", [Point(FULL)], [], disk(size=SIZE + 512), FullReason.DISK_RESIZED),
-        ("damaged", [marked(FULL, DAMAGED)], [], disk(), DAMAGED),
-        ("damaged below", [marked(FULL, DAMAGED), Point(I2)], [], disk(), DAMAGED),
         ("refused", [marked(FULL, REFUSED)], [], disk(), REFUSED),
         ("refused below", [marked(FULL, REFUSED), Point(I2)], [], disk(), None),
         ("another disk damaged", [marked(FULL, DAMAGED, index=1)], [], disk(), None),
@@ -62,6 +60,23 @@ def test_choose_parent(
         assert choice.parent.manifest == newest
         assert choice.parent.describe().change_id == newest.disks[0].change_id
         assert choice.parent.stack[-1].parent is None
+
+
+@pytest.mark.parametrize(
+    ("points", "is_doubted"),
+    [
+        ([marked(FULL, DAMAGED)], True),
+        ([marked(FULL, DAMAGED), Point(I2)], True),
+        ([marked(FULL, DAMAGED, index=1)], False),
+        ([Point(FULL), Point(I2)], False),
+        ([marked(FULL, DAMAGED), Point(point(4))], False),
+    ],
+)
+def test_noted_damage_has_to_be_disproven(points: Sequence[Point], is_doubted: bool) -> None:
+    """It is no verdict for good: a tool that could not run may have been taken for damage."""
+    choice = choose_parent(disk(), points, [], PATHS, max_depth=3)
+    assert choice.parent is not None
+    assert bool(choice.doubt) is is_doubted
 
 
 FULL_OF_TWO = point(6, [layer(6, 0), layer(6, 1)])

@@ -16,14 +16,19 @@ def image(
     backing_format: bytes = b"qcow2",
     bits: int = 17,
     crypt: int = 0,
+    patch: tuple[int, bytes] = (0, b""),
 ) -> bytes:
     offset = 376 if backing else 0
     head = struct.pack(">IIQIIQI", 0x514649FB, version, offset, len(backing), bits, size, crypt)
-    head = head.ljust(72, b"\0") + struct.pack(">Q", features)
-    head = head.ljust(100, b"\0") + struct.pack(">I", 104)
+    cluster = 1 << 17
+    head += struct.pack(">IQQIIQ", -(-size // (cluster // 16 * cluster)), 3 * cluster, cluster, 1, 0, 0)
+    head += struct.pack(">Q", features)
+    head = head.ljust(96, b"\0") + struct.pack(">II", 4, 104)
     if backing and backing_format:
         head += struct.pack(">II", 0xE2792ACA, len(backing_format)) + backing_format
-    return (head.ljust(376, b"\0") + backing).ljust(4096, b"\0")
+    data = bytearray((head.ljust(376, b"\0") + backing).ljust(4096, b"\0"))
+    data[patch[0] : patch[0] + len(patch[1])] = patch[1]
+    return bytes(data)
 
 
 def test_a_full_layer() -> None:
@@ -60,6 +65,19 @@ def test_an_overlay_whose_backing_file_qemu_would_read_otherwise(backing_format:
         (image(bits=40), "cluster size"),
         (image(backing=b"x" * 1024), "backing name of"),
         (image(backing=b"y")[:376], "backing name of"),
+        (image(patch=(36, struct.pack(">I", 0))), "L1 table of 0 entries"),
+        (image(patch=(36, struct.pack(">I", 1 << 23))), "L1 table of 8388608 entries"),
+        (image(patch=(40, struct.pack(">Q", 512))), "L1 table at 512"),
+        (image(patch=(40, struct.pack(">Q", 1 << 63))), "L1 table at"),
+        (image(patch=(48, struct.pack(">Q", 512))), "refcount table at 512"),
+        (image(patch=(56, struct.pack(">I", 0))), "refcount table of 0"),
+        (image(patch=(56, struct.pack(">I", 1 << 16))), "refcount table of 65536"),
+        (image(patch=(60, struct.pack(">I", 1))), "1 internal snapshots"),
+        (image(patch=(64, struct.pack(">Q", 1 << 20))), "internal snapshots"),
+        (image(patch=(96, struct.pack(">I", 7))), "refcounts of"),
+        (image(patch=(100, struct.pack(">I", 96))), "header of 96 bytes"),
+        (image(patch=(100, struct.pack(">I", 1 << 20))), "header of 1048576 bytes"),
+        (image(patch=(100, struct.pack(">IB", 112, 1))), "compression type 1"),
     ],
 )
 def test_what_is_refused(data: bytes, why: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ import pytest
 from tests.support.chains import PATHS, SIZE, increment, layer, point, write_point
 from tests.unit.worker.support import task
 
-from sendense_operator.chain.manifest import Manifest, ManifestDisk
-from sendense_operator.task import BackupType, FullReason, TaskDisk
+from sendense_operator.chain import layout, unfit
+from sendense_operator.chain.manifest import Digest, Manifest, ManifestDisk
+from sendense_operator.chain.unfit import Unfit, mark_change, mark_damage
+from sendense_operator.task import BackupType, FullReason, ParentCheck, TaskDisk
 from sendense_operator.worker import parents as module
-from sendense_operator.worker import spread
-from sendense_operator.worker.chainfolder import read_chain
+from sendense_operator.worker import qemu, spread
+from sendense_operator.worker.chainfolder import mark_unfit, read_chain
 from sendense_operator.worker.export import ModeChoice
 from sendense_operator.worker.lock import ChainLock
 from sendense_operator.worker.parents import Parents
@@ -109,6 +112,144 @@ async def test_something_of_the_newest_alone(tmp_path: Path, monkeypatch: pytest
     proofs = Proofs(monkeypatch, Unproven("its list of digests is not the one that its manifest knows"))
     assert await proven(tmp_path, FULL, I3) == [("b3", 0)]
     assert proofs.asked == []
+
+
+class Sound:
+    """Images that show nothing wrong, or something wrong with the named layers' content."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.bad: set[str] = set()
+        self.read: list[bool] = []
+        """Of each proof: whether content was read."""
+        monkeypatch.setattr(module, "prove", self._prove)
+        monkeypatch.setattr(module, "prove_chunks", self._prove_chunks)
+
+    async def _prove(self, _: Path, parent: Any, content: bool, *__: Any) -> None:
+        self.read.append(content)
+
+    async def _prove_chunks(self, _: Path, stack: tuple[ManifestDisk, ...], chunks: Iterable[int], *__: Any) -> None:
+        assert list(chunks) == [CHUNK]
+        if stack[0].file in self.bad:
+            raise Unproven("its content is not what was written", chunks=tuple(chunks))
+
+
+NOW = datetime(2025, 10, 6, tzinfo=UTC)
+
+
+def damage(manifest: Manifest, **fields: Any) -> Unfit:
+    return mark_damage(manifest, manifest.disks[0], "noted", NOW, **fields)
+
+
+def note(root: Path, manifest: Manifest, *marks: Unfit) -> None:
+    (stored,) = [item for item in read_chain(root, PATHS).points if item.manifest == manifest]
+    mark_unfit(root, stored, marks)
+
+
+async def plan(root: Path, check: ParentCheck) -> list[FullReason | None]:
+    lock = ChainLock.try_acquire(root / PATHS.lock, root, "pod")
+    assert lock is not None
+    disks = tuple(TaskDisk(index=index, key=2000 + index, size=SIZE, port=10809 + index) for index in (0, 1))
+    one = task(type=BackupType.INCREMENTAL, disks=disks, parent_check=check)
+    with lock:
+        plans = await Parents(root, PATHS, one, read_chain(root, PATHS), lock).plan(ModeChoice(), root, lambda _: None)
+    return [item.reason for item in plans]
+
+
+def noted(root: Path) -> list[str]:
+    return [item.manifest.backup.name for item in read_chain(root, PATHS).points for _ in item.unfit]
+
+
+@pytest.mark.parametrize("check", ParentCheck)
+@pytest.mark.parametrize(
+    ("marks", "bad", "left"),
+    [
+        ([(I4, {}), (FULL, {"layer": FULL.disks[0].file})], (), []),
+        ([(I4, {"chunks": (CHUNK,)}), (I3, {"chunks": (CHUNK,)})], (), []),
+        ([(I4, {"chunks": (CHUNK,)}), (I3, {"chunks": (CHUNK,)})], (I3,), ["b3"]),
+        ([(I3, {})], (), ["b3"]),
+    ],
+    ids=["layer", "content", "content below is still wrong", "nothing known of the one below"],
+)
+async def test_a_proof_lifts_what_it_disproves(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    check: ParentCheck,
+    marks: list[tuple[Manifest, dict[str, Any]]],
+    bad: tuple[Manifest, ...],
+    left: list[str],
+) -> None:
+    """What was noted holds until its content was read, whichever check the chain asks for."""
+    sound = Sound(monkeypatch)
+    sound.bad = {manifest.disks[0].file for manifest in bad}
+    for manifest in (FULL, I3, I4):
+        write_point(tmp_path, manifest)
+    for manifest, fields in marks:
+        note(tmp_path, manifest, damage(manifest, **fields))
+    assert await plan(tmp_path, check) == [None, None]
+    assert sound.read == [True, check is ParentCheck.CONTENT]
+    assert noted(tmp_path) == left
+    assert sorted(path.name for path in (tmp_path / PATHS.backups).glob("*.unfit")) == [
+        f"{at}.json.unfit" for at in left
+    ]
+
+
+async def test_a_refused_change_is_not_lifted_by_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Sound(monkeypatch)
+    write_point(tmp_path, FULL)
+    refused = mark_change(FULL, FULL.disks[0], FullReason.CHANGE_ID_REFUSED, "refused", NOW)
+    note(tmp_path, FULL, refused, damage(FULL))
+    assert await plan(tmp_path, ParentCheck.CONTENT) == [FullReason.CHANGE_ID_REFUSED, None]
+    assert noted(tmp_path) == ["b2", "b2"]
+
+
+async def test_a_tool_that_could_not_run_marks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_point(tmp_path, FULL)
+
+    async def fails(*_: Any) -> None:
+        raise WorkerError(Reason.STORAGE_ERROR, "Too many open files")
+
+    monkeypatch.setattr(qemu, "check", fails)
+    with pytest.raises(WorkerError, match="Too many open files"):
+        await plan(tmp_path, ParentCheck.CONTENT)
+    assert noted(tmp_path) == []
+
+
+AGAIN = point(5, name=FULL.backup.name)
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [damage(FULL), mark_change(FULL, FULL.disks[0], FullReason.CBT_RESET, "reset", NOW)],
+    ids=["damage", "change"],
+)
+def test_a_mark_speaks_against_no_other_backup_of_that_name(tmp_path: Path, mark: Unfit) -> None:
+    """Such as one that was left by a removal that was cut short."""
+    place = write_point(tmp_path, AGAIN)
+    (tmp_path / layout.unfit_of(place)).write_bytes(unfit.to_json((mark,)))
+    assert noted(tmp_path) == []
+    write_point(tmp_path, FULL)
+    assert noted(tmp_path) == ["b2"]
+
+
+def test_a_mark_speaks_against_what_it_was_about_only() -> None:
+    other = FULL.disks[0].model_copy(update={"digest": Digest(root="1" * 64, list="x"), "change_id": "other/1"})
+    changed = FULL.model_copy(update={"disks": (other, *FULL.disks[1:])})
+    for mark in (damage(FULL), mark_change(FULL, FULL.disks[0], FullReason.CBT_RESET, "", NOW)):
+        assert mark.is_about(FULL)
+        assert not mark.is_about(changed)
+        assert not mark.model_copy(update={"index": 2}).is_about(FULL)
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"[" * 100_000, b'[{"index": 0}]'])
+def test_marks_that_can_t_be_read_speak_against_all_disks(data: bytes) -> None:
+    marks = unfit.from_json(data, NOW, FULL)
+    assert [(mark.index, mark.is_damage) for mark in marks] == [(0, True), (1, True)]
+
+
+def test_a_mark_of_an_earlier_version() -> None:
+    old = b'[{"index": 1, "reason": "ParentUnverified", "message": "x", "time": "2025-10-06T00:00:00Z"}]'
+    (mark,) = unfit.from_json(old, NOW, FULL)
+    assert (mark.index, mark.is_damage) == (1, True)
 
 
 async def test_trouble_with_the_others_does_not_save_the_newest(

@@ -1,8 +1,11 @@
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.support.chains import ODD_KINDS, SIZE, head, odd, point
 
+from sendense_operator.worker import qemu
 from sendense_operator.worker.export import ModeChoice
 from sendense_operator.worker.proof import open_list
 from sendense_operator.worker.qemu import (
@@ -99,3 +102,95 @@ def test_a_file_system_without_direct_access() -> None:
     assert choice.refuse("io_uring: not permitted")
     assert choice.best == IoMode("threads", False)
     assert not choice.refuse("file system may not support O_DIRECT")
+
+
+ToolMaker = Callable[[str], None]
+LAYER = Path("/repository/layer.qcow2")
+
+
+@pytest.fixture
+def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ToolMaker:
+    """Puts a shell script in the place of qemu-img."""
+
+    def make(script: str) -> None:
+        path = tmp_path / "qemu-img"
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("script", "reason", "words"),
+    [
+        ("exit 0", None, ""),
+        ("exit 3", None, ""),
+        ("""echo '{"corruptions": 2}'; exit 2""", Reason.IMAGE_CORRUPT, "2 corruptions"),
+        ("echo broken >&2; exit 2", Reason.IMAGE_CORRUPT, "broken"),
+        ("""echo '{"check-errors": 1}'; echo 'Stale file handle' >&2; exit 1""", Reason.STORAGE_ERROR, "Stale file"),
+        ("echo 'Failed to get \"write\" lock' >&2; exit 1", Reason.STORAGE_ERROR, "lock"),
+        ("exit 63", Reason.STORAGE_ERROR, "ended with 63"),
+        ("exit 127", Reason.STORAGE_ERROR, "ended with 127"),
+        ("kill -9 $$", Reason.STORAGE_ERROR, "signal 9"),
+        ("kill -11 $$", Reason.STORAGE_ERROR, "signal 11"),
+    ],
+)
+async def test_only_a_check_that_ran_to_its_end_speaks_of_the_image(
+    tool: ToolMaker, script: str, reason: Reason | None, words: str
+) -> None:
+    tool(script)
+    if reason is None:
+        await qemu.check(LAYER)
+        return
+    with pytest.raises(WorkerError) as caught:
+        await qemu.check(LAYER)
+    assert caught.value.reason == reason
+    assert words in caught.value.message
+
+
+EXTENT = '{"start": 0, "length": 1048576, "depth": 0, "present": true, "zero": false, "data": true, "offset": 0}'
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        (f"echo '[{EXTENT},'; kill -9 $$", "signal 9"),
+        (f"echo '[{EXTENT[:40]}'; kill -9 $$", "signal 9"),
+        (f"echo '[{EXTENT},'; echo 'Too many open files' >&2; exit 1", "Too many open files"),
+        (f"echo '[{EXTENT}'", "map ends at 1048576"),
+        ("head -c 3000000 /dev/zero | tr '\\0' x; head -c 300000 /dev/zero", "ended with 0"),
+    ],
+)
+async def test_a_map_that_was_cut_short_says_nothing_of_the_image(tool: ToolMaker, script: str, words: str) -> None:
+    tool(script)
+    with pytest.raises(WorkerError) as caught:
+        await qemu.map_layer(LAYER, SIZE * 2, SIZE, 1)
+    assert caught.value.reason == Reason.STORAGE_ERROR
+    assert words in caught.value.message
+
+
+async def test_a_whole_map(tool: ToolMaker) -> None:
+    tool(f"echo '[{EXTENT}]'")
+    assert (await qemu.map_layer(LAYER, SIZE, SIZE, 1)).coverage == SIZE
+
+
+async def test_a_tool_that_can_t_be_started(tool: ToolMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as for want of descriptors."""
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(WorkerError) as caught:
+        await qemu.check(LAYER)
+    assert caught.value.reason == Reason.STORAGE_ERROR
+
+
+@pytest.mark.parametrize(("code", "reason"), [(5, Reason.STORAGE_ERROR), (2, Reason.IMAGE_CORRUPT)])
+def test_only_what_a_file_shows_speaks_against_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, reason: Reason
+) -> None:
+    def broken(*_: object) -> int:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "open", broken)
+    with pytest.raises(WorkerError) as caught:
+        read_header(tmp_path / "full-20251005-120000.qcow2", SIZE)
+    assert caught.value.reason == reason
