@@ -127,6 +127,8 @@ class Clocks(Wire):
     """The same while the appliance's health call fails too."""
     request: Seconds = 30
     """One HTTP call to the VMA."""
+    vcenter: Seconds = 300
+    """For which an attempt waits for a vCenter that went away after the Backup was let in."""
     cancel: Seconds = 17
     """Given to the VMA's client to notice that its export is gone (up to 11 s), and then to send telemetry (every
     5 s) if it is one that will never notice."""

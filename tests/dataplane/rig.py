@@ -120,7 +120,14 @@ def reference_vma(folder: Path) -> Iterator[Vma]:
 class Worker:
     """One running worker process."""
 
-    def __init__(self, bench: Bench, task: BackupTask | ProbeTask, stop_at: int | None, path: str | None) -> None:
+    def __init__(
+        self,
+        bench: Bench,
+        task: BackupTask | ProbeTask,
+        stop_at: int | None = None,
+        path: str | None = None,
+        **settings: Any,
+    ) -> None:
         self.uid = str(uuid.uuid4())
         self.folder = bench.folder / self.uid
         self.folder.mkdir()
@@ -137,6 +144,7 @@ class Worker:
             "status_port": bench.status_port,
             "nbd_base_port": bench.nbd_port,
             "lock_wait": 2.0,
+            **settings,
         }
         (self.folder / "settings.json").write_text(json.dumps(settings))
         environment = os.environ | {"PYTHONPATH": python_path("operator")}
@@ -219,9 +227,11 @@ class Bench:
         self.repository_id = str(uuid.uuid4())
         vma.call("PATCH", "settings", {"control_plane": f"http://127.0.0.1:{self.status_port}"})
 
-    def start(self, task: BackupTask | ProbeTask, stop_at: int | None = None, path: str | None = None) -> Worker:
+    def start(
+        self, task: BackupTask | ProbeTask, stop_at: int | None = None, path: str | None = None, **settings: Any
+    ) -> Worker:
         """Start a worker; `stop_at`: see run_worker, `path`: a folder of programs that come first."""
-        worker = Worker(self, task, stop_at, path)
+        worker = Worker(self, task, stop_at, path, **settings)
         self.workers.append(worker)
         return worker
 

@@ -100,7 +100,6 @@ def test_our_own_server_dies(bench: Bench, vma: Vma) -> None:
     ("fault", "changes", "reason", "words"),
     [
         ({"on": "vcenter", "mode": "password", "count": 0}, {}, "VCenterRefused", "incorrect user name or password"),
-        ({"on": "vcenter", "mode": "down", "count": 0}, {}, "VCenterUnreachable", "connection refused"),
         (None, {"appliance": {"vmPath": "/DC1/vm/none"}}, "VMNotFound", "not found"),
     ],
 )
@@ -116,6 +115,20 @@ def test_preflight(
     # far below the five minutes that the VMA would be given for a first sign
     assert time.monotonic() - began < 60
     assert vma.starts() == 0
+
+
+def test_a_vcenter_that_stays_away_is_worth_another_attempt(bench: Bench, vma: Vma) -> None:
+    vm = vma.make_vm({"size": 8 * MIB, "kind": "random"})
+    vma.fault("vcenter", "down", count=0)
+    worker = bench.start(bench.task(vm, clocks={"vcenter": 2}))
+    assert "connection refused" in failed(bench, worker, "VCenterUnreachable", ExitCode.RETRY)
+    assert vma.starts() == 0
+
+
+def test_a_vcenter_that_comes_back(bench: Bench, vma: Vma) -> None:
+    vm = vma.make_vm({"size": 2 * MIB, "kind": "random"})
+    vma.fault("vcenter", "down", count=2)
+    assert bench.run(bench.task(vm)).outcome == "Completed"
 
 
 def test_disks_that_changed(bench: Bench, vma: Vma) -> None:

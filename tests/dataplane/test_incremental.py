@@ -13,7 +13,7 @@ from tests.dataplane.rig import Bench, Vma
 from tests.dataplane.test_full import digest_of, manifest_of
 
 from sendense_operator.chain.layout import ChainPaths
-from sendense_operator.task import Answer, BackupType, FullReason
+from sendense_operator.task import Answer, BackupType, ExitCode, FullReason
 from sendense_operator.worker.chainfolder import read_chain
 
 MIB = 1 << 20
@@ -120,6 +120,27 @@ def test_fails_without_a_parent_when_told(bench: Bench, vma: Vma, tmp_path: Path
     assert (answer.outcome, answer.reason) == ("Failed", FullReason.NO_PARENT)
     assert vma.starts() == 0
     assert not bench.files()
+
+
+@pytest.mark.parametrize("when", ["while it is copied", "at its end"])
+def test_fails_for_a_reset_that_shows_in_the_copy(points: Points, bench: Bench, vma: Vma, when: str) -> None:
+    """Nothing is committed, whenever it shows; what comes next does not begin at the old change id again."""
+    if when == "while it is copied":
+        vma.fault("client", "rate", bytes_per_second=MIB)
+    vma.call("POST", f"vms/{points.vm['name']}/reset-cbt", {})
+    starts, kept = vma.starts(), bench.files()
+    # One that rarely checks the connections learns of it when all is written.
+    worker = bench.start(points.task(onMissingParent="Fail"), sample=0.5 if when == "while it is copied" else 600.0)
+    assert worker.wait() == ExitCode.FATAL
+    assert (worker.answer.outcome, worker.answer.reason) == ("Failed", FullReason.CBT_RESET)
+    assert "onMissingParent" in worker.answer.message
+    assert ("reported a complete disk" in worker.log()) == (when == "at its end"), worker.log()
+    assert {name for name in bench.files() - kept if not name.endswith(".unfit")} == set()
+    assert bench.run(points.task(onMissingParent="Fail")).reason == FullReason.CBT_RESET
+    assert vma.starts() == starts + 1
+    vma.call("DELETE", "faults")
+    assert kinds(points.back_up())[0] == (BackupType.FULL, FullReason.CBT_RESET)
+    points.assert_all_read_back()
 
 
 def test_a_full_in_between_begins_anew(points: Points) -> None:

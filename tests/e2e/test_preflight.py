@@ -65,7 +65,11 @@ def test_an_unknown_vm(space: Workspace) -> None:
 def test_a_vcenter_that_is_down(space: Workspace) -> None:
     prepared(space)
     space.vma.fault("vcenter", "down", count=0)
-    assert "connection refused" in failure(space)
+    space.backup()
+    assert "connection refused" in space.wait_reason("VCenterUnreachable")
+    assert ("Warning", "VCenterUnreachable") in [event[:2] for event in space.story()]
+    space.vma.clear_faults()
+    space.wait_phase("Completed", timeout=SOON)
 
 
 def test_disks_are_discovered_afresh(space: Workspace) -> None:

@@ -72,7 +72,7 @@ async def test_no_second_worker_while_the_first_ones_pod_is_there() -> None:
     ("words", "reason"),
     [
         ("Cannot complete login due to an incorrect user name or password", "VCenterRefused"),
-        ("dial tcp: lookup vcenter.example: no such host", "VCenterUnreachable"),
+        ("Failed to discover VMs: ServerFaultCode: Login failure", "VCenterRefused"),
     ],
 )
 async def test_the_words_of_vcenter_fail_it_at_once(words: str, reason: str) -> None:
@@ -84,6 +84,32 @@ async def test_the_words_of_vcenter_fail_it_at_once(words: str, reason: str) -> 
     assert rig.reason() == reason
     assert words in rig.backup()["status"]["message"]
     assert rig.world.jobs() == []
+
+
+@pytest.mark.parametrize(
+    "words", ["dial tcp 10.0.0.1:443: connect: connection refused", "read: connection reset by peer"]
+)
+async def test_a_vcenter_that_is_away_is_waited_for(words: str) -> None:
+    rig = Rig()
+    rig.vma.vcenter_error = VMARefused("discover", 500, words)
+    rig.create_references()
+    rig.create_backup()
+    await rig.run(lambda: rig.reason() == "VCenterUnreachable", seconds=30)
+    await rig.settle(seconds=1800)
+    assert rig.phase() == "Pending"
+    assert words in rig.backup()["status"]["message"]
+    rig.vma.vcenter_error = None
+    await rig.run(lambda: rig.phase() == "Completed", seconds=120)
+
+
+async def test_a_vcenter_that_stays_away_fails_it_at_the_deadline_of_its_start() -> None:
+    rig = Rig()
+    rig.vma.vcenter_error = VMARefused("discover", 500, "dial tcp 10.0.0.1:443: connect: connection refused")
+    rig.create_references()
+    rig.create_backup(startDeadlineSeconds=60)
+    await rig.run(lambda: rig.phase() == "Failed", seconds=90)
+    assert rig.reason() == "StartDeadlineExceeded"
+    assert "VCenterUnreachable" in rig.backup()["status"]["message"]
 
 
 async def test_a_vm_that_vcenter_does_not_know_fails_it_at_once() -> None:

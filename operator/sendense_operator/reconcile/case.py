@@ -175,6 +175,10 @@ def _wordless(status: BackupStatus) -> BackupStatus:
     return status.model_copy(update={"message": None, "conditions": told})
 
 
+_ORDINARY_WAIT: Final = re.compile(r".*Busy|Waiting.*|.*NotFound|.*NotReady|ClaimPending|PortsChanging|Starting")
+"""Reasons of a wait that are the ordinary course of things: others run, or objects are applied in any order."""
+
+
 def tell(old: BackupStatus, new: BackupStatus) -> list[tuple[Literal["Normal", "Warning"], str, str]]:
     """The Events of a change: (type, reason, message)."""
     ready = next((c for c in new.conditions if c.type == conditions.READY), None)
@@ -195,7 +199,7 @@ def tell(old: BackupStatus, new: BackupStatus) -> list[tuple[Literal["Normal", "
                 return [("Normal", "Started", f"worker {new.worker_job}: {message}")]
     was = next((c for c in old.conditions if c.type == conditions.READY), None)
     if new.phase is Phase.PENDING and (was is None or was.reason != reason):
-        return [("Normal", reason, message)]
+        return [("Normal" if _ORDINARY_WAIT.fullmatch(reason) else "Warning", reason, message)]
     if reason == "Cancelling" and (was is None or was.reason != reason):
         return [("Normal", reason, message)]
     return []

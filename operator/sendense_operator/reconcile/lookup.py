@@ -197,7 +197,8 @@ def decide_refusal(error: VMARefused, vm_path: str) -> Problem:
             # Not vCenter's words: the appliance's own trouble, which may pass.
             return Problem("ApplianceError", str(error), Meaning.RETRY)
         case Refusal.VCENTER_UNREACHABLE:
-            return Problem("VCenterUnreachable", f"the appliance can't reach vCenter: {error.text}", Meaning.FINAL)
+            # It may come back: only the start's deadline ends the wait.
+            return Problem("VCenterUnreachable", f"the appliance can't reach vCenter: {error.text}", Meaning.WAIT)
         case _:
             return Problem("VCenterRefused", f"vCenter: {error.text}", Meaning.FINAL)
 

@@ -76,7 +76,11 @@ async def resolve(ctx: Context, case: Case) -> References | Problem:
 
 async def _discovered(ctx: Context, case: Case, vm: Obj) -> Found | Problem:
     seen = ctx.memory.first_seen.get(case.uid) or 0.0
-    since = max(seen, ctx.monotonic() - MAX_DISCOVERY_AGE_S)
+    known = ctx.memory.discoveries.get(vm["metadata"]["uid"])
+    # What may pass has to be found out again soon after it has passed.
+    passing = known is not None and isinstance(known.result, Problem) and known.result.meaning is not Meaning.FINAL
+    age = ctx.settings.retry_seconds if passing else MAX_DISCOVERY_AGE_S
+    since = max(seen, ctx.monotonic() - age)
     return await discovered(ctx, vm, since=since, key=Key(Work.BACKUP, case.namespace, case.name))
 
 

@@ -56,6 +56,8 @@ class Observation:
     """When bytes last arrived on any export."""
     unhealthy_since: float | None = None
     """Since when every health call failed; None while the appliance answers."""
+    turn_offered: str = ""
+    """HOST:PORT that the VMA was told for the disk whose turn it is."""
     exports_gone: tuple[int, ...] = ()
     """Disks whose qemu-nbd has ended."""
 
@@ -119,7 +121,7 @@ def _running_clock(seen: Observation, clocks: Clocks) -> _Clock:
     if seen.turn_last_connected is not None and (seen.turn_wrote or seen.turn_ask is not None):
         return _reconnect(_latest(seen.turn_last_connected, seen.turn_ask, seen.last_complete), clocks)
     if seen.turn_ask is not None:
-        return _connect(seen.turn_ask, clocks)
+        return _connect(seen.turn_ask, seen.turn_offered, clocks)
     if seen.last_complete is not None:
         return _next_disk(seen.last_complete, clocks)
     if seen.first_sign is not None:
@@ -153,14 +155,15 @@ def _snapshot(since: float, clocks: Clocks) -> _Clock:
     )
 
 
-def _connect(since: float, clocks: Clocks) -> _Clock:
+def _connect(since: float, offered: str, clocks: Clocks) -> _Clock:
     return _Clock(
         since + clocks.connect,
         "the VMA to connect to the disk's export",
         Failed(
             "NotConnected",
-            f"the VMA asked for the disk's change id, but did not connect to its export for {clocks.connect:.0f} s: "
-            "check that the appliance reaches the advertised NBD host and ports (tunnel, firewall, NetworkPolicy)",
+            f"the VMA asked for the disk's change id, but did not connect to its export at {offered} for "
+            f"{clocks.connect:.0f} s: check that the appliance reaches this address and port (tunnel, firewall, "
+            "spec.nbd.allowedFrom)",
         ),
     )
 

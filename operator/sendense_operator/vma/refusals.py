@@ -8,47 +8,33 @@ from typing import Final
 
 
 class Refusal(StrEnum):
-    """Another try can't help with any of these; also the reason shown to the user."""
+    """What the error is about; also the reason shown to the user."""
 
     VCENTER_REFUSED = "VCenterRefused"
+    """Wrong password or missing rights: another attempt can't help."""
     VCENTER_UNREACHABLE = "VCenterUnreachable"
+    """vCenter is down, or the way to it is: it may come back."""
     VM_NOT_FOUND = "VMNotFound"
+    """Another attempt can't help."""
 
 
-# Words of vCenter, of Go's network library and of the VMA; the first row that matches decides, before _NO_SUCH.
-_WORDS: Final[tuple[tuple[Refusal, tuple[str, ...]], ...]] = (
-    (
-        Refusal.VCENTER_REFUSED,
-        (
-            "incorrect user name or password",
-            "cannot complete login",
-            "invalidlogin",
-            "invalid login",
-            "authentication",
-            "not authenticated",
-            "permission to perform",
-            "nopermission",
-            "unauthorized",
-            "locked",
-        ),
-    ),
-    (
-        Refusal.VCENTER_UNREACHABLE,
-        (
-            "connection refused",
-            "no such host",
-            "server misbehaving",
-            "no route to host",
-            "network is unreachable",
-            "i/o timeout",
-            "deadline exceeded",
-            "connection reset",
-            "dial tcp",
-            "x509:",
-            "tls:",
-            "unreachable",
-        ),
-    ),
+# The network's words come first: the appliance wraps them in its own, such as `login failed: dial tcp ...`, while a
+# vCenter that refused a login was reached.
+_UNREACHABLE: Final = re.compile(
+    r"connection (?:was )?(?:refused|reset|aborted|closed)|no such host|server misbehaving|no route to host"
+    r"|(?:network|host) is (?:unreachable|down)|host unreachable|i/o timeout|deadline exceeded|client\.timeout"
+    r"|handshake timeout|broken pipe|dial tcp|x509:|tls:|\bunreachable\b|\bEOF\b"
+    r"|\b50[234] (?:bad gateway|service (?:temporarily )?unavailable|gateway time-?out)",
+    re.IGNORECASE,
+)
+_LOGIN: Final = r"(?:log[ -]?in|log[ -]?on|logging in|authenticat\w*|credentials?)"
+_FAILURE: Final = r"(?:fail\w*|refused|denied|rejected|invalid|incorrect|wrong|bad|unable|cannot|can't|could not)"
+_REFUSED: Final = re.compile(
+    rf"\b{_LOGIN}\b[^.;,\n]{{0,40}}\b{_FAILURE}\b|\b{_FAILURE}\b[^.;,\n]{{0,40}}\b{_LOGIN}\b"
+    r"|(?:incorrect|wrong|invalid|bad) user ?name|(?:incorrect|wrong|invalid|bad) password"
+    r"|invalid_?(?:login|credentials)|(?:not|un)[ -]?(?:authenticated|authorized)"
+    r"|no_?permission|permission to perform|\b(?:account|user)\b[^.;,\n]{0,40}\b(?:locked|disabled|expired)\b",
+    re.IGNORECASE,
 )
 # Of vCenter's inventory. A router's `404 page not found`, a file or a program that is missing say nothing of the VM.
 _NO_SUCH: Final = re.compile(
@@ -63,6 +49,9 @@ def reason_of_refusal(text: str, vm_path: str) -> Refusal | None:
 
     The VM's own name may hold any of these words, so it is left out.
     """
-    lower = text.replace(vm_path, "").lower()
-    found = next((reason for reason, words in _WORDS if any(word in lower for word in words)), None)
-    return found or (Refusal.VM_NOT_FOUND if _NO_SUCH.search(lower) else None)
+    words = text.replace(vm_path, "") if vm_path else text
+    if _UNREACHABLE.search(words):
+        return Refusal.VCENTER_UNREACHABLE
+    if _REFUSED.search(words):
+        return Refusal.VCENTER_REFUSED
+    return Refusal.VM_NOT_FOUND if _NO_SUCH.search(words.lower()) else None

@@ -17,7 +17,7 @@ from sendense_operator.chain.extents import worst_case_bytes
 from sendense_operator.chain.layout import ChainPaths
 from sendense_operator.chain.manifest import Manifest, ManifestBackup, ManifestDisk, ManifestVM
 from sendense_operator.chain.parents import LayerPlan
-from sendense_operator.task import BackupTask, BackupType, FullReason, Stage
+from sendense_operator.task import BackupTask, BackupType, FullReason, MissingParent, Stage
 from sendense_operator.vma.callbacks import DiskPlan
 from sendense_operator.vma.client import VMAClient
 from sendense_operator.vma.clocks import is_stuck
@@ -29,7 +29,7 @@ from sendense_operator.worker.exports import DiskExport, ExportSet
 from sendense_operator.worker.lock import ChainLock
 from sendense_operator.worker.parents import Parents, missing_parent
 from sendense_operator.worker.preflight import Preflight, preflight
-from sendense_operator.worker.reasons import Reason, WorkerError
+from sendense_operator.worker.reasons import Reason, WorkerError, not_an_increment
 from sendense_operator.worker.removal import free_layers
 from sendense_operator.worker.repository import capacity
 from sendense_operator.worker.settings import Settings
@@ -68,14 +68,11 @@ class Attempt:
     async def plan(self) -> tuple[LayerPlan, ...]:
         """What becomes of each disk; what an increment is to stand on has been proven. Raises WorkerError."""
         self._state.stage = Stage.CHECKING_PARENT
-        plans = await self._parents.plan(self._exports.choice, self._runtime, self._tell)
+        plans = await self._parents.plan(self._exports.choice, self._runtime, self._state.tell)
         self._state.message = ""
         parents = [plan.parent.disk.change_id if plan.parent else None for plan in plans]
         self._state.plan([DiskPlan(plan.disk.index, parent) for plan, parent in zip(plans, parents, strict=True)])
         return plans
-
-    def _tell(self, message: str) -> None:
-        self._state.message = message
 
     async def copy(self, vma: VMAClient, credentials: Credentials, plans: Sequence[LayerPlan]) -> Preflight:
         """Until every disk was reported complete and its export is closed. The VM as it was copied.
@@ -88,7 +85,7 @@ class Attempt:
         await self._exports.wait_until_reachable()
         # Once more, and last: proving the parents may have taken hours, in which disks come, go and grow.
         self._state.stage, self._state.message = Stage.PREFLIGHT, "requesting the VM's disks from vCenter once more"
-        found = await preflight(vma, credentials, self._task)
+        found = await preflight(vma, credentials, self._task, self._state.tell)
         self._supervisor = Supervisor(
             self._task, self._settings, self._state, vma, self._exports, self._lock, self._root
         )
@@ -103,13 +100,18 @@ class Attempt:
         return found
 
     def _note_refusal(self, error: WorkerError, plans: Sequence[LayerPlan]) -> None:
-        """A change id that vCenter refuses is refused again: the next attempt is not to try it."""
+        """Keep the next attempt from a change id that vCenter refuses, or that is of other tracking."""
         turn = self._state.callbacks.turn
-        if error.reason != Reason.INCREMENT_REFUSED or turn is None:
+        marks: dict[str, FullReason] = {
+            Reason.INCREMENT_REFUSED: FullReason.CHANGE_ID_REFUSED,
+            FullReason.CBT_RESET: FullReason.CBT_RESET,
+        }
+        mark = marks.get(error.reason)
+        if mark is None or turn is None:
             return
         parent = next(plan.parent for plan in plans if plan.disk.index == turn)
         if parent is not None and self._lock.is_ours():
-            self._parents.mark(parent, FullReason.CHANGE_ID_REFUSED, error.message)
+            self._parents.mark(parent, mark, error.message)
 
     def _note_reset(self, error: WorkerError, plan: LayerPlan, arrival: Arrival) -> None:
         """A change id of other tracking makes the VMA copy all into the overlay, which some builds leave holes in.
@@ -118,6 +120,14 @@ class Attempt:
         """
         if plan.parent is not None and arrival.copied_all is FullReason.CBT_RESET and self._lock.is_ours():
             self._parents.mark(plan.parent, FullReason.CBT_RESET, error.message)
+
+    def _require_increment(self, plan: LayerPlan, arrival: Arrival) -> None:
+        """Raise WorkerError for a whole copy in place of an increment where `onMissingParent` is Fail.
+
+        A layer that an increment filled completely is what was asked for.
+        """
+        if self._task.on_missing_parent is MissingParent.FAIL and plan.parent is not None and arrival.copied_all:
+            raise not_an_increment(plan.disk.index, arrival.copied_all)
 
     def _warn_about_room(self, plans: Sequence[LayerPlan]) -> None:
         """Of fulls only: how much has changed is known when it is there."""
@@ -166,6 +176,7 @@ class Attempt:
         arrival = Arrival(self._state.received(index), whole, self._state.callbacks.copied_all(index))
         try:
             examined = await examine(self._root, item.file, item.plan, arrival)
+            self._require_increment(item.plan, arrival)
         except WorkerError as error:
             self._note_reset(error, item.plan, arrival)
             raise

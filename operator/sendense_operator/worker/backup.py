@@ -94,7 +94,8 @@ async def _attempt(
         async with _client(settings, task) as vma:
             state.stage = Stage.PREFLIGHT
             # What would fail anyway fails before the parents are read.
-            await preflight(vma, credentials, task)
+            await preflight(vma, credentials, task, state.tell)
+            state.message = ""
             plans = await attempt.plan()
             found = await attempt.copy(vma, credentials, plans)
         manifest = await attempt.verify(found)

@@ -143,6 +143,12 @@ class ExportSet:
         host = self.advertised_host
         return build_nbd_targets([Target(item.disk.key, host, item.disk.port, item.name) for item in self.disks])
 
+    def offered(self, index: int) -> str:
+        """HOST:PORT that the appliance is told for a disk."""
+        host = self.advertised_host
+        port = next(disk.port for disk in self._task.disks if disk.index == index)
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
     def gone(self) -> tuple[int, ...]:
         """Disks whose qemu-nbd has ended."""
         return tuple(item.disk.index for item in self.disks if item.server is None or item.server.gone)

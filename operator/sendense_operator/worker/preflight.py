@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import itertools
+import logging
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from sendense_operator.task import BackupTask, TaskDisk
 from sendense_operator.vma.client import VMAClient
@@ -13,6 +18,10 @@ from sendense_operator.vma.inventory import DiscoveredDisk, disks_of, find_vm
 from sendense_operator.vma.models import InventoryVM
 from sendense_operator.vma.refusals import reason_of_refusal
 from sendense_operator.worker.reasons import Reason, WorkerError
+
+log = logging.getLogger(__name__)
+
+PAUSES: Final = (1.0, 2.0, 5.0, 10.0, 15.0)
 
 
 @dataclass(frozen=True)
@@ -42,8 +51,32 @@ def decide_disks(wanted: Sequence[TaskDisk], found: Sequence[DiscoveredDisk]) ->
     return f"disk {index} of the VM is now key {key} with {size} bytes, which is not what this backup was made for"
 
 
-async def preflight(vma: VMAClient, credentials: Credentials, task: BackupTask) -> Preflight:
-    """Raises WorkerError when the job could not work."""
+async def preflight(
+    vma: VMAClient,
+    credentials: Credentials,
+    task: BackupTask,
+    tell: Callable[[str], None] = lambda _: None,
+    pauses: Sequence[float] = PAUSES,
+) -> Preflight:
+    """Raises WorkerError when the job could not work.
+
+    A vCenter that is away is asked again for up to `task.clocks.vcenter` seconds; `tell` hears what is waited for.
+    The last of `pauses` (seconds between two attempts) is repeated.
+    """
+    deadline = time.monotonic() + task.clocks.vcenter
+    for pause in itertools.chain(pauses, itertools.repeat(pauses[-1])):
+        try:
+            return await _preflight(vma, credentials, task)
+        except WorkerError as error:
+            if error.reason != Reason.VCENTER_UNREACHABLE or time.monotonic() + pause > deadline:
+                raise
+            log.warning("vCenter can't be reached, trying again in %.0f s: %s", pause, error.message)
+            tell(f"vCenter can't be reached and is tried again: {error.message}")
+        await asyncio.sleep(pause)
+    raise AssertionError("the pauses never end")
+
+
+async def _preflight(vma: VMAClient, credentials: Credentials, task: BackupTask) -> Preflight:
     appliance = task.appliance
     try:
         cbt = await vma.cbt_status(credentials, appliance.vcenter_host, appliance.vm_path)

@@ -57,7 +57,6 @@ FATAL: Final[frozenset[str]] = frozenset(
         Reason.READ_ONLY,
         Reason.RESTORE_POINT_DAMAGED,
         Reason.VCENTER_REFUSED,
-        Reason.VCENTER_UNREACHABLE,
         Reason.VM_NOT_FOUND,
         # The same task can't fit any more: the controller makes a new one.
         Reason.DISKS_CHANGED,
@@ -77,6 +76,15 @@ class WorkerError(Exception):
         self.reason = str(reason)
         self.message = message
         super().__init__(f"{self.reason}: {message}")
+
+
+def not_an_increment(index: int, why: FullReason) -> WorkerError:
+    """The appliance copied a disk whole although only an increment may be committed."""
+    return WorkerError(
+        why,
+        f"disk {index}: the appliance copied the whole disk instead of its changes ({why}), and "
+        "spec.onMissingParent is Fail: make a Full",
+    )
 
 
 def exit_code(answer: Answer) -> ExitCode:

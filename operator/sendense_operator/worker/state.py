@@ -41,6 +41,10 @@ class JobState:
         self._moved = dict.fromkeys(self._ports, 0)
         self.traffic = Traffic(self._ports.values())
 
+    def tell(self, message: str) -> None:
+        """What a person reads of the attempt while it runs."""
+        self.message = message
+
     def plan(self, disks: Sequence[DiskPlan]) -> None:
         """What the VMA's asks are to be answered with; to be settled before its job is started."""
         self._plans = disks

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sendense_operator.api.v1alpha1.names import last_path_element
 from sendense_operator.chain.integrity import HANDSHAKES
-from sendense_operator.task import BackupTask, Stage
+from sendense_operator.task import BackupTask, MissingParent, Stage
 from sendense_operator.vma.client import VMAClient
 from sendense_operator.vma.clocks import Failed, Observation, decide_clocks
 from sendense_operator.vma.credentials import Credentials
@@ -19,7 +19,7 @@ from sendense_operator.vma.models import StartRequest
 from sendense_operator.worker.exports import ExportSet
 from sendense_operator.worker.lock import ChainLock
 from sendense_operator.worker.preflight import Preflight, appliance_error
-from sendense_operator.worker.reasons import Reason, WorkerError
+from sendense_operator.worker.reasons import Reason, WorkerError, not_an_increment
 from sendense_operator.worker.repository import capacity
 from sendense_operator.worker.settings import Settings
 from sendense_operator.worker.state import JobState
@@ -103,6 +103,7 @@ class Supervisor:
                 return
             if isinstance(verdict, Failed):
                 raise WorkerError(verdict.reason, verdict.message)
+            self._require_increment()
             self._state.message = f"waiting for {verdict.waiting_for}"
             if self._state.traffic.connections:
                 self._state.stage = Stage.COPYING
@@ -138,8 +139,22 @@ class Supervisor:
             last_telemetry=callbacks.last_telemetry,
             last_bytes=traffic.last_bytes,
             unhealthy_since=self._unhealthy_since,
+            turn_offered="" if turn is None else self._exports.offered(turn),
             exports_gone=self._exports.gone(),
         )
+
+    def _require_increment(self) -> None:
+        """Raise WorkerError as soon as a whole copy shows where `onMissingParent` is Fail: hours before its end.
+
+        An increment makes all of its requests before it writes.
+        """
+        turn = self._state.callbacks.turn
+        if self._task.on_missing_parent is not MissingParent.FAIL or turn is None:
+            return
+        received = self._state.received(turn)
+        why = self._state.callbacks.copied_all(turn)
+        if why is not None and received is not None and received >= HANDSHAKES:
+            raise not_an_increment(turn, why)
 
     def _is_untouched(self, index: int) -> bool:
         """Whether nothing of a disk can have been written: known only where the kernel tells bytes."""

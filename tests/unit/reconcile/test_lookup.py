@@ -89,7 +89,7 @@ def test_disks(keys: list[str], reason: str | None) -> None:
     ("text", "reason", "meaning"),
     [
         ("Cannot complete login due to an incorrect user name or password.", "VCenterRefused", Meaning.FINAL),
-        ("dial tcp 10.0.0.1:443: connect: connection refused", "VCenterUnreachable", Meaning.FINAL),
+        ("dial tcp 10.0.0.1:443: connect: connection refused", "VCenterUnreachable", Meaning.WAIT),
         ("Internal server error", "ApplianceError", Meaning.RETRY),
     ],
 )
