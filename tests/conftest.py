@@ -82,7 +82,7 @@ def space(kube: Kube, operator: str, reference_vma: None, namespace: str) -> Ite
     """A namespace, an appliance and a password of the test's own."""
     password = f"canary-{secrets.token_hex(8)}"
     appliance = vma.in_cluster(kube, namespace)
-    appliance.configure(control_plane=setup.gateway_url(kube, operator, namespace, "vma"), vcenter_password=password)
+    appliance.configure(vcenter_password=password)
     workspace = Workspace(kube, namespace, operator, appliance, password)
     try:
         yield workspace

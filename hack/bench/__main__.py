@@ -29,9 +29,8 @@ def workspace() -> Iterator[Workspace]:
     with namespaces.temporary(kube, "bench") as namespace:
         appliance = vma.in_cluster(kube, namespace)
         password = secrets.token_hex(8)
-        url = setup.gateway_url(kube, operator, namespace, "vma")
         # large disks that nobody changes meanwhile: no copy as a snapshot
-        appliance.configure(control_plane=url, vcenter_password=password, snapshot="none")
+        appliance.configure(vcenter_password=password, snapshot="none")
         space = Workspace(kube, namespace, operator, appliance, password)
         space.add_secret()
         space.add_appliance(timeouts=copying.TIMEOUTS)

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import re
+
+import pytest
 from tests.support import setup
+from tests.support.kube import ApiError
 from tests.support.vma import MIB, Disk
 from tests.support.workspace import Workspace
+
+SECRET_PART = "0-[a-z2-7]{26}"
 
 
 def test_the_url_to_configure(space: Workspace) -> None:
     space.add_secret()
     space.add_appliance()
     status = space.wait_ready("vma", "VMwareAppliance")
-    assert status["callbackURL"] == setup.gateway_url(space.kube, space.operator, space.namespace, "vma")
+    service = setup.gateway_service(space.kube, space.operator)
+    name, _, port = service.partition(":")
+    base = f"http://{name}.{space.operator}.svc:{port}/appliances/{space.namespace}/vma/"
+    assert re.fullmatch(re.escape(base) + SECRET_PART, status["callbackURL"])
     assert status["lastContactTime"]
 
 
@@ -19,7 +28,13 @@ def test_a_base_url_of_its_own(space: Workspace) -> None:
     space.add_secret()
     space.add_appliance(callbacks={"baseURL": "http://tunnel.example:9000/base"})
     status = space.wait_ready("vma", "VMwareAppliance")
-    assert status["callbackURL"] == f"http://tunnel.example:9000/base/appliances/{space.namespace}/vma"
+    base = f"http://tunnel.example:9000/base/appliances/{space.namespace}/vma/"
+    assert re.fullmatch(re.escape(base) + SECRET_PART, status["callbackURL"])
+
+
+def test_networks_of_callers_are_checked_at_admission(space: Workspace) -> None:
+    with pytest.raises(ApiError, match="CIDR notation"):
+        space.add_appliance(callbacks={"allowedFrom": ["192.0.2.0/99"]})
 
 
 def test_an_appliance_that_is_not_there(space: Workspace) -> None:

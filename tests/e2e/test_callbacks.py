@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -54,7 +55,8 @@ def running(space: Workspace) -> Workspace:
 
 
 def base_of(space: Workspace) -> str:
-    return f"/appliances/{space.namespace}/vma"
+    """Path of the appliance's callbacks, secret part included."""
+    return urlsplit(space.status("vma", "VMwareAppliance")["callbackURL"]).path
 
 
 def complete(space: Workspace, job: str) -> str:
@@ -92,8 +94,11 @@ def test_hostile_calls_leave_a_running_backup_alone(running: Workspace, call: Ca
     assert {name: code for name, code in refused.items() if not 400 <= code < 500} == {}
     # Of one that never ends the gateway hangs up on the caller, who may be the proxy in between.
     assert call("POST", mine, content=b"x" * (16 * MIB), headers=json_type) in (413, 502, 503, HUNG_UP)
-    for base in (f"/appliances/{running.namespace}/other", "/appliances/default/vma"):
-        assert call("POST", base + elsewhere, content=body()) in (HELD, httpx.codes.NOT_FOUND), base
+    former = f"/appliances/{running.namespace}/vma"
+    for base in (f"/appliances/{running.namespace}/other", "/appliances/default/vma", former, f"{base_of(running)}x"):
+        assert call("POST", base + elsewhere, content=body()) == httpx.codes.NOT_FOUND, base
+    ask = f"{base_of(running)}/api/v1/backups/changeid?vm_name=vm&disk_id=0"
+    assert call("GET", ask) == httpx.codes.OK
     _completes(running)
 
 

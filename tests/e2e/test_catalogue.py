@@ -128,7 +128,7 @@ def elsewhere(space: Workspace) -> Iterator[Workspace]:
     with namespaces.temporary(space.kube, "elsewhere") as name:
         other = replace(space, namespace=name, folders={})
         other.add_secret()
-        other.add_appliance()
+        other.add_appliance(connect=False)
         try:
             yield other
         finally:
@@ -150,8 +150,7 @@ def test_another_namespace_takes_over(two: History, elsewhere: Workspace) -> Non
     assert (catalogue["points"], catalogue["chains"], catalogue["adopted"]) == (2, 1, 2)
     theirs = replace(two, space=elsewhere)
     theirs.wait_points("full", "incr")
-    url = setup.gateway_url(space.kube, space.operator, elsewhere.namespace, "vma")
-    elsewhere.vma.configure(control_plane=url)
+    elsewhere.connect()
     elsewhere.kube.create(manifests.protected_vm("vm", elsewhere.namespace, path="/DC1/vm/vm"))
     goes_on(theirs, "next", "incr")
     elsewhere.delete_and_wait("full")

@@ -11,7 +11,7 @@ import yaml
 from tests.support import namespaces
 from tests.support.kube import CHECKOUT, Kube
 from tests.support.programs import kubectl
-from tests.support.setup import gateway_url, one_at_a_time
+from tests.support.setup import callback_url, one_at_a_time
 from tests.support.vma import ThroughCluster
 
 FOLDER = CHECKOUT / "examples" / "quickstart"
@@ -26,13 +26,12 @@ MAIN = {
 def place(kube: Kube, operator: str, reference_vma: None) -> Iterator[str]:
     """A namespace that is not there yet, for the examples, whoever else has applied them.
 
-    The service's own appliance, as the examples name it, has the examples' VM and calls back there meanwhile.
+    The service's own appliance, as the examples name it, has the examples' VM, and calls back to whom the test says.
     """
     with one_at_a_time("tests-quickstart"):
         name = namespaces.name_for("quickstart")
         control = ThroughCluster(kube)
         before = control.request("GET", "_control/settings").json()["control_plane"]
-        _call_back_to(control, gateway_url(kube, operator, name, "vma-dc1"))
         known = [vm["path"] for vm in control.request("GET", "_control/vms").json()]
         if MAIN["path"] not in known:
             control.request("POST", "_control/vms", json=MAIN)
@@ -65,6 +64,8 @@ def test_quickstart(kube: Kube, place: str) -> None:
     """In the order of the files' names, as `kubectl apply -f FOLDER` does it."""
     objects = [obj for file in sorted(FOLDER.glob("*.yaml")) for obj in placed(file, place)]
     kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(objects))
+    # What the documentation tells to do once on the appliance.
+    _call_back_to(ThroughCluster(kube), callback_url(kube, place, "vma-dc1"))
     kubectl("wait", "backup", "--all", "-n", place, "--for=condition=Ready", "--timeout=300s", timeout=330)
     (backup,) = kube.select("Backup", place)
     assert backup["status"]["phase"] == "Completed"

@@ -143,7 +143,13 @@ def gateway_service(kube: Kube, operator: str) -> str:
     return f"{name}:{kube.get('Service', name, operator)['spec']['ports'][0]['port']}"
 
 
-def gateway_url(kube: Kube, operator: str, namespace: str, appliance: str) -> str:
-    """What a user sets as the control-plane URL on an appliance inside the cluster."""
-    name, _, port = gateway_service(kube, operator).partition(":")
-    return f"http://{name}.{operator}.svc:{port}/appliances/{namespace}/{appliance}"
+def callback_url(kube: Kube, namespace: str, appliance: str) -> str:
+    """What a user sets as the control-plane URL on the appliance: as soon as the object's status shows it."""
+
+    def probe() -> str:
+        status = kube.get("VMwareAppliance", appliance, namespace).get("status") or {}
+        url = str(status.get("callbackURL") or "")
+        until(url != "", status)
+        return url
+
+    return wait_for("the callback URL", probe, timeout=60)

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from tests.support import manifests, repositories
+from tests.support import manifests, repositories, setup
 from tests.support.kube import Kube
 from tests.support.namespaces import wait_gone
 from tests.support.repositories import Folder
@@ -62,13 +62,25 @@ class Workspace:
         """vCenter's credentials."""
         self.kube.create(manifests.secret(name, self.namespace, username=USER, password=password or self.password))
 
-    def add_appliance(self, name: str = "vma", **spec: Any) -> Object:
-        """A VMwareAppliance for the workspace's VMA, with short clocks; `nbd`, `timeouts`, … go into its spec."""
+    def add_appliance(self, name: str = "vma", *, connect: bool = True, **spec: Any) -> Object:
+        """A VMwareAppliance for the workspace's VMA, with short clocks; `nbd`, `timeouts`, … go into its spec.
+
+        With `connect` the VMA is then told to call back to it.
+        """
         timeouts = {**SHORT, **spec.pop("timeouts", {})}
         nbd = {"exposure": "PodIP", **spec.pop("nbd", {})}
         url = spec.pop("url", self.vma.url)
         more = {"timeouts": timeouts, "nbd": nbd, "healthIntervalSeconds": 5, **spec}
-        return self.kube.create(manifests.appliance(name, self.namespace, url=url, **more))
+        made = self.kube.create(manifests.appliance(name, self.namespace, url=url, **more))
+        if connect:
+            self.connect(name)
+        return made
+
+    def connect(self, appliance: str = "vma") -> str:
+        """Do what an administrator does on the appliance: set its control-plane URL to the object's; returns it."""
+        url = setup.callback_url(self.kube, self.namespace, appliance)
+        self.vma.configure(control_plane=url)
+        return url
 
     def add_repository(
         self,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from tests.support import sample
+from tests.support.callbackkeys import FixedKeys
 from tests.support.sample import Obj, metadata
 from tests.wiring.fakecluster import Killed
 from tests.wiring.fakevma import FakeVMA
@@ -56,6 +57,7 @@ class Controller:
             workers=world,
             connect=lambda url, ca_bundle, timeout: vma,
             enqueue=self._enqueue,
+            callback_keys=FixedKeys(),
             now=world.clock.now,
             monotonic=lambda: world.clock.seconds - born,
         )

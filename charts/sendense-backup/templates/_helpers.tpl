@@ -70,6 +70,10 @@ http://{{ include "sendense.fullname" . }}-gateway.{{ .Release.Namespace }}.svc:
 {{- end -}}
 {{- end -}}
 
+{{- define "sendense.callbackKeySecret" -}}
+{{- .Values.gateway.callbackKey.existingSecret | default (printf "%s-callbacks" (include "sendense.fullname" .)) -}}
+{{- end -}}
+
 {{- define "sendense.restNamespace" -}}
 {{- .Values.rest.defaultNamespace | default (first .Values.watchNamespaces) | default .Release.Namespace -}}
 {{- end -}}

@@ -27,6 +27,7 @@ from sendense_operator.reconcile.keys import Key, Work
 from sendense_operator.reconcile.reconciler import Reconciler
 from sendense_operator.reconcile.settings import Settings
 from sendense_operator.reconcile.workers import HttpWorkerReader
+from sendense_operator.vma.callbackkeys import MountedKeys
 from sendense_operator.vma.client import VMAClient
 
 RECONCILE_TIMEOUT_S: Final = 180.0
@@ -76,6 +77,7 @@ async def _run(settings: Settings, cluster: KubernetesCluster, reader: HttpWorke
         workers=reader,
         connect=connect_vma,
         enqueue=enqueue,
+        callback_keys=MountedKeys(Path(settings.callback_key_folder)),
         now=cluster.now,
     )
     queue = WorkQueue(counted(Reconciler(ctx), health), workers=pool_sizes(settings.queue_workers), pool_of=pool_of)

@@ -6,16 +6,19 @@ import asyncio
 import logging
 import os
 import sys
+from pathlib import Path
 
 from sendense_operator.controller.app import run_controller
 from sendense_operator.logs import setup_logging
 from sendense_operator.reconcile.settings import settings_from_env
+from sendense_operator.vma.callbackkeys import MountedKeys
 
 
 def run() -> int:
     """Run the controller until it is told to stop; its exit code."""
     try:
         settings = settings_from_env(os.environ)
+        MountedKeys(Path(settings.callback_key_folder)).check()
     except ValueError as error:
         print(f"settings: {error}", file=sys.stderr)
         return 2

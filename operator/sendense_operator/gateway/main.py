@@ -8,10 +8,13 @@ import logging
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 from sendense_operator.cluster.client import connect_api
 from sendense_operator.cluster.pods import WorkerPods
+from sendense_operator.gateway.appliances import Appliances
+from sendense_operator.gateway.door import Door
 from sendense_operator.gateway.drain import Drain
 from sendense_operator.gateway.forward import Forwarder
 from sendense_operator.gateway.limits import CallLimits
@@ -19,6 +22,7 @@ from sendense_operator.gateway.routes import Gateway, create_app
 from sendense_operator.gateway.serving import listen, serve
 from sendense_operator.gateway.settings import Settings
 from sendense_operator.logs import kv, setup_logging
+from sendense_operator.vma.callbackkeys import MountedKeys
 
 log = logging.getLogger(__name__)
 
@@ -32,12 +36,14 @@ async def main(settings: Settings) -> None:
     api: Any = await connect_api()  # the library is not typed
     try:
         pods = WorkerPods(api, settings.namespaces)
+        appliances = Appliances(api, settings.namespaces)
+        door = Door(appliances, MountedKeys(Path(settings.callback_key_folder)))
         drain = Drain()
         limits = CallLimits(settings.calls, settings.held_calls, settings.held_calls_per_appliance)
-        app = create_app(Gateway(pods, Forwarder(pods, limits, settings.hold_seconds), limits, drain))
+        app = create_app(Gateway(pods, door, Forwarder(pods, limits, settings.hold_seconds), limits, drain))
         sock = listen(settings.listen_port)
         log.info(kv(listening=settings.listen_port, namespaces=",".join(settings.namespaces) or "*"))
-        watching = asyncio.create_task(pods.run())
+        watching = asyncio.create_task(_watch(pods, appliances))
         watching.add_done_callback(lambda _: stop.set())
         try:
             await serve(app, drain, settings.drain_seconds, sock, stop)
@@ -50,10 +56,17 @@ async def main(settings: Settings) -> None:
     log.info("ended")
 
 
+async def _watch(pods: WorkerPods, appliances: Appliances) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(pods.run())
+        group.create_task(appliances.run())
+
+
 def run() -> None:
     """Entry point. Exits with 1 and a message for a wrong setting."""
     try:
         settings = Settings.from_environment(os.environ)
+        MountedKeys(Path(settings.callback_key_folder)).check()
     except ValueError as error:
         sys.exit(f"gateway: {error}")
     setup_logging("gateway", settings.log_level)

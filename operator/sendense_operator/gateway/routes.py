@@ -16,6 +16,7 @@ from fastapi.responses import PlainTextResponse
 from sendense_operator.gateway.body import BodyTooLargeError, read_body
 from sendense_operator.gateway.calls import Call, build_changeid, build_complete, build_telemetry, check_job
 from sendense_operator.gateway.directory import WorkerDirectory
+from sendense_operator.gateway.door import Door, Origin
 from sendense_operator.gateway.drain import CloseConnections, Drain
 from sendense_operator.gateway.forward import Forwarder, Outcome, log_outcome, refusal
 from sendense_operator.gateway.limits import CallLimits, TooManyCallsError
@@ -23,7 +24,8 @@ from sendense_operator.vma.callbacks import MAX_BODY, CallbackRefused
 
 log = logging.getLogger(__name__)
 
-BASE: Final = "/appliances/{namespace}/{appliance}"
+BASES: Final = ("/appliances/{namespace}/{appliance}/{token}", "/appliances/{namespace}/{appliance}")
+"""With the secret part of the path, and as it was before there was one."""
 RETRY_AFTER_S: Final = 5
 _BODY_S: Final = 30.0
 
@@ -33,6 +35,7 @@ class Gateway:
     """What the routes work with."""
 
     directory: WorkerDirectory
+    door: Door
     forwarder: Forwarder
     limits: CallLimits
     drain: Drain
@@ -49,7 +52,8 @@ def create_app(gateway: Gateway) -> FastAPI:
     app = FastAPI(lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.add_middleware(CloseConnections)
     _add_probes(app, gateway)
-    _add_callbacks(app, gateway)
+    for base in BASES:
+        _add_callbacks(app, gateway, base)
     return app
 
 
@@ -64,17 +68,19 @@ def _add_probes(app: FastAPI, gateway: Gateway) -> None:
             return PlainTextResponse("draining", 503)
         if not gateway.directory.synced:
             return PlainTextResponse("the worker pods are not listed yet", 503)
+        if not gateway.door.synced:
+            return PlainTextResponse("the appliances are not listed yet", 503)
         return PlainTextResponse("ok")
 
 
-def _add_callbacks(app: FastAPI, gateway: Gateway) -> None:
-    @app.get(BASE + "/api/v1/backups/changeid")
+def _add_callbacks(app: FastAPI, gateway: Gateway, base: str) -> None:
+    @app.get(base + "/api/v1/backups/changeid")
     async def changeid(request: Request, namespace: str, appliance: str) -> Response:
         return await _answer(
             gateway, request, lambda _: build_changeid(namespace, appliance, request.scope["query_string"])
         )
 
-    @app.post(BASE + "/api/v1/backups/{job_id}/complete")
+    @app.post(base + "/api/v1/backups/{job_id}/complete")
     async def complete(request: Request, namespace: str, appliance: str, job_id: str) -> Response:
         return await _answer(
             gateway,
@@ -83,7 +89,7 @@ def _add_callbacks(app: FastAPI, gateway: Gateway) -> None:
             lambda: check_job(namespace, appliance, job_id),
         )
 
-    @app.post(BASE + "/api/v1/telemetry/backup/{job_id}")
+    @app.post(base + "/api/v1/telemetry/backup/{job_id}")
     async def telemetry(request: Request, namespace: str, appliance: str, job_id: str) -> Response:
         return await _answer(
             gateway,
@@ -99,8 +105,10 @@ async def _answer(
     build: Callable[[bytes], Call],
     check: Callable[[], object] = lambda: None,
 ) -> Response:
-    """Check, pass on, answer. `check` runs before the body is read."""
+    """Admit, check, pass on, answer. `check` runs before the body is read."""
     try:
+        # First, so that calls for no appliance of ours take no place from others, and cost next to nothing.
+        gateway.door.check(_origin(request))
         with gateway.limits.in_flight():
             check()
             call = build(await _read_body(request))
@@ -115,6 +123,13 @@ async def _answer(
         outcome = refusal(503, str(error))
     headers = {"Retry-After": str(RETRY_AFTER_S)} if outcome.status == 503 and outcome.worker is None else {}
     return Response(outcome.body, outcome.status, headers, outcome.content_type)
+
+
+def _origin(request: Request) -> Origin:
+    """Where a call came from. No header is believed: whoever calls may write any."""
+    found = request.path_params
+    source = request.client.host if request.client else ""
+    return Origin(found["namespace"], found["appliance"], found.get("token", ""), source)
 
 
 async def _read_body(request: Request) -> bytes:

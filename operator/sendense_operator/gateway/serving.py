@@ -59,6 +59,8 @@ async def serve(
         log_config=None,
         access_log=False,
         server_header=False,
+        # Else a caller on loopback could choose the address that it seems to come from.
+        proxy_headers=False,
         timeout_graceful_shutdown=None,
         h11_max_incomplete_event_size=max_headers,
         ssl_certfile=Path(tls_folder) / CERTIFICATE if tls_folder else None,

@@ -8,6 +8,7 @@ from typing import Annotated, Final, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from sendense_operator.api.v1alpha1 import names
+from sendense_operator.vma.callbackkeys import FOLDER
 
 PREFIX: Final = "SENDENSE_"
 
@@ -48,6 +49,8 @@ class ServerSettings(BaseModel):
 class Settings(ServerSettings):
     """Settings of the callbacks' listener."""
 
+    callback_key_folder: str = FOLDER
+    """Folder of the mounted Secret that the base paths are derived from."""
     listen_port: Annotated[int, Field(ge=1, le=65535)] = 8082
     hold_seconds: Annotated[float, Field(gt=0, le=600)] = 60.0
     """How long a call waits for its worker. Must be shorter than the workers' `reconnect` clock."""

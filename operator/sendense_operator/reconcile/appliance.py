@@ -24,6 +24,8 @@ from sendense_operator.reconcile.settings import Settings
 from sendense_operator.reconcile.stuck import describe, started_at, stuck_jobs, was_restarted
 from sendense_operator.reconcile.units import whole_seconds
 from sendense_operator.task import Answer
+from sendense_operator.vma.basepath import base_path, make_token
+from sendense_operator.vma.callbackkeys import CallbackKeys
 from sendense_operator.vma.errors import VMAError, VMAUnreachable
 from sendense_operator.vma.models import Health
 
@@ -42,10 +44,14 @@ class Workers:
     """Answers that tell of a client which hangs."""
 
 
-def callback_url(namespace: str, name: str, spec: VMwareApplianceSpec, settings: Settings) -> str | None:
-    """The control-plane URL to set on the appliance; None when no base URL is known."""
-    base = spec.callbacks.base_url or settings.gateway_url
-    return f"{base.rstrip('/')}/appliances/{namespace}/{name}" if base else None
+def callback_url(
+    namespace: str, name: str, spec: VMwareApplianceSpec, settings: Settings, keys: CallbackKeys
+) -> str | None:
+    """The control-plane URL to set on the appliance; None when no base URL or no key is known."""
+    base, key = spec.callbacks.base_url or settings.gateway_url, keys.current()
+    if not base or key is None:
+        return None
+    return base.rstrip("/") + base_path(namespace, name, make_token(key, namespace, name, spec.callbacks.rotation))
 
 
 async def reconcile_appliance(ctx: Context, namespace: str, name: str) -> float | None:
@@ -142,7 +148,7 @@ async def _write(
 ) -> None:
     meta = obj["metadata"]
     old = VMwareApplianceStatus.model_validate(obj.get("status") or {})
-    url = callback_url(meta["namespace"], meta["name"], spec, ctx.settings)
+    url = callback_url(meta["namespace"], meta["name"], spec, ctx.settings, ctx.callback_keys)
     status = next_status(old, result, url=url, workers=workers, generation=meta.get("generation"), now=ctx.now())
     run = ctx.memory.runs.get(f"{meta['namespace']}/{meta['name']}")
     tell_discovery(status, spec.discovery, run, generation=meta.get("generation"), now=ctx.now())

@@ -17,6 +17,7 @@ from sendense_operator.reconcile.memory import Memory
 from sendense_operator.reconcile.settings import Settings
 from sendense_operator.reconcile.turns import Turns
 from sendense_operator.reconcile.workers import WorkerReader
+from sendense_operator.vma.callbackkeys import CallbackKeys
 from sendense_operator.vma.credentials import Credentials
 from sendense_operator.vma.models import CBTStatus, Health, Inventory
 
@@ -66,6 +67,8 @@ class Context:
     connect: Connector
     enqueue: Callable[[Key, float], None]
     """Look at something in so many seconds."""
+    callback_keys: CallbackKeys
+    """What the base paths of callbacks are derived from."""
     memory: Memory = field(default_factory=Memory)
     now: Callable[[], datetime] = _utc_now
     monotonic: Callable[[], float] = time.monotonic

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sendense_operator.vma.callbackkeys import FOLDER
+
 _PREFIX: Final = "SENDENSE_"
 _Labels = dict[str, str]
 
@@ -24,6 +26,8 @@ class Settings(BaseModel):
     """Names of Secrets, to be found in the Backups' namespaces."""
     gateway_url: str = ""
     """Base URL of the callbacks for appliances that give none of their own."""
+    callback_key_folder: str = FOLDER
+    """Folder of the mounted Secret that the base paths of callbacks are derived from."""
     namespaces: tuple[str, ...] = ()
     """Namespaces to serve; none: all."""
     operator_namespace: str = "default"

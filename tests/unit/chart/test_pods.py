@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from sendense_operator.gateway.rest.settings import RestSettings
 from sendense_operator.gateway.settings import Settings as GatewaySettings
 from sendense_operator.reconcile.settings import settings_from_env
+from sendense_operator.vma.callbackkeys import FOLDER
 
 from .conftest import CHART, CHECKOUT, Object, Render, all_of, environment, one
 
@@ -31,7 +33,7 @@ def test_pods_fit_pod_security_restricted(render: Render, program: str) -> None:
     assert container["securityContext"]["allowPrivilegeEscalation"] is False
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
-    assert all(set(volume) <= {"name", "emptyDir"} for volume in pod["volumes"])
+    assert all(set(volume) <= {"name", "emptyDir", "secret"} for volume in pod["volumes"])
     assert container["args"] == [PROGRAMS[program]]
     assert container["resources"]["requests"]
     assert container["resources"]["limits"]["memory"]
@@ -136,6 +138,24 @@ def test_network_policies_on_demand(render: Render) -> None:
     api = one(objects, "NetworkPolicy", "-api")["spec"]
     assert api["ingress"] == [{"ports": [{"port": "api"}]}]
     assert api["podSelector"]["matchLabels"].items() <= _pod(objects, "api")["metadata"]["labels"].items()
+
+
+@pytest.mark.parametrize("own", ["", "mine"])
+def test_controller_and_gateway_share_one_callback_key_and_nobody_else_has_it(render: Render, own: str) -> None:
+    objects = render({"gateway": {"callbackKey": {"existingSecret": own}}})
+    if own:
+        assert not all_of(objects, "Secret")
+    else:
+        secret = one(objects, "Secret", "-callbacks")
+        own = secret["metadata"]["name"]
+        assert len(b64decode(secret["data"]["key"])) >= 32
+        assert secret["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    for program in PROGRAMS:
+        pod = _pod(objects, program)["spec"]
+        names = [volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume]
+        mount = {"name": "callback-key", "mountPath": FOLDER, "readOnly": True}
+        assert (own in names) is (program != "api")
+        assert (mount in pod["containers"][0]["volumeMounts"]) is (program != "api")
 
 
 def test_definitions_are_the_generated_ones_and_outlive_the_release(render: Render) -> None:

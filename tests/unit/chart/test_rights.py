@@ -54,7 +54,8 @@ def test_controller_may(render: Render, group: str, resource: str, verbs: set[st
 
 def test_gateway_and_rest_read_what_they_need_and_nothing_else(render: Render) -> None:
     pods = {("", "pods", verb) for verb in ("get", "list", "watch")}
-    assert _granted(one(render(), "ClusterRole", "-gateway")) == pods
+    appliances = {(_OURS, "vmwareappliances", verb) for verb in ("get", "list", "watch")}
+    assert _granted(one(render(), "ClusterRole", "-gateway")) == pods | appliances
     shown = ("backups", "backupchains", "backuprepositories", "protectedvms")
     reads = {(_OURS, kind, verb) for kind in shown for verb in ("get", "list", "watch")}
     assert _granted(one(render(), "ClusterRole", "-api")) == reads

@@ -9,19 +9,25 @@ from dataclasses import dataclass, field
 
 import httpx
 from fastapi import FastAPI, Request, Response
+from tests.support.callbackkeys import FixedKeys
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster.workers import Worker, WorkerIndex
+from sendense_operator.gateway.appliances import ApplianceIndex, ApplianceRecord
+from sendense_operator.gateway.door import Door
 from sendense_operator.gateway.drain import Drain
 from sendense_operator.gateway.forward import Forwarder
 from sendense_operator.gateway.limits import CallLimits
 from sendense_operator.gateway.routes import Gateway, create_app
 from sendense_operator.gateway.serving import listen, serve
+from sendense_operator.vma.basepath import base_path, make_token
 from sendense_operator.vma.callbacks import CALL_ID_HEADER
 
 UID = "0b6f6b0e-6c2b-4b1c-9a53-0f7d2a1c9e11"
 JOB = f"backup-{UID}"
-BASE = "/appliances/shop/vma/api/v1"
+KEY = b"a key of the test's own"
+PATH = base_path("shop", "vma", make_token(KEY, "shop", "vma", 0))
+BASE = f"{PATH}/api/v1"
 COMPLETE = {"change_id": "a/1", "disk_id": 0, "bytes_transferred": 0}
 WORKER = Worker(
     namespace="shop",
@@ -66,6 +72,17 @@ class Directory:
             self.waiting -= 1
 
 
+class Appliances(ApplianceIndex):
+    """An ApplianceView that the test fills."""
+
+    synced = True
+
+
+def base_of(namespace: str, appliance: str) -> str:
+    """Base path of another appliance's calls."""
+    return base_path(namespace, appliance, make_token(KEY, namespace, appliance, 0)) + "/api/v1"
+
+
 Answerer = Callable[[Request, bytes], Awaitable[Response]]
 
 
@@ -98,6 +115,7 @@ class Rig:
     """What a test works with."""
 
     directory: Directory
+    appliances: Appliances
     limits: CallLimits
     drain: Drain
     stub: Stub
@@ -130,6 +148,8 @@ async def running_rig(
 ) -> AsyncIterator[Rig]:
     """Start both; with `stub_up` False nothing listens on the worker's port yet."""
     directory, stub, drain = Directory(), Stub(), Drain()
+    appliances = Appliances()
+    appliances.put(ApplianceRecord("1", "shop", "vma"))
     limits = limits or CallLimits(100, 50, 20)
     worker_sock, gateway_sock = listen(0), listen(0)
     worker_port, port = worker_sock.getsockname()[1], gateway_sock.getsockname()[1]
@@ -140,12 +160,12 @@ async def running_rig(
     else:
         worker_sock.close()
     forwarder = Forwarder(directory, limits, hold_s, worker_port)
-    app = create_app(Gateway(directory, forwarder, limits, drain))
+    app = create_app(Gateway(directory, Door(appliances, FixedKeys(KEY)), forwarder, limits, drain))
     gateway = asyncio.create_task(serve(app, drain, drain_s, gateway_sock, stop))
     tasks.append(gateway)
     try:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20, trust_env=False) as http:
-            yield Rig(directory, limits, drain, stub, http, port, worker_port, stop, gateway)
+            yield Rig(directory, appliances, limits, drain, stub, http, port, worker_port, stop, gateway)
     finally:
         stop.set()
         worker_stop.set()

@@ -7,12 +7,14 @@ from tests.unit.gateway.program import eventually, free_port, kubeconfig, runnin
 
 async def test_the_program_serves_and_ends_at_term(tmp_path: Path) -> None:
     port = free_port()
+    (tmp_path / "key").write_bytes(b"k" * 32)
     async with running_api() as api, httpx.AsyncClient(trust_env=False) as http:
         environment = {
             "KUBECONFIG": str(kubeconfig(tmp_path / "config", api.url)),
             "SENDENSE_LISTEN_PORT": str(port),
             "SENDENSE_DRAIN_SECONDS": "0.1",
             "SENDENSE_NAMESPACES": "shop",
+            "SENDENSE_CALLBACK_KEY_FOLDER": str(tmp_path),
         }
 
         async def ready() -> bool:
@@ -24,6 +26,13 @@ async def test_the_program_serves_and_ends_at_term(tmp_path: Path) -> None:
         assert code == 0, log
         assert " INFO gateway backup=- " in log
         assert "ended" in log
+
+
+async def test_without_a_key_it_does_not_start(tmp_path: Path) -> None:
+    async with running(tmp_path, {"SENDENSE_CALLBACK_KEY_FOLDER": str(tmp_path)}) as program:
+        code, log = await program.end()
+    assert code == 1
+    assert "SENDENSE_CALLBACK_KEY_FOLDER" in log
 
 
 async def test_a_wrong_setting_is_named(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from dataclasses import replace
 import httpx
 import pytest
 from fastapi import Request, Response
-from tests.unit.gateway.rig import BASE, COMPLETE, JOB, UID, WORKER, running_rig, until
+from tests.unit.gateway.rig import BASE, COMPLETE, JOB, PATH, UID, WORKER, base_of, running_rig, until
 
+from sendense_operator.gateway.appliances import ApplianceRecord
 from sendense_operator.gateway.drain import Drain
 from sendense_operator.gateway.limits import CallLimits
 from sendense_operator.gateway.serving import listen, serve
@@ -94,9 +95,9 @@ async def test_an_ended_job_is_answered_at_once() -> None:
 async def test_another_appliances_job_is_unknown() -> None:
     async with running_rig(hold_s=0.1) as rig:
         rig.directory.put(WORKER)
-        got = await rig.http.post(f"/appliances/shop/other/api/v1/backups/{JOB}/complete", json=COMPLETE)
+        got = await rig.http.post(f"{base_of('shop', 'other')}/backups/{JOB}/complete", json=COMPLETE)
         assert got.status_code == 404
-        got = await rig.http.post(f"/appliances/lab/vma/api/v1/backups/{JOB}/complete", json=COMPLETE)
+        got = await rig.http.post(f"{base_of('lab', 'vma')}/backups/{JOB}/complete", json=COMPLETE)
         assert got.status_code == 404
         assert rig.stub.seen == []
 
@@ -213,12 +214,55 @@ async def test_a_flood_of_unknown_jobs_leaves_known_ones_alone() -> None:
         await until(lambda: rig.limits.held == 0 and rig.limits.calls == 0)
 
 
+async def test_a_flood_of_unknown_appliances_takes_no_place() -> None:
+    """Neither of the calls in flight nor of the held ones: they are answered at once, their bodies unread."""
+    async with running_rig(limits=CallLimits(1, 1, 1)) as rig:
+        rig.directory.put(WORKER)
+        held = asyncio.create_task(rig.complete(OTHER))
+        await until(lambda: rig.limits.calls == 1)
+        wrong = base_of("shop", "vma").replace("/0-", "/1-")
+        for base in ("/appliances/shop/vma/api/v1", "/appliances/no/body/api/v1", wrong, f"{PATH[:-1]}/api/v1"):
+            got = await rig.http.post(f"{base}/backups/{OTHER}/complete", content=b" " * 70000)
+            assert got.status_code == 404, base
+        held.cancel()
+        await asyncio.gather(held, return_exceptions=True)
+        await until(lambda: rig.limits.calls == 0)
+        assert (await rig.complete()).status_code == 200
+
+
+async def test_callers_from_elsewhere() -> None:
+    async with running_rig() as rig:
+        rig.directory.put(WORKER)
+        networks = ApplianceRecord.from_object(
+            {
+                "metadata": {"uid": "1", "namespace": "shop", "name": "vma"},
+                "spec": {"callbacks": {"allowedFrom": ["192.0.2.0/24"]}},
+            }
+        )
+        rig.appliances.put(networks)
+        forged = {"X-Forwarded-For": "192.0.2.1", "Forwarded": "for=192.0.2.1"}
+        got = await rig.http.post(f"{BASE}/backups/{JOB}/complete", json=COMPLETE, headers=forged)
+        assert got.status_code == 403
+        assert rig.stub.seen == []
+
+
+async def test_the_path_of_before_while_the_appliance_is_changed_over() -> None:
+    async with running_rig() as rig:
+        rig.directory.put(WORKER)
+        rig.appliances.put(ApplianceRecord("1", "shop", "vma", accept_former_paths=True))
+        got = await rig.http.post(f"/appliances/shop/vma/api/v1/backups/{JOB}/complete", json=COMPLETE)
+        assert got.status_code == 200
+
+
 async def test_probes() -> None:
     async with running_rig() as rig:
         rig.directory.synced = False
         assert (await rig.http.get("/healthz")).status_code == 200
         assert (await rig.http.get("/readyz")).status_code == 503
         rig.directory.synced = True
+        rig.appliances.synced = False
+        assert (await rig.http.get("/readyz")).status_code == 503
+        rig.appliances.synced = True
         assert (await rig.http.get("/readyz")).status_code == 200
         rig.drain.begin()
         assert (await rig.http.get("/readyz")).status_code == 503

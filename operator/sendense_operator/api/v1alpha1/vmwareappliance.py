@@ -92,9 +92,28 @@ class NBD(Model):
 class Callbacks(Model):
     """How the appliance reaches the gateway."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "!has(self.allowedFrom) || self.allowedFrom.all(one, isCIDR(one))",
+                "callbacks.allowedFrom must hold networks in CIDR notation, such as 192.0.2.0/24",
+            )
+        )
+    )
+
     base_url: HttpURL | None = Field(default=None, alias="baseURL")
     """URL of the gateway as seen from the appliance; none: the operator's setting. The path is added: see
     status.callbackURL."""
+    rotation: Annotated[int, Field(ge=0, le=999_999)] = 0
+    """Raise it for a new secret part of status.callbackURL; then set the new URL on the appliance. The old one stops
+    working at once unless acceptFormerPaths is set."""
+    accept_former_paths: bool = False
+    """Accepts, beside status.callbackURL, the path without a secret part, the one before the last rotation, and those
+    of the operator's previous key. Only while the appliance is being changed over: the first one is no secret."""
+    allowed_from: Annotated[list[CIDR], Field(max_length=32)] = []
+    """Networks that callbacks may come from; empty: any. What counts is the address that the gateway's pod sees: behind
+    a proxy or tunnel that one's, and behind a NodePort or LoadBalancer a node's, unless its externalTrafficPolicy is
+    Local."""
 
 
 class ZeroWrites(StrEnum):
@@ -198,7 +217,8 @@ class VMwareApplianceStatus(Status):
     """Reachability."""
 
     callback_url: Text | None = Field(default=None, alias="callbackURL")
-    """Set this as the control-plane URL on the appliance."""
+    """Set this as the control-plane URL on the appliance. It is a secret: whoever knows it can answer for the
+    appliance."""
     health: ShortText | None = None
     """The appliance's own word on its health."""
     uptime: ShortText | None = None
