@@ -282,7 +282,7 @@ class Answer(Wire):
     repository_id: str = ""
     manifest: str = ""
     """Path below the repository's root."""
-    disks: tuple[DiskAnswer, ...] = ()
+    disks: Annotated[tuple[DiskAnswer, ...], Field(max_length=MAX_DISKS)] = ()
     capacity: Capacity | None = None
     started: datetime | None = None
     finished: datetime | None = None
@@ -355,7 +355,7 @@ class Answer(Wire):
             else:
                 return cls.model_validate_json(text)
             whole["disks"] = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        except (LookupError, TypeError, AttributeError) as error:
+        except (LookupError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"not a worker's answer: {error}") from error
         return cls.model_validate(whole)
 
@@ -398,7 +398,7 @@ class Progress(Wire):
     job_id: str
     stage: Stage
     started: datetime
-    disks: tuple[DiskProgress, ...]
+    disks: Annotated[tuple[DiskProgress, ...], Field(max_length=MAX_DISKS)]
     rate: float = 0.0
     """Bytes a second, averaged over the last half minute."""
     eta_seconds: int | None = None

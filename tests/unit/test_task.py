@@ -13,7 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sendense_operator import packing
 from sendense_operator.task import (
+    MAX_DISKS,
     TERMINATION_MESSAGE_LIMIT,
     Answer,
     ApplianceTask,
@@ -200,3 +202,14 @@ def test_a_task_has_1_to_64_disks(number: int) -> None:
             appliance=APPLIANCE, exposure=Exposure.POD_IP,
             disks=tuple(TaskDisk(index=i, key=i, size=1, port=1 + i) for i in range(number)),
         )  # fmt: skip
+
+
+def test_an_answer_that_is_nested_without_end_is_none() -> None:
+    with pytest.raises(ValueError, match="answer"):
+        Answer.from_message("z:" + packing.to_text(b"[" * 100_000))
+
+
+def test_an_answer_for_more_disks_than_a_vm_may_have_is_none() -> None:
+    told = answer(1).model_copy(update={"disks": disks(MAX_DISKS + 1)})
+    with pytest.raises(ValueError, match="at most 64"):
+        Answer.from_message(told.model_dump_json(by_alias=True))

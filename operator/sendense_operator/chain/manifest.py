@@ -14,12 +14,14 @@ from pydantic.alias_generators import to_camel
 
 from sendense_operator.chain.digests import digest
 from sendense_operator.chain.layout import check_backup, check_layer_path, digests_of
-from sendense_operator.task import BackupType, Bytes, DiskAnswer
+from sendense_operator.task import MAX_DISKS, BackupType, Bytes, DiskAnswer
 
 FORMAT: Final = "sendense.io/manifest"
 VERSION: Final = 1
 CHUNK: Final = 4 << 20
 """Bytes of guest content under one digest."""
+MAX_TOOLS: Final = 64
+"""Versions in one manifest."""
 
 
 class ManifestError(ValueError):
@@ -158,9 +160,9 @@ class Manifest(_Part):
     started: datetime
     finished: datetime
     """When everything but this manifest was durable."""
-    tools: dict[str, str]
+    tools: Annotated[dict[str, str], Field(max_length=MAX_TOOLS)]
     """Versions of what took part."""
-    disks: Annotated[tuple[ManifestDisk, ...], Field(min_length=1)]
+    disks: Annotated[tuple[ManifestDisk, ...], Field(min_length=1, max_length=MAX_DISKS)]
 
     def to_json(self) -> bytes:
         """Canonical: the same manifest gives the same bytes. Holds its own checksum."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Final, Protocol
 
 import httpx
 
+from sendense_operator import bounded
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.task import Progress
 
 TIMEOUT_S: Final = 2.0
+"""For one whole request, however slowly the bytes of its answer come."""
 _LIMIT: Final = 64 * 1024
 _log = logging.getLogger(__name__)
 
@@ -24,11 +27,17 @@ class WorkerReader(Protocol):
 
 
 class HttpWorkerReader:
-    """`WorkerReader` by HTTP."""
+    """`WorkerReader` by HTTP. What answers at a pod's address may be anything: it gets few bytes and little time."""
 
-    def __init__(self) -> None:
-        # A proxy of the environment is not meant for pods.
-        self._client = httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False, follow_redirects=False)
+    def __init__(self, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self._client = httpx.AsyncClient(
+            timeout=TIMEOUT_S,
+            # A proxy of the environment is not meant for pods.
+            trust_env=False,
+            follow_redirects=False,
+            headers=bounded.HEADERS,
+            transport=transport,
+        )
 
     async def close(self) -> None:
         """Close the connections."""
@@ -38,10 +47,14 @@ class HttpWorkerReader:
         """See `WorkerReader`."""
         host = f"[{address}]" if ":" in address else address
         try:
-            response = await self._client.get(f"http://{host}:{names.STATUS_PORT}/v1/status")
-            if response.status_code != httpx.codes.OK or len(response.content) > _LIMIT:
+            async with (
+                asyncio.timeout(TIMEOUT_S),
+                self._client.stream("GET", f"http://{host}:{names.STATUS_PORT}/v1/status") as response,
+            ):
+                body, whole = await bounded.read_at_most(response, _LIMIT)
+            if response.status_code != httpx.codes.OK or not whole:
                 return None
-            return Progress.model_validate_json(response.content)
-        except (httpx.HTTPError, ValueError) as error:
+            return Progress.model_validate_json(body)
+        except (httpx.HTTPError, TimeoutError, ValueError) as error:
             _log.debug("worker at %s: %s", address, type(error).__name__)
             return None

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from sendense_operator import bounded
 from sendense_operator.logs import silence_http_loggers
 from sendense_operator.vma.credentials import Credentials
 from sendense_operator.vma.errors import StartUnknown, VMAGarbage, VMARefused, VMAUnreachable
@@ -34,6 +35,10 @@ RETRY_DELAYS: Final = (0.5, 2.0)
 """Seconds before the second and the third try."""
 
 _MIB: Final = 1 << 20
+_INVENTORY: Final = 16 * _MIB
+"""Bytes of a discover answer: a VM takes some 700, and MAX_VMS of them fit."""
+_VALUES: Final = 1_000_000
+"""JSON values in an answer: decoding turns each of them into up to 100 bytes."""
 _ERROR_TEXT_READ: Final = 64 * 1024
 _PROXY_DOWN: Final = frozenset({502, 503, 504})
 """Never the VMA's own. Some proxies say 503 too after they have sent a call on."""
@@ -97,7 +102,7 @@ class VMAClient:
             # A connection that the VMA closes while a start goes out leaves open whether it arrived: use fresh ones.
             limits=httpx.Limits(max_keepalive_connections=0),
             timeout=httpx.Timeout(timeout, connect=timeout / 3),
-            headers={"Accept-Encoding": "identity"},
+            headers=bounded.HEADERS,
             transport=transport,
         )
 
@@ -136,7 +141,7 @@ class VMAClient:
             "/api/v1/discover",
             json=body,
             credentials=credentials,
-            limit=64 * _MIB,
+            limit=_INVENTORY,
         )
         raw = self._parsed(RawInventory, call, self._succeeded(call, await self._read(call)))
         return _inventory(raw, credentials)
@@ -237,15 +242,16 @@ class VMAClient:
         async with self._http.stream(
             call.method, self._url + call.path, params=call.params, json=call.json
         ) as response:
-            limit = call.limit if response.is_success else _ERROR_TEXT_READ
-            body = bytearray()
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > limit and response.is_success:
-                    raise VMAGarbage(f"{call.name}: the answer is larger than {limit} bytes")
-                if len(body) > limit:
-                    break
-            return _Response(response.status_code, bytes(body[:limit]))
+            try:
+                limit = call.limit if response.is_success else _ERROR_TEXT_READ
+                body, whole = await bounded.read_at_most(response, limit)
+            except bounded.EncodedError as error:
+                if response.is_success:
+                    raise VMAGarbage(f"{call.name}: {error}") from None
+                return _Response(response.status_code, str(error).encode())
+            if response.is_success and not whole:
+                raise VMAGarbage(f"{call.name}: the answer is larger than {limit} bytes")
+            return _Response(response.status_code, body)
 
     def _succeeded(self, call: _Call, response: _Response) -> bytes:
         if 200 <= response.status < 300:
@@ -254,6 +260,8 @@ class VMAClient:
         raise VMARefused(call.name, response.status, text)
 
     def _parsed(self, model: type[_Model], call: _Call, body: bytes) -> _Model:
+        if bounded.count_values(body) > _VALUES:
+            raise VMAGarbage(f"{call.name}: the answer holds more than {_VALUES} values")
         try:
             return model.model_validate_json(body)
         except ValidationError as error:

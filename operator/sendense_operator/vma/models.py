@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+MAX_VMS: Final = 20_000
+"""In one datacenter."""
 
 
 def _none_is_empty(value: object) -> object:
@@ -81,7 +84,7 @@ class Inventory(_Answer):
 class RawInventory(_Answer):
     """A discover answer before its VMs are validated one by one."""
 
-    vms: Annotated[tuple[Any, ...], BeforeValidator(_none_is_empty)]
+    vms: Annotated[tuple[Any, ...], Field(max_length=MAX_VMS), BeforeValidator(_none_is_empty)]
 
 
 class CBTStatus(_Answer):

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from sendense_operator.chain.manifest import (
+    MAX_TOOLS,
     Digest,
     Manifest,
     ManifestBackup,
@@ -13,7 +14,7 @@ from sendense_operator.chain.manifest import (
     ManifestVM,
     NewerManifestError,
 )
-from sendense_operator.task import BackupType
+from sendense_operator.task import MAX_DISKS, BackupType
 
 UID = "0b7ec3de-5ced-462b-9912-f63f580d6489"
 AT = datetime(2025, 10, 5, 12, 0, 0, tzinfo=UTC)
@@ -135,3 +136,16 @@ def test_a_flipped_digit_is_noticed() -> None:
     assert changed != text
     with pytest.raises(ManifestError, match="checksum"):
         Manifest.from_json(changed)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"disks": manifest().disks * (MAX_DISKS + 1)},
+        {"tools": {f"tool-{number}": "1" for number in range(MAX_TOOLS + 1)}},
+    ],
+)
+def test_lists_are_bounded(fields: dict[str, Any]) -> None:
+    made = manifest().model_copy(update=fields)
+    with pytest.raises(ManifestError, match="at most 64"):
+        Manifest.from_json(made.to_json())

@@ -1,4 +1,5 @@
 import asyncio
+import gzip
 import json
 import logging
 import socket
@@ -13,7 +14,7 @@ from sendense_operator.logs import setup_logging
 from sendense_operator.vma.client import VMAClient
 from sendense_operator.vma.credentials import Credentials
 from sendense_operator.vma.errors import StartUnknown, VMAError, VMAGarbage, VMARefused, VMAUnreachable
-from sendense_operator.vma.models import StartRequest
+from sendense_operator.vma.models import MAX_VMS, StartRequest
 
 PASSWORD = 'canary &/"1'
 CREDENTIALS = Credentials("backup@vsphere.local", PASSWORD)
@@ -152,6 +153,27 @@ async def test_endless_answer() -> None:
     vma, _, _ = client(httpx.Response(200, content=b" " * (2 << 20)))
     with pytest.raises(VMAGarbage, match="larger than"):
         await vma.health()
+
+
+async def test_compressed_answer_is_refused_unread() -> None:
+    packed = gzip.compress(HEALTH.content)
+    coded = {"Content-Encoding": "gzip"}
+    vma, _, _ = client(lambda _: httpx.Response(200, headers=coded, stream=httpx.ByteStream(packed)))
+    with pytest.raises(VMAGarbage, match="compressed"):
+        await vma.health()
+    vma, _, _ = client(lambda _: httpx.Response(400, headers=coded, stream=httpx.ByteStream(packed)))
+    with pytest.raises(VMARefused, match="compressed"):
+        await vma.health()
+
+
+@pytest.mark.parametrize(
+    ("vms", "why"),
+    [(f"[{'0,' * MAX_VMS}0]", "at most"), (f"[[{'0,' * 1_000_000}0]]", "more than 1000000 values")],
+)
+async def test_inventory_of_too_many_values(vms: str, why: str) -> None:
+    vma, _, _ = client(httpx.Response(200, content=f'{{"vms": {vms}}}'.encode()))
+    with pytest.raises(VMAGarbage, match=why):
+        await vma.discover(CREDENTIALS, "vc", "DC1")
 
 
 async def test_progress() -> None:
