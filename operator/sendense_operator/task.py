@@ -32,6 +32,8 @@ CREDENTIALS_DIR: Final = "/etc/sendense/credentials"
 CA_BUNDLE_FILE: Final = "/etc/sendense/ca/ca.crt"
 REPOSITORY_DIR: Final = "/repository"
 TERMINATION_FILE: Final = "/dev/termination-log"
+CANCEL_PATH: Final = "/v1/cancel"
+"""POST to a worker's status port: end the attempt, with the time that the VMA's client needs."""
 
 Bytes = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(gt=0)]
@@ -127,6 +129,8 @@ class Clocks(Wire):
     """The same while the appliance's health call fails too."""
     request: Seconds = 30
     """One HTTP call to the VMA."""
+    cancel_increment: Seconds = 600
+    """For which the export of a cancelled increment stays while data arrives: without it the VMA's client hangs."""
     vcenter: Seconds = 300
     """For which an attempt waits for a vCenter that went away after the Backup was let in."""
     cancel: Seconds = 17
@@ -292,6 +296,8 @@ class Answer(Wire):
     """Stray partials that were removed."""
     catalogue: CatalogueSeal | None = None
     """Of a probe that removed or scanned: seal of what it wrote to its log."""
+    left: str = ""
+    """Of a job that was given up: what is left of it on the appliance and in vCenter, for a person."""
     stuck_client: bool = False
     """The VMA's client of this job never noticed that its export is gone: it hangs until the VMA is restarted."""
 

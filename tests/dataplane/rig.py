@@ -18,7 +18,7 @@ from typing import Any
 
 import httpx
 
-from sendense_operator.task import Answer, BackupTask, ProbeTask, Progress
+from sendense_operator.task import CANCEL_PATH, Answer, BackupTask, ProbeTask, Progress
 
 CHECKOUT = Path(__file__).parents[2]
 PASSWORD = "canary-4711"
@@ -202,6 +202,10 @@ class Worker:
                 if session == self.process.pid != int(folder.name):
                     found.append(int(folder.name))
         return found
+
+    def cancel(self) -> None:
+        """As the controller requests it."""
+        assert httpx.post(self._status.replace("/v1/status", CANCEL_PATH)).status_code == 202
 
     def kill_nbd(self, index: int) -> None:
         """SIGKILL to the qemu-nbd of one disk."""

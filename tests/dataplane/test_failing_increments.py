@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.dataplane.rig import Bench, Vma
+from tests.dataplane.rig import Bench, Vma, Worker, until
 from tests.dataplane.test_incremental import INCREMENTS, MIB, Points, kinds
 
-from sendense_operator.task import ExitCode
+from sendense_operator.task import ExitCode, Stage
 
 SIZE = 8 * MIB
 ELSEWHERE = {
@@ -91,3 +92,38 @@ def test_a_client_that_fails(
     assert bench.files() == before
     assert vma.live_clients() == (mode == "deadlock")
     goes_on(points, patient)
+
+
+def amid_an_increment(points: Points, bench: Bench, vma: Vma, **clocks: float) -> Worker:
+    """A worker whose client writes the 2 MiB that changed of the first disk at 512 KiB/s."""
+    vma.fault("client", "rate", bytes_per_second=512 * 1024)
+    worker = bench.start(points.task(clocks={"cancel": 12.0, **clocks}))
+    worker.until_copying(256 * 1024)
+    return worker
+
+
+def test_a_cancelled_increment_keeps_its_export(points: Points, bench: Bench, vma: Vma) -> None:
+    """Its client writes the rest of its disk and learns then that its job is over: nothing more is waited for."""
+    kept = bench.files()
+    worker = amid_an_increment(points, bench, vma, cancel=20.0, cancelIncrement=60.0)
+    began = time.monotonic()
+    worker.cancel()
+    until(lambda: (progress := worker.progress()) and progress.stage is Stage.CANCELLING, "the stage Cancelling")
+    assert "for up to 60 s" in (worker.progress() or pytest.fail("no progress")).message
+    assert worker.wait() == ExitCode.FATAL, "nobody wants another attempt"
+    assert time.monotonic() - began < 15, "a clean end needs no further wait"
+    answer = worker.answer
+    assert (answer.outcome, answer.reason, answer.stuck_client) == ("Cancelled", "Cancelled", False)
+    assert "has ended and removes its snapshot" in answer.left
+    until(lambda: vma.live_clients() == 0, "the client's end")
+    assert bench.files() == kept
+
+
+def test_a_cancelled_increment_that_takes_too_long_says_what_is_left(points: Points, bench: Bench, vma: Vma) -> None:
+    worker = amid_an_increment(points, bench, vma, cancelIncrement=0.5)
+    worker.cancel()
+    assert worker.wait() == ExitCode.FATAL
+    assert worker.answer.stuck_client
+    for words in ("hangs", "restart the appliance's service", "sbak-", worker.answer.job_id):
+        assert words in worker.answer.left
+    assert vma.live_clients() == 1

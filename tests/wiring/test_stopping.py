@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from tests.support.sample import NAMESPACE
 from tests.wiring.rig import Rig
-from tests.wiring.world import Ending
+from tests.wiring.world import LEFT, Ending
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster import kinds
 from sendense_operator.cluster.errors import ForbiddenError, UnavailableError
+from sendense_operator.reconcile.objects import is_deleting
 
 
 async def running(rig: Rig, **spec: Any) -> Rig:
@@ -51,6 +52,37 @@ async def test_cancelled_while_it_runs() -> None:
     await rig.settle()
     assert nothing_is_left(rig)
     assert rig.phase() == "Cancelled"
+
+
+async def test_a_cancelled_increment_is_given_its_time_and_says_what_is_left() -> None:
+    """Longer than any grace period of a pod; the worker's Job is left alone meanwhile."""
+    rig = Rig()
+    rig.world.cancel_takes = 400
+    await running(rig)
+    rig.edit(kinds.BACKUP, "b1", cancel=True)
+    await rig.run(lambda: rig.reason() == "Cancelling", seconds=5)
+    await rig.settle(seconds=390)
+    assert rig.reason() == "Cancelling"
+    assert not is_deleting(rig.world.worker_jobs()[0])
+    await rig.run(lambda: rig.phase() == "Cancelled" and rig.is_clean(), seconds=60)
+    assert LEFT in rig.backup()["status"]["message"]
+    assert len(rig.world.jobs()) == 1
+    assert rig.backup()["status"]["attempts"] == 1
+
+
+async def test_a_worker_that_does_not_end_as_requested_is_stopped() -> None:
+    rig = Rig()
+    rig.world.cancel_takes = 10_000
+    await running(rig)
+    rig.edit(kinds.BACKUP, "b1", cancel=True)
+    await rig.run(lambda: rig.phase() == "Cancelled" and rig.is_clean(), seconds=720)
+
+
+async def test_a_worker_that_hears_nothing_is_stopped_soon() -> None:
+    rig = await running(Rig())
+    rig.world.mute = True
+    rig.edit(kinds.BACKUP, "b1", cancel=True)
+    await rig.run(lambda: rig.phase() == "Cancelled" and rig.is_clean(), seconds=30)
 
 
 async def test_cancelled_when_it_is_done_already() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from tests.support import sample
@@ -33,6 +34,7 @@ __all__ = ["COPY_S", "Ending", "World"]
 
 COPY_S = 12
 CAPACITY = Capacity(total=100 * GIB, free=50 * GIB)
+LEFT = "the appliance's client has ended and removes its snapshot"
 _STOP_S = 2
 
 
@@ -54,6 +56,8 @@ class World:
         """The node is away: its pods neither answer nor end."""
         self.mute = False
         """Workers work, but nothing gets through to their status endpoints."""
+        self.cancel_takes = 2
+        """Seconds that a worker needs to cancel on request."""
         self.stuck = False
         """Containers do not stop, on a node that is well."""
         self.later: dict[int, Callable[[], None]] = {}
@@ -116,6 +120,20 @@ class World:
                 done = GIB * self._age[pod["metadata"]["uid"]] // COPY_S
                 return sample.report(min(done, GIB), rate=GIB / COPY_S)
         return None
+
+    async def cancel(self, address: str) -> bool:
+        """The workers' cancel endpoint: it ends `cancel_takes` seconds later."""
+        for pod in self.cluster.peek(POD):
+            if pod["status"].get("podIP") == address and self._works(pod) and not (self.lost or self.mute):
+                self.later[int(self.clock.seconds) + self.cancel_takes] = partial(self._cancelled, pod)
+                return True
+        return False
+
+    def _cancelled(self, pod: Obj) -> None:
+        found = [there for there in self.cluster.peek(POD) if _uid(there) == _uid(pod) and self._works(there)]
+        for there in found:
+            answer = Answer(outcome="Cancelled", reason="Cancelled", left=LEFT)
+            self._end(there, answer, ExitCode.FATAL)
 
     def _works(self, pod: Obj) -> bool:
         worker = pod["metadata"]["labels"][names.LABEL_COMPONENT] == names.COMPONENT_WORKER

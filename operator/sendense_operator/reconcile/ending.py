@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.api.v1alpha1.backup import Phase
@@ -14,8 +14,9 @@ from sendense_operator.reconcile.case import Case, acknowledge, label, publish
 from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.job import TTL_SECONDS
 from sendense_operator.reconcile.keys import Key, Work
-from sendense_operator.reconcile.objects import is_deleting, is_live, is_owned_by
+from sendense_operator.reconcile.objects import is_deleting, is_live, is_owned_by, newest, pod_ip
 from sendense_operator.reconcile.outcome import last_answer, still_there
+from sendense_operator.reconcile.pod import task_of
 from sendense_operator.reconcile.progress import (
     describe,
     final_disks,
@@ -25,7 +26,7 @@ from sendense_operator.reconcile.progress import (
     type_of,
 )
 from sendense_operator.reconcile.units import human_bytes, parse_time, whole_seconds
-from sendense_operator.task import Answer
+from sendense_operator.task import Answer, Stage
 
 REPOSITORY_REASONS: Final = frozenset(
     {
@@ -41,6 +42,8 @@ REPOSITORY_REASONS: Final = frozenset(
 UNSEEN_REASONS: Final = frozenset({"WorkerDied", "NodeLost", "ActiveDeadlineExceeded"})
 """Failures without a worker's word: its restore point may be in the repository all the same."""
 _STOP_POLL_S: Final = 1.0
+_UNHEARD_S: Final = 10.0
+"""For which a worker is requested to cancel that does not hear it."""
 
 
 async def complete(ctx: Context, case: Case, answer: Answer, **more: Any) -> None:
@@ -167,8 +170,12 @@ async def cancel(ctx: Context, case: Case, job: Obj | None) -> float | None:
     if answer is not None and answer.outcome == "Completed":
         await complete(ctx, case, answer)  # it was faster
         return 0.0
+    if answer is not None:
+        ctx.memory.answers.put(case.uid, answer)  # its pod goes with its Job
     left = still_there(pods)
     if job is not None and is_live(job) and not is_deleting(job):
+        if await _ends_by_itself(ctx, case, job, left):
+            return _STOP_POLL_S
         await _stop(ctx, case, job)
         state = conditions.reconciling("Cancelling", "the worker was told to stop")
         await publish(ctx, case, state, urgent=True)
@@ -178,10 +185,48 @@ async def cancel(ctx: Context, case: Case, job: Obj | None) -> float | None:
         await publish(ctx, case, conditions.reconciling("Cancelling", text))
         return _STOP_POLL_S
     if not left:
-        await cancelled(ctx, case, "cancelled by spec.cancel")
+        if job is not None and not is_deleting(job):
+            await _stop(ctx, case, job)
+        words = _remains(answer)
+        await cancelled(ctx, case, f"cancelled by spec.cancel; {words}" if words else "cancelled by spec.cancel")
     else:
         await cancelled(ctx, case, f"cancelled by spec.cancel; {_left_behind(left)}")
     return 0.0
+
+
+async def _ends_by_itself(ctx: Context, case: Case, job: Obj, pods: list[Obj]) -> bool:
+    """Request the running worker to cancel; whether it does, and still has time for it.
+
+    An increment's export has to stay until the appliance has written the rest of its disk, which no grace period of a
+    pod lasts for. One that does not hear, or does not end, is stopped with its Job.
+    """
+    pod = newest([pod for pod in pods if pod_ip(pod) and not is_deleting(pod)])
+    address = pod_ip(pod) if pod is not None else None
+    if pod is None or address is None:
+        return False
+    since = ctx.memory.cancelling.get(case.uid)
+    if since is None:
+        since = ctx.monotonic()
+        ctx.memory.cancelling.put(case.uid, since)
+    waited = ctx.monotonic() - since
+    task = task_of(job)
+    limit = ctx.settings.cancel_seconds + (task.clocks.cancel_increment if task is not None else 0.0)
+    uid = pod["metadata"]["uid"]
+    if ctx.memory.cancel_heard.get(uid) is None and await ctx.workers.cancel(address):
+        ctx.memory.cancel_heard.put(uid, ctx.monotonic())
+    heard = ctx.memory.cancel_heard.get(uid) is not None
+    if waited > (limit if heard else _UNHEARD_S):
+        return False
+    report = await ctx.workers.progress(address) if heard else None
+    words = report.message if report is not None and report.stage is Stage.CANCELLING else ""
+    state = conditions.reconciling("Cancelling", words or "the worker was told to stop")
+    await publish(ctx, case, state, urgent=case.ready_reason != "Cancelling", stage=case.status.stage)
+    return True
+
+
+def _remains(answer: Answer | None) -> str:
+    """What a worker that was stopped says of its client on the appliance; empty when it says nothing."""
+    return answer.left if answer is not None and answer.outcome == "Cancelled" else ""
 
 
 async def delete(ctx: Context, case: Case) -> float | None:
@@ -207,6 +252,7 @@ async def _stop_for_good(ctx: Context, case: Case) -> float | None:
     pods = await _pods(ctx, case)
     left = still_there(pods)
     if not left:
+        await _tell_remains(ctx, case, pods)
         return None
     asked = parse_time(case.obj["metadata"]["deletionTimestamp"]) or ctx.now()
     if (ctx.now() - asked).total_seconds() < ctx.settings.cancel_seconds:
@@ -216,6 +262,15 @@ async def _stop_for_good(ctx: Context, case: Case) -> float | None:
         return _STOP_POLL_S
     await ctx.events.post(case.obj, "Warning", "WorkerLeftBehind", _left_behind(left))
     return None
+
+
+async def _tell_remains(ctx: Context, case: Case, pods: list[Obj]) -> None:
+    """An Event about what a stopped worker left on the appliance: the object is about to go."""
+    answer = last_answer(pods) or ctx.memory.answers.get(case.uid)
+    words = _remains(answer)
+    if words and not case.is_over:
+        kind: Literal["Normal", "Warning"] = "Warning" if answer is not None and answer.stuck_client else "Normal"
+        await ctx.events.post(case.obj, kind, "Cancelled", f"stopped because it is being deleted; {words}")
 
 
 async def _own_job(ctx: Context, case: Case) -> Obj | None:

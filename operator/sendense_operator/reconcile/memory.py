@@ -61,6 +61,10 @@ class Memory:
     reached: Recent[float] = field(default_factory=Recent)
     """By pod UID: when the worker last answered."""
     orphaned: Recent[float] = field(default_factory=Recent)
+    cancelling: Recent[float] = field(default_factory=Recent)
+    """By Backup UID: when its worker was first requested to cancel."""
+    cancel_heard: Recent[float] = field(default_factory=Recent)
+    """By pod UID: when the worker heard so."""
     """By Backup UID: since when it is to be cancelled, and its pods go on because nothing tells them to stop."""
     tries: Recent[int] = field(default_factory=lambda: Recent(_MANY))
     """By object UID: how often something failed in a row."""

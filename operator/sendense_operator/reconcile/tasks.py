@@ -112,4 +112,5 @@ def _clocks(appliance: VMwareApplianceSpec) -> Clocks:
         stall=timeouts.stall_seconds,
         stall_unhealthy=timeouts.stall_unhealthy_seconds,
         request=timeouts.request_seconds,
+        cancel_increment=timeouts.cancel_seconds,
     )

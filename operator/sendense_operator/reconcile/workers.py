@@ -10,7 +10,7 @@ import httpx
 
 from sendense_operator import bounded
 from sendense_operator.api.v1alpha1 import names
-from sendense_operator.task import Progress
+from sendense_operator.task import CANCEL_PATH, Progress
 
 TIMEOUT_S: Final = 2.0
 """For one whole request, however slowly the bytes of its answer come."""
@@ -23,6 +23,10 @@ class WorkerReader(Protocol):
 
     async def progress(self, address: str) -> Progress | None:
         """What the worker at that IP address says; None when it does not answer, or not sensibly."""
+        ...
+
+    async def cancel(self, address: str) -> bool:
+        """Request a worker to end its attempt; whether it heard that."""
         ...
 
 
@@ -42,6 +46,16 @@ class HttpWorkerReader:
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
+
+    async def cancel(self, address: str) -> bool:
+        """See `WorkerReader`."""
+        host = f"[{address}]" if ":" in address else address
+        try:
+            async with self._client.stream("POST", f"http://{host}:{names.STATUS_PORT}{CANCEL_PATH}") as response:
+                return response.status_code == httpx.codes.ACCEPTED
+        except httpx.HTTPError as error:
+            _log.debug("worker at %s: %s", address, type(error).__name__)
+            return False
 
     async def progress(self, address: str) -> Progress | None:
         """See `WorkerReader`."""

@@ -171,6 +171,7 @@ class JobCallbacks:
         self._times = _Times()
         self._last_ask = _LastAsk()
         self._cancelled = False
+        self._told_gone = False
         self._refused = 0
 
     def ask(self, vm_name: str, disk_id: str, now: float, call_id: str = "") -> Reply:
@@ -197,6 +198,7 @@ class JobCallbacks:
         try:
             self._check_job(job_id)
             if self._cancelled:
+                self._told_gone = True
                 return self._gone()
             return self._complete(parse_complete(body), now, connected)
         except CallbackRefused as refusal:
@@ -221,6 +223,11 @@ class JobCallbacks:
     def cancelled(self) -> bool:
         """Whether `cancel` was called."""
         return self._cancelled
+
+    @property
+    def told_gone(self) -> bool:
+        """Whether a completion call was answered 410 since: the client ends by itself then."""
+        return self._told_gone
 
     @property
     def turn(self) -> int | None:

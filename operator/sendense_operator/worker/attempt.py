@@ -7,7 +7,6 @@ import logging
 import platform
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,9 +19,8 @@ from sendense_operator.chain.parents import LayerPlan
 from sendense_operator.task import BackupTask, BackupType, FullReason, MissingParent, Stage
 from sendense_operator.vma.callbacks import DiskPlan
 from sendense_operator.vma.client import VMAClient
-from sendense_operator.vma.clocks import is_stuck
 from sendense_operator.vma.credentials import Credentials
-from sendense_operator.worker import qemu, recovery
+from sendense_operator.worker import parting, qemu, recovery
 from sendense_operator.worker.chainfolder import read_chain
 from sendense_operator.worker.commit import commit
 from sendense_operator.worker.exports import DiskExport, ExportSet
@@ -39,9 +37,6 @@ from sendense_operator.worker.verify import Arrival, Examined, Sealed, examine, 
 
 log = logging.getLogger(__name__)
 
-_LOOK_SECONDS = 0.25
-_CANCEL_LIMIT = 20.0
-"""Seconds: a pod that is being deleted has little more."""
 _T = TypeVar("_T")
 
 
@@ -234,46 +229,31 @@ class Attempt:
             log.info("freed %d files of removed restore points", freed.files)
 
     async def abandon(self) -> None:
-        """Cancel the VMA's job as the contract says, and leave nothing behind.
-
-        A client of a full ends by itself when its export is gone, so it is given time for that: its next job
-        must not start while it is there. One amid an increment would hang for ever then: it keeps its export for as
-        long, and ends when its next call is answered 410. One that goes on telling of itself after that hangs.
-        """
+        """Cancel the VMA's job as the contract says, and leave nothing behind in the repository."""
         self._state.stage, self._state.message = Stage.CANCELLING, ""
-        callbacks = self._state.callbacks
-        amid_increment = callbacks.copies_changes and not self._exports.gone() and self._lock.is_ours()
-        callbacks.cancel()
+        callbacks, clocks = self._state.callbacks, self._task.clocks
         has_client = self._supervisor is not None and self._supervisor.may_run
-        wait = min(self._task.clocks.cancel, _CANCEL_LIMIT)
-        if amid_increment and has_client:
-            await self._let_increment_end(wait)
+        amid_increment = has_client and callbacks.copies_changes and not self._exports.gone() and self._lock.is_ours()
+        callbacks.cancel()
+        if amid_increment:
+            await parting.let_increment_end(self._state, clocks.cancel_increment, self._must_stop)
+        ended = parting.has_ended(self._state)
         await self._exports.kill()
         if self._lock.is_ours():
             self._clean_up()
         if has_client:
-            log.info("giving the VMA's client %.0f s to notice", wait)
-            closed = time.monotonic()
-            await asyncio.sleep(wait)
-            connected = self._state.traffic.connected
-            self._state.stuck_client = is_stuck(closed, wait, callbacks.last_telemetry, connected=connected)
-            if self._state.stuck_client:
-                log.warning("the VMA's client of job %s hangs: restart the appliance's service", self._state.job_id)
+            if not ended:
+                await parting.await_end(self._state, clocks.cancel)
+            self._state.left = parting.describe_left(self._state, cut_off=amid_increment and not ended)
+            log.info("%s", self._state.left)
 
-    async def _let_increment_end(self, limit: float) -> None:
-        """Until the VMA's client has no connection any more, within `limit` seconds and what room is left.
+    def _must_stop(self) -> bool:
+        """Whether what is written from now on harms others: another owner, or no room.
 
-        A client that writes on must not fill the volume for others: it may have half of what is kept free.
+        A client that writes on may have half of what is kept free.
         """
-        log.info("the VMA is amid an increment: its export stays for up to %.0f s", limit)
-        deadline = time.monotonic() + limit
-        while time.monotonic() < deadline:
-            self._state.look()
-            if not self._state.traffic.connections or await asyncio.to_thread(self._is_filling_up):
-                return
-            await asyncio.sleep(_LOOK_SECONDS)
-
-    def _is_filling_up(self) -> bool:
+        if not self._lock.is_ours():
+            return True
         try:
             return capacity(self._root).free < self._task.min_free // 2
         except WorkerError:

@@ -22,6 +22,7 @@ from sendense_operator.worker.reasons import Reason, WorkerError, exit_code
 from sendense_operator.worker.server import serving
 from sendense_operator.worker.settings import Settings
 from sendense_operator.worker.state import JobState
+from sendense_operator.worker.stopping import Stopping
 
 log = logging.getLogger(__name__)
 
@@ -61,32 +62,26 @@ async def run(settings: Settings, on_step: Callable[[str], None] = no_step) -> i
 
 
 async def _run_until_term(settings: Settings, task: BackupTask | ProbeTask, on_step: Callable[[str], None]) -> Answer:
-    work = asyncio.create_task(_answer(settings, task, on_step))
-    terminated = False
-
-    def on_term() -> None:
-        # Once only: a second TERM must not cut the cancelling short.
-        nonlocal terminated
-        if not terminated:
-            terminated = True
-            log.info("terminated: cancelling")
-            work.cancel()
-
+    stopping = Stopping()
+    work = asyncio.create_task(_answer(settings, task, on_step, stopping))
+    stopping.ends(work)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_term)
+        loop.add_signal_handler(number, stopping.terminate)
     try:
         return await work
     except asyncio.CancelledError:
-        return _cancelled()
+        return _cancelled(stopping)
 
 
-async def _answer(settings: Settings, task: BackupTask | ProbeTask, on_step: Callable[[str], None]) -> Answer:
+async def _answer(
+    settings: Settings, task: BackupTask | ProbeTask, on_step: Callable[[str], None], stopping: Stopping
+) -> Answer:
     started = datetime.now(UTC)
     try:
         if isinstance(task, ProbeTask):
             return await asyncio.to_thread(run_probe, settings, task)
-        return await _backup(settings, task, on_step)
+        return await _backup(settings, task, on_step, stopping)
     except WorkerError as error:
         reason, message = error.reason, error.message
     except Exception as error:
@@ -94,15 +89,16 @@ async def _answer(settings: Settings, task: BackupTask | ProbeTask, on_step: Cal
     return Answer(outcome="Failed", reason=reason, message=message, started=started, finished=datetime.now(UTC))
 
 
-async def _backup(settings: Settings, task: BackupTask, on_step: Callable[[str], None]) -> Answer:
+async def _backup(settings: Settings, task: BackupTask, on_step: Callable[[str], None], stopping: Stopping) -> Answer:
     """An answer for each end: those of a backup say which job of the VMA was given up, and what became of it."""
     state = JobState(task, settings)
+    state.stopping = stopping
     try:
         with contextlib.closing(state):
             async with serving(state, settings):
                 return await run_backup(settings, task, state, on_step)
     except asyncio.CancelledError:
-        answer = _cancelled()
+        answer = _cancelled(stopping)
     except WorkerError as error:
         answer = Answer(outcome="Failed", reason=error.reason, message=error.message)
     except Exception as error:
@@ -111,6 +107,7 @@ async def _backup(settings: Settings, task: BackupTask, on_step: Callable[[str],
     return answer.model_copy(
         update={
             "job_id": state.job_id,
+            "left": state.left,
             "stuck_client": state.stuck_client,
             "started": state.started,
             "finished": datetime.now(UTC),
@@ -118,7 +115,10 @@ async def _backup(settings: Settings, task: BackupTask, on_step: Callable[[str],
     )
 
 
-def _cancelled() -> Answer:
+def _cancelled(stopping: Stopping) -> Answer:
+    if stopping.requested:
+        text = "the attempt was cancelled on request before the backup was committed"
+        return Answer(outcome="Cancelled", reason=Reason.CANCELLED, message=text)
     return Answer(
         outcome="Cancelled",
         reason=Reason.TERMINATED,

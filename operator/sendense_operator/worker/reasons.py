@@ -40,6 +40,7 @@ class Reason(StrEnum):
     PARENT_GONE = "ParentGone"
     """A layer that an increment stands on went away while it was made."""
     INCREMENT_REFUSED = INCREMENT_REFUSED
+    CANCELLED = "Cancelled"
     TERMINATED = "Terminated"
     WORKER_DIED = "WorkerDied"
     INTERNAL_ERROR = "InternalError"
@@ -60,6 +61,8 @@ FATAL: Final[frozenset[str]] = frozenset(
         Reason.VM_NOT_FOUND,
         # The same task can't fit any more: the controller makes a new one.
         Reason.DISKS_CHANGED,
+        # On request: nobody wants another attempt.
+        Reason.CANCELLED,
         # Found by one that was only to look for what a dead one left.
         Reason.WORKER_DIED,
         # A disk that can't be an increment, and onMissingParent says Fail: a person has to decide.
@@ -91,7 +94,7 @@ def exit_code(answer: Answer) -> ExitCode:
     """What the process ends with."""
     if answer.outcome == "Completed":
         return ExitCode.COMPLETED
-    if answer.outcome == "Failed" and answer.reason in FATAL:
+    if answer.reason in FATAL:
         return ExitCode.FATAL
     return ExitCode.RETRY
 

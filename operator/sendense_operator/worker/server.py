@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from sendense_operator.task import CANCEL_PATH
 from sendense_operator.vma.callbacks import CALL_ID_HEADER, MAX_BODY, Reply
 from sendense_operator.worker.settings import Settings
 from sendense_operator.worker.state import JobState
@@ -35,6 +36,10 @@ def build_app(state: JobState) -> Starlette:
 
     async def healthz(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
+
+    async def cancel(_: Request) -> Response:
+        state.stopping.request()
+        return JSONResponse({"status": "cancelling"}, status_code=202)
 
     async def ask(request: Request) -> Response:
         query = request.query_params
@@ -62,6 +67,7 @@ def build_app(state: JobState) -> Starlette:
     return Starlette(
         routes=[
             Route("/v1/status", status),
+            Route(CANCEL_PATH, cancel, methods=["POST"]),
             Route("/healthz", healthz),
             Route("/api/v1/backups/changeid", ask),
             Route("/api/v1/backups/{job}/complete", complete, methods=["POST"]),

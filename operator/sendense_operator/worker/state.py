@@ -12,6 +12,7 @@ from sendense_operator.task import BackupTask, DiskProgress, Progress, Stage, Ta
 from sendense_operator.vma.callbacks import DiskPlan, Habits, JobCallbacks
 from sendense_operator.worker.connections import Connections
 from sendense_operator.worker.settings import Settings
+from sendense_operator.worker.stopping import Stopping
 from sendense_operator.worker.traffic import RateMeter, Traffic, eta_seconds
 
 
@@ -25,6 +26,9 @@ class JobState:
         self.message = ""
         self.stuck_client = False
         """Whether the VMA's client is known to hang after the attempt was given up."""
+        self.left = ""
+        """What is left on the appliance and in vCenter of a job that was given up, for a person."""
+        self.stopping = Stopping()
         self._vm_name = last_path_element(task.appliance.vm_path)
         self._habits = Habits(
             names_disks=task.appliance.change_id_asks == "OwnDisk",

@@ -175,6 +175,8 @@ class Timeouts(Model):
     """Connected, but no byte arrives."""
     stall_unhealthy_seconds: _Wait = 300
     """The same while the appliance's health call fails too."""
+    cancel_seconds: _Wait = 600
+    """How long a cancelled increment keeps its export while data arrives. The appliance's client hangs without it."""
     request_seconds: _Wait = 30
     """One call to the appliance."""
 
