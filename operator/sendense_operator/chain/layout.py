@@ -42,6 +42,7 @@ _LAYER: Final = re.compile(_STEM.pattern.removesuffix("$") + r"\.qcow2$")
 _UID: Final = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 _OBJECT: Final = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
 _MANIFEST: Final = re.compile(rf"^{_OBJECT}(\.{_UID.pattern.strip('^$')})?\.json$")
+_TOMBSTONE: Final = re.compile(rf"^{_OBJECT}\.{_UID.pattern.strip('^$')}(\.[0-9]{{1,4}})?\.json$")
 _PARTIAL_NAME: Final = re.compile(
     rf"^({_LAYER.pattern.strip('^$')}(\.digests)?|{_MANIFEST.pattern.strip('^$')}(\.unfit)?)\.partial$"
 )
@@ -192,6 +193,16 @@ def is_layer(name: str) -> bool:
     return _LAYER.fullmatch(name) is not None
 
 
+def is_manifest(name: str) -> bool:
+    """Whether a file among manifests is one by its name. Whatever else lies there is an orphan: we never made it."""
+    return _MANIFEST.fullmatch(name) is not None
+
+
+def is_tombstone(name: str) -> bool:
+    """The same of a file among tombstones."""
+    return _TOMBSTONE.fullmatch(name) is not None
+
+
 def is_partial(name: str) -> bool:
     """Whether a file in a disk's folder or among manifests is one of ours that is not committed."""
     return _PARTIAL_NAME.fullmatch(name) is not None
@@ -199,7 +210,7 @@ def is_partial(name: str) -> bool:
 
 def is_unfit(name: str) -> bool:
     """Whether a file among manifests is one of our marks."""
-    return name.endswith(MANIFEST_SUFFIX + UNFIT) and _MANIFEST.fullmatch(name.removesuffix(UNFIT)) is not None
+    return name.endswith(MANIFEST_SUFFIX + UNFIT) and is_manifest(name.removesuffix(UNFIT))
 
 
 def check_layer_path(text: str) -> PurePosixPath:

@@ -24,6 +24,10 @@ MAX_TOOLS: Final = 64
 """Versions in one manifest."""
 
 
+_ERROR_TEXT: Final = 500
+"""Characters of what is wrong: one line per wrong field may come to megabytes."""
+
+
 class ManifestError(ValueError):
     """Not a manifest that can be read."""
 
@@ -173,6 +177,13 @@ class Manifest(_Part):
     def from_json(cls, data: bytes) -> Manifest:
         """Inverse of `to_json`. Raises ManifestError, NewerManifestError for a later version."""
         try:
+            return cls._from_json(data)
+        except RecursionError as error:
+            raise ManifestError("nested too deeply") from error
+
+    @classmethod
+    def _from_json(cls, data: bytes) -> Manifest:
+        try:
             raw: Any = json.loads(data)
         except ValueError as error:
             raise ManifestError(f"not JSON: {error}") from error
@@ -190,7 +201,7 @@ class Manifest(_Part):
         try:
             return cls.model_validate(raw)
         except ValidationError as error:
-            raise ManifestError(str(error)) from error
+            raise ManifestError(str(error)[:_ERROR_TEXT]) from error
 
     def files(self) -> tuple[str, ...]:
         """All files this manifest owns but itself, below the repository's root."""

@@ -40,6 +40,8 @@ UNTOLD: Final = (ValidationError, InvalidError)
 REASON_UNTOLD: Final = "NotTold"
 BATCH: Final = 250
 """Backups made in one go. Between two, the catalogue and the Backups there are are read once more."""
+_RESCAN: Final = timedelta(minutes=5)
+"""Between scans for a restore point whose chain was in use."""
 _ABREAST: Final = 8
 """Backups made at the same time: a large repository must not flood the API server."""
 
@@ -87,6 +89,9 @@ async def _awaited(ctx: Context, case: Case, known: Catalogued | None) -> str:
         return f"there is no BackupRepository {name}, which knows this restore point"
     if known is not None and (unread := why_unread(known, case.obj, case.spec.vm_ref.name)):
         return unread  # one more scan would tell the same
+    view = known.chains.get(case.spec.vm_ref.name) if known is not None else None
+    if view is not None and view.chain.busy and created(case.obj) < view.taken > ctx.now() - _RESCAN:
+        return "a backup is writing its chain, so that it may not have been seen: scanned again in a few minutes"
     key = f"{namespace}/{name}"
     if key not in ctx.memory.scan_wanted:
         ctx.memory.scan_wanted.add(key)

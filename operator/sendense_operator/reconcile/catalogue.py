@@ -233,12 +233,20 @@ def _completed(
             return Verdict.DAMAGED, point.damage
         return (Verdict.SOUND if backup.damage else None), ""
     vm, ended = view.chain.vm if view is not None else "", backup.ended
-    if ended is None or ended >= told.taken or not told.knows_all_of(vm) or (view is not None and view.chain.newer):
+    if ended is None or ended >= told.taken or not told.knows_all_of(vm) or _is_open(view):
         return None, ""
     if view is not None and view.chain.unreadable:
         count = view.chain.unreadable
         return Verdict.DAMAGED, f"its manifest is not among those that can be read; {count} of its chain can't be"
     return Verdict.LOST, "its restore point is not in the repository any more"
+
+
+def _is_open(view: ChainView | None) -> bool:
+    """Whether nothing can be concluded from what is missing in a chain: it is being written, or holds newer manifests.
+
+    Without its lock a listing is no view of one moment: a manifest that is renamed meanwhile may be seen nowhere.
+    """
+    return view is not None and (view.chain.busy or bool(view.chain.newer))
 
 
 def _damage(status: Obj) -> str:
@@ -251,7 +259,9 @@ def is_missing(told: Told | Catalogued, backup: Obj, vm: str) -> bool:
     view = told.chains.get(vm)
     if not _was_there(told, backup):
         return False
-    return view is None or (view.chain.is_understood and point_uid(backup) not in view.points)
+    if view is None:
+        return True
+    return view.chain.is_understood and not view.chain.busy and point_uid(backup) not in view.points
 
 
 def why_unread(told: Told | Catalogued, backup: Obj, vm: str) -> str:

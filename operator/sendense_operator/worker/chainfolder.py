@@ -13,7 +13,14 @@ from sendense_operator.chain import layout, unfit
 from sendense_operator.chain.layout import ChainPaths, LayoutError
 from sendense_operator.chain.manifest import Manifest, ManifestError, NewerManifestError
 from sendense_operator.chain.unfit import Unfit
-from sendense_operator.worker.files import NotRegularError, fsync_path, read_regular, replace_durable
+from sendense_operator.worker.files import (
+    NotRegularError,
+    fsync_path,
+    is_folder,
+    list_names,
+    read_regular,
+    replace_durable,
+)
 
 log = logging.getLogger(__name__)
 
@@ -47,11 +54,14 @@ class ChainFolder:
     unreadable: tuple[PurePosixPath, ...] = ()
     newer: tuple[PurePosixPath, ...] = ()
     """Of a newer format."""
+    vanished: tuple[PurePosixPath, ...] = ()
+    """Listed, and not there any more when they were to be read. Under the chain's lock that means that the listing is
+    stale: others may be missing from it."""
 
     @property
     def is_understood(self) -> bool:
         """Whether every manifest could be read: else nothing may be freed, since nobody knows what they need."""
-        return not (self.unreadable or self.newer)
+        return not (self.unreadable or self.newer or self.vanished)
 
     @property
     def next_sequence(self) -> int:
@@ -66,19 +76,21 @@ def read_chain(root: Path, paths: ChainPaths) -> ChainFolder:
     counts as a tombstone.
     """
     points, tombstones = list[StoredPoint](), list[StoredPoint]()
-    unreadable, newer = list[PurePosixPath](), list[PurePosixPath]()
-    for folder, found in ((paths.backups, points), (paths.tombstones, tombstones)):
-        for place in _manifests(root, folder):
+    unreadable, newer, vanished = list[PurePosixPath](), list[PurePosixPath](), list[PurePosixPath]()
+    for places, found in ((manifests_in(root, paths), points), (tombstones_in(root, paths), tombstones)):
+        for place in places:
             try:
                 found.append(read_point(root, place))
             except FileNotFoundError:
-                continue  # it became a tombstone, or that one was freed
+                vanished.append(place)  # without the lock: it became a tombstone, or that one was freed
             except NewerManifestError as error:
                 log.warning("%s is left alone: %s", place, error)
                 newer.append(place)
             except ManifestError as error:
                 log.warning("%s is left alone: %s", place, error)
                 unreadable.append(place)
+    if tombstones and not is_folder(root / paths.backups):
+        vanished.append(paths.backups)  # a tombstone was a manifest there
     removed = {_identity(point) for point in tombstones}
     points = [point for point in points if _identity(point) not in removed]
     return ChainFolder(
@@ -87,17 +99,25 @@ def read_chain(root: Path, paths: ChainPaths) -> ChainFolder:
         tuple(sorted(tombstones, key=lambda point: point.order)),
         tuple(unreadable),
         tuple(newer),
+        tuple(vanished),
     )
 
 
-def _manifests(root: Path, folder: PurePosixPath) -> Iterator[PurePosixPath]:
+def manifests_in(root: Path, paths: ChainPaths) -> Iterator[PurePosixPath]:
+    """Paths of a chain's manifests below `root`, in the order of their names. Raises OSError."""
+    return (paths.backups / name for name in _names(root / paths.backups) if layout.is_manifest(name))
+
+
+def tombstones_in(root: Path, paths: ChainPaths) -> Iterator[PurePosixPath]:
+    """The same of its tombstones."""
+    return (paths.tombstones / name for name in _names(root / paths.tombstones) if layout.is_tombstone(name))
+
+
+def _names(folder: Path) -> list[str]:
     try:
-        names = sorted(entry.name for entry in (root / folder).iterdir())
+        return list_names(folder)
     except FileNotFoundError:
-        return
-    for name in names:
-        if name.endswith(layout.MANIFEST_SUFFIX):
-            yield folder / name
+        return []
 
 
 def _identity(point: StoredPoint) -> tuple[str, ...]:

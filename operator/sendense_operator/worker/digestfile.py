@@ -15,7 +15,7 @@ from typing import Final
 from blake3 import blake3
 
 from sendense_operator.chain.digests import DIGEST_SIZE, Chunks
-from sendense_operator.worker.files import open_regular
+from sendense_operator.worker.files import open_new, open_regular
 
 PAGE: Final = 4096
 """Chunks whose digests are read or written at once: 128 KiB."""
@@ -32,9 +32,7 @@ class DigestFile:
     @classmethod
     def create(cls, path: Path, chunks: Chunks) -> DigestFile:
         """A new, empty list in place of any that is there: `fill_zeroes` or `copy` comes next."""
-        path.unlink(missing_ok=True)
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        return cls(os.open(path, flags, 0o660), chunks)
+        return cls(open_new(path), chunks)
 
     @classmethod
     def open(cls, path: Path, chunks: Chunks) -> DigestFile:

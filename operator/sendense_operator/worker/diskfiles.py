@@ -20,6 +20,8 @@ class DiskFiles:
     files: dict[str, DiskFile] = field(default_factory=dict)
     odd: tuple[str, ...] = ()
     """Links, folders and whatever else is no file."""
+    vanished: tuple[str, ...] = ()
+    """Listed, and not there any more when they were to be read; see `ChainFolder.vanished`."""
 
 
 def read_disk_files(root: Path, paths: ChainPaths) -> DiskFiles:
@@ -27,7 +29,7 @@ def read_disk_files(root: Path, paths: ChainPaths) -> DiskFiles:
 
     A file that is there and can't be read says so in its flaw.
     """
-    found, odd = dict[str, DiskFile](), list[str]()
+    found, odd, vanished = dict[str, DiskFile](), list[str](), list[str]()
     for folder in _disk_folders(root, paths):
         with os.scandir(root / folder) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
@@ -38,10 +40,10 @@ def read_disk_files(root: Path, paths: ChainPaths) -> DiskFiles:
                     else:
                         odd.append(path)
                 except FileNotFoundError:
-                    continue  # a partial that got its name meanwhile, or a layer that was freed
+                    vanished.append(path)  # without the lock: it got its name, or was freed
                 except OSError as error:
                     found[path] = DiskFile(flaw=f"can't be read: {error.strerror}", is_opaque=True)
-    return DiskFiles(found, tuple(odd))
+    return DiskFiles(found, tuple(odd), tuple(vanished))
 
 
 def _disk_folders(root: Path, paths: ChainPaths) -> list[PurePosixPath]:

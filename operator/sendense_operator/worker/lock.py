@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from sendense_operator.chain import layout
-from sendense_operator.worker.files import ensure_folder, read_regular
+from sendense_operator.worker.files import ensure_folder, open_regular, read_regular
 from sendense_operator.worker.reasons import Reason, WorkerError, is_full, storage_error
 
 _RETRY_SECONDS = 0.25
 _RECORD_LIMIT: Final = 4096
-_OPEN: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_OPEN: Final = os.O_RDWR | os.O_CREAT
 
 
 class ChainLock:
@@ -47,7 +47,7 @@ class ChainLock:
         """
         try:
             ensure_folder(path.parent, root)
-            fd = os.open(path, _OPEN, 0o660)
+            fd = open_regular(path, _OPEN)
         except OSError as error:
             raise storage_error(error, "opening the chain's lock") from error
         try:
@@ -136,7 +136,7 @@ def _write_record(path: Path, owner: str, *, may_be_nameless: bool) -> bool:
     data = json.dumps(record).encode()
     fd = -1
     try:
-        fd = os.open(path, _OPEN, 0o660)
+        fd = open_regular(path, _OPEN)
         if os.pwrite(fd, data, 0) != len(data):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         os.ftruncate(fd, len(data))
@@ -172,5 +172,5 @@ def _owner_in(data: bytes) -> str:
     try:
         raw: Any = json.loads(data)
         return str(raw["podUID"])[:64]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return ""

@@ -26,6 +26,7 @@ from sendense_operator.chain.unfit import Unfit, mark_change, mark_damage
 from sendense_operator.task import BackupTask, BackupType, FullReason, MissingParent, ParentCheck, TaskDisk
 from sendense_operator.worker.chainfolder import ChainFolder, StoredPoint, mark_unfit, set_marks
 from sendense_operator.worker.export import ModeChoice
+from sendense_operator.worker.files import is_regular
 from sendense_operator.worker.lock import ChainLock
 from sendense_operator.worker.proof import Unproven, prove, prove_chunks
 from sendense_operator.worker.reasons import Reason, WorkerError, storage_error
@@ -74,8 +75,8 @@ class Parents:
         """A manifest that can't be read and may be the newest: an older one is not what a user expects."""
         places = [place for place in self._chain.unreadable + self._chain.newer if place.parent == self._paths.backups]
         try:
-            newest = max(((self._root / place).stat().st_mtime_ns, place.name) for place in places) if places else None
-            readable = self._chain.points and (self._root / self._chain.points[-1].place).stat().st_mtime_ns
+            newest = max(((self._root / place).lstat().st_mtime_ns, place.name) for place in places) if places else None
+            readable = self._chain.points and (self._root / self._chain.points[-1].place).lstat().st_mtime_ns
         except OSError as error:
             raise storage_error(error, "looking at the chain's manifests") from error
         if newest is None or (readable and newest[0] < readable):
@@ -216,4 +217,4 @@ def _log_plan(plan: LayerPlan) -> None:
 def missing_parent(root: Path, manifest: Manifest) -> str | None:
     """The first layer that an increment stands on and that is gone, None when all are there."""
     parents = (disk.parent.file for disk in manifest.disks if disk.parent)
-    return next((file for file in parents if not (root / file).is_file()), None)
+    return next((file for file in parents if not is_regular(root / file)), None)

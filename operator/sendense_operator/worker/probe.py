@@ -17,7 +17,7 @@ from sendense_operator.chain.layout import ChainPaths, LayoutError
 from sendense_operator.logs import emit_line
 from sendense_operator.task import Answer, CatalogueSeal, ProbeTask, Removal
 from sendense_operator.worker import folders, repository, upkeep
-from sendense_operator.worker.files import ensure_folder
+from sendense_operator.worker.files import ensure_folder, is_folder
 from sendense_operator.worker.folders import Listing
 from sendense_operator.worker.lock import ChainLock
 from sendense_operator.worker.reasons import Reason, WorkerError, storage_error
@@ -131,7 +131,7 @@ class _Round:
 
     def _care(self, paths: ChainPaths, *, asked: bool, trouble: str) -> None:
         told = asked or self._task.scan
-        if not (self._root / paths.folder).is_dir():
+        if not is_folder(self._root / paths.folder):
             return  # the controller knows: a chain that is asked for and not told is not there
         try:
             if not told and not upkeep.needs_care(self._root, paths):

@@ -190,7 +190,7 @@ async def _check_structure(root: Path, stack: tuple[ManifestDisk, ...]) -> Layer
 
 def _check_length(path: Path, end: int) -> None:
     try:
-        size = path.stat().st_size
+        size = path.lstat().st_size
     except OSError as error:
         raise reading_error(error, path.name) from error
     if size < end:

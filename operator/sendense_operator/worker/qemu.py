@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,8 +14,8 @@ from typing import Any, Final
 
 from sendense_operator.chain import qcow2
 from sendense_operator.chain.extents import LayerMap, parse_line
-from sendense_operator.worker.files import read_regular
-from sendense_operator.worker.reasons import Reason, WorkerError, reading_error
+from sendense_operator.worker.files import open_new, read_regular
+from sendense_operator.worker.reasons import Reason, WorkerError, reading_error, storage_error
 
 CREATE_OPTIONS: Final = "cluster_size=128k,extended_l2=on"
 _SAFE_PATH: Final = re.compile(r"^(/[A-Za-z0-9._-]+)+$")
@@ -186,6 +187,11 @@ async def create(path: Path, size: int, backing: str | None = None) -> None:
     The backing name is an argument of its own: inside `-o` a comma in it would begin another option. The layers below
     are not opened (`-u`): whoever opens the new one finds out whether they are there.
     """
+    try:
+        # A link in its place would be followed by the tool, which truncates what it finds.
+        os.close(open_new(path, 0o644))
+    except OSError as error:
+        raise storage_error(error, f"creating {path.name}") from error
     parent = [] if backing is None else ["-u", "-b", safe_sibling(path, backing), "-F", "qcow2"]
     code, _, err = await _run(
         "qemu-img", "create", "-q", "-f", "qcow2", "-o", CREATE_OPTIONS, *parent, safe_path(path), str(size)

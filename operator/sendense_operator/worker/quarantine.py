@@ -40,7 +40,8 @@ def put_aside(
         ensure_folder(root / folder, root)
         (root / file).rename(root / folder / file.name)
         log.warning("nobody knows %s: put aside as %s", file, folder / file.name)
-    for folder in {target / file.parent.name for file in chosen} | {file.parent for file in chosen}:
+    # Where they are first: a power cut must not leave them in neither place.
+    for folder in sorted({target / file.parent.name for file in chosen}) + sorted({file.parent for file in chosen}):
         fsync_path(root / folder)
     return len(chosen)
 
@@ -49,7 +50,7 @@ def _new_folder(root: Path, paths: ChainPaths, now: datetime) -> PurePosixPath:
     """One that holds nothing yet: a file in it would be replaced."""
     stem = f"{now:%Y%m%d-%H%M%S}"
     names = [stem, *(f"{stem}-{number}" for number in range(2, _MAX_IN_A_SECOND))]
-    return next(paths.quarantine / name for name in names if not (root / paths.quarantine / name).exists())
+    return next(paths.quarantine / name for name in names if not os.path.lexists(root / paths.quarantine / name))
 
 
 def count_put_aside(root: Path, paths: ChainPaths) -> int:

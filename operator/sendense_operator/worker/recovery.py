@@ -9,15 +9,16 @@ that a committed manifest names is ever touched.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from sendense_operator.chain import layout
 from sendense_operator.chain.layout import ChainPaths
 from sendense_operator.chain.manifest import Manifest, ManifestError
-from sendense_operator.worker.chainfolder import manifest_bytes, read_manifest
+from sendense_operator.worker.chainfolder import manifest_bytes, manifests_in, read_manifest, tombstones_in
 from sendense_operator.worker.commit import no_step
-from sendense_operator.worker.files import fsync_path, names_in
+from sendense_operator.worker.files import fsync_path, is_folder, is_regular, names_in
 from sendense_operator.worker.reasons import Reason, WorkerError
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ def find_committed(root: Path, paths: ChainPaths, backup: str, uid: str) -> tupl
         manifest = _read(root, place)
         if manifest is None or manifest.backup.uid != uid:
             continue
-        missing = [name for name in manifest.files() if not (root / name).is_file()]
+        missing = [name for name in manifest.files() if not is_regular(root / name)]
         if missing:
             raise WorkerError(Reason.RESTORE_POINT_DAMAGED, f"{place} names {missing[0]}, which is not there")
         return str(place), manifest
@@ -44,16 +45,16 @@ def find_committed(root: Path, paths: ChainPaths, backup: str, uid: str) -> tupl
 def free_place(root: Path, paths: ChainPaths, backup: str, uid: str) -> PurePosixPath:
     """Where this Backup's manifest goes without touching that of an older Backup of the same name."""
     first, second = paths.manifests(backup, uid)
-    return second if (root / first).exists() else first
+    return second if os.path.lexists(root / first) else first
 
 
 def finish_commits(root: Path, paths: ChainPaths, own_uid: str | None, on_step: _Step = no_step) -> None:
     """Carry an intent of the Backup `own_uid` to its end, take back every other. Raises OSError."""
     for name in names_in(root / paths.backups):
-        if not name.endswith(layout.MANIFEST_SUFFIX + layout.PARTIAL):
+        if not (layout.is_partial(name) and layout.is_manifest(name.removesuffix(layout.PARTIAL))):
             continue
         intent = paths.backups / name
-        if (root / intent).is_dir():
+        if is_folder(root / intent):
             continue  # none of ours
         manifest = _read(root, intent)
         if manifest is not None:
@@ -68,8 +69,10 @@ def finish_commits(root: Path, paths: ChainPaths, own_uid: str | None, on_step: 
 
 def _carry_on(root: Path, intent: PurePosixPath, manifest: Manifest, on_step: _Step) -> bool:
     final = intent.with_name(intent.name.removesuffix(layout.PARTIAL))
-    pending = [PurePosixPath(name) for name in manifest.files() if not (root / name).exists()]
-    if (root / final).exists() or any(not (root / layout.partial(path)).exists() for path in pending):
+    pending = [PurePosixPath(name) for name in manifest.files() if not is_regular(root / name)]
+    if any(not is_folder((root / name).parent) for name in manifest.files()):
+        return False
+    if os.path.lexists(root / final) or any(not is_regular(root / layout.partial(path)) for path in pending):
         return False
     for path in pending:
         on_step(f"rename {path}")
@@ -90,7 +93,9 @@ def _take_back(root: Path, paths: ChainPaths, manifest: Manifest, on_step: _Step
         committed = None
     for name in manifest.files():
         path = PurePosixPath(name)
-        if not path.is_relative_to(paths.folder) or (committed is not None and name.encode() in committed):
+        if not (path.is_relative_to(paths.folder) and is_folder((root / path).parent)):
+            continue  # elsewhere, or behind a link
+        if committed is not None and name.encode() in committed:
             log.error("left alone: %s of a commit that was cut short belongs to another backup", name)
             continue
         for place in (path, layout.partial(path)) if committed is not None else (layout.partial(path),):
@@ -100,8 +105,8 @@ def _take_back(root: Path, paths: ChainPaths, manifest: Manifest, on_step: _Step
 
 def _committed_texts(root: Path, paths: ChainPaths) -> list[bytes]:
     """What all committed manifests say, those included that nobody understands. Raises ManifestError, OSError."""
-    places = [folder / name for folder in (paths.backups, paths.tombstones) for name in names_in(root / folder)]
-    return [manifest_bytes(root, place) for place in places if place.name.endswith(layout.MANIFEST_SUFFIX)]
+    places = [*manifests_in(root, paths), *tombstones_in(root, paths)]
+    return [manifest_bytes(root, place) for place in places]
 
 
 def partials(root: Path, paths: ChainPaths) -> list[Path]:
@@ -121,7 +126,7 @@ def stray_marks(root: Path, paths: ChainPaths) -> list[Path]:
 
 def sweep(root: Path, paths: ChainPaths, on_step: _Step = no_step) -> int:
     """Remove all partials and stray marks of a chain whose lock is held; how many. Raises OSError."""
-    found = [path for path in partials(root, paths) + stray_marks(root, paths) if not path.is_dir()]
+    found = [path for path in partials(root, paths) + stray_marks(root, paths) if not is_folder(path)]
     for path in found:
         name = path.relative_to(root)
         on_step(f"unlink {name}")

@@ -6,7 +6,8 @@ Both can be cut short anywhere and be done again. A file goes only if a manifest
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -16,10 +17,10 @@ from sendense_operator.chain.freeing import Fate, FreePlan, plan_freeing
 from sendense_operator.chain.layout import ChainPaths
 from sendense_operator.chain.manifest import Manifest, ManifestError
 from sendense_operator.task import Removal
-from sendense_operator.worker.chainfolder import ChainFolder, StoredPoint, read_manifest
+from sendense_operator.worker.chainfolder import ChainFolder, StoredPoint, manifests_in, read_manifest, tombstones_in
 from sendense_operator.worker.commit import no_step
-from sendense_operator.worker.diskfiles import read_disk_files
-from sendense_operator.worker.files import allocated, ensure_folder, fsync_path, names_in
+from sendense_operator.worker.diskfiles import DiskFiles, read_disk_files
+from sendense_operator.worker.files import allocated, ensure_folder, fsync_path, is_folder
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,8 @@ class FreeResult:
     """Bytes that they took."""
     waiting: tuple[Waiting, ...] = ()
     """Tombstones that remain, oldest first."""
+    vanished: tuple[str, ...] = ()
+    """Files that show that the listing was stale: nothing was freed."""
 
 
 def entomb(root: Path, paths: ChainPaths, removal: Removal, on_step: _Step = no_step) -> bool:
@@ -61,7 +64,7 @@ def entomb(root: Path, paths: ChainPaths, removal: Removal, on_step: _Step = no_
     places = [place for place in candidates if _uid_at(root, place) == removal.backup_uid]
     if not places and not _is_entombed(root, paths, removal.backup_uid):
         # an adopted Backup may have another name than its manifest says
-        places = [place for place in _all_manifests(root, paths) if _uid_at(root, place) == removal.backup_uid]
+        places = [place for place in manifests_in(root, paths) if _uid_at(root, place) == removal.backup_uid]
     for place in places:
         on_step("folder of tombstones")
         ensure_folder(root / paths.tombstones, root)
@@ -100,32 +103,33 @@ def _uid_at(root: Path, place: PurePosixPath) -> str | None:
 
 
 def _is_entombed(root: Path, paths: ChainPaths, uid: str) -> bool:
-    return any(f".{uid}" in name for name in names_in(root / paths.tombstones))
-
-
-def _all_manifests(root: Path, paths: ChainPaths) -> Iterator[PurePosixPath]:
-    names = names_in(root / paths.backups)
-    return (paths.backups / name for name in names if name.endswith(layout.MANIFEST_SUFFIX))
+    return any(f".{uid}." in place.name for place in tombstones_in(root, paths))
 
 
 def _free_tombstone(root: Path, paths: ChainPaths, place: PurePosixPath) -> PurePosixPath:
     """Never the name of another tombstone, which may own other files."""
     backup = read_manifest(root, place).backup
     names = (paths.tombstone(backup.name, backup.uid, number) for number in range(1, _MAX_TOMBSTONES))
-    return next(name for name in names if not (root / name).exists())
+    return next(name for name in names if not os.path.lexists(root / name))
 
 
 def free_layers(root: Path, chain: ChainFolder, on_step: _Step = no_step) -> FreeResult:
     """Remove the files of tombstones that nothing needs, then the tombstones that have none left.
 
-    The chain's lock is held, `chain` was read since. In a chain that is not understood nothing is touched.
+    The chain's lock is held, `chain` was read since. In a chain that is not understood nothing is touched, nor where a
+    file vanished while it was listed: nobody else has the lock, so the listing is stale and may lack others.
     `on_step` is told what comes next; it may raise to stop there. Raises OSError, and leaves what the next call
     carries on with.
     """
     if not chain.tombstones or not chain.is_understood:
         return FreeResult(waiting=waiting_tombstones(root, chain))
-    plan = _plan(root, chain)
-    gone = [PurePosixPath(path) for layer in plan.order for path in _files(layer)]
+    found = read_disk_files(root, chain.paths)
+    if found.vanished:
+        log.warning("nothing is freed: %s vanished while its folder was listed", found.vanished[0])
+        return FreeResult(waiting=_waiting(root, chain, _plan(chain, found).fates), vanished=found.vanished)
+    plan = _plan(chain, found)
+    real = {folder: is_folder(root / folder) for folder in {PurePosixPath(layer).parent for layer in plan.order}}
+    gone = [path for layer in plan.order for path in _files(layer) if real[path.parent]]
     files = stored = 0
     for path in gone:
         size = _size(root / path)
@@ -134,9 +138,8 @@ def free_layers(root: Path, chain: ChainFolder, on_step: _Step = no_step) -> Fre
             (root / path).unlink(missing_ok=True)
             files, stored = files + 1, stored + size
     for folder in sorted({path.parent for path in gone}):
-        if (root / folder).is_dir():
-            on_step(f"fsync {folder}")
-            fsync_path(root / folder)
+        on_step(f"fsync {folder}")
+        fsync_path(root / folder)
     _forget(root, chain, plan, on_step)
     if files:
         log.info("%s: freed %d files of %d bytes", chain.paths.folder, files, stored)
@@ -159,13 +162,13 @@ def waiting_tombstones(root: Path, chain: ChainFolder) -> tuple[Waiting, ...]:
         return ()
     if not chain.is_understood:
         return tuple(Waiting(point, _stored(root, point.manifest)) for point in chain.tombstones)
-    return _waiting(root, chain, _plan(root, chain).fates)
+    return _waiting(root, chain, _plan(chain, read_disk_files(root, chain.paths)).fates)
 
 
-def _plan(root: Path, chain: ChainFolder) -> FreePlan:
+def _plan(chain: ChainFolder, found: DiskFiles) -> FreePlan:
     points = [point.manifest for point in chain.points]
     tombstones = [point.manifest for point in chain.tombstones]
-    return plan_freeing(chain.paths.folder, points, tombstones, read_disk_files(root, chain.paths).files)
+    return plan_freeing(chain.paths.folder, points, tombstones, found.files)
 
 
 def _waiting(root: Path, chain: ChainFolder, fates: tuple[Fate, ...]) -> tuple[Waiting, ...]:
@@ -181,8 +184,8 @@ def _stored(root: Path, manifest: Manifest) -> int:
     return sum(allocated(root / name) for name in manifest.files())
 
 
-def _files(layer: str) -> tuple[str, str]:
-    return layer, str(layout.digests_of(PurePosixPath(layer)))
+def _files(layer: str) -> tuple[PurePosixPath, PurePosixPath]:
+    return PurePosixPath(layer), layout.digests_of(PurePosixPath(layer))
 
 
 def _size(path: Path) -> int | None:

@@ -35,7 +35,7 @@ def read_marker(root: Path) -> str | None:
     try:
         raw: Any = json.loads(data)
         found, version, identity = raw["format"], raw["version"], raw["id"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise WorkerError(Reason.NOT_A_REPOSITORY, f"{MARKER} can't be read: {error}") from error
     if found != FORMAT or not isinstance(version, int) or not isinstance(identity, str) or not identity:
         raise WorkerError(Reason.NOT_A_REPOSITORY, f"{MARKER} is not one of {FORMAT}")

@@ -14,9 +14,9 @@ from typing import Final
 from sendense_operator.chain import layout, strangers
 from sendense_operator.chain.layout import ChainPaths
 from sendense_operator.worker import recovery
-from sendense_operator.worker.chainfolder import ChainFolder, read_chain
+from sendense_operator.worker.chainfolder import ChainFolder, read_chain, tombstones_in
 from sendense_operator.worker.diskfiles import DiskFiles, read_disk_files
-from sendense_operator.worker.files import ensure_folder, names_in
+from sendense_operator.worker.files import ensure_folder
 from sendense_operator.worker.lock import ChainLock
 from sendense_operator.worker.quarantine import count_put_aside, put_aside
 from sendense_operator.worker.reasons import WorkerError
@@ -55,7 +55,7 @@ def needs_sweep(root: Path, paths: ChainPaths) -> bool:
 
 def needs_care(root: Path, paths: ChainPaths) -> bool:
     """Whether there may be something to sweep or to free. Raises OSError."""
-    return needs_sweep(root, paths) or bool(names_in(root / paths.tombstones))
+    return needs_sweep(root, paths) or any(tombstones_in(root, paths))
 
 
 def tend(root: Path, paths: ChainPaths, owner: str, *, clean: bool) -> Survey:
@@ -154,7 +154,7 @@ def _beside_manifests(root: Path, paths: ChainPaths) -> list[os.DirEntry[str]]:
 
 
 def _is_ours(name: str) -> bool:
-    return name.endswith(layout.MANIFEST_SUFFIX) or layout.is_unfit(name) or layout.is_partial(name)
+    return layout.is_manifest(name) or layout.is_unfit(name) or layout.is_partial(name)
 
 
 def _odd_folders(root: Path, paths: ChainPaths) -> int:

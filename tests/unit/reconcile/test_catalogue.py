@@ -11,7 +11,15 @@ from tests.support.sample import Obj, at, condition, stamp, uid_of
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.catalogue import ChainRecord, PointRecord, Record, RootRecord
-from sendense_operator.reconcile.catalogue import Told, Verdict, decide_adoptions, judge, known_backup, sort_records
+from sendense_operator.reconcile.catalogue import (
+    Told,
+    Verdict,
+    decide_adoptions,
+    is_missing,
+    judge,
+    known_backup,
+    sort_records,
+)
 from sendense_operator.reconcile.facts import KnownBackup
 
 TAKEN = 1000.0
@@ -67,6 +75,8 @@ def test_what_is_kept_of_an_adopted_one() -> None:
         (backup(ended=TAKEN), [], None),
         (backup(), [ChainRecord(vm="db", complete=False)], None),
         (backup(), [ChainRecord(vm="db", newer=1)], None),
+        (backup(), [ChainRecord(vm="db", busy=True)], None),
+        (backup(), [ChainRecord(vm="db", busy=True, unreadable=1)], None),
         (backup(), [ChainRecord(vm="db", unreadable=1)], Verdict.DAMAGED),
         (backup(), [point(damage="chunk 3")], Verdict.DAMAGED),
         (backup(damage="chunk 3"), [point(damage="chunk 3")], None),
@@ -79,6 +89,12 @@ def test_a_verdict(obj: Obj, records: list[Record], verdict: Verdict | None) -> 
     found = judge(told(*records), [known_backup(obj)])
     assert [one.verdict for one in found] == ([verdict] if verdict else [])
     assert all((one.name, one.uid, one.vm) == ("b1", UID, "db") for one in found)
+
+
+@pytest.mark.parametrize(("chain", "missing"), [({}, True), ({"busy": True}, False), ({"unreadable": 1}, False)])
+def test_what_is_missing_for_an_adopting_backup(chain: dict[str, Any], missing: bool) -> None:
+    obj = sample.backup("b1", adopt={"uid": uid_of("Backup", "gone")}, age=5)
+    assert is_missing(told(point(), ChainRecord(vm="db", **chain)), obj, "db") is missing
 
 
 @pytest.mark.parametrize("root", [None, RootRecord(complete=False)])

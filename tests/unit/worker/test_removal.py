@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support.chains import PATHS, files, head, increment, layer, point, write_point
+from tests.support.chains import PATHS, files, head, increment, layer, point, uid_of, write_point
 
 from sendense_operator.chain.manifest import Manifest
 from sendense_operator.chain.unfit import Unfit
 from sendense_operator.task import FullReason, Removal
-from sendense_operator.worker import recovery
+from sendense_operator.worker import chainfolder, diskfiles, recovery
 from sendense_operator.worker.chainfolder import mark_unfit, read_chain
 from sendense_operator.worker.commit import no_step
+from sendense_operator.worker.files import list_names, read_regular
 from sendense_operator.worker.removal import FreeResult, entomb, free_layers, waiting_tombstones
 
 FULL = point(1, [layer(1, 0), layer(1, 1)])
@@ -243,8 +244,7 @@ def test_a_mark_that_was_left_behind_is_swept(tmp_path: Path) -> None:
 def test_nothing_goes_from_a_chain_that_is_not_understood(tmp_path: Path, data: bytes | None, folder: str) -> None:
     fill(tmp_path, FULL4)
     remove(tmp_path, FULL4)
-    odd = tmp_path / PATHS.folder / folder / "odd.json"
-    odd.parent.mkdir(exist_ok=True)
+    odd = tmp_path / PATHS.folder / folder / (f"odd.{uid_of(9)}.json" if folder == ".tombstones" else "odd.json")
     if data is None:
         odd.symlink_to(tmp_path / "nowhere")
     else:
@@ -255,6 +255,88 @@ def test_nothing_goes_from_a_chain_that_is_not_understood(tmp_path: Path, data: 
     odd.unlink()
     assert free(tmp_path).waiting == ()
     assert not files(tmp_path)
+
+
+ORPHANS = ("._b4.json", "b4 (conflicted copy).json", ".nfs0000000012", "B4.json", "b4.json.json", ".json", "b4.x.json")
+
+
+@pytest.mark.parametrize("folder", ["backups", ".tombstones"])
+@pytest.mark.parametrize("name", ORPHANS)
+def test_a_name_that_the_layout_can_t_have_made_is_no_manifest(tmp_path: Path, folder: str, name: str) -> None:
+    fill(tmp_path, FULL, FULL4)
+    orphan = tmp_path / PATHS.folder / folder / name
+    orphan.parent.mkdir(exist_ok=True)
+    orphan.write_bytes(b"no manifest")
+    chain = read_chain(tmp_path, PATHS)
+    assert chain.is_understood
+    assert [item.manifest for item in chain.points] == [FULL, FULL4]
+    remove(tmp_path, FULL4)
+    assert free(tmp_path).waiting == ()
+    assert files(tmp_path) == stored(FULL) | {f"shop/db/{folder}/{name}"}
+
+
+@pytest.mark.parametrize("folder", ["backups", ".tombstones"])
+def test_a_manifest_that_vanishes_under_the_lock_frees_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    """The listing is an old one: the newest restore point may be missing from it."""
+    fill(tmp_path, *CHAIN)
+    remove(tmp_path, FULL4)
+    before = files(tmp_path)
+    ghost = {"backups": "gone.json", ".tombstones": f"gone.{uid_of(9)}.json"}[folder]
+
+    def stale(path: Path) -> list[str]:
+        return [*list_names(path), *([ghost] if path.name == folder else [])]
+
+    monkeypatch.setattr(chainfolder, "list_names", stale)
+    done = free(tmp_path)
+    assert (done.files, len(done.waiting)) == (0, 1)
+    assert files(tmp_path) == before
+    monkeypatch.undo()
+    assert free(tmp_path).files == 2
+
+
+def test_a_layer_that_vanishes_under_the_lock_frees_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path, *CHAIN)
+    remove(tmp_path, FULL4)
+    before = files(tmp_path)
+
+    def vanishing(path: Path, limit: int) -> bytes:
+        if path == tmp_path / FULL.disks[1].file:
+            raise FileNotFoundError(2, "No such file or directory", str(path))
+        return read_regular(path, limit)
+
+    monkeypatch.setattr(diskfiles, "read_regular", vanishing)
+    done = free(tmp_path)
+    assert (done.files, done.vanished) == (0, (FULL.disks[1].file,))
+    assert files(tmp_path) == before
+
+
+def test_tombstones_without_a_folder_of_manifests_are_not_freed(tmp_path: Path) -> None:
+    fill(tmp_path, FULL4)
+    remove(tmp_path, FULL4)
+    (tmp_path / PATHS.backups).rmdir()
+    assert free(tmp_path).files == 0
+    (tmp_path / PATHS.backups).mkdir()
+    assert free(tmp_path).files == 2
+
+
+def test_nothing_is_freed_behind_a_link(tmp_path: Path) -> None:
+    fill(tmp_path, FULL4)
+    remove(tmp_path, FULL4)
+    folder, elsewhere = tmp_path / "shop/db/disk-0", tmp_path / "elsewhere"
+    folder.rename(elsewhere)
+    folder.symlink_to(elsewhere)
+    assert free(tmp_path).files == 0
+    assert len(list(elsewhere.iterdir())) == 2
+
+
+def test_a_manifest_that_is_nested_too_deeply_stops_its_own_chain_only(tmp_path: Path) -> None:
+    fill(tmp_path, FULL4)
+    for data in (b"[" * 100_000, b'{"format": "sendense.io/manifest", "x": ' + b"[" * 900 + b"]" * 900 + b"}"):
+        (tmp_path / PATHS.backups / "deep.json").write_bytes(data)
+        chain = read_chain(tmp_path, PATHS)
+        assert ([item.manifest for item in chain.points], len(chain.unreadable)) == ([FULL4], 1)
 
 
 def test_a_garbled_manifest_is_not_removed(tmp_path: Path) -> None:
