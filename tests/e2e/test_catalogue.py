@@ -95,6 +95,28 @@ def test_retained_and_deleted(space: Workspace, history: History) -> None:
     history.assert_identical("kept", "changed")
 
 
+def test_deleted_and_taken_back(space: Workspace, history: History) -> None:
+    """Within the grace, by an export of the object (no status, a new UID); a second object owns nothing."""
+    space.ready(*SMALL, deletionGraceSeconds=3600)
+    history.backup("full")
+    original = space.get("full")
+    space.delete_and_wait("full")
+    removed = history.wait_removed(full="Pending")["removed"][0]
+    assert moment(removed["keptUntil"]) - moment(removed["since"]) == timedelta(hours=1)
+    meta = {key: original["metadata"][key] for key in ("name", "namespace", "labels")}
+    space.kube.create({**{key: original[key] for key in ("apiVersion", "kind", "spec")}, "metadata": meta})
+    found = wait_back(space, "full")
+    assert found["status"]["restorePointUID"] == original["metadata"]["uid"]
+    assert found["status"]["manifest"] == original["status"]["manifest"]
+    history.wait_removed()
+    twin = manifests.backup("twin", space.namespace, adopt={"uid": original["metadata"]["uid"]})
+    space.kube.create(twin)
+    space.wait_reason("RestorePointOwned", "twin")
+    space.delete_and_wait("twin")
+    history.wait_points("full")
+    history.assert_identical("full")
+
+
 def _scanned(space: Workspace) -> datetime:
     return moment(space.status("repo", REPOSITORY)["catalogue"]["time"])
 

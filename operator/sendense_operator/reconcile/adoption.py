@@ -9,11 +9,13 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from sendense_operator.api.v1alpha1 import conditions
+from sendense_operator.api.v1alpha1 import conditions, names
+from sendense_operator.api.v1alpha1.backup import Phase
 from sendense_operator.catalogue import PointRecord
 from sendense_operator.cluster.client import Obj, find
 from sendense_operator.cluster.errors import AlreadyExistsError, ForbiddenError, InvalidError
 from sendense_operator.cluster.kinds import BACKUP, BACKUP_REPOSITORY
+from sendense_operator.cluster.listing import collect
 from sendense_operator.cluster.status import write_status
 from sendense_operator.reconcile.case import Case, publish
 from sendense_operator.reconcile.catalogue import (
@@ -23,7 +25,8 @@ from sendense_operator.reconcile.catalogue import (
     adopted_names,
     build_adopted,
     is_missing,
-    point_uid,
+    known_backup,
+    owned_by_another,
     why_unread,
 )
 from sendense_operator.reconcile.context import Context
@@ -32,12 +35,15 @@ from sendense_operator.reconcile.facts import Catalogued
 from sendense_operator.reconcile.keys import Key, Work
 from sendense_operator.reconcile.naming import chain_name
 from sendense_operator.reconcile.objects import created, is_deleting, ready_condition
+from sendense_operator.reconcile.ownership import find_point, identify, owner_of, point_uid
 from sendense_operator.reconcile.units import whole_seconds
 from sendense_operator.task import Answer
 
 UNTOLD: Final = (ValidationError, InvalidError)
 """What says that no status can hold what a manifest says; repeated, it would end the same way."""
 REASON_UNTOLD: Final = "NotTold"
+REASON_OWNED: Final = "RestorePointOwned"
+"""Another Backup object owns the restore point."""
 BATCH: Final = 250
 """Backups made in one go. Between two, the catalogue and the Backups there are are read once more."""
 _RESCAN: Final = timedelta(minutes=5)
@@ -52,7 +58,11 @@ async def reconcile_adopted(ctx: Context, case: Case) -> float | None:
     key = f"{case.namespace}/{repository}"
     known = ctx.memory.catalogues.get(key)
     view = known.chains.get(case.spec.vm_ref.name) if known is not None else None
-    point = view.points.get(point_uid(case.obj)) if view is not None else None
+    point = find_point(case.obj, view) if view is not None else None
+    if point is not None and (owner := await _other_owner(ctx, case, point.backup_uid)):
+        text = owned_by_another(point.backup_uid, owner)
+        await publish(ctx, case, conditions.stalled(REASON_OWNED, text))
+        return 0.0
     if point is not None:
         try:
             await _record(ctx, case, point)
@@ -61,8 +71,7 @@ async def reconcile_adopted(ctx: Context, case: Case) -> float | None:
             await publish(ctx, case, conditions.stalled(REASON_UNTOLD, text))
         return None  # what is left to do for it, its new status tells
     if known is not None and is_missing(known, case.obj, case.spec.vm_ref.name):
-        text = f"repository {repository} holds no restore point of UID {point_uid(case.obj)}"
-        await publish(ctx, case, conditions.stalled(conditions.REASON_LOST, text))
+        await publish(ctx, case, conditions.stalled(conditions.REASON_LOST, _missing(case)), adopted=True)
         return 0.0
     waits = await _awaited(ctx, case, known)
     if ctx.now() - created(case.obj) > timedelta(seconds=case.spec.start_deadline_seconds):
@@ -70,10 +79,34 @@ async def reconcile_adopted(ctx: Context, case: Case) -> float | None:
         state = conditions.stalled(
             conditions.REASON_LOST, f"{text}. A scan that finds its restore point brings it back"
         )
-        await publish(ctx, case, state)
+        await publish(ctx, case, state, adopted=True)
         return 0.0
-    await publish(ctx, case, conditions.reconciling("Adopting", waits))
+    await publish(ctx, case, conditions.reconciling("Adopting", waits), adopted=True)
+    # A removal of this restore point that nobody has carried out is withdrawn.
+    ctx.again(chain_key(case))
     return ctx.settings.wait_poll_seconds
+
+
+def _missing(case: Case) -> str:
+    repository = case.spec.repository_ref.name
+    if case.spec.adopt is not None:
+        return f"repository {repository} holds no restore point of UID {case.spec.adopt.uid}"
+    return (
+        f"repository {repository} holds no restore point of Backup {case.name}, of which this object is a copy "
+        f"(label {names.LABEL_PHASE}={Phase.COMPLETED}). Nothing is copied: delete it and create a new Backup without "
+        "that label"
+    )
+
+
+async def _other_owner(ctx: Context, case: Case, uid: str) -> str:
+    """Name of the Backup that owns the restore point `uid`; empty: this one does."""
+    if ctx.memory.created.get(case.uid) is not None:
+        return ""  # the scan that created it had seen all Backups
+    fields = f"spec.vmRef.name={case.spec.vm_ref.name},spec.repositoryRef.name={case.spec.repository_ref.name}"
+    known = await collect(ctx.cluster, BACKUP, case.namespace, known_backup, fields=fields)
+    view = ctx.memory.catalogues.get(f"{case.namespace}/{case.spec.repository_ref.name}")
+    owner = owner_of(uid, identify(known, view.chains if view is not None else {}))
+    return owner.name if owner is not None and owner.uid != case.uid else ""
 
 
 def why_untold(error: Exception) -> str:
@@ -118,7 +151,8 @@ async def _record(ctx: Context, case: Case, point: PointRecord) -> None:
         ctx,
         case,
         answer,
-        adopted=True if case.spec.adopt else case.status.adopted,
+        adopted=True if case.copies_nothing else case.status.adopted,
+        restore_point_uid=point.backup_uid,
         vm_name=point.vm_name or case.status.vm_name,
         chain_name=chain_name(case.spec.vm_ref.name, case.spec.repository_ref.name),
         start_time=whole_seconds(point.started),
@@ -160,12 +194,13 @@ async def _adopt_one(ctx: Context, repository: Obj, point: PointRecord) -> bool:
 async def _make(ctx: Context, namespace: str, repository: str, point: PointRecord) -> bool:
     for name in dict.fromkeys(adopted_names(point)):
         try:
-            await ctx.cluster.create(BACKUP, build_adopted(namespace, repository, point, name))
+            made = await ctx.cluster.create(BACKUP, build_adopted(namespace, repository, point, name))
         except AlreadyExistsError:
             there = await find(ctx.cluster, BACKUP, namespace, name)
             if there is not None and point_uid(there) == point.backup_uid:
                 return False
             continue
+        ctx.memory.created.put(made["metadata"]["uid"], True)
         return True
     return False
 

@@ -26,7 +26,7 @@ async def reconcile_backup(ctx: Context, namespace: str, name: str) -> float | N
         return await delete(ctx, case)
     if case.is_over:
         return await tidy(ctx, case)
-    if case.spec.adopt is not None:
+    if case.copies_nothing:
         return await reconcile_adopted(ctx, case)
     # The deterministic name comes first: a worker that is there is followed, whatever else has changed.
     job = await find(ctx.cluster, JOB, namespace, case.job_name)

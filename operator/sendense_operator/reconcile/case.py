@@ -15,6 +15,7 @@ from sendense_operator.cluster.kinds import BACKUP
 from sendense_operator.cluster.status import write_status
 from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.naming import service_name, worker_name
+from sendense_operator.reconcile.ownership import is_restored, point_uid
 from sendense_operator.reconcile.units import whole_seconds
 from sendense_operator.task import FullReason
 
@@ -59,7 +60,12 @@ class Case:
     @property
     def point_uid(self) -> str:
         """UID by which the repository knows its restore point: of the Backup that made it."""
-        return self.spec.adopt.uid if self.spec.adopt is not None else self.uid
+        return point_uid(self.obj)
+
+    @property
+    def copies_nothing(self) -> bool:
+        """Whether it only represents a restore point that exists: adopted, or created from a copy of an object."""
+        return self.spec.adopt is not None or is_restored(self.obj)
 
     @property
     def job_name(self) -> str:
@@ -226,7 +232,7 @@ def wanted_labels(case: Case) -> dict[str, str]:
         names.LABEL_TYPE: case.spec.type.value,
         names.LABEL_PHASE: case.status.phase.value if case.status.phase else Phase.PENDING.value,
     }
-    return labels | ({names.LABEL_ADOPTED: "true"} if case.spec.adopt is not None else {})
+    return labels | ({names.LABEL_ADOPTED: "true"} if case.spec.adopt is not None or case.status.adopted else {})
 
 
 async def label(ctx: Context, case: Case) -> None:

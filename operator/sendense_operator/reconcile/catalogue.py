@@ -17,6 +17,7 @@ from sendense_operator.api.v1alpha1.base import LocalRef
 from sendense_operator.catalogue import ChainRecord, PointRecord, Record, RootRecord, TombstoneRecord
 from sendense_operator.reconcile.facts import Catalogued, ChainView, KnownBackup
 from sendense_operator.reconcile.objects import created, is_deleting, labels_of
+from sendense_operator.reconcile.ownership import find_point, identify, is_restored, owners, point_uid
 from sendense_operator.reconcile.progress import type_of
 from sendense_operator.reconcile.units import parse_time
 from sendense_operator.task import Removal
@@ -116,12 +117,6 @@ def _same(old: ChainView | None, new: ChainView) -> bool:
     return old is not None and (old.chain, old.points, old.tombstones) == (new.chain, new.points, new.tombstones)
 
 
-def point_uid(backup: Obj) -> str:
-    """UID by which the repository knows the restore point of a Backup."""
-    adopt = backup["spec"].get("adopt")
-    return str(adopt["uid"] if adopt else backup["metadata"]["uid"])
-
-
 def known_backup(backup: Obj) -> KnownBackup:
     """What a scan has to know of a Backup."""
     meta, status = backup["metadata"], backup.get("status") or {}
@@ -135,6 +130,10 @@ def known_backup(backup: Obj) -> KnownBackup:
         ended=parse_time(status.get("completionTime")),
         damage=_damage(status),
         adopted=created(backup) if labels_of(backup).get(names.LABEL_ADOPTED) else None,
+        created=created(backup),
+        manifest=status.get("manifest") or "",
+        job_id=status.get("jobID") or "",
+        is_restored=is_restored(backup),
     )
 
 
@@ -146,7 +145,7 @@ def decide_adoptions(told: Told, backups: Iterable[KnownBackup], removed: frozen
     """
     if told.root is None:
         return []
-    known = {backup.point_uid for backup in backups} | removed
+    known = {backup.point_uid for backup in identify(backups, told.chains)} | removed
     return [point for point in told.points() if point.backup_uid not in known]
 
 
@@ -181,6 +180,14 @@ def build_adopted(namespace: str, repository: str, point: PointRecord, name: str
     return {"metadata": meta, "spec": spec.to_dict()}
 
 
+def owned_by_another(uid: str, owner: str) -> str:
+    """Why an object is refused whose restore point belongs to another one."""
+    return (
+        f"restore point {uid} belongs to Backup {owner}. This object has no files; deleting it removes none. "
+        f"Delete it, or delete Backup {owner} first if this one is to take over"
+    )
+
+
 class Verdict(Enum):
     """What a scan says of a Backup."""
 
@@ -209,14 +216,22 @@ def judge(told: Told, backups: Iterable[KnownBackup]) -> list[Judgement]:
     """What a scan changes for the Backups that are there and over. One that waits or runs is left to its worker."""
     if told.root is None:
         return []
-    return [found for backup in backups if not backup.is_deleting and (found := _judge(told, backup)) is not None]
+    known = identify(backups, told.chains)
+    owned = owners(known)
+    judged = (_judge(told, backup, owned.get(backup.point_uid)) for backup in known if not backup.is_deleting)
+    return [found for found in judged if found is not None]
 
 
-def _judge(told: Told, backup: KnownBackup) -> Judgement | None:
+def _judge(told: Told, backup: KnownBackup, owner: KnownBackup | None) -> Judgement | None:
     view = told.chains.get(backup.vm)
     point = view.points.get(backup.point_uid) if view is not None else None
     verdict, message = None, ""
-    if backup.phase == Phase.COMPLETED:
+    if owner is not None and owner.uid != backup.uid:
+        if backup.phase == Phase.COMPLETED:
+            verdict, message = Verdict.LOST, owned_by_another(backup.point_uid, owner.name)
+    elif backup.is_identified and not backup.is_restored:
+        verdict = Verdict.FOUND
+    elif backup.phase == Phase.COMPLETED:
         verdict, message = _completed(told, view, point, backup)
         if verdict is Verdict.DAMAGED and message == backup.damage:
             verdict = None
@@ -261,7 +276,7 @@ def is_missing(told: Told | Catalogued, backup: Obj, vm: str) -> bool:
         return False
     if view is None:
         return True
-    return view.chain.is_understood and not view.chain.busy and point_uid(backup) not in view.points
+    return view.chain.is_understood and not view.chain.busy and find_point(backup, view) is None
 
 
 def why_unread(told: Told | Catalogued, backup: Obj, vm: str) -> str:

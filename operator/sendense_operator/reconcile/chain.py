@@ -7,6 +7,7 @@ removal from being forgotten: first the chain is held, then it lists the point a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 from sendense_operator.api.v1alpha1 import names
@@ -19,13 +20,13 @@ from sendense_operator.cluster.client import Obj, find
 from sendense_operator.cluster.errors import ForbiddenError, NotFoundError
 from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN, BACKUP_REPOSITORY, PROTECTED_VM
 from sendense_operator.cluster.status import add_finalizers, has_finalizer, remove_finalizers, write_status
-from sendense_operator.reconcile.catalogue import point_uid
 from sendense_operator.reconcile.chainstatus import ChainFacts, chain_status
 from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.facts import ChainView
 from sendense_operator.reconcile.keys import Key, Work
 from sendense_operator.reconcile.naming import chain_name
 from sendense_operator.reconcile.objects import is_deleting
+from sendense_operator.reconcile.ownership import owns_point, point_uid
 from sendense_operator.reconcile.removal import (
     Kept,
     decide_removal,
@@ -111,8 +112,12 @@ async def reconcile_chain(ctx: Context, namespace: str, vm: str, repository: str
         await _let_go(ctx, obj, _RETAINED, reason="RestorePointKept")
     if any(point.state is RemovalState.PENDING for point in status.removed):
         ctx.again(Key(Work.REPOSITORY, namespace, repository))
+    kept_until = {point.uid: point.kept_until for point in status.removed}
     for obj in going:
-        text = f"its files in repository {repository} go as soon as no other restore point needs them"
+        text = f"its files in repository {repository} are removed as soon as no other restore point needs them"
+        if until := kept_until.get(uid := point_uid(obj)):
+            stamp = f"{until:%Y-%m-%dT%H:%M:%SZ}"
+            text += f", not before {stamp}: until then a Backup with spec.adopt.uid {uid} takes it back"
         await _let_go(ctx, obj, Kept(text), reason="RestorePointRemoved")
     rest = await _release(ctx, seen, chain, status, view)
     return _AGAIN_S if waiting else rest
@@ -124,11 +129,15 @@ async def _decide(ctx: Context, seen: _Chain) -> tuple[list[Obj], list[Obj], boo
     All others are let go. Where everything goes, retained ones too: a chain to list them in can't be made any more.
     """
     leaving = [obj for obj in seen.backups if is_leaving(obj)]
+    owned = {point_uid(obj): obj["metadata"]["name"] for obj in seen.backups if owns_point(obj)}
     guard = await look_for_guard(ctx, seen.namespace) if leaving else None
     going, retained = list[Obj](), list[Obj]()
     for obj in leaving:
         spec = BackupSpec.model_validate(obj["spec"])
-        if policy_of(spec, seen.repository) is DeletionPolicy.RETAIN and not (guard and guard.going):
+        if owner := owned.get(point_uid(obj)):
+            shared = Kept(f"Backup {owner} has the same restore point")
+            await _let_go(ctx, obj, shared, reason="RestorePointKept")
+        elif policy_of(spec, seen.repository) is DeletionPolicy.RETAIN and not (guard and guard.going):
             retained.append(obj)
         elif kept := decide_removal(spec, seen.repository, guard):
             await _let_go(ctx, obj, kept, reason="RestorePointKept")
@@ -164,10 +173,10 @@ async def _write(
     old = BackupChainStatus.model_validate(chain.get("status") or {})
     vm = await find(ctx.cluster, PROTECTED_VM, seen.namespace, seen.vm)
     disks = ProtectedVMStatus.model_validate((vm or {}).get("status") or {}).disks
-    there = {point_uid(obj) for obj in seen.backups if not is_deleting(obj)}
+    owned = {point_uid(obj) for obj in seen.backups if owns_point(obj)}
     # What has a Backup again is removed or retained when that one is deleted, and not before.
-    before = [point for point in old.removed if point.state is RemovalState.PENDING or point.uid not in there]
-    removed = merge_removed(before, new, view)
+    before = [point for point in old.removed if point.uid not in owned]
+    removed = [_with_grace(point, seen.repository) for point in merge_removed(before, new, view)]
     facts = ChainFacts(seen.points, removed, disks, _max_depth(seen.repository), view)
     generation = chain["metadata"].get("generation")
     status = chain_status(old, facts, generation=generation, now=ctx.now())
@@ -178,6 +187,12 @@ async def _write(
         ctx.memory.probe_wanted.add(f"{seen.namespace}/{seen.repository_name}")
         ctx.again(Key(Work.REPOSITORY, seen.namespace, seen.repository_name))
     return status
+
+
+def _with_grace(point: RemovedPoint, repository: Obj | None) -> RemovedPoint:
+    grace = BackupRepositorySpec.model_validate(repository["spec"]).deletion_grace_seconds if repository else 0
+    until = point.since + timedelta(seconds=grace) if grace and point.state is RemovalState.PENDING else None
+    return point if point.kept_until == until else point.model_copy(update={"kept_until": until})
 
 
 def _waits_for_writer(view: ChainView, removed: list[RemovedPoint]) -> bool:

@@ -70,6 +70,7 @@ def _result(case: Case, answer: Answer, now: datetime) -> dict[str, Any]:
         manifest=answer.manifest or None,
         repository_id=answer.repository_id or case.status.repository_id,
         start_time=case.status.start_time or whole_seconds(answer.started or now),
+        restore_point_uid=case.point_uid,
         # Of the attempt that wrote it, which is not the last one when its answer was lost.
         job_id=answer.job_id or case.status.job_id,
     )

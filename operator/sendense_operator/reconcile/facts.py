@@ -108,6 +108,16 @@ class KnownBackup:
     """Message of its condition Damaged; empty without one."""
     adopted: datetime | None
     """When it was made for a restore point that was found, by the API server's clock; None: it was not."""
+    created: datetime
+    """Creation of the object, by the API server's clock."""
+    manifest: str = ""
+    """Its `status.manifest`."""
+    job_id: str = ""
+    """Its `status.jobID`."""
+    is_restored: bool = False
+    """Whether another tool created it from a copy without status: see `ownership.is_restored`."""
+    is_identified: bool = False
+    """Whether `point_uid` was found by what a copy says, and its status does not have it yet."""
 
 
 @dataclass(frozen=True)

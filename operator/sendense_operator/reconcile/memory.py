@@ -83,6 +83,8 @@ class Memory:
     listed."""
     catalogues: Recent[Catalogued] = field(default_factory=lambda: Recent(200))
     """By namespace/repository: what its pods told of restore points."""
+    created: Recent[bool] = field(default_factory=lambda: Recent(_MANY))
+    """By Backup UID: objects that a scan created for restore points that no other object owned."""
     unreachable: Recent[float] = field(default_factory=lambda: Recent(_MANY))
     """By Backup UID: since when it waits for an appliance that does not answer."""
     discoveries: Recent[Discovery] = field(default_factory=lambda: Recent(_MANY))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from sendense_operator.api.v1alpha1 import names
@@ -22,6 +23,7 @@ from sendense_operator.cluster.status import has_finalizer
 from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.facts import ChainView
 from sendense_operator.reconcile.objects import is_deleting
+from sendense_operator.reconcile.ownership import point_uid
 from sendense_operator.reconcile.units import human_bytes, parse_time
 
 _DEFINITIONS: Final = tuple(f"{kind.plural}.{names.GROUP}" for kind in (BACKUP, BACKUP_CHAIN, BACKUP_REPOSITORY))
@@ -75,10 +77,18 @@ def decide_removal(spec: BackupSpec, repository: Obj | None, guard: Kept | None)
 
 
 def policy_of(spec: BackupSpec, repository: Obj | None) -> DeletionPolicy:
-    """What the Backup says, or else its repository."""
-    if spec.deletion_policy is not None or repository is None:
-        return spec.deletion_policy or DeletionPolicy.DELETE
-    return BackupRepositorySpec.model_validate(repository["spec"]).deletion_policy
+    """The stricter one of what the Backup and its repository say: what either retains stays."""
+    said = [spec.deletion_policy]
+    if repository is not None:
+        said.append(BackupRepositorySpec.model_validate(repository["spec"]).deletion_policy)
+    return DeletionPolicy.RETAIN if DeletionPolicy.RETAIN in said else DeletionPolicy.DELETE
+
+
+def grace_left(point: RemovedPoint, spec: BackupRepositorySpec, now: datetime) -> float:
+    """Seconds for which a deleted restore point is still kept whole, so that it can be taken back; 0: none."""
+    if point.state is not RemovalState.PENDING:
+        return 0.0
+    return max((point.since - now).total_seconds() + spec.deletion_grace_seconds, 0.0)
 
 
 def removal_of(obj: Obj, points: Sequence[RestorePoint], state: RemovalState = RemovalState.PENDING) -> RemovedPoint:
@@ -86,7 +96,6 @@ def removal_of(obj: Obj, points: Sequence[RestorePoint], state: RemovalState = R
 
     `points`: what it said of its restore points before.
     """
-    spec = BackupSpec.model_validate(obj["spec"])
     status = BackupStatus.model_validate(obj.get("status") or {})
     since = parse_time(obj["metadata"].get("deletionTimestamp"))
     if since is None:
@@ -94,7 +103,7 @@ def removal_of(obj: Obj, points: Sequence[RestorePoint], state: RemovalState = R
     name = obj["metadata"]["name"]
     return RemovedPoint(
         backup=name,
-        uid=spec.adopt.uid if spec.adopt is not None else obj["metadata"]["uid"],
+        uid=point_uid(obj),
         state=state,
         stored_bytes=status.stored_bytes or 0,
         full=next((p.full for p in points if (p.backup, p.time) == (name, status.completion_time)), None),

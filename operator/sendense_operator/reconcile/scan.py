@@ -35,6 +35,7 @@ from sendense_operator.reconcile.holds import Duty, duties_of, hold, release, re
 from sendense_operator.reconcile.keys import Key, Work
 from sendense_operator.reconcile.objects import created, ready_condition
 from sendense_operator.reconcile.pod import CONTAINER
+from sendense_operator.reconcile.removal import grace_left
 from sendense_operator.reconcile.units import parse_time
 from sendense_operator.task import MAX_REMOVALS, Answer, FullReason, ProbeTask, Removal
 
@@ -69,7 +70,7 @@ async def wanted(ctx: Context, repository: Obj) -> Wanted:
     key = key_of(repository)
     known = ctx.memory.catalogues.get(key)
     request = str((repository["metadata"].get("annotations") or {}).get(names.ANNOTATION_SCAN, ""))[:256]
-    remove = await _pending_removals(ctx, repository)
+    remove, grace = await _pending_removals(ctx, repository)
     scan = key in ctx.memory.scan_wanted or scan_is_due(ctx, repository, request)
     scan_rest = rest_of(ctx, repository, Duty.SCAN, request) if scan else 0.0
     removal_rest = rest_of(ctx, repository, Duty.REMOVAL) if remove else 0.0
@@ -79,21 +80,28 @@ async def wanted(ctx: Context, repository: Obj) -> Wanted:
         urgent=any(not _was_asked(known, removal) for removal in remove),
         scan=scan and not scan_rest,
         request=request,
-        held_s=min((rest for rest in (scan_rest, removal_rest) if rest), default=math.inf),
+        held_s=min((rest for rest in (scan_rest, removal_rest, grace) if rest), default=math.inf),
     )
 
 
-async def _pending_removals(ctx: Context, repository: Obj) -> tuple[Removal, ...]:
-    """Restore points that the repository still has to forget, at most MAX_REMOVALS."""
-    return first_removals(await _of_chains(ctx, repository, pending_removals))
+async def _pending_removals(ctx: Context, repository: Obj) -> tuple[tuple[Removal, ...], float]:
+    """Restore points that the repository still has to forget, at most MAX_REMOVALS.
+
+    And the seconds until the next one may be removed that was deleted within `spec.deletionGraceSeconds`; 0: none.
+    """
+    spec, now = BackupRepositorySpec.model_validate(repository["spec"]), ctx.now()
+    found = await _of_chains(ctx, repository, pending_removals)
+    kept = [rest for _, point in found if (rest := grace_left(point, spec, now))]
+    due = [(removal, point) for removal, point in found if not grace_left(point, spec, now)]
+    return first_removals(due), min(kept, default=0.0)
 
 
-def first_removals(found: Sequence[tuple[Removal, bool]]) -> tuple[Removal, ...]:
+def first_removals(found: Sequence[tuple[Removal, RemovedPoint]]) -> tuple[Removal, ...]:
     """At most MAX_REMOVALS of what `pending_removals` found.
 
     Those that wait to be freed come last: asking for them only has their chains looked at again.
     """
-    removals = sorted(found, key=lambda one: one[1])
+    removals = sorted(found, key=lambda one: is_unexplained(one[1]))
     return tuple(removal for removal, _ in removals[:MAX_REMOVALS])
 
 
@@ -105,14 +113,14 @@ async def _of_chains(ctx: Context, repository: Obj, take: Callable[[Obj], list[T
     return [one for of_one in found for one in of_one]
 
 
-def pending_removals(chain: Obj) -> list[tuple[Removal, bool]]:
-    """Restore points of a chain that its repository still has to forget, and whether each only waits to be freed.
+def pending_removals(chain: Obj) -> list[tuple[Removal, RemovedPoint]]:
+    """Restore points of a chain that its repository still has to forget, and what the chain says of each.
 
     Of the status nothing else is read: this is asked for at each look, of chains with hundreds of points.
     """
     vm = chain["spec"]["vmRef"]["name"]
     return [
-        (Removal(vm=vm, backup=point.backup, backup_uid=point.uid), point.state is not RemovalState.PENDING)
+        (Removal(vm=vm, backup=point.backup, backup_uid=point.uid), point)
         for raw in _removed(chain)
         if not raw.get("neededBy") and raw.get("state") != RemovalState.RETAINED
         if is_wanted(point := RemovedPoint.model_validate(raw))

@@ -50,7 +50,7 @@ def backup(phase: str = "Completed", *, ended: float = 60, damage: str = "", **m
 
 
 def test_what_is_kept_of_a_backup() -> None:
-    plain = KnownBackup("b1", UID, UID, "db", "Completed", False, at(60), "", None)
+    plain = KnownBackup("b1", UID, UID, "db", "Completed", False, at(60), "", None, at(0))
     assert known_backup(backup()) == plain
     assert known_backup(backup(damage="bytes")) == replace(plain, damage="bytes")
     assert known_backup(backup(deletionTimestamp=stamp())).is_deleting

@@ -56,7 +56,9 @@ def test_its_worker_comes_first(obj: Obj, expected: bool) -> None:
     ("own", "default", "repository", "guard", "kept"),
     [
         (None, "Delete", True, None, ""),
-        ("Delete", "Retain", True, None, ""),
+        ("Delete", "Delete", True, None, ""),
+        ("Delete", "Retain", True, None, "Retain"),
+        ("Retain", "Retain", True, None, "Retain"),
         ("Retain", "Delete", True, None, "Retain"),
         (None, "Retain", True, None, "Retain"),
         ("Retain", "Delete", True, GUARD, "Retain"),

@@ -85,7 +85,8 @@ class BackupSpec(Model):
     )
     """What an Incremental does with a disk that has nothing to stand on: copy it in Full, or Fail."""
     deletion_policy: DeletionPolicy | None = None
-    """What becomes of the files when this object is deleted; left out: as the repository says."""
+    """What becomes of the files when this object is deleted. The stricter one of this and the repository's policy
+    applies: where either says Retain, they stay. Left out: as the repository says."""
     adopt: Annotated[AdoptedPoint | None, Field(json_schema_extra=immutable("spec.adopt"))] = None
     """Set by the operator on objects for restore points that it found in the repository: nothing is copied."""
     retries: Annotated[int, Field(ge=0, le=10, json_schema_extra=immutable("spec.retries"))] = 2
@@ -209,6 +210,8 @@ class BackupStatus(Status):
     """Bytes of its layers that hold guest data."""
     manifest: Text | None = None
     """Path of the manifest below the repository's root: the commit point."""
+    restore_point_uid: ShortText | None = Field(default=None, alias="restorePointUID")
+    """UID by which the repository knows the restore point: of the Backup object that made it."""
     disks: Annotated[
         list[BackupDisk],
         Field(

@@ -100,6 +100,9 @@ class RemovedPoint(Model):
     """Name of the Backup whose full it stood on, for those that still stand on it."""
     since: datetime
     """When its Backup was deleted."""
+    kept_until: datetime | None = None
+    """When its files may be removed, by the repository's deletionGraceSeconds; until then a Backup with
+    spec.adopt.uid takes the restore point back."""
 
 
 class NextBackup(Model):

@@ -65,7 +65,10 @@ class BackupRepositorySpec(Model):
     """How often all restore points of the repository are listed and compared with the Backups. Asked for at once by a
     new value of the annotation backup.sendense.io/scan."""
     deletion_policy: DeletionPolicy = DeletionPolicy.DELETE
-    """What becomes of a restore point's files when its Backup is deleted, unless the Backup says otherwise."""
+    """What becomes of a restore point's files when its Backup is deleted. Retain binds: a Backup can't loosen it."""
+    deletion_grace_seconds: Annotated[int, Field(ge=0, le=31_536_000)] = 0
+    """How long a deleted restore point is kept whole before its files are removed. Until then a Backup with
+    spec.adopt.uid takes it back."""
     max_chain_depth: Annotated[int, Field(ge=1, le=64)] = 32
     """Layers that a disk may have, the full counted: the next backup is a full then. Deep chains are slow to read."""
     folder: Annotated[
