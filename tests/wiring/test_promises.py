@@ -160,6 +160,21 @@ async def test_each_disk_is_told_its_port(exposure: str, ports: tuple[int, ...])
     assert len(rig.world.cluster.all(kinds.SERVICE)) == (exposure == "NodePort")
 
 
+@pytest.mark.parametrize(("ceiling", "starts"), [("8Gi", True), ("1100Mi", False)])
+async def test_a_vm_of_many_disks_gets_the_memory_it_needs_or_fails_at_once(ceiling: str, starts: bool) -> None:
+    rig = Rig(worker_resources={"limits": {"memory": "1Gi"}}, worker_max_memory=ceiling)
+    rig.vma.disks = 40
+    rig.create_references()
+    rig.create_backup(type="Auto")
+    await rig.run(lambda: rig.world.worker_jobs() or rig.phase() == "Failed")
+    if starts:
+        (container,) = rig.world.worker_jobs()[0]["spec"]["template"]["spec"]["containers"]
+        assert 1100 < int(container["resources"]["limits"]["memory"].removesuffix("Mi")) < 3000
+        return
+    assert (rig.phase(), rig.reason(), rig.world.worker_jobs()) == ("Failed", "MemoryExceeded", [])
+    assert "40 disks" in rig.backup()["status"]["conditions"][0]["message"]
+
+
 async def test_a_backup_of_a_name_that_was_there_before_is_another_one() -> None:
     rig = await running(Rig())
     await rig.run(lambda: rig.phase() == "Completed" and rig.is_clean())

@@ -35,11 +35,13 @@ def build_worker_template(
     appliance: VMwareApplianceSpec,
     host_ports: tuple[int, ...],
     one_node: bool,
+    resources: Obj,
     settings: Settings,
 ) -> Obj:
     """Pod template of a Backup's worker. One that is to adopt only calls nobody and opens no export.
 
-    `host_ports`: one a disk, or none. `one_node`: whether all pods of the repository have to be on one.
+    `resources` are the container's. `host_ports`: one a disk, or none.
+    `one_node`: whether all pods of the repository have to be on one.
     """
     volumes = [_task_volume(), _repository_volume(repository), _scratch_volume()]
     ports: list[Obj] = [{"name": "status", "containerPort": names.STATUS_PORT, "protocol": "TCP"}]
@@ -56,6 +58,7 @@ def build_worker_template(
         ports=ports,
         security=repository.pod_security,
         one_node=one_node,
+        resources=resources,
         settings=settings,
     )
 
@@ -86,6 +89,7 @@ def build_probe_template(
         ports=[],
         security=repository.pod_security,
         one_node=one_node,
+        resources=settings.worker_resources,
         settings=settings,
     )
 
@@ -99,6 +103,7 @@ def _template(
     ports: list[Obj],
     security: PodSecurity,
     one_node: bool,
+    resources: Obj,
     settings: Settings,
 ) -> Obj:
     container: Obj = {
@@ -108,7 +113,7 @@ def _template(
         "args": ["worker"],
         "env": _environment(name),
         "ports": ports,
-        "resources": settings.worker_resources,
+        "resources": resources,
         "volumeMounts": [volume.mount for volume in volumes],
         "terminationMessagePath": contract.TERMINATION_FILE,
         "terminationMessagePolicy": "File",

@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from sendense_operator.reconcile.workermemory import parse_quantity
 from sendense_operator.vma.callbackkeys import FOLDER
 
 _PREFIX: Final = "SENDENSE_"
@@ -37,6 +38,8 @@ class Settings(BaseModel):
     lease_name: str = "sendense-controller"
     worker_resources: dict[str, Any] = {}
     """`resources` of the worker's container."""
+    worker_max_memory: Annotated[str, Field(max_length=40)] = ""
+    """Quantity: no worker gets more, however large its VM's disks and deep their layers are. Empty: no such bound."""
     worker_priority_class: str = ""
     gateway_selector: _Labels = {}
     """Labels of the gateway's pods: they may call workers."""
@@ -66,6 +69,15 @@ class Settings(BaseModel):
     queue_workers: Annotated[int, Field(ge=1, le=256)] = 32
     """Reconciles at the same time, and half as many more that ask appliances: most of their time they wait."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @field_validator("worker_max_memory", "worker_resources")
+    @classmethod
+    def _memory(cls, value: Any) -> Any:
+        """What Backups would stumble over one by one stops the controller."""
+        limit = (value.get("limits") or {}).get("memory") if isinstance(value, dict) else value
+        if limit:
+            parse_quantity(limit)
+        return value
 
 
 def settings_from_env(env: Mapping[str, str]) -> Settings:

@@ -7,7 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 from sendense_operator.api.v1alpha1 import conditions, names
-from sendense_operator.api.v1alpha1.backup import BackupDisk
+from sendense_operator.api.v1alpha1.backup import BackupDisk, RequestedType
+from sendense_operator.chain.memory import DiskLoad
 from sendense_operator.cluster.client import Obj, find
 from sendense_operator.cluster.errors import AlreadyExistsError, ForbiddenError, InvalidError
 from sendense_operator.cluster.kinds import BACKUP, CLAIM, JOB, NETWORK_POLICY, POD, SERVICE, Kind
@@ -26,6 +27,7 @@ from sendense_operator.reconcile.problems import Meaning, Problem
 from sendense_operator.reconcile.references import References, resolve
 from sendense_operator.reconcile.slots import admit, forget
 from sendense_operator.reconcile.tasks import build_backup_task
+from sendense_operator.reconcile.workermemory import decide_resources
 from sendense_operator.task import Exposure
 
 _MIN_DEADLINE_S = 60
@@ -37,9 +39,12 @@ async def start_backup(ctx: Context, case: Case) -> float | None:
     if isinstance(refs, Problem):
         return await wait_or_fail(ctx, case, refs)
     ctx.memory.unreachable.pop(case.uid)
+    resources = _resources(ctx, case, refs)
+    if isinstance(resources, Problem):
+        return await wait_or_fail(ctx, case, resources)
     async with ctx.admission:
         verdict = await admit(ctx, case, refs)
-        problem = None if isinstance(verdict, Waits) else await _create_worker(ctx, case, refs, verdict)
+        problem = None if isinstance(verdict, Waits) else await _create_worker(ctx, case, refs, verdict, resources)
     if isinstance(verdict, Waits):
         return await wait_or_fail(ctx, case, Problem(verdict.reason, verdict.message))
     if problem is not None:
@@ -109,9 +114,21 @@ class _Plan:
     labels: dict[str, str]
     host_ports: tuple[int, ...]
     one_node: bool
+    resources: Obj
 
 
-async def _create_worker(ctx: Context, case: Case, refs: References, admitted: Admitted) -> Problem | None:
+def _resources(ctx: Context, case: Case, refs: References) -> Obj | Problem:
+    """Of the worker's container. How deep a disk's layers lie only the repository knows: as deep as it allows."""
+    if case.only_looks:
+        return ctx.settings.worker_resources
+    layers = 1 if case.spec.type is RequestedType.FULL else refs.repository.max_chain_depth
+    disks = [DiskLoad(disk.capacity_bytes, layers) for disk in refs.found.disks]
+    return decide_resources(disks, ctx.settings.worker_resources, ctx.settings.worker_max_memory)
+
+
+async def _create_worker(
+    ctx: Context, case: Case, refs: References, admitted: Admitted, resources: Obj
+) -> Problem | None:
     """All objects of the worker, the Job last. Each may be there already, made before the controller was restarted."""
     labels = worker_labels(
         case.obj,
@@ -122,7 +139,7 @@ async def _create_worker(ctx: Context, case: Case, refs: References, admitted: A
         vm_identity=names.vm_identity(refs.appliance.vcenter.host, refs.vm.path),
     )
     claim = await find(ctx.cluster, CLAIM, case.namespace, refs.repository.claim_name)
-    plan = _Plan(labels, admitted.host_ports, claim is not None and needs_one_node(claim))
+    plan = _Plan(labels, admitted.host_ports, claim is not None and needs_one_node(claim), resources)
     count = len(refs.found.disks)
     try:
         provisional = admitted.host_ports or tuple(names.NBD_BASE_PORT + index for index in range(count))
@@ -177,6 +194,7 @@ def _template(ctx: Context, case: Case, refs: References, plan: _Plan, ports: tu
         appliance=refs.appliance,
         host_ports=plan.host_ports,
         one_node=plan.one_node,
+        resources=plan.resources,
         settings=ctx.settings,
     )
 

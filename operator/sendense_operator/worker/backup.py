@@ -18,6 +18,7 @@ from sendense_operator.worker.attempt import Attempt, to_the_end
 from sendense_operator.worker.chainfolder import read_chain
 from sendense_operator.worker.commit import no_step
 from sendense_operator.worker.lock import ChainLock
+from sendense_operator.worker.memory import limit
 from sendense_operator.worker.parents import Parents
 from sendense_operator.worker.preflight import preflight
 from sendense_operator.worker.reasons import Reason, WorkerError, storage_error
@@ -55,7 +56,7 @@ async def run_backup(
         elif credentials is None:
             raise WorkerError(Reason.WORKER_DIED, "another worker looked: the repository holds no such backup")
         else:
-            parents = Parents(root, paths, task, chain, lock)
+            parents = Parents(root, paths, task, chain, lock, memory=limit(settings.memory_limits))
             attempt = Attempt(settings, task, state, root, paths, lock, parents)
             done = await _attempt(attempt, settings, task, state, credentials, on_step)
         return _answer(root, *done, adopted=adopted, swept=swept)

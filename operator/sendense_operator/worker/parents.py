@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from sendense_operator.chain.layout import ChainPaths
 from sendense_operator.chain.manifest import Manifest, ManifestDisk
+from sendense_operator.chain.memory import DiskLoad
 from sendense_operator.chain.parents import (
     Choice,
     LayerPlan,
@@ -28,6 +29,7 @@ from sendense_operator.worker.chainfolder import ChainFolder, StoredPoint, mark_
 from sendense_operator.worker.export import ModeChoice
 from sendense_operator.worker.files import is_regular
 from sendense_operator.worker.lock import ChainLock
+from sendense_operator.worker.memory import check as check_memory
 from sendense_operator.worker.proof import Unproven, prove, prove_chunks
 from sendense_operator.worker.reasons import Reason, WorkerError, storage_error
 from sendense_operator.worker.spread import find_damaged
@@ -38,7 +40,18 @@ log = logging.getLogger(__name__)
 class Parents:
     """The restore points of one chain, as this attempt found them."""
 
-    def __init__(self, root: Path, paths: ChainPaths, task: BackupTask, chain: ChainFolder, lock: ChainLock) -> None:
+    def __init__(
+        self,
+        root: Path,
+        paths: ChainPaths,
+        task: BackupTask,
+        chain: ChainFolder,
+        lock: ChainLock,
+        *,
+        memory: int | None = None,
+    ) -> None:
+        """`memory`: bytes that this pod may use, None: no bound is known."""
+        self._memory = memory
         self._root, self._paths, self._task, self._chain, self._lock = root, paths, task, chain, lock
 
     @property
@@ -54,6 +67,9 @@ class Parents:
         choices = [self._choose(disk) for disk in self._task.disks]
         # What needs no reading first: a task that is to fail should not read terabytes before.
         self._refuse_missing(choices)
+        stacks = [chosen.parent.stack if chosen.parent else () for chosen in choices]
+        loads = [DiskLoad(disk.size, len(stack) + 1) for disk, stack in zip(self._task.disks, stacks, strict=True)]
+        check_memory(loads, self._memory)
         for position, chosen in enumerate(choices):
             if chosen.parent is not None:
                 choices[position] = await self._proven(chosen.parent, chosen.doubt, choice, runtime, tell)

@@ -34,6 +34,7 @@ class Reason(StrEnum):
     APPLIANCE_UNREACHABLE = "ApplianceUnreachable"
     APPLIANCE_ERROR = "ApplianceError"
 
+    MEMORY_EXCEEDED = "MemoryExceeded"
     EXPORT_FAILED = "ExportFailed"
     EXPORT_UNREACHABLE = "ExportUnreachable"
     IMAGE_CORRUPT = "ImageCorrupt"
@@ -53,6 +54,8 @@ FATAL: Final[frozenset[str]] = frozenset(
         Reason.NOT_A_REPOSITORY,
         Reason.REPOSITORY_CHANGED,
         Reason.REPOSITORY_NEWER,
+        # The next pod would have as little.
+        Reason.MEMORY_EXCEEDED,
         # The copy would only fill the volume again: a person has to make room.
         Reason.REPOSITORY_FULL,
         Reason.READ_ONLY,

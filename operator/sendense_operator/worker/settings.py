@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sendense_operator import task
 from sendense_operator.api.v1alpha1.names import NBD_BASE_PORT, STATUS_PORT
+from sendense_operator.worker.memory import LIMIT_FILES
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Settings:
     ca_bundle: Path = Path(task.CA_BUNDLE_FILE)
     repository: Path = Path(task.REPOSITORY_DIR)
     termination_file: Path = Path(task.TERMINATION_FILE)
+    memory_limits: tuple[Path, ...] = LIMIT_FILES
     status_port: int = STATUS_PORT
     nbd_base_port: int = NBD_BASE_PORT
     lock_wait: float = 30.0

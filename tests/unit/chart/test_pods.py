@@ -60,7 +60,12 @@ def test_the_controller_accepts_what_the_chart_tells_it(render: Render) -> None:
         "watchNamespaces": ["team-a", "team-b"],
         "imagePullSecrets": [{"name": "registry"}],
         "image": {"repository": "registry.example/backup", "tag": "1.2", "pullPolicy": "Always"},
-        "worker": {"resources": {"limits": {"memory": "2Gi"}}, "networkPolicies": False, "priorityClassName": "low"},
+        "worker": {
+            "resources": {"limits": {"memory": "2Gi"}},
+            "maxMemory": "6Gi",
+            "networkPolicies": False,
+            "priorityClassName": "low",
+        },
         "controller": {"nodeLostSeconds": 77},
         "gateway": {"externalURL": "http://gateway.example:30882/"},
         "logLevel": "DEBUG",
@@ -72,6 +77,7 @@ def test_the_controller_accepts_what_the_chart_tells_it(render: Render) -> None:
     assert settings.image_pull_secrets == ("registry",)
     assert settings.namespaces == ("team-a", "team-b")
     assert settings.worker_resources["limits"] == {"memory": "2Gi"}
+    assert settings.worker_max_memory == "6Gi"
     assert settings.worker_priority_class == "low"
     assert settings.network_policies is False
     assert settings.node_lost_seconds == 77
@@ -183,6 +189,7 @@ def test_definitions_are_the_generated_ones_and_outlive_the_release(render: Rend
         ({"image": {"pullPolicy": "always"}}, "/image/pullPolicy"),
         ({"watchNamespaces": ["Team A"]}, "/watchNamespaces/0"),
         ({"worker": {"resources": {"limits": {"memory": "lots"}}}}, "/worker/resources/limits/memory"),
+        ({"worker": {"maxMemory": "lots"}}, "/worker/maxMemory"),
         ({"logLevel": "debug"}, "/logLevel"),
         ({"rest": {"ingress": {"enabled": True}}}, "rest.ingress.host"),
         ({"rest": {"gateway": {"enabled": True}}}, "rest.gateway.parentRefs"),

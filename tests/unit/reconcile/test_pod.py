@@ -61,6 +61,7 @@ def template(
         appliance=VMwareApplianceSpec.model_validate(sample.appliance(**appliance)["spec"]),
         host_ports=host_ports,
         one_node=one_node,
+        resources=settings.worker_resources,
         settings=settings,
     )
 

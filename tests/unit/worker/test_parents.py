@@ -13,6 +13,7 @@ from tests.unit.worker.support import task
 
 from sendense_operator.chain import layout, unfit
 from sendense_operator.chain.manifest import Digest, Manifest, ManifestDisk
+from sendense_operator.chain.memory import DiskLoad, estimate
 from sendense_operator.chain.unfit import Unfit, mark_change, mark_damage
 from sendense_operator.task import BackupType, FullReason, ParentCheck, TaskDisk
 from sendense_operator.worker import parents as module
@@ -258,3 +259,24 @@ async def test_trouble_with_the_others_does_not_save_the_newest(
     proofs = Proofs(monkeypatch, Unproven("its content is not what was written", chunks=(CHUNK,)))
     proofs.bad, proofs.trouble = {FULL.disks[0].file}, I3.disks[0].file
     assert await proven(tmp_path, FULL, I3, I4) == [("b2", 0), ("b4", 0)]
+
+
+async def test_too_little_memory_is_found_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the layers that there are, not of those that the repository would allow."""
+    proofs = Proofs(monkeypatch, Unproven("never"))
+    for manifest in (FULL, I3, I4):
+        write_point(tmp_path, manifest)
+    lock = ChainLock.try_acquire(tmp_path / PATHS.lock, tmp_path, "pod")
+    assert lock is not None
+    one = task(type=BackupType.INCREMENTAL, disks=(TaskDisk(index=1, key=2001, size=SIZE, port=10809),))
+    needed = estimate([DiskLoad(SIZE, 4)])
+    with lock:
+        chain = read_chain(tmp_path, PATHS)
+        monkeypatch.setattr(proofs, "found", AssertionError("proven"))
+        with pytest.raises(WorkerError, match="in up to 4 layers") as caught:
+            await Parents(tmp_path, PATHS, one, chain, lock, memory=needed - 1).plan(ModeChoice(), tmp_path, print)
+        assert caught.value.reason == Reason.MEMORY_EXCEEDED
+        plans = await Parents(tmp_path, PATHS, one, chain, lock, memory=needed).plan(ModeChoice(), tmp_path, print)
+    assert [plan.layers for plan in plans] == [4]
