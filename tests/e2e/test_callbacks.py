@@ -13,6 +13,7 @@ import pytest
 from tests.support import images, setup
 from tests.support.kube import ApiError
 from tests.support.vma import MIB, Disk
+from tests.support.waiting import until, wait_for
 from tests.support.workspace import Workspace
 
 UNKNOWN = "backup-00000000-0000-4000-8000-000000000000"
@@ -131,3 +132,23 @@ def _completes(space: Workspace) -> None:
     space.wait_phase("Completed")
     images.assert_identical(space)
     assert len(space.vma.starts()) == 1
+
+
+def test_callbacks_at_the_url_of_another_object(space: Workspace) -> None:
+    """Named within seconds, though the call itself is held for a minute: in the Backup, and of its appliance."""
+    space.ready(Disk("pattern", 4 * MIB))
+    space.add_appliance("other", connect=False)
+    space.connect("other")
+    space.backup()
+    said = space.wait_reason("CallbacksElsewhere")
+    assert "callback URL of VMwareAppliance other" in said
+    wait_for("an Event of the appliance", lambda: _tells_of_other(space), timeout=30)
+    (condition,) = [c for c in space.status("vma", "VMwareAppliance")["conditions"] if c["type"] == "CallbacksArrive"]
+    assert condition["status"] == "False"
+    space.connect()
+    space.kube.delete("Backup", "backup", space.namespace)
+
+
+def _tells_of_other(space: Workspace) -> None:
+    told = [(kind, reason) for kind, reason, _ in space.story("vma")]
+    until(("Warning", "CallbacksElsewhere") in told, told)

@@ -23,6 +23,7 @@ class Ending(Enum):
     """Its answer was there for a moment."""
     FULL = auto()
     """The repository is."""
+    DIE_AND_LEAVE_A_CLIENT = auto()
     STUCK = auto()
     """Gave up, and left a client that hangs on the appliance."""
     HANG = auto()

@@ -34,12 +34,10 @@ class FakeVMA:
         self.cbt = True
         self.asked: list[str] = []
         """What vCenter was asked for: `DC1`, `DC1 NAME`, or the path whose CBT was."""
-        self.uptime = ""
-        """What it says of itself."""
 
     async def health(self) -> Health:
         self._fail()
-        return Health(status="healthy", uptime=self.uptime)
+        return Health(status="healthy", uptime="231ns")
 
     async def discover(
         self, credentials: Credentials, vcenter: str, datacenter: str, name_filter: str = ""

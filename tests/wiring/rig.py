@@ -57,6 +57,7 @@ class Controller:
             workers=world,
             connect=lambda url, ca_bundle, timeout: vma,
             enqueue=self._enqueue,
+            gateways=world.gateways,
             callback_keys=FixedKeys(),
             now=world.clock.now,
             monotonic=lambda: world.clock.seconds - born,
@@ -64,6 +65,7 @@ class Controller:
         self._reconcile = Reconciler(self.ctx)
         world.cluster.on_change = self.on_change
         self._enqueue(Key(Work.RESYNC), 0)
+        self._enqueue(Key(Work.GATEWAYS), 0)
         for (kind, _, _), obj in list(world.cluster.objects.items()):
             self.on_change("", Kind(obj["apiVersion"], kind, ""), obj)
 

@@ -1,15 +1,17 @@
-"""Clients that hang on the appliance: counted whatever becomes of the worker, the controller, and the pods."""
+"""Clients that hang on the appliance, and callbacks that arrive elsewhere: as all gateways together see them."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from tests.support.sample import Obj
+from tests.wiring.ending import Ending
 from tests.wiring.rig import Rig
-from tests.wiring.world import Ending
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster import kinds
+from sendense_operator.reconcile.sightings import FORGET_S, STUCK_AFTER_S
 
 
 def status(rig: Rig) -> dict[str, Any]:
@@ -21,78 +23,107 @@ def counted(rig: Rig) -> tuple[int, list[str]]:
     return status(rig).get("stuckClients", 0), status(rig).get("stuckJobs", [])
 
 
-def hangs() -> Rig:
+def hangs(ending: Ending = Ending.STUCK) -> Rig:
     rig = Rig()
-    rig.vma.uptime = "1h"
-    rig.world.endings["b1"] = [Ending.STUCK]
+    rig.world.endings["b1"] = [ending]
     rig.create_references()
     rig.create_backup(retries=0)
     return rig
 
 
-def told(rig: Rig) -> list[Obj]:
-    return [event for event in rig.world.cluster.all(kinds.EVENT) if event["reason"] == "StuckClient"]
+def told(rig: Rig, reason: str = "StuckClient") -> list[Obj]:
+    return [event for event in rig.world.cluster.all(kinds.EVENT) if event["reason"] == reason]
 
 
-async def test_it_stays_until_the_service_was_restarted() -> None:
-    rig = hangs()
+def pod_uid(rig: Rig) -> str:
+    """Of the running worker."""
+    (pod,) = [pod for pod in rig.world.cluster.all(kinds.POD) if names.LABEL_BACKUP in pod["metadata"]["labels"]]
+    return str(pod["metadata"]["uid"])
+
+
+async def ended(rig: Rig) -> str:
+    """The job whose client hangs, once its Backup is over."""
     await rig.run(lambda: rig.phase() == "Failed" and rig.is_clean())
-    await rig.run(lambda: counted(rig)[0], seconds=10)
-    job = names.vma_job_id(rig.world.started[0][1])
+    await rig.run(lambda: counted(rig)[0], seconds=40)
+    return names.vma_job_id(rig.world.started[0][1])
+
+
+@pytest.mark.parametrize("ending", [Ending.STUCK, Ending.DIE_AND_LEAVE_A_CLIENT])
+async def test_it_is_counted_until_its_telemetry_ends(ending: Ending) -> None:
+    """Also that of a worker which died without a word: the likeliest way."""
+    rig = hangs(ending)
+    job = await ended(rig)
     assert counted(rig) == (1, [job])
     (event,) = told(rig)
     assert (event["type"], event.get("count", 1)) == ("Warning", 1)
     assert "restart the appliance's service" in event["message"]
     rig.restart()
-    await rig.settle()
+    await rig.settle(seconds=int(FORGET_S + STUCK_AFTER_S) + 120)
     assert counted(rig) == (1, [job])
     assert "restart the appliance's service" in status(rig)["conditions"][0]["message"]
     assert len(told(rig)) == 1
-    rig.vma.uptime = "3s"
-    await rig.settle()
-    # Its pod still says so, but of a service that is gone.
-    assert any(_ended_stuck(pod, job) for pod in rig.world.cluster.all(kinds.POD))
+    rig.world.gateways.clients_end()
+    await rig.settle(seconds=int(FORGET_S) + 20)
+    assert counted(rig) == (0, [])
     rig.restart()
     await rig.settle()
     assert counted(rig) == (0, [])
 
 
-def _ended_stuck(pod: Obj, job: str) -> bool:
-    return any(job in state["state"]["terminated"]["message"] for state in pod["status"].get("containerStatuses", []))
-
-
-async def test_pods_that_vanish_take_nothing_with_them() -> None:
+async def test_a_controller_that_just_started_forgets_nobody() -> None:
     rig = hangs()
-    await rig.run(lambda: rig.phase() == "Failed" and rig.is_clean())
-    await rig.run(lambda: counted(rig)[0], seconds=10)
-    for job in rig.world.worker_jobs():
-        rig.world.cluster.remove(kinds.JOB, job)
-    await rig.settle(seconds=10)
-    assert not [pod for pod in rig.world.cluster.all(kinds.POD) if names.LABEL_BACKUP in pod["metadata"]["labels"]]
+    job = await ended(rig)
+    rig.world.gateways.away = True
     rig.restart()
-    await rig.settle()
-    assert counted(rig)[0] == 1
+    await rig.settle(seconds=200)
+    assert counted(rig) == (1, [job]), "no gateway has answered: nothing is known"
+    rig.world.gateways.away = False
+    rig.world.gateways.clients_end()
+    await rig.settle(seconds=int(FORGET_S + STUCK_AFTER_S) + 90)
+    assert counted(rig) == (0, [])
 
 
-async def test_a_pod_that_goes_at_once_is_heard_all_the_same() -> None:
-    rig = hangs()
+async def test_telemetry_of_a_running_worker_is_none() -> None:
+    """A gateway may not know a new pod yet."""
+    rig = hangs(Ending.HANG)
     await rig.run(lambda: rig.reason() == "Copying")
-    while rig.phase() == "Running" and rig.world.cluster.all(kinds.POD):
-        rig.world.step()
-        for pod in rig.world.cluster.all(kinds.POD):
-            if pod["status"]["phase"] == "Failed":
-                rig.world.cluster.remove(kinds.POD, pod)
-    await rig.run(lambda: counted(rig)[0], seconds=10)
+    rig.world.gateways.client_hangs(names.vma_job_id(pod_uid(rig)))
+    await rig.settle(seconds=90)
+    assert counted(rig) == (0, [])
 
 
 async def test_killed_after_each_write() -> None:
     calm = hangs()
-    await calm.run(lambda: calm.phase() == "Failed" and calm.is_clean())
+    await ended(calm)
     await calm.settle()
     assert counted(calm)[0] == 1
     for moment in range(1, len(calm.world.cluster.written) + 1):
         rig = hangs()
         rig.world.cluster.kill_after = moment
-        await rig.run(lambda rig=rig: rig.phase() == "Failed" and rig.is_clean())  # type: ignore[misc]
+        await ended(rig)
         await rig.settle()
         assert counted(rig) == counted(calm), f"killed after write {moment}"
+
+
+def kinds_told(rig: Rig) -> list[str]:
+    return sorted(event["involvedObject"]["kind"] for event in told(rig, "CallbacksElsewhere"))
+
+
+async def test_callbacks_at_another_objects_path_are_named_within_seconds() -> None:
+    rig = hangs(Ending.HANG)
+    await rig.run(lambda: rig.reason() == "Copying")
+    rig.world.gateways.stray_call(pod_uid(rig), "other")
+    await rig.run(lambda: rig.reason() == "CallbacksElsewhere", seconds=12)
+    await rig.run(lambda: len(told(rig, "CallbacksElsewhere")) == 2, seconds=12)
+    for event in told(rig, "CallbacksElsewhere"):
+        assert event["type"] == "Warning"
+        assert "VMwareAppliance other" in event["message"]
+        assert "status.callbackURL of VMwareAppliance vma" in event["message"]
+    assert kinds_told(rig) == ["Backup", "VMwareAppliance"]
+    (condition,) = [c for c in status(rig)["conditions"] if c["type"] == "CallbacksArrive"]
+    assert (condition["status"], condition["reason"]) == ("False", "CallbacksElsewhere")
+    (ready,) = [c for c in rig.world.cluster.one(kinds.BACKUP, "b1")["status"]["conditions"] if c["type"] == "Ready"]
+    assert "VMwareAppliance other" in ready["message"]
+    await rig.settle(seconds=1000)
+    assert not [c for c in status(rig)["conditions"] if c["type"] == "CallbacksArrive"]
+    assert kinds_told(rig) == ["Backup", "VMwareAppliance"]

@@ -12,6 +12,7 @@ from tests.support.sample import GIB, NAMESPACE, condition, uid_of
 from tests.wiring.clock import Clock
 from tests.wiring.ending import Ending
 from tests.wiring.fakecluster import FOREGROUND, FakeCluster
+from tests.wiring.fakegateways import FakeGateways
 from tests.wiring.repositoryworld import RepositoryWorld
 
 from sendense_operator.api.v1alpha1 import names
@@ -44,6 +45,7 @@ class World:
     def __init__(self) -> None:
         self.clock = Clock()
         self.cluster = FakeCluster(self.clock)
+        self.gateways = FakeGateways(self.clock)
         self.endings: dict[str, list[Ending]] = {}
         """By Backup: how its pods end, one after the other; then they complete."""
         self.started: list[tuple[str, str]] = []
@@ -279,10 +281,14 @@ class World:
                     "finished": self.clock.now(),
                 }
                 self._end(pod, sample.failed_answer("Stalled").model_copy(update=told), ExitCode.RETRY)
+                self.gateways.client_hangs(names.vma_job_id(_uid(pod)))
             case Ending.FATAL:
                 self._end(pod, sample.failed_answer(), ExitCode.FATAL)
             case Ending.COMMIT_AND_DIE:
                 self._commit(pod, answers=False)
+                self._finish(pod, Ending.DIE, uid)
+            case Ending.DIE_AND_LEAVE_A_CLIENT:
+                self.gateways.client_hangs(names.vma_job_id(_uid(pod)))
                 self._finish(pod, Ending.DIE, uid)
             case Ending.DIE:
                 self._update(POD, pod, {"phase": "Failed", "containerStatuses": sample.ended(code=137, reason="Error")})

@@ -93,6 +93,13 @@ class WorkerIndex:
             return None
         return worker
 
+    def find_owner(self, uid: str, vm_key: str) -> Worker | None:
+        """Return the worker that a call is meant for, whichever appliance it belongs to: by pod UID, else by VM."""
+        if uid:
+            return self._workers.get(uid)
+        found = [worker for worker in self._workers.values() if worker.vm_key == vm_key and worker.running]
+        return max((worker for worker in found if not worker.ended), key=_preference, default=None)
+
     def find_by_vm(self, namespace: str, appliance: str, vm_key: str) -> Worker | None:
         """Return the worker that copies a VM now.
 

@@ -23,6 +23,7 @@ from sendense_operator.controller.queue import WorkQueue
 from sendense_operator.controller.watches import watch_forever
 from sendense_operator.logs import backup_context
 from sendense_operator.reconcile.context import Appliance, Context
+from sendense_operator.reconcile.gateways import HttpGatewayReader
 from sendense_operator.reconcile.keys import Key, Work
 from sendense_operator.reconcile.reconciler import Reconciler
 from sendense_operator.reconcile.settings import Settings
@@ -51,13 +52,18 @@ async def run_controller(settings: Settings) -> None:
     """Until SIGTERM or SIGINT."""
     async with await KubernetesCluster.connect() as cluster:
         reader = HttpWorkerReader()
+        keys = MountedKeys(Path(settings.callback_key_folder))
+        gateways = HttpGatewayReader(settings.gateway_status_host, settings.gateway_status_port, keys)
         try:
-            await _run(settings, cluster, reader)
+            await _run(settings, cluster, reader, gateways)
         finally:
+            await gateways.close()
             await reader.close()
 
 
-async def _run(settings: Settings, cluster: KubernetesCluster, reader: HttpWorkerReader) -> None:
+async def _run(
+    settings: Settings, cluster: KubernetesCluster, reader: HttpWorkerReader, gateways: HttpGatewayReader
+) -> None:
     identity = settings.pod_name or f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
     election = LeaderElection(cluster, settings.operator_namespace, settings.lease_name, identity)
     health = Health(election)
@@ -77,13 +83,15 @@ async def _run(settings: Settings, cluster: KubernetesCluster, reader: HttpWorke
         workers=reader,
         connect=connect_vma,
         enqueue=enqueue,
-        callback_keys=MountedKeys(Path(settings.callback_key_folder)),
+        gateways=gateways,
+        callback_keys=gateways.keys,
         now=cluster.now,
     )
     queue = WorkQueue(counted(Reconciler(ctx), health), workers=pool_sizes(settings.queue_workers), pool_of=pool_of)
     health.stalled_s = lambda: queue.stalled_s
     queue.add(Key(Work.HEARTBEAT))
     queue.add(Key(Work.RESYNC))
+    queue.add(Key(Work.GATEWAYS))
 
     def gained() -> None:
         health.gained()

@@ -167,11 +167,7 @@ def keys_of_pod(body: Any) -> list[Key]:
     """A worker's or a probe's pod changed."""
     labels, namespace = body["metadata"].get("labels") or {}, body["metadata"]["namespace"]
     if labels.get(names.LABEL_COMPONENT) == names.COMPONENT_WORKER:
-        keys = [Key(Work.BACKUP, namespace, labels.get(names.LABEL_BACKUP, ""))]
-        answer = answer_of(body)
-        if answer is not None and answer.stuck_client:
-            keys.append(Key(Work.APPLIANCE, namespace, labels.get(names.LABEL_APPLIANCE, "")))
-        return keys
+        return [Key(Work.BACKUP, namespace, labels.get(names.LABEL_BACKUP, ""))]
     return [Key(Work.REPOSITORY, namespace, labels.get(names.LABEL_REPOSITORY, ""))]
 
 
@@ -189,6 +185,3 @@ def remember_answer(body: Any, memory: Memory) -> None:
     )
     if answer is not None and uid:
         memory.answers.put(uid, answer)
-    if answer is not None and answer.stuck_client:
-        appliance = (meta.get("labels") or {}).get(names.LABEL_APPLIANCE, "")
-        memory.stuck.put(meta["uid"], (f"{meta['namespace']}/{appliance}", answer))

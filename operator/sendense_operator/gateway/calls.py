@@ -40,6 +40,28 @@ class Call:
     """Not held, sent once, and with a time-out: nothing depends on it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Which job a call is about, as far as it says so."""
+
+    uid: str = ""
+    """Of the worker's pod."""
+    vm_key: str = ""
+
+
+def subject_of_query(query: bytes) -> Subject:
+    """From a change-ID request's raw query. Raises CallbackRefused (400)."""
+    return Subject(vm_key=names.vm_key(_single(_query(query), "vm_name")))
+
+
+def subject_of_job(job_id: str) -> Subject:
+    """From a job ID. Raises CallbackRefused (404) for one that can't be ours."""
+    uid = names.pod_uid_of_job(job_id)
+    if uid is None:
+        raise CallbackRefused(404, "job_id: no such job")
+    return Subject(uid=uid)
+
+
 def build_changeid(namespace: str, appliance: str, query: bytes) -> Call:
     """From an ask's raw query. Raises CallbackRefused (404, 400)."""
     _check_appliance(namespace, appliance)

@@ -21,6 +21,8 @@ from sendense_operator.gateway.limits import CallLimits
 from sendense_operator.gateway.routes import Gateway, create_app
 from sendense_operator.gateway.serving import listen, serve
 from sendense_operator.gateway.settings import Settings
+from sendense_operator.gateway.sighted import Sighted
+from sendense_operator.gateway.status import create_status_app
 from sendense_operator.logs import kv, setup_logging
 from sendense_operator.vma.callbackkeys import MountedKeys
 
@@ -37,16 +39,22 @@ async def main(settings: Settings) -> None:
     try:
         pods = WorkerPods(api, settings.namespaces)
         appliances = Appliances(api, settings.namespaces)
-        door = Door(appliances, MountedKeys(Path(settings.callback_key_folder)))
+        keys = MountedKeys(Path(settings.callback_key_folder))
+        door = Door(appliances, keys)
+        sighted = Sighted()
         drain = Drain()
         limits = CallLimits(settings.calls, settings.held_calls, settings.held_calls_per_appliance)
-        app = create_app(Gateway(pods, door, Forwarder(pods, limits, settings.hold_seconds), limits, drain))
-        sock = listen(settings.listen_port)
+        app = create_app(Gateway(pods, door, Forwarder(pods, limits, settings.hold_seconds), limits, drain, sighted))
+        sock, status_sock = listen(settings.listen_port), listen(settings.status_port)
         log.info(kv(listening=settings.listen_port, namespaces=",".join(settings.namespaces) or "*"))
         watching = asyncio.create_task(_watch(pods, appliances))
         watching.add_done_callback(lambda _: stop.set())
         try:
-            await serve(app, drain, settings.drain_seconds, sock, stop)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(serve(app, drain, settings.drain_seconds, sock, stop))
+                # Until the end: the controller learns from it what this replica sees while it drains.
+                status_app = create_status_app(sighted, keys)
+                group.create_task(serve(status_app, Drain(), settings.drain_seconds, status_sock, stop))
         finally:
             watching.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -14,12 +15,21 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from sendense_operator.gateway.body import BodyTooLargeError, read_body
-from sendense_operator.gateway.calls import Call, build_changeid, build_complete, build_telemetry, check_job
+from sendense_operator.gateway.calls import (
+    Call,
+    Subject,
+    build_changeid,
+    build_complete,
+    build_telemetry,
+    subject_of_job,
+    subject_of_query,
+)
 from sendense_operator.gateway.directory import WorkerDirectory
-from sendense_operator.gateway.door import Door, Origin
+from sendense_operator.gateway.door import CallDenied, Door, Origin
 from sendense_operator.gateway.drain import CloseConnections, Drain
 from sendense_operator.gateway.forward import Forwarder, Outcome, log_outcome, refusal
 from sendense_operator.gateway.limits import CallLimits, TooManyCallsError
+from sendense_operator.gateway.sighted import Sighted
 from sendense_operator.vma.callbacks import MAX_BODY, CallbackRefused
 
 log = logging.getLogger(__name__)
@@ -39,6 +49,7 @@ class Gateway:
     forwarder: Forwarder
     limits: CallLimits
     drain: Drain
+    sighted: Sighted
 
 
 def create_app(gateway: Gateway) -> FastAPI:
@@ -77,7 +88,10 @@ def _add_callbacks(app: FastAPI, gateway: Gateway, base: str) -> None:
     @app.get(base + "/api/v1/backups/changeid")
     async def changeid(request: Request, namespace: str, appliance: str) -> Response:
         return await _answer(
-            gateway, request, lambda _: build_changeid(namespace, appliance, request.scope["query_string"])
+            gateway,
+            request,
+            lambda _: build_changeid(namespace, appliance, request.scope["query_string"]),
+            lambda: subject_of_query(request.scope["query_string"]),
         )
 
     @app.post(base + "/api/v1/backups/{job_id}/complete")
@@ -86,7 +100,7 @@ def _add_callbacks(app: FastAPI, gateway: Gateway, base: str) -> None:
             gateway,
             request,
             lambda body: build_complete(namespace, appliance, job_id, body),
-            lambda: check_job(namespace, appliance, job_id),
+            lambda: subject_of_job(job_id),
         )
 
     @app.post(base + "/api/v1/telemetry/backup/{job_id}")
@@ -95,7 +109,7 @@ def _add_callbacks(app: FastAPI, gateway: Gateway, base: str) -> None:
             gateway,
             request,
             lambda body: build_telemetry(namespace, appliance, job_id, body),
-            lambda: check_job(namespace, appliance, job_id),
+            lambda: subject_of_job(job_id),
         )
 
 
@@ -103,18 +117,28 @@ async def _answer(
     gateway: Gateway,
     request: Request,
     build: Callable[[bytes], Call],
-    check: Callable[[], object] = lambda: None,
+    subject: Callable[[], Subject],
 ) -> Response:
-    """Admit, check, pass on, answer. `check` runs before the body is read."""
+    """Admit, check, pass on, answer. `subject` is what the call is about; it is known before the body is read."""
+    origin = _origin(request)
     try:
         # First, so that calls for no appliance of ours take no place from others, and cost next to nothing.
-        gateway.door.check(_origin(request))
+        gateway.door.check(origin)
         with gateway.limits.in_flight():
-            check()
+            about = subject()
             call = build(await _read_body(request))
+            if not call.best_effort:
+                _note_stray(gateway, origin, about)
             began = time.monotonic()
             outcome = await _until_gone(request, gateway.forwarder.deliver(call))
             log_outcome(call, outcome, time.monotonic() - began)
+            if call.best_effort:
+                _note_telemetry(gateway, origin, call.job, outcome)
+    except CallDenied as denied:
+        with contextlib.suppress(CallbackRefused):
+            _note_stray(gateway, origin, subject(), denied.denial)
+        log.debug("denied why=%s appliance=%s/%s", denied.denial, origin.namespace[:63], origin.appliance[:63])
+        outcome = refusal(denied.status, str(denied))
     except CallbackRefused as refused:
         log.debug("refused status=%d why=%s", refused.status, refused)
         outcome = refusal(refused.status, str(refused))
@@ -123,6 +147,30 @@ async def _answer(
         outcome = refusal(503, str(error))
     headers = {"Retry-After": str(RETRY_AFTER_S)} if outcome.status == 503 and outcome.worker is None else {}
     return Response(outcome.body, outcome.status, headers, outcome.content_type)
+
+
+def _note_stray(gateway: Gateway, origin: Origin, about: Subject, denial: str = "") -> None:
+    """Keep for the controller that a running job's call does not get to its worker by this path."""
+    owner = gateway.directory.find_owner(about.uid, about.vm_key)
+    if owner is None or owner.ended:
+        return
+    own = (owner.namespace, owner.appliance) == (origin.namespace, origin.appliance)
+    if denial or not own:
+        # The same VM name may be on two appliances: who has a worker of its own for it is not astray.
+        served = about.vm_key and gateway.directory.find_by_vm(origin.namespace, origin.appliance, about.vm_key)
+        if denial or not served:
+            gateway.sighted.stray_call(owner, origin, denial)
+
+
+def _note_telemetry(gateway: Gateway, origin: Origin, job: str, outcome: Outcome) -> None:
+    """Keep for the controller whether a job's telemetry finds a worker. One that was just not reached is none."""
+    worker = outcome.worker
+    # One that is told to go and is not reached may be on a node that is lost.
+    lost = worker is not None and worker.terminating and outcome.status == 502
+    if worker is not None and not worker.ended and not lost:
+        gateway.sighted.known_job(origin.namespace, origin.appliance, job)
+    elif gateway.directory.synced:
+        gateway.sighted.stray_telemetry(origin.namespace, origin.appliance, job)
 
 
 def _origin(request: Request) -> Origin:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from sendense_operator.gateway.drain import Drain
 from sendense_operator.gateway.sending import bounded
@@ -37,7 +37,7 @@ class _Server(uvicorn.Server):
 
 
 async def serve(
-    app: FastAPI,
+    app: ASGIApp,
     drain: Drain,
     drain_seconds: float,
     sock: socket.socket,

@@ -52,6 +52,8 @@ class Settings(ServerSettings):
     callback_key_folder: str = FOLDER
     """Folder of the mounted Secret that the base paths are derived from."""
     listen_port: Annotated[int, Field(ge=1, le=65535)] = 8082
+    status_port: Annotated[int, Field(ge=1, le=65535)] = 8084
+    """Where the controller reads what this gateway saw."""
     hold_seconds: Annotated[float, Field(gt=0, le=600)] = 60.0
     """How long a call waits for its worker. Must be shorter than the workers' `reconnect` clock."""
     held_calls: Annotated[int, Field(ge=1)] = 256

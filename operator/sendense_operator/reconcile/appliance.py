@@ -18,30 +18,45 @@ from sendense_operator.reconcile.access import Access, opened, read_access
 from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.discoveryrun import DISCOVERED, Run, tell
 from sendense_operator.reconcile.keys import Key, Work
-from sendense_operator.reconcile.objects import answer_of, is_deleting, is_live, ready_condition
+from sendense_operator.reconcile.objects import is_deleting, is_finished, is_live, ready_condition
 from sendense_operator.reconcile.problems import Problem
 from sendense_operator.reconcile.settings import Settings
-from sendense_operator.reconcile.stuck import describe, started_at, stuck_jobs, was_restarted
+from sendense_operator.reconcile.sightings import CALLBACKS_ELSEWHERE, describe_call
+from sendense_operator.reconcile.stuck import describe, stuck_jobs
 from sendense_operator.reconcile.units import whole_seconds
-from sendense_operator.task import Answer
 from sendense_operator.vma.basepath import base_path, make_token
 from sendense_operator.vma.callbackkeys import CallbackKeys
 from sendense_operator.vma.errors import VMAError, VMAUnreachable
 from sendense_operator.vma.models import Health
+from sendense_operator.vma.sightings import StrayCall
 
 HEALTH_TIMEOUT_S: Final = 10.0
+CALLBACKS: Final = "CallbacksArrive"
+"""Condition, False while callbacks of this appliance's backups arrive where they do not belong."""
 CONTACT_STEP_S: Final = 300.0
 """A healthy appliance's contact time is written that often, not with each look."""
 
 
 @dataclass(frozen=True)
 class Workers:
-    """What the workers that use an appliance say of it."""
+    """The workers that use an appliance."""
 
     active: int = 0
     """How many have not ended."""
-    stuck: Sequence[Answer] = ()
-    """Answers that tell of a client which hangs."""
+    jobs: frozenset[str] = frozenset()
+    """Job IDs of those that have not ended."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the gateways saw of an appliance's calls that reach no worker."""
+
+    stuck: Sequence[str] = ()
+    """Jobs without a worker whose clients send telemetry."""
+    settled: bool = True
+    """Whether the gateways were heard for long enough to forget jobs that are not among them."""
+    calls: Sequence[StrayCall] = ()
+    """The latest first."""
 
 
 def callback_url(
@@ -63,7 +78,7 @@ async def reconcile_appliance(ctx: Context, namespace: str, name: str) -> float 
     spec = VMwareApplianceSpec.model_validate(obj["spec"])
     rest = _not_due(ctx, obj, float(spec.health_interval_seconds))
     workers = Workers(
-        await active_jobs(ctx, namespace, names.LABEL_APPLIANCE, name), await _told_stuck(ctx, namespace, name)
+        await active_jobs(ctx, namespace, names.LABEL_APPLIANCE, name), await _running_jobs(ctx, namespace, name)
     )
     if spec.discovery is not None:
         ctx.again(Key(Work.DISCOVERY, namespace, name))
@@ -84,12 +99,19 @@ async def reconcile_appliance(ctx: Context, namespace: str, name: str) -> float 
     return float(min(ctx.settings.retry_seconds * 2 ** min(tries - 1, 10), spec.health_interval_seconds))
 
 
-async def _told_stuck(ctx: Context, namespace: str, name: str) -> list[Answer]:
-    """Answers of this appliance's workers that tell of a client which hangs."""
+async def _running_jobs(ctx: Context, namespace: str, name: str) -> frozenset[str]:
+    """Job IDs of the workers that have not ended. One that was told to go may be lost: it does not count."""
     selector = f"{names.LABEL_COMPONENT}={names.COMPONENT_WORKER},{names.LABEL_APPLIANCE}={name}"
-    there = map(answer_of, await ctx.cluster.list_objects(POD, namespace, labels=selector))
-    gone = [answer for owner, answer in ctx.memory.stuck.values() if owner == f"{namespace}/{name}"]
-    return [*(answer for answer in there if answer is not None and answer.stuck_client), *gone]
+    pods = await ctx.cluster.list_objects(POD, namespace, labels=selector)
+    return frozenset(
+        names.vma_job_id(pod["metadata"]["uid"]) for pod in pods if not is_finished(pod) and not is_deleting(pod)
+    )
+
+
+def _seen(ctx: Context, namespace: str, name: str) -> Seen:
+    known, now = ctx.memory.sightings, ctx.monotonic()
+    place = (namespace, name)
+    return Seen(known.stuck(place), known.is_settled, known.calls_of(place, now))
 
 
 def was_ready(obj: Obj) -> bool:
@@ -149,7 +171,10 @@ async def _write(
     meta = obj["metadata"]
     old = VMwareApplianceStatus.model_validate(obj.get("status") or {})
     url = callback_url(meta["namespace"], meta["name"], spec, ctx.settings, ctx.callback_keys)
-    status = next_status(old, result, url=url, workers=workers, generation=meta.get("generation"), now=ctx.now())
+    seen = _seen(ctx, meta["namespace"], meta["name"])
+    generation = meta.get("generation")
+    status = next_status(old, result, url=url, workers=workers, seen=seen, generation=generation, now=ctx.now())
+    tell_calls(status, seen.calls, generation=generation, now=ctx.now())
     run = ctx.memory.runs.get(f"{meta['namespace']}/{meta['name']}")
     tell_discovery(status, spec.discovery, run, generation=meta.get("generation"), now=ctx.now())
     written = await write_status(ctx.cluster, APPLIANCE, obj, status)
@@ -158,6 +183,9 @@ async def _write(
         await ctx.events.post(obj, "Warning" if isinstance(result, Problem) else "Normal", now.reason, now.message)
     if written and status.stuck_clients > old.stuck_clients:
         await ctx.events.post(obj, "Warning", "StuckClient", describe(status.stuck_clients))
+    strays = [_message_of(one, CALLBACKS) for one in (old, status)]
+    if written and strays[1] and strays[0] != strays[1]:
+        await ctx.events.post(obj, "Warning", CALLBACKS_ELSEWHERE, strays[1])
 
 
 def _ready(status: VMwareApplianceStatus) -> Condition | None:
@@ -170,6 +198,7 @@ def next_status(
     *,
     url: str | None,
     workers: Workers,
+    seen: Seen,
     generation: int | None,
     now: datetime,
 ) -> VMwareApplianceStatus:
@@ -179,9 +208,8 @@ def next_status(
     status.active_backups = workers.active
     status.observed_generation = generation
     if isinstance(result, Health):
-        _take_contact(status, result, now)
-    since = started_at(status.last_contact_time, status.uptime)
-    status.stuck_jobs = stuck_jobs(status.stuck_jobs, workers.stuck, since)
+        _take_contact(status, now)
+    status.stuck_jobs = stuck_jobs(status.stuck_jobs, seen.stuck, workers.jobs, settled=seen.settled)
     status.stuck_clients = len(status.stuck_jobs)
     if result is None:
         return status
@@ -196,6 +224,24 @@ def next_status(
     updated = conditions.update(conditions.dicts_of(old), state, generation=generation, now=now)
     status.conditions = conditions.models_of(updated)
     return status
+
+
+def tell_calls(
+    status: VMwareApplianceStatus, calls: Sequence[StrayCall], *, generation: int | None, now: datetime
+) -> None:
+    """Write into a status where callbacks of this appliance's backups arrive instead; without any it says nothing."""
+    if not calls:
+        status.conditions = [c for c in status.conditions if c.type != CALLBACKS]
+        return
+    before, message = conditions.dicts_of(status), describe_call(calls[0])
+    updated = conditions.with_aspect(
+        before, CALLBACKS, False, CALLBACKS_ELSEWHERE, message, generation=generation, now=now
+    )
+    status.conditions = conditions.models_of(updated)
+
+
+def _message_of(status: VMwareApplianceStatus, kind: str) -> str:
+    return next((c.message for c in status.conditions if c.type == kind), "")
 
 
 def tell_discovery(
@@ -220,15 +266,7 @@ def tell_discovery(
         status.conditions = conditions.models_of(updated)
 
 
-def _take_contact(status: VMwareApplianceStatus, result: Health, now: datetime) -> None:
-    """Contact time and uptime, which belong together; who was stuck before a restart is so no longer."""
-    restarted = was_restarted(status.uptime, result.uptime)
-    if restarted:
-        status.stuck_jobs = []
+def _take_contact(status: VMwareApplianceStatus, now: datetime) -> None:
     last = status.last_contact_time
-    recent = last is not None and 0 <= (now - last).total_seconds() < CONTACT_STEP_S
-    if recent and not restarted and not status.stuck_jobs:
-        return
-    # With each look while a client hangs: a restart is told by an uptime that is less than the last one known.
-    status.last_contact_time = whole_seconds(now)
-    status.uptime = result.uptime or None
+    if last is None or not 0 <= (now - last).total_seconds() < CONTACT_STEP_S:
+        status.last_contact_time = whole_seconds(now)

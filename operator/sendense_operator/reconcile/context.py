@@ -20,6 +20,7 @@ from sendense_operator.reconcile.workers import WorkerReader
 from sendense_operator.vma.callbackkeys import CallbackKeys
 from sendense_operator.vma.credentials import Credentials
 from sendense_operator.vma.models import CBTStatus, Health, Inventory
+from sendense_operator.vma.sightings import Sightings
 
 
 class Appliance(Protocol):
@@ -41,6 +42,14 @@ class Appliance(Protocol):
 
     async def aclose(self) -> None:
         """Close the connections."""
+        ...
+
+
+class GatewayReader(Protocol):
+    """Reads what the gateways saw."""
+
+    async def read(self) -> list[Sightings]:
+        """Return what each gateway that answers says."""
         ...
 
 
@@ -67,6 +76,7 @@ class Context:
     connect: Connector
     enqueue: Callable[[Key, float], None]
     """Look at something in so many seconds."""
+    gateways: GatewayReader
     callback_keys: CallbackKeys
     """What the base paths of callbacks are derived from."""
     memory: Memory = field(default_factory=Memory)

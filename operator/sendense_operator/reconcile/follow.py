@@ -25,6 +25,7 @@ from sendense_operator.reconcile.outcome import (
 )
 from sendense_operator.reconcile.pod import task_of
 from sendense_operator.reconcile.progress import merge_disks, merge_progress, stopped_disks
+from sendense_operator.reconcile.sightings import CALLBACKS_ELSEWHERE, describe_call
 from sendense_operator.reconcile.units import parse_time, whole_seconds
 from sendense_operator.task import Progress, Stage
 
@@ -212,7 +213,7 @@ async def _poll(ctx: Context, case: Case, pod: Obj, address: str, changes: dict[
     report = await ctx.workers.progress(address)
     if report is not None:
         ctx.memory.reached.put(uid, ctx.monotonic())
-        rest = await _report(ctx, case, report, changes)
+        rest = await _report(ctx, case, report, uid, changes)
         return rest or ctx.settings.poll_seconds
     if await node_lost(ctx, case, pod):
         return 0.0
@@ -237,17 +238,20 @@ def _first_asked(ctx: Context, pod_uid: str) -> float:
     return first
 
 
-async def _report(ctx: Context, case: Case, report: Progress, changes: dict[str, Any]) -> float:
+async def _report(ctx: Context, case: Case, report: Progress, pod_uid: str, changes: dict[str, Any]) -> float:
     whole = case.spec.type is RequestedType.FULL
     disks = merge_disks(changes.get("disks", case.status.disks), report, whole=whole)
     progress = merge_progress(case.status.progress, disks, report, whole=whole, now=ctx.now())
     # The worker is through, its pod not yet: what it says then is its answer.
     stage = Stage.COMMITTING if report.stage is Stage.DONE else report.stage
     message = report.message or _WORDS[stage]
+    # Without its callbacks this copy comes to nothing, and the worker can't tell: it hears none of them.
+    stray = ctx.memory.sightings.call_of_pod(pod_uid)
+    reason = stage.value if stray is None else CALLBACKS_ELSEWHERE
     return await publish(
         ctx,
         case,
-        conditions.reconciling(stage.value, message),
+        conditions.reconciling(reason, message if stray is None else describe_call(stray)),
         **{**changes, "stage": stage, "disks": disks, "progress": progress},
     )
 

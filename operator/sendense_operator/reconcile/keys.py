@@ -21,6 +21,8 @@ class Work(StrEnum):
     """All Backups of the namespace that wait for something, no name."""
     RESYNC = "Resync"
     """Everything unfinished, everywhere; no namespace, no name."""
+    GATEWAYS = "Gateways"
+    """What the gateways saw of calls that reach no worker; no namespace, no name."""
     HEARTBEAT = "Heartbeat"
     """Nothing: proof that the queue hands out work."""
 

@@ -9,6 +9,7 @@ from typing import Final, Generic, TypeVar
 from sendense_operator.api.v1alpha1.backuprepository import Catalogue
 from sendense_operator.reconcile.discoveryrun import Run
 from sendense_operator.reconcile.facts import Catalogued, Discovery, Hold, Listing
+from sendense_operator.reconcile.sightings import Known
 from sendense_operator.task import Answer, Capacity
 
 V = TypeVar("V")
@@ -50,8 +51,8 @@ class Memory:
 
     answers: Recent[Answer] = field(default_factory=lambda: Recent(500))
     """By Backup UID (a probe's: by Job UID): answers of workers whose pods were seen to go."""
-    stuck: Recent[tuple[str, Answer]] = field(default_factory=lambda: Recent(100))
-    """By pod UID, with namespace/appliance: answers of pods that were seen to go and left a client that hangs."""
+    sightings: Known = field(default_factory=Known)
+    """What gateways saw of calls that reach no worker."""
     first_seen: Recent[float] = field(default_factory=lambda: Recent(_MANY))
     """By Backup UID: when this process first saw it."""
     polled: Recent[float] = field(default_factory=Recent)

@@ -15,6 +15,7 @@ from sendense_operator.reconcile.backup import reconcile_backup
 from sendense_operator.reconcile.chain import key_of_chain, reconcile_chain
 from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.discovery import reconcile_discovery
+from sendense_operator.reconcile.gateways import poll_gateways
 from sendense_operator.reconcile.keys import Key, Work
 from sendense_operator.reconcile.objects import is_deleting
 from sendense_operator.reconcile.protectedvm import reconcile_vm
@@ -64,6 +65,8 @@ class Reconciler:
                 return None
             case Work.RESYNC:
                 return await self._resync()
+            case Work.GATEWAYS:
+                return await poll_gateways(ctx)
             case Work.HEARTBEAT:
                 return HEARTBEAT_S
 

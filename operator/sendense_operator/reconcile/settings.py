@@ -43,6 +43,9 @@ class Settings(BaseModel):
     worker_priority_class: str = ""
     gateway_selector: _Labels = {}
     """Labels of the gateway's pods: they may call workers."""
+    gateway_status_host: str = ""
+    """Name that has the address of each gateway: there the controller reads what they saw. Empty: not at all."""
+    gateway_status_port: Annotated[int, Field(ge=1, le=65535)] = 8084
     controller_selector: _Labels = {}
     """Labels of the controller's pods: they may call workers."""
     network_policies: bool = True

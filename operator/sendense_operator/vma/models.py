@@ -34,7 +34,7 @@ class Health(_Answer):
 
     status: _Text
     uptime: Annotated[str, BeforeValidator(_any_scalar)] = ""
-    """Of the service: a Go duration or plain seconds (see `uptime.parse_uptime`); empty when it does not tell."""
+    """Noise: the time since the very call, which says nothing about a restart."""
 
 
 class InventoryDisk(_Answer):

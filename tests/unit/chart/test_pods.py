@@ -139,7 +139,8 @@ def test_network_policies_on_demand(render: Render) -> None:
     objects = render({"networkPolicy": {"enabled": True, "gatewayFrom": peers}})
     assert one(objects, "NetworkPolicy", "-controller")["spec"]["ingress"] == []
     assert one(objects, "NetworkPolicy", "-gateway")["spec"]["ingress"] == [
-        {"ports": [{"port": "callbacks"}], "from": peers}
+        {"ports": [{"port": "callbacks"}], "from": peers},
+        {"ports": [{"port": "status"}], "from": [{"podSelector": {"matchLabels": _selector(objects, "controller")}}]},
     ]
     api = one(objects, "NetworkPolicy", "-api")["spec"]
     assert api["ingress"] == [{"ports": [{"port": "api"}]}]
@@ -162,6 +163,25 @@ def test_controller_and_gateway_share_one_callback_key_and_nobody_else_has_it(re
         mount = {"name": "callback-key", "mountPath": FOLDER, "readOnly": True}
         assert (own in names) is (program != "api")
         assert (mount in pod["containers"][0]["volumeMounts"]) is (program != "api")
+
+
+def _selector(objects: list[Object], program: str) -> Object:
+    labels: Object = one(objects, "Deployment", f"-{program}")["spec"]["selector"]["matchLabels"]
+    return labels
+
+
+def test_the_controller_finds_each_gateways_status(render: Render) -> None:
+    objects = render()
+    settings = settings_from_env(environment(one(objects, "Deployment", "-controller")))
+    gateway = GatewaySettings.from_environment(environment(one(objects, "Deployment", "-gateway")))
+    service = one(objects, "Service", "-gateway-status")
+    assert settings.gateway_status_host == f"{service['metadata']['name']}.ops.svc"
+    assert service["spec"]["clusterIP"] == "None"
+    assert service["spec"]["selector"] == _selector(objects, "gateway")
+    assert settings.gateway_status_port == gateway.status_port == service["spec"]["ports"][0]["port"]
+    assert {"name": "status", "containerPort": gateway.status_port} in _pod(objects, "gateway")["spec"]["containers"][
+        0
+    ]["ports"]
 
 
 def test_definitions_are_the_generated_ones_and_outlive_the_release(render: Render) -> None:
@@ -234,7 +254,7 @@ def test_rest_can_be_left_out(render: Render) -> None:
 def test_the_pods_that_serve_the_callbacks_have_nothing_of_rest(render: Render) -> None:
     (container,) = _pod(render(), "gateway")["spec"]["containers"]
     assert not [item for item in container["env"] if "REST" in item["name"]]
-    assert [port["name"] for port in container["ports"]] == ["callbacks"]
+    assert [port["name"] for port in container["ports"]] == ["callbacks", "status"]
 
 
 def test_a_proxy_in_front_of_rest(render: Render) -> None:

@@ -205,15 +205,6 @@ def test_the_answer_of_a_pod_that_goes_is_kept(labels: dict[str, str], uid: str)
     assert memory.answers.get(uid) == answer
 
 
-def test_a_client_that_hangs_is_told_to_its_appliance() -> None:
-    answer = sample.failed_answer().model_copy(update={"job_id": "backup-1", "stuck_client": True})
-    body = labelled(WORKER, phase="Failed", containerStatuses=ended(answer.to_message(), code=1))
-    memory = Memory()
-    remember_answer(body, memory)
-    assert keys_of_pod(body) == [BACKUP, VMA]
-    assert memory.stuck.values() == [(f"{NAMESPACE}/vma", answer)]
-
-
 def test_only_so_much_is_remembered() -> None:
     recent: Recent[int] = Recent(limit=2)
     for number, key in enumerate("abac"):

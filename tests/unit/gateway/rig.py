@@ -20,6 +20,7 @@ from sendense_operator.gateway.forward import Forwarder
 from sendense_operator.gateway.limits import CallLimits
 from sendense_operator.gateway.routes import Gateway, create_app
 from sendense_operator.gateway.serving import listen, serve
+from sendense_operator.gateway.sighted import Sighted
 from sendense_operator.vma.basepath import base_path, make_token
 from sendense_operator.vma.callbacks import CALL_ID_HEADER
 
@@ -56,6 +57,7 @@ class Directory:
         self._changed = asyncio.Event()
         self.find_by_pod_uid = self.index.find_by_pod_uid
         self.find_by_vm = self.index.find_by_vm
+        self.find_owner = self.index.find_owner
 
     def put(self, worker: Worker) -> None:
         self.index.put(worker)
@@ -123,6 +125,7 @@ class Rig:
     port: int
     worker_port: int
     stop: asyncio.Event
+    sighted: Sighted
     gateway: asyncio.Task[None]
 
     async def complete(self, job: str = JOB, **more: object) -> httpx.Response:
@@ -159,13 +162,14 @@ async def running_rig(
         tasks.append(asyncio.create_task(serve(stub.app(), Drain(), 0, worker_sock, worker_stop)))
     else:
         worker_sock.close()
+    sighted = Sighted()
     forwarder = Forwarder(directory, limits, hold_s, worker_port)
-    app = create_app(Gateway(directory, Door(appliances, FixedKeys(KEY)), forwarder, limits, drain))
+    app = create_app(Gateway(directory, Door(appliances, FixedKeys(KEY)), forwarder, limits, drain, sighted))
     gateway = asyncio.create_task(serve(app, drain, drain_s, gateway_sock, stop))
     tasks.append(gateway)
     try:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20, trust_env=False) as http:
-            yield Rig(directory, appliances, limits, drain, stub, http, port, worker_port, stop, gateway)
+            yield Rig(directory, appliances, limits, drain, stub, http, port, worker_port, stop, sighted, gateway)
     finally:
         stop.set()
         worker_stop.set()

@@ -12,6 +12,7 @@ async def test_the_program_serves_and_ends_at_term(tmp_path: Path) -> None:
         environment = {
             "KUBECONFIG": str(kubeconfig(tmp_path / "config", api.url)),
             "SENDENSE_LISTEN_PORT": str(port),
+            "SENDENSE_STATUS_PORT": str(free_port()),
             "SENDENSE_DRAIN_SECONDS": "0.1",
             "SENDENSE_NAMESPACES": "shop",
             "SENDENSE_CALLBACK_KEY_FOLDER": str(tmp_path),

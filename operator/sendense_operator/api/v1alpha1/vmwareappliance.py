@@ -223,19 +223,18 @@ class VMwareApplianceStatus(Status):
     appliance."""
     health: ShortText | None = None
     """The appliance's own word on its health."""
-    uptime: ShortText | None = None
-    """The appliance's uptime as it reports it."""
     last_contact_time: datetime | None = None
     """When it last answered."""
     active_backups: Count = 0
     """Workers that use it now."""
     stuck_clients: Count = 0
-    """Client processes on the appliance that are known to hang (restart the appliance's service to free them)."""
+    """Client processes on the appliance that hang: they send telemetry for jobs that no worker runs (restart the
+    appliance's service to free them)."""
     stuck_jobs: Annotated[
         list[ShortText],
         Field(max_length=MAX_STUCK_JOBS, json_schema_extra={"x-kubernetes-list-type": "set"}),
     ] = []
-    """Their job ids, until the appliance's service was restarted."""
+    """Their job IDs, until their telemetry ends."""
     discovery: DiscoveryStatus | None = None
     """What the last discovery found."""
 
