@@ -13,6 +13,7 @@ import base64
 import zlib
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Final, Literal
 
 from blake3 import blake3
@@ -66,6 +67,40 @@ class TombstoneRecord(Wire):
     """A Backup whose restore point stands on it; empty: it could not be freed yet, since the chain is in use."""
 
 
+class Obstacle(Wire):
+    """What stopped freeing, removing or sweeping in a chain. Untrusted text but for the reason."""
+
+    reason: str
+    """CamelCase; see `Hindrance`."""
+    doing: str = ""
+    """What was stopped: freeing, removing, sweeping …"""
+    file: str = ""
+    """Path below the repository's root, where it is known."""
+    message: str = ""
+    """The system's words."""
+
+    def describe(self) -> str:
+        """For a person."""
+        return ": ".join(part for part in (self.doing, self.file, self.message) if part)
+
+
+class Hindrance(StrEnum):
+    """Reasons of an obstacle."""
+
+    MANIFEST_UNREADABLE = "ManifestUnreadable"
+    MANIFEST_NEWER = "ManifestNewer"
+    LISTING_CHANGED = "ListingChanged"
+    """Files vanished while nobody else may write: the listing is stale."""
+    CHAIN_BUSY = "ChainBusy"
+    STORAGE_ERROR = "StorageError"
+    READ_ONLY = "ReadOnly"
+    REPOSITORY_FULL = "RepositoryFull"
+
+
+MAX_OBSTACLES: Final = 8
+"""That are reported per chain."""
+
+
 class ChainRecord(Wire):
     """One chain that was looked at."""
 
@@ -85,6 +120,8 @@ class ChainRecord(Wire):
     newer: Bytes = 0
     """Manifests of a newer format."""
     message: str = ""
+    obstacles: Annotated[tuple[Obstacle, ...], Field(max_length=MAX_OBSTACLES)] = ()
+    """What stopped the pod, the most important first."""
 
     @property
     def is_understood(self) -> bool:

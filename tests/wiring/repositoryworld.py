@@ -6,7 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sendense_operator.catalogue import CatalogueWriter, ChainRecord, PointRecord, Record, RootRecord, TombstoneRecord
+from sendense_operator.catalogue import (
+    CatalogueWriter,
+    ChainRecord,
+    Obstacle,
+    PointRecord,
+    Record,
+    RootRecord,
+    TombstoneRecord,
+)
 from sendense_operator.task import (
     Answer,
     ApplianceTask,
@@ -73,6 +81,8 @@ class StoredChain:
     """False: its folder can't be listed to the end."""
     newer: set[str] = field(default_factory=set)
     """UIDs of points whose manifests this version can't read."""
+    obstacles: tuple[Obstacle, ...] = ()
+    """What stops freeing."""
 
     @property
     def newest(self) -> StoredPoint | None:
@@ -121,7 +131,14 @@ class StoredChain:
                 stored=sum(disk.stored for disk in stone.layers.values()),
                 needed_by=above[0] if above else "",
             )
-        yield ChainRecord(vm=vm, complete=self.complete, busy=busy, points=len(readable), newer=len(self.newer))
+        yield ChainRecord(
+            vm=vm,
+            complete=self.complete,
+            busy=busy,
+            points=len(readable),
+            newer=len(self.newer),
+            obstacles=self.obstacles,
+        )
 
 
 class RepositoryWorld:

@@ -7,6 +7,8 @@ from tests.wiring.rig import Rig
 from tests.wiring.test_deletion import THREE, gone
 from tests.wiring.test_incrementals import backed_up
 
+from sendense_operator.api.v1alpha1.conditions import find
+from sendense_operator.catalogue import Obstacle
 from sendense_operator.cluster import kinds
 
 INTERVAL_S = 60
@@ -41,6 +43,25 @@ async def test_a_manifest_that_can_be_read_now() -> None:
     rig.world.repository.chain().newer.clear()
     await scanned(rig)
     assert set(rig.phases()) == ALL
+
+
+async def test_what_stops_freeing_is_seen() -> None:
+    rig = await backed_up(Rig(), *THREE)
+    obstacle = Obstacle(reason="ReadOnly", doing="freeing", file="shop/db/disk-0/x", message="Operation not permitted")
+    rig.world.repository.chain().obstacles = (obstacle,)
+    await scanned(rig)
+    found = find(rig.chain()["status"]["conditions"], "Freeing")
+    assert found is not None
+    assert (found["status"], found["reason"]) == ("False", "ReadOnly")
+    assert "shop/db/disk-0/x: Operation not permitted" in found["message"]
+    await scanned(rig)
+    (event,) = rig.events("FreeingStopped")
+    assert (event["type"], event["message"]) == ("Warning", found["message"])
+    assert event["involvedObject"]["kind"] == "BackupChain"
+    rig.world.repository.chain().obstacles = ()
+    await scanned(rig)
+    assert [one["status"] for one in rig.chain()["status"]["conditions"] if one["type"] == "Freeing"] == ["True"]
+    assert len(rig.events("FreeingResumed")) == 1
 
 
 async def test_a_retained_point_comes_back_when_somebody_asks() -> None:

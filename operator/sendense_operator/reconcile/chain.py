@@ -23,6 +23,7 @@ from sendense_operator.cluster.status import add_finalizers, has_finalizer, remo
 from sendense_operator.reconcile.chainstatus import ChainFacts, chain_status
 from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.facts import ChainView
+from sendense_operator.reconcile.hindrances import freeing_change
 from sendense_operator.reconcile.keys import Key, Work
 from sendense_operator.reconcile.naming import chain_name
 from sendense_operator.reconcile.objects import is_deleting
@@ -183,6 +184,8 @@ async def _write(
     written = await write_status(ctx.cluster, BACKUP_CHAIN, chain, status)
     if written and (freed := freed_points(before, view)):
         await ctx.events.post(chain, "Normal", "RestorePointFreed", describe_freed(freed))
+    if written and (change := freeing_change(old, status)):
+        await ctx.events.post(chain, change.kind, change.reason, change.message)
     if view is not None and _waits_for_writer(view, status.removed) and _is_older(view, status):
         ctx.memory.probe_wanted.add(f"{seen.namespace}/{seen.repository_name}")
         ctx.again(Key(Work.REPOSITORY, seen.namespace, seen.repository_name))

@@ -24,6 +24,7 @@ from sendense_operator.api.v1alpha1.names import is_object_name
 from sendense_operator.api.v1alpha1.protectedvm import VMDisk
 from sendense_operator.cluster.client import Obj
 from sendense_operator.reconcile.facts import ChainView
+from sendense_operator.reconcile.hindrances import with_freeing
 from sendense_operator.reconcile.nextbackup import decide_next, is_damaged
 from sendense_operator.reconcile.progress import type_of
 from sendense_operator.reconcile.units import human_bytes
@@ -87,7 +88,7 @@ def chain_status(
     updated = conditions.update(conditions.dicts_of(old), state, generation=generation, now=now)
     return BackupChainStatus(
         observed_generation=generation,
-        conditions=conditions.models_of(updated),
+        conditions=conditions.models_of(with_freeing(updated, facts.view, generation=generation, now=now)),
         points=len(present),
         latest_backup=newest.name if newest else None,
         latest_time=newest.time if newest else None,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -57,6 +57,8 @@ class ChainFolder:
     vanished: tuple[PurePosixPath, ...] = ()
     """Listed, and not there any more when they were to be read. Under the chain's lock that means that the listing is
     stale: others may be missing from it."""
+    flaws: Mapping[PurePosixPath, str] = field(default_factory=dict)
+    """What is wrong with each of `unreadable` and `newer`."""
 
     @property
     def is_understood(self) -> bool:
@@ -76,6 +78,7 @@ def read_chain(root: Path, paths: ChainPaths) -> ChainFolder:
     counts as a tombstone.
     """
     points, tombstones = list[StoredPoint](), list[StoredPoint]()
+    flaws = dict[PurePosixPath, str]()
     unreadable, newer, vanished = list[PurePosixPath](), list[PurePosixPath](), list[PurePosixPath]()
     for places, found in ((manifests_in(root, paths), points), (tombstones_in(root, paths), tombstones)):
         for place in places:
@@ -86,9 +89,11 @@ def read_chain(root: Path, paths: ChainPaths) -> ChainFolder:
             except NewerManifestError as error:
                 log.warning("%s is left alone: %s", place, error)
                 newer.append(place)
+                flaws[place] = str(error)
             except ManifestError as error:
                 log.warning("%s is left alone: %s", place, error)
                 unreadable.append(place)
+                flaws[place] = str(error)
     if tombstones and not is_folder(root / paths.backups):
         vanished.append(paths.backups)  # a tombstone was a manifest there
     removed = {_identity(point) for point in tombstones}
@@ -100,6 +105,7 @@ def read_chain(root: Path, paths: ChainPaths) -> ChainFolder:
         tuple(unreadable),
         tuple(newer),
         tuple(vanished),
+        flaws,
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sendense_operator.catalogue import CatalogueWriter, RootRecord
+from sendense_operator.catalogue import CatalogueWriter, Obstacle, RootRecord
 from sendense_operator.chain import layout
 from sendense_operator.chain.layout import ChainPaths, LayoutError
 from sendense_operator.logs import emit_line
@@ -95,6 +95,8 @@ class _Round:
         self._folder = _folder(task)
         self._writer = CatalogueWriter(emit)
         self._swept = 0
+        self._hindered = False
+        """Whether a chain that nobody asked for is reported, too: something is in the way there."""
 
     def go(self, removals: dict[ChainPaths, list[Removal]]) -> tuple[int, CatalogueSeal | None]:
         """How many files were swept, and the seal of what was told. Raises OSError."""
@@ -110,26 +112,26 @@ class _Round:
             complete, listing, mine = False, Listing(), Listing()
         for vm in sorted({*mine.names, *(paths.vm for paths in removals)}):
             paths = ChainPaths(self._folder, vm)
-            self._care(paths, asked=paths in removals, trouble=troubles.get(paths, ""))
+            self._care(paths, asked=paths in removals, trouble=troubles.get(paths))
         for folder in listing.names:
             if folder != self._folder and self._sweep_other(folder):
                 others.append(folder)
         if not self._task.scan:
-            return self._swept, self._writer.close() if removals else None
+            return self._swept, self._writer.close() if removals or self._hindered else None
         self._writer.add(RootRecord(complete=complete, unknown=unknown, other_folders=tuple(others)))
         return self._swept, self._writer.close()
 
-    def _remove(self, paths: ChainPaths, asked: Iterable[Removal]) -> str:
+    def _remove(self, paths: ChainPaths, asked: Iterable[Removal]) -> Obstacle | None:
         """What went wrong."""
         try:
             for removal in asked:
                 entomb(self._root, paths, removal)
         except OSError as error:
             log.warning("%s: removing: %s", paths.folder, error)
-            return f"removing: {error.strerror or error}"
-        return ""
+            return upkeep.obstacle_of(error, "removing", self._root)
+        return None
 
-    def _care(self, paths: ChainPaths, *, asked: bool, trouble: str) -> None:
+    def _care(self, paths: ChainPaths, *, asked: bool, trouble: Obstacle | None) -> None:
         told = asked or self._task.scan
         if not is_folder(self._root / paths.folder):
             return  # the controller knows: a chain that is asked for and not told is not there
@@ -141,9 +143,10 @@ class _Round:
             return
         survey: Survey = upkeep.tend(self._root, paths, self._owner, clean=self._task.scan)
         self._swept += survey.swept
-        if trouble:
-            survey.messages.insert(0, trouble)
-        if told:
+        if trouble is not None:
+            survey.obstacles.insert(0, trouble)
+        self._hindered = self._hindered or survey.is_hindered
+        if told or survey.is_hindered:
             for record in chain_records(survey):
                 self._writer.add(record)
 

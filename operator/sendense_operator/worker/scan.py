@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sendense_operator.catalogue import ChainRecord, PointRecord, Record, TombstoneRecord
+from sendense_operator.catalogue import (
+    MAX_OBSTACLES,
+    ChainRecord,
+    Hindrance,
+    Obstacle,
+    PointRecord,
+    Record,
+    TombstoneRecord,
+)
 from sendense_operator.chain.damage import Judge, Verdict
 from sendense_operator.worker.chainfolder import StoredPoint
 from sendense_operator.worker.removal import Waiting
@@ -35,7 +43,13 @@ def chain_records(survey: Survey) -> Iterator[Record]:
         unreadable=len(chain.unreadable),
         newer=len(chain.newer),
         message="; ".join(survey.messages)[:_MESSAGE],
+        obstacles=tuple(sorted(survey.obstacles, key=_rank)[:MAX_OBSTACLES]),
     )
+
+
+def _rank(obstacle: Obstacle) -> bool:
+    """A backup that is being made explains the least."""
+    return obstacle.reason == Hindrance.CHAIN_BUSY
 
 
 def _point(vm: str, point: StoredPoint, verdict: Verdict) -> PointRecord:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import pytest
 from tests.support.chains import PATHS, files, head, point, uid_of, write_point
 from tests.unit.worker.proberig import FULL, FULL3, I2, failing, fill, names, probe, put, scan
 
-from sendense_operator.catalogue import ChainRecord, PointRecord, RootRecord
+from sendense_operator.catalogue import ChainRecord, Hindrance, Obstacle, PointRecord, RootRecord
 from sendense_operator.chain.layout import ChainPaths
-from sendense_operator.worker import repository
+from sendense_operator.worker import chainfolder, diskfiles, repository
+from sendense_operator.worker.files import list_names, read_regular
 from sendense_operator.worker.lock import ChainLock
 from sendense_operator.worker.reasons import Reason, WorkerError
 
@@ -120,6 +122,84 @@ def test_a_scan_makes_what_a_removal_may_have_no_room_for(root: Path) -> None:
     assert (root / PATHS.tombstones).is_dir()
 
 
+@pytest.mark.parametrize("data", [b"{", b"[" * 100_000])
+def test_a_manifest_that_can_t_be_read_is_named(root: Path, data: bytes) -> None:
+    """Whatever was asked for: nothing of this chain is freed until it can be."""
+    fill(root, FULL, FULL3)
+    put(root, "shop/db/backups/bad.json", data)
+    for told in (probe(root, FULL3), probe(root), scan(root)):
+        (obstacle,) = told.chain.obstacles
+        assert (obstacle.reason, obstacle.doing) == (Hindrance.MANIFEST_UNREADABLE, "freeing")
+        assert obstacle.file == "shop/db/backups/bad.json"
+        assert obstacle.message.startswith(("not JSON", "nested too deeply"))
+        assert told.tombstones
+    (root / "shop/db/backups/bad.json").unlink()
+    assert scan(root).chain.obstacles == ()
+    assert files(root) == {*FULL.files(), "shop/db/backups/b1.json"}
+
+
+def test_a_file_that_can_t_be_removed_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after `chattr +i`."""
+    fill(root, FULL3)
+    layer, unlink = root / FULL3.disks[0].file, Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path == layer:
+            raise PermissionError(1, "Operation not permitted", str(path))
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    (obstacle,) = probe(root, FULL3).chain.obstacles
+    assert obstacle == Obstacle(
+        reason=Hindrance.READ_ONLY, doing="freeing", file=FULL3.disks[0].file, message="Operation not permitted"
+    )
+    monkeypatch.undo()
+    assert probe(root, FULL3).chain.obstacles == ()
+
+
+@pytest.mark.parametrize("where", ["manifest", "layer"])
+def test_nothing_is_put_aside_by_a_stale_listing(root: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """The layers of a restore point whose manifest it lacks would be strangers."""
+    fill(root, FULL)
+    put(root, "shop/db/disk-0/stranger")
+    before = files(root)
+
+    def stale(path: Path) -> list[str]:
+        return [*list_names(path), *(["gone.json"] if path.name == "backups" else [])]
+
+    def vanishing(path: Path, limit: int) -> bytes:
+        if path.name == "stranger":
+            raise FileNotFoundError(2, "No such file or directory", str(path))
+        return read_regular(path, limit)
+
+    if where == "manifest":
+        monkeypatch.setattr(chainfolder, "list_names", stale)
+    else:
+        monkeypatch.setattr(diskfiles, "read_regular", vanishing)
+    told = scan(root)
+    assert files(root) == before
+    assert (told.chain.complete, told.chain.obstacles[0].reason) == (False, Hindrance.LISTING_CHANGED)
+    monkeypatch.undo()
+    assert scan(root).chain.quarantined == 1
+
+
+def test_orphans_among_manifests_stop_nothing(root: Path) -> None:
+    """They are put aside, but for what begins with a dot: file servers keep files of their own so."""
+    fill(root, FULL, FULL3)
+    for name in ("b1 (conflicted copy).json", "._b1.json", ".nfs0000000012"):
+        put(root, f"shop/db/backups/{name}", FULL.to_json())
+    told = scan(root, FULL3)
+    assert (names(told), told.tombstones) == (["b1"], [])
+    assert (told.chain.quarantined, told.chain.unknown, told.chain.obstacles) == (1, 2, ())
+
+
+@pytest.mark.usefixtures("busy")
+def test_a_chain_in_use_where_nothing_waits(root: Path) -> None:
+    fill(root, FULL)
+    told = scan(root)
+    assert (told.chain.busy, told.chain.obstacles) == (True, ())
+
+
 @pytest.mark.usefixtures("busy")
 def test_a_chain_in_use(root: Path) -> None:
     """What is listed is told, nothing is swept, freed or put aside: its writer may be about to use it."""
@@ -134,6 +214,7 @@ def test_a_chain_in_use(root: Path) -> None:
     assert [(grave.backup, grave.needed_by) for grave in told.tombstones] == [("b3", "")]
     assert (told.chain.complete, told.chain.busy) == (True, True)
     assert "writing this chain" in told.chain.message
+    assert [obstacle.reason for obstacle in told.chain.obstacles] == [Hindrance.CHAIN_BUSY]
     assert (told.chain.unknown, told.chain.quarantined, told.answer.swept) == (0, 0, 0)
     assert len(files(root)) == len(before)
     assert writing.exists()
@@ -162,4 +243,7 @@ def test_a_removal_that_fails_is_told(root: Path, monkeypatch: pytest.MonkeyPatc
         told = probe(root, FULL)
     assert not told.chain.complete
     assert "removing" in told.chain.message
+    first = told.chain.obstacles[0]
+    assert (first.reason, first.doing, first.file) == (Hindrance.STORAGE_ERROR, "removing", "shop/db/backups/b1.json")
+    assert first.message == os.strerror(5)
     assert probe(root, FULL).chain.complete
