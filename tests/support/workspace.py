@@ -240,13 +240,13 @@ class Workspace:
         """Reasons of the events about a Backup."""
         return [event["reason"] for event in self._events(name)]
 
-    def story(self, name: str = "backup") -> list[tuple[str, str, str]]:
-        """Type, reason and message of each event about a Backup, in the order in which they were last told."""
-        events = sorted(self._events(name), key=lambda event: int(event["metadata"]["resourceVersion"]))
+    def story(self, name: str = "backup", kind: str = "Backup") -> list[tuple[str, str, str]]:
+        """Type, reason and message of each event about an object, in the order in which they were last told."""
+        events = sorted(self._events(name, kind), key=lambda event: int(event["metadata"]["resourceVersion"]))
         return [(event["type"], event["reason"], event["message"]) for event in events]
 
-    def _events(self, name: str) -> list[Object]:
-        about = f"involvedObject.kind=Backup,involvedObject.name={name}"
+    def _events(self, name: str, kind: str = "Backup") -> list[Object]:
+        about = f"involvedObject.kind={kind},involvedObject.name={name}"
         return self.kube.select("Event", self.namespace, fields=about)
 
 
