@@ -15,12 +15,13 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from sendense_operator.gateway.drain import Drain
-from sendense_operator.gateway.sending import bounded
+from sendense_operator.gateway.sending import ConnectionBounds, bounded
 from sendense_operator.logs import kv
 
 log = logging.getLogger(__name__)
 
 MAX_HEADERS: Final = 16 * 1024
+_BOUNDS: Final = ConnectionBounds()
 _LOOK_AGAIN_S: Final = 5.0
 CERTIFICATE: Final = "tls.crt"
 KEY: Final = "tls.key"
@@ -45,17 +46,17 @@ async def serve(
     *,
     tls_folder: str = "",
     max_headers: int = MAX_HEADERS,
-    send_seconds: float | None = None,
+    bounds: ConnectionBounds = _BOUNDS,
 ) -> None:
     """Serve until `stop` is set; then turn unready, wait for the endpoints, and finish what is in flight.
 
     With `tls_folder` by TLS, by the `tls.crt` and `tls.key` in it. Calls in flight have no time limit here: the pod's
-    terminationGracePeriodSeconds is the limit. With `send_seconds`, who does not take a part of an answer for so long
-    is hung up on.
+    terminationGracePeriodSeconds is the limit. Who does not keep the `bounds` is hung up
+    on.
     """
     config = uvicorn.Config(
         app,
-        http="h11" if send_seconds is None else bounded(send_seconds),
+        http=bounded(bounds),
         log_config=None,
         access_log=False,
         server_header=False,

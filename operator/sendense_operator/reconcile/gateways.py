@@ -10,6 +10,7 @@ from typing import Final
 
 import httpx
 
+from sendense_operator import bounded
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster.kinds import POD
 from sendense_operator.reconcile.context import Context
@@ -56,18 +57,15 @@ class HttpGatewayReader:
 
     async def _one(self, address: str, token: str) -> Sightings | None:
         host = f"[{address}]" if ":" in address else address
-        headers = {"Authorization": f"Bearer {token}", "Accept-Encoding": "identity"}
+        headers = {"Authorization": f"Bearer {token}", **bounded.HEADERS}
         try:
             async with (
                 asyncio.timeout(_TIMEOUT_S),
                 self._http.stream("GET", f"http://{host}:{self.port}{PATH}", headers=headers) as response,
             ):
-                body = bytearray()
-                async for chunk in response.aiter_raw():
-                    body += chunk
-                    if len(body) > MAX_ANSWER:
-                        return None
-                return Sightings.model_validate_json(bytes(body)) if response.status_code == httpx.codes.OK else None
+                body, whole = await bounded.read_at_most(response, MAX_ANSWER)
+                good = whole and response.status_code == httpx.codes.OK
+                return Sightings.model_validate_json(body) if good else None
         except (httpx.HTTPError, TimeoutError, ValueError) as error:
             _log.debug("gateway at %s: %s", address, type(error).__name__)
             return None

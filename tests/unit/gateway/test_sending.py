@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import logging
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -14,6 +15,7 @@ from tests.unit.gateway.certificates import HOST, Authority, put
 from tests.unit.gateway.rig import until
 
 from sendense_operator.gateway.drain import Drain
+from sendense_operator.gateway.sending import ConnectionBounds
 from sendense_operator.gateway.serving import listen, serve
 
 CHUNK = b"x" * 50_000
@@ -72,7 +74,7 @@ async def serving(send_seconds: float, tls: Path | None = None, count: int = MAN
     served = Served(sock.getsockname()[1], authority, count)
     folder = str(tls) if tls else ""
     task = asyncio.create_task(
-        serve(served.app(), Drain(), 0, sock, stop, tls_folder=folder, send_seconds=send_seconds)
+        serve(served.app(), Drain(), 0, sock, stop, tls_folder=folder, bounds=ConnectionBounds(send_seconds))
     )
     try:
         yield served
@@ -84,6 +86,7 @@ async def serving(send_seconds: float, tls: Path | None = None, count: int = MAN
 
 @pytest.mark.parametrize("tls", [False, True])
 async def test_who_does_not_read_is_dropped(tmp_path: Path, tls: bool, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
     async with serving(0.2, tmp_path if tls else None) as served:
         reader, writer = await served.asked()
         await until(lambda: "does not read" in caplog.text)
@@ -110,6 +113,7 @@ async def test_who_reads_slowly_gets_all(tmp_path: Path, tls: bool) -> None:
 
 async def test_the_end_of_an_answer_is_waited_for_no_longer(caplog: pytest.LogCaptureFixture) -> None:
     """All of it was handed over, and the server is told to stop."""
+    caplog.set_level(logging.DEBUG)
     async with serving(0.2, count=1) as served:
         _, writer = await served.asked()
         await until(lambda: served.chunks == 1 and served.in_flight == 0)

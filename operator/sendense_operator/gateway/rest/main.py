@@ -30,8 +30,6 @@ log = logging.getLogger(__name__)
 
 _MAX_HEADERS: Final = 64 * 1024
 """A token may be long: with the groups of a large directory in it."""
-_SEND_S: Final = 30.0
-"""How long a caller may take for a part of its answer: a request that is not read to its end holds its place."""
 
 
 async def main(settings: RestSettings) -> None:
@@ -76,7 +74,6 @@ async def _serve(app: FastAPI, settings: RestSettings, drain: Drain, stop: async
             stop,
             tls_folder=settings.rest_tls_folder,
             max_headers=_MAX_HEADERS,
-            send_seconds=_SEND_S,
         )
 
 
