@@ -26,7 +26,7 @@ from sendense_operator.cluster.kinds import (
     POD,
 )
 from sendense_operator.cluster.kinds import NAMESPACE as NAMESPACES
-from sendense_operator.reconcile.objects import created, host_ports, is_deleting, is_finished, job_end
+from sendense_operator.reconcile.objects import created, host_ports, is_deleting, is_finished, job_end, terminated
 from sendense_operator.task import Answer, BackupTask, Capacity, ExitCode, ProbeTask, Progress
 
 Obj = dict[str, Any]
@@ -64,6 +64,8 @@ class World:
         """Containers do not stop, on a node that is well."""
         self.later: dict[int, Callable[[], None]] = {}
         """What somebody does at that second."""
+        self.beside = ""
+        """Another container in each pod: it `fails`, or `stays` when the worker has ended; none when empty."""
         self.most = 0
         """Workers that ran at the same time."""
         self.collisions = 0
@@ -139,7 +141,7 @@ class World:
 
     def _works(self, pod: Obj) -> bool:
         worker = pod["metadata"]["labels"][names.LABEL_COMPONENT] == names.COMPONENT_WORKER
-        return bool(worker and pod["status"]["phase"] == "Running")
+        return bool(worker and pod["status"]["phase"] == "Running" and terminated(pod) is None)
 
     # The Job controller.
 
@@ -169,7 +171,7 @@ class World:
         if int(ExitCode.FATAL) in codes:
             return condition("Failed", "PodFailurePolicy", "exit code 42")
         counted = [code for code in codes if code is not None]
-        if len(counted) > job["spec"]["backoffLimit"]:
+        if len(counted) + _failed(job) > job["spec"]["backoffLimit"]:
             return condition("Failed", "BackoffLimitExceeded", "too many failures")
         age = (self.clock.now() - sample.NOON).total_seconds() - _created(job)
         return condition("Failed", "DeadlineExceeded", "late") if age > job["spec"]["activeDeadlineSeconds"] else None
@@ -207,10 +209,12 @@ class World:
         if is_deleting(pod):
             self._age[uid] = max(self._age.get(uid, 0), 1000) + 1
             if is_finished(pod) or (self._age[uid] > 1000 + _STOP_S and not self.stuck):
+                if terminated(pod) is not None and not is_finished(pod):
+                    self._count_failure(pod)
                 self.cluster.remove(POD, pod)
         elif status["phase"] == "Pending":
             self._start(pod)
-        elif status["phase"] == "Running":
+        elif status["phase"] == "Running" and terminated(pod) is None:
             self._age[uid] += 1
             self._run(pod)
 
@@ -291,7 +295,7 @@ class World:
                 self.gateways.client_hangs(names.vma_job_id(_uid(pod)))
                 self._finish(pod, Ending.DIE, uid)
             case Ending.DIE:
-                self._update(POD, pod, {"phase": "Failed", "containerStatuses": sample.ended(code=137, reason="Error")})
+                self._stop(pod, "Failed", sample.ended(code=137, reason="Error"))
             case Ending.EVICTED:
                 told = condition("DisruptionTarget", "EvictionByEvictionAPI")
                 self._update(POD, pod, {"phase": "Failed", "conditions": [told]})
@@ -328,7 +332,18 @@ class World:
 
     def _end(self, pod: Obj, answer: Answer, code: ExitCode = ExitCode.COMPLETED) -> None:
         phase = "Failed" if code else "Succeeded"
-        self._update(POD, pod, {"phase": phase, "containerStatuses": sample.ended(answer.to_message(), code=int(code))})
+        self._stop(pod, phase, sample.ended(answer.to_message(), code=int(code)))
+
+    def _stop(self, pod: Obj, phase: str, worker: list[Obj]) -> None:
+        """The worker has ended, and with it its pod, unless it has another container."""
+        worker[0]["state"]["terminated"]["finishedAt"] = sample.stamp(self.clock.seconds)
+        phase = {"fails": "Failed", "stays": "Running"}.get(self.beside, phase)
+        self._update(POD, pod, {"phase": phase, "containerStatuses": worker})
+
+    def _count_failure(self, pod: Obj) -> None:
+        for job in self.cluster.peek(JOB):
+            if _uid(job) == _owner(pod):
+                self._update(JOB, job, {"failed": _failed(job) + 1})
 
     def _update(self, kind: Any, obj: Obj, status: Obj) -> None:
         self.cluster.put(kind, {**obj, "status": {**obj.get("status", {}), **status}})
@@ -352,3 +367,7 @@ def _owner(pod: Obj) -> str:
 
 def _created(obj: Obj) -> float:
     return (created(obj) - sample.NOON).total_seconds()
+
+
+def _failed(job: Obj) -> int:
+    return int((job.get("status") or {}).get("failed", 0))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from sendense_operator.api.v1alpha1 import names
-
-_ENDED: Final = frozenset({"Succeeded", "Failed"})
+from sendense_operator.cluster.containers import has_worker_ended, is_worker_running
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,6 @@ class Worker:
         meta = pod["metadata"]
         labels = meta.get("labels") or {}
         status = pod.get("status") or {}
-        phase = status.get("phase", "")
         owners = [owner for owner in meta.get("ownerReferences") or () if owner.get("controller")]
         return cls(
             namespace=meta["namespace"],
@@ -51,8 +49,8 @@ class Worker:
             vm_key=labels.get(names.LABEL_VM_KEY, ""),
             ip=status.get("podIP") or "",
             created=meta.get("creationTimestamp") or "",
-            running=phase == "Running" and bool(status.get("podIP")),
-            ended=phase in _ENDED,
+            running=is_worker_running(pod) and bool(status.get("podIP")),
+            ended=has_worker_ended(pod),
             terminating=meta.get("deletionTimestamp") is not None,
         )
 

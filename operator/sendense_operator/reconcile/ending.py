@@ -15,7 +15,7 @@ from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.job import TTL_SECONDS
 from sendense_operator.reconcile.keys import Key, Work
 from sendense_operator.reconcile.objects import is_deleting, is_live, is_owned_by, newest, pod_ip
-from sendense_operator.reconcile.outcome import last_answer, still_there
+from sendense_operator.reconcile.outcome import LINGER_S, last_answer, still_there
 from sendense_operator.reconcile.pod import task_of
 from sendense_operator.reconcile.progress import (
     describe,
@@ -142,8 +142,9 @@ async def _tidy_worker(ctx: Context, case: Case) -> float | None:
     job = await _own_job(ctx, case)
     live = job is not None and is_live(job)
     if job is not None and live:
-        if case.status.phase is Phase.COMPLETED:
-            return _STOP_POLL_S  # its pod has answered, the Job will notice in a moment
+        ended = case.status.completion_time or ctx.now()
+        if case.status.phase is Phase.COMPLETED and (ctx.now() - ended).total_seconds() < LINGER_S:
+            return _STOP_POLL_S  # its pod has answered, the Job will notice in a moment, unless others keep it running
         if not is_deleting(job):
             await _stop(ctx, case, job)
     elif job is not None and not job["spec"].get("ttlSecondsAfterFinished"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any, Final
 
 from sendense_operator.api.v1alpha1 import conditions, names
@@ -14,19 +13,21 @@ from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.ending import complete, fail
 from sendense_operator.reconcile.givingup import node_lost, overrun, start_overdue
 from sendense_operator.reconcile.naming import chain_name
-from sendense_operator.reconcile.objects import began, is_deleting, pod_ip
+from sendense_operator.reconcile.objects import began, is_deleting, pod_ip, worker_started
 from sendense_operator.reconcile.outcome import (
     AnswerLost,
     Attempt,
     Died,
     Ended,
+    Lingering,
+    decide_lingering,
     observe_worker,
     still_there,
 )
 from sendense_operator.reconcile.pod import task_of
 from sendense_operator.reconcile.progress import merge_disks, merge_progress, stopped_disks
 from sendense_operator.reconcile.sightings import CALLBACKS_ELSEWHERE, describe_call
-from sendense_operator.reconcile.units import parse_time, whole_seconds
+from sendense_operator.reconcile.units import whole_seconds
 from sendense_operator.task import Progress, Stage
 
 _FIRST_POLL_S: Final = 1.0
@@ -39,14 +40,17 @@ async def follow_backup(ctx: Context, case: Case, job: Obj) -> float | None:
     """Look at the worker; seconds until the next look."""
     pods = await ctx.cluster.list_objects(POD, case.namespace, labels=case.pods_selector)
     seen = observe_worker(job, pods, ctx.memory.answers.get(case.uid))
-    match seen:
-        case Ended():
+    lingering = decide_lingering(job, pods, ctx.now()) if isinstance(seen, Attempt) else None
+    match lingering or seen:
+        case Lingering() as found:
+            return await _lingering(ctx, case, found, _adopt(case, job, found.pod, len(pods)))
+        case Ended() as seen:
             return await _ended(ctx, case, seen, _adopt(case, job, seen.pod, len(pods)))
-        case Died():
+        case Died() as seen:
             return await _died(ctx, case, job, seen, _adopt(case, job, seen.pod, len(pods)))
-        case AnswerLost():
+        case AnswerLost() as seen:
             return await _answer_lost(ctx, case, job, seen, _adopt(case, job, seen.pod, len(pods)))
-        case Attempt():
+        case Attempt() as seen:
             return await _attempt(ctx, case, job, seen, _adopt(case, job, seen.pod, len(pods)))
 
 
@@ -117,8 +121,19 @@ async def _attempt(ctx: Context, case: Case, job: Obj, seen: Attempt, changes: d
             return 0.0
         rest = await publish(ctx, case, _waiting_state(case, seen), **changes)
         return rest or ctx.settings.poll_seconds
-    changes["start_time"] = case.status.start_time or _started(pod, ctx.now())
+    changes["start_time"] = case.status.start_time or whole_seconds(worker_started(pod) or ctx.now())
     return await _poll(ctx, case, pod, address, changes)
+
+
+async def _lingering(ctx: Context, case: Case, seen: Lingering, changes: dict[str, Any]) -> float:
+    """Delete the pod, so that the Job sees the worker's end and goes on."""
+    await publish(ctx, case, conditions.reconciling("Retrying", seen.message), urgent=True, **changes)
+    if await overrun(ctx, case, seen.pod) or await node_lost(ctx, case, seen.pod):
+        return 0.0
+    if not is_deleting(seen.pod):
+        meta = seen.pod["metadata"]
+        await ctx.cluster.delete(POD, case.namespace, meta["name"], uid=meta["uid"])
+    return _JOB_GOES_POLL_S
 
 
 async def _new_attempt(ctx: Context, case: Case, seen: Attempt, changes: dict[str, Any]) -> None:
@@ -163,14 +178,6 @@ def _adopt_pod(case: Case, pod: Obj, pods: int) -> dict[str, Any]:
         changes["job_id"] = job_id
         changes["attempts"] = max((case.status.attempts or 0) + 1, pods)
     return changes
-
-
-def _started(pod: Obj, now: datetime) -> datetime:
-    for container in (pod.get("status") or {}).get("containerStatuses") or []:
-        running = (container.get("state") or {}).get("running") or {}
-        if moment := parse_time(running.get("startedAt")):
-            return whole_seconds(moment)
-    return whole_seconds(now)
 
 
 async def _without_pod(ctx: Context, case: Case, job: Obj, seen: Attempt) -> float | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from sendense_operator.cluster.containers import is_worker_running, worker_state
 from sendense_operator.reconcile.units import parse_time
 from sendense_operator.task import Answer
 
@@ -97,23 +98,23 @@ def newest(pods: Iterable[Obj]) -> Obj | None:
 
 
 def is_finished(pod: Obj) -> bool:
-    """Whether the pod's containers ended for good."""
+    """Whether all of the pod's containers ended for good, the worker and what was added to it."""
     return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 
 
 def pod_ip(pod: Obj) -> str | None:
-    """Address of a pod that runs."""
-    status = pod.get("status") or {}
-    return status.get("podIP") if status.get("phase") == "Running" else None
+    """Address of a pod whose worker runs."""
+    return (pod.get("status") or {}).get("podIP") if is_worker_running(pod) else None
 
 
 def terminated(pod: Obj) -> Obj | None:
-    """The ended state of the pod's container."""
-    for status in (pod.get("status") or {}).get("containerStatuses") or []:
-        state: Obj | None = (status.get("state") or {}).get("terminated")
-        if state:
-            return state
-    return None
+    """The ended state of the worker; None while it has not ended, whatever other containers did."""
+    return worker_state(pod).get("terminated") or None
+
+
+def worker_started(pod: Obj) -> datetime | None:
+    """When the worker's container started, if it runs."""
+    return parse_time((worker_state(pod).get("running") or {}).get("startedAt"))
 
 
 def answer_of(pod: Obj) -> Answer | None:
@@ -128,26 +129,48 @@ def answer_of(pod: Obj) -> Answer | None:
 def death_of(pod: Obj) -> str:
     """What ended a worker that left no answer, in words."""
     state = terminated(pod)
-    status = pod.get("status") or {}
     if state is None:
-        return status.get("message") or status.get("reason") or "it was stopped before it could answer"
+        return _never_ran(pod)
     what = state.get("reason") or "Error"
     return f"{what}, exit code {state.get('exitCode')}"
 
 
-def pod_trouble(pod: Obj) -> tuple[str, str] | None:
-    """Why the pod does not start, as (reason, words); None when nothing is wrong, or not yet."""
+def _never_ran(pod: Obj) -> str:
     status = pod.get("status") or {}
-    if status.get("phase") not in (None, "Pending"):
+    for container in status.get("initContainerStatuses") or []:
+        code = ((container.get("state") or {}).get("terminated") or {}).get("exitCode")
+        if code:
+            return f"container {container.get('name')} ended with exit code {code} before the worker could start"
+    return status.get("message") or status.get("reason") or "it was stopped before it could answer"
+
+
+def pod_trouble(pod: Obj) -> tuple[str, str] | None:
+    """Why the worker does not start, as (reason, words); None when nothing is wrong, or not yet.
+
+    A container beside the worker that can't start keeps the pod `Pending`, but not the worker from its work; an init
+    container does.
+    """
+    status = pod.get("status") or {}
+    if status.get("phase") not in (None, "Pending") or worker_state(pod).keys() & {"running", "terminated"}:
         return None
     for condition in status.get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             return condition.get("reason") or "Unschedulable", condition.get("message", "")
-    for container in status.get("containerStatuses") or []:
-        waiting = (container.get("state") or {}).get("waiting") or {}
-        if waiting.get("reason") and waiting["reason"] not in _HARMLESS_WAITS:
-            return waiting["reason"], waiting.get("message", "")
+    trouble = _trouble(worker_state(pod))
+    if trouble is not None:
+        return trouble
+    for container in status.get("initContainerStatuses") or []:
+        trouble = _trouble(container.get("state") or {})
+        if trouble is not None:
+            return trouble[0], f"container {container.get('name')}: {trouble[1]}"
     return None
+
+
+def _trouble(state: Obj) -> tuple[str, str] | None:
+    waiting = state.get("waiting") or {}
+    if not waiting.get("reason") or waiting["reason"] in _HARMLESS_WAITS:
+        return None
+    return waiting["reason"], waiting.get("message", "")
 
 
 def not_ready_since(node: Obj | None) -> datetime | None:

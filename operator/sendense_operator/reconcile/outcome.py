@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
+from sendense_operator.cluster.containers import has_worker_ended
 from sendense_operator.reconcile.objects import (
     answer_of,
     created,
@@ -18,7 +19,8 @@ from sendense_operator.reconcile.objects import (
     pod_trouble,
     terminated,
 )
-from sendense_operator.task import Answer
+from sendense_operator.reconcile.units import parse_time
+from sendense_operator.task import Answer, ExitCode
 
 Obj = dict[str, Any]
 
@@ -68,6 +70,17 @@ class Lost:
     message: str
 
 
+@dataclass(frozen=True)
+class Lingering:
+    """The worker has ended, other containers keep its pod running: it is deleted, so that the Job goes on."""
+
+    pod: Obj
+    message: str
+
+
+LINGER_S: Final = 10.0
+"""How long other containers may go on once the worker has ended: native sidecars are stopped by the kubelet."""
+
 Observation = Ended | Died | AnswerLost | Attempt
 
 
@@ -93,10 +106,40 @@ def observe_worker(job: Obj, pods: Sequence[Obj], remembered: Answer | None) -> 
 
 
 def last_answer(pods: Sequence[Obj]) -> Answer | None:
-    """The answer of the newest pod that ended."""
-    ended = [pod for pod in pods if terminated(pod) is not None or is_finished(pod)]
+    """The answer of the newest pod that ended; of any, when it tells of a commit.
+
+    A pod whose other containers fail is replaced by the Job although its worker ended well.
+    """
+    ended = [pod for pod in pods if has_worker_ended(pod)]
+    for answer in map(answer_of, ended):
+        if answer is not None and answer.outcome == "Completed":
+            return answer
     pod = newest(ended)
     return answer_of(pod) if pod is not None else None
+
+
+def decide_lingering(job: Obj, pods: Sequence[Obj], now: datetime) -> Ended | Lingering | None:
+    """What becomes of a live Job whose worker has ended and whose pod goes on with other containers.
+
+    The last attempt's answer is the end, read from the pod: its Job is removed once it is in the status. After any
+    other, the pod is deleted, and the Job counts the failure by the exit code of the worker.
+    """
+    pod = newest(pods)
+    if pod is None or not is_lingering(pod, now):
+        return None
+    answer, code = answer_of(pod), (terminated(pod) or {}).get("exitCode")
+    failed = int((job.get("status") or {}).get("failed") or 0)
+    if answer is not None and (code == ExitCode.FATAL or failed >= job["spec"]["backoffLimit"]):
+        return Ended(answer, pod=pod)
+    why = f"{answer.reason}: {answer.message}" if answer is not None else death_of(pod)
+    return Lingering(pod, f"the worker ended ({why}), other containers of its pod are being stopped")
+
+
+def is_lingering(pod: Obj, now: datetime) -> bool:
+    """Whether other containers keep a pod running whose worker ended a while ago."""
+    state = terminated(pod)
+    ended = parse_time((state or {}).get("finishedAt"))
+    return ended is not None and not is_finished(pod) and (now - ended).total_seconds() >= LINGER_S
 
 
 def _attempt(job: Obj, pods: Sequence[Obj]) -> Attempt:

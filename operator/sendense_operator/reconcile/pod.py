@@ -16,7 +16,7 @@ from sendense_operator.task import BackupTask, ProbeTask
 
 Obj = dict[str, Any]
 
-CONTAINER = "worker"
+CONTAINER = names.WORKER_CONTAINER
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,16 @@ from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.holds import duties_of, troubles
 from sendense_operator.reconcile.job import build_probe_job, probe_labels
 from sendense_operator.reconcile.naming import probe_name
-from sendense_operator.reconcile.objects import is_deleting, is_owned_by, job_end, newest, pod_trouble, ready_condition
-from sendense_operator.reconcile.outcome import last_answer
+from sendense_operator.reconcile.objects import (
+    is_deleting,
+    is_owned_by,
+    job_end,
+    newest,
+    pod_trouble,
+    ready_condition,
+    terminated,
+)
+from sendense_operator.reconcile.outcome import LINGER_S, is_lingering, last_answer
 from sendense_operator.reconcile.pod import build_probe_template, probe_task_of
 from sendense_operator.reconcile.problems import Meaning, Problem
 from sendense_operator.reconcile.repositorystatus import Probed, decide_probe, is_in_order, next_status
@@ -178,13 +186,14 @@ async def _read_probe(ctx: Context, seen: _Seen, job: Obj) -> float | None:
         return 2.0
     pods = await ctx.cluster.list_objects(POD, meta["namespace"], labels=f"job-name={meta['name']}")
     pod = newest(pods)
-    if job_end(job) is None:
+    # A container that was added to the pod may run on for ever: then the answer is the end, and the Job is removed.
+    if job_end(job) is None and not (pod is not None and is_lingering(pod, ctx.now())):
         trouble = pod_trouble(pod) if pod is not None else None
         ready = ready_condition(obj)
         if trouble is not None and (ready is None or ready["status"] != "True"):
             problem = Problem(trouble[0], f"the probe's pod does not start: {trouble[1]}")
             await _write(ctx, obj, problem, seen.active, seen.claim)
-        return ctx.settings.wait_poll_seconds
+        return _settling(ctx, pod)
     remembered = ctx.memory.answers.get(meta["uid"])
     answer = last_answer(pods) or remembered
     task = probe_task_of(job)
@@ -200,6 +209,12 @@ async def _read_probe(ctx: Context, seen: _Seen, job: Obj) -> float | None:
     # After the status: a controller that dies in between reads the same answer again.
     await ctx.cluster.delete(JOB, meta["namespace"], meta["name"], uid=meta["uid"])
     return 2.0
+
+
+def _settling(ctx: Context, pod: Obj | None) -> float:
+    """Seconds until the next look at a pod that runs, soon when its worker has ended."""
+    ended = pod is not None and terminated(pod) is not None
+    return min(LINGER_S, ctx.settings.wait_poll_seconds) if ended else ctx.settings.wait_poll_seconds
 
 
 async def _unfinished(ctx: Context, obj: Obj, task: ProbeTask, probed: Probed) -> Probed | None:

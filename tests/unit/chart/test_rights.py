@@ -32,7 +32,7 @@ def _verbs(role: Object, group: str, resource: str) -> set[str]:
     [
         ("", "secrets", {"get"}),
         ("", "persistentvolumeclaims", {"get"}),
-        ("", "pods", {"get", "list", "watch", "create"}),
+        ("", "pods", {"get", "list", "watch", "create", "delete"}),
         ("", "services", {"get", "create", "delete"}),
         ("networking.k8s.io", "networkpolicies", {"get", "create", "delete"}),
         ("", "events", {"get", "create", "patch"}),

@@ -117,3 +117,20 @@ def test_from_a_bare_terminating_pod() -> None:
     )
     assert worker.terminating
     assert (worker.ip, worker.backup, worker.job_uid) == ("", "", "")
+
+
+@pytest.mark.parametrize(
+    ("phase", "state", "running", "ended"),
+    [
+        ("Pending", {"running": {}}, True, False),
+        ("Running", {"running": {}}, True, False),
+        ("Running", {"waiting": {}}, False, False),
+        ("Running", {"terminated": {"exitCode": 0}}, False, True),
+        ("Failed", {"terminated": {"exitCode": 1}}, False, True),
+    ],
+)
+def test_only_the_container_worker_counts(phase: str, state: dict[str, object], running: bool, ended: bool) -> None:
+    other = {"name": "proxy", "state": {"terminated": {"exitCode": 1}} if not ended else {"running": {}}}
+    status = {"phase": phase, "podIP": "10.0.0.1", "containerStatuses": [other, {"name": "worker", "state": state}]}
+    worker = Worker.from_pod({"metadata": {"namespace": "shop", "name": "p", "uid": "u"}, "status": status})
+    assert (worker.running, worker.ended) == (running, ended)

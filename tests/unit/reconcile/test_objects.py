@@ -64,11 +64,37 @@ def test_newest_pod() -> None:
             ("Unschedulable", "no node fits"),
         ),
         ({"conditions": [condition("PodScheduled", status="False")]}, ("Unschedulable", "")),
-        ({"containerStatuses": [{"state": {"waiting": {"reason": "ContainerCreating"}}}]}, None),
-        ({"containerStatuses": [{"state": {"waiting": {"reason": "PodInitializing"}}}]}, None),
+        ({"containerStatuses": [{"name": "worker", "state": {"waiting": {"reason": "ContainerCreating"}}}]}, None),
+        ({"containerStatuses": [{"name": "worker", "state": {"waiting": {"reason": "PodInitializing"}}}]}, None),
         (
-            {"containerStatuses": [{"state": {"waiting": {"reason": "ErrImagePull", "message": "not found"}}}]},
+            {
+                "containerStatuses": [
+                    {"name": "worker", "state": {"waiting": {"reason": "ErrImagePull", "message": "not found"}}}
+                ]
+            },
             ("ErrImagePull", "not found"),
+        ),
+        (
+            {"containerStatuses": [{"name": "proxy", "state": {"waiting": {"reason": "ErrImagePull"}}}]},
+            None,
+        ),
+        (
+            {
+                "containerStatuses": [
+                    {"name": "proxy", "state": {"waiting": {"reason": "ErrImagePull"}}},
+                    {"name": "worker", "state": {"running": {}}},
+                ],
+                "initContainerStatuses": [{"name": "init", "state": {"waiting": {"reason": "CrashLoopBackOff"}}}],
+            },
+            None,
+        ),
+        (
+            {
+                "initContainerStatuses": [
+                    {"name": "init", "state": {"waiting": {"reason": "ErrImagePull", "message": "not found"}}}
+                ]
+            },
+            ("ErrImagePull", "container init: not found"),
         ),
     ],
 )
@@ -96,6 +122,19 @@ def test_pod_ip_is_of_use_only_while_it_runs() -> None:
     assert objects.pod_ip(pod()) == "10.0.0.1"
     assert objects.pod_ip(pod(phase="Succeeded", podIP="10.0.0.1")) is None
     assert objects.pod_ip({"metadata": {}}) is None
+
+
+def test_the_worker_decides_whether_its_address_is_of_use() -> None:
+    """Another container may keep the pod pending, or running."""
+    works = [{"name": "proxy", "state": {"waiting": {}}}, {"name": "worker", "state": {"running": {}}}]
+    assert objects.pod_ip(pod(phase="Pending", podIP="10.0.0.1", containerStatuses=works)) == "10.0.0.1"
+    assert objects.pod_ip(pod(containerStatuses=ended())) is None
+
+
+def test_an_init_container_that_kept_the_worker_from_its_start_is_named() -> None:
+    failed = [{"name": "init", "state": {"terminated": {"exitCode": 3}}}]
+    words = objects.death_of(pod(phase="Failed", initContainerStatuses=failed))
+    assert words == "container init ended with exit code 3 before the worker could start"
 
 
 @pytest.mark.parametrize(

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.sample import Obj, at, completed_answer, condition, ended, failed_answer, job, pod
+from tests.support.sample import Obj, at, completed_answer, condition, ended, failed_answer, job, pod, stamp
 
 from sendense_operator.reconcile.outcome import (
+    LINGER_S,
     AnswerLost,
     Attempt,
     Died,
     Ended,
+    Lingering,
     Observation,
+    decide_lingering,
     decide_lost,
     last_answer,
     observe_worker,
     still_there,
 )
-from sendense_operator.task import Answer
+from sendense_operator.task import Answer, ExitCode
 
 DONE = completed_answer()
 BAD = failed_answer()
@@ -105,7 +108,55 @@ def test_trouble_of_a_pod_that_does_not_start() -> None:
 
 def test_the_newest_answer_counts() -> None:
     assert last_answer([said(BAD, age=0), said(DONE, "p2", age=5)]) == DONE
-    assert last_answer([said(DONE, age=0), said(BAD, "p2", age=5)]) == BAD
+    other = failed_answer("VMAUnreachable")
+    assert last_answer([said(other, age=0), said(BAD, "p2", age=5)]) == BAD
+
+
+def test_a_commit_counts_whatever_the_pods_after_it_say() -> None:
+    """Another container of the first pod failed, so the Job made a second one."""
+    assert last_answer([said(DONE, age=0), said(BAD, "p2", age=5)]) == DONE
+    with_foreign = pod("p1", "Failed", containerStatuses=[*FOREIGN_FAILED, *ended(DONE.to_message())])
+    assert observe_worker(job("j1"), [with_foreign, pod("p2", age=5)], None) == Ended(DONE, pod=pod("p2", age=5))
+
+
+FOREIGN_FAILED = [
+    {"name": "proxy", "state": {"terminated": {"exitCode": 42, "reason": "Error", "message": BAD.to_message()}}}
+]
+
+
+@pytest.mark.parametrize("phase", ["Running", "Pending"])
+def test_what_another_container_says_is_no_answer(phase: str) -> None:
+    running = [*FOREIGN_FAILED, {"name": "worker", "state": {"running": {"startedAt": stamp()}}}]
+    found = pod("p1", phase, podIP="10.0.0.1", containerStatuses=running)
+    assert observe_worker(job("j1"), [found], None) == Attempt(found)
+    assert decide_lingering(job("j1"), [found], at(1000)) is None
+
+
+def lingering(message: str, code: int) -> Obj:
+    (worker,) = ended(message, code=code)
+    worker["state"]["terminated"]["finishedAt"] = stamp(100)
+    return pod("p1", containerStatuses=[{"name": "proxy", "state": {"running": {}}}, worker])
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "failed", "end"),
+    [
+        (BAD.to_message(), ExitCode.FATAL, 0, True),
+        (BAD.to_message(), ExitCode.RETRY, 0, False),
+        (BAD.to_message(), ExitCode.RETRY, 2, True),
+        ("", 137, 0, False),
+        ("", 137, 2, False),
+    ],
+)
+def test_a_pod_that_another_container_keeps_running(message: str, code: int, failed: int, end: bool) -> None:
+    """The last answer is the end; after any other attempt, and after a death, the Job has to go on."""
+    found, its_job = lingering(message, code), job("j1", failed=failed)
+    its_job["spec"]["backoffLimit"] = 2
+    seen = decide_lingering(its_job, [found], at(100 + LINGER_S))
+    assert isinstance(seen, Ended if end else Lingering)
+    if isinstance(seen, Ended):
+        assert (seen.answer, seen.pod) == (BAD, found)
+    assert decide_lingering(its_job, [found], at(99 + LINGER_S)) is None, "a native sidecar is just being stopped"
     assert last_answer([said(BAD, age=0), pod("p2", age=5)]) == BAD
     assert last_answer([pod()]) is None
 

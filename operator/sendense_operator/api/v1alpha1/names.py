@@ -46,6 +46,8 @@ ANNOTATION_TASK: Final = f"{GROUP}/task"
 ANNOTATION_SCAN: Final = f"{GROUP}/scan"
 """On a BackupRepository: a new value, such as the time, asks for a scan now."""
 
+WORKER_CONTAINER: Final = "worker"
+"""Name of the container in a pod that is ours; all others were added by somebody else."""
 STATUS_PORT: Final = 8080
 """TCP port of a worker's status and callback endpoint."""
 
