@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from hack.bench import chains, copying, idle, incrementals, report, rest
+from hack.bench import chains, copying, idle, incrementals, memory, report, rest
 from tests.support import chart, namespaces, repositories, setup, vma
 from tests.support.kube import Kube
 from tests.support.workspace import Workspace
@@ -47,6 +47,7 @@ PARTS: Final[Mapping[str, tuple[str, Callable[[Workspace], dict[str, float]]]]] 
     "fixed": ("an empty disk, 5 times", copying.fixed),
     "increments": ("5% of a disk of 4 GiB changed in three ways", incrementals.increments),
     "reading": ("a disk of 2 GiB in 8 layers and in one", chains.reading),
+    "memory": ("a disk of 256 GiB in 31 layers and one of 64 TiB", memory.worker),
     "rest": (f"REST lists among {rest.COUNT} Backups, no cluster", lambda _: rest.gateway()),
     "idle": (f"{idle.COUNT} Completed Backups", idle.controller),
     # last: its Backups would count in what is measured of the controller

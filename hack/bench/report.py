@@ -41,6 +41,8 @@ GOALS: Final[Mapping[str, Goal]] = {
     "copy_seconds": Goal("its copy phase: from the appliance's first byte to its report of the end"),
     "whole_seconds": Goal("from apply to Completed"),
     "worker_mb": Goal("worker's memory while copying, most that was seen"),
+    "worker_mb_depth31": Goal("worker's memory for 256 GiB in 31 layers, 4 KiB changed per GiB and layer", 256),
+    "worker_mb_64tib": Goal("worker's memory for a sparse disk of 64 TiB, full and proof", 512),
     "fixed_seconds": Goal("an empty 1 GiB disk, apply to Completed, median of 5", 10),
     "incremental_ratio": Goal("5% of 4 GiB changed in runs, apply to Completed / the full's, client at 230 MiB/s", 0.3),
     "full_seconds": Goal("that full"),
