@@ -50,6 +50,9 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- $root := index . 0 -}}
 {{- $component := index . 1 -}}
 {{- $account := (index $root.Values (include "sendense.valuesKey" .)).serviceAccount -}}
+{{- if not (or $account.create $account.name) -}}
+{{- fail (printf "%s.serviceAccount.create=false needs %s.serviceAccount.name: the rights would go to the account `default`" (include "sendense.valuesKey" .) (include "sendense.valuesKey" .)) -}}
+{{- end -}}
 {{- if $account.create -}}
 {{- $account.name | default (printf "%s-%s" (include "sendense.fullname" $root) $component) -}}
 {{- else -}}

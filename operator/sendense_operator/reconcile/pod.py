@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Final
 
 from sendense_operator import task as contract
 from sendense_operator.api.v1alpha1 import names
@@ -17,6 +17,18 @@ from sendense_operator.task import BackupTask, ProbeTask
 Obj = dict[str, Any]
 
 CONTAINER = names.WORKER_CONTAINER
+
+_NOT_INJECTED: Final = {
+    "sidecar.istio.io/inject": "false",
+    "linkerd.io/inject": "disabled",
+    "kuma.io/sidecar-injection": "disabled",
+    "consul.hashicorp.com/connect-inject": "false",
+    "vault.hashicorp.com/agent-inject": "false",
+    "dapr.io/enabled": "false",
+    "sidecar.opentelemetry.io/inject": "false",
+    "oneagent.dynatrace.com/inject": "false",
+}
+"""Annotations by which a pod says to the usual injectors that it wants no container of theirs."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +150,7 @@ def _template(
         spec["priorityClassName"] = settings.worker_priority_class
     if settings.image_pull_secrets:
         spec["imagePullSecrets"] = [{"name": secret} for secret in settings.image_pull_secrets]
-    return {"metadata": {"labels": labels, "annotations": {names.ANNOTATION_TASK: task}}, "spec": spec}
+    return {"metadata": {"labels": labels, "annotations": {**_NOT_INJECTED, names.ANNOTATION_TASK: task}}, "spec": spec}
 
 
 def _beside_its_own(labels: dict[str, str]) -> Obj:

@@ -211,6 +211,10 @@ def test_definitions_are_the_generated_ones_and_outlive_the_release(render: Rend
         ({"worker": {"resources": {"limits": {"memory": "lots"}}}}, "/worker/resources/limits/memory"),
         ({"worker": {"maxMemory": "lots"}}, "/worker/maxMemory"),
         ({"logLevel": "debug"}, "/logLevel"),
+        *(
+            ({part: {"serviceAccount": {"create": False}}}, f"needs {part}.serviceAccount.name")
+            for part in ("controller", "gateway", "rest")
+        ),
         ({"rest": {"ingress": {"enabled": True}}}, "rest.ingress.host"),
         ({"rest": {"gateway": {"enabled": True}}}, "rest.gateway.parentRefs"),
         ({"rest": {"service": {"nodePort": 30883}}}, "rest.service.nodePort needs"),

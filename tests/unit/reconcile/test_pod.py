@@ -194,3 +194,11 @@ def test_a_probe_job_is_tried_once_and_bounded() -> None:
     assert (found["spec"]["backoffLimit"], found["spec"]["activeDeadlineSeconds"]) == (0, 60)
     told = json.loads(found["spec"]["template"]["metadata"]["annotations"][names.ANNOTATION_TASK])
     assert ProbeTask.model_validate(told).repository_uid == "uid-1"
+
+
+@pytest.mark.parametrize("built", [template(), probe()], ids=["worker", "probe"])
+@pytest.mark.parametrize(
+    ("annotation", "value"), [("sidecar.istio.io/inject", "false"), ("linkerd.io/inject", "disabled")]
+)
+def test_pods_opt_out_of_injections(built: Obj, annotation: str, value: str) -> None:
+    assert built["metadata"]["annotations"][annotation] == value
