@@ -28,7 +28,9 @@ _TEXT_KEPT: Final = 512
 
 TASK_FILE: Final = "/etc/sendense/task/task.json"
 CREDENTIALS_DIR: Final = "/etc/sendense/credentials"
-"""Holds the files `username` and `password`."""
+"""Holds the files `username` and `password` until the worker has read them."""
+SECRET_DIR: Final = "/etc/sendense/secret"  # noqa: S105 - a path
+"""Where the init container that fills CREDENTIALS_DIR sees the Secret. The worker does not mount it."""
 CA_BUNDLE_FILE: Final = "/etc/sendense/ca/ca.crt"
 REPOSITORY_DIR: Final = "/repository"
 TERMINATION_FILE: Final = "/dev/termination-log"
@@ -178,6 +180,8 @@ class BackupTask(Wire):
     parent_check: ParentCheck = ParentCheck.CONTENT
     appliance: ApplianceTask
     exposure: Exposure
+    allowed_from: Annotated[tuple[str, ...], Field(max_length=32)] = ()
+    """Networks (CIDR) that may connect to the exports; empty: any."""
     advertised_host: str | None = None
     """Host told to the appliance; None: the pod's or the node's own address, as the exposure says."""
     disks: Annotated[tuple[TaskDisk, ...], Field(min_length=1, max_length=MAX_DISKS)]

@@ -53,7 +53,7 @@ def test_appliance(kube: Kube, namespace: str) -> None:
     assert spec["nbd"] == {
         "exposure": "NodePort",
         "portRange": {"first": 10100, "last": 10200},
-        "allowedFrom": [],
+        "allowedFrom": manifests.EVERYBODY,
     }
     assert spec["traits"] == {
         "zeroWrites": "Refuse",
@@ -67,7 +67,9 @@ def test_appliance(kube: Kube, namespace: str) -> None:
 
 
 def test_a_part_that_is_given_gets_the_defaults_of_the_rest(kube: Kube, namespace: str) -> None:
-    made = kube.create(manifests.appliance("partly", namespace, timeouts={"connectSeconds": 5}, nbd={}))
+    made = kube.create(
+        manifests.appliance("partly", namespace, timeouts={"connectSeconds": 5}, nbd={"allowedFrom": ["::/0"]})
+    )
     assert made["spec"]["timeouts"]["connectSeconds"] == 5
     assert made["spec"]["timeouts"]["stallSeconds"] == 1800
     assert made["spec"]["nbd"]["exposure"] == "NodePort"

@@ -96,6 +96,7 @@ REFUSED: list[tuple[Builder, str, Any]] = [
     (APPLIANCE, "spec.nbd.portRange.first", 0),
     (APPLIANCE, "spec.nbd.portRange.last", 65536),
     (APPLIANCE, "spec.nbd.allowedFrom", ["everyone"]),
+    (APPLIANCE, "spec.nbd.allowedFrom", ["192.0.2.0/99"]),
     (APPLIANCE, "spec.nbd.allowedFrom", ["10.0.0.0/8"] * 33),
     (APPLIANCE, "spec.callbacks.baseURL", "http://user:password@gateway.example"),
     (APPLIANCE, "spec.maxConcurrentBackups", 0),
@@ -240,6 +241,15 @@ def test_what_may_be_changed_later(kube: Kube, namespace: str, build: Builder, f
 def test_what_may_be_asked_for(kube: Kube, shared_namespace: str, spec: dict[str, Any]) -> None:
     name = "-".join(spec.values()).lower()
     assert spec.items() <= kube.create(manifests.backup(name, shared_namespace, **spec))["spec"].items()
+
+
+@pytest.mark.parametrize("exposure", ["NodePort", "HostPort", None])
+def test_exports_at_a_nodes_port_are_not_for_everybody(kube: Kube, shared_namespace: str, exposure: str | None) -> None:
+    nbd = {"exposure": exposure} if exposure else {}
+    with pytest.raises(ApiError, match=r"spec\.nbd\.allowedFrom must name the networks"):
+        kube.create(manifests.appliance("open", shared_namespace, nbd=nbd))
+    named = manifests.appliance(f"named-{exposure}".lower(), shared_namespace, nbd={**nbd, "allowedFrom": ["::/0"]})
+    kube.create(named)
 
 
 def test_only_an_increment_can_miss_its_parent(kube: Kube, shared_namespace: str) -> None:

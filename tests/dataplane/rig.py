@@ -131,13 +131,15 @@ class Worker:
         self.uid = str(uuid.uuid4())
         self.folder = bench.folder / self.uid
         self.folder.mkdir()
+        # The worker removes them once it has read them.
+        shutil.copytree(bench.credentials, self.folder / "credentials")
         (self.folder / "task.json").write_text(task.model_dump_json(by_alias=True))
         settings = {
             "pod_uid": self.uid,
             "pod_ip": "127.0.0.1",
             "node_ip": "127.0.0.1",
             "task_file": str(self.folder / "task.json"),
-            "credentials_dir": str(bench.credentials),
+            "credentials_dir": str(self.folder / "credentials"),
             "ca_bundle": str(self.folder / "none"),
             "repository": str(bench.repository),
             "termination_file": str(self.folder / "answer"),

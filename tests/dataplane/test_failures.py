@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import signal
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -271,3 +272,20 @@ def test_a_worker_that_lost_its_lock_stops(bench: Bench, vma: Vma) -> None:
     assert worker.wait() == ExitCode.RETRY
     assert worker.answer.reason == "Fenced", worker.answer.message
     assert not [name for name in bench.files() if not name.endswith(".partial")]
+
+
+def test_a_stranger_at_an_export(bench: Bench, vma: Vma) -> None:
+    """One that only looks whether the port is open is let be; one that speaks ends the attempt."""
+    vm = vma.make_vm({"size": 64 * MIB, "kind": "random"})
+    vma.fault("client", "rate", bytes_per_second=4 * MIB)
+    worker = bench.start(bench.task(vm, allowedFrom=["192.0.2.0/24"]))
+    worker.until_copying(MIB)
+    address = ("127.0.0.1", bench.nbd_port)
+    with socket.create_connection(address, source_address=("127.0.0.2", 0)):
+        before = worker.until_copying(MIB).disks[0].transferred
+        worker.until_copying(before + 4 * MIB)
+    with socket.create_connection(address, source_address=("127.0.0.3", 0)) as stranger:
+        stranger.sendall(bytes(4))
+        message = failed(bench, worker, "ForeignPeer", ExitCode.RETRY)
+    assert "127.0.0.3 was connected to the export of disk 0" in message
+    assert "allowedFrom" in message

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 Object = dict[str, Any]
 
@@ -38,12 +38,17 @@ def protected_vm(
     return manifest("ProtectedVM", name, namespace, {"applianceRef": {"name": appliance}, "path": path, **spec})
 
 
+EVERYBODY: Final = ["0.0.0.0/0", "::/0"]
+"""`spec.nbd.allowedFrom` of an appliance that any address may be."""
+
+
 def appliance(
     name: str, namespace: str, *, url: str = "http://vma.example:8081", credentials: str = "vcenter", **spec: Any
 ) -> Object:
     """A VMwareAppliance. Each namespace has a vCenter of its own: a VM has one backup at a time, whoever asks."""
     vcenter = {"host": f"vcenter.{namespace}.example", "credentialsSecretRef": {"name": credentials}}
-    return manifest("VMwareAppliance", name, namespace, {"url": url, "vcenter": vcenter, **spec})
+    nbd = {"allowedFrom": EVERYBODY}
+    return manifest("VMwareAppliance", name, namespace, {"url": url, "vcenter": vcenter, "nbd": nbd, **spec})
 
 
 def secret(name: str, namespace: str, **values: str) -> Object:

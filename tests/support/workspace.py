@@ -69,6 +69,9 @@ class Workspace:
         """
         timeouts = {**SHORT, **spec.pop("timeouts", {})}
         nbd = {"exposure": "PodIP", **spec.pop("nbd", {})}
+        if nbd["exposure"] != "PodIP":
+            # What a worker sees of a pod that comes through a node's port is some node's address.
+            nbd.setdefault("allowedFrom", manifests.EVERYBODY)
         url = spec.pop("url", self.vma.url)
         more = {"timeouts": timeouts, "nbd": nbd, "healthIntervalSeconds": 5, **spec}
         made = self.kube.create(manifests.appliance(name, self.namespace, url=url, **more))

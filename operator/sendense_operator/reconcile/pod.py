@@ -17,6 +17,14 @@ from sendense_operator.task import BackupTask, ProbeTask
 Obj = dict[str, Any]
 
 CONTAINER = names.WORKER_CONTAINER
+CREDENTIALS_CONTAINER: Final = "credentials"
+"""The init container that hands the credentials over."""
+_CREDENTIAL_KEYS: Final = ("username", "password")
+_CONTAINER_SECURITY: Final[Obj] = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
 
 _NOT_INJECTED: Final = {
     "sidecar.istio.io/inject": "false",
@@ -58,11 +66,11 @@ def build_worker_template(
     volumes = [_task_volume(), _repository_volume(repository), _scratch_volume()]
     ports: list[Obj] = [{"name": "status", "containerPort": names.STATUS_PORT, "protocol": "TCP"}]
     if not task.adopt_only:
-        volumes.append(_credentials_volume(appliance))
+        volumes.append(_credentials_volume())
         if appliance.tls is not None:
             volumes.append(_ca_volume(appliance))
         ports += _export_ports(task, host_ports)
-    return _template(
+    template = _template(
         task.model_dump_json(by_alias=True),
         name=task.backup,
         labels=labels,
@@ -73,6 +81,28 @@ def build_worker_template(
         resources=resources,
         settings=settings,
     )
+    if not task.adopt_only:
+        _hand_credentials_over(template["spec"], appliance, settings)
+    return template
+
+
+def _hand_credentials_over(spec: Obj, appliance: VMwareApplianceSpec, settings: Settings) -> None:
+    """Let an init container copy the credentials for the worker, which mounts no Secret (see `worker.privacy`)."""
+    secret = _secret_volume(appliance)
+    files = [f"{contract.SECRET_DIR}/{key}" for key in _CREDENTIAL_KEYS]
+    spec["volumes"].append(secret.source)
+    spec["initContainers"] = [
+        {
+            "name": CREDENTIALS_CONTAINER,
+            "image": settings.worker_image,
+            "imagePullPolicy": settings.image_pull_policy,
+            "command": ["install", "-m", "0400", *files, contract.CREDENTIALS_DIR],
+            # As the worker's: a quota that asks for limits is satisfied, and the pod needs no more for it.
+            "resources": settings.worker_resources,
+            "volumeMounts": [secret.mount, _credentials_volume().mount],
+            "securityContext": _CONTAINER_SECURITY,
+        }
+    ]
 
 
 def _export_ports(task: BackupTask, host_ports: tuple[int, ...]) -> list[Obj]:
@@ -129,11 +159,7 @@ def _template(
         "volumeMounts": [volume.mount for volume in volumes],
         "terminationMessagePath": contract.TERMINATION_FILE,
         "terminationMessagePolicy": "File",
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": _CONTAINER_SECURITY,
     }
     spec: Obj = {
         "restartPolicy": "Never",
@@ -212,18 +238,26 @@ def _scratch_volume() -> Volume:
     return Volume({"name": "scratch", "emptyDir": {}}, {"name": "scratch", "mountPath": "/tmp"})  # noqa: S108
 
 
-def _credentials_volume(appliance: VMwareApplianceSpec) -> Volume:
-    items = [{"key": key, "path": key} for key in ("username", "password")]
+def _credentials_volume() -> Volume:
+    """Memory, which the worker empties as soon as it has read what is in there."""
+    return Volume(
+        {"name": "credentials", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
+        {"name": "credentials", "mountPath": contract.CREDENTIALS_DIR},
+    )
+
+
+def _secret_volume(appliance: VMwareApplianceSpec) -> Volume:
+    items = [{"key": key, "path": key} for key in _CREDENTIAL_KEYS]
     return Volume(
         {
-            "name": "credentials",
+            "name": "secret",
             "secret": {
                 "secretName": appliance.vcenter.credentials_secret_ref.name,
                 "items": items,
                 "defaultMode": 0o440,
             },
         },
-        {"name": "credentials", "mountPath": contract.CREDENTIALS_DIR, "readOnly": True},
+        {"name": "secret", "mountPath": contract.SECRET_DIR, "readOnly": True},
     )
 
 

@@ -87,6 +87,7 @@ def build_backup_task(
             callback_retries=appliance.traits.callback_retries.value,
         ),
         exposure=appliance.nbd.exposure,
+        allowed_from=tuple(appliance.nbd.allowed_from),
         advertised_host=appliance.nbd.advertised_host,
         disks=tuple(
             TaskDisk(index=disk.index, key=disk.key, size=disk.capacity_bytes, port=port)

@@ -92,6 +92,9 @@ class Attempt:
         self._state.stage, self._state.message = Stage.VERIFYING, ""
         self._state.look()
         await self._exports.close()
+        # Every connection has ended by now, and the kernel has told its last numbers.
+        self._state.look()
+        self._state.refuse_strangers()
         return found
 
     def _note_refusal(self, error: WorkerError, plans: Sequence[LayerPlan]) -> None:
@@ -228,14 +231,16 @@ class Attempt:
         if freed.files:
             log.info("freed %d files of removed restore points", freed.files)
 
-    async def abandon(self) -> None:
+    async def abandon(self, error: BaseException | None = None) -> None:
         """Cancel the VMA's job as the contract says, and leave nothing behind in the repository."""
         self._state.stage, self._state.message = Stage.CANCELLING, ""
         callbacks, clocks = self._state.callbacks, self._task.clocks
         has_client = self._supervisor is not None and self._supervisor.may_run
+        # Strangers go at once, whatever becomes of the client.
+        foreign = isinstance(error, WorkerError) and error.reason == Reason.FOREIGN_PEER
         amid_increment = has_client and callbacks.copies_changes and not self._exports.gone() and self._lock.is_ours()
         callbacks.cancel()
-        if amid_increment:
+        if amid_increment and not foreign:
             await parting.let_increment_end(self._state, clocks.cancel_increment, self._must_stop)
         ended = parting.has_ended(self._state)
         await self._exports.kill()

@@ -12,7 +12,7 @@ from sendense_operator.chain.layout import ChainPaths, LayoutError
 from sendense_operator.chain.manifest import Manifest
 from sendense_operator.task import Answer, BackupTask, Stage
 from sendense_operator.vma.client import VMAClient
-from sendense_operator.vma.credentials import Credentials, CredentialsError, read_credentials
+from sendense_operator.vma.credentials import Credentials, CredentialsError
 from sendense_operator.worker import recovery
 from sendense_operator.worker.attempt import Attempt, to_the_end
 from sendense_operator.worker.chainfolder import read_chain
@@ -21,6 +21,7 @@ from sendense_operator.worker.lock import ChainLock
 from sendense_operator.worker.memory import limit
 from sendense_operator.worker.parents import Parents
 from sendense_operator.worker.preflight import preflight
+from sendense_operator.worker.privacy import take_credentials
 from sendense_operator.worker.reasons import Reason, WorkerError, storage_error
 from sendense_operator.worker.repository import capacity, open_repository
 from sendense_operator.worker.settings import Settings
@@ -78,7 +79,7 @@ def _places(settings: Settings, task: BackupTask) -> tuple[Path, ChainPaths]:
 
 def _credentials(settings: Settings) -> Credentials:
     try:
-        return read_credentials(settings.credentials_dir)
+        return take_credentials(settings.credentials_dir)
     except CredentialsError as error:
         raise WorkerError(Reason.CREDENTIALS_INVALID, str(error)) from error
 
@@ -104,7 +105,7 @@ async def _attempt(
     except BaseException as error:
         log.warning("giving up: %s", error or type(error).__name__)
         # To its end, whoever wants to stop it: a client that is not told to go hangs on the appliance for ever.
-        await to_the_end(attempt.abandon())
+        await to_the_end(attempt.abandon(error))
         raise
     finally:
         attempt.close()

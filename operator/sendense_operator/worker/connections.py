@@ -14,6 +14,7 @@ import socket
 import struct
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Final
 
@@ -36,7 +37,10 @@ _BUFFER: Final = 1 << 20
 _HEADER: Final = struct.Struct("=IHHII")
 _REQUEST: Final = struct.Struct("=BBBBI")
 _MESSAGE_BYTES: Final = 72
+_PEER_AT: Final = 24
 _COOKIE_AT: Final = 44
+END_OF_STREAM: Final = 1
+"""The kernel counts the end of a stream (FIN) as a byte: a probe that said nothing would show as one."""
 _BYTES_RECEIVED_AT: Final = 128
 """Offset of tcpi_bytes_received in struct tcp_info (linux/tcp.h), there since Linux 4.1."""
 
@@ -53,6 +57,8 @@ class Connection:
     """Identity of the socket, never used again while the machine runs."""
     established: bool
     received: int | None
+    peer: IPv4Address | IPv6Address | None = None
+    """Address of the other side."""
 
 
 class Connections:
@@ -154,7 +160,9 @@ def parse_message(body: bytes) -> Connection:
         if kind == _INET_DIAG_INFO and size >= 4 + _BYTES_RECEIVED_AT + 8:
             received = struct.unpack_from("=Q", body, at + 4 + _BYTES_RECEIVED_AT)[0]
         at += max(4, (size + 3) & ~3)
-    return Connection(port, cookie, body[1] == _ESTABLISHED, received)
+    size = 4 if body[0] == socket.AF_INET else 16
+    peer = ip_address(body[_PEER_AT : _PEER_AT + size])
+    return Connection(port, cookie, body[1] == _ESTABLISHED, received, peer)
 
 
 def _from_proc(family: socket.AddressFamily) -> Iterator[Connection]:
@@ -166,4 +174,11 @@ def _from_proc(family: socket.AddressFamily) -> Iterator[Connection]:
     for line in lines:
         fields = line.split()
         if len(fields) > 9 and int(fields[3], 16) == _ESTABLISHED:
-            yield Connection(int(fields[1].rsplit(":", 1)[1], 16), int(fields[9]), True, None)
+            peer = _peer_of(fields[2].rsplit(":", 1)[0])
+            yield Connection(int(fields[1].rsplit(":", 1)[1], 16), int(fields[9]), True, None, peer)
+
+
+def _peer_of(text: str) -> IPv4Address | IPv6Address:
+    """An address of /proc/net/tcp: 32-bit words in the machine's byte order."""
+    words = (int(text[at : at + 8], 16) for at in range(0, len(text), 8))
+    return ip_address(b"".join(struct.pack("=I", word) for word in words))

@@ -35,6 +35,7 @@ class Reason(StrEnum):
     APPLIANCE_ERROR = "ApplianceError"
 
     MEMORY_EXCEEDED = "MemoryExceeded"
+    FOREIGN_PEER = "ForeignPeer"
     EXPORT_FAILED = "ExportFailed"
     EXPORT_UNREACHABLE = "ExportUnreachable"
     IMAGE_CORRUPT = "ImageCorrupt"

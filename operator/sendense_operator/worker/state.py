@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from sendense_operator.api.v1alpha1.names import last_path_element, vma_job_id
-from sendense_operator.task import BackupTask, DiskProgress, Progress, Stage, TaskDisk
+from sendense_operator.task import BackupTask, DiskProgress, Exposure, Progress, Stage, TaskDisk
 from sendense_operator.vma.callbacks import DiskPlan, Habits, JobCallbacks
-from sendense_operator.worker.connections import Connections
+from sendense_operator.worker.connections import Connection, Connections
+from sendense_operator.worker.peers import Peers, gateways
+from sendense_operator.worker.reasons import Reason, WorkerError
 from sendense_operator.worker.settings import Settings
 from sendense_operator.worker.stopping import Stopping
 from sendense_operator.worker.traffic import RateMeter, Traffic, eta_seconds
@@ -29,6 +31,8 @@ class JobState:
         self.left = ""
         """What is left on the appliance and in vCenter of a job that was given up, for a person."""
         self.stopping = Stopping()
+        self._peers = Peers(task.allowed_from, _own_addresses(task, settings))
+        self._stranger: Connection | None = None
         self._vm_name = last_path_element(task.appliance.vm_path)
         self._habits = Habits(
             names_disks=task.appliance.change_id_asks == "OwnDisk",
@@ -71,6 +75,7 @@ class JobState:
         """Look at the connections now; `allocated`: bytes of the images by disk, used if the kernel is silent."""
         now = time.monotonic()
         found = self._connections.look()
+        self._stranger = self._stranger or self._peers.stranger(found)
         self.traffic.known = self._connections.knows_bytes
         by_port = {self._ports[index]: size for index, size in (allocated or {}).items()}
         self.traffic.look(now, found, by_port)
@@ -85,6 +90,21 @@ class JobState:
         turn = self.callbacks.turn
         port = None if turn is None else self.traffic.ports[self._ports[turn]]
         return None if port is None else self.callbacks.in_turn(port.last_connected)
+
+    def refuse_strangers(self) -> None:
+        """Raise WorkerError if anybody who is not allowed to has spoken to an export, as far as was looked.
+
+        What they read or wrote can't be told, so nothing of the attempt may be kept.
+        """
+        if self._stranger is None:
+            return
+        index = next(index for index, port in self._ports.items() if port == self._stranger.port)
+        raise WorkerError(
+            Reason.FOREIGN_PEER,
+            f"{self._stranger.peer} was connected to the export of disk {index}, and is not in the appliance's "
+            "spec.nbd.allowedFrom: if it is the appliance, or the address of a router or tunnel before it, add it "
+            "there; else close its way to the exports (firewall, NetworkPolicy)",
+        )
 
     def close(self) -> None:
         """No more looks."""
@@ -127,3 +147,8 @@ class JobState:
             connections=self.traffic.connections,
             message=self.message,
         )
+
+
+def _own_addresses(task: BackupTask, settings: Settings) -> list[str]:
+    """Of the pod and its node. The gateway is the node where the traffic comes through a port of the node."""
+    return [settings.pod_ip, settings.node_ip, *(gateways() if task.exposure != Exposure.POD_IP else [])]

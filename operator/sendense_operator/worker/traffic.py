@@ -7,15 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from sendense_operator.worker.connections import Connection
+from sendense_operator.worker.connections import END_OF_STREAM, Connection
 
 RATE_WINDOW: Final = 30.0
 """Seconds that a rate is averaged over."""
 
 _LEAST_WRITE: Final = 540
 """Header and payload of the smallest write, in bytes: a connection that brought less has written nothing."""
-_END_OF_STREAM: Final = 1
-"""The kernel counts the end of a stream (FIN) as a byte: a probe that said nothing would show as one."""
 
 
 @dataclass
@@ -100,7 +98,7 @@ def _look_at_port(state: PortTraffic, now: float, found: list[Connection]) -> No
 def _payload(item: Connection) -> int:
     """Bytes that the other side sent, as far as known; one less where its end is not among them."""
     received = item.received or 0
-    return received if item.established else max(0, received - _END_OF_STREAM)
+    return received if item.established else max(0, received - END_OF_STREAM)
 
 
 class RateMeter:

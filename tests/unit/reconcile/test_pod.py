@@ -80,17 +80,20 @@ def test_pods_fit_the_restricted_standard_and_hold_no_token(built: Obj) -> None:
     assert spec["securityContext"]["runAsNonRoot"] is True
     assert spec["securityContext"]["runAsUser"] > 0
     assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert container["securityContext"] == {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
-    }
+    containers = [container, *spec.get("initContainers", [])]
+    for item in containers:
+        assert item["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert item["resources"] == SETTINGS.worker_resources
     assert spec["automountServiceAccountToken"] is False
     assert not any("hostPath" in volume for volume in spec["volumes"])
     assert not any("hostPort" in port for port in container["ports"])
-    assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in spec["volumes"]}
+    mounts = {mount["name"] for item in containers for mount in item["volumeMounts"]}
+    assert mounts == {volume["name"] for volume in spec["volumes"]}
     assert spec["restartPolicy"] == "Never"
-    assert container["resources"] == SETTINGS.worker_resources
 
 
 def test_where_things_are_is_what_the_contract_says() -> None:
@@ -112,6 +115,20 @@ def test_the_ca_is_mounted_under_the_name_that_the_worker_reads() -> None:
     assert not [volume for volume in template()["spec"]["volumes"] if volume["name"] == "ca"]
 
 
+def test_the_container_that_runs_qemu_mounts_no_secret() -> None:
+    spec = template()["spec"]
+    secrets = {volume["name"] for volume in spec["volumes"] if "secret" in volume}
+    (worker,), (init,) = spec["containers"], spec["initContainers"]
+    assert secrets == {"secret"}
+    assert not secrets & {mount["name"] for mount in worker["volumeMounts"]}
+    assert {mount["name"] for mount in init["volumeMounts"]} == {"secret", "credentials"}, "and the other no repository"
+    (memory,) = [volume["emptyDir"] for volume in spec["volumes"] if volume["name"] == "credentials"]
+    assert memory["medium"] == "Memory"
+    *_, source, target = init["command"]
+    assert source.startswith(f"{contract.SECRET_DIR}/")
+    assert target == contract.CREDENTIALS_DIR
+
+
 def test_a_probe_gets_no_credentials() -> None:
     assert {volume["name"] for volume in probe()["spec"]["volumes"]} == {"task", "repository", "scratch"}
 
@@ -120,6 +137,7 @@ def test_one_that_is_to_adopt_only_needs_nothing_of_the_appliances() -> None:
     """A Secret that has gone would keep it from starting."""
     spec = template(adopt_only=True, tls={"caSecretRef": {"name": "ca", "key": "bundle.pem"}})["spec"]
     assert {volume["name"] for volume in spec["volumes"]} == {"task", "repository", "scratch"}
+    assert "initContainers" not in spec
     assert [port["name"] for port in spec["containers"][0]["ports"]] == ["status"]
 
 

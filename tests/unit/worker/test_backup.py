@@ -159,7 +159,7 @@ async def test_a_term_does_not_cut_the_cancelling_short(tmp_path: Path, monkeypa
         async def plan(self) -> None:
             raise WorkerError("Stalled", "no data")
 
-        async def abandon(self) -> None:
+        async def abandon(self, _: BaseException) -> None:
             closing.set()
             await may_close.wait()
             done.append("abandoned")

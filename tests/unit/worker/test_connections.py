@@ -5,6 +5,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
+from ipaddress import ip_address
 
 import pytest
 
@@ -47,6 +48,7 @@ def test_bytes_of_a_live_and_of_an_ended_connection(ipv6: bool) -> None:
         read(server, 100_000)
         (seen,) = connections.look()
         assert (seen.port, seen.established, seen.received) == (port, True, 100_000)
+        assert str(seen.peer) == client.getsockname()[0]
         client.sendall(b"x" * 5_000)
         read(server, 5_000)
         client.close()
@@ -68,6 +70,7 @@ def test_without_the_kernels_help_connections_are_counted() -> None:
         connections.knows_bytes = False
         (seen,) = connections.look()
         assert (seen.port, seen.established, seen.received) == (port, True, None)
+        assert str(seen.peer) == _client.getsockname()[0]
 
 
 def test_a_refusing_kernel_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,6 +89,6 @@ def test_a_message_without_numbers() -> None:
     body[1] = 1
     struct.pack_into(">H", body, 4, 10809)
     struct.pack_into("=Q", body, 44, 77)
-    assert parse_message(bytes(body)) == Connection(10809, 77, True, None)
+    assert parse_message(bytes(body)) == Connection(10809, 77, True, None, ip_address("::"))
     with pytest.raises(struct.error):
         parse_message(b"\0" * 8)

@@ -86,7 +86,8 @@ class NBD(Model):
     port_range: PortRange = PortRange()
     """Ports for HostPort, one a disk."""
     allowed_from: Annotated[list[CIDR], Field(max_length=32)] = []
-    """Networks that may connect to the exports (a NetworkPolicy a worker); empty: any."""
+    """Networks that may connect to the exports: a NetworkPolicy per worker, and the worker itself ends an attempt when
+    it sees anybody else. NodePort and HostPort need it; 0.0.0.0/0 and ::/0 let everybody in. Empty (PodIP): any."""
 
 
 class Callbacks(Model):
@@ -187,9 +188,18 @@ class VMwareApplianceSpec(Model):
     model_config = ConfigDict(
         json_schema_extra=rules(
             (
+                "self.nbd.exposure == 'PodIP' || size(self.nbd.allowedFrom) > 0",
+                "spec.nbd.allowedFrom must name the networks that the appliance connects from when exposure is "
+                "NodePort or HostPort; 0.0.0.0/0 lets everybody in",
+            ),
+            (
+                "self.nbd.allowedFrom.all(cidr, isCIDR(cidr))",
+                "spec.nbd.allowedFrom holds an entry that is no network, such as 192.0.2.10/32",
+            ),
+            (
                 "!has(self.tls) || self.url.startsWith('https://')",
                 "spec.tls needs an https:// URL in spec.url",
-            )
+            ),
         )
     )
 
