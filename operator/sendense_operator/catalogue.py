@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Final, Literal
@@ -19,12 +19,19 @@ from typing import Annotated, Final, Literal
 from blake3 import blake3
 from pydantic import Field, TypeAdapter, ValidationError
 
-from sendense_operator.task import Bytes, CatalogueSeal, DiskAnswer, Wire
+from sendense_operator.task import MAX_DISKS, Bytes, CatalogueSeal, DiskAnswer, Wire
 
 PREFIX: Final = "sendense-catalogue"
 _BATCH_BYTES: Final = 64 << 10
 """Of JSON packed into one line; a container's runtime splits lines of more than 16 KiB only in its own file."""
+_UNPACKED_BYTES: Final = 1 << 20
+"""Of one batch, at most: the writer's last record may be a long one."""
 _LINE_BYTES: Final = 15 << 10
+
+
+MAX_RECORDS: Final = 200_000
+"""In one catalogue: more never fit a log that is whole."""
+MAX_FOLDERS: Final = 256
 
 
 class CatalogueError(ValueError):
@@ -47,7 +54,7 @@ class PointRecord(Wire):
     job_id: str
     vm_name: str = ""
     """Name in vCenter, cut to 256 characters. Untrusted text."""
-    disks: tuple[DiskAnswer, ...]
+    disks: Annotated[tuple[DiskAnswer, ...], Field(max_length=MAX_DISKS)]
     damage: str = ""
     """Why it can't be read as it was written; empty: nothing is known against it."""
     full_next: str = ""
@@ -136,7 +143,7 @@ class RootRecord(Wire):
     complete: bool = True
     """False: the repository's folders could not all be listed."""
     unknown: Bytes = 0
-    other_folders: tuple[str, ...] = ()
+    other_folders: Annotated[tuple[str, ...], Field(max_length=MAX_FOLDERS)] = ()
     """Folders of other namespaces that hold chains."""
 
 
@@ -178,19 +185,41 @@ class CatalogueWriter:
         self._batch, self._size = [], 0
 
 
-def read_catalogue(log: Iterable[str], seal: CatalogueSeal) -> list[Record]:
-    """The records in a pod's log. Raises CatalogueError unless they are exactly those that were sealed."""
-    records: list[Record] = []
-    digest = blake3()
+def read_catalogue(log: Iterable[str], seal: CatalogueSeal) -> Iterator[Record]:
+    """The records in a pod's log, one by one. Nothing may be concluded from them before the last one has come.
+
+    Raises CatalogueError, at the latest in the end, unless they are exactly those that were sealed.
+    """
+    if seal.records > MAX_RECORDS:
+        raise CatalogueError(f"{seal.records} records; at most {MAX_RECORDS} are read")
+    digest, count = blake3(), 0
     for batch in _batches(log):
         digest.update(batch)
-        try:
-            records.extend(_RECORD.validate_json(line) for line in batch.splitlines())
-        except ValidationError as error:
-            raise CatalogueError(f"not a record: {error.errors(include_input=False)[0]['msg']}") from error
-    if len(records) != seal.records or digest.hexdigest() != seal.digest:
-        raise CatalogueError(f"{len(records)} of {seal.records} records, or other ones, are in the pod's log")
-    return records
+        for line in batch.splitlines():
+            count += 1
+            if count > seal.records:
+                raise CatalogueError(f"more than the {seal.records} records that were sealed are in the pod's log")
+            yield _record(line)
+    if count != seal.records or digest.hexdigest() != seal.digest:
+        raise CatalogueError(f"{count} of {seal.records} records, or other ones, are in the pod's log")
+
+
+def _record(line: bytes) -> Record:
+    try:
+        return _RECORD.validate_json(line)
+    except ValidationError as error:
+        raise CatalogueError(f"not a record: {error.errors(include_input=False)[0]['msg']}") from error
+
+
+def _unpack(parts: list[str]) -> bytes:
+    unpacking = zlib.decompressobj()
+    try:
+        batch = unpacking.decompress(base64.b64decode("".join(parts), validate=True), _UNPACKED_BYTES)
+    except (ValueError, zlib.error) as error:
+        raise CatalogueError(f"a line of the catalogue can't be unpacked: {error}") from error
+    if not unpacking.eof:
+        raise CatalogueError(f"a line of the catalogue is cut short, or comes to more than {_UNPACKED_BYTES} bytes")
+    return batch
 
 
 def _batches(log: Iterable[str]) -> Iterable[bytes]:
@@ -204,10 +233,7 @@ def _batches(log: Iterable[str]) -> Iterable[bytes]:
         expected += 1
         parts.append(words[3])
         if words[2] == ".":
-            try:
-                yield zlib.decompress(base64.b64decode("".join(parts), validate=True))
-            except (ValueError, zlib.error) as error:
-                raise CatalogueError(f"a line of the catalogue can't be unpacked: {error}") from error
+            yield _unpack(parts)
             parts = []
     if parts:
         raise CatalogueError("the catalogue in the pod's log ends in the middle of a record")

@@ -237,7 +237,7 @@ class Life:
         self._assert_nothing_stays()
         if answer.catalogue is None or not (self.root / PATHS.folder).exists():
             return
-        records = read_catalogue(lines, answer.catalogue)
+        records = list(read_catalogue(lines, answer.catalogue))
         points = [record for record in records if isinstance(record, PointRecord)]
         assert {record.backup_uid for record in points} == self.kept.keys()
         assert [record.damage for record in points if record.damage] == []

@@ -1,10 +1,16 @@
+import base64
+import tracemalloc
+import zlib
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sendense_operator import catalogue
 from sendense_operator.catalogue import (
+    MAX_RECORDS,
     PREFIX,
     CatalogueError,
     CatalogueWriter,
@@ -13,9 +19,8 @@ from sendense_operator.catalogue import (
     Record,
     RootRecord,
     TombstoneRecord,
-    read_catalogue,
 )
-from sendense_operator.task import BackupType, CatalogueSeal, DiskAnswer
+from sendense_operator.task import MAX_DISKS, BackupType, CatalogueSeal, DiskAnswer
 
 AT = datetime(2025, 10, 5, 12, 0, 0, tzinfo=UTC)
 UID = "0b7ec3de-5ced-462b-9912-f63f580d6489"
@@ -64,6 +69,10 @@ RECORDS: st.SearchStrategy[Record] = st.one_of(
     st.builds(ChainRecord, vm=TEXT, complete=st.booleans(), points=st.integers(0, 10**6), message=TEXT),
     st.builds(RootRecord, complete=st.booleans(), other_folders=st.lists(TEXT, max_size=3).map(tuple)),
 )
+
+
+def read_catalogue(log: Iterable[str], seal: CatalogueSeal) -> list[Record]:
+    return list(catalogue.read_catalogue(log, seal))
 
 
 def write(records: list[Record]) -> tuple[list[str], CatalogueSeal]:
@@ -192,3 +201,30 @@ def test_a_log_that_was_rotated_away() -> None:
     for kept in ([], lines[1:], lines[:-1]):
         with pytest.raises(CatalogueError):
             read_catalogue(kept, seal)
+
+
+def test_a_line_that_unpacks_without_end_is_refused_at_its_limit() -> None:
+    bomb = base64.b64encode(zlib.compress(b"\n" * (256 << 20), 9)).decode()
+    tracemalloc.start()
+    try:
+        with pytest.raises(CatalogueError, match="more than 1048576 bytes"):
+            read_catalogue([f"{PREFIX} 0 . {bomb}"], CatalogueSeal(records=1, digest="0" * 64))
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 16 << 20
+
+
+def test_records_beyond_the_seal_are_not_read() -> None:
+    lines, good = write([point(number) for number in range(50)])
+    with pytest.raises(CatalogueError, match="more than the 3 records"):
+        read_catalogue(lines, good.model_copy(update={"records": 3}))
+    with pytest.raises(CatalogueError, match="at most"):
+        read_catalogue(lines, good.model_copy(update={"records": MAX_RECORDS + 1}))
+
+
+def test_a_point_of_more_disks_than_a_vm_may_have_is_no_record() -> None:
+    one = point(1)
+    lines, good = write([one.model_copy(update={"disks": one.disks[:1] * (MAX_DISKS + 1)})])
+    with pytest.raises(CatalogueError, match="at most 64"):
+        read_catalogue(lines, good)

@@ -1,4 +1,4 @@
-"""kopf's watches feed the queue: the real kopf against a mock of the API server on loopback."""
+"""kopf's watches and our own feed the queue: the real ones against a mock of the API server on loopback."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ import aiohttp
 import kmock
 import pytest
 import yaml
+from kubernetes.aio.client.api_client import ApiClient
+from kubernetes.aio.client.configuration import Configuration
 from tests.support import sample
 from tests.support.sample import NAMESPACE, Obj
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster import kinds
+from sendense_operator.cluster.client import KubernetesCluster
 from sendense_operator.cluster.kinds import Kind
+from sendense_operator.controller.following import Follower
 from sendense_operator.controller.watches import watch_forever
 from sendense_operator.reconcile.keys import Key, Work
 from sendense_operator.reconcile.memory import Memory
@@ -117,13 +121,19 @@ async def watching(kubeconfig: Path) -> AsyncIterator[Rig]:
         rig = Rig(api, session)
         await rig.create(kinds.BACKUP, sample.backup("b0"))
         _write_kubeconfig(kubeconfig, str(api.url))
+        configuration = Configuration()
+        configuration.host = str(api.url).rstrip("/")
+        cluster = KubernetesCluster(ApiClient(configuration))
+        follow = asyncio.create_task(Follower(cluster, rig.add, ()).run())
         watch = asyncio.create_task(watch_forever(rig.add, rig.memory, (), "test", lambda: None))
         try:
             await rig.comes(Key(Work.BACKUP, NAMESPACE, "b0"))  # it was there before
             yield rig
         finally:
             watch.cancel()
-            await asyncio.gather(watch, return_exceptions=True)
+            follow.cancel()
+            await asyncio.gather(watch, follow, return_exceptions=True)
+            await cluster.close()
 
 
 def labelled(obj: Obj, **changes: Any) -> Obj:

@@ -109,6 +109,12 @@ class KubernetesCluster:
         """See `connect_api`."""
         return cls(await connect_api())
 
+    @property
+    def api(self) -> ApiClient:
+        """The connection, for a Mirror of the same API server."""
+        api: ApiClient = self._api
+        return api
+
     def now(self) -> datetime:
         """The time by the API server's clock, which wrote all times that ours are compared with."""
         return datetime.now(UTC) + self._ahead
@@ -153,8 +159,7 @@ class KubernetesCluster:
             query += [("fieldSelector", fields)] if fields else []
             query += [("continue", token)] if token else []
             page = await self._call("GET", kind.path(namespace), query=query)
-            # Lists leave these out of their items.
-            yield [_typed(kind, item) for item in page["items"]]
+            yield [_listed(kind, item) for item in page["items"]]
             token = page.get("metadata", {}).get("continue", "")
             if not token:
                 return
@@ -260,6 +265,12 @@ def _parse(raw: str) -> Obj:
     if not isinstance(parsed, dict):
         raise UnavailableError(f"API server answered no object: {raw[:200]}")
     return parsed
+
+
+def _listed(kind: Kind, obj: Obj) -> Obj:
+    """An item of a list: with what lists leave out, without what nobody reads and what is half of an object."""
+    obj["metadata"].pop("managedFields", None)
+    return _typed(kind, obj)
 
 
 def _typed(kind: Kind, obj: Obj) -> Obj:

@@ -29,7 +29,7 @@ _WATCH_TIMEOUT: Final = aiohttp.ClientTimeout(total=_WATCH_S + 10, sock_connect=
 _BACKOFF_S: Final = (0.5, 30.0)
 _PAUSE_S: Final = 0.2
 """Between two watches, so that a server or proxy which ends them at once is not flooded."""
-_PAGE: Final = 500
+_PAGE: Final = 250
 """Objects of a list that are read at once: only what the index keeps of them stays in memory."""
 _MAX_LINE: Final = 16 << 20
 """Bytes of one event: far more than etcd takes for an object."""

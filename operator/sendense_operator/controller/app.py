@@ -17,6 +17,7 @@ from sendense_operator.cluster.errors import ClusterError
 from sendense_operator.cluster.events import EventRecorder
 from sendense_operator.cluster.kinds import BACKUP
 from sendense_operator.cluster.lease import LeaderElection
+from sendense_operator.controller.following import Follower
 from sendense_operator.controller.health import Health, serve
 from sendense_operator.controller.pools import pool_of, pool_sizes
 from sendense_operator.controller.queue import WorkQueue
@@ -89,6 +90,8 @@ async def _run(
     )
     queue = WorkQueue(counted(Reconciler(ctx), health), workers=pool_sizes(settings.queue_workers), pool_of=pool_of)
     health.stalled_s = lambda: queue.stalled_s
+    follower = Follower(cluster, enqueue, settings.namespaces)
+    health.synced = lambda: follower.synced
     queue.add(Key(Work.HEARTBEAT))
     queue.add(Key(Work.RESYNC))
     queue.add(Key(Work.GATEWAYS))
@@ -104,6 +107,7 @@ async def _run(
         asyncio.create_task(election.run(gained, queue.pause), name="leader election"),
         asyncio.create_task(queue.run(), name="work queue"),
         asyncio.create_task(_watch(ctx, identity, is_ready), name="watches"),
+        asyncio.create_task(follower.run(), name="follower"),
     ]
     try:
         # The watches end by a signal; nothing else may end.

@@ -34,11 +34,7 @@ _SIMPLE: Final = (
 
 
 def register(registry: kopf.OperatorRegistry, add: Add, memory: Memory) -> None:
-    """Register the handlers of all kinds."""
-
-    async def on_backup(type: str | None, body: kopf.Body, **_: Any) -> None:
-        for key in keys_of_backup(type, body):
-            add(key, settling_s(key, type, body))
+    """Register the handlers of all kinds but Backups and chains, see `following`."""
 
     async def on_job(type: str | None, body: kopf.Body, **_: Any) -> None:
         for key in named(keys_of_job(type, body)):
@@ -50,10 +46,6 @@ def register(registry: kopf.OperatorRegistry, add: Add, memory: Memory) -> None:
         for key in named(keys_of_pod(body)):
             add(key, 0.0)
 
-    async def on_chain(type: str | None, body: kopf.Body, **_: Any) -> None:
-        for key in keys_of_chain(type, body):
-            add(key, 0.0)
-
     def on_simple(work: Work) -> Any:
         async def handler(type: str | None, body: kopf.Body, **_: Any) -> None:
             for key in keys_of_reference(work, type, body, memory):
@@ -62,8 +54,6 @@ def register(registry: kopf.OperatorRegistry, add: Add, memory: Memory) -> None:
         handler.__name__ = f"on_{work.value.lower()}"
         return handler
 
-    _on(registry, kinds.BACKUP, on_backup)
-    _on(registry, kinds.BACKUP_CHAIN, on_chain)
     _on(registry, kinds.JOB, on_job)
     _on(registry, kinds.POD, on_pod)
     for kind, work in _SIMPLE:

@@ -29,6 +29,8 @@ class Health:
         self._election = election
         self._beat = time.monotonic()
         self.ready = False
+        self.synced: Callable[[], bool] = lambda: True
+        """Whether all objects were listed once."""
         self.stalled_s: Callable[[], float] = lambda: 0.0
         """Seconds for which work has waited while none began or ended."""
         self.reconciles: Counter[str] = Counter()
@@ -77,7 +79,8 @@ def build_app(health: Health) -> web.Application:
         return web.Response(text=trouble or "ok", status=503 if trouble else 200)
 
     async def readyz(_: web.Request) -> web.Response:
-        return web.Response(text="ok" if health.ready else "starting", status=200 if health.ready else 503)
+        ready = health.ready and health.synced()
+        return web.Response(text="ok" if ready else "starting", status=200 if ready else 503)
 
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(text=health.metrics(), content_type="text/plain")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator
 from datetime import timedelta
+from itertools import islice
 from typing import Final
 
 from pydantic import ValidationError
@@ -44,8 +45,8 @@ UNTOLD: Final = (ValidationError, InvalidError)
 REASON_UNTOLD: Final = "NotTold"
 REASON_OWNED: Final = "RestorePointOwned"
 """Another Backup object owns the restore point."""
-BATCH: Final = 250
-"""Backups made in one go. Between two, the catalogue and the Backups there are are read once more."""
+BATCH: Final = 1000
+"""Backups made in one go. Between two, the Backups that there are are listed once more."""
 _RESCAN: Final = timedelta(minutes=5)
 """Between scans for a restore point whose chain was in use."""
 _ABREAST: Final = 8
@@ -161,14 +162,14 @@ async def _record(ctx: Context, case: Case, point: PointRecord) -> None:
     await say_damage(ctx, case, point.damage)
 
 
-async def adopt(ctx: Context, repository: Obj, points: Sequence[PointRecord]) -> bool:
+async def adopt(ctx: Context, repository: Obj, points: Iterator[PointRecord]) -> bool:
     """Make Backups for the first of `points`. Whether any were made: a namespace that goes takes none.
 
     A point that can't have one is told of and left alone: it must not keep the others waiting.
     """
     made = 0
-    for start in range(0, len(points), _ABREAST):
-        tried = (_adopt_one(ctx, repository, point) for point in points[start : start + _ABREAST])
+    while some := list(islice(points, _ABREAST)):
+        tried = (_adopt_one(ctx, repository, point) for point in some)
         ends = await asyncio.gather(*tried, return_exceptions=True)
         errors = [end for end in ends if isinstance(end, BaseException)]
         if any(isinstance(error, ForbiddenError) and error.terminating for error in errors):

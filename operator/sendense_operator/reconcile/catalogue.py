@@ -5,7 +5,7 @@ From half a listing nothing is concluded: a restore point counts as gone only wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
@@ -14,10 +14,11 @@ from typing import Any, Final
 from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.api.v1alpha1.backup import AdoptedPoint, BackupSpec, Phase, RequestedType
 from sendense_operator.api.v1alpha1.base import LocalRef
-from sendense_operator.catalogue import ChainRecord, PointRecord, Record, RootRecord, TombstoneRecord
-from sendense_operator.reconcile.facts import Catalogued, ChainView, KnownBackup
+from sendense_operator.catalogue import CatalogueError, ChainRecord, PointRecord, Record, RootRecord, TombstoneRecord
+from sendense_operator.reconcile.facts import RECORD_SIZE, Catalogued, ChainView, KnownBackup, Told
 from sendense_operator.reconcile.objects import created, is_deleting, labels_of
 from sendense_operator.reconcile.ownership import find_point, identify, is_restored, owners, point_uid
+from sendense_operator.reconcile.points import PackedPoints
 from sendense_operator.reconcile.progress import type_of
 from sendense_operator.reconcile.units import parse_time
 from sendense_operator.task import Removal
@@ -26,61 +27,36 @@ Obj = dict[str, Any]
 
 UNREADABLE: Final = "Unreadable"
 """Reason of the condition Damaged."""
+MAX_SIZE: Final = 64 << 20
+"""Bytes of one catalogue in memory: some 100,000 restore points."""
 _NAME_ROOM: Final = 54
 _ENDED_WITHOUT: Final = frozenset({Phase.LOST, Phase.FAILED, Phase.CANCELLED})
-
-
-@dataclass(frozen=True)
-class Told:
-    """What one pod told of a repository's restore points."""
-
-    taken: datetime
-    """Creation of its Job."""
-    chains: Mapping[str, ChainView]
-    """By ProtectedVM."""
-    root: RootRecord | None = None
-    """None: it was asked for removals only, and told of their chains only."""
-    repository_id: str = ""
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether all of the repository was listed."""
-        listed = self.root is not None and self.root.complete
-        return listed and all(view.chain.complete for view in self.chains.values())
-
-    def knows_all_of(self, vm: str) -> bool:
-        """Whether a restore point of that VM that is not told is not there."""
-        if self.root is None or not self.root.complete:
-            return False
-        view = self.chains.get(vm)
-        return view is None or view.chain.complete
-
-    def points(self) -> list[PointRecord]:
-        """All restore points, the oldest first."""
-        found = [point for view in self.chains.values() for point in view.points.values()]
-        return sorted(found, key=lambda point: (point.finished, point.sequence, point.backup_uid))
 
 
 def sort_records(records: Iterable[Record], taken: datetime, asked: Sequence[Removal]) -> Told:
     """A catalogue by chains.
 
     A chain of `asked` that is not told has no folder any more; one of which only points are told was not listed to its
-    end.
+    end. Raises CatalogueError for more than can be kept in memory.
     """
     chains: dict[str, ChainRecord] = {}
-    points: dict[str, dict[str, PointRecord]] = {}
+    points: dict[str, PackedPoints] = {}
     tombstones: dict[str, dict[str, TombstoneRecord]] = {}
     root: RootRecord | None = None
+    size = 0
     for record in records:
+        size += 0 if isinstance(record, PointRecord) else RECORD_SIZE
         match record:
             case PointRecord():
-                points.setdefault(record.vm, {})[record.backup_uid] = record
+                size += points.setdefault(record.vm, PackedPoints()).add(record)
             case TombstoneRecord():
                 tombstones.setdefault(record.vm, {})[record.backup_uid] = record
             case ChainRecord():
                 chains[record.vm] = record
             case RootRecord():
                 root = record
+        if size > MAX_SIZE:
+            raise CatalogueError(f"it takes more than {MAX_SIZE >> 20} MiB of memory")
     for removal in asked:
         chains.setdefault(removal.vm, ChainRecord(vm=removal.vm))
     for vm in points.keys() | tombstones.keys():
@@ -89,7 +65,7 @@ def sort_records(records: Iterable[Record], taken: datetime, asked: Sequence[Rem
         vm: ChainView(
             chain=chain,
             taken=taken,
-            points=points.get(vm, {}),
+            points=points.get(vm) or PackedPoints(),
             tombstones=tombstones.get(vm, {}),
             asked=frozenset(removal.backup_uid for removal in asked if removal.vm == vm),
         )
@@ -137,16 +113,16 @@ def known_backup(backup: Obj) -> KnownBackup:
     )
 
 
-def decide_adoptions(told: Told, backups: Iterable[KnownBackup], removed: frozenset[str]) -> list[PointRecord]:
-    """Restore points that get a Backup, the oldest first.
+def decide_adoptions(told: Told, backups: Iterable[KnownBackup], removed: frozenset[str]) -> Iterator[PointRecord]:
+    """Restore points that get a Backup, the oldest first, one at a time.
 
     `backups`: all of the repository, those being deleted too. `removed`: UIDs that get none: they wait for removal, or
     were retained and nobody asks for them.
     """
     if told.root is None:
-        return []
+        return iter(())
     known = {backup.point_uid for backup in identify(backups, told.chains)} | removed
-    return [point for point in told.points() if point.backup_uid not in known]
+    return told.points_beside(known)
 
 
 def adopted_names(point: PointRecord) -> tuple[str, str]:
@@ -212,14 +188,14 @@ class Judgement:
     message: str = ""
 
 
-def judge(told: Told, backups: Iterable[KnownBackup]) -> list[Judgement]:
+def judge(told: Told, backups: Iterable[KnownBackup]) -> Iterator[Judgement]:
     """What a scan changes for the Backups that are there and over. One that waits or runs is left to its worker."""
     if told.root is None:
-        return []
+        return iter(())
     known = identify(backups, told.chains)
     owned = owners(known)
     judged = (_judge(told, backup, owned.get(backup.point_uid)) for backup in known if not backup.is_deleting)
-    return [found for found in judged if found is not None]
+    return (found for found in judged if found is not None)
 
 
 def _judge(told: Told, backup: KnownBackup, owner: KnownBackup | None) -> Judgement | None:

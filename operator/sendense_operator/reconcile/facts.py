@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sendense_operator.api.v1alpha1.protectedvm import VMDisk
-from sendense_operator.catalogue import ChainRecord, PointRecord, TombstoneRecord
+from sendense_operator.catalogue import ChainRecord, PointRecord, RootRecord, TombstoneRecord
 from sendense_operator.reconcile.admission import Candidate, Running, Verdict
+from sendense_operator.reconcile.points import OVERHEAD, PackedPoints
 from sendense_operator.reconcile.problems import Problem
 from sendense_operator.vma.models import Inventory, InventoryVM
 
 Obj = dict[str, Any]
+
+RECORD_SIZE: Final = 2048
+"""Bytes of memory for a record that is kept as it came, about."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,12 @@ class ChainView:
     asked: frozenset[str] = frozenset()
     """UIDs that this pod was told to remove: one that is neither point nor tombstone afterwards is gone for good."""
 
+    @property
+    def size(self) -> int:
+        """Bytes of memory that it takes, about."""
+        packed = self.points.size if isinstance(self.points, PackedPoints) else RECORD_SIZE * len(self.points)
+        return packed + RECORD_SIZE * (len(self.tombstones) + 1) + OVERHEAD * len(self.asked)
+
 
 @dataclass(frozen=True)
 class Catalogued:
@@ -145,3 +155,45 @@ class Catalogued:
     """By ProtectedVM. One of which a pod was told to remove something has a view, even if it has no folder any more."""
     repository_id: str = ""
     """Identity of the repository, which its status may only tell a moment later."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory that it takes, about."""
+        return sum(view.size for view in self.chains.values())
+
+
+@dataclass(frozen=True)
+class Told:
+    """What one pod told of a repository's restore points."""
+
+    taken: datetime
+    """Creation of its Job."""
+    chains: Mapping[str, ChainView]
+    """By ProtectedVM."""
+    root: RootRecord | None = None
+    """None: it was asked for removals only, and told of their chains only."""
+    repository_id: str = ""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all of the repository was listed."""
+        listed = self.root is not None and self.root.complete
+        return listed and all(view.chain.complete for view in self.chains.values())
+
+    def knows_all_of(self, vm: str) -> bool:
+        """Whether a restore point of that VM that is not told is not there."""
+        if self.root is None or not self.root.complete:
+            return False
+        view = self.chains.get(vm)
+        return view is None or view.chain.complete
+
+    def points_beside(self, known: Set[str]) -> Iterator[PointRecord]:
+        """Restore points of other UIDs, the oldest first, one at a time."""
+        found = [
+            (point.finished, point.sequence, uid, view.points)
+            for view in self.chains.values()
+            for uid in view.points.keys() - known
+            for point in (view.points[uid],)
+        ]
+        found.sort(key=lambda place: place[:3])
+        return (points[uid] for _, _, uid, points in found)

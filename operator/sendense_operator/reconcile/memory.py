@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
 from sendense_operator.api.v1alpha1.backuprepository import Catalogue
 from sendense_operator.reconcile.discoveryrun import Run
-from sendense_operator.reconcile.facts import Catalogued, Discovery, Hold, Listing
+from sendense_operator.reconcile.facts import Catalogued, Discovery, Hold, Listing, Told
 from sendense_operator.reconcile.sightings import Known
 from sendense_operator.task import Answer, Capacity
+from sendense_operator.vma.models import MAX_VMS
 
 V = TypeVar("V")
+
+CATALOGUES_SIZE: Final = 96 << 20
+"""Bytes of all catalogues in memory: a repository whose catalogue goes waits for its next pod, as after a restart."""
 
 _MANY: Final = 20_000
 """Backups or VMs that may wait at once: forgetting one that waits makes it begin anew, and ask vCenter again."""
 
 
 class Recent(Generic[V]):
-    """The latest values by key; the oldest go when there are too many."""
+    """The latest values by key; the oldest go when there are too many, or when together they weigh more than `most`."""
 
-    def __init__(self, limit: int = 2000) -> None:
+    def __init__(
+        self, limit: int = 2000, *, weigh: Callable[[V], int] = lambda value: 0, most: int = sys.maxsize
+    ) -> None:
         self._limit = limit
+        self._weigh = weigh
+        self._most = most
         self._values: OrderedDict[str, V] = OrderedDict()
 
     def put(self, key: str, value: V) -> None:
@@ -31,6 +41,10 @@ class Recent(Generic[V]):
         self._values.move_to_end(key)
         while len(self._values) > self._limit:
             self._values.popitem(last=False)
+        total = sum(map(self._weigh, self._values.values()))
+        while total > self._most:
+            _, gone = self._values.popitem(last=False)
+            total -= self._weigh(gone)
 
     def get(self, key: str) -> V | None:
         """What is remembered, or None."""
@@ -82,15 +96,21 @@ class Memory:
     scan_wanted: set[str] = field(default_factory=set)
     """namespace/repository: a backup found its parent damaged, or may have committed unseen, so all of it is to be
     listed."""
-    catalogues: Recent[Catalogued] = field(default_factory=lambda: Recent(200))
+    catalogues: Recent[Catalogued] = field(
+        default_factory=lambda: Recent(200, weigh=lambda known: known.size, most=CATALOGUES_SIZE)
+    )
     """By namespace/repository: what its pods told of restore points."""
     created: Recent[bool] = field(default_factory=lambda: Recent(_MANY))
     """By Backup UID: objects that a scan created for restore points that no other object owned."""
+    told: Recent[Told] = field(default_factory=lambda: Recent(8))
+    """By Job UID: what a pod told that is being acted on; shares its points with `catalogues`."""
     unreachable: Recent[float] = field(default_factory=lambda: Recent(_MANY))
     """By Backup UID: since when it waits for an appliance that does not answer."""
     discoveries: Recent[Discovery] = field(default_factory=lambda: Recent(_MANY))
     """By ProtectedVM UID."""
-    listings: Recent[Listing] = field(default_factory=lambda: Recent(256))
+    listings: Recent[Listing] = field(
+        default_factory=lambda: Recent(256, weigh=lambda listing: listing.inventory.size, most=MAX_VMS)
+    )
     """By `Listing.key`."""
     runs: Recent[Run] = field(default_factory=lambda: Recent(256))
     """By namespace/appliance: its last or present discovery."""

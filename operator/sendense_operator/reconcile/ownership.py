@@ -86,9 +86,12 @@ def identify(backups: Iterable[KnownBackup], chains: Mapping[str, ChainView]) ->
     known = list(backups)
     taken = {backup.point_uid for backup in known if _claims(backup)}
     result = []
+    written: dict[str, _Written] = {}
     for backup in known:
         view = chains.get(backup.vm)
-        point = _point_of_copy(backup, view) if view is not None and backup.point_uid not in view.points else None
+        point = (
+            _point_of_copy(backup, view, written) if view is not None and backup.point_uid not in view.points else None
+        )
         if point is not None and point.backup_uid not in taken:
             taken.add(point.backup_uid)
             backup = replace(backup, point_uid=point.backup_uid, is_identified=True)  # noqa: PLW2901
@@ -96,15 +99,22 @@ def identify(backups: Iterable[KnownBackup], chains: Mapping[str, ChainView]) ->
     return result
 
 
-def _point_of_copy(backup: KnownBackup, view: ChainView) -> PointRecord | None:
+_Written = dict[tuple[str, str], str]
+"""Of a chain, by manifest and job ID: the UID of the restore point."""
+
+
+def _point_of_copy(backup: KnownBackup, view: ChainView, written: dict[str, _Written]) -> PointRecord | None:
+    """`written`: by ProtectedVM; filled here, since each look at a point unpacks it."""
     if backup.is_deleting:
         return None
     if backup.is_restored:
         return point_named(view, backup.name)
     if backup.phase not in _WITH_POINT or not backup.manifest or not backup.job_id:
         return None
-    written = (backup.manifest, backup.job_id)
-    return next((point for point in view.points.values() if (point.manifest, point.job_id) == written), None)
+    if backup.vm not in written:
+        written[backup.vm] = {(point.manifest, point.job_id): uid for uid, point in view.points.items()}
+    uid = written[backup.vm].get((backup.manifest, backup.job_id))
+    return view.points[uid] if uid is not None else None
 
 
 def point_named(view: ChainView, name: str) -> PointRecord | None:

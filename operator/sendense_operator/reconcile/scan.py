@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -19,7 +20,6 @@ from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN
 from sendense_operator.cluster.listing import collect
 from sendense_operator.reconcile.adoption import REASON_UNTOLD, UNTOLD, adopt, carry_out, why_untold
 from sendense_operator.reconcile.catalogue import (
-    Told,
     Verdict,
     changed_chains,
     decide_adoptions,
@@ -30,14 +30,14 @@ from sendense_operator.reconcile.catalogue import (
 )
 from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.ending import UNSEEN_REASONS
-from sendense_operator.reconcile.facts import Catalogued, KnownBackup
+from sendense_operator.reconcile.facts import Catalogued, KnownBackup, Told
 from sendense_operator.reconcile.holds import Duty, duties_of, hold, release, rest_of
 from sendense_operator.reconcile.keys import Key, Work
 from sendense_operator.reconcile.objects import created, ready_condition
 from sendense_operator.reconcile.pod import CONTAINER
 from sendense_operator.reconcile.removal import grace_left
 from sendense_operator.reconcile.units import parse_time
-from sendense_operator.task import MAX_REMOVALS, Answer, FullReason, ProbeTask, Removal
+from sendense_operator.task import MAX_REMOVALS, Answer, CatalogueSeal, FullReason, ProbeTask, Removal
 
 MAX_FOLDERS: Final = 32
 _ENDED_WITHOUT: Final = frozenset({Phase.FAILED, Phase.CANCELLED})
@@ -199,13 +199,9 @@ async def take_in(ctx: Context, repository: Obj, job: Obj, pod: Obj | None, task
     """
     if answer.catalogue is None:
         return True
-    key = key_of(repository)
+    key, uid = key_of(repository), job["metadata"]["uid"]
     try:
-        if pod is None:
-            raise CatalogueError("the pod is gone, and its log with it")
-        lines = await ctx.cluster.read_log(job["metadata"]["namespace"], pod["metadata"]["name"], CONTAINER)
-        told = sort_records(read_catalogue(lines, answer.catalogue), created(job), task.remove)
-        told = replace(told, repository_id=answer.repository_id)
+        told = ctx.memory.told.get(uid) or await _read(ctx, job, pod, task, answer, answer.catalogue)
     except (CatalogueError, ClusterError) as error:
         hold_all(ctx, repository, task, "its catalogue can't be read")
         _log.warning("the catalogue of repository %s can't be read: %s", key, error)
@@ -219,7 +215,21 @@ async def take_in(ctx: Context, repository: Obj, job: Obj, pod: Obj | None, task
     namespace = repository["metadata"]["namespace"]
     for vm in changed_chains(before, told):
         ctx.again(Key(Work.CHAIN, namespace, f"{vm}/{repository['metadata']['name']}"))
-    return told.root is None or await _apply(ctx, repository, task, told)
+    ctx.memory.told.put(uid, told)
+    done = told.root is None or await _apply(ctx, repository, task, told)
+    if done:
+        ctx.memory.told.pop(uid)
+    return done
+
+
+async def _read(ctx: Context, job: Obj, pod: Obj | None, task: ProbeTask, answer: Answer, seal: CatalogueSeal) -> Told:
+    """What a pod told. Raises CatalogueError, ClusterError."""
+    if pod is None:
+        raise CatalogueError("the pod is gone, and its log with it")
+    lines = await ctx.cluster.read_log(job["metadata"]["namespace"], pod["metadata"]["name"], CONTAINER)
+    # Tens of thousands of records take a second, which would hold up everything else.
+    told = await asyncio.to_thread(lambda: sort_records(read_catalogue(lines, seal), created(job), task.remove))
+    return replace(told, repository_id=answer.repository_id)
 
 
 def hold_all(ctx: Context, repository: Obj, task: ProbeTask, why: str) -> None:
@@ -237,17 +247,16 @@ async def _apply(ctx: Context, repository: Obj, task: ProbeTask, told: Told) -> 
     everything = last is None or last.time is None or (task.scan_request and task.scan_request != last.request)
     gone = await _of_chains(ctx, repository, removed_points)
     removed = frozenset(point.uid for point in gone if not (everything and point.state is RemovalState.RETAINED))
-    points = decide_adoptions(told, backups, removed)
-    if points and await adopt(ctx, repository, points):
+    if await adopt(ctx, repository, decide_adoptions(told, backups, removed)):
         return False  # looked at once more: these have Backups then
-    judgements = judge(told, backups)
-    for judgement in judgements:
+    lost = 0
+    for judgement in judge(told, backups):
+        lost += judgement.verdict is Verdict.LOST
         try:
             await carry_out(ctx, namespace, judgement)
         except UNTOLD as error:  # it must not keep the others waiting
             text = f"what a scan found of Backup {judgement.name} can't be told in its status: {why_untold(error)}"
             await ctx.events.post(repository, "Warning", REASON_UNTOLD, text)
-    lost = sum(judgement.verdict is Verdict.LOST for judgement in judgements)
     key = key_of(repository)
     ctx.memory.scan_wanted.discard(key)
     if told.is_complete:
@@ -263,17 +272,17 @@ async def _apply(ctx: Context, repository: Obj, task: ProbeTask, told: Told) -> 
 def summarise(told: Told, last: Catalogue | None, backups: list[KnownBackup], request: str, lost: int) -> Catalogue:
     """What a scan found, for the repository's status. An incomplete one leaves the time of the last complete one."""
     chains = [view.chain for view in told.chains.values()]
-    points = [point for view in told.chains.values() for point in view.points.values()]
+    damaged = sum(bool(point.damage) for view in told.chains.values() for point in view.points.values())
     root = told.root
     complete = told.is_complete
     return Catalogue(
         time=told.taken if complete else last.time if last else None,
         request=request if complete else last.request if last else "",
-        points=len(points),
+        points=sum(len(view.points) for view in told.chains.values()),
         chains=sum(1 for view in told.chains.values() if view.points),
         adopted=sum(backup.adopted is not None and backup.adopted >= told.taken for backup in backups),
         lost=lost,
-        damaged=sum(bool(point.damage) for point in points),
+        damaged=damaged,
         waiting=sum(len(view.tombstones) for view in told.chains.values()),
         unknown_files=sum(chain.unknown for chain in chains) + (root.unknown if root else 0),
         quarantined=sum(chain.quarantined for chain in chains),

@@ -80,6 +80,11 @@ class Inventory(_Answer):
     vms: tuple[InventoryVM, ...] = ()
     broken: tuple[BrokenVM, ...] = ()
 
+    @property
+    def size(self) -> int:
+        """How many VMs it tells of."""
+        return len(self.vms) + len(self.broken)
+
 
 class RawInventory(_Answer):
     """A discover answer before its VMs are validated one by one."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sendense_operator.catalogue import CatalogueWriter, Obstacle, RootRecord
+from sendense_operator.catalogue import MAX_FOLDERS, CatalogueWriter, Obstacle, RootRecord
 from sendense_operator.chain import layout
 from sendense_operator.chain.layout import ChainPaths, LayoutError
 from sendense_operator.logs import emit_line
@@ -118,7 +118,7 @@ class _Round:
                 others.append(folder)
         if not self._task.scan:
             return self._swept, self._writer.close() if removals or self._hindered else None
-        self._writer.add(RootRecord(complete=complete, unknown=unknown, other_folders=tuple(others)))
+        self._writer.add(RootRecord(complete=complete, unknown=unknown, other_folders=tuple(others[:MAX_FOLDERS])))
         return self._swept, self._writer.close()
 
     def _remove(self, paths: ChainPaths, asked: Iterable[Removal]) -> Obstacle | None:

@@ -90,6 +90,8 @@ async def test_over_http(clock: Clock) -> None:
         assert (await client.get("/readyz")).status == 503
         health.ready = True
         assert (await client.get("/readyz")).status == 200
+        health.synced = lambda: False
+        assert (await client.get("/readyz")).status == 503
         assert (await client.get("/healthz")).status == 200
         clock.now += STALE_S + 1
         sick = await client.get("/healthz")

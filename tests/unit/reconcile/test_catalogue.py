@@ -12,7 +12,6 @@ from tests.support.sample import Obj, at, condition, stamp, uid_of
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.catalogue import ChainRecord, PointRecord, Record, RootRecord
 from sendense_operator.reconcile.catalogue import (
-    Told,
     Verdict,
     decide_adoptions,
     is_missing,
@@ -20,7 +19,7 @@ from sendense_operator.reconcile.catalogue import (
     known_backup,
     sort_records,
 )
-from sendense_operator.reconcile.facts import KnownBackup
+from sendense_operator.reconcile.facts import KnownBackup, Told
 
 TAKEN = 1000.0
 """When the scan began, in seconds after noon."""
@@ -86,7 +85,7 @@ def test_what_is_kept_of_an_adopted_one() -> None:
     ],
 )
 def test_a_verdict(obj: Obj, records: list[Record], verdict: Verdict | None) -> None:
-    found = judge(told(*records), [known_backup(obj)])
+    found = list(judge(told(*records), [known_backup(obj)]))
     assert [one.verdict for one in found] == ([verdict] if verdict else [])
     assert all((one.name, one.uid, one.vm) == ("b1", UID, "db") for one in found)
 
@@ -99,7 +98,7 @@ def test_what_is_missing_for_an_adopting_backup(chain: dict[str, Any], missing: 
 
 @pytest.mark.parametrize("root", [None, RootRecord(complete=False)])
 def test_nothing_is_lost_by_half_a_listing(root: RootRecord | None) -> None:
-    assert judge(told(ChainRecord(vm="web"), root=root), [known_backup(backup())]) == []
+    assert list(judge(told(ChainRecord(vm="web"), root=root), [known_backup(backup())])) == []
 
 
 def test_what_is_known_removed_or_retained_is_not_adopted() -> None:
@@ -108,4 +107,4 @@ def test_what_is_known_removed_or_retained_is_not_adopted() -> None:
     removed = frozenset({uid_of("Backup", "b3")})
     assert [one.backup for one in decide_adoptions(listed, known, removed)] == ["b0"]
     assert [one.backup for one in decide_adoptions(listed, [], frozenset())] == ["b0", "b1", "b2", "b3"]
-    assert decide_adoptions(told(point(), root=None), [], frozenset()) == []
+    assert list(decide_adoptions(told(point(), root=None), [], frozenset())) == []

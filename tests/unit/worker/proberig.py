@@ -34,7 +34,7 @@ class Told:
 
     def __init__(self, answer: Answer, lines: list[str]) -> None:
         self.answer, self.lines = answer, lines
-        self.records: list[Record] = read_catalogue(lines, answer.catalogue) if answer.catalogue else []
+        self.records: list[Record] = list(read_catalogue(lines, answer.catalogue)) if answer.catalogue else []
         self.points = [record for record in self.records if isinstance(record, PointRecord)]
         self.tombstones = [record for record in self.records if isinstance(record, TombstoneRecord)]
         self.chains = {record.vm: record for record in self.records if isinstance(record, ChainRecord)}
