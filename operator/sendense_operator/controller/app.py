@@ -32,7 +32,6 @@ from sendense_operator.reconcile.workers import HttpWorkerReader
 from sendense_operator.vma.callbackkeys import MountedKeys
 from sendense_operator.vma.client import VMAClient
 
-RECONCILE_TIMEOUT_S: Final = 180.0
 _API_POLL_S: Final = 2.0
 _log = logging.getLogger(__name__)
 
@@ -145,13 +144,12 @@ async def wait_for_api(cluster: Cluster, settings: Settings) -> None:
 def counted(
     reconcile: Callable[[Key], Awaitable[float | None]], health: Health
 ) -> Callable[[Key], Awaitable[float | None]]:
-    """Wrap the reconcile: counted, bounded in time, and with the Backup's name on each log line."""
+    """Wrap the reconcile: counted, and with the Backup's name on each log line."""
 
     async def work(key: Key) -> float | None:
         with backup_context(key.namespace, key.name) if key.work is Work.BACKUP else contextlib.nullcontext():
             _log.debug("look at %s", key)
-            async with asyncio.timeout(RECONCILE_TIMEOUT_S):
-                delay = await reconcile(key)
+            delay = await reconcile(key)
         health.done(key)
         return delay
 

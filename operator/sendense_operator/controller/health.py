@@ -15,7 +15,7 @@ from sendense_operator.reconcile.keys import Key, Work
 
 STALE_S: Final = 60.0
 STALLED_S: Final = 240.0
-"""Longer than one reconcile may take (app.RECONCILE_TIMEOUT_S): workers that are held as long never come back."""
+"""Longer than one reconcile may take (reconciler.TIMEOUT_S): workers that are held as long never come back."""
 _OWN_DUTIES: Final = frozenset({Work.HEARTBEAT, Work.RESYNC, Work.WAKE, Work.GATEWAYS})
 
 

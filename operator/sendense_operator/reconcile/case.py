@@ -20,7 +20,8 @@ from sendense_operator.reconcile.units import whole_seconds
 from sendense_operator.task import FullReason
 
 _REASON: Final = re.compile(r"[A-Za-z]([A-Za-z0-9_,:]{0,254}[A-Za-z0-9_])?")
-_SHORT: Final = 256
+ACCEPTED: Final = "Accepted"
+"""Reason of the first condition, until it is known whether the Backup may start."""
 WORDS_S: Final = 30.0
 """Between two writes that tell a waiting Backup's wait in other words: each start moves all of a queue up."""
 
@@ -114,18 +115,13 @@ def next_status(case: Case, state: dict[str, str], changes: dict[str, Any], now:
             "conditions": conditions.models_of(updated),
             "phase": phase,
             "stage": changes.get("stage") if not over else None,
-            "message": _shortened(state["message"]),
+            "message": conditions.shortened(state["message"]),
             # A restore point that was lost, or found again, was made when it was made.
             "completion_time": (changes.get("completion_time") or case.status.completion_time or whole_seconds(now))
             if over
             else None,
         }
     )
-
-
-def _shortened(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _SHORT else line[: _SHORT - 1] + "…"
 
 
 async def publish(ctx: Context, case: Case, state: dict[str, str], *, urgent: bool = False, **changes: Any) -> float:
@@ -204,6 +200,8 @@ def tell(old: BackupStatus, new: BackupStatus) -> list[tuple[Literal["Normal", "
             case Phase.RUNNING:
                 return [("Normal", "Started", f"worker {new.worker_job}: {message}")]
     was = next((c for c in old.conditions if c.type == conditions.READY), None)
+    if reason == ACCEPTED:
+        return []
     if new.phase is Phase.PENDING and (was is None or was.reason != reason):
         return [("Normal" if _ORDINARY_WAIT.fullmatch(reason) else "Warning", reason, message)]
     if reason == "Cancelling" and (was is None or was.reason != reason):

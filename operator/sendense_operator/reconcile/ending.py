@@ -54,7 +54,9 @@ async def complete(ctx: Context, case: Case, answer: Answer, **more: Any) -> Non
 
 async def record(ctx: Context, case: Case, answer: Answer, **more: Any) -> None:
     """Say of a Backup what is committed, and `more` fields of the status."""
-    state = conditions.ready("Committed", describe(answer))
+    state = conditions.ready(
+        "Committed", describe(answer, "adopted from the repository" if more.get("adopted") else "")
+    )
     await publish(ctx, case, state, **{**_result(case, answer, ctx.now()), **more})
 
 
@@ -102,6 +104,8 @@ def _after(ctx: Context, case: Case, answer: Answer | None) -> None:
     if answer is not None and answer.capacity is not None:
         ctx.memory.capacities.put(f"{case.namespace}/{repository}", answer.capacity)
     ctx.memory.answers.pop(case.uid)
+    # The next one of its VM may have waited for it without a Job of it that ends.
+    ctx.again(Key(Work.WAKE, case.namespace))
     ctx.again(Key(Work.REPOSITORY, case.namespace, repository))
     ctx.again(chain_key(case))
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 from sendense_operator.api.v1alpha1.protectedvm import VMDisk
 from sendense_operator.catalogue import ChainRecord, PointRecord, RootRecord, TombstoneRecord
 from sendense_operator.reconcile.admission import Candidate, Running, Verdict
+from sendense_operator.reconcile.objects import Chain, Place, chain_of, queue_place
 from sendense_operator.reconcile.points import OVERHEAD, PackedPoints
 from sendense_operator.reconcile.problems import Problem
 from sendense_operator.vma.models import Inventory, InventoryVM
@@ -59,8 +60,7 @@ class Listing:
 class Queued:
     """A Backup that waits for its turn, as it was a moment ago."""
 
-    place: tuple[str, str]
-    """Creation and name."""
+    place: Place
     candidate: Candidate
     verdict: Verdict
 
@@ -79,6 +79,13 @@ class Snapshot:
     """By claim of a repository: whether one pod at a time may use it; filled when somebody wants to know."""
     queue: Mapping[str, Queued] = field(default_factory=dict)
     """By UID, the first one first."""
+    elders: Mapping[Chain, Place] = field(default_factory=dict)
+    """By chain of this namespace: the first Backup that has no worker yet, whatever it waits for."""
+
+    def elder_of(self, backup: Obj) -> str | None:
+        """Name of the Backup of the same chain that starts before this one, None: it is the first."""
+        first = self.elders.get(chain_of(backup))
+        return first[-1] if first is not None and first < queue_place(backup) else None
 
 
 @dataclass(frozen=True)

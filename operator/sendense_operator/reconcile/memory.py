@@ -100,6 +100,8 @@ class Memory:
         default_factory=lambda: Recent(200, weigh=lambda known: known.size, most=CATALOGUES_SIZE)
     )
     """By namespace/repository: what its pods told of restore points."""
+    failures: Recent[int] = field(default_factory=Recent)
+    """By key of the work queue: reconciles that failed in a row."""
     created: Recent[bool] = field(default_factory=lambda: Recent(_MANY))
     """By Backup UID: objects that a scan created for restore points that no other object owned."""
     told: Recent[Told] = field(default_factory=lambda: Recent(8))

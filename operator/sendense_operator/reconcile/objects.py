@@ -193,9 +193,23 @@ def ready_condition(obj: Obj) -> Obj | None:
     return None
 
 
-def queue_place(backup: Obj) -> tuple[str, str]:
-    """Place of a Backup among others: oldest first; a name decides between two of the same second."""
-    return backup["metadata"]["creationTimestamp"], backup["metadata"]["name"]
+Chain = tuple[str, str]
+"""ProtectedVM and BackupRepository of a Backup, by name."""
+Place = tuple[str, bool, str]
+
+
+def chain_of(backup: Obj) -> Chain:
+    """The chain of a Backup, within its namespace."""
+    return backup["spec"]["vmRef"]["name"], backup["spec"]["repositoryRef"]["name"]
+
+
+def queue_place(backup: Obj) -> Place:
+    """Place of a Backup among others: oldest first.
+
+    Of those of one second a Full comes first, since the others can be based on it, then a name decides.
+    """
+    meta = backup["metadata"]
+    return meta["creationTimestamp"], backup["spec"].get("type", "Full") != "Full", meta["name"]
 
 
 def queue_order(backups: Sequence[Obj]) -> list[Obj]:

@@ -116,14 +116,14 @@ def type_of(disks: Sequence[BackupDisk] | Sequence[DiskAnswer]) -> BackupType:
     return BackupType.INCREMENTAL if increments else BackupType.FULL
 
 
-def describe(answer: Answer) -> str:
-    """A committed backup in one line: what ran, how much of it there is."""
+def describe(answer: Answer, how: str = "") -> str:
+    """A committed backup in one line: what ran, how it came here, how much of it there is."""
     count = len(answer.disks)
     increments = sum(disk.type is BackupType.INCREMENTAL for disk in answer.disks)
     mixed = 0 < increments < count
     what = f"{increments} of {count} disks {BackupType.INCREMENTAL}" if mixed else type_of(answer.disks).value
     size = human_bytes(sum(disk.virtual_size for disk in answer.disks))
-    how = "found committed by an earlier attempt" if answer.adopted else "committed"
+    how = how or ("committed by an earlier attempt" if answer.adopted else "committed")
     sent = human_bytes(sum(disk.transferred for disk in answer.disks))
     stored = human_bytes(sum(disk.stored for disk in answer.disks))
     return f"{what}: {count} {'disk' if count == 1 else 'disks'}, {size}, {how}; {sent} sent, {stored} stored"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Final
 
@@ -15,12 +16,16 @@ from sendense_operator.reconcile.backup import reconcile_backup
 from sendense_operator.reconcile.chain import key_of_chain, reconcile_chain
 from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.discovery import reconcile_discovery
+from sendense_operator.reconcile.failures import count_failure, forget_failures
 from sendense_operator.reconcile.gateways import poll_gateways
 from sendense_operator.reconcile.keys import Key, Work
 from sendense_operator.reconcile.objects import is_deleting
 from sendense_operator.reconcile.protectedvm import reconcile_vm
 from sendense_operator.reconcile.repository import reconcile_repository
+from sendense_operator.reconcile.slots import forget
 
+TIMEOUT_S: Final = 180.0
+"""Seconds that one reconcile may take."""
 RESYNC_S: Final = 60.0
 FULL_RESYNC_EVERY: Final = 10
 HEARTBEAT_S: Final = 10.0
@@ -41,7 +46,17 @@ class Reconciler:
         self._resyncs = 0
 
     async def __call__(self, key: Key) -> float | None:
-        """Seconds until the key is to be looked at again, or None."""
+        """Seconds until the key is to be looked at again, or None. Raises what the reconcile did not expect."""
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                delay = await self._reconcile(key)
+        except Exception as error:
+            await count_failure(self._ctx, key, error)
+            raise
+        forget_failures(self._ctx, key)
+        return delay
+
+    async def _reconcile(self, key: Key) -> float | None:
         ctx = self._ctx
         match key.work:
             case Work.BACKUP:
@@ -61,6 +76,8 @@ class Reconciler:
             case Work.DISCOVERY:
                 return await reconcile_discovery(ctx, key.namespace, key.name)
             case Work.WAKE:
+                # What woke them is younger than what was read of the Jobs a moment ago.
+                forget(ctx)
                 await self._wake(key.namespace)
                 return None
             case Work.RESYNC:

@@ -164,13 +164,27 @@ async def _start_probe(ctx: Context, seen: _Seen, want: Wanted) -> float | None:
     except (ForbiddenError, InvalidError) as error:
         if isinstance(error, ForbiddenError) and error.terminating:
             return None
-        await _write(ctx, obj, Problem("PodForbidden", str(error)), seen.active, seen.claim)
-        return ctx.settings.wait_poll_seconds
+        return await _not_made(ctx, seen, str(error))
     ctx.memory.probe_wanted.discard(_key(obj))
     if ready_condition(obj) is None:
         problem = Problem("Probing", f"a pod looks at claim {seen.spec.claim_name}")
         await _write(ctx, obj, problem, seen.active, seen.claim)
     return ctx.settings.wait_poll_seconds
+
+
+async def _not_made(ctx: Context, seen: _Seen, words: str) -> float:
+    """The maintenance pod is forbidden, by a quota for example: that says nothing of a repository that works."""
+    if _is_proven(ctx, seen):
+        await ctx.events.post(seen.obj, "Warning", "PodForbidden", f"the maintenance pod is forbidden: {words}")
+        await _write(ctx, seen.obj, None, seen.active, seen.claim)
+    else:
+        await _write(ctx, seen.obj, Problem("PodForbidden", words), seen.active, seen.claim)
+    return ctx.settings.wait_poll_seconds
+
+
+def _is_proven(ctx: Context, seen: _Seen) -> bool:
+    """Whether backups show that the repository works: one runs, or one ended since the status was written."""
+    return is_in_order(seen.obj) and (seen.active > 0 or ctx.memory.capacities.get(_key(seen.obj)) is not None)
 
 
 def _deadline(settings: Settings, obj: Obj, task: ProbeTask) -> int:
@@ -203,7 +217,7 @@ async def _read_probe(ctx: Context, seen: _Seen, job: Obj) -> float | None:
         if not await take_in(ctx, obj, job, pod, task, answer):
             return _TAKE_IN_POLL_S
     elif task is not None and probed.is_unfinished:
-        result = await _unfinished(ctx, obj, task, probed)
+        result = await _unfinished(ctx, seen, task, probed)
     ctx.memory.answers.pop(meta["uid"])
     await _write(ctx, obj, result, seen.active, seen.claim)
     # After the status: a controller that dies in between reads the same answer again.
@@ -217,12 +231,16 @@ def _settling(ctx: Context, pod: Obj | None) -> float:
     return min(LINGER_S, ctx.settings.wait_poll_seconds) if ended else ctx.settings.wait_poll_seconds
 
 
-async def _unfinished(ctx: Context, obj: Obj, task: ProbeTask, probed: Probed) -> Probed | None:
+async def _unfinished(ctx: Context, seen: _Seen, task: ProbeTask, probed: Probed) -> Probed | None:
     """What a pod says that did not come to its end; None: nothing against a repository that was in order before.
 
     It may have had too much to do. So one that has nothing else to do looks next, and Backups go on meanwhile.
     """
+    obj = seen.obj
     duties, why = duties_of(task), probed.problem.message if probed.problem is not None else ""
+    if not duties and _is_proven(ctx, seen):
+        await ctx.events.post(obj, "Warning", "ProbeFailed", f"the maintenance pod did not end: {why}")
+        return None
     if not duties:
         return probed
     hold_all(ctx, obj, task, why)

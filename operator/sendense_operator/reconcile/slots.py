@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.api.v1alpha1.backup import Phase
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
+from sendense_operator.api.v1alpha1.conditions import TERMINAL_PHASES
 from sendense_operator.api.v1alpha1.names import last_path_element, vm_identity, vm_key
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
 from sendense_operator.cluster.client import find
@@ -19,6 +20,7 @@ from sendense_operator.reconcile.admission import (
     Limits,
     Running,
     Verdict,
+    Waits,
     decide_admission,
     decide_queue,
 )
@@ -27,6 +29,9 @@ from sendense_operator.reconcile.claims import is_exclusive
 from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.facts import Queued, Snapshot
 from sendense_operator.reconcile.objects import (
+    Chain,
+    Place,
+    chain_of,
     host_ports,
     is_deleting,
     is_live,
@@ -35,6 +40,7 @@ from sendense_operator.reconcile.objects import (
     queue_place,
     ready_condition,
 )
+from sendense_operator.reconcile.ownership import is_restored
 from sendense_operator.reconcile.references import References
 from sendense_operator.task import Exposure
 
@@ -63,20 +69,32 @@ class _Objects:
     appliances: Mapping[str, VMwareApplianceSpec]
 
 
-async def admit(ctx: Context, case: Case, refs: References) -> Verdict:
-    """Whether the Backup may start. To be called with `ctx.admission` held until its Job is made."""
+async def admit(ctx: Context, case: Case, refs: References) -> tuple[Snapshot, Verdict]:
+    """Whether the Backup may start, and what that was decided on.
+
+    To be called with `ctx.admission` held until its Job is made.
+    """
     snapshot = await _snapshot(ctx, case.namespace)
+    elder = snapshot.elder_of(case.obj)
+    if elder is not None:
+        text = f"Backup {elder} of VM {case.spec.vm_ref.name} was created first and has not started yet"
+        return snapshot, Waits("ChainBusy", text)
     vm = _VM(refs.vm.path, refs.vm.appliance_ref.name, len(refs.found.disks))
     slots = await _repository_slots(ctx, snapshot, case.namespace, refs.repository)
     own = _candidate(case.obj, vm, refs.appliance, slots)
     queued = snapshot.queue.get(case.uid)
     if queued is not None and queued.candidate == own:  # else: its VM has other disks by now, for example
-        return queued.verdict
-    return decide_admission(own, _ahead(case.obj, snapshot), snapshot.running)
+        return snapshot, queued.verdict
+    return snapshot, decide_admission(own, _ahead(case.obj, snapshot), snapshot.running)
+
+
+def is_current(ctx: Context, namespace: str, snapshot: Snapshot) -> bool:
+    """Whether nothing was heard of since that makes `snapshot` out of date."""
+    return ctx.snapshots.get(namespace) is snapshot
 
 
 def forget(ctx: Context) -> None:
-    """A Job was made: what was read is out of date."""
+    """A Job was made or ended: what was read is out of date."""
     ctx.snapshots.clear()
 
 
@@ -90,7 +108,9 @@ async def _snapshot(ctx: Context, namespace: str) -> Snapshot:
     for scope in ctx.settings.namespaces or (None,):
         selector = f"{names.LABEL_COMPONENT}={names.COMPONENT_WORKER}"
         running += await collect(ctx.cluster, JOB, scope, _running, labels=selector)
-    snapshot = Snapshot(taken, running)
+    unfinished = ",".join(f"status.phase!={phase.value}" for phase in sorted({*TERMINAL_PHASES, Phase.RUNNING}))
+    waiting = await collect(ctx.cluster, BACKUP, namespace, _elder, fields=unfinished)
+    snapshot = Snapshot(taken, running, elders=first_of_chains(waiting))
     snapshot.queue = await _queue(ctx, snapshot, namespace)
     ctx.snapshots[namespace] = snapshot
     return snapshot
@@ -103,6 +123,8 @@ async def _queue(ctx: Context, snapshot: Snapshot, namespace: str) -> dict[str, 
     objects = await _objects(ctx, namespace)
     candidates: list[tuple[Obj, Candidate]] = []
     for obj in queue_order(waiting):
+        if snapshot.elder_of(obj) is not None:
+            continue  # it does not start before that one, whatever it is that waits for
         candidate = await _of(ctx, snapshot, objects, obj)
         if candidate is not None:
             candidates.append((obj, candidate))
@@ -111,6 +133,22 @@ async def _queue(ctx: Context, snapshot: Snapshot, namespace: str) -> dict[str, 
         obj["metadata"]["uid"]: Queued(queue_place(obj), candidate, verdict)
         for (obj, candidate), verdict in zip(candidates, verdicts, strict=True)
     }
+
+
+def _elder(obj: Obj) -> tuple[Chain, Place] | None:
+    """Of a Backup that is to run and has no worker yet: its chain and its place."""
+    status = obj.get("status") or {}
+    if status.get("workerJob") or obj["spec"].get("cancel") or obj["spec"].get("adopt") or is_deleting(obj):
+        return None
+    return (chain_of(obj), queue_place(obj)) if not is_restored(obj) else None
+
+
+def first_of_chains(waiting: Iterable[tuple[Chain, Place]]) -> dict[Chain, Place]:
+    """The place of the first Backup of each chain."""
+    first: dict[Chain, Place] = {}
+    for chain, place in waiting:
+        first[chain] = min(place, first.get(chain, place))
+    return first
 
 
 def is_queued(obj: Obj) -> bool:

@@ -14,7 +14,7 @@ from sendense_operator.cluster.errors import AlreadyExistsError, ForbiddenError,
 from sendense_operator.cluster.kinds import BACKUP, CLAIM, JOB, NETWORK_POLICY, POD, SERVICE, Kind
 from sendense_operator.cluster.status import add_finalizers
 from sendense_operator.reconcile.admission import Admitted, Waits
-from sendense_operator.reconcile.case import Case, publish
+from sendense_operator.reconcile.case import ACCEPTED, Case, publish
 from sendense_operator.reconcile.claims import needs_one_node
 from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.ending import fail
@@ -25,7 +25,7 @@ from sendense_operator.reconcile.objects import created
 from sendense_operator.reconcile.pod import build_worker_template
 from sendense_operator.reconcile.problems import Meaning, Problem
 from sendense_operator.reconcile.references import References, resolve
-from sendense_operator.reconcile.slots import admit, forget
+from sendense_operator.reconcile.slots import admit, forget, is_current
 from sendense_operator.reconcile.tasks import build_backup_task
 from sendense_operator.reconcile.workermemory import decide_resources
 from sendense_operator.task import Exposure
@@ -35,6 +35,10 @@ _MIN_DEADLINE_S = 60
 
 async def start_backup(ctx: Context, case: Case) -> float | None:
     """Make the worker's Job, or say what the Backup waits for. Seconds until the next look."""
+    if not case.ready_reason:
+        # Before the appliance is asked, which may take as long as its time-out lets it.
+        text = f"VM {case.spec.vm_ref.name} and repository {case.spec.repository_ref.name} are being checked"
+        await publish(ctx, case, conditions.reconciling(ACCEPTED, text))
     refs = await resolve(ctx, case)
     if isinstance(refs, Problem):
         return await wait_or_fail(ctx, case, refs)
@@ -43,10 +47,12 @@ async def start_backup(ctx: Context, case: Case) -> float | None:
     if isinstance(resources, Problem):
         return await wait_or_fail(ctx, case, resources)
     async with ctx.admission:
-        verdict = await admit(ctx, case, refs)
+        seen, verdict = await admit(ctx, case, refs)
         problem = None if isinstance(verdict, Waits) else await _create_worker(ctx, case, refs, verdict, resources)
     if isinstance(verdict, Waits):
-        return await wait_or_fail(ctx, case, Problem(verdict.reason, verdict.message))
+        rest = await wait_or_fail(ctx, case, Problem(verdict.reason, verdict.message))
+        # A Job that ended since the Jobs were listed woke those that were known to wait, this one maybe not yet.
+        return rest if is_current(ctx, case.namespace, seen) else 0.0
     if problem is not None:
         return await wait_or_fail(ctx, case, problem)
     await publish(
@@ -75,8 +81,8 @@ def overdue(ctx: Context, case: Case) -> Problem | None:
     if now - created(case.obj) <= timedelta(seconds=case.spec.start_deadline_seconds):
         return None
     ready = next((c for c in case.status.conditions if c.type == conditions.READY), None)
-    what = f"{ready.reason}: {ready.message}" if ready else "nothing that is known"
-    text = f"not started within spec.startDeadlineSeconds ({case.spec.start_deadline_seconds} s); waited for {what}"
+    what = f"it waited for {ready.reason}: {ready.message}" if ready else "no controller processed it in that time"
+    text = f"not started within spec.startDeadlineSeconds ({case.spec.start_deadline_seconds} s); {what}"
     return Problem("StartDeadlineExceeded", text, Meaning.FINAL)
 
 

@@ -9,10 +9,10 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from sendense_operator.controller import health as module
-from sendense_operator.controller.app import RECONCILE_TIMEOUT_S
 from sendense_operator.controller.health import STALE_S, STALLED_S, Health, build_app
 from sendense_operator.process import resident_bytes
 from sendense_operator.reconcile.keys import Key, Work
+from sendense_operator.reconcile.reconciler import TIMEOUT_S
 
 
 class Clock:
@@ -67,7 +67,7 @@ def test_who_leads_anew_gets_time_for_its_first_beat(clock: Clock) -> None:
 
 
 def test_work_that_waits_for_longer_than_any_work_may_take(clock: Clock) -> None:
-    assert STALLED_S > RECONCILE_TIMEOUT_S
+    assert STALLED_S > TIMEOUT_S
     health = Health(election(clock))
     for stalled, trouble in ((STALLED_S, ""), (STALLED_S + 1, "work waits, and no worker comes back")):
         health.stalled_s = lambda stalled=stalled: stalled  # type: ignore[misc]

@@ -41,6 +41,7 @@ RUNNING_REASONS: Final = frozenset(
 """Reasons of Reconciling while a worker exists; any other reason means that the Backup waits."""
 
 _MESSAGE_LIMIT: Final = 4096
+_SHORT: Final = 256
 
 Conditions = list[dict[str, Any]]
 
@@ -129,6 +130,12 @@ def _condition(
     if generation is not None:
         condition["observedGeneration"] = generation
     return condition
+
+
+def shortened(text: str) -> str:
+    """A message as the Message column shows it: one line of at most 256 characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= _SHORT else line[: _SHORT - 1] + "…"
 
 
 def find(conditions: Iterable[Mapping[str, Any]], kind: str) -> Mapping[str, Any] | None:
