@@ -17,6 +17,7 @@ from sendense_operator.reconcile.chain import key_of_chain
 from sendense_operator.reconcile.keys import Key, Work
 from sendense_operator.reconcile.memory import Memory
 from sendense_operator.reconcile.objects import answer_of, is_live
+from sendense_operator.reconcile.provenance import is_worker_pod
 
 _RESTORE_POINTS: Final = (Phase.COMPLETED, Phase.LOST)
 """Phases of Backups that a chain lists."""
@@ -167,11 +168,16 @@ def named(keys: list[Key]) -> list[Key]:
 
 
 def remember_answer(body: Any, memory: Memory) -> None:
-    """A pod is gone: its last state may hold an answer that nobody has read yet."""
+    """A pod is gone: its last state may hold an answer that nobody has read yet.
+
+    Of a worker it is kept by its Backup's UID, of a maintenance pod by its Job's. Pods that somebody else made say
+    nothing: a worker's must belong to its Backup's Job, and the answer of a maintenance pod is looked up by its Job.
+    """
     meta = body["metadata"]
     answer = answer_of(body)
-    uid = (meta.get("labels") or {}).get(names.LABEL_BACKUP_UID) or next(
-        (ref["uid"] for ref in meta.get("ownerReferences") or []), None
-    )
+    uid = (meta.get("labels") or {}).get(names.LABEL_BACKUP_UID)
+    if uid and not is_worker_pod(body):
+        return
+    uid = uid or next((ref["uid"] for ref in meta.get("ownerReferences") or []), None)
     if answer is not None and uid:
         memory.answers.put(uid, answer)

@@ -20,6 +20,7 @@ from sendense_operator.reconcile.discoveryrun import DISCOVERED, Run, tell
 from sendense_operator.reconcile.keys import Key, Work
 from sendense_operator.reconcile.objects import is_deleting, is_finished, is_live, ready_condition
 from sendense_operator.reconcile.problems import Problem
+from sendense_operator.reconcile.provenance import is_worker_job, is_worker_pod
 from sendense_operator.reconcile.settings import Settings
 from sendense_operator.reconcile.sightings import CALLBACKS_ELSEWHERE, describe_call
 from sendense_operator.reconcile.stuck import describe, stuck_jobs
@@ -104,7 +105,9 @@ async def _running_jobs(ctx: Context, namespace: str, name: str) -> frozenset[st
     selector = f"{names.LABEL_COMPONENT}={names.COMPONENT_WORKER},{names.LABEL_APPLIANCE}={name}"
     pods = await ctx.cluster.list_objects(POD, namespace, labels=selector)
     return frozenset(
-        names.vma_job_id(pod["metadata"]["uid"]) for pod in pods if not is_finished(pod) and not is_deleting(pod)
+        names.vma_job_id(pod["metadata"]["uid"])
+        for pod in pods
+        if not is_finished(pod) and not is_deleting(pod) and is_worker_pod(pod)
     )
 
 
@@ -132,7 +135,7 @@ async def active_jobs(ctx: Context, namespace: str, label: str, name: str) -> in
     """Workers that have not ended, by a label of their Jobs."""
     selector = f"{names.LABEL_COMPONENT}={names.COMPONENT_WORKER},{label}={name}"
     jobs = await ctx.cluster.list_objects(JOB, namespace, labels=selector)
-    return sum(1 for job in jobs if is_live(job))
+    return sum(1 for job in jobs if is_live(job) and is_worker_job(job))
 
 
 def _not_due(ctx: Context, obj: Obj, interval: float) -> float | None:

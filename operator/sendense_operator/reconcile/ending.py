@@ -25,6 +25,7 @@ from sendense_operator.reconcile.progress import (
     stopped_progress,
     type_of,
 )
+from sendense_operator.reconcile.provenance import is_worker_pod
 from sendense_operator.reconcile.units import human_bytes, parse_time, whole_seconds
 from sendense_operator.task import Answer, Stage
 
@@ -172,7 +173,7 @@ async def _pods(ctx: Context, case: Case) -> list[Obj]:
 async def cancel(ctx: Context, case: Case, job: Obj | None) -> float | None:
     """`spec.cancel` is set: stop the worker and wait for it, within bounds."""
     pods = await _pods(ctx, case)
-    answer = last_answer(pods) or ctx.memory.answers.get(case.uid)
+    answer = last_answer([pod for pod in pods if is_worker_pod(pod)]) or ctx.memory.answers.get(case.uid)
     if answer is not None and answer.outcome == "Completed":
         await complete(ctx, case, answer)  # it was faster
         return 0.0

@@ -26,6 +26,7 @@ from sendense_operator.reconcile.outcome import (
 )
 from sendense_operator.reconcile.pod import task_of
 from sendense_operator.reconcile.progress import merge_disks, merge_progress, stopped_disks
+from sendense_operator.reconcile.provenance import is_worker_pod
 from sendense_operator.reconcile.sightings import CALLBACKS_ELSEWHERE, describe_call
 from sendense_operator.reconcile.units import whole_seconds
 from sendense_operator.task import Progress, Stage
@@ -38,7 +39,8 @@ _JOB_GOES_POLL_S: Final = 1.0
 
 async def follow_backup(ctx: Context, case: Case, job: Obj) -> float | None:
     """Look at the worker; seconds until the next look."""
-    pods = await ctx.cluster.list_objects(POD, case.namespace, labels=case.pods_selector)
+    listed = await ctx.cluster.list_objects(POD, case.namespace, labels=case.pods_selector)
+    pods = [pod for pod in listed if is_worker_pod(pod)]
     seen = observe_worker(job, pods, ctx.memory.answers.get(case.uid))
     lingering = decide_lingering(job, pods, ctx.now()) if isinstance(seen, Attempt) else None
     match lingering or seen:

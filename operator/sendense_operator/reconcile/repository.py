@@ -28,6 +28,7 @@ from sendense_operator.reconcile.objects import (
 from sendense_operator.reconcile.outcome import LINGER_S, is_lingering, last_answer
 from sendense_operator.reconcile.pod import build_probe_template, probe_task_of
 from sendense_operator.reconcile.problems import Meaning, Problem
+from sendense_operator.reconcile.provenance import is_pod_of
 from sendense_operator.reconcile.repositorystatus import Probed, decide_probe, is_in_order, next_status
 from sendense_operator.reconcile.scan import Wanted, hold_all, take_in, wanted
 from sendense_operator.reconcile.settings import Settings
@@ -198,7 +199,8 @@ async def _read_probe(ctx: Context, seen: _Seen, job: Obj) -> float | None:
     if is_deleting(job) or not is_owned_by(job, obj):
         await _write(ctx, obj, None, seen.active, seen.claim)
         return 2.0
-    pods = await ctx.cluster.list_objects(POD, meta["namespace"], labels=f"job-name={meta['name']}")
+    listed = await ctx.cluster.list_objects(POD, meta["namespace"], labels=f"job-name={meta['name']}")
+    pods = [pod for pod in listed if is_pod_of(pod, job)]
     pod = newest(pods)
     # A container that was added to the pod may run on for ever: then the answer is the end, and the Job is removed.
     if job_end(job) is None and not (pod is not None and is_lingering(pod, ctx.now())):

@@ -41,6 +41,7 @@ from sendense_operator.reconcile.objects import (
     ready_condition,
 )
 from sendense_operator.reconcile.ownership import is_restored
+from sendense_operator.reconcile.provenance import is_worker_job
 from sendense_operator.reconcile.references import References
 from sendense_operator.task import Exposure
 
@@ -227,8 +228,8 @@ async def _repository_slots(ctx: Context, snapshot: Snapshot, namespace: str, re
 
 
 def _running(job: Obj) -> Running | None:
-    """What the admission has to know of a worker's Job; None when it has ended."""
-    if not is_live(job):
+    """What the admission has to know of a worker's Job; None when it has ended, or when somebody else made it."""
+    if not is_live(job) or not is_worker_job(job):
         return None
     labels = labels_of(job)
     return Running(

@@ -24,6 +24,7 @@ from sendense_operator.controller.handlers import (
 from sendense_operator.reconcile.chain import key_of_chain
 from sendense_operator.reconcile.keys import Key, Work
 from sendense_operator.reconcile.memory import Memory, Recent
+from sendense_operator.reconcile.naming import worker_name
 
 BACKUP = Key(Work.BACKUP, NAMESPACE, "b1")
 CHAIN = Key(Work.CHAIN, NAMESPACE, "db/store")
@@ -187,8 +188,10 @@ def test_chains_are_known_by_what_they_are_of() -> None:
 
 def labelled(labels: dict[str, str], **status: object) -> Obj:
     found = pod(**status)  # type: ignore[arg-type]
-    owner = {"uid": "job-uid", "controller": True}
-    return {**found, "metadata": {**found["metadata"], "labels": labels, "ownerReferences": [owner]}}
+    job = worker_name(labels.get(names.LABEL_BACKUP, ""), labels.get(names.LABEL_BACKUP_UID, ""))
+    owner = {"uid": "job-uid", "kind": "Job", "name": job, "controller": True}
+    meta = {**found["metadata"], "name": f"{job}-x7k2p", "labels": labels, "ownerReferences": [owner]}
+    return {**found, "metadata": meta}
 
 
 @pytest.mark.parametrize(("labels", "keys"), [(WORKER, [BACKUP]), (PROBE, [STORE])])
@@ -203,6 +206,14 @@ def test_the_answer_of_a_pod_that_goes_is_kept(labels: dict[str, str], uid: str)
     assert memory.answers.get(uid) is None
     remember_answer(labelled(labels, phase="Succeeded", containerStatuses=ended(answer.to_message())), memory)
     assert memory.answers.get(uid) == answer
+
+
+def test_the_answer_of_somebody_elses_pod_is_not_kept() -> None:
+    memory = Memory()
+    forged = labelled(WORKER, phase="Succeeded", containerStatuses=ended(completed_answer().to_message()))
+    del forged["metadata"]["ownerReferences"]
+    remember_answer(forged, memory)
+    assert memory.answers.values() == []
 
 
 def test_only_so_much_is_remembered() -> None:

@@ -1,0 +1,49 @@
+"""Whose Jobs and pods are believed: those that the controller made, by owner reference and by name. Pure.
+
+Labels alone prove nothing: whoever may create Jobs or pods in a namespace can set them. A Job that somebody else made
+must not take a slot, and a pod that somebody else made must not answer for a worker.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sendense_operator.api.v1alpha1 import names
+from sendense_operator.reconcile.naming import worker_name
+from sendense_operator.reconcile.objects import labels_of
+
+Obj = dict[str, Any]
+
+_NAME_KEPT: Final = 58
+"""Characters of a generated name that the API server keeps before its own five."""
+
+
+def is_worker_job(job: Obj) -> bool:
+    """Whether a Job is that of the Backup that controls it: its name is made of the Backup's name and UID."""
+    owner = _controller(job, "Backup")
+    if owner is None or not str(owner.get("apiVersion", "")).startswith(f"{names.GROUP}/"):
+        return False
+    return bool(job["metadata"]["name"] == worker_name(owner["name"], owner["uid"]))
+
+
+def is_worker_pod(pod: Obj) -> bool:
+    """Whether a pod was made by the worker's Job of the Backup that its labels name."""
+    labels = labels_of(pod)
+    backup, uid = labels.get(names.LABEL_BACKUP), labels.get(names.LABEL_BACKUP_UID)
+    owner = _controller(pod, "Job")
+    return bool(owner and backup and uid and owner["name"] == worker_name(backup, uid) and _is_named_by(pod, owner))
+
+
+def is_pod_of(pod: Obj, job: Obj) -> bool:
+    """Whether a pod was made by exactly this Job."""
+    owner = _controller(pod, "Job")
+    return owner is not None and owner["uid"] == job["metadata"]["uid"] and _is_named_by(pod, owner)
+
+
+def _controller(obj: Obj, kind: str) -> Obj | None:
+    refs = obj["metadata"].get("ownerReferences") or ()
+    return next((ref for ref in refs if ref.get("controller") and ref.get("kind") == kind), None)
+
+
+def _is_named_by(pod: Obj, owner: Obj) -> bool:
+    return str(pod["metadata"]["name"]).startswith(f"{owner['name']}-"[:_NAME_KEPT])
