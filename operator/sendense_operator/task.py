@@ -261,6 +261,8 @@ class Capacity(Wire):
 
     total: Bytes
     free: Bytes
+    free_files: int | None = None
+    """Files that can still be created (inodes); None where the file system has no such limit."""
 
 
 class CatalogueSeal(Wire):

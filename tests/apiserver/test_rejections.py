@@ -17,6 +17,10 @@ REPOSITORY, VM, APPLIANCE = manifests.repository, manifests.protected_vm, manife
 LONG_NAME = "a" * 64
 
 REFUSED: list[tuple[Builder, str, Any]] = [
+    (VM, "spec.path", "/DC1/vm/db/"),
+    (VM, "spec.path", "/DC1/vm//db"),
+    (VM, "spec.path", "/DC1/db"),
+    (VM, "spec.path", "/vm/db"),
     (BACKUP, "spec.type", "Differential"),
     (BACKUP, "spec.type", "full"),
     (BACKUP, "spec.type", ""),

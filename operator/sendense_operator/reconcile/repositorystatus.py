@@ -14,6 +14,7 @@ from sendense_operator.api.v1alpha1.backuprepository import (
     Catalogue,
     RepositoryCapacity,
 )
+from sendense_operator.chain.room import FILES_TO_START, lacks_files
 from sendense_operator.reconcile.ending import REPOSITORY_REASONS
 from sendense_operator.reconcile.objects import death_of, job_end, newest, ready_condition
 from sendense_operator.reconcile.outcome import last_answer
@@ -59,7 +60,11 @@ def _silence(job: Obj, pods: Sequence[Obj]) -> str:
 
 
 def _room(capacity: Capacity | None, spec: BackupRepositorySpec) -> Problem | None:
-    if capacity is None or capacity.free >= spec.min_free_bytes:
+    if capacity is None:
+        return None
+    if words := lacks_files(capacity, FILES_TO_START):
+        return Problem(FULL, words, Meaning.FINAL)
+    if capacity.free >= spec.min_free_bytes:
         return None
     return Problem(
         FULL,
@@ -133,4 +138,5 @@ def _capacity(capacity: Capacity) -> RepositoryCapacity:
         total_bytes=capacity.total,
         free_bytes=capacity.free,
         free=f"{human_bytes(capacity.free)} of {human_bytes(capacity.total)}",
+        free_files=capacity.free_files,
     )

@@ -116,4 +116,8 @@ def capacity(root: Path) -> Capacity:
         stat = os.statvfs(root)
     except OSError as error:
         raise storage_error(error, "asking the volume for its room") from error
-    return Capacity(total=stat.f_blocks * stat.f_frsize, free=stat.f_bavail * stat.f_frsize)
+    return Capacity(
+        total=stat.f_blocks * stat.f_frsize,
+        free=stat.f_bavail * stat.f_frsize,
+        free_files=stat.f_favail if stat.f_files else None,
+    )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sendense_operator.api.v1alpha1.names import last_path_element
 from sendense_operator.chain.integrity import HANDSHAKES
+from sendense_operator.chain.room import FILES_TO_COMMIT, lacks_files
 from sendense_operator.task import BackupTask, MissingParent, Stage
 from sendense_operator.vma.client import VMAClient
 from sendense_operator.vma.clocks import Failed, Observation, decide_clocks
@@ -169,6 +170,8 @@ class Supervisor:
                 Reason.REPOSITORY_FULL,
                 f"{room.free} of {room.total} bytes are free, the repository keeps {self._task.min_free} free",
             )
+        if words := lacks_files(room, FILES_TO_COMMIT):
+            raise WorkerError(Reason.REPOSITORY_FULL, words)
 
     async def _poll(self) -> None:
         """The VMA's own word is used for two things: that its client lives at first, that it answers at all."""

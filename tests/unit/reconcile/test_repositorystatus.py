@@ -105,6 +105,13 @@ def test_a_backup_that_found_it_full_makes_it_full() -> None:
     assert healed.capacity is not None
 
 
+@pytest.mark.parametrize(("free_files", "words"), [(None, "Writable"), (256, "Writable"), (255, "RepositoryFull")])
+def test_a_file_system_without_inodes_is_full(free_files: int | None, words: str) -> None:
+    found = status(None, status(Probed(None, "repo-1", ROOM)), found=ROOM.model_copy(update={"free_files": free_files}))
+    assert reason(found) == words
+    assert ("inodes" in found.conditions[0].message) is (words == "RepositoryFull")
+
+
 def test_a_note_is_told_of_a_repository_that_can_be_used() -> None:
     good, bad = Probed(None, "repo-1", ROOM), Probed(Problem("ReadOnly", "no", Meaning.FINAL))
     assert status(good, note="the last scan did not succeed").conditions[0].message == (

@@ -1,5 +1,6 @@
 import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,22 @@ def test_writable_leaves_nothing(tmp_path: Path) -> None:
 def test_capacity(tmp_path: Path) -> None:
     room = repository.capacity(tmp_path)
     assert 0 < room.free <= room.total
+    stat = os.statvfs(tmp_path)
+    assert (room.free_files is None) is (stat.f_files == 0)
+
+
+@pytest.mark.parametrize(("files", "free_files"), [(0, None), (1000, 7)])
+def test_inodes_count_where_they_are_limited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: int, free_files: int | None
+) -> None:
+    real = os.statvfs(tmp_path)
+    fields = [*real]
+    fields[5], fields[7] = files, 7
+    monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result(fields))
+    assert repository.capacity(tmp_path).free_files == free_files
+
+
+def test_capacity_of_what_is_gone(tmp_path: Path) -> None:
     with pytest.raises(WorkerError):
         repository.capacity(tmp_path / "gone")
 

@@ -94,6 +94,8 @@ class RepositoryCapacity(Model):
     """Free for the worker."""
     free: ShortText = ""
     """Free and total as the Free column shows them."""
+    free_files: Count | None = None
+    """Files that can still be created (inodes); absent where the file system has no such limit."""
 
 
 class Catalogue(Model):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from sendense_operator.api.v1alpha1.base import (
     AGE,
@@ -22,11 +22,23 @@ from sendense_operator.api.v1alpha1.base import (
     ShortText,
     Status,
     Text,
+    rules,
 )
 
 
 class ProtectedVMSpec(Model):
     """Which VM, by which appliance."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            ("!self.path.endsWith('/')", "spec.path: must not end with a slash; the last element is the VM's name"),
+            ("!self.path.contains('//')", "spec.path: has an empty element (two slashes in a row)"),
+            (
+                "self.path.indexOf('/vm/') > 0",
+                "spec.path: must be an inventory path DATACENTER/vm/…/NAME, such as /DC1/vm/production/db01",
+            ),
+        )
+    )
 
     appliance_ref: LocalRef
     """The VMwareAppliance that reads it."""
