@@ -261,3 +261,24 @@ async def test_looked_at_all_at_once_no_slot_and_no_port_is_given_twice() -> Non
     ports = [port for job in jobs for port in host_ports(job)]
     assert len(ports) == len(set(ports)) == 3
     assert sorted(rig.reasons().values()) == ["Starting"] * 3 + ["WaitingForSlot"] * 9
+
+
+async def test_what_remains_after_the_end() -> None:
+    """How long it took and how fast it was; how the attempt before ended; how many points the repository holds."""
+    rig = Rig()
+    rig.world.endings["b1"] = [Ending.FAIL, Ending.COMPLETE]
+    rig.create_references()
+    rig.create_backup("b1", retries=1)
+    await rig.run(lambda: rig.is_over("b1") and rig.is_clean())
+    status = rig.backup("b1")["status"]
+    assert status["durationSeconds"] > 0
+    assert status["duration"]
+    assert status["progress"]["rateBytesPerSecond"] > 0
+    assert status["attempts"] == 2
+    assert ": " in status["lastFailure"]
+    store = kinds.BACKUP_REPOSITORY
+    await rig.run(lambda: rig.world.cluster.one(store, "store")["status"].get("points") == 1, seconds=10)
+    rig.create_backup("b2", type="Incremental")
+    await rig.run(lambda: rig.world.cluster.one(store, "store")["status"].get("points") == 2, seconds=120)
+    rig.delete("b2")
+    await rig.run(lambda: rig.world.cluster.one(store, "store")["status"].get("points") == 1, seconds=10)

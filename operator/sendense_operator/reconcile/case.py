@@ -16,7 +16,7 @@ from sendense_operator.cluster.status import write_status
 from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.naming import service_name, worker_name
 from sendense_operator.reconcile.ownership import is_restored, point_uid
-from sendense_operator.reconcile.units import whole_seconds
+from sendense_operator.reconcile.units import human_duration, whole_seconds
 from sendense_operator.task import FullReason
 
 _REASON: Final = re.compile(r"[A-Za-z]([A-Za-z0-9_,:]{0,254}[A-Za-z0-9_])?")
@@ -108,6 +108,10 @@ def next_status(case: Case, state: dict[str, str], changes: dict[str, Any], now:
     updated = conditions.update(old, state, generation=generation, now=now)
     phase = conditions.phase_of(updated)
     over = phase in conditions.TERMINAL_PHASES
+    # A restore point that was lost, or found again, was made when it was made.
+    ended = changes.get("completion_time") or case.status.completion_time or whole_seconds(now)
+    started = changes.get("start_time") or case.status.start_time
+    seconds = max(int((ended - started).total_seconds()), 0) if over and started is not None else None
     return case.status.model_copy(
         update={
             **changes,
@@ -116,10 +120,9 @@ def next_status(case: Case, state: dict[str, str], changes: dict[str, Any], now:
             "phase": phase,
             "stage": changes.get("stage") if not over else None,
             "message": conditions.shortened(state["message"]),
-            # A restore point that was lost, or found again, was made when it was made.
-            "completion_time": (changes.get("completion_time") or case.status.completion_time or whole_seconds(now))
-            if over
-            else None,
+            "completion_time": ended if over else None,
+            "duration_seconds": seconds,
+            "duration": human_duration(seconds) if seconds is not None else None,
         }
     )
 

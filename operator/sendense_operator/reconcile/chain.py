@@ -182,6 +182,9 @@ async def _write(
     generation = chain["metadata"].get("generation")
     status = chain_status(old, facts, generation=generation, now=ctx.now())
     written = await write_status(ctx.cluster, BACKUP_CHAIN, chain, status)
+    if status.points != old.points:
+        ctx.memory.points.pop(f"{seen.namespace}/{seen.repository_name}")
+        ctx.again(Key(Work.REPOSITORY, seen.namespace, seen.repository_name))
     if written and (freed := freed_points(before, view)):
         await ctx.events.post(chain, "Normal", "RestorePointFreed", describe_freed(freed))
     if written and (change := freeing_change(old, status)):

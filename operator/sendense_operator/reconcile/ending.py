@@ -66,7 +66,7 @@ def _result(case: Case, answer: Answer, now: datetime) -> dict[str, Any]:
     return dict(  # noqa: C408 - the names are those of the status
         type=type_of(answer.disks),
         disks=final_disks(answer),
-        progress=final_progress(answer, now),
+        progress=final_progress(answer, case.status.start_time or answer.started, now),
         stored_bytes=stored,
         stored=human_bytes(stored),
         guest_bytes=sum(disk.guest_bytes for disk in answer.disks),
@@ -84,7 +84,7 @@ async def fail(ctx: Context, case: Case, reason: str, message: str, answer: Answ
     death = case.status.worker_death
     if death is not None and death not in message:
         message = f"{death}; {message}"
-    await publish(ctx, case, conditions.stalled(reason, message), **_stopped(case))
+    await publish(ctx, case, conditions.stalled(reason, message), **_stopped(ctx, case))
     if reason in REPOSITORY_REASONS:
         ctx.memory.probe_wanted.add(f"{case.namespace}/{case.spec.repository_ref.name}")
     _after(ctx, case, answer)
@@ -92,12 +92,13 @@ async def fail(ctx: Context, case: Case, reason: str, message: str, answer: Answ
 
 async def cancelled(ctx: Context, case: Case, message: str) -> None:
     """It was stopped because somebody wanted that."""
-    await publish(ctx, case, conditions.stalled(conditions.REASON_CANCELLED, message), **_stopped(case))
+    await publish(ctx, case, conditions.stalled(conditions.REASON_CANCELLED, message), **_stopped(ctx, case))
     _after(ctx, case, None)
 
 
-def _stopped(case: Case) -> dict[str, Any]:
-    return {"progress": stopped_progress(case.status.progress), "disks": stopped_disks(case.status.disks)}
+def _stopped(ctx: Context, case: Case) -> dict[str, Any]:
+    progress = stopped_progress(case.status.progress, case.status.start_time, ctx.now())
+    return {"progress": progress, "disks": stopped_disks(case.status.disks)}
 
 
 def _after(ctx: Context, case: Case, answer: Answer | None) -> None:

@@ -144,7 +144,8 @@ async def _new_attempt(ctx: Context, case: Case, seen: Attempt, changes: dict[st
     known = changes.get("disks", case.status.disks)
     disks = [disk.model_copy(update={"bytes_transferred": 0, "percent": 0}) for disk in stopped_disks(known)]
     state = conditions.reconciling("Retrying", f"the attempt before: {why}")
-    await publish(ctx, case, state, urgent=True, **{**changes, "progress": None, "disks": disks})
+    begun = {**changes, "progress": None, "disks": disks, "last_failure": why[:1024]}
+    await publish(ctx, case, state, urgent=True, **begun)
     await ctx.events.post(case.obj, "Warning", "Retrying", f"attempt {changes['attempts']}: {why}")
 
 

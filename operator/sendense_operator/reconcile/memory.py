@@ -100,6 +100,8 @@ class Memory:
         default_factory=lambda: Recent(200, weigh=lambda known: known.size, most=CATALOGUES_SIZE)
     )
     """By namespace/repository: what its pods told of restore points."""
+    points: Recent[int] = field(default_factory=Recent)
+    """By namespace/repository: restore points of all its chains, until one of them changes."""
     failures: Recent[int] = field(default_factory=Recent)
     """By key of the work queue: reconciles that failed in a row."""
     created: Recent[bool] = field(default_factory=lambda: Recent(_MANY))

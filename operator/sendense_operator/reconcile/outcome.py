@@ -93,7 +93,7 @@ def observe_worker(job: Obj, pods: Sequence[Obj], remembered: Answer | None) -> 
         # The manifest is there: whether the Job has noticed, or failed afterwards, changes nothing.
         return Ended(answer, pod=pod)
     if end is None:
-        return _attempt(job, pods)
+        return _attempt(job, pods, remembered)
     if end.succeeded:
         return AnswerLost(pod=pod)
     if end.reason == "DeadlineExceeded":
@@ -142,7 +142,7 @@ def is_lingering(pod: Obj, now: datetime) -> bool:
     return ended is not None and not is_finished(pod) and (now - ended).total_seconds() >= LINGER_S
 
 
-def _attempt(job: Obj, pods: Sequence[Obj]) -> Attempt:
+def _attempt(job: Obj, pods: Sequence[Obj], remembered: Answer | None) -> Attempt:
     alive = newest([pod for pod in pods if not is_finished(pod)])
     ended = newest([pod for pod in pods if is_finished(pod)])
     failures = int((job.get("status") or {}).get("failed") or 0)
@@ -150,6 +150,9 @@ def _attempt(job: Obj, pods: Sequence[Obj]) -> Attempt:
     if ended is not None and terminated(ended) is not None:
         answer = answer_of(ended)
         before = f"{answer.reason}: {answer.message}" if answer else death_of(ended)
+    elif remembered is not None and (failures or alive is not None):
+        # Its pod is gone: it was deleted or evicted, and had answered before.
+        before = f"{remembered.reason}: {remembered.message}"
     elif failures:
         before = "the worker was lost"
     return Attempt(alive, pod_trouble(alive) if alive is not None else None, before)

@@ -70,7 +70,8 @@ def merge_progress(
         bytes_transferred=transferred,
         total_bytes=total,
         percent=percent,
-        summary=f"{percent}%",
+        # How much an increment sends in all is not known: its percents are only a lower bound.
+        summary=f"{percent}%" if whole else f"{human_bytes(transferred)}, {percent}% or more",
         rate_bytes_per_second=int(reported.rate),
         rate=human_rate(reported.rate),
         eta_seconds=eta,
@@ -129,10 +130,20 @@ def describe(answer: Answer, how: str = "") -> str:
     return f"{what}: {count} {'disk' if count == 1 else 'disks'}, {size}, {how}; {sent} sent, {stored} stored"
 
 
-def final_progress(answer: Answer, now: datetime) -> BackupProgress:
-    """The progress of a committed backup."""
+def average_rate(transferred: int, started: datetime | None, ended: datetime) -> int:
+    """Bytes per second from the start to the end; 0 when that is not known."""
+    seconds = (ended - started).total_seconds() if started is not None else 0.0
+    return int(transferred / seconds) if seconds > 0 else 0
+
+
+def final_progress(answer: Answer, started: datetime | None, now: datetime) -> BackupProgress:
+    """The progress of a committed backup, with its average rate since `started`."""
+    transferred = sum(disk.transferred for disk in answer.disks)
+    rate = average_rate(transferred, started, answer.finished or now)
     return BackupProgress(
-        bytes_transferred=sum(disk.transferred for disk in answer.disks),
+        bytes_transferred=transferred,
+        rate_bytes_per_second=rate,
+        rate=human_rate(rate),
         total_bytes=sum(disk.virtual_size for disk in answer.disks),
         percent=100,
         summary="100%",
@@ -146,10 +157,11 @@ def stopped_disks(old: list[BackupDisk]) -> list[BackupDisk]:
     return [disk.model_copy(update=gone) for disk in old]
 
 
-def stopped_progress(old: BackupProgress | None) -> BackupProgress | None:
-    """The progress of a backup that ended without a result: how far it came, and no longer a rate."""
+def stopped_progress(old: BackupProgress | None, started: datetime | None, now: datetime) -> BackupProgress | None:
+    """The progress of a backup that ended without a result: how far it came, and its average rate since `started`."""
     if old is None:
         return None
+    rate = average_rate(old.bytes_transferred, started, now)
     return old.model_copy(
-        update={"rate_bytes_per_second": 0, "rate": "", "eta_seconds": None, "eta": ""},
+        update={"rate_bytes_per_second": rate, "rate": human_rate(rate), "eta_seconds": None, "eta": ""},
     )

@@ -30,7 +30,7 @@ from sendense_operator.reconcile.pod import build_probe_template, probe_task_of
 from sendense_operator.reconcile.problems import Meaning, Problem
 from sendense_operator.reconcile.provenance import is_pod_of
 from sendense_operator.reconcile.repositorystatus import Probed, decide_probe, is_in_order, next_status
-from sendense_operator.reconcile.scan import Wanted, hold_all, take_in, wanted
+from sendense_operator.reconcile.scan import Wanted, count_points, hold_all, take_in, wanted
 from sendense_operator.reconcile.settings import Settings
 from sendense_operator.reconcile.units import parse_time
 from sendense_operator.task import ProbeTask
@@ -261,6 +261,7 @@ async def _write(ctx: Context, obj: Obj, result: Probed | Problem | None, active
         result,
         spec=BackupRepositorySpec.model_validate(obj["spec"]),
         active=active,
+        points=await count_points(ctx, obj),
         volume=((claim or {}).get("spec") or {}).get("volumeName"),
         found=ctx.memory.capacities.pop(_key(obj)),
         catalogue=ctx.memory.summaries.pop(_key(obj)),

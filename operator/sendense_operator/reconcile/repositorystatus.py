@@ -85,6 +85,7 @@ def next_status(
     *,
     spec: BackupRepositorySpec,
     active: int,
+    points: int = 0,
     volume: str | None,
     found: Capacity | None,
     catalogue: Catalogue | None = None,
@@ -98,6 +99,7 @@ def next_status(
     """
     status = old.model_copy(deep=True)
     status.active_backups = active
+    status.points = points
     status.catalogue = catalogue or old.catalogue
     status.volume_name = volume or old.volume_name
     capacity = found

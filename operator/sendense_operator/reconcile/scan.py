@@ -127,6 +127,20 @@ def pending_removals(chain: Obj) -> list[tuple[Removal, RemovedPoint]]:
     ]
 
 
+async def count_points(ctx: Context, repository: Obj) -> int:
+    """Restore points that are there now, as the repository's chains say."""
+    key = key_of(repository)
+    known = ctx.memory.points.get(key)
+    if known is None:
+        known = sum(await _of_chains(ctx, repository, _points))
+        ctx.memory.points.put(key, known)
+    return known
+
+
+def _points(chain: Obj) -> list[int]:
+    return [int((chain.get("status") or {}).get("points") or 0)]
+
+
 def removed_points(chain: Obj) -> list[RemovedPoint]:
     """What a chain's status says of removed restore points."""
     return [RemovedPoint.model_validate(raw) for raw in _removed(chain)]

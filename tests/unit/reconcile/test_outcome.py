@@ -54,6 +54,8 @@ SILENT = pod("p1", "Failed", containerStatuses=ended(code=137, reason="OOMKilled
         ([FAILED], [SILENT], BAD, Died(f"{DIED}OOMKilled, exit code 137", SILENT)),
         ([FAILED], [said(BAD, "p0", age=-5), SILENT], None, Died(f"{DIED}OOMKilled, exit code 137", SILENT)),
         ([], [], BAD, Attempt(None)),
+        # Its pod was deleted after it had answered: the attempt ended for the reason that it gave.
+        ([], [pod()], BAD, Attempt(pod(), None, f"{BAD.reason}: {BAD.message}")),
     ],
 )
 def test_observe(conditions: list[Obj], pods: list[Obj], remembered: Answer | None, expected: Observation) -> None:

@@ -115,7 +115,7 @@ def test_how_long_an_increment_takes_is_not_known() -> None:
     progress = merge_progress(
         None, merge_disks([], report(GIB // 2), whole=True), report(GIB // 2), whole=False, now=NOON
     )
-    assert (progress.summary, progress.eta, progress.eta_seconds) == ("50%", "", None)
+    assert (progress.summary, progress.eta, progress.eta_seconds) == ("512 MiB, 50% or more", "", None)
 
 
 @pytest.mark.parametrize(
@@ -162,22 +162,33 @@ def test_an_increment_says_where_it_stands() -> None:
 
 def test_the_end() -> None:
     answer = completed_answer(disks=2)
-    disks, progress = final_disks(answer), final_progress(answer, at(9))
+    disks, progress = final_disks(answer), final_progress(answer, at(0), at(9))
     assert [(disk.percent, disk.key, disk.change_id) for disk in disks] == [
         (100, 2000, "52 de/0"),
         (100, 2001, "52 de/1"),
     ]
-    assert (progress.percent, progress.total_bytes, progress.rate, progress.eta) == (100, 2 * GIB, "", "")
+    assert (progress.percent, progress.total_bytes, progress.eta) == (100, 2 * GIB, "")
+    seconds = (answer.finished - at(0)).total_seconds() if answer.finished else 0
+    assert progress.rate_bytes_per_second == int(progress.bytes_transferred / seconds)
+    assert progress.rate
 
 
 def test_what_stops_keeps_how_far_it_came() -> None:
     running = merge_progress(
         None, merge_disks([], report(GIB // 2), whole=True), report(GIB // 2), whole=True, now=NOON
     )
-    stopped = stopped_progress(running)
+    stopped = stopped_progress(running, NOON, at(16))
     assert stopped is not None
-    assert (stopped.percent, stopped.rate, stopped.rate_bytes_per_second, stopped.eta_seconds) == (50, "", 0, None)
-    assert stopped_progress(None) is None
+    assert (stopped.percent, stopped.rate, stopped.rate_bytes_per_second, stopped.eta_seconds) == (
+        50,
+        "32.0 MiB/s",
+        GIB // 32,
+        None,
+    )
+    assert stopped_progress(None, NOON, at(16)) is None
+    never = stopped_progress(running, None, at(16))
+    assert never is not None
+    assert (never.rate, never.rate_bytes_per_second) == ("", 0)
 
 
 @pytest.mark.parametrize("whole", [True, False])

@@ -198,8 +198,14 @@ class BackupStatus(Status):
     """When the first worker was started."""
     completion_time: datetime | None = None
     """When the Backup reached its end."""
+    duration_seconds: Count | None = None
+    """From the start of the first worker to the end, all attempts together."""
+    duration: ShortText | None = None
+    """The same as the Duration column shows it."""
+    last_failure: Text | None = None
+    """How the attempt before the latest one ended: reason and message."""
     progress: BackupProgress | None = None
-    """How far the copy is."""
+    """How far the copy is; after the end the average rate."""
     stored_bytes: Bytes | None = None
     """Bytes that all layers of this backup occupy."""
     stored: ShortText | None = None
@@ -235,6 +241,7 @@ BACKUP = Resource(
         Column("Phase", ".status.phase"),
         Column("Progress", ".status.progress.summary"),
         Column("Rate", ".status.progress.rate"),
+        Column("Duration", ".status.duration"),
         Column("Stored", ".status.stored"),
         Column("Repository", ".spec.repositoryRef.name"),
         AGE,

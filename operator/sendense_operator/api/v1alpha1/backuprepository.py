@@ -140,6 +140,8 @@ class BackupRepositoryStatus(Status):
     """The PersistentVolume behind the claim."""
     capacity: RepositoryCapacity | None = None
     """As of the last probe or backup."""
+    points: Count = 0
+    """Restore points that are there now, of all chains of this object."""
     active_backups: Count = 0
     """Workers that write now."""
     last_probe_time: datetime | None = None
@@ -160,7 +162,7 @@ BACKUP_REPOSITORY = Resource(
         READY,
         REASON,
         Column("Free", ".status.capacity.free"),
-        Column("Points", ".status.catalogue.points", "integer"),
+        Column("Points", ".status.points", "integer"),
         Column("Active", ".status.activeBackups", "integer"),
         AGE,
         Column("Volume", ".status.volumeName", priority=1),
