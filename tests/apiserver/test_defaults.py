@@ -32,6 +32,7 @@ def test_repository(kube: Kube, namespace: str) -> None:
         "probeIntervalSeconds": 900,
         "scanIntervalSeconds": 21_600,
         "deletionPolicy": "Delete",
+        "deletionGraceSeconds": 0,
         "maxChainDepth": 32,
         "folder": "",
         "podSecurity": {"runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532, "supplementalGroups": []},
@@ -61,7 +62,7 @@ def test_appliance(kube: Kube, namespace: str) -> None:
         "changeIDAsks": "AlwaysZero",
         "callbackRetries": "Never",
     }
-    assert spec["callbacks"] == {}
+    assert spec["callbacks"] == {"acceptFormerPaths": False, "rotation": 0, "allowedFrom": []}
     assert spec["timeouts"]["connectSeconds"] == 120
     assert "tls" not in spec
 

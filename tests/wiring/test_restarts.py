@@ -88,7 +88,8 @@ def _is_over(rig: Rig) -> bool:
 
 def end_of(rig: Rig) -> dict[str, Any]:
     """What is left, without times and without what only tells the way."""
-    dropped = {"metadata", "template", "time", "activeDeadlineSeconds"}
+    dropped = {"metadata", "template", "time", "activeDeadlineSeconds", "lastFailure"}
+    dropped |= {"durationSeconds", "duration", "rateBytesPerSecond", "rate"}
     if set(rig.phases().values()) != {"Completed"}:
         dropped |= {"progress", "percent", "bytesTransferred"}  # how far it had come when it was last looked at
     return {

@@ -93,7 +93,7 @@ async def test_many_backups_of_one_vm_hold_one_worker_and_say_what_they_wait_for
         rig.create_backup(name, vm="vm0")
     held = await begin(vma, 1, [reconcile_backup(rig.controller.ctx, NAMESPACE, name) for name in names])
     assert len(held) == 1
-    assert sorted(rig.reasons().values()) == [""] + ["WaitingForAppliance"] * 9
+    assert sorted(rig.reasons().values()) == ["Accepted"] + ["WaitingForAppliance"] * 9
     vma.may.set()
     await asyncio.gather(*held)
     await rig.run(lambda: "ChainBusy" in rig.reasons().values(), seconds=5)

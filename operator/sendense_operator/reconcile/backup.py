@@ -7,7 +7,7 @@ from sendense_operator.cluster.kinds import BACKUP, JOB
 from sendense_operator.reconcile.adoption import reconcile_adopted
 from sendense_operator.reconcile.case import Case
 from sendense_operator.reconcile.context import Context
-from sendense_operator.reconcile.ending import cancel, delete, tidy
+from sendense_operator.reconcile.ending import cancel, cancelled, delete, tidy
 from sendense_operator.reconcile.follow import follow_backup, wait_for_old_pods
 from sendense_operator.reconcile.objects import is_deleting, is_owned_by
 from sendense_operator.reconcile.problems import Problem
@@ -26,6 +26,9 @@ async def reconcile_backup(ctx: Context, namespace: str, name: str) -> float | N
         return await delete(ctx, case)
     if case.is_over:
         return await tidy(ctx, case)
+    if case.copies_nothing and case.spec.cancel:
+        await cancelled(ctx, case, "cancelled by spec.cancel before its restore point was found")
+        return 0.0
     if case.copies_nothing:
         return await reconcile_adopted(ctx, case)
     # The deterministic name comes first: a worker that is there is followed, whatever else has changed.

@@ -174,7 +174,7 @@ def test_the_controller_finds_each_gateways_status(render: Render) -> None:
     objects = render()
     settings = settings_from_env(environment(one(objects, "Deployment", "-controller")))
     gateway = GatewaySettings.from_environment(environment(one(objects, "Deployment", "-gateway")))
-    service = one(objects, "Service", "-gateway-status")
+    service = one(objects, "Service", "-sightings")
     assert settings.gateway_status_host == f"{service['metadata']['name']}.ops.svc"
     assert service["spec"]["clusterIP"] == "None"
     assert service["spec"]["selector"] == _selector(objects, "gateway")
