@@ -159,6 +159,17 @@ async def test_what_was_deleted_is_taken_back() -> None:
     assert removed(rig) == []
 
 
+async def test_retain_that_is_set_during_the_grace_binds() -> None:
+    """The reflex after a deletion by mistake."""
+    rig = await one_backup(grace=GRACE)
+    await scanned(rig)
+    rig.delete("b1")
+    await rig.run(lambda: gone(rig, "b1"), seconds=5)
+    rig.edit(kinds.BACKUP_REPOSITORY, "store", deletionPolicy="Retain")
+    await rig.settle(seconds=2 * GRACE)
+    assert rig.world.repository.names() == ["b1"]
+
+
 async def test_retain_of_the_repository_binds() -> None:
     rig = await one_backup()
     rig.edit(kinds.BACKUP_REPOSITORY, "store", deletionPolicy="Retain")

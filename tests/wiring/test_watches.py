@@ -25,6 +25,7 @@ from sendense_operator.controller.following import Follower
 from sendense_operator.controller.watches import watch_forever
 from sendense_operator.reconcile.keys import Key, Work
 from sendense_operator.reconcile.memory import Memory
+from sendense_operator.reconcile.naming import worker_name
 
 WATCHED = (
     kinds.BACKUP,
@@ -171,9 +172,12 @@ async def test_the_last_words_of_a_pod_are_kept(kubeconfig: Path) -> None:
     async with watching(kubeconfig) as rig:
         answer = sample.completed_answer()
         statuses = sample.ended(answer.to_message())
-        await rig.create(kinds.POD, labelled(sample.pod("p1", "Succeeded", containerStatuses=statuses)))
+        job = worker_name(WORKER[names.LABEL_BACKUP], WORKER[names.LABEL_BACKUP_UID])
+        owner = {"uid": "job-uid", "kind": "Job", "name": job, "controller": True}
+        pod = labelled(sample.pod(f"{job}-p1", "Succeeded", containerStatuses=statuses), ownerReferences=[owner])
+        await rig.create(kinds.POD, pod)
         await rig.comes(Key(Work.BACKUP, NAMESPACE, "b1"))
-        await rig.delete(kinds.POD, "p1")
+        await rig.delete(kinds.POD, pod["metadata"]["name"])
         await rig.until(lambda: rig.memory.answers.get("uid-1") == answer)
 
 

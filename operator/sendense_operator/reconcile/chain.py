@@ -35,6 +35,7 @@ from sendense_operator.reconcile.removal import (
     freed_points,
     is_leaving,
     is_out_of_reach,
+    is_retained_now,
     look_for_guard,
     merge_removed,
     policy_of,
@@ -177,7 +178,7 @@ async def _write(
     owned = {point_uid(obj) for obj in seen.backups if owns_point(obj)}
     # What has a Backup again is removed or retained when that one is deleted, and not before.
     before = [point for point in old.removed if point.uid not in owned]
-    removed = [_with_grace(point, seen.repository) for point in merge_removed(before, new, view)]
+    removed = [_by_policy(point, seen.repository) for point in merge_removed(before, new, view)]
     facts = ChainFacts(seen.points, removed, disks, _max_depth(seen.repository), view)
     generation = chain["metadata"].get("generation")
     status = chain_status(old, facts, generation=generation, now=ctx.now())
@@ -195,8 +196,12 @@ async def _write(
     return status
 
 
-def _with_grace(point: RemovedPoint, repository: Obj | None) -> RemovedPoint:
-    grace = BackupRepositorySpec.model_validate(repository["spec"]).deletion_grace_seconds if repository else 0
+def _by_policy(point: RemovedPoint, repository: Obj | None) -> RemovedPoint:
+    """The removed point with the end of its grace; retained when the repository has been set to Retain meanwhile."""
+    spec = BackupRepositorySpec.model_validate(repository["spec"]) if repository else None
+    if spec is not None and is_retained_now(point, spec):
+        return point.model_copy(update={"state": RemovalState.RETAINED, "kept_until": None})
+    grace = spec.deletion_grace_seconds if spec is not None else 0
     until = point.since + timedelta(seconds=grace) if grace and point.state is RemovalState.PENDING else None
     return point if point.kept_until == until else point.model_copy(update={"kept_until": until})
 

@@ -91,6 +91,11 @@ def grace_left(point: RemovedPoint, spec: BackupRepositorySpec, now: datetime) -
     return max((point.since - now).total_seconds() + spec.deletion_grace_seconds, 0.0)
 
 
+def is_retained_now(point: RemovedPoint, spec: BackupRepositorySpec) -> bool:
+    """Whether the repository was set to Retain after a Backup was deleted, and before its files were removed."""
+    return point.state is RemovalState.PENDING and spec.deletion_policy is DeletionPolicy.RETAIN
+
+
 def removal_of(obj: Obj, points: Sequence[RestorePoint], state: RemovalState = RemovalState.PENDING) -> RemovedPoint:
     """What the chain says of a Backup that is being deleted: its restore point is to go, or it is retained.
 

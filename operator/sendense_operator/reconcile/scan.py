@@ -35,7 +35,7 @@ from sendense_operator.reconcile.holds import Duty, duties_of, hold, release, re
 from sendense_operator.reconcile.keys import Key, Work
 from sendense_operator.reconcile.objects import created, ready_condition
 from sendense_operator.reconcile.pod import CONTAINER
-from sendense_operator.reconcile.removal import grace_left
+from sendense_operator.reconcile.removal import grace_left, is_retained_now
 from sendense_operator.reconcile.units import parse_time
 from sendense_operator.task import MAX_REMOVALS, Answer, CatalogueSeal, FullReason, ProbeTask, Removal
 
@@ -92,7 +92,11 @@ async def _pending_removals(ctx: Context, repository: Obj) -> tuple[tuple[Remova
     spec, now = BackupRepositorySpec.model_validate(repository["spec"]), ctx.now()
     found = await _of_chains(ctx, repository, pending_removals)
     kept = [rest for _, point in found if (rest := grace_left(point, spec, now))]
-    due = [(removal, point) for removal, point in found if not grace_left(point, spec, now)]
+    due = [
+        (removal, point)
+        for removal, point in found
+        if not grace_left(point, spec, now) and not is_retained_now(point, spec)
+    ]
     return first_removals(due), min(kept, default=0.0)
 
 
