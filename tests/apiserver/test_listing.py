@@ -23,7 +23,7 @@ FIELDS = {
     "phase": "status.phase",
 }
 BASE_COLUMNS = {
-    "Backup": ["Name", "VM", "Type", "Phase", "Progress", "Rate", "Stored", "Repository", "Age"],
+    "Backup": ["Name", "VM", "Type", "Phase", "Progress", "Rate", "Duration", "Stored", "Repository", "Age"],
     "BackupChain": [
         "Name",
         "VM",

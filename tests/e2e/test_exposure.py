@@ -106,7 +106,7 @@ def test_the_advertised_host_is_told_to_the_appliance(space: Workspace) -> None:
     space.ready(TWO[0], appliance={"nbd": {"exposure": "NodePort", "advertisedHost": "tunnel.invalid"}})
     space.backup()
     failed = condition(space.wait_phase("Failed"), "Ready")
-    assert "advertised NBD host" in failed["message"]
+    assert "tunnel.invalid:" in failed["message"], "the address and the port that were offered"
     assert {target.split(":")[0] for target in space.vma.targets()} == {"tunnel.invalid"}
 
 
