@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from sendense_operator.gateway.drain import Drain
 from sendense_operator.gateway.forward import Forwarder
 from sendense_operator.gateway.limits import CallLimits
 from sendense_operator.gateway.routes import Gateway, create_app
-from sendense_operator.gateway.serving import listen, serve
+from sendense_operator.gateway.serving import listen, serve, stop_on_signal
 from sendense_operator.gateway.settings import Settings
 from sendense_operator.gateway.sighted import Sighted
 from sendense_operator.gateway.status import create_status_app
@@ -31,10 +30,7 @@ log = logging.getLogger(__name__)
 
 async def main(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop = stop_on_signal()
     api: Any = await connect_api()  # the library is not typed
     try:
         pods = WorkerPods(api, settings.namespaces)

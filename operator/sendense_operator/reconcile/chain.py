@@ -178,7 +178,8 @@ async def _write(
     owned = {point_uid(obj) for obj in seen.backups if owns_point(obj)}
     # What has a Backup again is removed or retained when that one is deleted, and not before.
     before = [point for point in old.removed if point.uid not in owned]
-    removed = [_by_policy(point, seen.repository) for point in merge_removed(before, new, view)]
+    spec = BackupRepositorySpec.model_validate(seen.repository["spec"]) if seen.repository else None
+    removed = [_by_policy(point, spec) for point in merge_removed(before, new, view)]
     facts = ChainFacts(seen.points, removed, disks, _max_depth(seen.repository), view)
     generation = chain["metadata"].get("generation")
     status = chain_status(old, facts, generation=generation, now=ctx.now())
@@ -196,9 +197,8 @@ async def _write(
     return status
 
 
-def _by_policy(point: RemovedPoint, repository: Obj | None) -> RemovedPoint:
+def _by_policy(point: RemovedPoint, spec: BackupRepositorySpec | None) -> RemovedPoint:
     """The removed point with the end of its grace; retained when the repository has been set to Retain meanwhile."""
-    spec = BackupRepositorySpec.model_validate(repository["spec"]) if repository else None
     if spec is not None and is_retained_now(point, spec):
         return point.model_copy(update={"state": RemovalState.RETAINED, "kept_until": None})
     grace = spec.deletion_grace_seconds if spec is not None else 0

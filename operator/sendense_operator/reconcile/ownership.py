@@ -48,20 +48,19 @@ def is_restored(backup: Obj) -> bool:
 
 def owns_point(backup: Obj) -> bool:
     """Whether this object counts as one that owns its restore point: it is neither being deleted nor has it failed."""
-    return not is_deleting(backup) and (backup.get("status") or {}).get("phase") not in _WITHOUT_POINT
+    return _counts(is_deleting(backup), (backup.get("status") or {}).get("phase"))
 
 
 def owner_of(uid: str, backups: Iterable[KnownBackup]) -> KnownBackup | None:
-    """The one object that owns the restore point `uid`, None if there is none.
-
-    The object that made it comes first, then one that is already complete, then the oldest one.
-    """
-    claims = [backup for backup in backups if backup.point_uid == uid and _claims(backup)]
-    return min(claims, key=_rank, default=None)
+    """The one object that owns the restore point `uid`, None if there is none."""
+    return owners(backups).get(uid)
 
 
 def owners(backups: Iterable[KnownBackup]) -> dict[str, KnownBackup]:
-    """`owner_of` each restore point, by its UID."""
+    """The one object that owns each restore point, by the point's UID.
+
+    The object that made it comes first, then one that is already complete, then the oldest one.
+    """
     found: dict[str, KnownBackup] = {}
     for backup in backups:
         if _claims(backup):
@@ -71,7 +70,11 @@ def owners(backups: Iterable[KnownBackup]) -> dict[str, KnownBackup]:
 
 
 def _claims(backup: KnownBackup) -> bool:
-    return not backup.is_deleting and backup.phase not in _WITHOUT_POINT
+    return _counts(backup.is_deleting, backup.phase)
+
+
+def _counts(deleting: bool, phase: str | None) -> bool:
+    return not deleting and phase not in _WITHOUT_POINT
 
 
 def _rank(backup: KnownBackup) -> tuple[object, ...]:

@@ -90,14 +90,13 @@ async def _pending_removals(ctx: Context, repository: Obj) -> tuple[tuple[Remova
     And the seconds until the next one may be removed that was deleted within `spec.deletionGraceSeconds`; 0: none.
     """
     spec, now = BackupRepositorySpec.model_validate(repository["spec"]), ctx.now()
-    found = await _of_chains(ctx, repository, pending_removals)
-    kept = [rest for _, point in found if (rest := grace_left(point, spec, now))]
-    due = [
-        (removal, point)
-        for removal, point in found
-        if not grace_left(point, spec, now) and not is_retained_now(point, spec)
-    ]
-    return first_removals(due), min(kept, default=0.0)
+    due, rests = list[tuple[Removal, RemovedPoint]](), list[float]()
+    for removal, point in await _of_chains(ctx, repository, pending_removals):
+        if rest := grace_left(point, spec, now):
+            rests.append(rest)
+        elif not is_retained_now(point, spec):
+            due.append((removal, point))
+    return first_removals(due), min(rests, default=0.0)
 
 
 def first_removals(found: Sequence[tuple[Removal, RemovedPoint]]) -> tuple[Removal, ...]:

@@ -110,17 +110,15 @@ async def _snapshot(ctx: Context, namespace: str) -> Snapshot:
         selector = f"{names.LABEL_COMPONENT}={names.COMPONENT_WORKER}"
         running += await collect(ctx.cluster, JOB, scope, _running, labels=selector)
     unfinished = ",".join(f"status.phase!={phase.value}" for phase in sorted({*TERMINAL_PHASES, Phase.RUNNING}))
-    waiting = await collect(ctx.cluster, BACKUP, namespace, _elder, fields=unfinished)
-    snapshot = Snapshot(taken, running, elders=first_of_chains(waiting))
-    snapshot.queue = await _queue(ctx, snapshot, namespace)
+    waiting = await collect(ctx.cluster, BACKUP, namespace, _waiting, fields=unfinished)
+    snapshot = Snapshot(taken, running, elders=first_of_chains(elder for elder, _ in waiting if elder is not None))
+    snapshot.queue = await _queue(ctx, snapshot, namespace, [obj for _, obj in waiting if obj is not None])
     ctx.snapshots[namespace] = snapshot
     return snapshot
 
 
-async def _queue(ctx: Context, snapshot: Snapshot, namespace: str) -> dict[str, Queued]:
-    """All that wait, the first one first, with what is decided for each."""
-    pending = f"status.phase={Phase.PENDING.value}"
-    waiting = await collect(ctx.cluster, BACKUP, namespace, lambda obj: obj if is_queued(obj) else None, fields=pending)
+async def _queue(ctx: Context, snapshot: Snapshot, namespace: str, waiting: list[Obj]) -> dict[str, Queued]:
+    """All that are `waiting` for their turn, the first one first, with what is decided for each."""
     objects = await _objects(ctx, namespace)
     candidates: list[tuple[Obj, Candidate]] = []
     for obj in queue_order(waiting):
@@ -134,6 +132,12 @@ async def _queue(ctx: Context, snapshot: Snapshot, namespace: str) -> dict[str, 
         obj["metadata"]["uid"]: Queued(queue_place(obj), candidate, verdict)
         for (obj, candidate), verdict in zip(candidates, verdicts, strict=True)
     }
+
+
+def _waiting(obj: Obj) -> tuple[tuple[Chain, Place] | None, Obj | None] | None:
+    """Of an unfinished Backup: `_elder` of it, and the object if it waits for its turn; None when it is neither."""
+    elder, queued = _elder(obj), obj if is_queued(obj) else None
+    return None if elder is None and queued is None else (elder, queued)
 
 
 def _elder(obj: Obj) -> tuple[Chain, Place] | None:

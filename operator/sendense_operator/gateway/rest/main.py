@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 import sys
 from typing import Any, Final
 
@@ -23,7 +22,7 @@ from sendense_operator.gateway.rest.cache import Mirrors, Stores
 from sendense_operator.gateway.rest.keeping import keep_running
 from sendense_operator.gateway.rest.service import Service
 from sendense_operator.gateway.rest.settings import RestSettings
-from sendense_operator.gateway.serving import listen, serve
+from sendense_operator.gateway.serving import listen, serve, stop_on_signal
 from sendense_operator.logs import kv, setup_logging
 
 log = logging.getLogger(__name__)
@@ -34,10 +33,7 @@ _MAX_HEADERS: Final = 64 * 1024
 
 async def main(settings: RestSettings) -> None:
     """Run until SIGTERM or SIGINT."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop = stop_on_signal()
     api: Any = await connect_api()  # the library is not typed
     try:
         await _run(api, settings, stop)
