@@ -130,6 +130,7 @@ def _scanned(space: Workspace) -> datetime:
 def test_deleting_while_the_repository_is_away(two: History) -> None:
     """An empty folder in its place, as of a volume that was not mounted: nothing is concluded from that."""
     space, folder = two.space, two.space.folders["repo"]
+    space.probe_often()
     away = folder.path.rename(folder.path.with_name(f"{folder.path.name}-away"))
     folder.path.mkdir()
     try:

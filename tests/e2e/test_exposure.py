@@ -96,6 +96,7 @@ def test_by_host_ports_of_a_range(relaxed: Workspace) -> None:
 def test_a_range_that_is_too_small(relaxed: Workspace) -> None:
     nbd = {"exposure": "HostPort", "portRange": {"first": 10160, "last": 10160}}
     relaxed.ready(*TWO, appliance={"nbd": nbd})
+    relaxed.wait_ready("repo", "BackupRepository")
     relaxed.backup(startDeadlineSeconds=15)
     message = relaxed.wait_reason({"PortRangeTooSmall", "StartDeadlineExceeded"})
     assert "10160" in message

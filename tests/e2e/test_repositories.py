@@ -10,7 +10,7 @@ from tests.support import images, manifests, repositories
 from tests.support.programs import engine
 from tests.support.vma import MIB, Disk
 from tests.support.waiting import until, wait_for
-from tests.support.workspace import SLOW_MACHINE, Workspace, condition
+from tests.support.workspace import OFTEN, SLOW_MACHINE, Workspace, condition
 
 REPOSITORY = "BackupRepository"
 
@@ -85,7 +85,7 @@ def test_a_read_only_file_system(space: Workspace, tiny: str) -> None:
     node = repositories.worker_nodes(space.kube)[0]
     engine("exec", node, "chown", "65532:65532", tiny)
     engine("exec", node, "mount", "-o", "remount,ro", tiny)
-    space.add_repository(on_node=tiny)
+    space.add_repository(on_node=tiny, probeIntervalSeconds=OFTEN)
     space.wait_reason("ReadOnly", "repo", REPOSITORY)
     engine("exec", node, "mount", "-o", "remount,rw", tiny)
     space.wait_ready("repo", REPOSITORY)
@@ -105,7 +105,7 @@ def test_a_repository_with_less_room_than_it_shall_keep(space: Workspace, tiny: 
 def test_a_backup_that_runs_out_of_room(space: Workspace, tiny: str) -> None:
     """A clean failure with the numbers, the partial removed, the room back."""
     node = repositories.worker_nodes(space.kube)[0]
-    space.ready(Disk("random", 96 * MIB), on_node=tiny, minFreeBytes=8 * MIB)
+    space.ready(Disk("random", 96 * MIB), on_node=tiny, minFreeBytes=8 * MIB, probeIntervalSeconds=OFTEN)
     space.backup()
     failed = condition(space.wait_phase("Failed"), "Stalled")
     assert failed["reason"] == "RepositoryFull"
@@ -120,7 +120,7 @@ def test_a_backup_that_runs_out_of_room(space: Workspace, tiny: str) -> None:
 
 
 def test_partials_of_the_dead_are_swept_and_nothing_else(space: Workspace) -> None:
-    space.ready(Disk("pattern", 4 * MIB), probeIntervalSeconds=10)
+    space.ready(Disk("pattern", 4 * MIB), probeIntervalSeconds=OFTEN)
     space.backup()
     status = space.wait_phase("Completed")
     folder = space.folders["repo"]
@@ -137,7 +137,7 @@ def test_partials_of_the_dead_are_swept_and_nothing_else(space: Workspace) -> No
 
 def test_a_repository_that_was_exchanged(space: Workspace) -> None:
     """Another identity in the folder than the status says: nothing is written there."""
-    space.ready(Disk("pattern", 4 * MIB))
+    space.ready(Disk("pattern", 4 * MIB), probeIntervalSeconds=OFTEN)
     space.wait_ready("repo", REPOSITORY)
     folder = space.folders["repo"]
     marker = folder.path / ".sendense-repository.json"

@@ -12,7 +12,7 @@ from tests.support.outcomes import PATIENCE, failed
 from tests.support.programs import engine
 from tests.support.vma import MIB, Disk
 from tests.support.waiting import until, wait_for
-from tests.support.workspace import Workspace, condition
+from tests.support.workspace import OFTEN, Workspace, condition
 
 SIZE = 16 * MIB
 LOSES_WRITES = f"""#!/bin/sh
@@ -57,7 +57,7 @@ def _node(space: Workspace) -> str:
 def test_somebody_else_fills_it_during_the_copy(space: Workspace, tiny: str) -> None:
     node = _node(space)
     place = nodes.apart_from_the_vma(space.kube)
-    space.ready(Disk("random", 24 * MIB), on_node=tiny, node=place, minFreeBytes=16 * MIB)
+    space.ready(Disk("random", 24 * MIB), on_node=tiny, node=place, minFreeBytes=16 * MIB, probeIntervalSeconds=OFTEN)
     space.vma.fault("client", "rate", bytes_per_second=MIB)
     space.backup(retries=2)
     space.wait_copying(timeout=PATIENCE)

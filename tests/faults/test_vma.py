@@ -165,7 +165,8 @@ def door(space: Workspace) -> Door:
     """Everything is there for a backup of two disks, of an appliance that can be shut off; it is open."""
     door = Door(space.kube, space.namespace, space.vma)
     door.open()
-    space.ready(*TWO, appliance={"url": door.url})
+    # Longer than the clock of an appliance that is silent takes, its last health call included.
+    space.ready(*TWO, appliance={"url": door.url, "timeouts": {"stallSeconds": 45}})
     return door
 
 

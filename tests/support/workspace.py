@@ -20,6 +20,10 @@ Object = dict[str, Any]
 ENDS: Final = ("Completed", "Failed", "Cancelled", "Lost")
 SLOW_MACHINE: Final = 180
 """Seconds that a wait may take where nothing is claimed about how long: four tests may share two cores."""
+SELDOM: Final = 120
+"""Seconds between two probes of a repository: each is a pod, and most tests need only the first."""
+OFTEN: Final = 10
+"""Seconds between two probes, where a test waits for what the next one finds."""
 SHORT: Final[Mapping[str, int]] = {
     "firstSignSeconds": 15,
     "firstSignCbtSeconds": 15,
@@ -28,7 +32,7 @@ SHORT: Final[Mapping[str, int]] = {
     "reconnectSeconds": 12,
     "stallSeconds": 15,
     "stallUnhealthySeconds": 8,
-    "requestSeconds": 5,
+    "requestSeconds": 10,
 }
 """Clocks of an appliance in tests: what takes minutes in the field takes seconds here."""
 
@@ -100,9 +104,13 @@ class Workspace:
         """
         folder = self.add_claim(f"{name}-claim", node=node, on_node=on_node, lies_in=lies_in)
         self.folders[name] = folder
-        spec = {"minFreeBytes": 1 << 20, "probeIntervalSeconds": 10, **spec}
+        spec = {"minFreeBytes": 1 << 20, "probeIntervalSeconds": SELDOM, **spec}
         self.kube.create(manifests.repository(name, self.namespace, claim=f"{name}-claim", **spec))
         return folder
+
+    def probe_often(self, name: str = "repo") -> None:
+        """From now on the repository is probed as often as its API allows."""
+        self.kube.merge("BackupRepository", name, self.namespace, {"spec": {"probeIntervalSeconds": OFTEN}})
 
     def add_claim(
         self, name: str, *, node: int | None = 0, on_node: str | None = None, lies_in: Folder | None = None, **more: Any
