@@ -32,9 +32,17 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Disruptive tests go last, so that one run without -m does them after the others."""
+    """Put disruptive tests last, so that one run without -m does them after the others.
+
+    They form one group for pytest-xdist, unless a test names a group of its own: one that needs the processors, but
+    nothing of the cluster, can run beside those that wait for nodes.
+    """
     items.sort(key=lambda item: item.get_closest_marker("disruptive") is not None)
+    for item in items:
+        if item.get_closest_marker("disruptive") and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group("cluster"))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 from tests.dataplane.rig import CHECKOUT, SMALL_BYTES, SMALL_FOLDER
-from tests.support import chart, programs
-from tests.support.kube import Kube
+from tests.support import programs, setup
 
+_IMAGE = "sendense-backup"
+_SHARES = 512
+"""Of the processors, where a pod has 1024 for each that it requests: tests on the cluster go first."""
 _SOURCE = "/src"
 _SMALL = "/small"
 _HERE = "tests/dataplane"
@@ -18,16 +20,17 @@ _LIVES = 50
 """Random lives in each test of them: `make test` is to take minutes."""
 
 
-@pytest.mark.disruptive  # it takes all cores, and its clocks are short
+@pytest.mark.disruptive  # it takes all cores
+@pytest.mark.xdist_group("image")  # beside tests that wait for nodes most of the time
 @pytest.mark.timeout(1800)
-def test_in_the_operators_image(kube: Kube, operator: str) -> None:
-    deployment = chart.only(kube, "Deployment", "controller")
-    image = deployment["spec"]["template"]["spec"]["containers"][0]["image"]
+def test_in_the_operators_image(operator: str) -> None:
+    image = setup.image_name(_IMAGE)
     packages = Path(sysconfig.get_path("purelib")).resolve().relative_to(CHECKOUT)
     # The image's own packages first: those of the checkout may be built for another Python.
     path = ":".join([f"{_SOURCE}/operator", _SOURCE, "/opt/sendense", f"{_SOURCE}/{packages}"])
     told = programs.engine(
         *("run", "--rm", "--network", "none", "--user", "0", "--entrypoint", "python3"),
+        *("--cpu-shares", str(_SHARES)),
         *("--volume", f"{CHECKOUT}:{_SOURCE}:ro", "--workdir", _SOURCE, "--env", f"PYTHONPATH={path}"),
         *("--tmpfs", f"{_SMALL}:size={SMALL_BYTES}", "--env", f"{SMALL_FOLDER}={_SMALL}"),
         *("--env", f"SENDENSE_TEST_LIVES={_LIVES}"),
