@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import pytest
 from tests.support import images
 from tests.support.vma import MIB, Disk
 from tests.support.workspace import Workspace
@@ -26,30 +25,37 @@ NAMES = {
 }
 
 
-@pytest.mark.parametrize("vmware", NAMES.values(), ids=NAMES.keys())
-def test_hostile_name(space: Workspace, vmware: str) -> None:
-    last = vmware.replace("/", "%2f")  # as vCenter writes a slash in a name
-    path = f"/DC1/vm/folder/{last}"
+def test_hostile_names(space: Workspace) -> None:
+    """VMs with such names side by side, in one repository."""
     space.add_secret()
-    space.add_appliance()
-    space.add_repository()
-    space.add_vm("vm", Disk("pattern", 4 * MIB), Disk("random", 2 * MIB), vmware=vmware, path=path)
-    space.backup()
-    status = space.wait_phase("Completed")
-    images.assert_identical(space)
-    assert status["vmName"] == vmware
+    space.add_appliance(maxConcurrentBackups=len(NAMES))
+    space.add_repository(maxConcurrentBackups=len(NAMES))
+    for name, vmware in NAMES.items():
+        last = vmware.replace("/", "%2f")  # as vCenter writes a slash in a name
+        disks = (Disk("pattern", 4 * MIB), Disk("random", 2 * MIB))
+        space.add_vm(name, *disks, vmware=vmware, path=f"/DC1/vm/folder/{last}")
+        space.backup(name, vm=name)
+    for name, vmware in NAMES.items():
+        status = space.wait_phase("Completed", name)
+        assert status["vmName"] == vmware
+        assert re.fullmatch(r"backup-[0-9a-f-]{36}", status["jobID"])
+    images.assert_points(space, space.disks)
     folder = space.folders["repo"]
-    assert all(re.fullmatch(r"[a-z0-9./_-]+", name) for name in folder.files() if name != "lost+found")
-    assert {name.split("/")[0] for name in folder.layers()} == {space.namespace}
-    assert re.fullmatch(r"backup-[0-9a-f-]{36}", status["jobID"])
-    (manifest,) = folder.manifests()
-    assert vmware in json.dumps(manifest, ensure_ascii=False) or json.dumps(vmware)[1:-1] in json.dumps(manifest)
-    assert space.workers()
-    for pod in space.kube.select("Pod", space.namespace):
-        told = [pod["metadata"]["name"], pod["metadata"]["labels"], pod["spec"]]
-        assert [text for text in texts(told) if contains(text, vmware)] == [], "the task alone has it"
-    (start,) = space.vma.starts()
-    assert not contains(start["body"]["nbd_targets"], vmware)
+    assert all(re.fullmatch(r"[a-z0-9./_-]+", file) for file in folder.files() if file != "lost+found")
+    assert {file.split("/")[0] for file in folder.layers()} == {space.namespace}
+    manifests = {manifest["backup"]["name"]: manifest for manifest in folder.manifests()}
+    pods = [
+        text
+        for pod in space.kube.select("Pod", space.namespace)
+        for text in texts([pod["metadata"]["name"], pod["metadata"]["labels"], pod["spec"]])
+    ]
+    targets = [start["body"]["nbd_targets"] for start in space.vma.starts()]
+    assert len(manifests) == len(targets) == len(NAMES)
+    assert all(space.workers(name) for name in NAMES), "whose pods are read below"
+    for name, vmware in NAMES.items():
+        assert contains(json.dumps(manifests[name], ensure_ascii=False), vmware)
+        assert [text for text in pods if contains(text, vmware)] == [], "the task alone has it"
+        assert [text for text in targets if contains(text, vmware)] == []
 
 
 def texts(value: Any) -> Iterator[str]:
