@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from tests.support.vma import MIB, Disk
+from tests.support.waiting import until, wait_for
 from tests.support.workspace import Workspace, condition
 
 SMALL = Disk("pattern", 4 * MIB)
@@ -67,9 +68,13 @@ def test_a_vcenter_that_is_down(space: Workspace) -> None:
     space.vma.fault("vcenter", "down", count=0)
     space.backup()
     assert "connection refused" in space.wait_reason("VCenterUnreachable")
-    assert ("Warning", "VCenterUnreachable") in [event[:2] for event in space.story()]
+    wait_for("a Warning", lambda: until("VCenterUnreachable" in warnings(space), space.story()))
     space.vma.clear_faults()
     space.wait_phase("Completed", timeout=SOON)
+
+
+def warnings(space: Workspace) -> list[str]:
+    return [reason for kind, reason, _ in space.story() if kind == "Warning"]
 
 
 def test_disks_are_discovered_afresh(space: Workspace) -> None:
