@@ -19,7 +19,8 @@ async def test_a_job_of_somebody_else_blocks_no_slot_and_no_vm() -> None:
     await rig.run(lambda: rig.is_over("b2") and rig.is_clean())
     for number in range(10):
         meta = {"name": f"forged-{number}", "namespace": "shop", "uid": uid_of("forged", str(number)), "labels": labels}
-        rig.world.cluster.put(kinds.JOB, {"metadata": meta, "spec": job["spec"], "status": {"active": 1}})
+        # Suspended, so that it neither runs nor ends.
+        rig.world.cluster.put(kinds.JOB, {"metadata": meta, "spec": {**job["spec"], "suspend": True}, "status": {}})
     rig.create_backup("b3")
     await rig.run(lambda: rig.phase("b3") == "Running", seconds=20)
     appliance = rig.world.cluster.one(kinds.APPLIANCE, "vma")

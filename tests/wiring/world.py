@@ -152,7 +152,7 @@ class World:
                 finalizers = [name for name in job["metadata"]["finalizers"] if name != FOREGROUND]
                 self.cluster.remove(JOB, {**job, "metadata": {**job["metadata"], "finalizers": finalizers}})
             return
-        if job_end(job) is not None:
+        if job_end(job) is not None or job["spec"].get("suspend"):
             return
         active = [pod for pod in pods if not is_finished(pod)]
         verdict = self._verdict(job, pods)

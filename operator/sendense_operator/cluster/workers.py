@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster.containers import has_worker_ended, is_worker_running
+from sendense_operator.cluster.provenance import is_worker_pod
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class Worker:
     ended: bool
     """Its container will never answer again."""
     terminating: bool
+    genuine: bool
+    """Whether the Job of a Backup made it; labels alone prove nothing (see `provenance`)."""
 
     @classmethod
     def from_pod(cls, pod: Mapping[str, Any]) -> Self:
@@ -52,11 +55,12 @@ class Worker:
             running=is_worker_running(pod) and bool(status.get("podIP")),
             ended=has_worker_ended(pod),
             terminating=meta.get("deletionTimestamp") is not None,
+            genuine=is_worker_pod(pod),
         )
 
 
 class WorkerIndex:
-    """Workers by pod UID and by VM."""
+    """Workers by pod UID and by VM. Keeps genuine ones only: a callback must not reach a stranger's pod."""
 
     def __init__(self) -> None:
         self._workers: dict[str, Worker] = {}
@@ -66,6 +70,8 @@ class WorkerIndex:
 
     def put(self, worker: Worker) -> bool:
         """Add or replace one. Returns whether anything changed."""
+        if not worker.genuine:
+            return self.remove(worker.uid)
         if self._workers.get(worker.uid) == worker:
             return False
         self._workers[worker.uid] = worker
@@ -82,7 +88,7 @@ class WorkerIndex:
             for uid, worker in self._workers.items()
             if namespace is not None and worker.namespace != namespace
         }
-        self._workers = kept | {worker.uid: worker for worker in workers}
+        self._workers = kept | {worker.uid: worker for worker in workers if worker.genuine}
 
     def find_by_pod_uid(self, namespace: str, appliance: str, uid: str) -> Worker | None:
         """Return the worker with that pod UID if it belongs to the appliance; it may be terminating or ended."""

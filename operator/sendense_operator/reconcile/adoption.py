@@ -17,6 +17,7 @@ from sendense_operator.cluster.client import Obj, find
 from sendense_operator.cluster.errors import AlreadyExistsError, ForbiddenError, InvalidError
 from sendense_operator.cluster.kinds import BACKUP, BACKUP_REPOSITORY
 from sendense_operator.cluster.listing import collect
+from sendense_operator.cluster.naming import chain_name
 from sendense_operator.cluster.status import write_status
 from sendense_operator.reconcile.case import Case, publish
 from sendense_operator.reconcile.catalogue import (
@@ -34,7 +35,6 @@ from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.ending import chain_key, record
 from sendense_operator.reconcile.facts import Catalogued
 from sendense_operator.reconcile.keys import Key, Work
-from sendense_operator.reconcile.naming import chain_name
 from sendense_operator.reconcile.objects import created, is_deleting, ready_condition
 from sendense_operator.reconcile.ownership import find_point, identify, owner_of, point_uid
 from sendense_operator.reconcile.units import whole_seconds

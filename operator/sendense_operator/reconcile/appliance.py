@@ -13,6 +13,7 @@ from sendense_operator.api.v1alpha1.discovery import DiscoverySpec
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec, VMwareApplianceStatus
 from sendense_operator.cluster.client import Obj, find
 from sendense_operator.cluster.kinds import APPLIANCE, JOB, POD, PROTECTED_VM
+from sendense_operator.cluster.provenance import is_worker_job, is_worker_pod
 from sendense_operator.cluster.status import write_status
 from sendense_operator.reconcile.access import Access, opened, read_access
 from sendense_operator.reconcile.context import Context
@@ -20,7 +21,6 @@ from sendense_operator.reconcile.discoveryrun import DISCOVERED, Run, tell
 from sendense_operator.reconcile.keys import Key, Work
 from sendense_operator.reconcile.objects import is_deleting, is_finished, is_live, ready_condition
 from sendense_operator.reconcile.problems import Problem
-from sendense_operator.reconcile.provenance import is_worker_job, is_worker_pod
 from sendense_operator.reconcile.settings import Settings
 from sendense_operator.reconcile.sightings import CALLBACKS_ELSEWHERE, describe_call
 from sendense_operator.reconcile.stuck import describe, stuck_jobs

@@ -12,9 +12,9 @@ from sendense_operator.api.v1alpha1.backup import BackupSpec, BackupStatus, Phas
 from sendense_operator.cluster.client import Obj
 from sendense_operator.cluster.errors import ClusterError
 from sendense_operator.cluster.kinds import BACKUP
+from sendense_operator.cluster.naming import service_name, worker_name
 from sendense_operator.cluster.status import write_status
 from sendense_operator.reconcile.context import Context
-from sendense_operator.reconcile.naming import service_name, worker_name
 from sendense_operator.reconcile.ownership import is_restored, point_uid
 from sendense_operator.reconcile.units import human_duration, whole_seconds
 from sendense_operator.task import FullReason

@@ -19,13 +19,13 @@ from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMStatus
 from sendense_operator.cluster.client import Obj, find
 from sendense_operator.cluster.errors import ForbiddenError, NotFoundError
 from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN, BACKUP_REPOSITORY, PROTECTED_VM
+from sendense_operator.cluster.naming import chain_name
 from sendense_operator.cluster.status import add_finalizers, has_finalizer, remove_finalizers, write_status
 from sendense_operator.reconcile.chainstatus import ChainFacts, chain_status
 from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.facts import ChainView
 from sendense_operator.reconcile.hindrances import freeing_change
 from sendense_operator.reconcile.keys import Key, Work
-from sendense_operator.reconcile.naming import chain_name
 from sendense_operator.reconcile.objects import is_deleting
 from sendense_operator.reconcile.ownership import owns_point, point_uid
 from sendense_operator.reconcile.removal import (

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from sendense_operator.api.v1alpha1.names import LABEL_DISCOVERED_BY
 from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMSpec
+from sendense_operator.cluster.naming import vm_object_name
 from sendense_operator.reconcile.discoveryrules import Rule
-from sendense_operator.reconcile.naming import vm_object_name
 from sendense_operator.reconcile.objects import Obj, labels_of
 from sendense_operator.reconcile.tasks import datacenter_of
 from sendense_operator.vma.inventory import bios_uuid

@@ -9,6 +9,7 @@ from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.api.v1alpha1.backup import Phase
 from sendense_operator.cluster.client import Obj, find
 from sendense_operator.cluster.kinds import BACKUP, JOB, NETWORK_POLICY, POD, SERVICE
+from sendense_operator.cluster.provenance import is_worker_pod
 from sendense_operator.cluster.status import change_finalizers, has_finalizer, remove_finalizers
 from sendense_operator.reconcile.case import Case, acknowledge, label, publish
 from sendense_operator.reconcile.context import Context
@@ -25,7 +26,6 @@ from sendense_operator.reconcile.progress import (
     stopped_progress,
     type_of,
 )
-from sendense_operator.reconcile.provenance import is_worker_pod
 from sendense_operator.reconcile.units import human_bytes, parse_time, whole_seconds
 from sendense_operator.task import Answer, Stage
 

@@ -21,10 +21,10 @@ from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceStatus
 from sendense_operator.cluster.client import find
 from sendense_operator.cluster.errors import ClusterError, ConflictError, ForbiddenError, InvalidError, UnavailableError
 from sendense_operator.cluster.kinds import APPLIANCE, BACKUP, BACKUP_CHAIN, BACKUP_REPOSITORY, PROTECTED_VM, Kind
+from sendense_operator.cluster.naming import chain_name
 from sendense_operator.cluster.status import write_status
 from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.keys import Key, Work
-from sendense_operator.reconcile.naming import chain_name
 
 SHOWN_FROM: Final = 2
 """Failures in a row from which on the object says so."""

@@ -8,11 +8,12 @@ from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.api.v1alpha1.backup import BackupDisk, RequestedType
 from sendense_operator.cluster.client import Obj
 from sendense_operator.cluster.kinds import JOB, POD
+from sendense_operator.cluster.naming import chain_name
+from sendense_operator.cluster.provenance import is_worker_pod
 from sendense_operator.reconcile.case import Case, publish
 from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.ending import complete, fail
 from sendense_operator.reconcile.givingup import node_lost, overrun, start_overdue
-from sendense_operator.reconcile.naming import chain_name
 from sendense_operator.reconcile.objects import began, is_deleting, pod_ip, worker_started
 from sendense_operator.reconcile.outcome import (
     AnswerLost,
@@ -26,7 +27,6 @@ from sendense_operator.reconcile.outcome import (
 )
 from sendense_operator.reconcile.pod import task_of
 from sendense_operator.reconcile.progress import merge_disks, merge_progress, stopped_disks
-from sendense_operator.reconcile.provenance import is_worker_pod
 from sendense_operator.reconcile.sightings import CALLBACKS_ELSEWHERE, describe_call
 from sendense_operator.reconcile.units import whole_seconds
 from sendense_operator.task import Progress, Stage

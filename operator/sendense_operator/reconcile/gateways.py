@@ -13,6 +13,7 @@ import httpx
 from sendense_operator import bounded
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster.kinds import POD
+from sendense_operator.cluster.provenance import is_worker_pod
 from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.keys import Key, Work
 from sendense_operator.reconcile.sightings import Known
@@ -86,5 +87,5 @@ async def poll_gateways(ctx: Context) -> float:
 async def _wake_backups(ctx: Context, namespace: str, appliance: str) -> None:
     selector = f"{names.LABEL_COMPONENT}={names.COMPONENT_WORKER},{names.LABEL_APPLIANCE}={appliance}"
     for pod in await ctx.cluster.list_objects(POD, namespace, labels=selector):
-        if backup := (pod["metadata"].get("labels") or {}).get(names.LABEL_BACKUP):
-            ctx.again(Key(Work.BACKUP, namespace, backup))
+        if is_worker_pod(pod):
+            ctx.again(Key(Work.BACKUP, namespace, pod["metadata"]["labels"][names.LABEL_BACKUP]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sendense_operator.api.v1alpha1 import names
-from sendense_operator.reconcile.naming import probe_name, worker_name
+from sendense_operator.cluster.naming import probe_name, worker_name
 from sendense_operator.reconcile.objects import owner_ref
 from sendense_operator.reconcile.pod import CONTAINER
 from sendense_operator.task import ExitCode

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from sendense_operator.api.v1alpha1 import names
-from sendense_operator.reconcile.naming import service_name, worker_name
+from sendense_operator.cluster.naming import service_name, worker_name
 from sendense_operator.reconcile.objects import owner_ref
 from sendense_operator.reconcile.settings import Settings
 

@@ -13,11 +13,11 @@ from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMSpec, VMDisk
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
 from sendense_operator.cluster.client import Obj, find
 from sendense_operator.cluster.kinds import APPLIANCE, BACKUP_CHAIN, BACKUP_REPOSITORY, PROTECTED_VM
+from sendense_operator.cluster.naming import chain_name
 from sendense_operator.reconcile.case import Case
 from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.facts import Found
 from sendense_operator.reconcile.keys import Key, Work
-from sendense_operator.reconcile.naming import chain_name
 from sendense_operator.reconcile.objects import is_deleting, ready_condition
 from sendense_operator.reconcile.problems import Meaning, Problem
 from sendense_operator.reconcile.protectedvm import discovered

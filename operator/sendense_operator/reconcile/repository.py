@@ -9,13 +9,14 @@ from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
 from sendense_operator.cluster.client import Obj, find
 from sendense_operator.cluster.errors import AlreadyExistsError, ForbiddenError, InvalidError
 from sendense_operator.cluster.kinds import BACKUP_REPOSITORY, CLAIM, JOB, POD, STORAGE_CLASS
+from sendense_operator.cluster.naming import probe_name
+from sendense_operator.cluster.provenance import is_pod_of
 from sendense_operator.cluster.status import write_status
 from sendense_operator.reconcile.appliance import active_jobs
 from sendense_operator.reconcile.claims import Claim, decide_claim, is_exclusive, needs_one_node
 from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.holds import duties_of, troubles
 from sendense_operator.reconcile.job import build_probe_job, probe_labels
-from sendense_operator.reconcile.naming import probe_name
 from sendense_operator.reconcile.objects import (
     is_deleting,
     is_owned_by,
@@ -28,7 +29,6 @@ from sendense_operator.reconcile.objects import (
 from sendense_operator.reconcile.outcome import LINGER_S, is_lingering, last_answer
 from sendense_operator.reconcile.pod import build_probe_template, probe_task_of
 from sendense_operator.reconcile.problems import Meaning, Problem
-from sendense_operator.reconcile.provenance import is_pod_of
 from sendense_operator.reconcile.repositorystatus import Probed, decide_probe, is_in_order, next_status
 from sendense_operator.reconcile.scan import Wanted, count_points, hold_all, take_in, wanted
 from sendense_operator.reconcile.settings import Settings

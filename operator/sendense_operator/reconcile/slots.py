@@ -15,6 +15,7 @@ from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
 from sendense_operator.cluster.client import find
 from sendense_operator.cluster.kinds import APPLIANCE, BACKUP, BACKUP_REPOSITORY, CLAIM, JOB, PROTECTED_VM
 from sendense_operator.cluster.listing import collect
+from sendense_operator.cluster.provenance import is_worker_job
 from sendense_operator.reconcile.admission import (
     Candidate,
     Limits,
@@ -41,7 +42,6 @@ from sendense_operator.reconcile.objects import (
     ready_condition,
 )
 from sendense_operator.reconcile.ownership import is_restored
-from sendense_operator.reconcile.provenance import is_worker_job
 from sendense_operator.reconcile.references import References
 from sendense_operator.task import Exposure
 

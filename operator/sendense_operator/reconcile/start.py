@@ -12,6 +12,7 @@ from sendense_operator.chain.memory import DiskLoad
 from sendense_operator.cluster.client import Obj, find
 from sendense_operator.cluster.errors import AlreadyExistsError, ForbiddenError, InvalidError
 from sendense_operator.cluster.kinds import BACKUP, CLAIM, JOB, NETWORK_POLICY, POD, SERVICE, Kind
+from sendense_operator.cluster.naming import chain_name
 from sendense_operator.cluster.status import add_finalizers
 from sendense_operator.reconcile.admission import Admitted, Waits
 from sendense_operator.reconcile.case import ACCEPTED, Case, publish
@@ -19,7 +20,6 @@ from sendense_operator.reconcile.claims import needs_one_node
 from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.ending import fail
 from sendense_operator.reconcile.job import build_worker_job, worker_labels
-from sendense_operator.reconcile.naming import chain_name
 from sendense_operator.reconcile.network import build_network_policy, build_service, node_ports
 from sendense_operator.reconcile.objects import created
 from sendense_operator.reconcile.pod import build_worker_template

@@ -11,17 +11,27 @@ from typing import Any
 from aiohttp import web
 
 from sendense_operator.api.v1alpha1 import names
+from sendense_operator.cluster.naming import worker_name
+
+BACKUP_UID = "5d3c9e1c-4b0b-4d6c-9a2b-0d4c4c1f8f10"
 
 
 def pod(uid: str, namespace: str = "shop", **status: Any) -> dict[str, Any]:
-    """A worker's pod."""
+    """A worker's pod, made by the Job of the Backup `b`."""
+    job = worker_name("b", BACKUP_UID)
     return {
         "metadata": {
             "namespace": namespace,
-            "name": f"pod-{uid}",
+            "name": f"{job}-{uid}",
             "uid": uid,
             "resourceVersion": "0",
-            "labels": {names.LABEL_APPLIANCE: "vma", names.LABEL_VM_KEY: "k", names.LABEL_BACKUP: "b"},
+            "labels": {
+                names.LABEL_APPLIANCE: "vma",
+                names.LABEL_VM_KEY: "k",
+                names.LABEL_BACKUP: "b",
+                names.LABEL_BACKUP_UID: BACKUP_UID,
+            },
+            "ownerReferences": [{"kind": "Job", "name": job, "uid": "j", "controller": True}],
         },
         "status": status or {"phase": "Running", "podIP": "127.0.0.1"},
     }

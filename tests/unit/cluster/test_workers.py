@@ -2,13 +2,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests.unit.cluster import apiserver
 
-from sendense_operator.api.v1alpha1 import names
+from sendense_operator.cluster.naming import worker_name
 from sendense_operator.cluster.workers import Worker, WorkerIndex
 
 RUNNING = Worker(
     namespace="shop",
-    pod_name="p",
+    pod_name=f"{worker_name('b', apiserver.BACKUP_UID)}-u1",
     uid="u1",
     job_uid="j",
     backup="b",
@@ -19,6 +20,7 @@ RUNNING = Worker(
     running=True,
     ended=False,
     terminating=False,
+    genuine=True,
 )
 STARTING = replace(RUNNING, uid="u2", ip="", running=False, created="2025-10-05T13:00:00Z")
 TERMINATING = replace(RUNNING, uid="u3", terminating=True, created="2025-10-05T12:30:00Z")
@@ -84,17 +86,10 @@ def test_fresh_list_replaces_its_namespace_only() -> None:
 
 
 def pod(**status: Any) -> dict[str, Any]:
-    return {
-        "metadata": {
-            "namespace": "shop",
-            "name": "p",
-            "uid": "u1",
-            "creationTimestamp": "2025-10-05T12:00:00Z",
-            "labels": {names.LABEL_BACKUP: "b", names.LABEL_APPLIANCE: "vma", names.LABEL_VM_KEY: "k"},
-            "ownerReferences": [{"kind": "Other", "uid": "o"}, {"kind": "Job", "uid": "j", "controller": True}],
-        },
-        "status": status,
-    }
+    made = apiserver.pod("u1", **status)
+    made["metadata"]["creationTimestamp"] = RUNNING.created
+    made["metadata"]["ownerReferences"].insert(0, {"kind": "Other", "uid": "o"})
+    return made
 
 
 @pytest.mark.parametrize(
@@ -109,6 +104,22 @@ def pod(**status: Any) -> dict[str, Any]:
 )
 def test_from_pod(status: dict[str, Any], expected: Worker) -> None:
     assert Worker.from_pod(pod(**status)) == expected
+
+
+@pytest.mark.parametrize("missing", ["ownerReferences", "labels"])
+def test_a_pod_that_somebody_else_made(missing: str) -> None:
+    """With all the labels of a worker, but made by no Job of ours; or by it, without a Backup's label."""
+    forged = pod(phase="Running", podIP="10.0.0.9")
+    del forged["metadata"][missing]
+    worker = Worker.from_pod(forged)
+    assert not worker.genuine
+    built = index(RUNNING)
+    assert not built.put(replace(worker, uid="u9"))
+    assert built.find_owner("u9", "k") is None
+    assert built.put(worker), "the pod under this UID is no worker (any more)"
+    assert len(built) == 0
+    built.replace([worker, NEWER], None)
+    assert built.find_by_vm("shop", "vma", "k") == NEWER
 
 
 def test_from_a_bare_terminating_pod() -> None:

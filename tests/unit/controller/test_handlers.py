@@ -10,6 +10,7 @@ from tests.support import sample
 from tests.support.sample import NAMESPACE, Obj, completed_answer, condition, ended, job, pod, stamp
 
 from sendense_operator.api.v1alpha1 import names
+from sendense_operator.cluster.naming import worker_name
 from sendense_operator.controller.handlers import (
     SETTLE_S,
     keys_of_backup,
@@ -24,7 +25,6 @@ from sendense_operator.controller.handlers import (
 from sendense_operator.reconcile.chain import key_of_chain
 from sendense_operator.reconcile.keys import Key, Work
 from sendense_operator.reconcile.memory import Memory, Recent
-from sendense_operator.reconcile.naming import worker_name
 
 BACKUP = Key(Work.BACKUP, NAMESPACE, "b1")
 CHAIN = Key(Work.CHAIN, NAMESPACE, "db/store")

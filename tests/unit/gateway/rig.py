@@ -43,6 +43,7 @@ WORKER = Worker(
     running=True,
     ended=False,
     terminating=False,
+    genuine=True,
 )
 
 

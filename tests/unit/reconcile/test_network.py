@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.support import sample
 
 from sendense_operator.api.v1alpha1 import names
-from sendense_operator.reconcile.naming import worker_name
+from sendense_operator.cluster.naming import worker_name
 from sendense_operator.reconcile.network import build_network_policy, build_service, node_ports
 from sendense_operator.reconcile.settings import Settings
 

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sendense_operator.api.v1alpha1.names import NAME_PATTERN, is_object_name
-from sendense_operator.reconcile.naming import chain_name, probe_name, service_name, vm_object_name, worker_name
+from sendense_operator.cluster.naming import chain_name, probe_name, service_name, vm_object_name, worker_name
 
 object_names = st.from_regex(NAME_PATTERN, fullmatch=True).filter(lambda name: not name.endswith("\n"))
 uids = st.uuids().map(str)

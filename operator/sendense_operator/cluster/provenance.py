@@ -1,4 +1,4 @@
-"""Whose Jobs and pods are believed: those that the controller made, by owner reference and by name. Pure.
+"""Which Jobs and pods count as the operator's own: by owner reference and by name. Pure.
 
 Labels alone prove nothing: whoever may create Jobs or pods in a namespace can set them. A Job that somebody else made
 must not take a slot, and a pod that somebody else made must not answer for a worker.
@@ -6,13 +6,13 @@ must not take a slot, and a pod that somebody else made must not answer for a wo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from sendense_operator.api.v1alpha1 import names
-from sendense_operator.reconcile.naming import worker_name
-from sendense_operator.reconcile.objects import labels_of
+from sendense_operator.cluster.naming import worker_name
 
-Obj = dict[str, Any]
+Obj = Mapping[str, Any]
 
 _NAME_KEPT: Final = 58
 """Characters of a generated name that the API server keeps before its own five."""
@@ -28,7 +28,7 @@ def is_worker_job(job: Obj) -> bool:
 
 def is_worker_pod(pod: Obj) -> bool:
     """Whether a pod was made by the worker's Job of the Backup that its labels name."""
-    labels = labels_of(pod)
+    labels = pod["metadata"].get("labels") or {}
     backup, uid = labels.get(names.LABEL_BACKUP), labels.get(names.LABEL_BACKUP_UID)
     owner = _controller(pod, "Job")
     return bool(owner and backup and uid and owner["name"] == worker_name(backup, uid) and _is_named_by(pod, owner))
