@@ -113,7 +113,7 @@ def job(name: str = "j1", *conditions: Obj, labels: dict[str, str] | None = None
     template: Obj = {"metadata": {}, "spec": {"containers": [{"name": "worker"}]}}
     return {
         "metadata": metadata("Job", name, labels=labels or {}),
-        "spec": {"template": template},
+        "spec": {"template": template, "backoffLimit": 2},
         "status": {"conditions": list(conditions), **fields},
     }
 

@@ -137,6 +137,28 @@ async def test_attempts(endings: list[Ending], phase: str, reason: str, attempts
     assert reason != "WorkerDied" or "exit code 137" in rig.backup()["status"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("endings", "phase", "reason"),
+    [
+        ([Ending.FAIL], "Failed", "VMAUnreachable"),
+        ([Ending.DIE], "Failed", "WorkerDied"),
+        ([Ending.FATAL], "Failed", "WritesLost"),
+        ([Ending.COMMIT_AND_DIE], "Completed", "Committed"),
+        ([Ending.EVICTED, Ending.FAIL], "Failed", "VMAUnreachable"),
+    ],
+)
+async def test_without_retries_nothing_is_called_a_retry(endings: list[Ending], phase: str, reason: str) -> None:
+    """Not even between the end of the last pod and that of its Job."""
+    rig = Rig()
+    rig.world.endings["b1"] = list(endings)
+    rig.create_references()
+    rig.create_backup(retries=0)
+    await rig.run(over(rig))
+    assert (rig.phase(), rig.reason()) == (phase, reason)
+    assert "Retrying" not in rig.told()
+    assert "Retrying" not in [event["reason"] for event in rig.world.cluster.all(kinds.EVENT)]
+
+
 async def test_a_lost_node_fails_its_backup_but_not_at_once() -> None:
     rig = await started(Rig(node_lost_seconds=60))
     rig.world.lose_node()

@@ -96,7 +96,7 @@ async def _look(ctx: Context, case: Case, job: Obj, death: str, changes: dict[st
         "start_time": case.status.start_time or whole_seconds(began(job)),
         **changes,
     }
-    state = conditions.reconciling("Retrying", f"{death}; another one looks whether it had committed")
+    state = conditions.reconciling("Recovering", f"{death}; another one looks whether it had committed")
     await publish(ctx, case, state, urgent=True, **changes)
     if not is_deleting(job):
         await ctx.events.post(
@@ -129,7 +129,8 @@ async def _attempt(ctx: Context, case: Case, job: Obj, seen: Attempt, changes: d
 
 async def _lingering(ctx: Context, case: Case, seen: Lingering, changes: dict[str, Any]) -> float:
     """Delete the pod, so that the Job sees the worker's end and goes on."""
-    await publish(ctx, case, conditions.reconciling("Retrying", seen.message), urgent=True, **changes)
+    reason = "Ending" if seen.is_last else _again(case)
+    await publish(ctx, case, conditions.reconciling(reason, seen.message), urgent=True, **changes)
     if await overrun(ctx, case, seen.pod) or await node_lost(ctx, case, seen.pod):
         return 0.0
     if not is_deleting(seen.pod):
@@ -143,10 +144,18 @@ async def _new_attempt(ctx: Context, case: Case, seen: Attempt, changes: dict[st
     why = seen.failed_before or "the worker before it is gone"
     known = changes.get("disks", case.status.disks)
     disks = [disk.model_copy(update={"bytes_transferred": 0, "percent": 0}) for disk in stopped_disks(known)]
-    state = conditions.reconciling("Retrying", f"the attempt before: {why}")
+    state = conditions.reconciling(_again(case), f"the attempt before: {why}")
     begun = {**changes, "progress": None, "disks": disks, "last_failure": why[:1024]}
     await publish(ctx, case, state, urgent=True, **begun)
-    await ctx.events.post(case.obj, "Warning", "Retrying", f"attempt {changes['attempts']}: {why}")
+    await ctx.events.post(case.obj, "Warning", _again(case), f"attempt {changes['attempts']}: {why}")
+
+
+def _again(case: Case) -> str:
+    """Reason while another worker is to come: a retry only where spec.retries has it.
+
+    Evicted pods and removed Jobs are replaced in any case, and a lost answer is read again.
+    """
+    return "Retrying" if case.spec.retries and not case.only_looks else "Recovering"
 
 
 def _adopt(case: Case, job: Obj, pod: Obj | None, pods: int) -> dict[str, Any]:
@@ -185,7 +194,7 @@ def _adopt_pod(case: Case, pod: Obj, pods: int) -> dict[str, Any]:
 
 async def _without_pod(ctx: Context, case: Case, job: Obj, seen: Attempt) -> float | None:
     if is_deleting(job):
-        await publish(ctx, case, conditions.reconciling("Retrying", "the worker's Job is being removed"))
+        await publish(ctx, case, conditions.reconciling(_again(case), "the worker's Job is being removed"))
         return _JOB_GOES_POLL_S
     if await start_overdue(ctx, case, "its Job has no pod"):
         return 0.0
@@ -194,10 +203,12 @@ async def _without_pod(ctx: Context, case: Case, job: Obj, seen: Attempt) -> flo
 
 
 def _waiting_state(case: Case, seen: Attempt) -> dict[str, str]:
+    if seen.is_last:
+        return conditions.reconciling("Ending", f"the worker has ended: {seen.failed_before}")
     if seen.failed_before:
-        return conditions.reconciling("Retrying", f"the attempt before: {seen.failed_before}")
+        return conditions.reconciling(_again(case), f"the attempt before: {seen.failed_before}")
     if case.status.start_time is not None:
-        return conditions.reconciling("Retrying", "the worker's pod is being replaced")
+        return conditions.reconciling(_again(case), "the worker's pod is being replaced")
     return conditions.reconciling("Starting", "the worker's pod is being started")
 
 
@@ -207,7 +218,7 @@ async def _not_starting(ctx: Context, case: Case, trouble: tuple[str, str], chan
         return 0.0
     message = f"the worker's pod does not start: {words}"
     if case.status.start_time is not None:
-        reason, message = "Retrying", f"{reason}: {message}"
+        reason, message = _again(case), f"{reason}: {message}"
     rest = await publish(ctx, case, conditions.reconciling(reason, message), **changes)
     return rest or ctx.settings.poll_seconds
 
@@ -289,6 +300,6 @@ async def wait_for_old_pods(ctx: Context, case: Case) -> float | None:
         return None
     if await node_lost(ctx, case, left[0]):
         return 0.0
-    state = conditions.reconciling("Retrying", "the worker before is being stopped")
+    state = conditions.reconciling(_again(case), "the worker before is being stopped")
     await publish(ctx, case, state)
     return _JOB_GOES_POLL_S

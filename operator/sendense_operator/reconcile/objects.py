@@ -102,6 +102,12 @@ def is_finished(pod: Obj) -> bool:
     return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 
 
+def is_disrupted(pod: Obj) -> bool:
+    """Whether the cluster ended the pod (evicted, preempted, drained), which is no failure of its own."""
+    found = (pod.get("status") or {}).get("conditions") or []
+    return any(c.get("type") == "DisruptionTarget" and c.get("status") == "True" for c in found)
+
+
 def pod_ip(pod: Obj) -> str | None:
     """Address of a pod whose worker runs."""
     return (pod.get("status") or {}).get("podIP") if is_worker_running(pod) else None

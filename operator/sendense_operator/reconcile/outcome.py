@@ -12,6 +12,7 @@ from sendense_operator.reconcile.objects import (
     answer_of,
     created,
     death_of,
+    is_disrupted,
     is_finished,
     job_end,
     newest,
@@ -60,6 +61,8 @@ class Attempt:
     """Why it does not start, as (reason, words)."""
     failed_before: str = ""
     """What the attempt before ended with, in words; empty for the first one."""
+    is_last: bool = False
+    """All pods have ended and the Job makes no other one: it only has yet to end itself."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,8 @@ class Lingering:
 
     pod: Obj
     message: str
+    is_last: bool = False
+    """The Job makes no other pod after it."""
 
 
 LINGER_S: Final = 10.0
@@ -129,10 +134,11 @@ def decide_lingering(job: Obj, pods: Sequence[Obj], now: datetime) -> Ended | Li
         return None
     answer, code = answer_of(pod), (terminated(pod) or {}).get("exitCode")
     failed = int((job.get("status") or {}).get("failed") or 0)
-    if answer is not None and (code == ExitCode.FATAL or failed >= job["spec"]["backoffLimit"]):
+    is_last = code == ExitCode.FATAL or failed >= job["spec"]["backoffLimit"]
+    if answer is not None and is_last:
         return Ended(answer, pod=pod)
     why = f"{answer.reason}: {answer.message}" if answer is not None else death_of(pod)
-    return Lingering(pod, f"the worker ended ({why}), other containers of its pod are being stopped")
+    return Lingering(pod, f"the worker ended ({why}), other containers of its pod are being stopped", is_last)
 
 
 def is_lingering(pod: Obj, now: datetime) -> bool:
@@ -155,7 +161,19 @@ def _attempt(job: Obj, pods: Sequence[Obj], remembered: Answer | None) -> Attemp
         before = f"{remembered.reason}: {remembered.message}"
     elif failures:
         before = "the worker was lost"
-    return Attempt(alive, pod_trouble(alive) if alive is not None else None, before)
+    if alive is None:
+        return Attempt(None, None, before, _has_ended(job, pods))
+    return Attempt(alive, pod_trouble(alive), before)
+
+
+def _has_ended(job: Obj, pods: Sequence[Obj]) -> bool:
+    """Whether a Job whose pods have all ended makes no other one, by its podFailurePolicy and backoffLimit.
+
+    Its own status tells so a moment later. Evicted and drained pods do not count.
+    """
+    codes = [state.get("exitCode") for pod in pods if (state := terminated(pod)) and not is_disrupted(pod)]
+    failed = max(int((job.get("status") or {}).get("failed") or 0), len(codes))
+    return bool(codes) and (ExitCode.FATAL in codes or 0 in codes or failed > job["spec"]["backoffLimit"])
 
 
 def decide_lost(pod: Obj, node: Obj | None, now: datetime, limit_seconds: float) -> Lost | None:

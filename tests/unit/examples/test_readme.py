@@ -24,7 +24,17 @@ POSITIONS: Final = {
 WARNING: Final = (1, 2)
 """Where `events.post` has the type of an Event, and its reason."""
 ORDINARY: Final = frozenset(
-    {"Adopting", "Cancelling", "NoRestorePoints", "PortsChanging", "Probing", "Retrying", "Starting"}
+    {
+        "Adopting",
+        "Cancelling",
+        "Ending",
+        "NoRestorePoints",
+        "PortsChanging",
+        "Probing",
+        "Recovering",
+        "Retrying",
+        "Starting",
+    }
 )
 """What passes by itself, or was wanted."""
 

@@ -62,6 +62,34 @@ def test_observe(conditions: list[Obj], pods: list[Obj], remembered: Answer | No
     assert observe_worker(job("j1", *conditions), pods, remembered) == expected
 
 
+EVICTED = pod("p0", "Failed", age=-5, conditions=[{"type": "DisruptionTarget", "status": "True"}])
+FATAL = pod("p1", "Failed", containerStatuses=ended(BAD.to_message(), code=ExitCode.FATAL))
+
+
+@pytest.mark.parametrize(
+    ("retries", "pods", "is_last"),
+    [
+        (0, [], False),
+        (0, [said(BAD)], True),
+        (0, [SILENT], True),
+        (0, [EVICTED], False),
+        (0, [EVICTED, pod()], False),
+        (0, [EVICTED, said(BAD)], True),
+        (1, [said(BAD)], False),
+        (1, [said(BAD, "p0", age=-5), said(BAD)], True),
+        (1, [said(BAD, "p0", age=-5), pod()], False),
+        (5, [FATAL], True),
+    ],
+)
+def test_whether_another_attempt_follows(retries: int, pods: list[Obj], is_last: bool) -> None:
+    """Told from the pods: the Job's own status says so a moment later."""
+    there = job("j1")
+    there["spec"]["backoffLimit"] = retries
+    seen = observe_worker(there, pods, None)
+    assert isinstance(seen, Attempt)
+    assert seen.is_last is is_last
+
+
 @pytest.mark.parametrize(
     ("pods", "words"),
     [

@@ -35,6 +35,8 @@ RUNNING_REASONS: Final = frozenset(
         "Committing",
         "Cancelling",
         "Retrying",
+        "Recovering",
+        "Ending",
         "Unreachable",
     }
 )
