@@ -416,3 +416,5 @@ class Progress(Wire):
     eta_seconds: int | None = None
     connections: int = 0
     message: str = ""
+    callbacks_missing: bool = False
+    """The appliance copies, but none of its callbacks reaches this worker."""

@@ -127,3 +127,14 @@ async def test_callbacks_at_another_objects_path_are_named_within_seconds() -> N
     await rig.settle(seconds=1000)
     assert not [c for c in status(rig)["conditions"] if c["type"] == "CallbacksArrive"]
     assert kinds_told(rig) == ["Backup", "VMwareAppliance"]
+
+
+async def test_callbacks_that_arrive_nowhere_are_named_until_they_come() -> None:
+    rig = hangs(Ending.HANG)
+    rig.world.uncalled = True
+    await rig.run(lambda: rig.reason() == "CallbacksElsewhere", seconds=30)
+    await rig.run(lambda: kinds_told(rig) == ["Backup", "VMwareAppliance"], seconds=12)
+    assert all("none of its callbacks has arrived" in event["message"] for event in told(rig, "CallbacksElsewhere"))
+    rig.world.uncalled = False
+    await rig.run(lambda: rig.reason() == "Copying", seconds=12)
+    await rig.run(lambda: not [c for c in status(rig)["conditions"] if c["type"] == "CallbacksArrive"], seconds=30)

@@ -58,6 +58,8 @@ class World:
         """The node is away: its pods neither answer nor end."""
         self.mute = False
         """Workers work, but nothing gets through to their status endpoints."""
+        self.uncalled = False
+        """No callback reaches a worker, though the appliance copies."""
         self.cancel_takes = 2
         """Seconds that a worker needs to cancel on request."""
         self.stuck = False
@@ -122,7 +124,8 @@ class World:
         for pod in self.cluster.peek(POD):
             if pod["status"].get("podIP") == address and self._works(pod) and not (self.lost or self.mute):
                 done = GIB * self._age[pod["metadata"]["uid"]] // COPY_S
-                return sample.report(min(done, GIB), rate=GIB / COPY_S)
+                report = sample.report(min(done, GIB), rate=GIB / COPY_S)
+                return report.model_copy(update={"callbacks_missing": self.uncalled})
         return None
 
     async def cancel(self, address: str) -> bool:

@@ -14,7 +14,7 @@ from sendense_operator.reconcile.case import Case, publish
 from sendense_operator.reconcile.context import Context
 from sendense_operator.reconcile.ending import complete, fail
 from sendense_operator.reconcile.givingup import node_lost, overrun, start_overdue
-from sendense_operator.reconcile.objects import began, is_deleting, pod_ip, worker_started
+from sendense_operator.reconcile.objects import began, is_deleting, labels_of, pod_ip, worker_started
 from sendense_operator.reconcile.outcome import (
     AnswerLost,
     Attempt,
@@ -26,7 +26,7 @@ from sendense_operator.reconcile.outcome import (
     still_there,
 )
 from sendense_operator.reconcile.pod import task_of
-from sendense_operator.reconcile.progress import merge_disks, merge_progress, stopped_disks
+from sendense_operator.reconcile.progress import STAGE_MESSAGES, merge_disks, merge_progress, stopped_disks
 from sendense_operator.reconcile.sightings import CALLBACKS_ELSEWHERE, describe_call
 from sendense_operator.reconcile.units import whole_seconds
 from sendense_operator.task import Progress, Stage
@@ -234,7 +234,7 @@ async def _poll(ctx: Context, case: Case, pod: Obj, address: str, changes: dict[
     report = await ctx.workers.progress(address)
     if report is not None:
         ctx.memory.reached.put(uid, ctx.monotonic())
-        rest = await _report(ctx, case, report, uid, changes)
+        rest = await _report(ctx, case, report, pod, changes)
         return rest or ctx.settings.poll_seconds
     if await node_lost(ctx, case, pod):
         return 0.0
@@ -259,14 +259,17 @@ def _first_asked(ctx: Context, pod_uid: str) -> float:
     return first
 
 
-async def _report(ctx: Context, case: Case, report: Progress, pod_uid: str, changes: dict[str, Any]) -> float:
+async def _report(ctx: Context, case: Case, report: Progress, pod: Obj, changes: dict[str, Any]) -> float:
+    pod_uid = pod["metadata"]["uid"]
     whole = case.spec.type is RequestedType.FULL
     disks = merge_disks(changes.get("disks", case.status.disks), report, whole=whole)
     progress = merge_progress(case.status.progress, disks, report, whole=whole, now=ctx.now())
     # The worker is through, its pod not yet: what it says then is its answer.
     stage = Stage.COMMITTING if report.stage is Stage.DONE else report.stage
-    message = report.message or _WORDS[stage]
-    # Without its callbacks this copy comes to nothing, and the worker can't tell: it hears none of them.
+    message = report.message or STAGE_MESSAGES[stage]
+    # Without its callbacks this copy comes to nothing. Where they arrive only the gateways know.
+    place = (case.namespace, labels_of(pod).get(names.LABEL_APPLIANCE, ""))
+    ctx.memory.sightings.note_silence(place, pod_uid, report.callbacks_missing, ctx.monotonic())
     stray = ctx.memory.sightings.call_of_pod(pod_uid)
     reason = stage.value if stray is None else CALLBACKS_ELSEWHERE
     return await publish(
@@ -275,19 +278,6 @@ async def _report(ctx: Context, case: Case, report: Progress, pod_uid: str, chan
         conditions.reconciling(reason, message if stray is None else describe_call(stray)),
         **{**changes, "stage": stage, "disks": disks, "progress": progress},
     )
-
-
-_WORDS: Final = {
-    Stage.STARTING: "the worker gets ready",
-    Stage.CHECKING_PARENT: "the newest restore point is checked, which the increment is to stand on",
-    Stage.PREFLIGHT: "the worker asks the appliance and vCenter whether the backup can run",
-    Stage.WAITING_FOR_VMA: "the appliance takes the snapshot",
-    Stage.COPYING: "the appliance writes the disks",
-    Stage.VERIFYING: "the layers are checked and digested",
-    Stage.COMMITTING: "the layers are committed",
-    Stage.CANCELLING: "the appliance's job is being cancelled",
-    Stage.DONE: "",
-}
 
 
 async def wait_for_old_pods(ctx: Context, case: Case) -> float | None:

@@ -12,10 +12,23 @@ from typing import Final
 
 from sendense_operator.api.v1alpha1.backup import BackupDisk, BackupProgress
 from sendense_operator.reconcile.units import human_bytes, human_duration, human_rate, whole_seconds
-from sendense_operator.task import Answer, BackupType, DiskAnswer, DiskProgress, Progress
+from sendense_operator.task import Answer, BackupType, DiskAnswer, DiskProgress, Progress, Stage
 
 _FARTHEST_S: Final = 2_592_000
 """The most that spec.activeDeadlineSeconds may be: what would end later never does."""
+
+STAGE_MESSAGES: Final = {
+    Stage.STARTING: "the worker gets ready",
+    Stage.CHECKING_PARENT: "the newest restore point is checked, which the increment is to stand on",
+    Stage.PREFLIGHT: "the worker asks the appliance and vCenter whether the backup can run",
+    Stage.WAITING_FOR_VMA: "the appliance takes the snapshot",
+    Stage.COPYING: "the appliance writes the disks",
+    Stage.VERIFYING: "the layers are checked and digested",
+    Stage.COMMITTING: "the layers are committed",
+    Stage.CANCELLING: "the appliance's job is being cancelled",
+    Stage.DONE: "",
+}
+"""For a person, where the worker says nothing itself."""
 
 
 def percent_of(done: int, total: int, *, finished: bool) -> int:

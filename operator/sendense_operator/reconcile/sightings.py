@@ -16,6 +16,9 @@ CALL_SHOWN_S: Final = 900.0
 _MAX_JOBS: Final = 2048
 _MAX_CALLS: Final = 1024
 
+_NOWHERE: Final = "Nowhere"
+"""Denial of a call that no gateway has seen: a worker waits for it."""
+
 CALLBACKS_ELSEWHERE: Final = "CallbacksElsewhere"
 """Reason, of an appliance and of a running Backup."""
 Place = tuple[str, str]
@@ -57,6 +60,23 @@ class Known:
                     self._calls[where] = (call, moment)
         self._forget(now)
 
+    def note_silence(self, place: Place, pod_uid: str, silent: bool, now: float) -> None:
+        """Take over what a worker of this appliance reports: whether its callbacks are missing altogether."""
+        where = (pod_uid, *place, _NOWHERE)
+        if not silent:
+            self._calls.pop(where, None)
+            return
+        call = StrayCall(
+            namespace=place[0],
+            appliance=place[1],
+            pod_uid=pod_uid,
+            path_namespace=place[0],
+            path_appliance=place[1],
+            denial=_NOWHERE,
+            last=0,
+        )
+        self._calls[where] = (call, now)
+
     def stuck(self, place: Place) -> list[str]:
         """Return the appliance's jobs whose clients live on though no worker runs them, in a stable order."""
         return sorted(key[2] for key, seen in self._jobs.items() if key[:2] == place and self._is_stuck(seen))
@@ -71,18 +91,18 @@ class Known:
         return self.since is not None and self._heard - self.since > FORGET_S + STUCK_AFTER_S
 
     def calls_of(self, place: Place, now: float) -> list[StrayCall]:
-        """Return the stray calls that workers of this appliance should have had, the latest first."""
+        """Return the stray calls that workers of this appliance should have had, the most telling first."""
         found = [
-            (moment, call)
-            for call, moment in self._calls.values()
-            if (call.namespace, call.appliance) == place and now - moment <= CALL_SHOWN_S
+            one
+            for one in self._calls.values()
+            if (one[0].namespace, one[0].appliance) == place and now - one[1] <= CALL_SHOWN_S
         ]
-        return [call for _, call in sorted(found, key=lambda one: one[0], reverse=True)]
+        return [call for call, _ in sorted(found, key=_telling, reverse=True)]
 
     def call_of_pod(self, pod_uid: str) -> StrayCall | None:
-        """Return the latest stray call of that worker's job."""
-        found = [(moment, call) for call, moment in self._calls.values() if call.pod_uid == pod_uid]
-        return max(found, key=lambda one: one[0])[1] if found else None
+        """Return the most telling stray call of that worker's job."""
+        found = [one for one in self._calls.values() if one[0].pod_uid == pod_uid]
+        return max(found, key=_telling)[0] if found else None
 
     def news(self, now: float) -> set[Place]:
         """Return the appliances of which something else is known than at the last call; what ages out is news, too."""
@@ -106,8 +126,19 @@ class Known:
         self._calls = {key: one for key, one in calls if now - one[1] <= CALL_SHOWN_S}
 
 
+def _telling(one: tuple[StrayCall, float]) -> tuple[bool, float]:
+    """For an order: a call that arrived somewhere says more than one that did not, and a later one more."""
+    return one[0].denial != _NOWHERE, one[1]
+
+
 def describe_call(call: StrayCall) -> str:
     """Say for a person where a job's callbacks arrive, and what to do."""
+    if call.denial == _NOWHERE:
+        return (
+            "the appliance copies, but none of its callbacks has arrived for a minute: set its control-plane URL to "
+            f"status.callbackURL of VMwareAppliance {call.appliance}, and check that the appliance reaches that "
+            "address (name, firewall, tunnel). Without callbacks the copy can't be completed"
+        )
     if not call.denial:
         same = call.path_namespace == call.namespace
         whose = f"VMwareAppliance {call.path_appliance}" if same else "a VMwareAppliance of another namespace"

@@ -14,6 +14,9 @@ from sendense_operator.task import Clocks
 CLIENT_NOTICES_S: Final = 11.0
 """By then a client that can has noticed that its export is gone, and has ended. Two telemetry calls fit into it."""
 
+CALLBACKS_DUE_S: Final = 60.0
+"""A VMA that copies requests a change ID before it connects, and sends telemetry every 5 s (vma-contract, 3 and 4)."""
+
 INCREMENT_REFUSED: Final = "IncrementRefused"
 """Reason of a job that ended because vCenter did not take the parent's change id, as far as that can be known."""
 
@@ -91,6 +94,18 @@ def decide_clocks(seen: Observation, clocks: Clocks) -> Continue | Failed:
         return Failed("ExportGone", f"qemu-nbd of disk {names} ended while it was needed: see the worker's log")
     clock = _running_clock(seen, clocks)
     return clock.failed if seen.now >= clock.deadline else Continue(clock.waiting_for, clock.deadline)
+
+
+def are_callbacks_missing(seen: Observation) -> bool:
+    """Whether the VMA still wrote a minute after it had connected, and no callback of the job has ever arrived.
+
+    Such a copy comes to nothing, since its `complete` will not arrive either; a person can mend that while it runs.
+    """
+    if seen.turn_connected is None or seen.last_bytes is None:
+        return False
+    if seen.completes or seen.first_ask is not None or seen.last_telemetry is not None:
+        return False
+    return seen.last_bytes - seen.turn_connected >= CALLBACKS_DUE_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,8 @@ class JobState:
         """Whether the VMA's client is known to hang after the attempt was given up."""
         self.left = ""
         """What is left on the appliance and in vCenter of a job that was given up, for a person."""
+        self.callbacks_missing = False
+        """Whether the VMA copies without a callback having arrived (`clocks.are_callbacks_missing`)."""
         self.stopping = Stopping()
         self._peers = Peers(task.allowed_from, _own_addresses(task, settings))
         self._stranger: Connection | None = None
@@ -146,6 +148,7 @@ class JobState:
             eta_seconds=eta_seconds(left, rate) if copying else None,
             connections=self.traffic.connections,
             message=self.message,
+            callbacks_missing=self.callbacks_missing,
         )
 
 

@@ -13,7 +13,7 @@ from sendense_operator.chain.integrity import HANDSHAKES
 from sendense_operator.chain.room import FILES_TO_COMMIT, lacks_files
 from sendense_operator.task import BackupTask, MissingParent, Stage
 from sendense_operator.vma.client import VMAClient
-from sendense_operator.vma.clocks import Failed, Observation, decide_clocks
+from sendense_operator.vma.clocks import Failed, Observation, are_callbacks_missing, decide_clocks
 from sendense_operator.vma.credentials import Credentials
 from sendense_operator.vma.errors import StartUnknown, VMAError
 from sendense_operator.vma.models import StartRequest
@@ -99,7 +99,9 @@ class Supervisor:
             # In a thread: storage that hangs must not silence the callbacks.
             sizes = {} if self._state.knows_bytes else await asyncio.to_thread(self._exports.allocated)
             self._state.look(sizes)
-            verdict = decide_clocks(self._observe(cbt_enabled), self._task.clocks)
+            seen = self._observe(cbt_enabled)
+            self._state.callbacks_missing = are_callbacks_missing(seen)
+            verdict = decide_clocks(seen, self._task.clocks)
             if self._state.callbacks.done:
                 return
             if isinstance(verdict, Failed):

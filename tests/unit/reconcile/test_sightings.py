@@ -92,3 +92,19 @@ def test_words(found: StrayCall, words: str, never: str) -> None:
     assert words in describe_call(found)
     assert never not in describe_call(found)
     assert "VMwareAppliance vma" in describe_call(found)
+
+
+def test_a_worker_that_hears_nothing() -> None:
+    """Until it does; what a gateway has seen of the same job says more."""
+    known = Known()
+    known.note_silence(PLACE, "p", True, 1000)
+    (missing,) = known.calls_of(PLACE, 1000)
+    assert "none of its callbacks" in describe_call(missing)
+    assert "status.callbackURL of VMwareAppliance vma" in describe_call(missing)
+    assert known.news(1000) == {PLACE}
+    known.take([Sightings(calls=(call(last=50),))], 1000)
+    found = known.call_of_pod("p")
+    assert found is not None
+    assert found.path_appliance == "x"
+    known.note_silence(PLACE, "p", False, 1001)
+    assert [one.path_appliance for one in known.calls_of(PLACE, 1001)] == ["x"]

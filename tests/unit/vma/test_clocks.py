@@ -5,7 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sendense_operator.task import Clocks
-from sendense_operator.vma.clocks import CLIENT_NOTICES_S, Continue, Failed, Observation, decide_clocks, is_stuck
+from sendense_operator.vma.clocks import (
+    CALLBACKS_DUE_S,
+    CLIENT_NOTICES_S,
+    Continue,
+    Failed,
+    Observation,
+    are_callbacks_missing,
+    decide_clocks,
+    is_stuck,
+)
 
 CLOCKS = Clocks()
 START = Observation(now=1000.0, started=1000.0, disks=2)
@@ -214,3 +223,22 @@ def test_a_stray_connection_before_its_turn_costs_the_next_disk_nothing() -> Non
 
 def test_a_stuck_client_has_the_time_to_tell() -> None:
     assert CLOCKS.cancel > CLIENT_NOTICES_S + 5
+
+
+COPIES = {"turn_connections": 2, "turn_connected": 1100.0, "last_bytes": 1100.0 + CALLBACKS_DUE_S}
+
+
+@pytest.mark.parametrize(
+    ("observation", "missing"),
+    [
+        (seen(**COPIES), True),
+        (seen(**{**COPIES, "last_bytes": 1099.0 + CALLBACKS_DUE_S, "now": 9999.0}), False),
+        (seen(**{**COPIES, "turn_connected": None}), False),
+        (seen(**{**COPIES, "last_bytes": None}), False),
+        (seen(**COPIES, first_ask=1099.0), False),
+        (seen(**COPIES, last_telemetry=1101.0), False),
+        (seen(**COPIES, completes=1), False),
+    ],
+)
+def test_a_copy_without_callbacks(observation: Observation, missing: bool) -> None:
+    assert are_callbacks_missing(observation) is missing
