@@ -51,6 +51,23 @@ async def test_a_second_object_is_refused_and_its_deletion_removes_nothing() -> 
     assert rig.world.repository.names() == []
 
 
+async def test_one_that_was_refused_does_not_bring_back_what_was_retained() -> None:
+    """Nor does it hide the restore point from a scan that somebody requests."""
+    rig = await one_backup()
+    await scanned(rig)
+    rig.create_backup("second", adopt={"uid": uid_of("Backup", "b1")})
+    await rig.run(lambda: rig.is_over("second"), seconds=10)
+    rig.edit(kinds.BACKUP, "b1", deletionPolicy="Retain")
+    rig.delete("b1")
+    await rig.run(lambda: gone(rig, "b1"), seconds=10)
+    await scanned(rig)
+    assert (rig.phase("second"), rig.reason("second")) == ("Failed", "RestorePointOwned")
+    assert gone(rig, "b1")
+    await scanned(rig, request="now")
+    await rig.run(lambda: not gone(rig, "b1") and rig.phase("b1") == "Completed", seconds=INTERVAL)
+    assert rig.phase("second") == "Failed"
+
+
 async def test_of_two_that_adopt_the_older_one_wins() -> None:
     rig = await one_backup()
     uid = uid_of("elsewhere")

@@ -36,15 +36,13 @@ from sendense_operator.reconcile.ending import chain_key, record
 from sendense_operator.reconcile.facts import Catalogued
 from sendense_operator.reconcile.keys import Key, Work
 from sendense_operator.reconcile.objects import created, is_deleting, ready_condition
-from sendense_operator.reconcile.ownership import find_point, identify, owner_of, point_uid
+from sendense_operator.reconcile.ownership import REASON_OWNED, find_point, identify, owner_of, point_uid
 from sendense_operator.reconcile.units import whole_seconds
 from sendense_operator.task import Answer
 
 UNTOLD: Final = (ValidationError, InvalidError)
 """What says that no status can hold what a manifest says; repeated, it would end the same way."""
 REASON_UNTOLD: Final = "NotTold"
-REASON_OWNED: Final = "RestorePointOwned"
-"""Another Backup object owns the restore point."""
 BATCH: Final = 1000
 """Backups made in one go. Between two, the Backups that there are are listed once more."""
 _RESCAN: Final = timedelta(minutes=5)

@@ -17,7 +17,7 @@ from sendense_operator.api.v1alpha1.base import LocalRef
 from sendense_operator.catalogue import CatalogueError, ChainRecord, PointRecord, Record, RootRecord, TombstoneRecord
 from sendense_operator.reconcile.facts import RECORD_SIZE, Catalogued, ChainView, KnownBackup, Told
 from sendense_operator.reconcile.objects import created, is_deleting, labels_of
-from sendense_operator.reconcile.ownership import find_point, identify, is_restored, owners, point_uid
+from sendense_operator.reconcile.ownership import find_point, identify, is_refused, is_restored, owners, point_uid
 from sendense_operator.reconcile.points import PackedPoints
 from sendense_operator.reconcile.progress import type_of
 from sendense_operator.reconcile.units import parse_time
@@ -110,6 +110,7 @@ def known_backup(backup: Obj) -> KnownBackup:
         manifest=status.get("manifest") or "",
         job_id=status.get("jobID") or "",
         is_restored=is_restored(backup),
+        is_refused=is_refused(backup),
     )
 
 
@@ -121,7 +122,7 @@ def decide_adoptions(told: Told, backups: Iterable[KnownBackup], removed: frozen
     """
     if told.root is None:
         return iter(())
-    known = {backup.point_uid for backup in identify(backups, told.chains)} | removed
+    known = {backup.point_uid for backup in identify(backups, told.chains) if not backup.is_refused} | removed
     return told.points_beside(known)
 
 
@@ -211,7 +212,7 @@ def _judge(told: Told, backup: KnownBackup, owner: KnownBackup | None) -> Judgem
         verdict, message = _completed(told, view, point, backup)
         if verdict is Verdict.DAMAGED and message == backup.damage:
             verdict = None
-    elif backup.phase in _ENDED_WITHOUT and point is not None:
+    elif backup.phase in _ENDED_WITHOUT and point is not None and not backup.is_refused:
         verdict = Verdict.FOUND
     return None if verdict is None else Judgement(verdict, backup.name, backup.uid, backup.vm, point, message)
 

@@ -129,6 +129,8 @@ class KnownBackup:
     """Whether another tool created it from a copy without status: see `ownership.is_restored`."""
     is_identified: bool = False
     """Whether `point_uid` was found by what a copy says, and its status does not have it yet."""
+    is_refused: bool = False
+    """Whether it failed because another object owned its restore point: it gets that point never after either."""
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,12 @@ from sendense_operator.api.v1alpha1 import names
 from sendense_operator.api.v1alpha1.backup import Phase
 from sendense_operator.catalogue import PointRecord
 from sendense_operator.reconcile.facts import ChainView, KnownBackup
-from sendense_operator.reconcile.objects import is_deleting, labels_of
+from sendense_operator.reconcile.objects import is_deleting, labels_of, ready_condition
 
 Obj = dict[str, Any]
 
+REASON_OWNED: Final = "RestorePointOwned"
+"""Why a Backup fails that is not the one owner of the restore point which it names."""
 _WITHOUT_POINT: Final = frozenset({Phase.FAILED, Phase.CANCELLED})
 _WITH_POINT: Final = frozenset({Phase.COMPLETED, Phase.LOST})
 
@@ -44,6 +46,16 @@ def is_restored(backup: Obj) -> bool:
     if not status.get("phase"):
         return labels_of(backup).get(names.LABEL_PHASE) == Phase.COMPLETED
     return bool(status.get("adopted")) and not status.get("manifest")
+
+
+def is_refused(backup: Obj) -> bool:
+    """Whether this object failed because another one owned its restore point.
+
+    It stays so when that owner is gone: else deleting the owner with Retain would bring the point back unasked.
+    """
+    status = backup.get("status") or {}
+    ready = ready_condition(backup)
+    return status.get("phase") == Phase.FAILED and ready is not None and ready["reason"] == REASON_OWNED
 
 
 def owns_point(backup: Obj) -> bool:
