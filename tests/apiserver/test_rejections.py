@@ -74,6 +74,33 @@ REFUSED: list[tuple[Builder, str, Any]] = [
     (REPOSITORY, "spec.podSecurity.runAsUser", 0),
     (REPOSITORY, "spec.podSecurity.fsGroup", -1),
     (REPOSITORY, "spec.podSecurity.supplementalGroups", list(range(1, 18))),
+    (REPOSITORY, "spec.podTemplate.labels", {"backup.sendense.io/backup": "x"}),
+    (REPOSITORY, "spec.podTemplate.labels", {"app.kubernetes.io/component": "gateway"}),
+    (REPOSITORY, "spec.podTemplate.labels", {"job-name": "x"}),
+    (REPOSITORY, "spec.podTemplate.labels", {"a b": "x"}),
+    (REPOSITORY, "spec.podTemplate.labels", {LONG_NAME: "x"}),
+    (REPOSITORY, "spec.podTemplate.labels", {"a": "x y"}),
+    (REPOSITORY, "spec.podTemplate.labels", {f"key-{index}": "" for index in range(33)}),
+    (REPOSITORY, "spec.podTemplate.annotations", {"backup.sendense.io/task": "{}"}),
+    (
+        REPOSITORY,
+        "spec.podTemplate.annotations",
+        {"container.apparmor.security.beta.kubernetes.io/worker": "unconfined"},
+    ),
+    (REPOSITORY, "spec.podTemplate.nodeSelector", {"disk/": "ssd"}),
+    (REPOSITORY, "spec.podTemplate.tolerations", [{"key": "a", "operator": "Exists", "value": "b"}]),
+    (REPOSITORY, "spec.podTemplate.tolerations", [{"value": "b"}]),
+    (REPOSITORY, "spec.podTemplate.tolerations", [{"key": "a", "tolerationSeconds": 5}]),
+    (REPOSITORY, "spec.podTemplate.tolerations", [{"key": "a", "effect": "Never"}]),
+    (
+        REPOSITORY,
+        "spec.podTemplate.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms",
+        [{"matchExpressions": [{"key": "disk", "operator": "In"}]}],
+    ),
+    (REPOSITORY, "spec.podTemplate.priorityClassName", "Low_"),
+    (REPOSITORY, "spec.podTemplate.resources.limits", {"memory": "lots"}),
+    (REPOSITORY, "spec.podTemplate.resources.limits", {"memory": -1}),
+    (REPOSITORY, "spec.podTemplate.resources.requests", {"a b": "1"}),
     (VM, "spec.applianceRef.name", ""),
     (VM, "spec.path", ""),
     (VM, "spec.path", "DC1/vm/pgtest1"),
@@ -254,6 +281,28 @@ def test_exports_at_a_nodes_port_are_not_for_everybody(kube: Kube, shared_namesp
         kube.create(manifests.appliance("open", shared_namespace, nbd=nbd))
     named = manifests.appliance(f"named-{exposure}".lower(), shared_namespace, nbd={**nbd, "allowedFrom": ["::/0"]})
     kube.create(named)
+
+
+def test_a_pod_template_may_say_all_that_is_not_reserved(kube: Kube, shared_namespace: str) -> None:
+    template = {
+        "labels": {"team": "storage", "app.kubernetes.io/part-of": "backups"},
+        "annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "sidecar.istio.io/inject": "true"},
+        "nodeSelector": {"kubernetes.io/arch": "amd64", "disk": ""},
+        "tolerations": [{"operator": "Exists"}, {"key": "a", "effect": "NoExecute", "tolerationSeconds": 5}],
+        "priorityClassName": "low",
+        "resources": {"requests": {"cpu": 1, "memory": "1e9"}, "limits": {"example.com/device": 2}},
+    }
+    made = kube.create(manifests.repository("said", shared_namespace, podTemplate=template))["spec"]["podTemplate"]
+    assert made["resources"] == template["resources"]
+    assert made["labels"] == template["labels"]
+
+
+def test_what_binds_pods_to_a_node_has_no_rival(kube: Kube, shared_namespace: str) -> None:
+    """The scheduler would look for one pod that meets both requirements: nothing would ever start."""
+    term = {"topologyKey": "kubernetes.io/hostname"}
+    affinity = {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+    with pytest.raises(ApiError, match=r"podAffinity\.requiredDuringScheduling"):
+        kube.create(manifests.repository("bad", shared_namespace, podTemplate={"affinity": affinity}))
 
 
 def test_only_an_increment_can_miss_its_parent(kube: Kube, shared_namespace: str) -> None:

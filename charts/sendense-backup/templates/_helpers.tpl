@@ -81,6 +81,18 @@ http://{{ include "sendense.fullname" . }}-gateway.{{ .Release.Namespace }}.svc:
 {{- .Values.rest.defaultNamespace | default (first .Values.watchNamespaces) | default .Release.Namespace -}}
 {{- end -}}
 
+{{/* What spec.podTemplate of a BackupRepository says, for all of them; resources and priority are variables of their own. */}}
+{{- define "sendense.workerPodTemplate" -}}
+{{- $template := dict -}}
+{{- $names := dict "podLabels" "labels" "podAnnotations" "annotations" "nodeSelector" "nodeSelector" "tolerations" "tolerations" "affinity" "affinity" -}}
+{{- range $value, $field := $names -}}
+{{- with index $.Values.worker $value -}}
+{{- $_ := set $template $field . -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $template -}}
+{{- end -}}
+
 {{- define "sendense.pullSecretNames" -}}
 {{- $names := list -}}
 {{- range .Values.imagePullSecrets -}}

@@ -25,6 +25,8 @@ _KEPT = (
     "maxLength",
     "minItems",
     "maxItems",
+    "minProperties",
+    "maxProperties",
     "pattern",
 )
 _BROAD_INTEGER = 1 << 31
@@ -55,6 +57,10 @@ def _convert(node: JSON, defs: JSON, kept: tuple[str, ...]) -> JSON:
         result["required"] = node["required"]
     if "items" in node:
         result["items"] = _convert(node["items"], defs, kept)
+    if isinstance(node.get("additionalProperties"), dict):
+        result["additionalProperties"] = _convert(node["additionalProperties"], defs, kept)
+    if node.get("x-kubernetes-int-or-string"):
+        del result["type"]
     if result.get("type") == "integer":
         result["format"] = "int64" if result.get("maximum", _BROAD_INTEGER) >= _BROAD_INTEGER else "int32"
     return result

@@ -11,6 +11,7 @@ from sendense_operator import task as contract
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec, PodSecurity
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
+from sendense_operator.reconcile.podtemplate import maintenance_resources, merge, metadata, placement, resources_of
 from sendense_operator.reconcile.settings import Settings
 from sendense_operator.task import BackupTask, ProbeTask
 
@@ -25,18 +26,6 @@ _CONTAINER_SECURITY: Final[Obj] = {
     "readOnlyRootFilesystem": True,
     "capabilities": {"drop": ["ALL"]},
 }
-
-_NOT_INJECTED: Final = {
-    "sidecar.istio.io/inject": "false",
-    "linkerd.io/inject": "disabled",
-    "kuma.io/sidecar-injection": "disabled",
-    "consul.hashicorp.com/connect-inject": "false",
-    "vault.hashicorp.com/agent-inject": "false",
-    "dapr.io/enabled": "false",
-    "sidecar.opentelemetry.io/inject": "false",
-    "oneagent.dynatrace.com/inject": "false",
-}
-"""Annotations by which a pod says to the usual injectors that it wants no container of theirs."""
 
 
 @dataclass(frozen=True)
@@ -76,17 +65,19 @@ def build_worker_template(
         labels=labels,
         volumes=volumes,
         ports=ports,
-        security=repository.pod_security,
+        repository=repository,
         one_node=one_node,
         resources=resources,
         settings=settings,
     )
     if not task.adopt_only:
-        _hand_credentials_over(template["spec"], appliance, settings)
+        # As users want the worker's: a quota that asks for limits is satisfied, and the pod needs no more for it.
+        wanted = resources_of(merge(settings.pod_defaults, repository.pod_template))
+        _hand_credentials_over(template["spec"], appliance, wanted, settings)
     return template
 
 
-def _hand_credentials_over(spec: Obj, appliance: VMwareApplianceSpec, settings: Settings) -> None:
+def _hand_credentials_over(spec: Obj, appliance: VMwareApplianceSpec, resources: Obj, settings: Settings) -> None:
     """Let an init container copy the credentials for the worker, which mounts no Secret (see `worker.privacy`)."""
     secret = _secret_volume(appliance)
     files = [f"{contract.SECRET_DIR}/{key}" for key in _CREDENTIAL_KEYS]
@@ -97,8 +88,7 @@ def _hand_credentials_over(spec: Obj, appliance: VMwareApplianceSpec, settings: 
             "image": settings.worker_image,
             "imagePullPolicy": settings.image_pull_policy,
             "command": ["install", "-m", "0400", *files, contract.CREDENTIALS_DIR],
-            # As the worker's: a quota that asks for limits is satisfied, and the pod needs no more for it.
-            "resources": settings.worker_resources,
+            "resources": resources,
             "volumeMounts": [secret.mount, _credentials_volume().mount],
             "securityContext": _CONTAINER_SECURITY,
         }
@@ -129,9 +119,9 @@ def build_probe_template(
         labels=labels,
         volumes=[_task_volume(), _repository_volume(repository), _scratch_volume()],
         ports=[],
-        security=repository.pod_security,
+        repository=repository,
         one_node=one_node,
-        resources=settings.worker_resources,
+        resources=maintenance_resources(merge(settings.pod_defaults, repository.pod_template)),
         settings=settings,
     )
 
@@ -143,11 +133,12 @@ def _template(
     labels: dict[str, str],
     volumes: list[Volume],
     ports: list[Obj],
-    security: PodSecurity,
+    repository: BackupRepositorySpec,
     one_node: bool,
     resources: Obj,
     settings: Settings,
 ) -> Obj:
+    wanted = merge(settings.pod_defaults, repository.pod_template)
     container: Obj = {
         "name": CONTAINER,
         "image": settings.worker_image,
@@ -166,29 +157,26 @@ def _template(
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": settings.termination_grace_seconds,
-        "securityContext": _pod_security(security),
+        "securityContext": _pod_security(repository.pod_security),
         "containers": [container],
         "volumes": [volume.source for volume in volumes],
+        **placement(wanted, beside=_beside_its_own(labels) if one_node else None),
     }
-    if one_node:
-        spec["affinity"] = _beside_its_own(labels)
-    if settings.worker_priority_class:
-        spec["priorityClassName"] = settings.worker_priority_class
     if settings.image_pull_secrets:
         spec["imagePullSecrets"] = [{"name": secret} for secret in settings.image_pull_secrets]
-    return {"metadata": {"labels": labels, "annotations": {**_NOT_INJECTED, names.ANNOTATION_TASK: task}}, "spec": spec}
+    return {"metadata": metadata(wanted, labels, {names.ANNOTATION_TASK: task}), "spec": spec}
 
 
 def _beside_its_own(labels: dict[str, str]) -> Obj:
-    """Only on the node where other pods of the repository are: a volume that one node at a time can have is there.
+    """The term of a pod affinity that lets a pod run only where others of its repository are.
 
-    On any other one the pod would hang while its volume is being attached, and nobody moves it from there. The
-    scheduler lets the first pod of all go anywhere, since it fits its own term. It sees no pod that has ended, but
-    those of a node that is lost until Kubernetes lets them go: for as long the volume is held there too.
+    A volume that one node at a time can have is there. On any other one the pod would hang while its volume is being
+    attached, and nobody moves it from there. The scheduler lets the first pod of all go anywhere, since it fits its own
+    term. It sees no pod that has ended, but those of a node that is lost until Kubernetes lets them go: for as long the
+    volume is held there too.
     """
     own = {"matchLabels": {names.LABEL_REPOSITORY: labels[names.LABEL_REPOSITORY]}}
-    term = {"labelSelector": own, "topologyKey": "kubernetes.io/hostname"}
-    return {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+    return {"labelSelector": own, "topologyKey": "kubernetes.io/hostname"}
 
 
 def _environment(name: str) -> list[Obj]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidatorFunctionWrapHandler, field_validator
 
+from sendense_operator.api.v1alpha1.podtemplate import PodTemplate, Resources
 from sendense_operator.reconcile.workermemory import parse_quantity
 from sendense_operator.vma.callbackkeys import FOLDER
 
@@ -41,6 +42,8 @@ class Settings(BaseModel):
     worker_max_memory: Annotated[str, Field(max_length=40)] = ""
     """Quantity: no worker gets more, however large its VM's disks and deep their layers are. Empty: no such bound."""
     worker_priority_class: str = ""
+    worker_pod_template: PodTemplate = PodTemplate()
+    """Labels, annotations and placement of the pods that mount a repository, which may add to it."""
     gateway_selector: _Labels = {}
     """Labels of the gateway's pods: they may call workers."""
     gateway_status_host: str = ""
@@ -73,6 +76,28 @@ class Settings(BaseModel):
     """Reconciles at the same time, and half as many more that ask appliances: most of their time they wait."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
+    @property
+    def pod_defaults(self) -> PodTemplate:
+        """All that the chart says of the pods that mount a repository."""
+        more = {
+            "resources": Resources.model_validate(self.worker_resources) if self.worker_resources else None,
+            "priority_class_name": self.worker_priority_class or None,
+        }
+        return self.worker_pod_template.model_copy(update=more)
+
+    @field_validator("worker_pod_template", mode="wrap")
+    @classmethod
+    def _known(cls, value: Any, read: ValidatorFunctionWrapHandler) -> PodTemplate:
+        """What a resource would only ignore is a mistake in the chart's values."""
+        template: PodTemplate = read(value)
+        if isinstance(value, dict):
+            known = template.model_dump(mode="json", by_alias=True, exclude_unset=True)
+            if (path := _unknown(value, known)) is not None:
+                raise ValueError(f"{path} is not a field of a pod template")
+            if template.resources is not None or template.priority_class_name is not None:
+                raise ValueError("resources and priorityClassName are settings of their own")
+        return template
+
     @field_validator("worker_max_memory", "worker_resources")
     @classmethod
     def _memory(cls, value: Any) -> Any:
@@ -81,6 +106,25 @@ class Settings(BaseModel):
         if limit:
             parse_quantity(limit)
         return value
+
+    @field_validator("worker_resources")
+    @classmethod
+    def _quantities(cls, value: dict[str, Any]) -> dict[str, Any]:
+        Resources.model_validate(value)
+        return value
+
+
+def _unknown(given: Any, known: Any, path: str = "") -> str | None:
+    """Path of the first field that is given and not known."""
+    pairs: Iterable[tuple[str, Any, Any]] = ()
+    if isinstance(given, dict):
+        lost = next((name for name in given if name not in known), None)
+        if lost is not None:
+            return f"{path}.{lost}".lstrip(".")
+        pairs = ((f"{path}.{name}", value, known[name]) for name, value in given.items())
+    elif isinstance(given, list):
+        pairs = ((f"{path}[{index}]", *both) for index, both in enumerate(zip(given, known, strict=True)))
+    return next((found for where, a, b in pairs if (found := _unknown(a, b, where)) is not None), None)
 
 
 def settings_from_env(env: Mapping[str, str]) -> Settings:
@@ -95,7 +139,7 @@ def settings_from_env(env: Mapping[str, str]) -> Settings:
 
 
 def _parse(name: str, text: str, annotation: Any) -> Any:
-    structured = getattr(annotation, "__origin__", None) in (tuple, dict)
+    structured = annotation is PodTemplate or getattr(annotation, "__origin__", None) in (tuple, dict)
     if not structured:
         return text
     if annotation == tuple[str, ...] and not text.startswith("["):

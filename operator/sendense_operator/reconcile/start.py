@@ -23,6 +23,7 @@ from sendense_operator.reconcile.job import build_worker_job, worker_labels
 from sendense_operator.reconcile.network import build_network_policy, build_service, node_ports
 from sendense_operator.reconcile.objects import created
 from sendense_operator.reconcile.pod import build_worker_template
+from sendense_operator.reconcile.podtemplate import maintenance_resources, merge, resources_of
 from sendense_operator.reconcile.problems import Meaning, Problem
 from sendense_operator.reconcile.references import References, resolve
 from sendense_operator.reconcile.slots import admit, forget, is_current
@@ -125,11 +126,12 @@ class _Plan:
 
 def _resources(ctx: Context, case: Case, refs: References) -> Obj | Problem:
     """Of the worker's container. How deep a disk's layers lie only the repository knows: as deep as it allows."""
+    wanted = merge(ctx.settings.pod_defaults, refs.repository.pod_template)
     if case.only_looks:
-        return ctx.settings.worker_resources
+        return maintenance_resources(wanted)
     layers = 1 if case.spec.type is RequestedType.FULL else refs.repository.max_chain_depth
     disks = [DiskLoad(disk.capacity_bytes, layers) for disk in refs.found.disks]
-    return decide_resources(disks, ctx.settings.worker_resources, ctx.settings.worker_max_memory)
+    return decide_resources(disks, resources_of(wanted), ctx.settings.worker_max_memory)
 
 
 async def _create_worker(

@@ -1,4 +1,4 @@
-"""The memory of a worker's pod: what the chart says, more for a VM that needs more, and a ceiling."""
+"""The memory of a worker's pod: what chart and repository say, more for a VM that needs more, and a ceiling."""
 
 from __future__ import annotations
 
@@ -46,6 +46,14 @@ def decide_resources(disks: Sequence[DiskLoad], resources: Obj, ceiling: str) ->
             f"of the chart allows {ceiling}: raise it, or lower the repository's spec.maxChainDepth"
         )
         return Problem("MemoryExceeded", text, Meaning.FINAL)
+    return with_memory(resources, needed)
+
+
+def with_memory(resources: Obj, needed: int) -> Obj:
+    """`resources` with limit and request of the memory raised to the bytes `needed`, where the limit is less."""
+    limit = (resources.get("limits") or {}).get("memory")
+    if limit is None or parse_quantity(limit) >= needed:
+        return resources
     memory = {"memory": f"{_mebibytes(needed)}Mi"}
     return {
         **resources,

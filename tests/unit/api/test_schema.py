@@ -23,6 +23,8 @@ def nodes(path: str, node: Schema) -> Iterator[tuple[str, Schema]]:
         yield from nodes(f"{path}.{name}", child)
     if "items" in node:
         yield from nodes(f"{path}[]", node["items"])
+    if "additionalProperties" in node:
+        yield from nodes(f"{path}{{}}", node["additionalProperties"])
 
 
 def parts(resource: Resource) -> list[tuple[str, Schema]]:
@@ -33,6 +35,8 @@ def parts(resource: Resource) -> list[tuple[str, Schema]]:
 
 def bounded(node: Schema) -> bool:
     """Whether there is a limit to what the node can hold."""
+    if node.get("x-kubernetes-int-or-string"):
+        return "maxLength" in node and "minimum" in node
     match node["type"]:
         case "string":
             return "maxLength" in node or "enum" in node or node.get("format") == "date-time"
@@ -41,7 +45,7 @@ def bounded(node: Schema) -> bool:
         case "array":
             return "maxItems" in node
         case "object":
-            return "properties" in node and "additionalProperties" not in node
+            return "maxProperties" in node if "additionalProperties" in node else "properties" in node
         case kind:
             return bool(kind == "boolean")
 
@@ -53,7 +57,9 @@ def test_everything_is_bounded(resource: Resource) -> None:
 
 @KINDS
 def test_everything_is_described(resource: Resource) -> None:
-    assert [path for path, node in parts(resource) if not path.endswith("[]") and not node.get("description")] == []
+    assert [
+        path for path, node in parts(resource) if not path.endswith(("[]", "{}")) and not node.get("description")
+    ] == []
     assert resource.description
 
 
@@ -62,7 +68,8 @@ def test_schemas_are_structural(resource: Resource) -> None:
     """As the API server wants them: a type everywhere, nothing but one structure."""
     refused = {"$ref", "anyOf", "oneOf", "allOf", "title", "const", "exclusiveMaximum", "exclusiveMinimum"}
     for path, node in parts(resource):
-        assert "type" in node, path
+        assert ("type" in node) is not ("x-kubernetes-int-or-string" in node), path
+        assert not ("properties" in node and "additionalProperties" in node), path
         assert not refused & node.keys(), path
 
 
@@ -85,7 +92,7 @@ def test_a_status_has_no_defaults(resource: Resource) -> None:
 def test_lists_of_objects_have_keys(resource: Resource) -> None:
     """So that server-side apply merges them item by item, or takes them as a whole."""
     for path, node in parts(resource):
-        if node["type"] == "array" and node["items"]["type"] == "object":
+        if node.get("type") == "array" and node["items"]["type"] == "object":
             if node.get("x-kubernetes-list-type") == "atomic":
                 continue
             keys = node["x-kubernetes-list-map-keys"]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sendense_operator.api.v1alpha1.podtemplate import PodTemplate
 from sendense_operator.gateway.rest.settings import RestSettings
 from sendense_operator.gateway.settings import Settings as GatewaySettings
 from sendense_operator.reconcile.settings import settings_from_env
@@ -87,6 +88,51 @@ def test_the_controller_accepts_what_the_chart_tells_it(render: Render) -> None:
     assert settings.gateway_selector.items() <= _pod(objects, "gateway")["metadata"]["labels"].items()
     (container,) = _pod(objects, "controller")["spec"]["containers"]
     assert container["ports"][0]["containerPort"] == settings.health_port
+
+
+WORKER: Object = {
+    "podLabels": {"team": "backup"},
+    "podAnnotations": {"example.com/note": 'it\'s $(HOME) "quoted" {{ $ }} <&>'},
+    "nodeSelector": {"disk": "ssd"},
+    "tolerations": [{"key": "backup", "operator": "Exists", "effect": "NoSchedule"}],
+    "affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}},
+}
+
+
+def test_the_controller_reads_the_chart_s_pod_template(render: Render) -> None:
+    variables = environment(one(render({"worker": WORKER}), "Deployment", "-controller"))
+    # as the kubelet does with a variable's value
+    variables = {name: value.replace("$$", "$") for name, value in variables.items()}
+    template = settings_from_env(variables).pod_defaults
+    assert template.labels == WORKER["podLabels"]
+    assert template.annotations == WORKER["podAnnotations"]
+    assert template.node_selector == WORKER["nodeSelector"]
+    assert [toleration.key for toleration in template.tolerations] == ["backup"]
+    assert template.affinity is not None
+    assert template.affinity.pod_anti_affinity is not None
+    assert template.resources is not None
+    assert template.resources.limits == {"memory": "1Gi"}
+
+
+def test_without_values_pods_are_as_they_were(render: Render) -> None:
+    settings = settings_from_env(environment(one(render(), "Deployment", "-controller")))
+    assert settings.worker_pod_template == PodTemplate()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("podLabels", {"backup.sendense.io/backup": "x"}),
+        ("podLabels", {"app.kubernetes.io/component": "gateway"}),
+        ("podLabels", {"team": "x" * 64}),
+        ("podAnnotations", {"backup.sendense.io/task": "{}"}),
+        ("podAnnotations", {"container.apparmor.security.beta.kubernetes.io/worker": "unconfined"}),
+        ("affinity", {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": []}}),
+        ("tolerations", [{"key": "a"}] * 33),
+    ],
+)
+def test_the_chart_refuses_what_would_never_work(refusal: Callable[[Object], str], field: str, value: Any) -> None:
+    assert f"worker/{field}" in refusal({"worker": {field: value}})
 
 
 def test_the_gateway_accepts_what_the_chart_tells_it(render: Render) -> None:

@@ -28,6 +28,8 @@ def _unknown(value: Any, schema: Object, path: str) -> list[str]:
         return [found for item in value for found in _unknown(item, schema["items"], f"{path}[]")]
     if not isinstance(value, dict):
         return []
+    if "additionalProperties" in schema:
+        return [f for name, v in value.items() for f in _unknown(v, schema["additionalProperties"], f"{path}.{name}")]
     known = schema.get("properties", {})
     lost = [f"{path}.{name}" for name in value if name not in known]
     return lost + [f for name, v in value.items() if name in known for f in _unknown(v, known[name], f"{path}.{name}")]

@@ -48,12 +48,13 @@ def template(
     *,
     host_ports: tuple[int, ...] = (),
     security: Obj | None = None,
+    wanted: Obj | None = None,
     one_node: bool = False,
     adopt_only: bool = False,
     settings: Settings = SETTINGS,
     **appliance: Any,
 ) -> Obj:
-    repository = sample.repository(podSecurity=security or {})
+    repository = sample.repository(podSecurity=security or {}, podTemplate=wanted or {})
     return build_worker_template(
         task(adopt_only=adopt_only, **appliance),
         labels=LABELS,
@@ -66,9 +67,9 @@ def template(
     )
 
 
-def probe(*, one_node: bool = False) -> Obj:
+def probe(*, one_node: bool = False, wanted: Obj | None = None) -> Obj:
     told = ProbeTask(namespace="shop", repository="store", repository_uid="uid-1")
-    spec = BackupRepositorySpec.model_validate(sample.repository()["spec"])
+    spec = BackupRepositorySpec.model_validate(sample.repository(podTemplate=wanted or {})["spec"])
     labels = probe_labels(sample.repository())
     return build_probe_template(told, labels=labels, repository=spec, one_node=one_node, settings=SETTINGS)
 
@@ -191,7 +192,8 @@ def test_the_job_keeps_one_writer_a_chain() -> None:
 
 def test_labels_are_the_same_on_job_and_pods_and_are_valid() -> None:
     found = job()
-    assert found["metadata"]["labels"] == found["spec"]["template"]["metadata"]["labels"] == LABELS
+    assert found["metadata"]["labels"] == LABELS
+    assert LABELS.items() <= found["spec"]["template"]["metadata"]["labels"].items()
     assert all(len(value) <= 63 for value in LABELS.values())
     assert found["metadata"]["ownerReferences"][0]["uid"] == BACKUP["metadata"]["uid"]
 
@@ -214,9 +216,57 @@ def test_a_probe_job_is_tried_once_and_bounded() -> None:
     assert ProbeTask.model_validate(told).repository_uid == "uid-1"
 
 
-@pytest.mark.parametrize("built", [template(), probe()], ids=["worker", "probe"])
+WANTED: Obj = {
+    "labels": {"team": "storage"},
+    "annotations": {"example.com/note": "nightly"},
+    "nodeSelector": {"disk": "ssd"},
+    "tolerations": [{"key": "backup", "operator": "Exists"}],
+    "affinity": {
+        "podAffinity": {
+            "preferredDuringSchedulingIgnoredDuringExecution": [
+                {"weight": 1, "podAffinityTerm": {"topologyKey": "zone", "labelSelector": {"matchLabels": {"a": "b"}}}}
+            ]
+        }
+    },
+    "priorityClassName": "low",
+    "resources": {"requests": {"cpu": 1}, "limits": {"memory": "2Gi"}},
+}
+
+
+@pytest.mark.parametrize("build", [template, probe])
+def test_a_repository_says_more_of_all_its_pods(build: Callable[..., Obj]) -> None:
+    built, plain = build(wanted=WANTED, one_node=True), build(one_node=True)
+    spec = built["spec"]
+    assert built["metadata"]["labels"] == {**plain["metadata"]["labels"], "team": "storage"}
+    assert built["metadata"]["annotations"]["example.com/note"] == "nightly"
+    assert (spec["nodeSelector"], spec["priorityClassName"]) == ({"disk": "ssd"}, "low")
+    assert spec["tolerations"] == [{"key": "backup", "operator": "Exists"}]
+    pods = spec["affinity"]["podAffinity"]
+    assert pods["preferredDuringSchedulingIgnoredDuringExecution"][0]["podAffinityTerm"]["topologyKey"] == "zone"
+    assert pods["requiredDuringSchedulingIgnoredDuringExecution"], "and what ties them to the volume's node is there"
+    assert spec["securityContext"] == plain["spec"]["securityContext"]
+    untouched = {"metadata", "nodeSelector", "priorityClassName", "tolerations", "affinity"}
+    same = spec.keys() - untouched - {"containers", "initContainers"}
+    assert {key: spec[key] for key in same} == {key: plain["spec"][key] for key in same}
+
+
+def test_resources_of_a_repository_reach_each_container() -> None:
+    expected = {"requests": {"cpu": "1"}, "limits": {"memory": "2Gi"}}
+    assert probe(wanted=WANTED)["spec"]["containers"][0]["resources"] == expected
+    (init,) = template(wanted=WANTED)["spec"]["initContainers"]
+    assert init["resources"] == expected
+
+
+@pytest.mark.parametrize("build", [template, probe])
 @pytest.mark.parametrize(
-    ("annotation", "value"), [("sidecar.istio.io/inject", "false"), ("linkerd.io/inject", "disabled")]
+    ("field", "key", "value"),
+    [
+        ("annotations", "sidecar.istio.io/inject", "false"),
+        ("annotations", "linkerd.io/inject", "disabled"),
+        ("labels", "sidecar.istio.io/inject", "false"),
+        ("labels", "kuma.io/sidecar-injection", "disabled"),
+    ],
 )
-def test_pods_opt_out_of_injections(built: Obj, annotation: str, value: str) -> None:
-    assert built["metadata"]["annotations"][annotation] == value
+def test_pods_opt_out_of_injections(build: Callable[..., Obj], field: str, key: str, value: str) -> None:
+    assert build()["metadata"][field][key] == value
+    assert build(wanted={field: {key: "wanted"}})["metadata"][field][key] == "wanted", "who wants one says so"

@@ -24,6 +24,7 @@ from sendense_operator.api.v1alpha1.base import (
     Text,
     immutable,
 )
+from sendense_operator.api.v1alpha1.podtemplate import PodTemplate
 
 _Id = Annotated[int, Field(ge=1, le=2_147_483_647)]
 
@@ -83,6 +84,9 @@ class BackupRepositorySpec(Model):
     own namespace. Set it to take over restore points of another namespace or cluster."""
     pod_security: PodSecurity = PodSecurity()
     """User and groups of the pods that mount the claim."""
+    pod_template: PodTemplate | None = None
+    """Labels, annotations, placement, priority and resources of all pods that mount the claim: workers, probes, scans
+    and removals. Wins over the chart's values; what the operator itself needs wins over both. Pods that run stay."""
 
 
 class RepositoryCapacity(Model):

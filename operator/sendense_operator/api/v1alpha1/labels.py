@@ -1,0 +1,35 @@
+"""Keys and values of labels, bounded as Kubernetes bounds them: types of fields, and rules for the keys of maps."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, Field
+
+MAX_LABELS: Final = 32
+MAX_KEY: Final = 317
+KEY_PATTERN: Final = (
+    r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?"
+    r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
+)
+_SYNTAX: Final = "must be a name of at most 63 characters, with an optional DNS prefix and a slash before it"
+
+
+def key_syntax(name: str) -> tuple[str, str]:
+    """CEL rule and message: a schema can't say what the keys of a map have to look like."""
+    return f"self.all(k, k.size() <= {MAX_KEY} && k.matches(r'{KEY_PATTERN}'))", f"{name}: each key {_SYNTAX}"
+
+
+def check_keys(values: dict[str, str]) -> dict[str, str]:
+    """The same for values of the chart, which meet no API server. Raises ValueError."""
+    for key in values:
+        if len(key) > MAX_KEY or re.fullmatch(KEY_PATTERN, key) is None:
+            raise ValueError(f"key {key[:64]!r} {_SYNTAX}")
+    return values
+
+
+LabelKey = Annotated[str, Field(min_length=1, max_length=MAX_KEY, pattern=KEY_PATTERN)]
+LabelValue = Annotated[str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$")]
+Labels = Annotated[dict[str, LabelValue], Field(max_length=MAX_LABELS), AfterValidator(check_keys)]
+"""A map; its field adds the rule `key_syntax`."""
