@@ -88,9 +88,9 @@ async def _api_server() -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def _program(api: str) -> AsyncIterator[str]:
-    """The REST program on the first core; its base URL."""
-    rest = _free_port()
+async def _program(api: str) -> AsyncIterator[tuple[str, str]]:
+    """The REST program on the first core; its base URL, and that of its metrics."""
+    rest, metrics = _free_port(), _free_port()
     config = {
         "apiVersion": "v1", "kind": "Config", "current-context": "c", "users": [{"name": "u", "user": {}}],
         "clusters": [{"name": "c", "cluster": {"server": api}}],
@@ -99,7 +99,7 @@ async def _program(api: str) -> AsyncIterator[str]:
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as kubeconfig:
         yaml.safe_dump(config, kubeconfig)
         kubeconfig.flush()
-        settings = {"REST_PORT": rest, "REST_NAMESPACE": _NAMESPACE, "DRAIN_SECONDS": 0.1}
+        settings = {"REST_PORT": rest, "REST_METRICS_PORT": metrics, "REST_NAMESPACE": _NAMESPACE, "DRAIN_SECONDS": 0.1}
         environment = {f"SENDENSE_{name}": str(value) for name, value in settings.items()}
         program = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "sendense_operator", "rest", stderr=asyncio.subprocess.DEVNULL,
@@ -107,7 +107,7 @@ async def _program(api: str) -> AsyncIterator[str]:
         )  # fmt: skip
         os.sched_setaffinity(program.pid, {min(os.sched_getaffinity(0))})
         try:
-            yield f"http://127.0.0.1:{rest}"
+            yield f"http://127.0.0.1:{rest}", f"http://127.0.0.1:{metrics}"
         finally:
             program.terminate()
             await program.wait()
@@ -120,7 +120,11 @@ def _free_port() -> int:
 
 
 async def _measure() -> dict[str, float]:
-    async with _api_server() as api, _program(api) as url, httpx.AsyncClient(base_url=url, trust_env=False) as http:
+    async with (
+        _api_server() as api,
+        _program(api) as (url, numbers),
+        httpx.AsyncClient(base_url=url, trust_env=False) as http,
+    ):
         await _ready(http)
         headers = {"Authorization": "Bearer bench"}
         taken = []
@@ -130,7 +134,7 @@ async def _measure() -> dict[str, float]:
             answer = await http.get("/api/v1/backup/list", params=query, headers=headers)
             taken.append(time.perf_counter() - began)
             assert json.loads(answer.content)["total"] == COUNT // _VMS, answer.text[:200]
-        text = (await http.get("/metrics")).text
+        text = (await http.get(f"{numbers}/metrics")).text
     (resident,) = re.findall(r"^process_resident_memory_bytes (\d+)$", text, re.MULTILINE)
     return {"list_p99_ms": sorted(taken)[_CALLS * 99 // 100] * 1e3, "gateway_mb": float(resident) / 1e6}
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import combinations, product
 
 import pytest
 from tests.support import manifests, namespaces
 from tests.support.kube import GROUP, OUR_KINDS, ApiError, Kube
+from tests.support.waiting import until, wait_for
 
 FILTERS = {
     "vm": ("db", "web"),
@@ -54,7 +56,15 @@ def many(kube: Kube, settled: Callable[..., str]) -> Iterator[str]:
             kube.merge("Backup", backup, name, {"status": {"phase": phase}}, sub="status")
             # as the controller does, where one runs
             kube.merge("Backup", backup, name, {"metadata": {"labels": labels}})
+        # One that runs may have written the label of the phase before.
+        wait_for("the labels", partial(_labelled, kube, name))
         yield name
+
+
+def _labelled(kube: Kube, namespace: str) -> None:
+    for backup in kube.select("Backup", namespace):
+        phase = backup["metadata"]["labels"][f"{GROUP}/phase"]
+        until(phase == backup["status"]["phase"], f"{backup['metadata']['name']} has {phase}")
 
 
 @pytest.mark.parametrize(

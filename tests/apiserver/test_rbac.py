@@ -37,7 +37,7 @@ CONTROLLER: Final[Rights] = {
     ("rbac.authorization.k8s.io", "clusterroles"): set(),
 }
 GATEWAY: Final[Rights] = {
-    ("", "pods"): {"get", "list", "watch"},
+    ("", "pods"): {"list", "watch"},
     ("", "secrets"): set(),
     ("", "configmaps"): set(),
     ("", "services"): set(),
@@ -45,7 +45,7 @@ GATEWAY: Final[Rights] = {
     ("batch", "jobs"): set(),
     (GROUP, "backups"): set(),
     (GROUP, "backups/status"): set(),
-    (GROUP, "vmwareappliances"): {"get", "list", "watch"},
+    (GROUP, "vmwareappliances"): {"list", "watch"},
     (GROUP, "vmwareappliances/status"): set(),
     ("authentication.k8s.io", "tokenreviews"): set(),
     ("authorization.k8s.io", "subjectaccessreviews"): set(),
@@ -56,10 +56,10 @@ REST: Final[Rights] = {
     ("", "secrets"): set(),
     ("", "configmaps"): set(),
     ("", "services"): set(),
-    (GROUP, "backups"): {"get", "list", "watch"},
-    (GROUP, "backupchains"): {"get", "list", "watch"},
-    (GROUP, "backuprepositories"): {"get", "list", "watch"},
-    (GROUP, "protectedvms"): {"get", "list", "watch"},
+    (GROUP, "backups"): {"list", "watch"},
+    (GROUP, "backupchains"): {"list", "watch"},
+    (GROUP, "backuprepositories"): {"list", "watch"},
+    (GROUP, "protectedvms"): {"list", "watch"},
     (GROUP, "backups/status"): set(),
     (GROUP, "vmwareappliances"): set(),
     ("authentication.k8s.io", "tokenreviews"): {"create"},
@@ -82,7 +82,7 @@ def _cases(component: str, rights: Rights) -> list[tuple[str, str, str, str, boo
     ]
 
 
-def _may(kube: Kube, user: str, verb: str, group: str, resource: str, namespace: str) -> bool:
+def _may(kube: Kube, user: str, verb: str, group: str, resource: str, namespace: str, name: str = "") -> bool:
     resource, _, sub = resource.partition("/")
     review = {
         "kind": "SubjectAccessReview",
@@ -92,6 +92,7 @@ def _may(kube: Kube, user: str, verb: str, group: str, resource: str, namespace:
             "groups": ["system:serviceaccounts", "system:authenticated"],
             "resourceAttributes": {
                 "namespace": namespace, "verb": verb, "group": group, "resource": resource, "subresource": sub,
+                "name": name,
             },
         },
     }  # fmt: skip
@@ -136,9 +137,12 @@ def test_no_rights_over_the_cluster(kube: Kube, operator: str, component: str) -
 
 
 def test_the_lease_is_the_controllers_and_at_home_only(kube: Kube, operator: str) -> None:
-    user = _user(kube, "controller")
-    assert _may(kube, user, "patch", "coordination.k8s.io", "leases", operator)
-    assert not _may(kube, user, "patch", "coordination.k8s.io", "leases", ELSEWHERE)
+    user, group = _user(kube, "controller"), "coordination.k8s.io"
+    own = chart.only(kube, "Deployment", "controller")["metadata"]["name"]
+    assert kube.get("Lease", own, operator)["spec"]["holderIdentity"], "the controller holds it"
+    assert _may(kube, user, "patch", group, "leases", operator, own)
+    assert not _may(kube, user, "patch", group, "leases", operator, "another")
+    assert not _may(kube, user, "patch", group, "leases", ELSEWHERE, own)
 
 
 def test_users_get_the_kinds_with_the_clusters_own_roles(kube: Kube, operator: str, namespace: str) -> None:

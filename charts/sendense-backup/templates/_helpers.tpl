@@ -24,6 +24,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end -}}
 
+{{/* Of the Lease by which several controllers agree on the one that works. */}}
+{{- define "sendense.leaseName" -}}
+{{ include "sendense.fullname" . }}-controller
+{{- end -}}
+
 {{/* (list $ "gateway") */}}
 {{- define "sendense.selector" -}}
 {{- $root := index . 0 -}}

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pytest
 
-from .conftest import Object, Render, all_of, one
+from .conftest import Object, Render, all_of, environment, one
 
 _OURS: Final = "backup.sendense.io"
 _KINDS: Final = ("backups", "backupchains", "backuprepositories", "protectedvms", "vmwareappliances")
@@ -53,11 +53,11 @@ def test_controller_may(render: Render, group: str, resource: str, verbs: set[st
 
 
 def test_gateway_and_rest_read_what_they_need_and_nothing_else(render: Render) -> None:
-    pods = {("", "pods", verb) for verb in ("get", "list", "watch")}
-    appliances = {(_OURS, "vmwareappliances", verb) for verb in ("get", "list", "watch")}
+    pods = {("", "pods", verb) for verb in ("list", "watch")}
+    appliances = {(_OURS, "vmwareappliances", verb) for verb in ("list", "watch")}
     assert _granted(one(render(), "ClusterRole", "-gateway")) == pods | appliances
     shown = ("backups", "backupchains", "backuprepositories", "protectedvms")
-    reads = {(_OURS, kind, verb) for kind in shown for verb in ("get", "list", "watch")}
+    reads = {(_OURS, kind, verb) for kind in shown for verb in ("list", "watch")}
     assert _granted(one(render(), "ClusterRole", "-api")) == reads
 
 
@@ -96,7 +96,12 @@ def test_outside_of_namespaces_everything_is_read_only(render: Render) -> None:
 def test_lease_only_in_the_operators_namespace(render: Render) -> None:
     role = one(render(), "Role", "-leader")
     assert role["metadata"]["namespace"] == "ops"
-    assert _granted(role) == {("coordination.k8s.io", "leases", verb) for verb in ("get", "create", "patch")}
+    lease = environment(one(render(), "Deployment", "-controller"))["SENDENSE_LEASE_NAME"]
+    leases = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"]}
+    assert role["rules"] == [
+        {**leases, "resourceNames": [lease], "verbs": ["get", "patch"]},
+        {**leases, "verbs": ["create"]},
+    ]
 
 
 def test_watch_namespaces_gives_the_same_rights_by_roles_there(render: Render) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
 
 from sendense_operator.cluster.errors import ClusterError
 from sendense_operator.gateway.drain import Drain
@@ -31,13 +33,23 @@ def create_rest_app(service: Service, drain: Drain, namespace: str, calls: int) 
     )  # fmt: skip
     app.state.service = service
     app.state.namespace = namespace
-    metrics = Metrics()
+    metrics = app.state.metrics = Metrics()
     _add_errors(app)
-    _add_probes(app, service, drain, metrics)
+    _add_probes(app, service, drain)
     app.include_router(build_router(in_namespace=False))
     app.include_router(build_router(in_namespace=True))
     app.add_middleware(Front, metrics=metrics, calls=calls)
     return app
+
+
+def create_metrics_app(rest: FastAPI) -> Starlette:
+    """The numbers of a REST application, for a port of their own: they are not for its callers."""
+
+    async def numbers(_: Request) -> Response:
+        service: Service = rest.state.service
+        return PlainTextResponse(rest.state.metrics.text(service.stores, service.freshness))
+
+    return Starlette(routes=[Route("/metrics", numbers)])
 
 
 def _answer(error: RestError) -> Response:
@@ -64,7 +76,7 @@ def _add_errors(app: FastAPI) -> None:
         return JSONResponse(body, error.status_code, error.headers)
 
 
-def _add_probes(app: FastAPI, service: Service, drain: Drain, metrics: Metrics) -> None:
+def _add_probes(app: FastAPI, service: Service, drain: Drain) -> None:
     @app.get("/healthz", include_in_schema=False)
     async def healthz() -> Response:
         return PlainTextResponse("ok")
@@ -73,10 +85,6 @@ def _add_probes(app: FastAPI, service: Service, drain: Drain, metrics: Metrics) 
     async def readyz() -> Response:
         problem = "draining" if drain.draining else trouble(service.freshness)
         return PlainTextResponse(problem or "ok", 503 if problem else 200)
-
-    @app.get("/metrics", include_in_schema=False)
-    async def numbers() -> Response:
-        return PlainTextResponse(metrics.text(service.stores, service.freshness))
 
     @app.get("/openapi.json", include_in_schema=False)
     async def description() -> Response:

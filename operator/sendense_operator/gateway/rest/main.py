@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from sendense_operator.cluster.access import KubernetesAccess
 from sendense_operator.cluster.client import connect_api
 from sendense_operator.gateway.drain import Drain
-from sendense_operator.gateway.rest.app import create_rest_app
+from sendense_operator.gateway.rest.app import create_metrics_app, create_rest_app
 from sendense_operator.gateway.rest.cache import Mirrors, Stores
 from sendense_operator.gateway.rest.keeping import keep_running
 from sendense_operator.gateway.rest.service import Service
@@ -51,7 +51,9 @@ async def _run(api: Any, settings: RestSettings, stop: asyncio.Event) -> None:
     log.info(kv(rest=settings.rest_port, tls=bool(settings.rest_tls_folder), namespace=settings.rest_namespace))
     following = asyncio.create_task(keep_running("following the resources", mirrors.run, stop))
     try:
-        await keep_running("the listener", lambda: _serve(app, settings, drain, stop), stop)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(keep_running("the listener", lambda: _serve(app, settings, drain, stop), stop))
+            group.create_task(keep_running("the metrics", lambda: _serve_metrics(app, settings, stop), stop))
     finally:
         following.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -71,6 +73,12 @@ async def _serve(app: FastAPI, settings: RestSettings, drain: Drain, stop: async
             tls_folder=settings.rest_tls_folder,
             max_headers=_MAX_HEADERS,
         )
+
+
+async def _serve_metrics(app: FastAPI, settings: RestSettings, stop: asyncio.Event) -> None:
+    """Serve them until `stop` is set, and while the REST listener drains. Raises OSError for a port that is taken."""
+    with listen(settings.rest_metrics_port) as sock:
+        await serve(create_metrics_app(app), Drain(), settings.drain_seconds, sock, stop)
 
 
 def run() -> None:

@@ -13,6 +13,8 @@ class RestSettings(ServerSettings):
     """Settings of the REST listener. Read from SENDENSE_<FIELD>; times in seconds."""
 
     rest_port: Annotated[int, Field(ge=1, le=65535)] = 8083
+    rest_metrics_port: Annotated[int, Field(ge=1, le=65535)] = 8085
+    """Of the metrics, without TLS and authentication: NetworkPolicies say who may read them."""
     rest_namespace: Name = "default"
     """Namespace of the paths that name none."""
     rest_tls_folder: str = ""

@@ -159,6 +159,7 @@ class Rig:
     world: World
     http: httpx.AsyncClient
     drain: Drain
+    app: FastAPI
 
     async def call(self, method: str, path: str, user: str = "admin", **options: Any) -> httpx.Response:
         headers = {"Authorization": f"Bearer {user}"} if user else {}
@@ -183,4 +184,4 @@ async def running(*backups: Obj, namespaces: tuple[str, ...] = ()) -> AsyncItera
     app, world, drain = application(*backups, namespaces=namespaces)
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://rest") as http:
-        yield Rig(world, http, drain)
+        yield Rig(world, http, drain, app)

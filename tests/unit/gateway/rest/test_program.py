@@ -25,6 +25,7 @@ class Rig:
     api: KubeApi
     tls: Path
     rest: int
+    metrics: int
     program: Program
 
     async def ready(self, authority: Authority) -> bool:
@@ -54,7 +55,7 @@ class Rig:
 @asynccontextmanager
 async def running(folder: Path) -> AsyncIterator[Rig]:
     """The program, with nothing in its TLS folder, and an API server that holds the first lists back."""
-    tls, rest = folder / "tls", free_port()
+    tls, rest, metrics = folder / "tls", free_port(), free_port()
     tls.mkdir()
     async with running_kube_api() as api:
         api.put("backups", backup())
@@ -62,12 +63,13 @@ async def running(folder: Path) -> AsyncIterator[Rig]:
         api.put("backuprepositories", {"metadata": {"namespace": NAMESPACE, "name": "main"}})
         settings = {
             "REST_PORT": rest, "REST_NAMESPACE": NAMESPACE, "REST_TLS_FOLDER": tls,
+            "REST_METRICS_PORT": metrics,
             "REST_REVIEW_SECONDS": 0, "DRAIN_SECONDS": 0.1,
         }  # fmt: skip
         environment = {f"SENDENSE_{name}": str(value) for name, value in settings.items()}
         environment["KUBECONFIG"] = str(program.kubeconfig(folder / "config", api.url))
         async with program.running(folder, environment, program.REST) as started:
-            yield Rig(api, tls, rest, started)
+            yield Rig(api, tls, rest, metrics, started)
 
 
 async def test_from_the_first_list_to_the_end(tmp_path: Path) -> None:

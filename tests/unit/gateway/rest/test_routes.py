@@ -2,11 +2,13 @@ import json
 import logging
 from typing import Any
 
+import httpx
 import pytest
 from tests.unit.gateway.rest.rig import FULL, NAMESPACE, backup, running, vm
 
 from sendense_operator.cluster.errors import UnavailableError
 from sendense_operator.gateway.rest import examples
+from sendense_operator.gateway.rest.app import create_metrics_app
 from sendense_operator.gateway.rest.records import VMRecord
 from sendense_operator.logs import AUDIT
 
@@ -269,7 +271,10 @@ async def test_a_long_list_is_whole_and_metrics_tell_of_it() -> None:
     async with running(*(backup(f"b{number:03}") for number in range(450))) as rig:
         got = (await rig.call("GET", f"{BASE}/list")).json()
         assert [one["backup_id"] for one in got["backups"]] == [f"b{number:03}" for number in range(450)]
-        text = (await rig.http.get("/metrics")).text
+        assert (await rig.http.get("/metrics")).status_code == 404, "the numbers are not for REST's callers"
+        transport = httpx.ASGITransport(create_metrics_app(rig.app))
+        async with httpx.AsyncClient(transport=transport, base_url="http://metrics") as numbers:
+            text = (await numbers.get("/metrics")).text
         assert 'sendense_rest_requests_total{operation="list",code="200"} 1' in text
         assert 'sendense_rest_objects{kind="Backup"} 450' in text
         assert "<pre>" in (await rig.http.get("/docs")).text
