@@ -181,7 +181,8 @@ def test_node_port(render: Render) -> None:
 
 
 def test_network_policies_let_in_who_has_to_come(render: Render) -> None:
-    peers, prometheus = [{"ipBlock": {"cidr": "192.0.2.0/24"}}], [{"namespaceSelector": {}}]
+    peers: list[Object] = [{"ipBlock": {"cidr": "192.0.2.0/24"}}]
+    prometheus: list[Object] = [{"namespaceSelector": {}}]
     objects = render({"networkPolicy": {"gatewayFrom": peers, "metricsFrom": prometheus}})
     assert one(objects, "NetworkPolicy", "-controller")["spec"]["ingress"] == [
         {"ports": [{"port": "health"}], "from": prometheus}
