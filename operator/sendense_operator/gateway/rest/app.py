@@ -18,6 +18,7 @@ from sendense_operator.gateway.rest.front import Front
 from sendense_operator.gateway.rest.metrics import Metrics
 from sendense_operator.gateway.rest.routes import build_router
 from sendense_operator.gateway.rest.service import Service
+from sendense_operator.gateway.rest.userlimits import UserLimits
 
 _ABOUT = (
     "Backups of VMware VMs. Every call needs a Kubernetes token (`Authorization: Bearer TOKEN`); RBAC decides what "
@@ -25,7 +26,7 @@ _ABOUT = (
 )
 
 
-def create_rest_app(service: Service, drain: Drain, namespace: str, calls: int) -> FastAPI:
+def create_rest_app(service: Service, drain: Drain, namespace: str, calls: int, calls_per_user: int) -> FastAPI:
     """Build it. `namespace`: of the plain paths; `calls`: requests that may be in flight."""
     app = FastAPI(
         title="Sendense Backup", version="v1", description=_ABOUT, openapi_url=None, docs_url=None, redoc_url=None,
@@ -34,11 +35,12 @@ def create_rest_app(service: Service, drain: Drain, namespace: str, calls: int) 
     app.state.service = service
     app.state.namespace = namespace
     metrics = app.state.metrics = Metrics()
+    users = app.state.users = UserLimits(calls_per_user)
     _add_errors(app)
     _add_probes(app, service, drain)
     app.include_router(build_router(in_namespace=False))
     app.include_router(build_router(in_namespace=True))
-    app.add_middleware(Front, metrics=metrics, calls=calls)
+    app.add_middleware(Front, metrics=metrics, calls=calls, users=users)
     return app
 
 

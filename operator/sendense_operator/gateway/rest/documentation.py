@@ -35,6 +35,7 @@ _MEANINGS: Final = {
     404: "Not there.",
     405: "Not possible with this path.",
     409: "A name is taken, or not unique.",
+    429: "Too many requests of this user are in flight: try again after `Retry-After` seconds.",
     503: "The Kubernetes API is away: try again after `Retry-After` seconds.",
 }
 IN_NAMESPACE: Final = "_in_namespace"

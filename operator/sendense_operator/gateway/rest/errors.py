@@ -45,6 +45,8 @@ def headers_of(status: int) -> dict[str, str]:
             return {"WWW-Authenticate": "Bearer"}
         case HTTPStatus.SERVICE_UNAVAILABLE:
             return {"Retry-After": str(RETRY_AFTER_S)}
+        case HTTPStatus.TOO_MANY_REQUESTS:
+            return {"Retry-After": "1"}
         case _:
             return {}
 

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sendense_operator.gateway.rest.errors import error_body, headers_of
 from sendense_operator.gateway.rest.metrics import Metrics
+from sendense_operator.gateway.rest.userlimits import UserLimits
 from sendense_operator.logs import AUDIT, kv
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,8 @@ class Audit:
     namespace: str | None = None
     target: str | None = None
     """What it was about: a backup, a VM."""
+    counted: bool = False
+    """Whether the request counts as one of the user's in flight."""
 
 
 def audit_of(scope: Scope) -> Audit:
@@ -40,12 +43,13 @@ def audit_of(scope: Scope) -> Audit:
 
 
 class Front:
-    """ASGI middleware, the outermost one. `calls`: how many requests may be in flight."""
+    """ASGI middleware, the outermost one. `calls`: how many requests may be in flight; `users`: of each user."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, calls: int) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, calls: int, users: UserLimits) -> None:
         self._app = app
         self._metrics = metrics
         self._free = calls
+        self._users = users
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
@@ -69,6 +73,8 @@ class Front:
                 raise  # half an answer is out: the connection has to break
             await _refuse(500, "internal error", "the gateway's log says more")(scope, receive, note)
         finally:
+            if audit.counted:
+                self._users.leave(audit.user)
             seconds = time.monotonic() - began
             self._metrics.done(audit.operation, status, seconds)
             _tell(audit, scope["method"], status, seconds)

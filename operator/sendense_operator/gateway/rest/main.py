@@ -47,7 +47,7 @@ async def _run(api: Any, settings: RestSettings, stop: asyncio.Event) -> None:
     mirrors = Mirrors(api, stores, settings.namespaces)
     access = KubernetesAccess(api, settings.rest_review_seconds)
     service = Service(access, stores, mirrors, settings.namespaces)
-    app = create_rest_app(service, drain, settings.rest_namespace, settings.rest_calls)
+    app = create_rest_app(service, drain, settings.rest_namespace, settings.rest_calls, settings.rest_calls_per_user)
     log.info(kv(rest=settings.rest_port, tls=bool(settings.rest_tls_folder), namespace=settings.rest_namespace))
     following = asyncio.create_task(keep_running("following the resources", mirrors.run, stop))
     try:

@@ -19,6 +19,7 @@ from sendense_operator.gateway.rest.errors import RestError, from_validation
 from sendense_operator.gateway.rest.front import audit_of
 from sendense_operator.gateway.rest.models import StartRequest
 from sendense_operator.gateway.rest.service import Service
+from sendense_operator.gateway.rest.userlimits import UserLimits
 
 MAX_BODY: Final = 64 * 1024
 _BODY_S: Final = 30.0
@@ -77,16 +78,23 @@ def namespace_of(request: Request) -> str:
 
 
 async def session_of(request: Request, _: Annotated[object, Depends(_DOCUMENTED)]) -> Session:
-    """Who calls. Raises RestError (401) and ClusterError."""
+    """Who calls. Raises RestError (401, 429) and ClusterError."""
     token = bearer_token(request.headers)
     session = Session(await service_of(request).access.authenticate(token), token)
     audit = audit_of(request.scope)
     audit.user, audit.uid = session.caller.user, session.caller.uid
+    users: UserLimits = request.app.state.users
+    users.enter(audit.user)
+    audit.counted = True
     return session
 
 
-async def start_request(request: Request) -> StartRequest:
-    """The body, whatever content type it claims to have: `curl -d` sets a wrong one. Raises RestError (400)."""
+async def start_request(request: Request, caller: Annotated[Session, Depends(session_of)]) -> StartRequest:
+    """The body, whatever content type it claims to have: `curl -d` sets a wrong one. Raises RestError (400, 403).
+
+    It is read for those only who may create Backups in the namespace.
+    """
+    await service_of(request).check_may_start(caller, namespace_of(request))
     try:
         raw = json.loads(await read_body(request.stream(), MAX_BODY, _BODY_S))
         return StartRequest.model_validate(raw)

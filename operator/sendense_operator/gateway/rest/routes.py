@@ -139,17 +139,17 @@ _ROUTES: Final = (
     (
         "/backup/start",
         start,
-        Operation("start", "POST", 202, models.Backup, (400, 401, 403, 404, 409, 503), models.StartRequest),
+        Operation("start", "POST", 202, models.Backup, (400, 401, 403, 404, 409, 429, 503), models.StartRequest),
     ),
-    ("/backup/list", list_backups, Operation("list", "GET", 200, models.BackupList, (400, 401, 403, 404, 503))),
-    ("/backup/chain", chain, Operation("chain", "GET", 200, models.Chain, (400, 401, 403, 404, 409, 503))),
-    ("/vms", vms, Operation("vms", "GET", 200, models.VMList, (400, 401, 403, 404, 503))),
+    ("/backup/list", list_backups, Operation("list", "GET", 200, models.BackupList, (400, 401, 403, 404, 429, 503))),
+    ("/backup/chain", chain, Operation("chain", "GET", 200, models.Chain, (400, 401, 403, 404, 409, 429, 503))),
+    ("/vms", vms, Operation("vms", "GET", 200, models.VMList, (400, 401, 403, 404, 429, 503))),
     # after the words above, so that none of them is taken for an id
-    ("/backup/{backup_id}", get, Operation("get", "GET", 200, models.Backup, (401, 403, 404, 405, 503))),
+    ("/backup/{backup_id}", get, Operation("get", "GET", 200, models.Backup, (401, 403, 404, 405, 429, 503))),
     (
         "/backup/{backup_id}",
         delete,
-        Operation("delete", "DELETE", 202, models.Deletion, (200, 401, 403, 404, 405, 409, 503)),
+        Operation("delete", "DELETE", 202, models.Deletion, (200, 401, 403, 404, 405, 409, 429, 503)),
     ),
 )
 

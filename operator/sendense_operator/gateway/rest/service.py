@@ -45,6 +45,10 @@ class Service:
     namespaces: tuple[str, ...] = ()
     """Those that are followed; none: all."""
 
+    async def check_may_start(self, session: Session, namespace: str) -> None:
+        """Refuse, before anything of a request is read, who may not create Backups there."""
+        await self._enter(session, namespace, Right("create", BACKUP))
+
     async def start(self, session: Session, namespace: str, request: StartRequest) -> BackupRecord:
         """Create a Backup."""
         check_request(request)

@@ -21,5 +21,7 @@ class RestSettings(ServerSettings):
     """Folder with `tls.crt` and `tls.key`, read again when they change. Empty: plain HTTP."""
     rest_calls: Annotated[int, Field(ge=1)] = 64
     """Requests in flight."""
+    rest_calls_per_user: Annotated[int, Field(ge=1)] = 16
+    """Requests of one user in flight."""
     rest_review_seconds: Annotated[float, Field(ge=0, le=300)] = 10.0
     """How long a token's review and a right are remembered: so long a revoked one still works for reading."""

@@ -20,6 +20,7 @@ from sendense_operator.gateway.rest.records import ChainRecord, RepositoryRecord
 from sendense_operator.gateway.rest.service import Service
 
 NAMESPACE = "backups"
+CALLS_PER_USER = 3
 FULL = "db01-20261123-164928-x7k2p"
 READS = frozenset({"get", "list", "watch"})
 Obj = dict[str, Any]
@@ -176,7 +177,11 @@ def application(*backups: Obj, namespaces: tuple[str, ...] = ()) -> tuple[FastAP
     if backups:
         world.stores.chains.put(ChainRecord.from_object(chain(*(one["metadata"]["name"] for one in backups))))
     world.add(*backups)
-    return create_rest_app(Service(world, world.stores, world, namespaces), drain, NAMESPACE, 8), world, drain
+    return (
+        create_rest_app(Service(world, world.stores, world, namespaces), drain, NAMESPACE, 8, CALLS_PER_USER),
+        world,
+        drain,
+    )
 
 
 @asynccontextmanager

@@ -1,11 +1,14 @@
+import asyncio
 import json
 import logging
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
-from tests.unit.gateway.rest.rig import FULL, NAMESPACE, backup, running, vm
+from tests.unit.gateway.rest.rig import CALLS_PER_USER, FULL, NAMESPACE, backup, running, vm
 
+from sendense_operator.cluster.access import Caller
 from sendense_operator.cluster.errors import UnavailableError
 from sendense_operator.gateway.rest import examples
 from sendense_operator.gateway.rest.app import create_metrics_app
@@ -283,3 +286,41 @@ async def test_a_long_list_is_whole_and_metrics_tell_of_it() -> None:
 async def test_a_namespace_that_is_not_followed() -> None:
     async with running(namespaces=("other",)) as rig:
         assert (await rig.call("GET", f"{BASE}/list")).status_code == 404
+
+
+async def test_no_body_is_read_of_who_may_not_start() -> None:
+    read = []
+
+    async def body() -> AsyncIterator[bytes]:
+        read.append("some")
+        yield b"{}"
+
+    async with running() as rig:
+        for user, status in (("reader", 403), ("nobody", 403), ("stranger", 401)):
+            assert (await rig.call("POST", f"{BASE}/start", user, content=body())).status_code == status
+        assert read == []
+        assert (await rig.call("POST", f"{BASE}/start", content=body())).status_code == 400
+        assert read == ["some"]
+
+
+async def test_one_user_does_not_take_all_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(backup()) as rig:
+        go, full, may = asyncio.Event(), asyncio.Barrier(CALLS_PER_USER + 1), rig.world.may
+
+        async def slowly(caller: Caller, *asked: Any) -> bool:
+            if caller.user == "admin" and not go.is_set():
+                await full.wait()
+                await go.wait()
+            return await may(caller, *asked)
+
+        monkeypatch.setattr(rig.world, "may", slowly)
+        held = [asyncio.create_task(rig.call("GET", f"{BASE}/list")) for _ in range(CALLS_PER_USER)]
+        async with asyncio.timeout(10):
+            await full.wait()
+        refused = await rig.call("GET", f"{BASE}/list")
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+        assert (await rig.call("GET", f"{BASE}/list", "reader")).status_code == 200
+        go.set()
+        assert [answer.status_code for answer in await asyncio.gather(*held)] == [200] * CALLS_PER_USER
+        assert (await rig.call("GET", f"{BASE}/list")).status_code == 200
+        assert len(rig.app.state.users) == 0
