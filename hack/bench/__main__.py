@@ -1,6 +1,6 @@
 """`python -m hack.bench [PART…]`, see PARTS: needs the chart on the test cluster, as `make bench` leaves it.
 
-All parts together take about 10 minutes.
+All parts together take about 20 minutes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from hack.bench import chains, copying, idle, incrementals, memory, report, rest
+from hack.bench import chains, copying, idle, incrementals, manypoints, memory, report, rest
 from tests.support import chart, namespaces, repositories, setup, vma
 from tests.support.kube import Kube
 from tests.support.workspace import Workspace
@@ -49,6 +49,7 @@ PARTS: Final[Mapping[str, tuple[str, Callable[[Workspace], dict[str, float]]]]] 
     "reading": ("a disk of 2 GiB in 8 layers and in one", chains.reading),
     "memory": ("a disk of 256 GiB in 31 layers and one of 64 TiB", memory.worker),
     "rest": (f"REST lists among {rest.COUNT} Backups, no cluster", lambda _: rest.gateway()),
+    "many": (f"the controller with {manypoints.COUNT} restore points, no cluster", lambda _: manypoints.controller()),
     "idle": (f"{idle.COUNT} Completed Backups", idle.controller),
     # last: its Backups would count in what is measured of the controller
     "catalogue": ("a repository of 1000 restore points", chains.catalogue),

@@ -62,6 +62,11 @@ GOALS: Final[Mapping[str, Goal]] = {
     "freed_seconds": Goal("to its files gone"),
     "list_p99_ms": Goal("a filtered REST list among 10,000 Backups, gateway on one core, 99th percentile", 50),
     "gateway_mb": Goal("the gateway's memory then", 300),
+    "controller_mb_10000": Goal("the controller's memory with 10,000 restore points, most since its start", 200),
+    "restart_10000_seconds": Goal("from its start until it is steady", 60),
+    "adopt_10000_seconds": Goal("until there is a Completed Backup for each of them", 300),
+    "delete_namespace_10000_seconds": Goal("from the deletion of their namespace until all Backups are gone"),
+    "kb_per_backup_10000": Goal("its memory beyond that with none / Backups, KB"),
     "controller_mb": Goal("controller's memory with 200 Completed Backups", 150),
     "reconciles_idle_minute": Goal("its reconciles in a minute in which nothing changes"),
 }

@@ -9,17 +9,15 @@ import asyncio
 import json
 import os
 import re
-import socket
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import httpx
-import yaml
 from aiohttp import web
+from hack.bench.programs import free_port, kubeconfig
 from tests.support.kube import CHECKOUT
 
 COUNT: Final = 10_000
@@ -90,20 +88,13 @@ async def _api_server() -> AsyncIterator[str]:
 @asynccontextmanager
 async def _program(api: str) -> AsyncIterator[tuple[str, str]]:
     """The REST program on the first core; its base URL, and that of its metrics."""
-    rest, metrics = _free_port(), _free_port()
-    config = {
-        "apiVersion": "v1", "kind": "Config", "current-context": "c", "users": [{"name": "u", "user": {}}],
-        "clusters": [{"name": "c", "cluster": {"server": api}}],
-        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-    }  # fmt: skip
-    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as kubeconfig:
-        yaml.safe_dump(config, kubeconfig)
-        kubeconfig.flush()
+    rest, metrics = free_port(), free_port()
+    with kubeconfig(api) as config:
         settings = {"REST_PORT": rest, "REST_METRICS_PORT": metrics, "REST_NAMESPACE": _NAMESPACE, "DRAIN_SECONDS": 0.1}
         environment = {f"SENDENSE_{name}": str(value) for name, value in settings.items()}
         program = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "sendense_operator", "rest", stderr=asyncio.subprocess.DEVNULL,
-            env={**os.environ, **environment, "KUBECONFIG": kubeconfig.name, "PYTHONPATH": str(CHECKOUT / "operator")},
+            env={**os.environ, **environment, "KUBECONFIG": config, "PYTHONPATH": str(CHECKOUT / "operator")},
         )  # fmt: skip
         os.sched_setaffinity(program.pid, {min(os.sched_getaffinity(0))})
         try:
@@ -111,12 +102,6 @@ async def _program(api: str) -> AsyncIterator[tuple[str, str]]:
         finally:
             program.terminate()
             await program.wait()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 async def _measure() -> dict[str, float]:
