@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from hack.bench import chains, copying, idle, incrementals, manypoints, memory, report, rest
+from hack.bench import chains, copying, idle, incrementals, manypoints, memory, queueing, report, rest
 from tests.support import chart, namespaces, repositories, setup, vma
 from tests.support.kube import Kube
 from tests.support.workspace import Workspace
@@ -46,6 +46,7 @@ PARTS: Final[Mapping[str, tuple[str, Callable[[Workspace], dict[str, float]]]]] 
     "data": ("a disk of 4 GiB", copying.data),
     "fixed": ("an empty disk, 5 times", copying.fixed),
     "increments": ("5% of a disk of 4 GiB changed in three ways", incrementals.increments),
+    "gaps": (f"{queueing.COUNT} increments of a VM, created at once", queueing.gaps),
     "reading": ("a disk of 2 GiB in 8 layers and in one", chains.reading),
     "memory": ("a disk of 256 GiB in 31 layers and one of 64 TiB", memory.worker),
     "rest": (f"REST lists among {rest.COUNT} Backups, no cluster", lambda _: rest.gateway()),

@@ -48,6 +48,8 @@ GOALS: Final[Mapping[str, Goal]] = {
     "full_seconds": Goal("that full"),
     "incremental_seconds": Goal("that increment"),
     "incremental_ratio_unlimited": Goal("the same where the client is as fast as the machine"),
+    "gap_seconds": Goal("from an increment's end to the Job of the VM's next one, created before; median of 9", 3),
+    "gap_most_seconds": Goal("the longest of them"),
     "stored_ratio_runs": Goal("stored / sent, changed in runs of 1 to 8 MiB", 1.1),
     "sent_ratio_runs": Goal("sent / changed"),
     "stored_ratio_64k": Goal("stored / sent, changed in random 64 KiB", 1.1),
