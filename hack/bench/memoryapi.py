@@ -146,7 +146,9 @@ def _refusal(error: ClusterError) -> web.Response:
 def _parsed(path: str) -> tuple[Kind, str | None, str, str]:
     """Kind, namespace, name and subresource of a URL path. Raises NotFoundError."""
     parts = path.strip("/").split("/")
-    version, rest = (parts[1], parts[2:]) if parts[0] == "api" else ("/".join(parts[1:3]), parts[3:])
+    version, rest = ("".join(parts[1:2]), parts[2:]) if parts[0] == "api" else ("/".join(parts[1:3]), parts[3:])
+    if not rest:
+        raise NotFoundError(path)
     namespace = None
     if rest[0] == "namespaces" and len(rest) > 2:
         namespace, rest = rest[1], rest[2:]
