@@ -66,7 +66,7 @@ async def test_a_look_at_all_backups_keeps_little_of_each() -> None:
         known = await collect(rig.world.cluster, kinds.BACKUP, NAMESPACE, known_backup)
     assert len(known) == MANY
     assert max(resync[0], scan[0]) < whole[0] / 5, (resync, scan, whole)
-    assert scan[0] / MANY < 2 * 1024
+    assert scan[0] / MANY < 2 * 1024, scan
 
 
 async def test_a_long_queue_is_decided_on_once_and_says_so_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ From half a listing nothing is concluded: a restore point counts as gone only wh
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -94,14 +95,14 @@ def _same(old: ChainView | None, new: ChainView) -> bool:
 
 
 def known_backup(backup: Obj) -> KnownBackup:
-    """What a scan has to know of a Backup."""
+    """What a scan has to know of a Backup. Names that many share are kept once."""
     meta, status = backup["metadata"], backup.get("status") or {}
     return KnownBackup(
         name=meta["name"],
         uid=meta["uid"],
         point_uid=point_uid(backup),
-        vm=backup["spec"]["vmRef"]["name"],
-        phase=status.get("phase") or "",
+        vm=sys.intern(backup["spec"]["vmRef"]["name"]),
+        phase=sys.intern(status.get("phase") or ""),
         is_deleting=is_deleting(backup),
         ended=parse_time(status.get("completionTime")),
         damage=_damage(status),
