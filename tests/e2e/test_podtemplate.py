@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from tests.support.vma import MIB, Disk
-from tests.support.workspace import Workspace
+from tests.support.waiting import until, wait_for
+from tests.support.workspace import SLOW_MACHINE, Workspace, condition, summary
 
 TEMPLATE = {
     "labels": {"team": "storage"},
@@ -38,6 +41,13 @@ def test_a_worker_is_made_as_its_repository_says(space: Workspace) -> None:
 def test_a_priority_class_that_is_missing_is_named(space: Workspace) -> None:
     space.ready(Disk("pattern", 4 * MIB), podTemplate={"priorityClassName": "nobody-made-it"})
     space.backup()
-    assert "nobody-made-it" in space.wait_reason({"RepositoryNotReady", "PodForbidden"})
+    wait_for("the Backup to name it", partial(_names, space, "nobody-made-it"), timeout=SLOW_MACHINE)
+    assert condition(space.status(), "Ready")["reason"] in ("RepositoryNotReady", "PodForbidden")
     space.kube.merge("BackupRepository", "repo", space.namespace, {"spec": {"podTemplate": None}})
     space.wait_phase("Completed")
+
+
+def _names(space: Workspace, what: str) -> None:
+    """Its repository may not have been looked at before."""
+    status = space.status()
+    until(what in condition(status, "Ready").get("message", ""), summary(status))
