@@ -11,10 +11,10 @@ from typing import Any, Final
 from hack.bench.memoryapi import MemoryApi
 from tests.support import sample
 
-from sendense_operator.catalogue import CatalogueWriter, ChainRecord, PointRecord, Record, RootRecord
+from sendense_operator.catalogue_format import CatalogueWriter, ChainRecord, PointRecord, Record, RootRecord
 from sendense_operator.cluster import kinds
 from sendense_operator.cluster.kinds import Kind
-from sendense_operator.reconcile.pod import probe_task_of
+from sendense_operator.reconcile.workload.worker_pod import probe_task_of
 from sendense_operator.task import Answer, BackupType, Capacity, CatalogueSeal, DiskAnswer
 
 Obj = dict[str, Any]

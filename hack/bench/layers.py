@@ -20,12 +20,13 @@ from typing import Final, cast
 
 from sendense_operator.chain import layout
 from sendense_operator.chain.manifest import Manifest, ManifestBackup, ManifestDisk
-from sendense_operator.chain.parents import LayerPlan, ParentLayer
+from sendense_operator.chain.parent_choice import LayerPlan, ParentLayer
 from sendense_operator.task import BackupType, TaskDisk
-from sendense_operator.worker import export, main, qemu
-from sendense_operator.worker.export import ModeChoice
-from sendense_operator.worker.proof import prove
-from sendense_operator.worker.verify import Arrival, examine, seal
+from sendense_operator.worker import main
+from sendense_operator.worker.images import nbd_export, qemu_tools
+from sendense_operator.worker.images.layer_verification import Arrival, examine, seal
+from sendense_operator.worker.images.nbd_export import ModeChoice
+from sendense_operator.worker.images.proof import prove
 
 assert main.__name__  # a worker has all of its modules in memory
 
@@ -53,7 +54,7 @@ class Repository:
         plan = LayerPlan(disk, _FOLDER, below)
         file = _FOLDER / f"{'incr' if below else 'full'}-20250101-{number:06}.qcow2"
         path = self._root / layout.partial(file)
-        await qemu.create(path, self._size, plan.backing)
+        await qemu_tools.create(path, self._size, plan.backing)
         await self._write(path, plan, number)
         examined = await examine(self._root, file, plan, Arrival(None, False, None))
         sealed = await seal(self._root, file, 0, examined, below, self._choice, self._root)
@@ -70,10 +71,10 @@ class Repository:
 
     async def _write(self, path: Path, plan: LayerPlan, number: int) -> None:
         socket = self._root / "bench.sock"
-        server = await export.start(
+        server = await nbd_export.start(
             "bench",
             ["-k", str(socket)],
-            lambda mode: qemu.serve_options(path, mode, True, plan.layers),
+            lambda mode: qemu_tools.serve_options(path, mode, True, plan.layers),
             self._choice,
             self._root,
         )

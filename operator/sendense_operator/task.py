@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from sendense_operator import packing
+from sendense_operator import compact_encoding
 
 TERMINATION_MESSAGE_LIMIT: Final = 4096
 MAX_DISKS: Final = 64
@@ -318,7 +318,7 @@ class Answer(Wire):
         text = self.model_dump_json(by_alias=True, exclude_defaults=True)
         if len(text.encode()) <= TERMINATION_MESSAGE_LIMIT:
             return text
-        packed = _COMPRESSED + packing.to_text(self._by_columns().encode())
+        packed = _COMPRESSED + compact_encoding.to_text(self._by_columns().encode())
         if len(packed) <= TERMINATION_MESSAGE_LIMIT:
             return packed
         for field in ("parent_change_id", "change_id"):
@@ -337,8 +337,8 @@ class Answer(Wire):
         whole["disks"] = {name: [getattr(disk, name) for disk in self.disks] for name in texts}
         head = json.dumps(whole, separators=(",", ":")).encode()
         rows = [{name: getattr(disk, name) for name in _WIDTHS} for disk in self.disks]
-        numbers = packing.pack_numbers([row | {"type": _TYPES.index(row["type"])} for row in rows], _WIDTHS)
-        packed = _NUMBERS + packing.to_text(head + b"\n" + numbers)
+        numbers = compact_encoding.pack_numbers([row | {"type": _TYPES.index(row["type"])} for row in rows], _WIDTHS)
+        packed = _NUMBERS + compact_encoding.to_text(head + b"\n" + numbers)
         if len(packed) <= TERMINATION_MESSAGE_LIMIT:
             return packed
         if not texts:
@@ -357,10 +357,10 @@ class Answer(Wire):
         """Inverse of `to_message`. Raises ValueError for anything else (pydantic's error is one)."""
         try:
             if text.startswith(_COMPRESSED):
-                whole = json.loads(packing.from_text(text.removeprefix(_COMPRESSED), _UNPACKED_LIMIT))
+                whole = json.loads(compact_encoding.from_text(text.removeprefix(_COMPRESSED), _UNPACKED_LIMIT))
                 columns = whole["disks"]
             elif text.startswith(_NUMBERS):
-                data = packing.from_text(text.removeprefix(_NUMBERS), _UNPACKED_LIMIT)
+                data = compact_encoding.from_text(text.removeprefix(_NUMBERS), _UNPACKED_LIMIT)
                 head, _, numbers = data.partition(b"\n")
                 whole = json.loads(head)
                 columns = _columns(numbers) | whole["disks"]
@@ -374,7 +374,7 @@ class Answer(Wire):
 
 def _columns(numbers: bytes) -> dict[str, list[Any]]:
     """The fields of all disks; texts that may have been left out are empty. Raises LookupError, ValueError."""
-    columns: dict[str, list[Any]] = {**packing.unpack_numbers(numbers, _WIDTHS)}
+    columns: dict[str, list[Any]] = {**compact_encoding.unpack_numbers(numbers, _WIDTHS)}
     return columns | {"type": [_TYPES[at] for at in columns["type"]], "file": [""] * len(columns["type"])}
 
 

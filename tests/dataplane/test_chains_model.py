@@ -19,19 +19,20 @@ from hypothesis import strategies as st
 from tests.dataplane.qemuio import BLOCK, QemuIo, qemu_io
 from tests.support.chains import PATHS, files, layer, point, uid_of
 
-from sendense_operator.catalogue import ChainRecord, PointRecord, TombstoneRecord, read_catalogue
+from sendense_operator.catalogue_format import ChainRecord, PointRecord, TombstoneRecord, read_catalogue
 from sendense_operator.chain import layout
 from sendense_operator.chain.digests import DIGEST_SIZE
 from sendense_operator.chain.extents import chunk_count
 from sendense_operator.chain.manifest import Manifest, ManifestDisk
 from sendense_operator.task import ProbeTask, Removal
-from sendense_operator.worker import qemu, recovery
-from sendense_operator.worker.chainfolder import ChainFolder, read_chain
-from sendense_operator.worker.commit import commit
-from sendense_operator.worker.lock import ChainLock
-from sendense_operator.worker.probe import run_probe
-from sendense_operator.worker.removal import entomb, free_layers
+from sendense_operator.worker.images import qemu_tools
+from sendense_operator.worker.maintenance.repository_maintenance import run_probe
 from sendense_operator.worker.settings import Settings
+from sendense_operator.worker.storage import recovery
+from sendense_operator.worker.storage.chain_folder import ChainFolder, read_chain
+from sendense_operator.worker.storage.chain_lock import ChainLock
+from sendense_operator.worker.storage.commit import commit
+from sendense_operator.worker.storage.tombstones import entomb, free_layers
 
 SHARDS: Final = 4
 """Tests that run side by side."""
@@ -186,7 +187,18 @@ class Life:
             below = PurePosixPath(planned.parent.file).name if planned.parent else None
             backing = ["-b", below, "-F", "qcow2"] if below else []
             subprocess.run(
-                ["qemu-img", "create", "-q", "-f", "qcow2", "-o", qemu.CREATE_OPTIONS, *backing, path, str(disk.size)],
+                [
+                    "qemu-img",
+                    "create",
+                    "-q",
+                    "-f",
+                    "qcow2",
+                    "-o",
+                    qemu_tools.CREATE_OPTIONS,
+                    *backing,
+                    path,
+                    str(disk.size),
+                ],
                 check=True,
             )
             changed = [True] * len(disk.content)

@@ -15,7 +15,7 @@ import pytest
 from tests.dataplane.rig import PASSWORD, Bench, Vma, Worker, small_file_system, until
 
 from sendense_operator.task import ExitCode, ProbeTask, Removal
-from sendense_operator.worker.repository import capacity
+from sendense_operator.worker.storage.repository_marker import capacity
 
 MIB = 1 << 20
 QUICK = {"cancel": 1}

@@ -14,7 +14,7 @@ from tests.dataplane.test_full import digest_of, manifest_of
 
 from sendense_operator.chain.layout import ChainPaths
 from sendense_operator.task import Answer, BackupType, ExitCode, FullReason
-from sendense_operator.worker.chainfolder import read_chain
+from sendense_operator.worker.storage.chain_folder import read_chain
 
 MIB = 1 << 20
 

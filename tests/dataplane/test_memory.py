@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.dataplane.rig import CHECKOUT, python_path
 
-from sendense_operator.chain.memory import DiskLoad, estimate
+from sendense_operator.chain.memory_estimate import DiskLoad, estimate
 
 GIB = 1 << 30
 

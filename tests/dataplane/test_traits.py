@@ -12,7 +12,7 @@ from tests.dataplane.rig import Bench, Vma
 from tests.dataplane.test_incremental import INCREMENTS, MIB, Points, kinds
 
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
-from sendense_operator.reconcile import tasks
+from sendense_operator.reconcile.backups import backup_task
 from sendense_operator.task import BackupType, FullReason
 
 MODES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -82,7 +82,7 @@ def gateway(bench: Bench, vma: Vma) -> Iterator[LossyGateway]:
 def repeating(retries: str) -> dict[str, Any]:
     """For a task: what its worker is told of an appliance with that trait."""
     appliance = VMwareApplianceSpec.model_validate({**TOLD, "traits": {"callbackRetries": retries}})
-    clocks = tasks._clocks(appliance).model_dump(include={"reconnect", "stall"})
+    clocks = backup_task._clocks(appliance).model_dump(include={"reconnect", "stall"})
     return {"appliance": {"callbackRetries": retries}, "clocks": {**clocks, "cancel": 1}}
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sendense_operator import packing
+from sendense_operator import compact_encoding
 from sendense_operator.task import (
     MAX_DISKS,
     TERMINATION_MESSAGE_LIMIT,
@@ -206,7 +206,7 @@ def test_a_task_has_1_to_64_disks(number: int) -> None:
 
 def test_an_answer_that_is_nested_without_end_is_none() -> None:
     with pytest.raises(ValueError, match="answer"):
-        Answer.from_message("z:" + packing.to_text(b"[" * 100_000))
+        Answer.from_message("z:" + compact_encoding.to_text(b"[" * 100_000))
 
 
 def test_an_answer_for_more_disks_than_a_vm_may_have_is_none() -> None:

@@ -10,7 +10,7 @@ from tests.wiring.rig import Rig
 
 from sendense_operator.cluster import kinds
 from sendense_operator.vma.errors import VMAGarbage, VMARefused, VMAUnreachable
-from sendense_operator.vma.models import InventoryDisk, InventoryVM
+from sendense_operator.vma.messages import InventoryDisk, InventoryVM
 
 INTERVAL = 600
 NO_WORD = [

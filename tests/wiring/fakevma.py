@@ -6,7 +6,7 @@ from tests.support.sample import GIB
 
 from sendense_operator.vma.credentials import Credentials
 from sendense_operator.vma.errors import VMARefused
-from sendense_operator.vma.models import BrokenVM, CBTStatus, Health, Inventory, InventoryDisk, InventoryVM
+from sendense_operator.vma.messages import BrokenVM, CBTStatus, Health, Inventory, InventoryDisk, InventoryVM
 
 
 class FakeVMA:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sendense_operator.catalogue import (
+from sendense_operator.catalogue_format import (
     CatalogueWriter,
     ChainRecord,
     Obstacle,

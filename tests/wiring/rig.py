@@ -20,7 +20,7 @@ from sendense_operator.cluster import kinds
 from sendense_operator.cluster.errors import ClusterError
 from sendense_operator.cluster.events import EventRecorder
 from sendense_operator.cluster.kinds import Kind
-from sendense_operator.cluster.status import has_finalizer
+from sendense_operator.cluster.status_writer import has_finalizer
 from sendense_operator.controller.handlers import (
     keys_of_backup,
     keys_of_chain,
@@ -30,10 +30,10 @@ from sendense_operator.controller.handlers import (
     remember_answer,
     settling_s,
 )
-from sendense_operator.reconcile.context import Context
-from sendense_operator.reconcile.keys import Key, Work
-from sendense_operator.reconcile.reconciler import Reconciler
-from sendense_operator.reconcile.settings import Settings
+from sendense_operator.reconcile.dispatch import Reconciler
+from sendense_operator.reconcile.state.context import Context
+from sendense_operator.reconcile.state.keys import Key, Work
+from sendense_operator.reconcile.state.settings import Settings
 
 SECRET_WORD = "canary-5f2a"
 _SIMPLE = {"BackupRepository": Work.REPOSITORY, "ProtectedVM": Work.VM, "VMwareAppliance": Work.APPLIANCE}

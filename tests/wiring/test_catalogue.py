@@ -8,7 +8,7 @@ from tests.wiring.test_deletion import THREE, gone
 from tests.wiring.test_incrementals import backed_up
 
 from sendense_operator.api.v1alpha1.conditions import find
-from sendense_operator.catalogue import Obstacle
+from sendense_operator.catalogue_format import Obstacle
 from sendense_operator.cluster import kinds
 
 INTERVAL_S = 60

@@ -13,7 +13,7 @@ from tests.wiring.world import Ending
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster import kinds
-from sendense_operator.reconcile.pod import task_of
+from sendense_operator.reconcile.workload.worker_pod import task_of
 from sendense_operator.task import MAX_REMOVALS
 
 THREE = (("b1", "Full"), ("b2", "Incremental"), ("b3", "Incremental"))

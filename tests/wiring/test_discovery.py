@@ -13,7 +13,7 @@ from sendense_operator.api.v1alpha1.names import LABEL_DISCOVERED_BY
 from sendense_operator.cluster import kinds
 from sendense_operator.cluster.errors import ClusterError, ForbiddenError, InvalidError, UnavailableError
 from sendense_operator.cluster.kinds import Kind
-from sendense_operator.reconcile.discovery import PAUSE_S, STEPS
+from sendense_operator.reconcile.vcenter.discovery_reconciler import PAUSE_S, STEPS
 from sendense_operator.vma.errors import VMARefused, VMAUnreachable
 
 

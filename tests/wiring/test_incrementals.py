@@ -9,7 +9,7 @@ from tests.support.sample import GIB, Obj
 from tests.wiring.rig import Rig
 
 from sendense_operator.cluster import kinds
-from sendense_operator.reconcile.pod import task_of
+from sendense_operator.reconcile.workload.worker_pod import task_of
 
 STORE = "shop/store"
 

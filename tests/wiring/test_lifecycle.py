@@ -12,7 +12,7 @@ from tests.wiring.world import Ending
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster import kinds
-from sendense_operator.reconcile.objects import ready_condition
+from sendense_operator.reconcile.state.kubernetes_objects import ready_condition
 from sendense_operator.vma.errors import VMAUnreachable
 
 

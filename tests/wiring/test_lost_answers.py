@@ -14,7 +14,7 @@ from tests.wiring.world import Ending
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster import kinds
-from sendense_operator.reconcile.pod import task_of
+from sendense_operator.reconcile.workload.worker_pod import task_of
 from sendense_operator.vma.errors import VMARefused, VMAUnreachable
 
 

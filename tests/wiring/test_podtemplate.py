@@ -9,11 +9,11 @@ from tests.support.sample import Obj
 from tests.wiring.rig import Rig
 
 from sendense_operator.api.v1alpha1 import names
-from sendense_operator.chain.memory import DiskLoad, estimate
+from sendense_operator.chain.memory_estimate import DiskLoad, estimate
 from sendense_operator.cluster import kinds
 from sendense_operator.cluster.errors import ForbiddenError
 from sendense_operator.cluster.kinds import Kind
-from sendense_operator.reconcile.workermemory import parse_quantity
+from sendense_operator.reconcile.workload.worker_memory import parse_quantity
 
 TEMPLATE: dict[str, Any] = {"labels": {"team": "storage"}, "nodeSelector": {"disk": "ssd"}}
 

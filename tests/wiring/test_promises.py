@@ -14,10 +14,10 @@ from tests.wiring.world import Ending
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster import kinds
 from sendense_operator.cluster.errors import ForbiddenError
-from sendense_operator.reconcile.backup import reconcile_backup
-from sendense_operator.reconcile.objects import host_ports
-from sendense_operator.reconcile.pod import task_of
-from sendense_operator.reconcile.turns import AT_A_TIME
+from sendense_operator.reconcile.backups.backup_reconciler import reconcile_backup
+from sendense_operator.reconcile.state.appliance_limiter import AT_A_TIME
+from sendense_operator.reconcile.state.kubernetes_objects import host_ports
+from sendense_operator.reconcile.workload.worker_pod import task_of
 from sendense_operator.vma.errors import VMAError, VMAGarbage, VMARefused
 
 

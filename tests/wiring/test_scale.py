@@ -15,13 +15,13 @@ from tests.wiring.rig import Rig
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster import kinds
 from sendense_operator.cluster.listing import collect
-from sendense_operator.reconcile import slots
-from sendense_operator.reconcile.admission import Candidate, Running, Verdict, decide_queue
-from sendense_operator.reconcile.backup import reconcile_backup
-from sendense_operator.reconcile.case import WORDS_S
-from sendense_operator.reconcile.catalogue import known_backup
-from sendense_operator.reconcile.keys import Key, Work
-from sendense_operator.reconcile.reconciler import Reconciler
+from sendense_operator.reconcile.backups import start_queue
+from sendense_operator.reconcile.backups.admission_rules import Candidate, Running, Verdict, decide_queue
+from sendense_operator.reconcile.backups.backup_reconciler import reconcile_backup
+from sendense_operator.reconcile.backups.backup_status import WORDS_S
+from sendense_operator.reconcile.catalogue.decisions import known_backup
+from sendense_operator.reconcile.dispatch import Reconciler
+from sendense_operator.reconcile.state.keys import Key, Work
 
 MANY = 2000
 MIB = 1 << 20
@@ -84,8 +84,8 @@ async def test_a_long_queue_is_decided_on_once_and_says_so_now_and_then(monkeypa
         decided.extend(candidates := list(queue))
         return decide_queue(candidates, running)
 
-    monkeypatch.setattr(slots, "decide_queue", decide)
-    monkeypatch.setattr(slots, "decide_admission", lambda *_: pytest.fail("decided on by itself"))
+    monkeypatch.setattr(start_queue, "decide_queue", decide)
+    monkeypatch.setattr(start_queue, "decide_admission", lambda *_: pytest.fail("decided on by itself"))
     rig.controller.ctx.snapshots.clear()
     for name in rig.phases():
         await reconcile_backup(rig.controller.ctx, NAMESPACE, name)

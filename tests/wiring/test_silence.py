@@ -15,13 +15,13 @@ from tests.wiring.rig import Rig
 
 from sendense_operator.cluster import kinds
 from sendense_operator.cluster.errors import UnavailableError
-from sendense_operator.reconcile.backup import reconcile_backup
-from sendense_operator.reconcile.keys import Key, Work
-from sendense_operator.reconcile.protectedvm import reconcile_vm
-from sendense_operator.reconcile.turns import AT_A_TIME
+from sendense_operator.reconcile.backups.backup_reconciler import reconcile_backup
+from sendense_operator.reconcile.state.appliance_limiter import AT_A_TIME
+from sendense_operator.reconcile.state.keys import Key, Work
+from sendense_operator.reconcile.vcenter.vm_reconciler import reconcile_vm
 from sendense_operator.vma.credentials import Credentials
 from sendense_operator.vma.errors import VMAError, VMAGarbage, VMAUnreachable
-from sendense_operator.vma.models import Inventory
+from sendense_operator.vma.messages import Inventory
 
 
 class SlowVMA(FakeVMA):

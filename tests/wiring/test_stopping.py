@@ -12,7 +12,7 @@ from tests.wiring.world import LEFT, Ending
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster import kinds
 from sendense_operator.cluster.errors import ForbiddenError, UnavailableError
-from sendense_operator.reconcile.objects import is_deleting
+from sendense_operator.reconcile.state.kubernetes_objects import is_deleting
 
 
 async def running(rig: Rig, **spec: Any) -> Rig:

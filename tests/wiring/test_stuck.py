@@ -11,7 +11,7 @@ from tests.wiring.rig import Rig
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster import kinds
-from sendense_operator.reconcile.sightings import FORGET_S, STUCK_AFTER_S
+from sendense_operator.reconcile.state.unrouted_calls import FORGET_S, STUCK_AFTER_S
 
 
 def status(rig: Rig) -> dict[str, Any]:

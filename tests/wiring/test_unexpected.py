@@ -14,7 +14,7 @@ from tests.wiring.test_silence import begin, silent
 from sendense_operator.cluster import kinds
 from sendense_operator.cluster.errors import ClusterError, ForbiddenError, InvalidError, UnavailableError
 from sendense_operator.cluster.kinds import Kind
-from sendense_operator.reconcile.backup import reconcile_backup
+from sendense_operator.reconcile.backups.backup_reconciler import reconcile_backup
 
 WORDS = 'HTTP 500: failed calling webhook "policy.example": connection refused'
 AWAY = UnavailableError(WORDS)

@@ -21,11 +21,11 @@ from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster import kinds
 from sendense_operator.cluster.client import KubernetesCluster
 from sendense_operator.cluster.kinds import Kind
-from sendense_operator.cluster.naming import worker_name
-from sendense_operator.controller.following import Follower
-from sendense_operator.controller.watches import watch_forever
-from sendense_operator.reconcile.keys import Key, Work
-from sendense_operator.reconcile.memory import Memory
+from sendense_operator.cluster.object_names import worker_name
+from sendense_operator.controller.bulk_watch import Follower
+from sendense_operator.controller.kopf_watches import watch_forever
+from sendense_operator.reconcile.state.hints import Memory
+from sendense_operator.reconcile.state.keys import Key, Work
 
 WATCHED = (
     kinds.BACKUP,

@@ -26,7 +26,14 @@ from sendense_operator.cluster.kinds import (
     POD,
 )
 from sendense_operator.cluster.kinds import NAMESPACE as NAMESPACES
-from sendense_operator.reconcile.objects import created, host_ports, is_deleting, is_finished, job_end, terminated
+from sendense_operator.reconcile.state.kubernetes_objects import (
+    created,
+    host_ports,
+    is_deleting,
+    is_finished,
+    job_end,
+    terminated,
+)
 from sendense_operator.task import Answer, BackupTask, Capacity, ExitCode, ProbeTask, Progress
 
 Obj = dict[str, Any]

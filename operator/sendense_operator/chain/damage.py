@@ -12,11 +12,11 @@ from typing import Final
 
 from sendense_operator.chain import layout, qcow2
 from sendense_operator.chain.digests import DIGEST_SIZE
-from sendense_operator.chain.diskfile import DiskFile
+from sendense_operator.chain.disk_file import DiskFile
 from sendense_operator.chain.extents import chunk_count
 from sendense_operator.chain.manifest import Manifest, ManifestDisk
+from sendense_operator.chain.parent_blocks import Unfit
 from sendense_operator.chain.qcow2 import HeaderError
-from sendense_operator.chain.unfit import Unfit
 from sendense_operator.task import FullReason
 
 _TEXT: Final = 500

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from sendense_operator.api.v1alpha1 import names
-from sendense_operator.cluster.naming import worker_name
+from sendense_operator.cluster.object_names import worker_name
 
 Obj = Mapping[str, Any]
 

@@ -14,10 +14,10 @@ from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.api.v1alpha1.backup import Phase
 from sendense_operator.cluster import kinds
 from sendense_operator.cluster.provenance import is_worker_pod
-from sendense_operator.reconcile.chain import key_of_chain
-from sendense_operator.reconcile.keys import Key, Work
-from sendense_operator.reconcile.memory import Memory
-from sendense_operator.reconcile.objects import answer_of, is_live
+from sendense_operator.reconcile.chains.chain_reconciler import key_of_chain
+from sendense_operator.reconcile.state.hints import Memory
+from sendense_operator.reconcile.state.keys import Key, Work
+from sendense_operator.reconcile.state.kubernetes_objects import answer_of, is_live
 
 _RESTORE_POINTS: Final = (Phase.COMPLETED, Phase.LOST)
 """Phases of Backups that a chain lists."""

@@ -10,8 +10,8 @@ from typing import Final
 from aiohttp import web
 
 from sendense_operator.cluster.lease import LeaderElection
-from sendense_operator.process import resident_bytes
-from sendense_operator.reconcile.keys import Key, Work
+from sendense_operator.process_metrics import resident_bytes
+from sendense_operator.reconcile.state.keys import Key, Work
 
 STALE_S: Final = 60.0
 STALLED_S: Final = 240.0

@@ -8,10 +8,10 @@ import os
 import sys
 from pathlib import Path
 
-from sendense_operator.controller.app import run_controller
+from sendense_operator.controller.assembly import run_controller
 from sendense_operator.logs import setup_logging
-from sendense_operator.reconcile.settings import settings_from_env
-from sendense_operator.vma.callbackkeys import MountedKeys
+from sendense_operator.reconcile.state.settings import settings_from_env
+from sendense_operator.vma.callback_keys import MountedKeys
 
 
 def run() -> int:

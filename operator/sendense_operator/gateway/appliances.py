@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
+from sendense_operator.cluster.informer import Mirror
 from sendense_operator.cluster.kinds import APPLIANCE
-from sendense_operator.cluster.mirror import Mirror
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 

@@ -11,19 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from sendense_operator.cluster.client import connect_api
-from sendense_operator.cluster.pods import WorkerPods
+from sendense_operator.cluster.worker_watch import WorkerPods
 from sendense_operator.gateway.appliances import Appliances
-from sendense_operator.gateway.door import Door
+from sendense_operator.gateway.callback_routes import Gateway, create_app
+from sendense_operator.gateway.caller_check import Door
 from sendense_operator.gateway.drain import Drain
-from sendense_operator.gateway.forward import Forwarder
+from sendense_operator.gateway.forwarding import Forwarder
+from sendense_operator.gateway.gateway_status import create_status_app
 from sendense_operator.gateway.limits import CallLimits
-from sendense_operator.gateway.routes import Gateway, create_app
 from sendense_operator.gateway.serving import listen, serve, stop_on_signal
 from sendense_operator.gateway.settings import Settings
-from sendense_operator.gateway.sighted import Sighted
-from sendense_operator.gateway.status import create_status_app
+from sendense_operator.gateway.unrouted_recorder import Sighted
 from sendense_operator.logs import kv, setup_logging
-from sendense_operator.vma.callbackkeys import MountedKeys
+from sendense_operator.vma.callback_keys import MountedKeys
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from sendense_operator.gateway.drain import Drain
-from sendense_operator.gateway.sending import ConnectionBounds, bounded
+from sendense_operator.gateway.slow_readers import ConnectionBounds, bounded
 from sendense_operator.logs import kv
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from typing import Annotated, Final, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from sendense_operator.api.v1alpha1 import names
-from sendense_operator.vma.callbackkeys import FOLDER
+from sendense_operator.vma.callback_keys import FOLDER
 
 PREFIX: Final = "SENDENSE_"
 

@@ -14,11 +14,11 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from sendense_operator import bounded
+from sendense_operator import bounded_http
 from sendense_operator.logs import silence_http_loggers
 from sendense_operator.vma.credentials import Credentials
 from sendense_operator.vma.errors import StartUnknown, VMAGarbage, VMARefused, VMAUnreachable
-from sendense_operator.vma.models import (
+from sendense_operator.vma.messages import (
     BrokenVM,
     CBTStatus,
     Health,
@@ -29,7 +29,7 @@ from sendense_operator.vma.models import (
     StartRequest,
     VMAProgress,
 )
-from sendense_operator.vma.text import describe_validation, name_cause, tidy
+from sendense_operator.vma.untrusted_text import describe_validation, name_cause, tidy
 
 RETRY_DELAYS: Final = (0.5, 2.0)
 """Seconds before the second and the third try."""
@@ -102,7 +102,7 @@ class VMAClient:
             # A connection that the VMA closes while a start goes out leaves open whether it arrived: use fresh ones.
             limits=httpx.Limits(max_keepalive_connections=0),
             timeout=httpx.Timeout(timeout, connect=timeout / 3),
-            headers=bounded.HEADERS,
+            headers=bounded_http.HEADERS,
             transport=transport,
         )
 
@@ -244,8 +244,8 @@ class VMAClient:
         ) as response:
             try:
                 limit = call.limit if response.is_success else _ERROR_TEXT_READ
-                body, whole = await bounded.read_at_most(response, limit)
-            except bounded.EncodedError as error:
+                body, whole = await bounded_http.read_at_most(response, limit)
+            except bounded_http.EncodedError as error:
                 if response.is_success:
                     raise VMAGarbage(f"{call.name}: {error}") from None
                 return _Response(response.status_code, str(error).encode())
@@ -260,7 +260,7 @@ class VMAClient:
         raise VMARefused(call.name, response.status, text)
 
     def _parsed(self, model: type[_Model], call: _Call, body: bytes) -> _Model:
-        if bounded.count_values(body) > _VALUES:
+        if bounded_http.count_values(body) > _VALUES:
             raise VMAGarbage(f"{call.name}: the answer holds more than {_VALUES} values")
         try:
             return model.model_validate_json(body)

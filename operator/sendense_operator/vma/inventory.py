@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from sendense_operator.vma.errors import VMAGarbage
-from sendense_operator.vma.models import BrokenVM, Inventory, InventoryDisk, InventoryVM
+from sendense_operator.vma.messages import BrokenVM, Inventory, InventoryDisk, InventoryVM
 
 _DISK_ID = re.compile(r"disk-([0-9]{1,10})", re.ASCII)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)

@@ -15,14 +15,14 @@ from pydantic import ValidationError
 
 from sendense_operator.logs import kv, set_backup, setup_logging
 from sendense_operator.task import Answer, BackupTask, ExitCode, ProbeTask
-from sendense_operator.worker.backup import run_backup
-from sendense_operator.worker.commit import no_step
-from sendense_operator.worker.probe import run_probe
-from sendense_operator.worker.reasons import Reason, WorkerError, exit_code
-from sendense_operator.worker.server import serving
+from sendense_operator.worker.errors import Reason, WorkerError, exit_code
+from sendense_operator.worker.maintenance.repository_maintenance import run_probe
 from sendense_operator.worker.settings import Settings
-from sendense_operator.worker.state import JobState
-from sendense_operator.worker.stopping import Stopping
+from sendense_operator.worker.storage.commit import no_step
+from sendense_operator.worker.vma_job.attempt_state import JobState
+from sendense_operator.worker.vma_job.backup_run import run_backup
+from sendense_operator.worker.vma_job.status_server import serving
+from sendense_operator.worker.vma_job.stop_requests import Stopping
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sendense_operator import task
 from sendense_operator.api.v1alpha1.names import NBD_BASE_PORT, STATUS_PORT
-from sendense_operator.worker.memory import LIMIT_FILES
+from sendense_operator.worker.vma_job.memory_check import LIMIT_FILES
 
 
 @dataclass(frozen=True)

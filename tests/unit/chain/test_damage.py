@@ -6,9 +6,9 @@ import pytest
 from tests.support.chains import SIZE, head, increment, layer, point
 
 from sendense_operator.chain.damage import Judge, Verdict
-from sendense_operator.chain.diskfile import DiskFile
+from sendense_operator.chain.disk_file import DiskFile
 from sendense_operator.chain.manifest import Manifest
-from sendense_operator.chain.unfit import Unfit
+from sendense_operator.chain.parent_blocks import Unfit
 from sendense_operator.task import FullReason
 
 FULL = point(1)

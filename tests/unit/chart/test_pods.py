@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from sendense_operator.api.v1alpha1 import names
-from sendense_operator.api.v1alpha1.podtemplate import PodTemplate
+from sendense_operator.api.v1alpha1.pod_template import PodTemplate
 from sendense_operator.gateway.rest.settings import RestSettings
 from sendense_operator.gateway.settings import Settings as GatewaySettings
-from sendense_operator.reconcile.settings import settings_from_env
-from sendense_operator.vma.callbackkeys import FOLDER
+from sendense_operator.reconcile.state.settings import settings_from_env
+from sendense_operator.vma.callback_keys import FOLDER
 
 from .conftest import CHART, CHECKOUT, Object, Render, all_of, environment, one
 

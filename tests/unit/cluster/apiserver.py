@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from sendense_operator.api.v1alpha1 import names
-from sendense_operator.cluster.naming import worker_name
+from sendense_operator.cluster.object_names import worker_name
 
 BACKUP_UID = "5d3c9e1c-4b0b-4d6c-9a2b-0d4c4c1f8f10"
 

@@ -14,7 +14,7 @@ from aiohttp import web
 from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
 
-from sendense_operator.cluster import kinds, podlog
+from sendense_operator.cluster import kinds, pod_log
 from sendense_operator.cluster.client import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, KubernetesCluster, find
 from sendense_operator.cluster.errors import ClusterError, InvalidError, NotFoundError, UnavailableError
 
@@ -156,11 +156,11 @@ async def test_a_log_is_read_by_lines() -> None:
         assert await cluster.read_log("shop", "p", "worker") == ["one", "two", ""]
         (request,) = server.requests
         assert request["path"] == "/api/v1/namespaces/shop/pods/p/log"
-        assert request["query"] == {"container": "worker", "limitBytes": str(podlog.LOG_LIMIT)}
+        assert request["query"] == {"container": "worker", "limitBytes": str(pod_log.LOG_LIMIT)}
 
 
 async def test_a_log_of_any_length_costs_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(podlog, "LOG_LIMIT", 1000)
+    monkeypatch.setattr(pod_log, "LOG_LIMIT", 1000)
     async with connected() as (cluster, server):
         server.answers = [web.Response(text="line\n" * 500_000)]
         lines = await cluster.read_log("shop", "p", "worker")

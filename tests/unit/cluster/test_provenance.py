@@ -9,9 +9,9 @@ from tests.support import sample
 from tests.support.sample import Obj
 
 from sendense_operator.api.v1alpha1 import names
-from sendense_operator.cluster.naming import worker_name
+from sendense_operator.cluster.object_names import worker_name
 from sendense_operator.cluster.provenance import is_pod_of, is_worker_job, is_worker_pod
-from sendense_operator.reconcile.objects import owner_ref
+from sendense_operator.reconcile.state.kubernetes_objects import owner_ref
 
 BACKUP = {**sample.backup("b1"), "apiVersion": f"{names.GROUP}/v1alpha1", "kind": "Backup"}
 UID = BACKUP["metadata"]["uid"]

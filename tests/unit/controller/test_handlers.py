@@ -10,7 +10,7 @@ from tests.support import sample
 from tests.support.sample import NAMESPACE, Obj, completed_answer, condition, ended, job, pod, stamp
 
 from sendense_operator.api.v1alpha1 import names
-from sendense_operator.cluster.naming import worker_name
+from sendense_operator.cluster.object_names import worker_name
 from sendense_operator.controller.handlers import (
     SETTLE_S,
     keys_of_backup,
@@ -22,9 +22,9 @@ from sendense_operator.controller.handlers import (
     remember_answer,
     settling_s,
 )
-from sendense_operator.reconcile.chain import key_of_chain
-from sendense_operator.reconcile.keys import Key, Work
-from sendense_operator.reconcile.memory import Memory, Recent
+from sendense_operator.reconcile.chains.chain_reconciler import key_of_chain
+from sendense_operator.reconcile.state.hints import Memory, Recent
+from sendense_operator.reconcile.state.keys import Key, Work
 
 BACKUP = Key(Work.BACKUP, NAMESPACE, "b1")
 CHAIN = Key(Work.CHAIN, NAMESPACE, "db/store")

@@ -10,9 +10,9 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from sendense_operator.controller import health as module
 from sendense_operator.controller.health import STALE_S, STALLED_S, Health, build_app
-from sendense_operator.process import resident_bytes
-from sendense_operator.reconcile.keys import Key, Work
-from sendense_operator.reconcile.reconciler import TIMEOUT_S
+from sendense_operator.process_metrics import resident_bytes
+from sendense_operator.reconcile.dispatch import TIMEOUT_S
+from sendense_operator.reconcile.state.keys import Key, Work
 
 
 class Clock:

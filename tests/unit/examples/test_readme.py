@@ -11,7 +11,7 @@ from typing import Final
 from sendense_operator.api.v1alpha1 import RESOURCES
 from sendense_operator.chain.integrity import Doubt
 from sendense_operator.task import FullReason
-from sendense_operator.worker.reasons import Reason
+from sendense_operator.worker.errors import Reason
 
 CHECKOUT: Final = Path(__file__).resolve().parents[3]
 README: Final = (CHECKOUT / "README.md").read_text(encoding="utf-8")

@@ -12,17 +12,17 @@ from fastapi import FastAPI, Request, Response
 from tests.support.callbackkeys import FixedKeys
 
 from sendense_operator.api.v1alpha1 import names
-from sendense_operator.cluster.workers import Worker, WorkerIndex
+from sendense_operator.cluster.worker_index import Worker, WorkerIndex
 from sendense_operator.gateway.appliances import ApplianceIndex, ApplianceRecord
-from sendense_operator.gateway.door import Door
+from sendense_operator.gateway.callback_routes import Gateway, create_app
+from sendense_operator.gateway.caller_check import Door
 from sendense_operator.gateway.drain import Drain
-from sendense_operator.gateway.forward import Forwarder
+from sendense_operator.gateway.forwarding import Forwarder
 from sendense_operator.gateway.limits import CallLimits
-from sendense_operator.gateway.routes import Gateway, create_app
 from sendense_operator.gateway.serving import listen, serve
-from sendense_operator.gateway.sighted import Sighted
-from sendense_operator.vma.basepath import base_path, make_token
-from sendense_operator.vma.callbacks import CALL_ID_HEADER
+from sendense_operator.gateway.unrouted_recorder import Sighted
+from sendense_operator.vma.callback_path import base_path, make_token
+from sendense_operator.vma.callback_rules import CALL_ID_HEADER
 
 UID = "0b6f6b0e-6c2b-4b1c-9a53-0f7d2a1c9e11"
 JOB = f"backup-{UID}"

@@ -12,8 +12,8 @@ from fastapi import FastAPI
 from tests.unit.gateway.rig import until
 
 from sendense_operator.gateway.drain import Drain
-from sendense_operator.gateway.sending import ConnectionBounds
 from sendense_operator.gateway.serving import listen, serve
+from sendense_operator.gateway.slow_readers import ConnectionBounds
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]

@@ -14,7 +14,7 @@ from sendense_operator.logs import setup_logging
 from sendense_operator.vma.client import VMAClient
 from sendense_operator.vma.credentials import Credentials
 from sendense_operator.vma.errors import StartUnknown, VMAError, VMAGarbage, VMARefused, VMAUnreachable
-from sendense_operator.vma.models import MAX_VMS, StartRequest
+from sendense_operator.vma.messages import MAX_VMS, StartRequest
 
 PASSWORD = 'canary &/"1'
 CREDENTIALS = Credentials("backup@vsphere.local", PASSWORD)

@@ -2,7 +2,7 @@ import pytest
 
 from sendense_operator.vma.errors import VMAGarbage
 from sendense_operator.vma.inventory import bios_uuid, disks_of, find_vm
-from sendense_operator.vma.models import BrokenVM, Inventory, InventoryDisk, InventoryVM
+from sendense_operator.vma.messages import BrokenVM, Inventory, InventoryDisk, InventoryVM
 
 
 def vm(path: str, *ids: str) -> InventoryVM:

@@ -9,7 +9,7 @@ import pytest
 from tests.support.chains import PATHS
 from tests.unit.worker.proberig import probe
 
-from sendense_operator.worker.lock import ChainLock
+from sendense_operator.worker.storage.chain_lock import ChainLock
 
 
 @pytest.fixture

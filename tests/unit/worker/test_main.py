@@ -6,7 +6,7 @@ from tests.unit.worker.support import UID, settings, task
 
 from sendense_operator.task import Answer, BackupTask, ExitCode, FullReason, ProbeTask
 from sendense_operator.worker import main
-from sendense_operator.worker.reasons import FATAL, Reason, WorkerError, exit_code
+from sendense_operator.worker.errors import FATAL, Reason, WorkerError, exit_code
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from sendense_operator.api.v1alpha1.base import (
     Text,
     immutable,
 )
-from sendense_operator.api.v1alpha1.podtemplate import PodTemplate
+from sendense_operator.api.v1alpha1.pod_template import PodTemplate
 
 _Id = Annotated[int, Field(ge=1, le=2_147_483_647)]
 

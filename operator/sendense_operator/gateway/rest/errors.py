@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Final
 
-from sendense_operator.cluster.access import UnauthenticatedError
+from sendense_operator.cluster.authorization import UnauthenticatedError
 from sendense_operator.cluster.errors import (
     ClusterError,
     ConflictError,
@@ -16,7 +16,7 @@ from sendense_operator.cluster.errors import (
     NotFoundError,
     UnavailableError,
 )
-from sendense_operator.gateway.rest import models
+from sendense_operator.gateway.rest import schemas
 
 RETRY_AFTER_S: Final = 5
 _DETAILS: Final = 2000
@@ -86,7 +86,7 @@ def _sentence(error: Mapping[str, Any]) -> str:
     name = ".".join(where) or "body"
     bounds = error.get("ctx") or {}
     match error["type"]:
-        case models.NO_VM:
+        case schemas.NO_VM:
             return str(error["msg"])
         case "missing" | "string_too_short":
             return f"{name} is required"

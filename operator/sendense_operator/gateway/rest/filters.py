@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Final, TypeVar, get_args
 
 from sendense_operator.gateway.rest.errors import RestError
-from sendense_operator.gateway.rest.models import BackupState, BackupType
 from sendense_operator.gateway.rest.records import BackupRecord
+from sendense_operator.gateway.rest.schemas import BackupState, BackupType
 
 T = TypeVar("T")
 STATES: Final[tuple[str, ...]] = get_args(BackupState)

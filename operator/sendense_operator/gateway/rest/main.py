@@ -14,14 +14,14 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
-from sendense_operator.cluster.access import KubernetesAccess
+from sendense_operator.cluster.authorization import KubernetesAccess
 from sendense_operator.cluster.client import connect_api
 from sendense_operator.gateway.drain import Drain
-from sendense_operator.gateway.rest.app import create_metrics_app, create_rest_app
-from sendense_operator.gateway.rest.cache import Mirrors, Stores
-from sendense_operator.gateway.rest.keeping import keep_running
+from sendense_operator.gateway.rest.object_cache import Mirrors, Stores
+from sendense_operator.gateway.rest.rest_app import create_metrics_app, create_rest_app
 from sendense_operator.gateway.rest.service import Service
 from sendense_operator.gateway.rest.settings import RestSettings
+from sendense_operator.gateway.rest.supervisor import keep_running
 from sendense_operator.gateway.serving import listen, serve, stop_on_signal
 from sendense_operator.logs import kv, setup_logging
 

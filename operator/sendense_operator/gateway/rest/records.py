@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from sys import intern
 from typing import Any, Self
 
-from sendense_operator.gateway.rest import mapping
-from sendense_operator.gateway.rest.mapping import number, objects, part, text
+from sendense_operator.gateway.rest import backup_view
+from sendense_operator.gateway.rest.backup_view import number, objects, part, text
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +57,13 @@ class BackupRecord(Record):
     @property
     def is_point(self) -> bool:
         """Whether it is a restore point."""
-        return self.status == mapping.COMPLETED and not self.deleting
+        return self.status == backup_view.COMPLETED and not self.deleting
 
     @classmethod
     def from_object(cls, obj: Mapping[str, Any], vm_name: str = "") -> Self:
         """From a Backup. `vm_name`: VMware's name of the VM, where it is known. Raises KeyError without metadata."""
         status = part(obj, "status")
-        shown = mapping.backup_json(obj, vm_name)
+        shown = backup_view.backup_json(obj, vm_name)
         return cls(
             *_identity(obj),
             vm=intern(shown["vm_context_id"]),
@@ -72,10 +72,10 @@ class BackupRecord(Record):
             type=intern(shown["type"]),
             status=intern(shown["status"]),
             completed=shown["completed_at"] or "",
-            deleting=mapping.is_deleting(obj),
+            deleting=backup_view.is_deleting(obj),
             policy=intern(text(part(obj, "spec").get("deletionPolicy"))),
             stored_bytes=number(status.get("storedBytes")),
-            layers=tuple(_layer(disk) for disk in mapping.disks_of(status)),
+            layers=tuple(_layer(disk) for disk in backup_view.disks_of(status)),
             body=encode(shown),
         )
 
@@ -119,7 +119,7 @@ class ChainRecord(Record):
             repository=intern(text(part(spec, "repositoryRef").get("name"))),
             points=number(status.get("points")),
             latest=text(status.get("latestBackup")),
-            latest_time=mapping.moment(status.get("latestTime")) or "",
+            latest_time=backup_view.moment(status.get("latestTime")) or "",
             stored_bytes=number(status.get("storedBytes")),
             fulls=tuple(
                 (intern(text(point.get("backup"))), intern(text(point.get("full"))))
@@ -147,7 +147,7 @@ class VMRecord(Record):
     @classmethod
     def from_object(cls, obj: Mapping[str, Any]) -> Self:
         """From a ProtectedVM. Raises KeyError without metadata."""
-        shown = mapping.vm_json(obj)
+        shown = backup_view.vm_json(obj)
         vanished = bool(part(obj, "status").get("vanishedTime"))
         return cls(*_identity(obj), vm_name=shown["vm_name"], disks=len(shown["disks"]), vanished=vanished, json=shown)
 

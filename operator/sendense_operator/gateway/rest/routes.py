@@ -10,12 +10,12 @@ from pydantic import Field
 from starlette.responses import Response, StreamingResponse
 
 from sendense_operator.api.v1alpha1.base import MAX_DISKS
-from sendense_operator.gateway.rest import models
-from sendense_operator.gateway.rest.documentation import IN_NAMESPACE, PARAMETERS, Operation, answers, body_of
+from sendense_operator.gateway.rest import schemas
 from sendense_operator.gateway.rest.errors import RestError
 from sendense_operator.gateway.rest.filters import STATES, TYPES, Filter, window
+from sendense_operator.gateway.rest.openapi import IN_NAMESPACE, PARAMETERS, Operation, answers, body_of
 from sendense_operator.gateway.rest.records import BackupRecord, encode
-from sendense_operator.gateway.rest.requests import (
+from sendense_operator.gateway.rest.request_context import (
     DECIMAL,
     Caller,
     StartBody,
@@ -26,7 +26,7 @@ from sendense_operator.gateway.rest.requests import (
     service_of,
     set_target,
 )
-from sendense_operator.gateway.rest.starting import RESERVED
+from sendense_operator.gateway.rest.start_request import RESERVED
 
 _MAX_WINDOW: Final = 1_000_000
 _CHUNK: Final = 200
@@ -139,17 +139,17 @@ _ROUTES: Final = (
     (
         "/backup/start",
         start,
-        Operation("start", "POST", 202, models.Backup, (400, 401, 403, 404, 409, 429, 503), models.StartRequest),
+        Operation("start", "POST", 202, schemas.Backup, (400, 401, 403, 404, 409, 429, 503), schemas.StartRequest),
     ),
-    ("/backup/list", list_backups, Operation("list", "GET", 200, models.BackupList, (400, 401, 403, 404, 429, 503))),
-    ("/backup/chain", chain, Operation("chain", "GET", 200, models.Chain, (400, 401, 403, 404, 409, 429, 503))),
-    ("/vms", vms, Operation("vms", "GET", 200, models.VMList, (400, 401, 403, 404, 429, 503))),
+    ("/backup/list", list_backups, Operation("list", "GET", 200, schemas.BackupList, (400, 401, 403, 404, 429, 503))),
+    ("/backup/chain", chain, Operation("chain", "GET", 200, schemas.Chain, (400, 401, 403, 404, 409, 429, 503))),
+    ("/vms", vms, Operation("vms", "GET", 200, schemas.VMList, (400, 401, 403, 404, 429, 503))),
     # after the words above, so that none of them is taken for an id
-    ("/backup/{backup_id}", get, Operation("get", "GET", 200, models.Backup, (401, 403, 404, 405, 429, 503))),
+    ("/backup/{backup_id}", get, Operation("get", "GET", 200, schemas.Backup, (401, 403, 404, 405, 429, 503))),
     (
         "/backup/{backup_id}",
         delete,
-        Operation("delete", "DELETE", 202, models.Deletion, (200, 401, 403, 404, 405, 409, 429, 503)),
+        Operation("delete", "DELETE", 202, schemas.Deletion, (200, 401, 403, 404, 405, 409, 429, 503)),
     ),
 )
 

@@ -14,20 +14,20 @@ from functools import partial
 from typing import Any, Final
 
 from sendense_operator.api.v1alpha1 import names
-from sendense_operator.cluster.access import Access
+from sendense_operator.cluster.authorization import Access
 from sendense_operator.cluster.client import Obj
 from sendense_operator.cluster.errors import AlreadyExistsError, NotFoundError
 from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN, BACKUP_REPOSITORY, PROTECTED_VM, Kind
-from sendense_operator.gateway.rest.auth import Right, Session, require
-from sendense_operator.gateway.rest.cache import Freshness, Stores, trouble
-from sendense_operator.gateway.rest.chains import chain_body, pick_chain, vm_json
+from sendense_operator.gateway.rest.authentication import Right, Session, require
+from sendense_operator.gateway.rest.chain_view import chain_body, pick_chain, vm_json
 from sendense_operator.gateway.rest.errors import RestError, unavailable
 from sendense_operator.gateway.rest.filters import Filter
-from sendense_operator.gateway.rest.freeing import Freed, decide_freed
-from sendense_operator.gateway.rest.models import StartRequest
-from sendense_operator.gateway.rest.naming import find_chained_vm, find_vm
+from sendense_operator.gateway.rest.freeing_preview import Freed, decide_freed
+from sendense_operator.gateway.rest.object_cache import Freshness, Stores, trouble
 from sendense_operator.gateway.rest.records import BackupRecord, ChainRecord, RepositoryRecord, VMRecord
-from sendense_operator.gateway.rest.starting import backup_name, build_backup, check_disk, check_request
+from sendense_operator.gateway.rest.schemas import StartRequest
+from sendense_operator.gateway.rest.start_request import backup_name, build_backup, check_disk, check_request
+from sendense_operator.gateway.rest.vm_resolution import find_chained_vm, find_vm
 
 _SEE_OWN_WRITE_S: Final = 2.0
 """How long a call that wrote waits until its own replica has seen it, so that a list afterwards shows it."""

@@ -10,13 +10,13 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
-from sendense_operator.cluster.access import Caller, UnauthenticatedError
+from sendense_operator.cluster.authorization import Caller, UnauthenticatedError
 from sendense_operator.cluster.errors import AlreadyExistsError, ClusterError, NotFoundError
 from sendense_operator.cluster.kinds import Kind
 from sendense_operator.gateway.drain import Drain
-from sendense_operator.gateway.rest.app import create_rest_app
-from sendense_operator.gateway.rest.cache import Stores
+from sendense_operator.gateway.rest.object_cache import Stores
 from sendense_operator.gateway.rest.records import ChainRecord, RepositoryRecord, VMRecord
+from sendense_operator.gateway.rest.rest_app import create_rest_app
 from sendense_operator.gateway.rest.service import Service
 
 NAMESPACE = "backups"

@@ -8,11 +8,11 @@ import httpx
 import pytest
 from tests.unit.gateway.rest.rig import CALLS_PER_USER, FULL, NAMESPACE, backup, running, vm
 
-from sendense_operator.cluster.access import Caller
+from sendense_operator.cluster.authorization import Caller
 from sendense_operator.cluster.errors import UnavailableError
 from sendense_operator.gateway.rest import examples
-from sendense_operator.gateway.rest.app import create_metrics_app
 from sendense_operator.gateway.rest.records import VMRecord
+from sendense_operator.gateway.rest.rest_app import create_metrics_app
 from sendense_operator.logs import AUDIT
 
 BASE = "/api/v1/backup"

@@ -1,0 +1,111 @@
+"""Follows the kinds of which there are tens of thousands: Backups and their chains.
+
+kopf keeps some kilobytes and, after a list, a task and the whole body of each object that it watches. Here a list is
+read in pages, each object is turned into keys at once, and what stays in memory is what its deletion has to wake.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from sendense_operator.cluster.client import KubernetesCluster, Obj
+from sendense_operator.cluster.informer import Mirror
+from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN
+from sendense_operator.controller.handlers import Add, keys_of_backup, keys_of_chain, settling_s
+from sendense_operator.reconcile.state.keys import Key
+
+KeysOf = Callable[[str | None, Any], list[Key]]
+"""The keys that an event concerns, by its type (None: the object was listed) and the object."""
+DelayOf = Callable[[Key, str | None, Any], float]
+Due = tuple[tuple[Key, float], ...]
+"""Keys, each with the seconds that it can wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An object, as far as it matters to the work queue."""
+
+    uid: str
+    namespace: str
+    listed: Due
+    """When it is new here."""
+    changed: Due
+    gone: tuple[Key, ...]
+    """When it is deleted."""
+
+
+def read(keys_of: KeysOf, delay_of: DelayOf, obj: Obj) -> Seen:
+    """What is kept of an object. Raises KeyError for what can't be one."""
+
+    def due(event: str | None) -> Due:
+        return tuple((key, delay_of(key, event, obj)) for key in keys_of(event, obj))
+
+    meta = obj["metadata"]
+    gone = tuple(Key(key.work, sys.intern(key.namespace), sys.intern(key.name)) for key in keys_of("DELETED", obj))
+    return Seen(meta["uid"], sys.intern(meta["namespace"]), due(None), due("MODIFIED"), gone)
+
+
+class Waker:
+    """The index of a Mirror: adds the keys of what is new, changed or gone to the work queue."""
+
+    def __init__(self, add: Add) -> None:
+        self._add = add
+        self._there: dict[str, tuple[str, tuple[Key, ...]]] = {}
+
+    def __len__(self) -> int:
+        return len(self._there)
+
+    def put(self, seen: Seen) -> bool:
+        """See `mirror.Index`."""
+        due = seen.changed if seen.uid in self._there else seen.listed
+        self._there[seen.uid] = (seen.namespace, seen.gone)
+        for key, delay in due:
+            self._add(key, delay)
+        return True
+
+    def remove(self, uid: str) -> bool:
+        """See `mirror.Index`."""
+        _, keys = self._there.pop(uid, ("", ()))
+        for key in keys:
+            self._add(key, 0.0)
+        return bool(keys)
+
+    def replace(self, items: Iterable[Seen], namespace: str | None) -> None:
+        """See `mirror.Index`. What is missing in a fresh list was deleted unseen."""
+        missing = {uid for uid, (of, _) in self._there.items() if namespace in (None, of)}
+        for seen in items:
+            missing.discard(seen.uid)
+            self._there.pop(seen.uid, None)
+            self.put(seen)
+        for uid in missing:
+            self.remove(uid)
+
+
+class Follower:
+    """Follows Backups and BackupChains in some namespaces (none given: in all)."""
+
+    def __init__(self, cluster: KubernetesCluster, add: Add, namespaces: tuple[str, ...]) -> None:
+        kinds: tuple[tuple[Any, KeysOf, DelayOf], ...] = (
+            (BACKUP, keys_of_backup, settling_s),
+            (BACKUP_CHAIN, keys_of_chain, lambda *_: 0.0),
+        )
+        self._mirrors: list[Mirror[Seen]] = [
+            Mirror(cluster.api, kind, Waker(add), partial(read, keys_of, delay_of), namespaces)
+            for kind, keys_of, delay_of in kinds
+        ]
+
+    @property
+    def synced(self) -> bool:
+        """Whether all were listed once."""
+        return all(mirror.synced for mirror in self._mirrors)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for mirror in self._mirrors:
+                group.create_task(mirror.run())

@@ -1,0 +1,101 @@
+"""The one copy in memory that all requests read: list and watch of four kinds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from sendense_operator.cluster.client import Obj
+from sendense_operator.cluster.informer import Mirror
+from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN, BACKUP_REPOSITORY, PROTECTED_VM
+from sendense_operator.gateway.rest.backup_view import part, text
+from sendense_operator.gateway.rest.record_store import Store
+from sendense_operator.gateway.rest.records import BackupRecord, ChainRecord, RepositoryRecord, VMRecord
+
+STALE_S: Final = 90.0
+"""Nothing heard of the API server for so long (a watch lasts 30): what is remembered is no answer any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """What is remembered."""
+
+    backups: Store[BackupRecord] = field(default_factory=lambda: Store(newest_first=True))
+    chains: Store[ChainRecord] = field(default_factory=Store)
+    vms: Store[VMRecord] = field(default_factory=Store)
+    repositories: Store[RepositoryRecord] = field(default_factory=Store)
+
+    def read_backup(self, obj: Obj) -> BackupRecord:
+        """A Backup's record, with VMware's name of its VM while the Backup doesn't say it itself."""
+        vm = self.vms.get(
+            text(part(obj, "metadata").get("namespace")), text(part(part(obj, "spec"), "vmRef").get("name"))
+        )
+        return BackupRecord.from_object(obj, vm.vm_name if vm else "")
+
+
+class Freshness(Protocol):
+    """Whether the stores say what is."""
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the API server was last heard of; inf before everything was listed."""
+        ...
+
+    async def until(self, condition: Callable[[], bool], limit_s: float) -> None:
+        """Return when the condition on the stores holds, or after `limit_s`."""
+        ...
+
+
+def trouble(freshness: Freshness) -> str:
+    """Why the stores are no answer; empty when they are."""
+    if freshness.age_s == float("inf"):
+        return "the resources are not listed yet"
+    if freshness.age_s > STALE_S:
+        return f"nothing was heard of it for {freshness.age_s:.0f} s"
+    return ""
+
+
+class Mirrors:
+    """Keeps the stores up to date. Run `run` in a task of its own."""
+
+    def __init__(self, api: Any, stores: Stores, namespaces: Sequence[str] = ()) -> None:
+        self._vms: Mirror[Any] = Mirror(api, PROTECTED_VM, stores.vms, VMRecord.from_object, namespaces)
+        self._backups: Mirror[Any] = Mirror(api, BACKUP, stores.backups, stores.read_backup, namespaces)
+        self._others: tuple[Mirror[Any], ...] = (
+            Mirror(api, BACKUP_CHAIN, stores.chains, ChainRecord.from_object, namespaces),
+            Mirror(api, BACKUP_REPOSITORY, stores.repositories, RepositoryRecord.from_object, namespaces),
+        )
+
+    @property
+    def age_s(self) -> float:
+        """See `Freshness`."""
+        return max(mirror.age_s for mirror in (self._vms, self._backups, *self._others))
+
+    @property
+    def synced(self) -> bool:
+        """Whether everything was listed once."""
+        return self.age_s < float("inf")
+
+    async def until(self, condition: Callable[[], bool], limit_s: float) -> None:
+        """See `Freshness`. Looks again whenever a Backup changes."""
+        try:
+            async with asyncio.timeout(limit_s):
+                while True:
+                    version = self._backups.version
+                    if condition():
+                        return
+                    await self._backups.wait_change(version)
+        except TimeoutError:
+            return
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for mirror in (self._vms, *self._others):
+                group.create_task(mirror.run())
+            while not self._vms.synced:
+                await self._vms.wait_change(self._vms.version)
+            # after the VMs, since Backups that wait are shown with their VMs' names
+            group.create_task(self._backups.run())

@@ -1,0 +1,120 @@
+"""What of a request every path needs: who calls, in which namespace, and a start's body."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Annotated, Final
+
+from fastapi import Depends, Path, Request
+from fastapi.security import HTTPBearer
+from pydantic import BeforeValidator, ValidationError
+from pydantic_core import PydanticCustomError
+
+from sendense_operator.gateway.request_body import BodyTooLargeError, read_body
+from sendense_operator.gateway.rest.authentication import Session, bearer_token
+from sendense_operator.gateway.rest.errors import RestError, from_validation
+from sendense_operator.gateway.rest.middleware import audit_of
+from sendense_operator.gateway.rest.openapi import PARAMETERS
+from sendense_operator.gateway.rest.schemas import StartRequest
+from sendense_operator.gateway.rest.service import Service
+from sendense_operator.gateway.rest.user_limits import UserLimits
+
+MAX_BODY: Final = 64 * 1024
+_BODY_S: Final = 30.0
+_MAX_TARGET: Final = 200
+_DIGITS: Final = re.compile(r"-?[0-9]+")
+
+_DOCUMENTED: Final = HTTPBearer(
+    auto_error=False, scheme_name="KubernetesToken", description="A token that the Kubernetes API server knows."
+)
+
+
+def service_of(request: Request) -> Service:
+    """The application's service."""
+    service: Service = request.app.state.service
+    return service
+
+
+def named_operation(operation: str) -> Callable[[Request], None]:
+    """A dependency that tells the audit what was asked for, whatever becomes of it."""
+
+    def name(request: Request) -> None:
+        audit_of(request.scope).operation = operation
+        found = (request.path_params.get("backup_id"), *map(request.query_params.get, ("vm_context_id", "vm_name")))
+        set_target(request, next((one for one in found if one), ""))
+
+    return name
+
+
+def set_target(request: Request, target: str) -> None:
+    """Tell the audit what the call is about: a backup, a VM."""
+    audit_of(request.scope).target = target[:_MAX_TARGET] or None
+
+
+def default_namespace(request: Request) -> None:
+    """The plain paths: the configured namespace."""
+    _set_namespace(request, request.app.state.namespace)
+
+
+def named_namespace(
+    request: Request,
+    namespace: Annotated[str, Path(description="A namespace.", openapi_examples=PARAMETERS["namespace"])],
+) -> None:
+    """The namespace in the path."""
+    _set_namespace(request, namespace)
+
+
+def _set_namespace(request: Request, namespace: str) -> None:
+    request.state.namespace = namespace
+    audit_of(request.scope).namespace = namespace[:63]
+
+
+def namespace_of(request: Request) -> str:
+    """What one of both has set."""
+    namespace: str = request.state.namespace
+    return namespace
+
+
+async def session_of(request: Request, _: Annotated[object, Depends(_DOCUMENTED)]) -> Session:
+    """Who calls. Raises RestError (401, 429) and ClusterError."""
+    token = bearer_token(request.headers)
+    session = Session(await service_of(request).access.authenticate(token), token)
+    audit = audit_of(request.scope)
+    audit.user, audit.uid = session.caller.user, session.caller.uid
+    users: UserLimits = request.app.state.users
+    users.enter(audit.user)
+    audit.counted = True
+    return session
+
+
+async def start_request(request: Request, caller: Annotated[Session, Depends(session_of)]) -> StartRequest:
+    """The body, whatever content type it claims to have: `curl -d` sets a wrong one. Raises RestError (400, 403).
+
+    It is read for those only who may create Backups in the namespace.
+    """
+    await service_of(request).check_may_start(caller, namespace_of(request))
+    try:
+        raw = json.loads(await read_body(request.stream(), MAX_BODY, _BODY_S))
+        return StartRequest.model_validate(raw)
+    except ValidationError as error:
+        raise from_validation(error.errors(include_url=False, include_input=False)) from None
+    except BodyTooLargeError as error:
+        raise RestError(400, str(error)) from None
+    except TimeoutError:
+        raise RestError(400, "body: did not arrive in time") from None
+    except (ValueError, RecursionError) as error:
+        raise RestError(400, "body is not JSON", str(error)) from None
+
+
+def _decimal(value: object) -> object:
+    if isinstance(value, str) and _DIGITS.fullmatch(value) is None:
+        raise PydanticCustomError("int_parsing", "must be an integer")
+    return value
+
+
+DECIMAL: Final = BeforeValidator(_decimal)
+"""A parameter that is an integer is written in digits: pydantic would take `1.0`, `1_000` and blanks too."""
+Caller = Annotated[Session, Depends(session_of)]
+StartBody = Annotated[StartRequest, Depends(start_request)]

@@ -1,0 +1,245 @@
+"""What a catalogue changes in this cluster: Backups for restore points, the word on those there are."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import islice
+from typing import Final
+
+from pydantic import ValidationError
+
+from sendense_operator.api.v1alpha1 import conditions, names
+from sendense_operator.api.v1alpha1.backup import Phase
+from sendense_operator.catalogue_format import PointRecord
+from sendense_operator.cluster.client import Obj, find
+from sendense_operator.cluster.errors import AlreadyExistsError, ForbiddenError, InvalidError
+from sendense_operator.cluster.kinds import BACKUP, BACKUP_REPOSITORY
+from sendense_operator.cluster.listing import collect
+from sendense_operator.cluster.object_names import chain_name
+from sendense_operator.cluster.status_writer import write_status
+from sendense_operator.reconcile.backups.backup_status import Case, publish
+from sendense_operator.reconcile.backups.finish import chain_key, record
+from sendense_operator.reconcile.catalogue.decisions import (
+    UNREADABLE,
+    Judgement,
+    Verdict,
+    adopted_names,
+    build_adopted,
+    is_missing,
+    known_backup,
+    owned_by_another,
+    why_unread,
+)
+from sendense_operator.reconcile.catalogue.ownership import (
+    REASON_OWNED,
+    find_point,
+    identify,
+    owner_of,
+    point_uid,
+)
+from sendense_operator.reconcile.state.context import Context
+from sendense_operator.reconcile.state.formatting import whole_seconds
+from sendense_operator.reconcile.state.keys import Key, Work
+from sendense_operator.reconcile.state.kubernetes_objects import created, is_deleting, ready_condition
+from sendense_operator.reconcile.state.records import Catalogued
+from sendense_operator.task import Answer
+
+UNTOLD: Final = (ValidationError, InvalidError)
+"""What says that no status can hold what a manifest says; repeated, it would end the same way."""
+REASON_UNTOLD: Final = "NotTold"
+BATCH: Final = 1000
+"""Backups made in one go. Between two, the Backups that there are are listed once more."""
+_RESCAN: Final = timedelta(minutes=5)
+"""Between scans for a restore point whose chain was in use."""
+_ABREAST: Final = 8
+"""Backups made at the same time: a large repository must not flood the API server."""
+
+
+async def reconcile_adopted(ctx: Context, case: Case) -> float | None:
+    """A Backup that stands for a restore point in the repository: its status is filled, no worker is ever started."""
+    repository = case.spec.repository_ref.name
+    key = f"{case.namespace}/{repository}"
+    known = ctx.memory.catalogues.get(key)
+    view = known.chains.get(case.spec.vm_ref.name) if known is not None else None
+    point = find_point(case.obj, view) if view is not None else None
+    if point is not None and (owner := await _other_owner(ctx, case, point.backup_uid)):
+        text = owned_by_another(point.backup_uid, owner)
+        await publish(ctx, case, conditions.stalled(REASON_OWNED, text))
+        return 0.0
+    if point is not None:
+        try:
+            await _record(ctx, case, point)
+        except UNTOLD as error:
+            text = f"what {point.manifest} says can't be told in a status: {why_untold(error)}"
+            await publish(ctx, case, conditions.stalled(REASON_UNTOLD, text))
+        return None  # what is left to do for it, its new status tells
+    if known is not None and is_missing(known, case.obj, case.spec.vm_ref.name):
+        await publish(ctx, case, conditions.stalled(conditions.REASON_LOST, _missing(case)), adopted=True)
+        return 0.0
+    waits = await _awaited(ctx, case, known)
+    if ctx.now() - created(case.obj) > timedelta(seconds=case.spec.start_deadline_seconds):
+        text = f"not found within spec.startDeadlineSeconds ({case.spec.start_deadline_seconds} s): {waits}"
+        state = conditions.stalled(
+            conditions.REASON_LOST, f"{text}. A scan that finds its restore point brings it back"
+        )
+        await publish(ctx, case, state, adopted=True)
+        return 0.0
+    await publish(ctx, case, conditions.reconciling("Adopting", waits), adopted=True)
+    # A removal of this restore point that nobody has carried out is withdrawn.
+    ctx.again(chain_key(case))
+    return ctx.settings.wait_poll_seconds
+
+
+def _missing(case: Case) -> str:
+    repository = case.spec.repository_ref.name
+    if case.spec.adopt is not None:
+        return f"repository {repository} holds no restore point of UID {case.spec.adopt.uid}"
+    return (
+        f"repository {repository} holds no restore point of Backup {case.name}, of which this object is a copy "
+        f"(label {names.LABEL_PHASE}={Phase.COMPLETED}). Nothing is copied: delete it and create a new Backup without "
+        "that label"
+    )
+
+
+async def _other_owner(ctx: Context, case: Case, uid: str) -> str:
+    """Name of the Backup that owns the restore point `uid`; empty: this one does."""
+    if ctx.memory.created.get(case.uid) is not None:
+        return ""  # the scan that created it had seen all Backups
+    fields = f"spec.vmRef.name={case.spec.vm_ref.name},spec.repositoryRef.name={case.spec.repository_ref.name}"
+    known = await collect(ctx.cluster, BACKUP, case.namespace, known_backup, fields=fields)
+    view = ctx.memory.catalogues.get(f"{case.namespace}/{case.spec.repository_ref.name}")
+    owner = owner_of(uid, identify(known, view.chains if view is not None else {}))
+    return owner.name if owner is not None and owner.uid != case.uid else ""
+
+
+def why_untold(error: Exception) -> str:
+    """Of an error of UNTOLD, for a message."""
+    return str(error.errors(include_input=False)[0]["msg"]) if isinstance(error, ValidationError) else str(error)
+
+
+async def _awaited(ctx: Context, case: Case, known: Catalogued | None) -> str:
+    """What an adopting Backup waits for, in words. A scan is asked for, once."""
+    namespace, name = case.namespace, case.spec.repository_ref.name
+    repository = await find(ctx.cluster, BACKUP_REPOSITORY, namespace, name)
+    if repository is None or is_deleting(repository):
+        return f"there is no BackupRepository {name}, which knows this restore point"
+    if known is not None and (unread := why_unread(known, case.obj, case.spec.vm_ref.name)):
+        return unread  # one more scan would tell the same
+    view = known.chains.get(case.spec.vm_ref.name) if known is not None else None
+    if view is not None and view.chain.busy and created(case.obj) < view.taken > ctx.now() - _RESCAN:
+        return "a backup is writing its chain, so that it may not have been seen: scanned again in a few minutes"
+    key = f"{namespace}/{name}"
+    if key not in ctx.memory.scan_wanted:
+        ctx.memory.scan_wanted.add(key)
+        ctx.again(Key(Work.REPOSITORY, namespace, name))
+    ready = ready_condition(repository)
+    if ready is not None and ready["status"] != "True":
+        return f"waiting for repository {name}, which is not ready: {ready['reason']}: {ready.get('message', '')}"
+    return f"waiting for a scan of repository {name}, which knows this restore point"
+
+
+async def _record(ctx: Context, case: Case, point: PointRecord) -> None:
+    known = ctx.memory.catalogues.get(f"{case.namespace}/{case.spec.repository_ref.name}")
+    answer = Answer(
+        outcome="Completed",
+        job_id=point.job_id,
+        repository_id=known.repository_id if known is not None else "",
+        manifest=point.manifest,
+        disks=point.disks,
+        started=point.started,
+        finished=point.finished,
+        adopted=True,
+    )
+    await record(
+        ctx,
+        case,
+        answer,
+        adopted=True if case.copies_nothing else case.status.adopted,
+        restore_point_uid=point.backup_uid,
+        vm_name=point.vm_name or case.status.vm_name,
+        chain_name=chain_name(case.spec.vm_ref.name, case.spec.repository_ref.name),
+        start_time=whole_seconds(point.started),
+        completion_time=whole_seconds(point.finished),
+    )
+    await say_damage(ctx, case, point.damage)
+
+
+async def adopt(ctx: Context, repository: Obj, points: Iterator[PointRecord]) -> bool:
+    """Make Backups for the first of `points`. Whether any were made: a namespace that goes takes none.
+
+    A point that can't have one is told of and left alone: it must not keep the others waiting.
+    """
+    made = 0
+    while some := list(islice(points, _ABREAST)):
+        tried = (_adopt_one(ctx, repository, point) for point in some)
+        ends = await asyncio.gather(*tried, return_exceptions=True)
+        errors = [end for end in ends if isinstance(end, BaseException)]
+        if any(isinstance(error, ForbiddenError) and error.terminating for error in errors):
+            return False
+        if errors:
+            raise errors[0]
+        made += sum(end is True for end in ends)
+        if made >= BATCH:
+            break
+    return made > 0
+
+
+async def _adopt_one(ctx: Context, repository: Obj, point: PointRecord) -> bool:
+    """Whether a Backup was made: there may be one, others may have its names, or it can't have any."""
+    try:
+        return await _make(ctx, repository["metadata"]["namespace"], repository["metadata"]["name"], point)
+    except InvalidError as error:
+        text = f"the restore point of {point.manifest} can't have a Backup: {error}"
+        await ctx.events.post(repository, "Warning", "NotAdopted", text)
+        return False
+
+
+async def _make(ctx: Context, namespace: str, repository: str, point: PointRecord) -> bool:
+    for name in dict.fromkeys(adopted_names(point)):
+        try:
+            made = await ctx.cluster.create(BACKUP, build_adopted(namespace, repository, point, name))
+        except AlreadyExistsError:
+            there = await find(ctx.cluster, BACKUP, namespace, name)
+            if there is not None and point_uid(there) == point.backup_uid:
+                return False
+            continue
+        ctx.memory.created.put(made["metadata"]["uid"], True)
+        return True
+    return False
+
+
+async def carry_out(ctx: Context, namespace: str, judgement: Judgement) -> None:
+    """What a scan says of one Backup."""
+    obj = await find(ctx.cluster, BACKUP, namespace, judgement.name)
+    if obj is None or obj["metadata"]["uid"] != judgement.uid or is_deleting(obj):
+        return
+    case = Case.of(obj)
+    match judgement.verdict:
+        case Verdict.LOST:
+            await publish(ctx, case, conditions.stalled(conditions.REASON_LOST, judgement.message))
+        case Verdict.FOUND if judgement.point is not None:
+            await _record(ctx, case, judgement.point)
+        case Verdict.DAMAGED:
+            await say_damage(ctx, case, judgement.message)
+        case _:
+            await say_damage(ctx, case, "")
+    ctx.again(chain_key(case))
+
+
+async def say_damage(ctx: Context, case: Case, message: str) -> None:
+    """Keep the condition Damaged: there with a message, absent without."""
+    old = conditions.dicts_of(case.status)
+    new = [condition for condition in old if condition["type"] != conditions.DAMAGED]
+    if message:
+        generation = case.obj["metadata"].get("generation")
+        new = conditions.with_aspect(
+            old, conditions.DAMAGED, True, UNREADABLE, message, generation=generation, now=ctx.now()
+        )
+    if new == old:
+        return
+    status = case.status.model_copy(update={"conditions": conditions.models_of(new)})
+    if await write_status(ctx.cluster, BACKUP, case.obj, status) and message:
+        await ctx.events.post(case.obj, "Warning", conditions.DAMAGED, message)
+    case.status = status

@@ -1,0 +1,249 @@
+"""One Backup while it is looked at: what it wants, what it says, and the one place that writes its status."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from sendense_operator.api.v1alpha1 import conditions, names
+from sendense_operator.api.v1alpha1.backup import BackupSpec, BackupStatus, Phase
+from sendense_operator.cluster.client import Obj
+from sendense_operator.cluster.errors import ClusterError
+from sendense_operator.cluster.kinds import BACKUP
+from sendense_operator.cluster.object_names import service_name, worker_name
+from sendense_operator.cluster.status_writer import write_status
+from sendense_operator.reconcile.catalogue.ownership import is_restored, point_uid
+from sendense_operator.reconcile.state.context import Context
+from sendense_operator.reconcile.state.formatting import human_duration, whole_seconds
+from sendense_operator.task import FullReason
+
+_REASON: Final = re.compile(r"[A-Za-z]([A-Za-z0-9_,:]{0,254}[A-Za-z0-9_])?")
+ACCEPTED: Final = "Accepted"
+"""Reason of the first condition, until it is known whether the Backup may start."""
+WORDS_S: Final = 30.0
+"""Between two writes that tell a waiting Backup's wait in other words: each start moves all of a queue up."""
+
+
+@dataclass
+class Case:
+    """A Backup as it was read."""
+
+    obj: Obj
+    spec: BackupSpec
+    status: BackupStatus
+
+    @classmethod
+    def of(cls, obj: Obj) -> Case:
+        """From the object as the API server gives it."""
+        return cls(
+            obj,
+            BackupSpec.model_validate(obj["spec"]),
+            BackupStatus.model_validate(obj.get("status") or {}),
+        )
+
+    @property
+    def namespace(self) -> str:
+        """Its namespace."""
+        return str(self.obj["metadata"]["namespace"])
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return str(self.obj["metadata"]["name"])
+
+    @property
+    def uid(self) -> str:
+        """Its UID."""
+        return str(self.obj["metadata"]["uid"])
+
+    @property
+    def point_uid(self) -> str:
+        """UID by which the repository knows its restore point: of the Backup that made it."""
+        return point_uid(self.obj)
+
+    @property
+    def copies_nothing(self) -> bool:
+        """Whether it only represents a restore point that exists: adopted, or created from a copy of an object."""
+        return self.spec.adopt is not None or is_restored(self.obj)
+
+    @property
+    def job_name(self) -> str:
+        """Name of its Job and NetworkPolicy."""
+        return worker_name(self.name, self.uid)
+
+    @property
+    def service_name(self) -> str:
+        """Name of its Service."""
+        return service_name(self.name, self.uid)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has come to its end."""
+        return self.status.phase in conditions.TERMINAL_PHASES
+
+    @property
+    def only_looks(self) -> bool:
+        """Whether a worker ended without a word: the next one copies nothing, and looks whether it had committed."""
+        return self.status.worker_death is not None
+
+    @property
+    def ready_reason(self) -> str:
+        """Reason of its Ready condition; empty before the first one."""
+        return next((c.reason for c in self.status.conditions if c.type == conditions.READY), "")
+
+    @property
+    def pods_selector(self) -> str:
+        """Label selector of its workers' pods."""
+        return f"{names.LABEL_COMPONENT}={names.COMPONENT_WORKER},{names.LABEL_BACKUP_UID}={self.uid}"
+
+
+def next_status(case: Case, state: dict[str, str], changes: dict[str, Any], now: datetime) -> BackupStatus:
+    """The status with `state` (of api/conditions) and `changes`; phase and message follow from it."""
+    generation = case.obj["metadata"].get("generation")
+    old = conditions.dicts_of(case.status)
+    if not _REASON.fullmatch(state["reason"]):
+        state = {**state, "reason": "WorkerFailed", "message": f"{state['reason']}: {state['message']}"}
+    updated = conditions.update(old, state, generation=generation, now=now)
+    phase = conditions.phase_of(updated)
+    over = phase in conditions.TERMINAL_PHASES
+    # A restore point that was lost, or found again, was made when it was made.
+    ended = changes.get("completion_time") or case.status.completion_time or whole_seconds(now)
+    started = changes.get("start_time") or case.status.start_time
+    seconds = max(int((ended - started).total_seconds()), 0) if over and started is not None else None
+    return case.status.model_copy(
+        update={
+            **changes,
+            "observed_generation": generation,
+            "conditions": conditions.models_of(updated),
+            "phase": phase,
+            "stage": changes.get("stage") if not over else None,
+            "message": conditions.shortened(state["message"]),
+            "completion_time": ended if over else None,
+            "duration_seconds": seconds,
+            "duration": human_duration(seconds) if seconds is not None else None,
+        }
+    )
+
+
+async def publish(ctx: Context, case: Case, state: dict[str, str], *, urgent: bool = False, **changes: Any) -> float:
+    """Write the status if it says something new, and tell of it in Events.
+
+    Returns 0, or the seconds until it may be written: what is neither `urgent` nor a change of phase or stage
+    waits for `poll_seconds` since the last write, other words of what is waited for for WORDS_S.
+    """
+    status = next_status(case, state, changes, ctx.now())
+    if status == case.status:
+        return 0.0
+    moved = status.phase != case.status.phase
+    urgent = urgent or status.stage != case.status.stage
+    last = ctx.memory.written.get(case.uid)
+    distance = _distance(case.status, status, ctx.settings.poll_seconds)
+    if not (moved or urgent) and last is not None:
+        rest = last + distance - ctx.monotonic()
+        if rest > 0:
+            return rest
+    if await write_status(ctx.cluster, BACKUP, case.obj, status):
+        ctx.memory.written.put(case.uid, ctx.monotonic())
+        for kind, reason, message in tell(case.status, status):
+            await ctx.events.post(case.obj, kind, reason, message)
+    case.status = status
+    case.obj = {**case.obj, "status": status.to_dict()}
+    if moved:
+        await label(ctx, case)
+    return 0.0
+
+
+async def acknowledge(ctx: Context, case: Case) -> None:
+    """Say of a Backup that is over that its spec is known as it is now.
+
+    What may be edited by then changes nothing of its end, but kstatus takes an older observedGeneration for work that
+    is still to be done.
+    """
+    generation = case.obj["metadata"].get("generation")
+    known = [condition.model_copy(update={"observed_generation": generation}) for condition in case.status.conditions]
+    status = case.status.model_copy(update={"observed_generation": generation, "conditions": known})
+    await write_status(ctx.cluster, BACKUP, case.obj, status)
+    case.status = status
+
+
+def _distance(old: BackupStatus, new: BackupStatus, poll_seconds: float) -> float:
+    """Seconds between two writes of a status that is not urgent."""
+    if new.phase is Phase.RUNNING:
+        return poll_seconds
+    return WORDS_S if new.phase is Phase.PENDING and _wordless(old) == _wordless(new) else 0.0
+
+
+def _wordless(status: BackupStatus) -> BackupStatus:
+    told = [condition.model_copy(update={"message": ""}) for condition in status.conditions]
+    return status.model_copy(update={"message": None, "conditions": told})
+
+
+_ORDINARY_WAIT: Final = re.compile(r".*Busy|Waiting.*|.*NotFound|.*NotReady|ClaimPending|PortsChanging|Starting")
+"""Reasons of a wait that are the ordinary course of things: others run, or objects are applied in any order."""
+
+
+def tell(old: BackupStatus, new: BackupStatus) -> list[tuple[Literal["Normal", "Warning"], str, str]]:
+    """The Events of a change: (type, reason, message)."""
+    ready = next((c for c in new.conditions if c.type == conditions.READY), None)
+    reason, message = (ready.reason, ready.message) if ready else ("", "")
+    if new.phase != old.phase:
+        match new.phase:
+            case Phase.COMPLETED:
+                if new.adopted and old.phase in (None, Phase.PENDING):
+                    return [("Normal", "Adopted", f"its restore point was found in the repository: {message}")]
+                return [("Normal", reason, message), *_fell_back(old, new)]
+            case Phase.LOST:
+                return [("Warning", reason, message)]
+            case Phase.FAILED:
+                return [("Warning", "Failed", f"{reason}: {message}")]
+            case Phase.CANCELLED:
+                return [("Normal", "Cancelled", message)]
+            case Phase.RUNNING:
+                return [("Normal", "Started", f"worker {new.worker_job}: {message}")]
+    was = next((c for c in old.conditions if c.type == conditions.READY), None)
+    if reason == ACCEPTED:
+        return []
+    if new.phase is Phase.PENDING and (was is None or was.reason != reason):
+        return [("Normal" if _ORDINARY_WAIT.fullmatch(reason) else "Warning", reason, message)]
+    if reason == "Cancelling" and (was is None or was.reason != reason):
+        return [("Normal", reason, message)]
+    return []
+
+
+_EXPECTED: Final = frozenset({FullReason.NO_PARENT, FullReason.NEW_DISK, FullReason.CHAIN_TOO_LONG})
+"""Reasons for a full that are the ordinary course of things."""
+
+
+def _fell_back(old: BackupStatus, new: BackupStatus) -> list[tuple[Literal["Normal", "Warning"], str, str]]:
+    """Of a backup that just ran: the disks that became fulls although increments were wanted."""
+    disks = [disk for disk in new.disks if disk.reason]
+    if not disks or new.adopted or old.phase is Phase.LOST:
+        return []
+    text = "; ".join(f"disk {disk.id} was copied in full: {disk.reason}" for disk in disks)
+    return [("Normal" if all(disk.reason in _EXPECTED for disk in disks) else "Warning", "FellBackToFull", text)]
+
+
+def wanted_labels(case: Case) -> dict[str, str]:
+    """Labels that make `kubectl get -l` answer what the field selectors answer."""
+    labels = {
+        names.LABEL_VM: case.spec.vm_ref.name,
+        names.LABEL_REPOSITORY: case.spec.repository_ref.name,
+        names.LABEL_TYPE: case.spec.type.value,
+        names.LABEL_PHASE: case.status.phase.value if case.status.phase else Phase.PENDING.value,
+    }
+    return labels | ({names.LABEL_ADOPTED: "true"} if case.spec.adopt is not None or case.status.adopted else {})
+
+
+async def label(ctx: Context, case: Case) -> None:
+    """Keep the labels; they are a convenience, so a failure to write them is left to the next look."""
+    wanted = wanted_labels(case)
+    present = case.obj["metadata"].get("labels") or {}
+    if all(present.get(key) == value for key, value in wanted.items()):
+        return
+    patch = {"metadata": {"uid": case.uid, "labels": wanted}}
+    try:
+        case.obj = await ctx.cluster.merge_patch(BACKUP, case.namespace, case.name, patch)
+    except ClusterError:
+        return

@@ -1,0 +1,316 @@
+"""How a Backup ends: completed, failed, cancelled, deleted; and what is tidied up afterwards."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from sendense_operator.api.v1alpha1 import conditions, names
+from sendense_operator.api.v1alpha1.backup import Phase
+from sendense_operator.cluster.client import Obj, find
+from sendense_operator.cluster.kinds import BACKUP, JOB, NETWORK_POLICY, POD, SERVICE
+from sendense_operator.cluster.provenance import is_worker_pod
+from sendense_operator.cluster.status_writer import change_finalizers, has_finalizer, remove_finalizers
+from sendense_operator.reconcile.backups.backup_status import Case, acknowledge, label, publish
+from sendense_operator.reconcile.backups.progress import (
+    describe,
+    final_disks,
+    final_progress,
+    stopped_disks,
+    stopped_progress,
+    type_of,
+)
+from sendense_operator.reconcile.state.context import Context
+from sendense_operator.reconcile.state.formatting import human_bytes, parse_time, whole_seconds
+from sendense_operator.reconcile.state.keys import Key, Work
+from sendense_operator.reconcile.state.kubernetes_objects import is_deleting, is_live, is_owned_by, newest, pod_ip
+from sendense_operator.reconcile.workload.job_outcome import LINGER_S, last_answer, still_there
+from sendense_operator.reconcile.workload.worker_job import TTL_SECONDS
+from sendense_operator.reconcile.workload.worker_pod import task_of
+from sendense_operator.task import Answer, Stage
+
+REPOSITORY_REASONS: Final = frozenset(
+    {
+        "RepositoryFull",
+        "ReadOnly",
+        "NotARepository",
+        "RepositoryChanged",
+        "RepositoryNewer",
+        "StorageError",
+    }
+)
+"""Failures after which the repository is looked at."""
+UNSEEN_REASONS: Final = frozenset({"WorkerDied", "NodeLost", "ActiveDeadlineExceeded"})
+"""Failures without a worker's word: its restore point may be in the repository all the same."""
+_STOP_POLL_S: Final = 1.0
+_UNHEARD_S: Final = 10.0
+"""For which a worker is requested to cancel that does not hear it."""
+
+
+async def complete(ctx: Context, case: Case, answer: Answer, **more: Any) -> None:
+    """The backup is committed: record what the worker answered, and let others have its slot."""
+    await record(ctx, case, answer, **more)
+    _after(ctx, case, answer)
+
+
+async def record(ctx: Context, case: Case, answer: Answer, **more: Any) -> None:
+    """Say of a Backup what is committed, and `more` fields of the status."""
+    state = conditions.ready(
+        "Committed", describe(answer, "adopted from the repository" if more.get("adopted") else "")
+    )
+    await publish(ctx, case, state, **{**_result(case, answer, ctx.now()), **more})
+
+
+def _result(case: Case, answer: Answer, now: datetime) -> dict[str, Any]:
+    stored = sum(disk.stored for disk in answer.disks)
+    return dict(  # noqa: C408 - the names are those of the status
+        type=type_of(answer.disks),
+        disks=final_disks(answer),
+        progress=final_progress(answer, case.status.start_time or answer.started, now),
+        stored_bytes=stored,
+        stored=human_bytes(stored),
+        guest_bytes=sum(disk.guest_bytes for disk in answer.disks),
+        manifest=answer.manifest or None,
+        repository_id=answer.repository_id or case.status.repository_id,
+        start_time=case.status.start_time or whole_seconds(answer.started or now),
+        restore_point_uid=case.point_uid,
+        # Of the attempt that wrote it, which is not the last one when its answer was lost.
+        job_id=answer.job_id or case.status.job_id,
+    )
+
+
+async def fail(ctx: Context, case: Case, reason: str, message: str, answer: Answer | None = None) -> None:
+    """It will not become a restore point."""
+    death = case.status.worker_death
+    if death is not None and death not in message:
+        message = f"{death}; {message}"
+    await publish(ctx, case, conditions.stalled(reason, message), **_stopped(ctx, case))
+    if reason in REPOSITORY_REASONS:
+        ctx.memory.probe_wanted.add(f"{case.namespace}/{case.spec.repository_ref.name}")
+    _after(ctx, case, answer)
+
+
+async def cancelled(ctx: Context, case: Case, message: str) -> None:
+    """It was stopped because somebody wanted that."""
+    await publish(ctx, case, conditions.stalled(conditions.REASON_CANCELLED, message), **_stopped(ctx, case))
+    _after(ctx, case, None)
+
+
+def _stopped(ctx: Context, case: Case) -> dict[str, Any]:
+    progress = stopped_progress(case.status.progress, case.status.start_time, ctx.now())
+    return {"progress": progress, "disks": stopped_disks(case.status.disks)}
+
+
+def _after(ctx: Context, case: Case, answer: Answer | None) -> None:
+    repository = case.spec.repository_ref.name
+    if answer is not None and answer.capacity is not None:
+        ctx.memory.capacities.put(f"{case.namespace}/{repository}", answer.capacity)
+    ctx.memory.answers.pop(case.uid)
+    # The next one of its VM may have waited for it without a Job of it that ends.
+    ctx.again(Key(Work.WAKE, case.namespace))
+    ctx.again(Key(Work.REPOSITORY, case.namespace, repository))
+    ctx.again(chain_key(case))
+
+
+def chain_key(case: Case) -> Key:
+    """The chain that the Backup belongs to."""
+    return Key(Work.CHAIN, case.namespace, f"{case.spec.vm_ref.name}/{case.spec.repository_ref.name}")
+
+
+async def tidy(ctx: Context, case: Case) -> float | None:
+    """After the end is in the status: let the Job go, free the ports, keep labels, finalizers and generation."""
+    if has_finalizer(case.obj, names.FINALIZER):
+        rest = await _tidy_worker(ctx, case)
+        if rest is not None:
+            return rest
+    await label(ctx, case)
+    add, remove = decide_finalizers(case)
+    case.obj = await change_finalizers(ctx.cluster, BACKUP, case.obj, add=add, remove=remove)
+    await acknowledge(ctx, case)
+    return None
+
+
+def decide_finalizers(case: Case) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Finalizers that a Backup must have and must not have once it is over and its worker is gone."""
+    silent = case.only_looks or case.ready_reason in UNSEEN_REASONS | {conditions.REASON_CANCELLED}
+    unseen = case.status.worker_job is not None and silent
+    if case.status.phase in (Phase.COMPLETED, Phase.LOST):
+        return (names.FINALIZER_RESTORE_POINT,), (names.FINALIZER,)
+    return (), (names.FINALIZER,) if unseen else (names.FINALIZER, names.FINALIZER_RESTORE_POINT)
+
+
+async def _tidy_worker(ctx: Context, case: Case) -> float | None:
+    """Seconds to wait for the worker, None when nothing is left of it but a Job that goes by itself.
+
+    The NetworkPolicy goes after the last pod: an export has no password, and until its pod has ended the policy is all
+    that keeps others off it. Past the bound it stays with a pod that does not stop, and goes with the Backup.
+    """
+    job = await _own_job(ctx, case)
+    live = job is not None and is_live(job)
+    if job is not None and live:
+        ended = case.status.completion_time or ctx.now()
+        if case.status.phase is Phase.COMPLETED and (ctx.now() - ended).total_seconds() < LINGER_S:
+            return _STOP_POLL_S  # its pod has answered, the Job will notice in a moment, unless others keep it running
+        if not is_deleting(job):
+            await _stop(ctx, case, job)
+    elif job is not None and not job["spec"].get("ttlSecondsAfterFinished"):
+        patch = {"metadata": {"uid": job["metadata"]["uid"]}, "spec": {"ttlSecondsAfterFinished": TTL_SECONDS}}
+        await ctx.cluster.merge_patch(JOB, case.namespace, case.job_name, patch)
+    # A Job that is being deleted in the foreground is live until its last pod is gone.
+    left = live or bool(still_there(await _pods(ctx, case)))
+    ended = case.status.completion_time or ctx.now()
+    if left and (ctx.now() - ended).total_seconds() < ctx.settings.cancel_seconds:
+        return _STOP_POLL_S
+    await ctx.cluster.delete(SERVICE, case.namespace, case.service_name)
+    if not left:
+        await ctx.cluster.delete(NETWORK_POLICY, case.namespace, case.job_name)
+    return None
+
+
+async def _pods(ctx: Context, case: Case) -> list[Obj]:
+    return await ctx.cluster.list_objects(POD, case.namespace, labels=case.pods_selector)
+
+
+async def cancel(ctx: Context, case: Case, job: Obj | None) -> float | None:
+    """`spec.cancel` is set: stop the worker and wait for it, within bounds."""
+    pods = await _pods(ctx, case)
+    answer = last_answer([pod for pod in pods if is_worker_pod(pod)]) or ctx.memory.answers.get(case.uid)
+    if answer is not None and answer.outcome == "Completed":
+        await complete(ctx, case, answer)  # it was faster
+        return 0.0
+    if answer is not None:
+        ctx.memory.answers.put(case.uid, answer)  # its pod goes with its Job
+    left = still_there(pods)
+    if job is not None and is_live(job) and not is_deleting(job):
+        if await _ends_by_itself(ctx, case, job, left):
+            return _STOP_POLL_S
+        await _stop(ctx, case, job)
+        state = conditions.reconciling("Cancelling", "the worker was told to stop")
+        await publish(ctx, case, state, urgent=True)
+        return _STOP_POLL_S
+    if left and not _waited_enough(ctx, case, job, left):
+        text = "the worker was told to stop" if job is not None else "its Job is gone, its worker is waited for"
+        await publish(ctx, case, conditions.reconciling("Cancelling", text))
+        return _STOP_POLL_S
+    if not left:
+        if job is not None and not is_deleting(job):
+            await _stop(ctx, case, job)
+        words = _remains(answer)
+        await cancelled(ctx, case, f"cancelled by spec.cancel; {words}" if words else "cancelled by spec.cancel")
+    else:
+        await cancelled(ctx, case, f"cancelled by spec.cancel; {_left_behind(left)}")
+    return 0.0
+
+
+async def _ends_by_itself(ctx: Context, case: Case, job: Obj, pods: list[Obj]) -> bool:
+    """Request the running worker to cancel; whether it does, and still has time for it.
+
+    An increment's export has to stay until the appliance has written the rest of its disk, which no grace period of a
+    pod lasts for. One that does not hear, or does not end, is stopped with its Job.
+    """
+    pod = newest([pod for pod in pods if pod_ip(pod) and not is_deleting(pod)])
+    address = pod_ip(pod) if pod is not None else None
+    if pod is None or address is None:
+        return False
+    since = ctx.memory.cancelling.get(case.uid)
+    if since is None:
+        since = ctx.monotonic()
+        ctx.memory.cancelling.put(case.uid, since)
+    waited = ctx.monotonic() - since
+    task = task_of(job)
+    limit = ctx.settings.cancel_seconds + (task.clocks.cancel_increment if task is not None else 0.0)
+    uid = pod["metadata"]["uid"]
+    if ctx.memory.cancel_heard.get(uid) is None and await ctx.workers.cancel(address):
+        ctx.memory.cancel_heard.put(uid, ctx.monotonic())
+    heard = ctx.memory.cancel_heard.get(uid) is not None
+    if waited > (limit if heard else _UNHEARD_S):
+        return False
+    report = await ctx.workers.progress(address) if heard else None
+    words = report.message if report is not None and report.stage is Stage.CANCELLING else ""
+    state = conditions.reconciling("Cancelling", words or "the worker was told to stop")
+    await publish(ctx, case, state, urgent=case.ready_reason != "Cancelling", stage=case.status.stage)
+    return True
+
+
+def _remains(answer: Answer | None) -> str:
+    """What a worker that was stopped says of its client on the appliance; empty when it says nothing."""
+    return answer.left if answer is not None and answer.outcome == "Cancelled" else ""
+
+
+async def delete(ctx: Context, case: Case) -> float | None:
+    """The Backup is being deleted: stop its worker, wait for it within bounds. Its chain decides about the files."""
+    if has_finalizer(case.obj, names.FINALIZER):
+        rest = await _stop_for_good(ctx, case)
+        if rest is not None:
+            return rest
+        fresh = await find(ctx.cluster, BACKUP, case.namespace, case.name)
+        if fresh is None or fresh["metadata"]["uid"] != case.uid:
+            return None
+        case.obj = await remove_finalizers(ctx.cluster, BACKUP, fresh, names.FINALIZER)
+    if has_finalizer(case.obj, names.FINALIZER_RESTORE_POINT):
+        ctx.again(chain_key(case))
+    return None
+
+
+async def _stop_for_good(ctx: Context, case: Case) -> float | None:
+    """Seconds to wait for the worker of a Backup that is being deleted, None when it is gone or was given up."""
+    job = await _own_job(ctx, case)
+    if job is not None and is_live(job) and not is_deleting(job):
+        await _stop(ctx, case, job)
+    pods = await _pods(ctx, case)
+    left = still_there(pods)
+    if not left:
+        await _tell_remains(ctx, case, pods)
+        return None
+    asked = parse_time(case.obj["metadata"]["deletionTimestamp"]) or ctx.now()
+    if (ctx.now() - asked).total_seconds() < ctx.settings.cancel_seconds:
+        if case.status.phase is not Phase.DELETING and not case.is_over:
+            state = conditions.reconciling(conditions.REASON_DELETING, "the worker was told to stop")
+            await publish(ctx, case, state)
+        return _STOP_POLL_S
+    await ctx.events.post(case.obj, "Warning", "WorkerLeftBehind", _left_behind(left))
+    return None
+
+
+async def _tell_remains(ctx: Context, case: Case, pods: list[Obj]) -> None:
+    """An Event about what a stopped worker left on the appliance: the object is about to go."""
+    answer = last_answer(pods) or ctx.memory.answers.get(case.uid)
+    words = _remains(answer)
+    if words and not case.is_over:
+        kind: Literal["Normal", "Warning"] = "Warning" if answer is not None and answer.stuck_client else "Normal"
+        await ctx.events.post(case.obj, kind, "Cancelled", f"stopped because it is being deleted; {words}")
+
+
+async def _own_job(ctx: Context, case: Case) -> Obj | None:
+    job = await find(ctx.cluster, JOB, case.namespace, case.job_name)
+    return job if job is not None and is_owned_by(job, case.obj) else None
+
+
+async def _stop(ctx: Context, case: Case, job: Obj) -> None:
+    """Foreground: the Job stays, and holds its VM and its slot, until its pods are gone."""
+    await ctx.cluster.delete(
+        JOB, case.namespace, job["metadata"]["name"], uid=job["metadata"]["uid"], propagation="Foreground"
+    )
+
+
+def _waited_enough(ctx: Context, case: Case, job: Obj | None, left: list[Obj]) -> bool:
+    """Whether pods had their time to stop since one was told to; if none was, since that was first seen.
+
+    Nobody tells them to when somebody deleted their Job and left them as orphans.
+    """
+    stamps = [obj["metadata"].get("deletionTimestamp") for obj in ([job] if job else []) + left]
+    moments = [moment for moment in map(parse_time, stamps) if moment is not None]
+    if not moments:
+        since = ctx.memory.orphaned.get(case.uid)
+        if since is None:
+            ctx.memory.orphaned.put(case.uid, ctx.monotonic())
+            return False
+        return ctx.monotonic() - since > ctx.settings.cancel_seconds
+    return (ctx.now() - min(moments)).total_seconds() > ctx.settings.cancel_seconds
+
+
+def _left_behind(pods: list[Obj]) -> str:
+    where = ", ".join(
+        sorted(f"{pod['metadata']['name']} on {pod['spec'].get('nodeName') or 'no node'}" for pod in pods)
+    )
+    return f"did not stop in time: {where}. Its unfinished files are removed when the repository is next used"

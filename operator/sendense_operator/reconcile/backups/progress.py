@@ -1,0 +1,180 @@
+"""A running Backup's progress, from what its worker reports.
+
+How much an increment will send is known to nobody beforehand. So percent is a lower bound for it: a disk counts by the
+bytes that came, and whole as soon as it is complete. It never goes back; of an increment it moves in steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from sendense_operator.api.v1alpha1.backup import BackupDisk, BackupProgress
+from sendense_operator.reconcile.state.formatting import human_bytes, human_duration, human_rate, whole_seconds
+from sendense_operator.task import Answer, BackupType, DiskAnswer, DiskProgress, Progress, Stage
+
+_FARTHEST_S: Final = 2_592_000
+"""The most that spec.activeDeadlineSeconds may be: what would end later never does."""
+
+STAGE_MESSAGES: Final = {
+    Stage.STARTING: "the worker gets ready",
+    Stage.CHECKING_PARENT: "the newest restore point is checked, which the increment is to stand on",
+    Stage.PREFLIGHT: "the worker asks the appliance and vCenter whether the backup can run",
+    Stage.WAITING_FOR_VMA: "the appliance takes the snapshot",
+    Stage.COPYING: "the appliance writes the disks",
+    Stage.VERIFYING: "the layers are checked and digested",
+    Stage.COMMITTING: "the layers are committed",
+    Stage.CANCELLING: "the appliance's job is being cancelled",
+    Stage.DONE: "",
+}
+"""For a person, where the worker says nothing itself."""
+
+
+def percent_of(done: int, total: int, *, finished: bool) -> int:
+    """Whole percents, rounded down; 100 only when `finished`."""
+    if finished:
+        return 100
+    return min(99, done * 100 // total) if total > 0 else 0
+
+
+def merge_disks(old: list[BackupDisk], reported: Progress, *, whole: bool) -> list[BackupDisk]:
+    """The disks with what the worker reports; no number falls. A new attempt starts with `old` set back.
+
+    `whole`: as of `merge_progress`.
+    """
+    before = {disk.id: disk for disk in old}
+    return [_disk(before.get(disk.index), disk, whole) for disk in reported.disks]
+
+
+def _disk(old: BackupDisk | None, now: DiskProgress, whole: bool) -> BackupDisk:
+    eta = _estimate(now.eta_seconds) if whole else None
+    transferred = max(now.transferred, old.bytes_transferred if old else 0)
+    percent = percent_of(min(transferred, now.size), now.size, finished=now.completed)
+    return BackupDisk(
+        id=now.index,
+        key=old.key if old else 0,
+        virtual_size=now.size,
+        bytes_transferred=transferred,
+        percent=max(percent, old.percent if old else 0),
+        rate_bytes_per_second=int(now.rate) or None,
+        rate=human_rate(now.rate) or None,
+        eta_seconds=eta,
+        eta=human_duration(eta) if eta is not None else None,
+    )
+
+
+def merge_progress(
+    old: BackupProgress | None, disks: list[BackupDisk], reported: Progress, *, whole: bool, now: datetime
+) -> BackupProgress:
+    """The total of `disks`. `last_update_time` moves only when something else does.
+
+    `whole`: all disks are copied whole, so that it can be told when that is done.
+    """
+    total = sum(disk.virtual_size for disk in disks)
+    transferred = max(sum(disk.bytes_transferred for disk in disks), old.bytes_transferred if old else 0)
+    # A disk that is complete counts whole, even if holes of it were never sent.
+    done = sum(
+        disk.virtual_size if disk.percent == 100 else min(disk.bytes_transferred, disk.virtual_size) for disk in disks
+    )
+    percent = max(percent_of(done, total, finished=False), old.percent if old else 0)
+    eta = _estimate(reported.eta_seconds) if whole else None
+    result = BackupProgress(
+        bytes_transferred=transferred,
+        total_bytes=total,
+        percent=percent,
+        # How much an increment sends in all is not known: its percents are only a lower bound.
+        summary=f"{percent}%" if whole else f"{human_bytes(transferred)}, {percent}% or more",
+        rate_bytes_per_second=int(reported.rate),
+        rate=human_rate(reported.rate),
+        eta_seconds=eta,
+        eta=human_duration(eta) if eta is not None else "",
+        last_update_time=old.last_update_time if old else None,
+    )
+    if old is None or result != old:
+        result.last_update_time = whole_seconds(now)
+    return result
+
+
+def _estimate(eta: int | None) -> int | None:
+    """Seconds; None for what is no estimate: bytes that trickle in would come to centuries."""
+    return eta if eta is not None and 0 <= eta <= _FARTHEST_S else None
+
+
+def final_disks(answer: Answer) -> list[BackupDisk]:
+    """The disks of a committed backup."""
+    return [
+        BackupDisk(
+            id=disk.index,
+            key=disk.key,
+            virtual_size=disk.virtual_size,
+            bytes_transferred=disk.transferred,
+            percent=100,
+            type=disk.type,
+            reason=disk.reason or None,
+            parent=disk.parent or None,
+            parent_change_id=disk.parent_change_id or None,
+            depth=disk.depth,
+            file=disk.file,
+            stored_bytes=disk.stored,
+            guest_bytes=disk.guest_bytes,
+            change_id=disk.change_id or None,
+        )
+        for disk in answer.disks
+    ]
+
+
+def type_of(disks: Sequence[BackupDisk] | Sequence[DiskAnswer]) -> BackupType:
+    """What ran: Incremental when every disk is an increment."""
+    increments = disks and all(disk.type is BackupType.INCREMENTAL for disk in disks)
+    return BackupType.INCREMENTAL if increments else BackupType.FULL
+
+
+def describe(answer: Answer, how: str = "") -> str:
+    """A committed backup in one line: what ran, how it came here, how much of it there is."""
+    count = len(answer.disks)
+    increments = sum(disk.type is BackupType.INCREMENTAL for disk in answer.disks)
+    mixed = 0 < increments < count
+    what = f"{increments} of {count} disks {BackupType.INCREMENTAL}" if mixed else type_of(answer.disks).value
+    size = human_bytes(sum(disk.virtual_size for disk in answer.disks))
+    how = how or ("committed by an earlier attempt" if answer.adopted else "committed")
+    sent = human_bytes(sum(disk.transferred for disk in answer.disks))
+    stored = human_bytes(sum(disk.stored for disk in answer.disks))
+    return f"{what}: {count} {'disk' if count == 1 else 'disks'}, {size}, {how}; {sent} sent, {stored} stored"
+
+
+def average_rate(transferred: int, started: datetime | None, ended: datetime) -> int:
+    """Bytes per second from the start to the end; 0 when that is not known."""
+    seconds = (ended - started).total_seconds() if started is not None else 0.0
+    return int(transferred / seconds) if seconds > 0 else 0
+
+
+def final_progress(answer: Answer, started: datetime | None, now: datetime) -> BackupProgress:
+    """The progress of a committed backup, with its average rate since `started`."""
+    transferred = sum(disk.transferred for disk in answer.disks)
+    rate = average_rate(transferred, started, answer.finished or now)
+    return BackupProgress(
+        bytes_transferred=transferred,
+        rate_bytes_per_second=rate,
+        rate=human_rate(rate),
+        total_bytes=sum(disk.virtual_size for disk in answer.disks),
+        percent=100,
+        summary="100%",
+        last_update_time=whole_seconds(now),
+    )
+
+
+def stopped_disks(old: list[BackupDisk]) -> list[BackupDisk]:
+    """The disks of a backup that ended without a result: how far each came, and no longer a rate."""
+    gone = {"rate_bytes_per_second": None, "rate": None, "eta_seconds": None, "eta": None}
+    return [disk.model_copy(update=gone) for disk in old]
+
+
+def stopped_progress(old: BackupProgress | None, started: datetime | None, now: datetime) -> BackupProgress | None:
+    """The progress of a backup that ended without a result: how far it came, and its average rate since `started`."""
+    if old is None:
+        return None
+    rate = average_rate(old.bytes_transferred, started, now)
+    return old.model_copy(
+        update={"rate_bytes_per_second": rate, "rate": human_rate(rate), "eta_seconds": None, "eta": ""},
+    )

@@ -1,0 +1,139 @@
+"""What a Backup refers to, and what of it is missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from sendense_operator.api.v1alpha1.backup import RequestedType
+from sendense_operator.api.v1alpha1.backupchain import BackupChainSpec
+from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
+from sendense_operator.api.v1alpha1.names import last_path_element
+from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMSpec, VMDisk
+from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
+from sendense_operator.cluster.client import Obj, find
+from sendense_operator.cluster.kinds import APPLIANCE, BACKUP_CHAIN, BACKUP_REPOSITORY, PROTECTED_VM
+from sendense_operator.cluster.object_names import chain_name
+from sendense_operator.reconcile.backups.backup_status import Case
+from sendense_operator.reconcile.state.context import Context
+from sendense_operator.reconcile.state.keys import Key, Work
+from sendense_operator.reconcile.state.kubernetes_objects import is_deleting, ready_condition
+from sendense_operator.reconcile.state.problem import Meaning, Problem
+from sendense_operator.reconcile.state.records import Found
+from sendense_operator.reconcile.vcenter.vm_reconciler import discovered
+from sendense_operator.task import ParentCheck
+from sendense_operator.vma.messages import InventoryVM
+
+MAX_DISCOVERY_AGE_S: Final = 300.0
+_PASSED_ON: Final = frozenset({"SecretNotFound", "SecretInvalid", "SecretForbidden"})
+_READABLE: Final = frozenset({"RepositoryFull"})
+"""A commit may have taken the last room; it can be found all the same."""
+_MAY_PASS: Final = frozenset({"ApplianceUnreachable", "ApplianceError"})
+
+
+@dataclass(frozen=True)
+class References:
+    """All that a worker needs to know."""
+
+    repository: BackupRepositorySpec
+    repository_id: str
+    vm: ProtectedVMSpec
+    found: Found
+    appliance: VMwareApplianceSpec
+    parent_check: ParentCheck = ParentCheck.CONTENT
+
+
+async def resolve(ctx: Context, case: Case) -> References | Problem:
+    """Read what the Backup refers to, and ask vCenter for its VM. The first thing missing is the Problem.
+
+    Where the worker is only to look for a manifest, vCenter is not asked, and the appliance may be away: a backup that
+    was committed must not end as Failed for something that it does not need any more.
+    """
+    namespace = case.namespace
+    vm = await find(ctx.cluster, PROTECTED_VM, namespace, case.spec.vm_ref.name)
+    if vm is None or is_deleting(vm):
+        return Problem("VMNotFound", f"there is no ProtectedVM {case.spec.vm_ref.name}")
+    repository = await find(ctx.cluster, BACKUP_REPOSITORY, namespace, case.spec.repository_ref.name)
+    vm_spec = ProtectedVMSpec.model_validate(vm["spec"])
+    appliance = await find(ctx.cluster, APPLIANCE, namespace, vm_spec.appliance_ref.name)
+    problem = decide_references(case, repository, vm_spec.appliance_ref.name, appliance)
+    if problem is not None:
+        return problem
+    if repository is None or appliance is None:
+        raise AssertionError("decide_references lets nothing missing pass")
+    found = known_vm(case, vm_spec) if case.only_looks else await _discovered(ctx, case, vm)
+    if isinstance(found, Problem):
+        return found
+    return References(
+        repository=BackupRepositorySpec.model_validate(repository["spec"]),
+        repository_id=str(repository["status"]["repositoryID"]),
+        vm=vm_spec,
+        found=found,
+        appliance=VMwareApplianceSpec.model_validate(appliance["spec"]),
+        parent_check=await _parent_check(ctx, case),
+    )
+
+
+async def _discovered(ctx: Context, case: Case, vm: Obj) -> Found | Problem:
+    seen = ctx.memory.first_seen.get(case.uid) or 0.0
+    known = ctx.memory.discoveries.get(vm["metadata"]["uid"])
+    # What may pass has to be found out again soon after it has passed.
+    passing = known is not None and isinstance(known.result, Problem) and known.result.meaning is not Meaning.FINAL
+    age = ctx.settings.retry_seconds if passing else MAX_DISCOVERY_AGE_S
+    since = max(seen, ctx.monotonic() - age)
+    return await discovered(ctx, vm, since=since, key=Key(Work.BACKUP, case.namespace, case.name))
+
+
+def known_vm(case: Case, vm: ProtectedVMSpec) -> Found:
+    """The VM as the worker was told of it that ended without a word."""
+    disks = [VMDisk(index=disk.id, key=disk.key, capacity_bytes=disk.virtual_size) for disk in case.status.disks]
+    name = case.status.vm_name or last_path_element(vm.path)
+    return Found(InventoryVM(name=name, path=vm.path), tuple(disks), cbt_enabled=None)
+
+
+async def _parent_check(ctx: Context, case: Case) -> ParentCheck:
+    """What the chain asks for; one that is not there yet has no parent to check, or was just deleted by somebody."""
+    if case.spec.type is RequestedType.FULL:
+        return ParentCheck.CONTENT
+    name = chain_name(case.spec.vm_ref.name, case.spec.repository_ref.name)
+    chain = await find(ctx.cluster, BACKUP_CHAIN, case.namespace, name)
+    return BackupChainSpec.model_validate(chain["spec"]).parent_check if chain is not None else ParentCheck.CONTENT
+
+
+def decide_references(case: Case, repository: Obj | None, appliance_name: str, appliance: Obj | None) -> Problem | None:
+    """What of repository and appliance is missing or not ready. All that a look has to wait for is a wait."""
+    if repository is None or is_deleting(repository):
+        return Problem("RepositoryNotFound", f"there is no BackupRepository {case.spec.repository_ref.name}")
+    if appliance is None or is_deleting(appliance):
+        return Problem("ApplianceNotFound", f"there is no VMwareAppliance {appliance_name}")
+    if case.only_looks:
+        return _repository_ready(repository, _READABLE)
+    return _appliance_ready(appliance) or _repository_ready(repository)
+
+
+def _repository_ready(repository: Obj, accepted: frozenset[str] = frozenset()) -> Problem | None:
+    """`accepted`: reasons for not being ready that don't matter."""
+    name = repository["metadata"]["name"]
+    ready = ready_condition(repository)
+    if ready is None:
+        return Problem("RepositoryNotReady", f"repository {name} has not been looked at yet")
+    if ready["status"] != "True" and ready["reason"] not in accepted:
+        text = f"repository {name}: {ready['reason']}: {ready.get('message', '')}"
+        return Problem("RepositoryNotReady", text)
+    if not (repository.get("status") or {}).get("repositoryID"):
+        return Problem("RepositoryNotReady", f"repository {name} has no identity yet")
+    return None
+
+
+def _appliance_ready(appliance: Obj) -> Problem | None:
+    name = appliance["metadata"]["name"]
+    ready = ready_condition(appliance)
+    if ready is None:
+        return Problem("ApplianceNotReady", f"appliance {name} has not been looked at yet")
+    if ready["status"] == "True":
+        return None
+    reason, words = ready["reason"], ready.get("message", "")
+    if reason in _PASSED_ON:
+        return Problem(reason, words)
+    meaning = Meaning.RETRY if reason in _MAY_PASS else Meaning.WAIT
+    return Problem("ApplianceNotReady", f"appliance {name}: {reason}: {words}", meaning)

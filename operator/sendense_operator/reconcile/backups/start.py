@@ -1,0 +1,246 @@
+"""Starting a Backup's worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sendense_operator.api.v1alpha1 import conditions, names
+from sendense_operator.api.v1alpha1.backup import BackupDisk, RequestedType
+from sendense_operator.chain.memory_estimate import DiskLoad
+from sendense_operator.cluster.client import Obj, find
+from sendense_operator.cluster.errors import AlreadyExistsError, ForbiddenError, InvalidError
+from sendense_operator.cluster.kinds import BACKUP, CLAIM, JOB, NETWORK_POLICY, POD, SERVICE, Kind
+from sendense_operator.cluster.object_names import chain_name
+from sendense_operator.cluster.status_writer import add_finalizers
+from sendense_operator.reconcile.backups.admission_rules import Admitted, Waits
+from sendense_operator.reconcile.backups.backup_status import ACCEPTED, Case, publish
+from sendense_operator.reconcile.backups.backup_task import build_backup_task
+from sendense_operator.reconcile.backups.finish import fail
+from sendense_operator.reconcile.backups.references import References, resolve
+from sendense_operator.reconcile.backups.start_queue import admit, forget, is_current
+from sendense_operator.reconcile.state.context import Context
+from sendense_operator.reconcile.state.kubernetes_objects import created
+from sendense_operator.reconcile.state.problem import Meaning, Problem
+from sendense_operator.reconcile.workload.claims import needs_one_node
+from sendense_operator.reconcile.workload.pod_overrides import maintenance_resources, merge, resources_of
+from sendense_operator.reconcile.workload.worker_job import build_worker_job, worker_labels
+from sendense_operator.reconcile.workload.worker_memory import decide_resources
+from sendense_operator.reconcile.workload.worker_network import build_network_policy, build_service, node_ports
+from sendense_operator.reconcile.workload.worker_pod import build_worker_template
+from sendense_operator.task import Exposure
+
+_MIN_DEADLINE_S = 60
+
+
+async def start_backup(ctx: Context, case: Case) -> float | None:
+    """Make the worker's Job, or say what the Backup waits for. Seconds until the next look."""
+    if not case.ready_reason:
+        # Before the appliance is asked, which may take as long as its time-out lets it.
+        text = f"VM {case.spec.vm_ref.name} and repository {case.spec.repository_ref.name} are being checked"
+        await publish(ctx, case, conditions.reconciling(ACCEPTED, text))
+    refs = await resolve(ctx, case)
+    if isinstance(refs, Problem):
+        return await wait_or_fail(ctx, case, refs)
+    ctx.memory.unreachable.pop(case.uid)
+    resources = _resources(ctx, case, refs)
+    if isinstance(resources, Problem):
+        return await wait_or_fail(ctx, case, resources)
+    async with ctx.admission:
+        seen, verdict = await admit(ctx, case, refs)
+        problem = None if isinstance(verdict, Waits) else await _create_worker(ctx, case, refs, verdict, resources)
+    if isinstance(verdict, Waits):
+        rest = await wait_or_fail(ctx, case, Problem(verdict.reason, verdict.message))
+        # A Job that ended since the Jobs were listed woke those that were known to wait, this one maybe not yet.
+        return rest if is_current(ctx, case.namespace, seen) else 0.0
+    if problem is not None:
+        return await wait_or_fail(ctx, case, problem)
+    await publish(
+        ctx,
+        case,
+        conditions.reconciling("Starting", "the worker's pod is being started"),
+        worker_job=case.job_name,
+        vm_name=refs.found.vm.name[:1024],
+        chain_name=chain_name(case.spec.vm_ref.name, case.spec.repository_ref.name),
+        repository_id=refs.repository_id,
+        disks=case.status.disks
+        or [BackupDisk(id=disk.index, key=disk.key, virtual_size=disk.capacity_bytes) for disk in refs.found.disks],
+    )
+    return ctx.settings.poll_seconds
+
+
+def overdue(ctx: Context, case: Case) -> Problem | None:
+    """Whether a deadline has passed while there is no worker."""
+    now = ctx.now()
+    if case.status.start_time is not None:
+        if now - case.status.start_time > timedelta(seconds=case.spec.active_deadline_seconds):
+            return Problem(
+                "ActiveDeadlineExceeded", "it took longer than spec.activeDeadlineSeconds allows", Meaning.FINAL
+            )
+        return None
+    if now - created(case.obj) <= timedelta(seconds=case.spec.start_deadline_seconds):
+        return None
+    ready = next((c for c in case.status.conditions if c.type == conditions.READY), None)
+    what = f"it waited for {ready.reason}: {ready.message}" if ready else "no controller processed it in that time"
+    text = f"not started within spec.startDeadlineSeconds ({case.spec.start_deadline_seconds} s); {what}"
+    return Problem("StartDeadlineExceeded", text, Meaning.FINAL)
+
+
+async def wait_or_fail(ctx: Context, case: Case, problem: Problem) -> float | None:
+    """Say what it waits for, or end it where waiting makes no sense (any more)."""
+    if problem.meaning is Meaning.FINAL:
+        await fail(ctx, case, problem.reason, problem.message)
+        return 0.0
+    pause = ctx.settings.wait_poll_seconds
+    if problem.meaning is Meaning.RETRY:
+        since = ctx.memory.unreachable.get(case.uid)
+        if since is None:
+            since = ctx.monotonic()
+            ctx.memory.unreachable.put(case.uid, since)
+        waited = ctx.monotonic() - since
+        if waited > ctx.settings.appliance_patience_seconds:
+            await fail(ctx, case, problem.reason, f"{problem.message} (tried again for {int(waited)} s)")
+            return 0.0
+        pause = ctx.settings.retry_seconds
+    else:
+        ctx.memory.unreachable.pop(case.uid)
+    await publish(ctx, case, conditions.reconciling(problem.reason, problem.message))
+    return min(pause, _until_deadline(ctx, case))
+
+
+def _until_deadline(ctx: Context, case: Case) -> float:
+    waited = (ctx.now() - created(case.obj)).total_seconds()
+    return max(case.spec.start_deadline_seconds - waited + 0.5, 0.5)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is the same in all objects that are made for a worker."""
+
+    labels: dict[str, str]
+    host_ports: tuple[int, ...]
+    one_node: bool
+    resources: Obj
+
+
+def _resources(ctx: Context, case: Case, refs: References) -> Obj | Problem:
+    """Of the worker's container. How deep a disk's layers lie only the repository knows: as deep as it allows."""
+    wanted = merge(ctx.settings.pod_defaults, refs.repository.pod_template)
+    if case.only_looks:
+        return maintenance_resources(wanted)
+    layers = 1 if case.spec.type is RequestedType.FULL else refs.repository.max_chain_depth
+    disks = [DiskLoad(disk.capacity_bytes, layers) for disk in refs.found.disks]
+    return decide_resources(disks, resources_of(wanted), ctx.settings.worker_max_memory)
+
+
+async def _create_worker(
+    ctx: Context, case: Case, refs: References, admitted: Admitted, resources: Obj
+) -> Problem | None:
+    """All objects of the worker, the Job last. Each may be there already, made before the controller was restarted."""
+    labels = worker_labels(
+        case.obj,
+        vm=case.spec.vm_ref.name,
+        repository=case.spec.repository_ref.name,
+        appliance=refs.vm.appliance_ref.name,
+        vm_key=names.vm_key(names.last_path_element(refs.vm.path)),
+        vm_identity=names.vm_identity(refs.appliance.vcenter.host, refs.vm.path),
+    )
+    claim = await find(ctx.cluster, CLAIM, case.namespace, refs.repository.claim_name)
+    plan = _Plan(labels, admitted.host_ports, claim is not None and needs_one_node(claim), resources)
+    count = len(refs.found.disks)
+    try:
+        provisional = admitted.host_ports or tuple(names.NBD_BASE_PORT + index for index in range(count))
+        await _ask_pod_security(ctx, case, _template(ctx, case, refs, plan, provisional))
+        # Before the first object that has to be cleaned up; refused when the Backup is being deleted.
+        held = (names.FINALIZER, names.FINALIZER_RESTORE_POINT)
+        case.obj = await add_finalizers(ctx.cluster, BACKUP, case.obj, *held)
+        if ctx.settings.network_policies:
+            allowed = refs.appliance.nbd.allowed_from
+            policy = build_network_policy(case.obj, labels, count, allowed, ctx.settings)
+            await _ensure_policy(ctx, policy)
+        ports = provisional
+        if refs.appliance.nbd.exposure is Exposure.NODE_PORT and not case.only_looks:
+            ports = node_ports(await _ensure(ctx, SERVICE, build_service(case.obj, labels, count)))
+            if len(ports) != count:
+                # Made for another number of disks before the controller was restarted.
+                await ctx.cluster.delete(SERVICE, case.namespace, case.service_name)
+                return Problem("PortsChanging", "the Service is made anew")
+        template = _template(ctx, case, refs, plan, ports)
+        deadline = _remaining(ctx, case)
+        job = build_worker_job(case.obj, template, labels, retries=case.spec.retries, deadline_seconds=deadline)
+        await _ensure(ctx, JOB, job)
+    except ForbiddenError as error:
+        reason = "NamespaceTerminating" if error.terminating else "PodForbidden"
+        return Problem(reason, str(error))
+    except InvalidError as error:
+        return Problem("PodForbidden", f"the API server refuses what a worker needs: {error}")
+    finally:
+        forget(ctx)
+    return None
+
+
+def _template(ctx: Context, case: Case, refs: References, plan: _Plan, ports: tuple[int, ...]) -> Obj:
+    task = build_backup_task(
+        namespace=case.namespace,
+        backup=case.name,
+        uid=case.uid,
+        spec=case.spec,
+        repository=refs.repository,
+        repository_id=refs.repository_id,
+        vm=refs.vm,
+        disks=refs.found.disks,
+        appliance=refs.appliance,
+        ports=ports,
+        parent_check=refs.parent_check,
+        adopt_only=case.only_looks,
+    )
+    return build_worker_template(
+        task,
+        labels=plan.labels,
+        repository=refs.repository,
+        appliance=refs.appliance,
+        host_ports=plan.host_ports,
+        one_node=plan.one_node,
+        resources=plan.resources,
+        settings=ctx.settings,
+    )
+
+
+async def _ask_pod_security(ctx: Context, case: Case, template: Obj) -> None:
+    """A pod that admission forbids would only show as an Event of its Job: so it is asked beforehand."""
+    pod: dict[str, Any] = {
+        "metadata": {**template["metadata"], "namespace": case.namespace, "name": f"{case.job_name[:58]}-dry"},
+        "spec": template["spec"],
+    }
+    await ctx.cluster.create(POD, pod, dry_run=True)
+
+
+async def _ensure(ctx: Context, kind: Kind, obj: Obj) -> Obj:
+    try:
+        return await ctx.cluster.create(kind, obj)
+    except AlreadyExistsError:
+        meta = obj["metadata"]
+        return await ctx.cluster.get(kind, meta["namespace"], meta["name"])
+
+
+async def _ensure_policy(ctx: Context, policy: Obj) -> None:
+    """One that is there was made for what the appliance's spec, the VM's disks and our settings were then.
+
+    It is replaced, not patched: there is no worker yet that could be reached in between.
+    """
+    present = await _ensure(ctx, NETWORK_POLICY, policy)
+    if present["spec"] == policy["spec"]:
+        return
+    meta = present["metadata"]
+    await ctx.cluster.delete(NETWORK_POLICY, meta["namespace"], meta["name"], uid=meta["uid"])
+    await ctx.cluster.create(NETWORK_POLICY, policy)
+
+
+def _remaining(ctx: Context, case: Case) -> int:
+    """Seconds that the worker may take; less than the spec says when an earlier one had a part of them."""
+    allowed = case.spec.active_deadline_seconds
+    if case.status.start_time is None:
+        return allowed
+    used = int((ctx.now() - case.status.start_time).total_seconds())
+    return min(max(allowed - used, _MIN_DEADLINE_S), allowed)

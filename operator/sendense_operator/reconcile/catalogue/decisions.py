@@ -1,0 +1,286 @@
+"""What a repository's catalogue means for the Backups of this cluster. Pure.
+
+From half a listing nothing is concluded: a restore point counts as gone only where all of its chain was listed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import Enum
+from typing import Any, Final
+
+from sendense_operator.api.v1alpha1 import conditions, names
+from sendense_operator.api.v1alpha1.backup import AdoptedPoint, BackupSpec, Phase, RequestedType
+from sendense_operator.api.v1alpha1.base import LocalRef
+from sendense_operator.catalogue_format import (
+    CatalogueError,
+    ChainRecord,
+    PointRecord,
+    Record,
+    RootRecord,
+    TombstoneRecord,
+)
+from sendense_operator.reconcile.backups.progress import type_of
+from sendense_operator.reconcile.catalogue.ownership import (
+    find_point,
+    identify,
+    is_refused,
+    is_restored,
+    owners,
+    point_uid,
+)
+from sendense_operator.reconcile.state.formatting import parse_time
+from sendense_operator.reconcile.state.kubernetes_objects import created, is_deleting, labels_of
+from sendense_operator.reconcile.state.packed_points import PackedPoints
+from sendense_operator.reconcile.state.records import RECORD_SIZE, Catalogued, ChainView, KnownBackup, Told
+from sendense_operator.task import Removal
+
+Obj = dict[str, Any]
+
+UNREADABLE: Final = "Unreadable"
+"""Reason of the condition Damaged."""
+MAX_SIZE: Final = 64 << 20
+"""Bytes of one catalogue in memory: some 100,000 restore points."""
+_NAME_ROOM: Final = 54
+_ENDED_WITHOUT: Final = frozenset({Phase.LOST, Phase.FAILED, Phase.CANCELLED})
+
+
+def sort_records(records: Iterable[Record], taken: datetime, asked: Sequence[Removal]) -> Told:
+    """A catalogue by chains.
+
+    A chain of `asked` that is not told has no folder any more; one of which only points are told was not listed to its
+    end. Raises CatalogueError for more than can be kept in memory.
+    """
+    chains: dict[str, ChainRecord] = {}
+    points: dict[str, PackedPoints] = {}
+    tombstones: dict[str, dict[str, TombstoneRecord]] = {}
+    root: RootRecord | None = None
+    size = 0
+    for record in records:
+        size += 0 if isinstance(record, PointRecord) else RECORD_SIZE
+        match record:
+            case PointRecord():
+                size += points.setdefault(record.vm, PackedPoints()).add(record)
+            case TombstoneRecord():
+                tombstones.setdefault(record.vm, {})[record.backup_uid] = record
+            case ChainRecord():
+                chains[record.vm] = record
+            case RootRecord():
+                root = record
+        if size > MAX_SIZE:
+            raise CatalogueError(f"it takes more than {MAX_SIZE >> 20} MiB of memory")
+    for removal in asked:
+        chains.setdefault(removal.vm, ChainRecord(vm=removal.vm))
+    for vm in points.keys() | tombstones.keys():
+        chains.setdefault(vm, ChainRecord(vm=vm, complete=False, message="it was not listed to its end"))
+    views = {
+        vm: ChainView(
+            chain=chain,
+            taken=taken,
+            points=points.get(vm) or PackedPoints(),
+            tombstones=tombstones.get(vm, {}),
+            asked=frozenset(removal.backup_uid for removal in asked if removal.vm == vm),
+        )
+        for vm, chain in chains.items()
+    }
+    return Told(taken, views, root)
+
+
+def merge(old: Catalogued | None, told: Told) -> Catalogued:
+    """All that is known now: a look at some chains says nothing of the others."""
+    if told.root is not None and told.root.complete:
+        return Catalogued(told.taken, told.chains, told.repository_id)
+    before = old or Catalogued(taken=None, chains={})
+    return replace(before, chains={**before.chains, **told.chains}, repository_id=told.repository_id)
+
+
+def changed_chains(old: Catalogued | None, told: Told) -> list[str]:
+    """VMs of chains of which something new is told."""
+    before = old.chains if old is not None else {}
+    gone = before.keys() - told.chains.keys() if told.root is not None and told.root.complete else set[str]()
+    return sorted(gone | {vm for vm, view in told.chains.items() if view.asked or not _same(before.get(vm), view)})
+
+
+def _same(old: ChainView | None, new: ChainView) -> bool:
+    return old is not None and (old.chain, old.points, old.tombstones) == (new.chain, new.points, new.tombstones)
+
+
+def known_backup(backup: Obj) -> KnownBackup:
+    """What a scan has to know of a Backup. Names that many share are kept once."""
+    meta, status = backup["metadata"], backup.get("status") or {}
+    return KnownBackup(
+        name=meta["name"],
+        uid=meta["uid"],
+        point_uid=point_uid(backup),
+        vm=sys.intern(backup["spec"]["vmRef"]["name"]),
+        phase=sys.intern(status.get("phase") or ""),
+        is_deleting=is_deleting(backup),
+        ended=parse_time(status.get("completionTime")),
+        damage=_damage(status),
+        adopted=created(backup) if labels_of(backup).get(names.LABEL_ADOPTED) else None,
+        created=created(backup),
+        manifest=status.get("manifest") or "",
+        job_id=status.get("jobID") or "",
+        is_restored=is_restored(backup),
+        is_refused=is_refused(backup),
+    )
+
+
+def decide_adoptions(told: Told, backups: Iterable[KnownBackup], removed: frozenset[str]) -> Iterator[PointRecord]:
+    """Restore points that get a Backup, the oldest first, one at a time.
+
+    `backups`: all of the repository, those being deleted too. `removed`: UIDs that get none: they wait for removal, or
+    were retained and nobody asks for them.
+    """
+    if told.root is None:
+        return iter(())
+    known = {backup.point_uid for backup in identify(backups, told.chains) if not backup.is_refused} | removed
+    return told.points_beside(known)
+
+
+def adopted_names(point: PointRecord) -> tuple[str, str]:
+    """Names for the Backup of an adopted restore point: its own, and the one for when that is taken."""
+    own = point.backup if names.is_object_name(point.backup) else point.vm
+    second = f"{own[:_NAME_ROOM].rstrip('-')}-{point.backup_uid[:8]}"
+    return (own if own == point.backup else second), second
+
+
+def build_adopted(namespace: str, repository: str, point: PointRecord, name: str) -> Obj:
+    """The Backup of a restore point that was found. Its status comes later, its finalizer at once."""
+    spec = BackupSpec(
+        vm_ref=LocalRef(name=point.vm),
+        repository_ref=LocalRef(name=repository),
+        type=RequestedType(type_of(point.disks)),
+        adopt=AdoptedPoint(uid=point.backup_uid),
+    )
+    labels = {
+        names.LABEL_VM: point.vm,
+        names.LABEL_REPOSITORY: repository,
+        names.LABEL_TYPE: spec.type.value,
+        names.LABEL_PHASE: Phase.COMPLETED.value,
+        names.LABEL_ADOPTED: "true",
+    }
+    meta = {
+        "namespace": namespace,
+        "name": name,
+        "labels": labels,
+        "finalizers": [names.FINALIZER_RESTORE_POINT],
+    }
+    return {"metadata": meta, "spec": spec.to_dict()}
+
+
+def owned_by_another(uid: str, owner: str) -> str:
+    """Why an object is refused whose restore point belongs to another one."""
+    return (
+        f"restore point {uid} belongs to Backup {owner}. This object has no files; deleting it removes none. "
+        f"Delete it, or delete Backup {owner} first if this one is to take over"
+    )
+
+
+class Verdict(Enum):
+    """What a scan says of a Backup."""
+
+    LOST = "lost"
+    FOUND = "found"
+    """Its restore point is there, although the Backup had ended without one or had lost it."""
+    DAMAGED = "damaged"
+    SOUND = "sound"
+    """No longer damaged."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict on one Backup."""
+
+    verdict: Verdict
+    name: str
+    uid: str
+    """Of the object."""
+    vm: str
+    point: PointRecord | None = None
+    message: str = ""
+
+
+def judge(told: Told, backups: Iterable[KnownBackup]) -> Iterator[Judgement]:
+    """What a scan changes for the Backups that are there and over. One that waits or runs is left to its worker."""
+    if told.root is None:
+        return iter(())
+    known = identify(backups, told.chains)
+    owned = owners(known)
+    judged = (_judge(told, backup, owned.get(backup.point_uid)) for backup in known if not backup.is_deleting)
+    return (found for found in judged if found is not None)
+
+
+def _judge(told: Told, backup: KnownBackup, owner: KnownBackup | None) -> Judgement | None:
+    view = told.chains.get(backup.vm)
+    point = view.points.get(backup.point_uid) if view is not None else None
+    verdict, message = None, ""
+    if owner is not None and owner.uid != backup.uid:
+        if backup.phase == Phase.COMPLETED:
+            verdict, message = Verdict.LOST, owned_by_another(backup.point_uid, owner.name)
+    elif backup.is_identified and not backup.is_restored:
+        verdict = Verdict.FOUND
+    elif backup.phase == Phase.COMPLETED:
+        verdict, message = _completed(told, view, point, backup)
+        if verdict is Verdict.DAMAGED and message == backup.damage:
+            verdict = None
+    elif backup.phase in _ENDED_WITHOUT and point is not None and not backup.is_refused:
+        verdict = Verdict.FOUND
+    return None if verdict is None else Judgement(verdict, backup.name, backup.uid, backup.vm, point, message)
+
+
+def _completed(
+    told: Told, view: ChainView | None, point: PointRecord | None, backup: KnownBackup
+) -> tuple[Verdict | None, str]:
+    if point is not None:
+        if point.damage:
+            return Verdict.DAMAGED, point.damage
+        return (Verdict.SOUND if backup.damage else None), ""
+    vm, ended = view.chain.vm if view is not None else "", backup.ended
+    if ended is None or ended >= told.taken or not told.knows_all_of(vm) or _is_open(view):
+        return None, ""
+    if view is not None and view.chain.unreadable:
+        count = view.chain.unreadable
+        return Verdict.DAMAGED, f"its manifest is not among those that can be read; {count} of its chain can't be"
+    return Verdict.LOST, "its restore point is not in the repository any more"
+
+
+def _is_open(view: ChainView | None) -> bool:
+    """Whether nothing can be concluded from what is missing in a chain: it is being written, or holds newer manifests.
+
+    Without its lock a listing is no view of one moment: a manifest that is renamed meanwhile may be seen nowhere.
+    """
+    return view is not None and (view.chain.busy or bool(view.chain.newer))
+
+
+def _damage(status: Obj) -> str:
+    found = conditions.find(status.get("conditions") or [], conditions.DAMAGED)
+    return str(found.get("message", "")) if found is not None else ""
+
+
+def is_missing(told: Told | Catalogued, backup: Obj, vm: str) -> bool:
+    """Whether its chain was listed after an adopting Backup was made, and all of it read, without its restore point."""
+    view = told.chains.get(vm)
+    if not _was_there(told, backup):
+        return False
+    if view is None:
+        return True
+    return view.chain.is_understood and not view.chain.busy and find_point(backup, view) is None
+
+
+def why_unread(told: Told | Catalogued, backup: Obj, vm: str) -> str:
+    """That not all of its chain could be read after an adopting Backup was made, in words; empty: it could."""
+    view = told.chains.get(vm)
+    count = view.chain.unreadable + view.chain.newer if view is not None else 0
+    if view is None or not count or not _was_there(told, backup):
+        return ""
+    of_newer = f", {view.chain.newer} of them written by a newer version" if view.chain.newer else ""
+    return f"its restore point is not among those that can be read; {count} of its chain can't be{of_newer}"
+
+
+def _was_there(told: Told | Catalogued, backup: Obj) -> bool:
+    """Whether a Backup was made before what is told was listed."""
+    return told.taken is not None and created(backup) < told.taken

@@ -1,0 +1,248 @@
+"""BackupChain: the restore points of one VM in one repository, and the end of those whose Backups are deleted.
+
+One place decides about the files of deleted Backups, so that no two looks disagree. The order of its writes keeps a
+removal from being forgotten: first the chain is held, then it lists the point as removed, then the Backup may go.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from sendense_operator.api.v1alpha1 import names
+from sendense_operator.api.v1alpha1.backup import BackupSpec, DeletionPolicy, Phase
+from sendense_operator.api.v1alpha1.backupchain import BackupChainSpec, BackupChainStatus, RemovalState, RemovedPoint
+from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
+from sendense_operator.api.v1alpha1.base import LocalRef
+from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMStatus
+from sendense_operator.cluster.client import Obj, find
+from sendense_operator.cluster.errors import ForbiddenError, NotFoundError
+from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN, BACKUP_REPOSITORY, PROTECTED_VM
+from sendense_operator.cluster.object_names import chain_name
+from sendense_operator.cluster.status_writer import add_finalizers, has_finalizer, remove_finalizers, write_status
+from sendense_operator.reconcile.catalogue.ownership import owns_point, point_uid
+from sendense_operator.reconcile.catalogue.removal import (
+    Kept,
+    decide_removal,
+    describe_freed,
+    freed_points,
+    is_leaving,
+    is_out_of_reach,
+    is_retained_now,
+    look_for_guard,
+    merge_removed,
+    policy_of,
+    removal_of,
+    room_for,
+)
+from sendense_operator.reconcile.chains.chain_status import ChainFacts, chain_status
+from sendense_operator.reconcile.chains.freeing_obstacles import freeing_change
+from sendense_operator.reconcile.repositories.catalogue_scan import has_doubts, is_unexplained
+from sendense_operator.reconcile.state.context import Context
+from sendense_operator.reconcile.state.keys import Key, Work
+from sendense_operator.reconcile.state.kubernetes_objects import is_deleting
+from sendense_operator.reconcile.state.records import ChainView
+
+_AGAIN_S: Final = 1.0
+_RETAINED: Final = Kept("deletionPolicy is Retain; a scan that is asked for brings it back")
+
+
+@dataclass(frozen=True)
+class _Chain:
+    """A chain and what belongs to it, as it was read."""
+
+    namespace: str
+    vm: str
+    repository_name: str
+    backups: list[Obj]
+    repository: Obj | None
+    obj: Obj | None
+
+    @property
+    def status(self) -> BackupChainStatus:
+        return BackupChainStatus.model_validate((self.obj or {}).get("status") or {})
+
+    @property
+    def points(self) -> list[Obj]:
+        phases = (Phase.COMPLETED, Phase.LOST)
+        return [b for b in self.backups if (b.get("status") or {}).get("phase") in phases and not is_deleting(b)]
+
+
+def key_of_chain(obj: Obj) -> Key:
+    """What a BackupChain is looked at by: it may have to be made again after somebody deleted it."""
+    spec = obj["spec"]
+    name = f"{spec['vmRef']['name']}/{spec['repositoryRef']['name']}"
+    return Key(Work.CHAIN, obj["metadata"]["namespace"], name)
+
+
+async def reconcile_chain(ctx: Context, namespace: str, vm: str, repository: str) -> float | None:
+    """Keep the chain's status, and decide about the files of deleted Backups. The chain is made when it is needed."""
+    name = chain_name(vm, repository)
+    fields = f"spec.vmRef.name={vm},spec.repositoryRef.name={repository}"
+    seen = _Chain(
+        namespace,
+        vm,
+        repository,
+        backups=await ctx.cluster.list_objects(BACKUP, namespace, fields=fields),
+        repository=await find(ctx.cluster, BACKUP_REPOSITORY, namespace, repository),
+        obj=await find(ctx.cluster, BACKUP_CHAIN, namespace, name),
+    )
+    if has_doubts(seen.backups, seen.repository, ctx.memory.catalogues.get(f"{namespace}/{repository}")):
+        ctx.memory.scan_wanted.add(f"{namespace}/{repository}")
+        ctx.again(Key(Work.REPOSITORY, namespace, repository))
+    going, retained, waiting = await _decide(ctx, seen)
+    chain = seen.obj
+    if chain is None and (seen.points or going or retained):
+        chain = await _create(ctx, seen, name)
+    if chain is None:
+        for obj in retained:
+            await _let_go(ctx, obj, _RETAINED, reason="RestorePointKept")
+        return _AGAIN_S if going else None
+    held = has_finalizer(chain, names.FINALIZER_REMOVALS)
+    if is_deleting(chain) and not held:
+        return _AGAIN_S if going else None  # it goes in a moment, and is made again
+    if going and not held:
+        chain = await add_finalizers(ctx.cluster, BACKUP_CHAIN, chain, names.FINALIZER_REMOVALS)
+    listed = BackupChainStatus.model_validate(chain.get("status") or {}).restore_points
+    leaving = [removal_of(obj, listed) for obj in going]
+    leaving += [removal_of(obj, listed, RemovalState.RETAINED) for obj in retained]
+    known = ctx.memory.catalogues.get(f"{namespace}/{repository}")
+    view = known.chains.get(vm) if known is not None else None
+    status = await _write(ctx, seen, chain, leaving, view)
+    for obj in retained:
+        await _let_go(ctx, obj, _RETAINED, reason="RestorePointKept")
+    if any(point.state is RemovalState.PENDING for point in status.removed):
+        ctx.again(Key(Work.REPOSITORY, namespace, repository))
+    kept_until = {point.uid: point.kept_until for point in status.removed}
+    for obj in going:
+        text = f"its files in repository {repository} are removed as soon as no other restore point needs them"
+        if until := kept_until.get(uid := point_uid(obj)):
+            stamp = f"{until:%Y-%m-%dT%H:%M:%SZ}"
+            text += f", not before {stamp}: until then a Backup with spec.adopt.uid {uid} takes it back"
+        await _let_go(ctx, obj, Kept(text), reason="RestorePointRemoved")
+    rest = await _release(ctx, seen, chain, status, view)
+    return _AGAIN_S if waiting else rest
+
+
+async def _decide(ctx: Context, seen: _Chain) -> tuple[list[Obj], list[Obj], bool]:
+    """Deleted Backups whose files are to be removed, those whose files are retained, and whether there are more.
+
+    All others are let go. Where everything goes, retained ones too: a chain to list them in can't be made any more.
+    """
+    leaving = [obj for obj in seen.backups if is_leaving(obj)]
+    owned = {point_uid(obj): obj["metadata"]["name"] for obj in seen.backups if owns_point(obj)}
+    guard = await look_for_guard(ctx, seen.namespace) if leaving else None
+    going, retained = list[Obj](), list[Obj]()
+    for obj in leaving:
+        spec = BackupSpec.model_validate(obj["spec"])
+        if owner := owned.get(point_uid(obj)):
+            shared = Kept(f"Backup {owner} has the same restore point")
+            await _let_go(ctx, obj, shared, reason="RestorePointKept")
+        elif policy_of(spec, seen.repository) is DeletionPolicy.RETAIN and not (guard and guard.going):
+            retained.append(obj)
+        elif kept := decide_removal(spec, seen.repository, guard):
+            await _let_go(ctx, obj, kept, reason="RestorePointKept")
+        else:
+            going.append(obj)
+    room = room_for(seen.status.removed)
+    return going[:room], retained, len(going) > room
+
+
+async def _let_go(ctx: Context, obj: Obj, kept: Kept, *, reason: str) -> None:
+    words = kept.message if reason == "RestorePointRemoved" else f"its files stay in the repository: {kept.message}"
+    await ctx.events.post(obj, "Warning" if kept.warning else "Normal", reason, words)
+    await remove_finalizers(ctx.cluster, BACKUP, obj, names.FINALIZER_RESTORE_POINT)
+
+
+async def _create(ctx: Context, seen: _Chain, name: str) -> Obj | None:
+    """The new chain; None when its namespace, or its definition, takes nothing new any more or is gone."""
+    spec = BackupChainSpec(vm_ref=LocalRef(name=seen.vm), repository_ref=LocalRef(name=seen.repository_name))
+    obj = {"metadata": {"namespace": seen.namespace, "name": name}, "spec": spec.to_dict()}
+    try:
+        return await ctx.cluster.apply(BACKUP_CHAIN, obj)
+    except NotFoundError:
+        return None
+    except ForbiddenError as error:
+        if error.terminating:
+            return None
+        raise
+
+
+async def _write(
+    ctx: Context, seen: _Chain, chain: Obj, new: list[RemovedPoint], view: ChainView | None
+) -> BackupChainStatus:
+    old = BackupChainStatus.model_validate(chain.get("status") or {})
+    vm = await find(ctx.cluster, PROTECTED_VM, seen.namespace, seen.vm)
+    disks = ProtectedVMStatus.model_validate((vm or {}).get("status") or {}).disks
+    owned = {point_uid(obj) for obj in seen.backups if owns_point(obj)}
+    # What has a Backup again is removed or retained when that one is deleted, and not before.
+    before = [point for point in old.removed if point.uid not in owned]
+    spec = BackupRepositorySpec.model_validate(seen.repository["spec"]) if seen.repository else None
+    removed = [_by_policy(point, spec) for point in merge_removed(before, new, view)]
+    facts = ChainFacts(seen.points, removed, disks, _max_depth(seen.repository), view)
+    generation = chain["metadata"].get("generation")
+    status = chain_status(old, facts, generation=generation, now=ctx.now())
+    written = await write_status(ctx.cluster, BACKUP_CHAIN, chain, status)
+    if status.points != old.points:
+        ctx.memory.points.pop(f"{seen.namespace}/{seen.repository_name}")
+        ctx.again(Key(Work.REPOSITORY, seen.namespace, seen.repository_name))
+    if written and (freed := freed_points(before, view)):
+        await ctx.events.post(chain, "Normal", "RestorePointFreed", describe_freed(freed))
+    if written and (change := freeing_change(old, status)):
+        await ctx.events.post(chain, change.kind, change.reason, change.message)
+    if view is not None and _waits_for_writer(view, status.removed) and _is_older(view, status):
+        ctx.memory.probe_wanted.add(f"{seen.namespace}/{seen.repository_name}")
+        ctx.again(Key(Work.REPOSITORY, seen.namespace, seen.repository_name))
+    return status
+
+
+def _by_policy(point: RemovedPoint, spec: BackupRepositorySpec | None) -> RemovedPoint:
+    """The removed point with the end of its grace; retained when the repository has been set to Retain meanwhile."""
+    if spec is not None and is_retained_now(point, spec):
+        return point.model_copy(update={"state": RemovalState.RETAINED, "kept_until": None})
+    grace = spec.deletion_grace_seconds if spec is not None else 0
+    until = point.since + timedelta(seconds=grace) if grace and point.state is RemovalState.PENDING else None
+    return point if point.kept_until == until else point.model_copy(update={"kept_until": until})
+
+
+def _waits_for_writer(view: ChainView, removed: list[RemovedPoint]) -> bool:
+    """Whether something is to be removed or freed that the repository's pod left alone for the chain was in use."""
+    return any(is_unexplained(point) or (view.chain.busy and point.state is RemovalState.PENDING) for point in removed)
+
+
+def _is_older(view: ChainView, status: BackupChainStatus) -> bool:
+    """Whether a backup has ended since the repository's pod looked: the chain is free now."""
+    return status.latest_time is not None and status.latest_time > view.taken
+
+
+def _max_depth(repository: Obj | None) -> int:
+    default = BackupRepositorySpec.model_fields["max_chain_depth"].default
+    return int((repository or {}).get("spec", {}).get("maxChainDepth", default))
+
+
+async def _release(
+    ctx: Context, seen: _Chain, chain: Obj, status: BackupChainStatus, view: ChainView | None
+) -> float | None:
+    """Take the finalizer off once the repository knows of all removals; off a chain that goes, if it never will."""
+    if not has_finalizer(chain, names.FINALIZER_REMOVALS):
+        return None
+    pending = [point for point in status.removed if point.state is RemovalState.PENDING]
+    if pending:
+        if not is_deleting(chain):
+            return None
+        guard = await look_for_guard(ctx, seen.namespace)
+        if guard is None and seen.repository is None:
+            guard = Kept(f"there is no BackupRepository {seen.repository_name} any more", warning=True)
+        if guard is None and all(is_out_of_reach(point, view) for point in pending):
+            guard = Kept(
+                "manifests of this chain can't be read by this version, theirs may be among them", warning=True
+            )
+        if guard is None:
+            return ctx.settings.wait_poll_seconds
+        text = f"{len(pending)} removed restore points stay in the repository: {guard.message}"
+        await ctx.events.post(chain, "Warning", "RestorePointKept", text)
+    fresh = await find(ctx.cluster, BACKUP_CHAIN, seen.namespace, chain["metadata"]["name"])
+    if fresh is not None and fresh["metadata"]["uid"] == chain["metadata"]["uid"]:
+        await remove_finalizers(ctx.cluster, BACKUP_CHAIN, fresh, names.FINALIZER_REMOVALS)
+    return None

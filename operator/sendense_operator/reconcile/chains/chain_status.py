@@ -1,0 +1,219 @@
+"""A chain's status: counted from its Backups and from what waits to be freed. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from operator import itemgetter
+from pathlib import PurePosixPath
+
+from sendense_operator.api.v1alpha1 import conditions
+from sendense_operator.api.v1alpha1.backup import BackupDisk, BackupSpec, BackupStatus, Phase
+from sendense_operator.api.v1alpha1.backupchain import (
+    BackupChainStatus,
+    NextBackup,
+    PointState,
+    RemovalState,
+    RemovedPoint,
+    RestorePoint,
+)
+from sendense_operator.api.v1alpha1.base import MAX_POINTS
+from sendense_operator.api.v1alpha1.names import is_object_name
+from sendense_operator.api.v1alpha1.protectedvm import VMDisk
+from sendense_operator.cluster.client import Obj
+from sendense_operator.reconcile.backups.progress import type_of
+from sendense_operator.reconcile.chains.freeing_obstacles import with_freeing
+from sendense_operator.reconcile.chains.next_backup import decide_next, is_damaged
+from sendense_operator.reconcile.state.formatting import human_bytes
+from sendense_operator.reconcile.state.records import ChainView
+
+
+@dataclass(frozen=True)
+class ChainFacts:
+    """All that a chain's status is made of."""
+
+    backups: Sequence[Obj]
+    """Completed and Lost ones that are not being deleted, in any order."""
+    removed: Sequence[RemovedPoint]
+    disks: Sequence[VMDisk]
+    """The VM's, as last looked up; empty when that is not known."""
+    max_depth: int
+    """Layers that the repository allows."""
+    view: ChainView | None = None
+
+
+@dataclass
+class _Point:
+    """A restore point and where its disks begin."""
+
+    name: str
+    uid: str
+    time: datetime
+    status: BackupStatus
+    roots: dict[int, tuple[int, str]] = field(default_factory=dict)
+    """By device key: place in the chain and name of the full that the disk stands on; -1: no restore point any more."""
+
+    @property
+    def written_as(self) -> str:
+        """Name that other manifests know it by: of the Backup that made it."""
+        name = PurePosixPath(self.status.manifest or "").name.partition(".")[0]
+        return name if is_object_name(name) else self.name
+
+    @property
+    def state(self) -> PointState:
+        if self.status.phase is Phase.LOST:
+            return PointState.LOST
+        return PointState.DAMAGED if is_damaged(self.status) else PointState.AVAILABLE
+
+
+def chain_status(
+    old: BackupChainStatus, facts: ChainFacts, *, generation: int | None, now: datetime
+) -> BackupChainStatus:
+    """The status that tells of `facts`."""
+    points = _in_order(_points(facts.backups), old, facts.view)
+    _find_fulls(points, old, facts.removed)
+    present = [point for point in points if point.state is not PointState.LOST]
+    newest = present[-1] if present else None
+    told = facts.view.points.get(newest.uid) if facts.view is not None and newest is not None else None
+    following = decide_next(
+        newest.status if newest else None,
+        facts.disks,
+        max_depth=facts.max_depth,
+        full_next=told.full_next if told is not None else "",
+    )
+    stored = _total(point.status.stored_bytes for point in present) + _total(p.stored_bytes for p in facts.removed)
+    state = _state(points, newest, following)
+    updated = conditions.update(conditions.dicts_of(old), state, generation=generation, now=now)
+    return BackupChainStatus(
+        observed_generation=generation,
+        conditions=conditions.models_of(with_freeing(updated, facts.view, generation=generation, now=now)),
+        points=len(present),
+        latest_backup=newest.name if newest else None,
+        latest_time=newest.time if newest else None,
+        depth=_depth(newest) if newest else 0,
+        stored_bytes=stored,
+        stored=human_bytes(stored),
+        guest_bytes=_total(point.status.guest_bytes for point in present),
+        virtual_bytes=_total(disk.virtual_size for disk in newest.status.disks) if newest else 0,
+        next=following,
+        restore_points=[_restore_point(point) for point in points[-MAX_POINTS:]],
+        removed=_needed(points, facts.removed),
+    )
+
+
+def _needed(points: Sequence[_Point], removed: Sequence[RemovedPoint]) -> list[RemovedPoint]:
+    """Who needs a removed point, where the repository's pod came too early to see it: who stands on it directly."""
+    above = {disk.parent: point.name for point in reversed(points) for disk in point.status.disks if disk.parent}
+    return [
+        point.model_copy(update={"needed_by": above.get(point.backup)})
+        if point.state is RemovalState.NEEDED and point.needed_by is None
+        else point
+        for point in removed
+    ]
+
+
+def _points(backups: Sequence[Obj]) -> list[_Point]:
+    """In any order."""
+    result = []
+    for obj in backups:
+        status = BackupStatus.model_validate(obj.get("status") or {})
+        adopted = BackupSpec.model_validate(obj["spec"]).adopt
+        meta = obj["metadata"]
+        if status.completion_time is not None:
+            uid = adopted.uid if adopted is not None else meta["uid"]
+            result.append(_Point(meta["name"], uid, status.completion_time, status))
+    return result
+
+
+def _in_order(points: Sequence[_Point], old: BackupChainStatus, view: ChainView | None) -> list[_Point]:
+    """As they were committed, whatever the clocks said: a worker's, that of another cluster's controller, ours.
+
+    The repository knows, by sequence, if its pod could list all. Until the first pod's word after a restart the order
+    of before holds. What is known to neither was committed since and comes last; or it was lost long ago, or is too old
+    for the list of before: then all that is left is its time.
+    """
+    if view is not None and view.chain.complete:
+        told = sorted(view.points.values(), key=lambda record: (record.sequence, record.finished, record.backup_uid))
+        places = {record.backup_uid: place for place, record in enumerate(told)}
+        known = [(places[point.uid], point) for point in points if point.uid in places]
+        horizon = view.taken
+    else:
+        before = {(point.backup, point.time): place for place, point in enumerate(old.restore_points)}
+        known = [(before[point.name, point.time], point) for point in points if (point.name, point.time) in before]
+        horizon = min((point.time for _, point in known), default=datetime.max.replace(tzinfo=UTC))
+    names = {point.name for _, point in known}
+    rest = sorted((p for p in points if p.name not in names), key=lambda point: (point.time, point.name))
+    early = deque(point for point in rest if point.time < horizon)
+    result = list[_Point]()
+    for _, point in sorted(known, key=itemgetter(0)):
+        while early and early[0].time < point.time:
+            result.append(early.popleft())
+        result.append(point)
+    return [*result, *early, *(point for point in rest if point.time >= horizon)]
+
+
+def _find_fulls(points: Sequence[_Point], old: BackupChainStatus, removed: Sequence[RemovedPoint]) -> None:
+    """Follow each disk to the full that it stands on, the oldest point first.
+
+    A parent is known by its name, and is older. One that was removed is still listed as such, or the status from before
+    knows its full.
+    """
+    known = {(point.backup, point.time): point.full for point in old.restore_points}
+    gone = {point.backup: point.full for point in removed if point.full is not None}
+    older: dict[str, _Point] = {}
+    for place, point in enumerate(points):
+        for disk in point.status.disks:
+            before = known.get((point.name, point.time)) or gone.get(disk.parent or "")
+            point.roots[disk.key] = _root(disk, older, before) if disk.parent else (place, point.name)
+        older[point.name] = older[point.written_as] = point
+
+
+def _root(disk: BackupDisk, older: dict[str, _Point], known: str | None) -> tuple[int, str]:
+    """Of an increment."""
+    parent = older.get(disk.parent or "")
+    if parent is not None and disk.key in parent.roots:
+        return parent.roots[disk.key]
+    return -1, known or disk.parent or ""
+
+
+def _full(point: _Point) -> str | None:
+    return min(point.roots.values())[1] if point.roots else None
+
+
+def _depth(point: _Point) -> int:
+    return max((disk.depth or 1 for disk in point.status.disks), default=1)
+
+
+def _total(numbers: Iterable[int | None]) -> int:
+    return sum(number or 0 for number in numbers)
+
+
+def _restore_point(point: _Point) -> RestorePoint:
+    return RestorePoint(
+        backup=point.name,
+        time=point.time,
+        type=point.status.type or type_of(point.status.disks),
+        full=_full(point),
+        depth=_depth(point),
+        stored_bytes=point.status.stored_bytes or 0,
+        guest_bytes=point.status.guest_bytes or 0,
+        state=point.state,
+    )
+
+
+def _state(points: Sequence[_Point], newest: _Point | None, following: NextBackup) -> dict[str, str]:
+    lost = sum(point.state is PointState.LOST for point in points)
+    damaged = sum(point.state is PointState.DAMAGED for point in points)
+    if newest is None:
+        if lost:
+            return conditions.stalled("Lost", f"none of the {lost} restore points is in the repository any more")
+        return conditions.reconciling("NoRestorePoints", "no restore point is left")
+    count = len(points) - lost
+    text = f"{count} {'restore point' if count == 1 else 'restore points'}, the newest is {newest.name}"
+    text += f"; {damaged} damaged" if damaged else ""
+    text += f"; {lost} lost" if lost else ""
+    if newest.state is PointState.DAMAGED:
+        return conditions.stalled("Damaged", f"{text}. The newest can't be used: the next backup is a {following.type}")
+    return conditions.ready("Protected", text)

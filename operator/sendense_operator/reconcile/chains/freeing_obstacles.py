@@ -1,0 +1,90 @@
+"""What stops freeing, removing or sweeping in a chain, as its condition Freeing and an event tell it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from sendense_operator.api.v1alpha1 import conditions
+from sendense_operator.api.v1alpha1.backupchain import BackupChainStatus
+from sendense_operator.catalogue_format import Hindrance, Obstacle
+from sendense_operator.reconcile.state.records import ChainView
+
+RESUMED: Final = "Resumed"
+_TEXT: Final = 1000
+_LISTED: Final = 3
+_ADVICE: Final = {
+    Hindrance.MANIFEST_UNREADABLE: "Nothing is freed until it can be read: restore the file, or move it out of its "
+    "folder if its restore point is given up",
+    Hindrance.MANIFEST_NEWER: "Nothing is freed by this version: update the operator",
+    Hindrance.LISTING_CHANGED: "It is tried again; if it stays so, look at the storage's caches and at who else "
+    "writes there",
+    Hindrance.CHAIN_BUSY: "It is tried again when that backup has ended",
+    Hindrance.STORAGE_ERROR: "It is tried again; if it stays so, look at the file and at the storage",
+    Hindrance.READ_ONLY: "It is tried again; look at the file's owner, mode and attributes (lsattr)",
+    Hindrance.REPOSITORY_FULL: "It is tried again; make room on the volume",
+}
+
+
+@dataclass(frozen=True)
+class Change:
+    """What an event is to tell of a chain's condition Freeing."""
+
+    kind: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+
+
+def with_freeing(
+    old: conditions.Conditions, view: ChainView | None, *, generation: int | None, now: datetime
+) -> conditions.Conditions:
+    """`old` with the condition Freeing as the repository's pod last told. Without its word what was known stays."""
+    if view is None:
+        return old
+    if view.chain.obstacles:
+        first = view.chain.obstacles[0]
+        reason, message = _reason_of(first), _describe(view.chain.obstacles)
+        return conditions.with_aspect(old, conditions.FREEING, False, reason, message, generation=generation, now=now)
+    if conditions.find(old, conditions.FREEING) is None:
+        return old
+    text = "nothing is in the way of freeing any more"
+    return conditions.with_aspect(old, conditions.FREEING, True, RESUMED, text, generation=generation, now=now)
+
+
+def _reason_of(obstacle: Obstacle) -> Hindrance:
+    """A worker may have words of its own; what the API shows is from our list."""
+    known = {hindrance.value: hindrance for hindrance in Hindrance}
+    return known.get(obstacle.reason, Hindrance.STORAGE_ERROR)
+
+
+def _describe(obstacles: Sequence[Obstacle]) -> str:
+    texts = [obstacle.describe() for obstacle in obstacles[:_LISTED]]
+    more = len(obstacles) - len(texts)
+    text = "; ".join(texts)[:_TEXT] + (f" and {more} more" if more > 0 else "")
+    return f"{text}. {_ADVICE[_reason_of(obstacles[0])]}"
+
+
+def freeing_change(before: BackupChainStatus, after: BackupChainStatus) -> Change | None:
+    """What to tell in an event: something new is in the way, or nothing is any more.
+
+    A backup that is being made is no news: it passes.
+    """
+    old, new = (_freeing(status) for status in (before, after))
+    if new is None or _key(old) == _key(new):
+        return None
+    if new["status"] != "False":
+        was_told = old is not None and old["reason"] != Hindrance.CHAIN_BUSY
+        return Change("Normal", "FreeingResumed", new["message"]) if was_told else None
+    if new["reason"] == Hindrance.CHAIN_BUSY:
+        return None
+    return Change("Warning", "FreeingStopped", new["message"])
+
+
+def _freeing(status: BackupChainStatus) -> Mapping[str, Any] | None:
+    return conditions.find(conditions.dicts_of(status), conditions.FREEING)
+
+
+def _key(condition: Mapping[str, Any] | None) -> tuple[str, str, str] | None:
+    return None if condition is None else (condition["status"], condition["reason"], condition["message"])

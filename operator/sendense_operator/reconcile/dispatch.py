@@ -1,0 +1,125 @@
+"""From a key of the work queue to the reconcile that does the work."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from sendense_operator.api.v1alpha1.backup import Phase
+from sendense_operator.api.v1alpha1.conditions import TERMINAL_PHASES
+from sendense_operator.cluster.client import Obj
+from sendense_operator.cluster.kinds import APPLIANCE, BACKUP, BACKUP_CHAIN, BACKUP_REPOSITORY, PROTECTED_VM, Kind
+from sendense_operator.cluster.listing import collect
+from sendense_operator.reconcile.backups.backup_reconciler import reconcile_backup
+from sendense_operator.reconcile.backups.start_queue import forget
+from sendense_operator.reconcile.chains.chain_reconciler import key_of_chain, reconcile_chain
+from sendense_operator.reconcile.repositories.repository_reconciler import reconcile_repository
+from sendense_operator.reconcile.state.context import Context
+from sendense_operator.reconcile.state.failures import count_failure, forget_failures
+from sendense_operator.reconcile.state.keys import Key, Work
+from sendense_operator.reconcile.state.kubernetes_objects import is_deleting
+from sendense_operator.reconcile.vcenter.appliance_reconciler import reconcile_appliance
+from sendense_operator.reconcile.vcenter.discovery_reconciler import reconcile_discovery
+from sendense_operator.reconcile.vcenter.gateway_polling import poll_gateways
+from sendense_operator.reconcile.vcenter.vm_reconciler import reconcile_vm
+
+TIMEOUT_S: Final = 180.0
+"""Seconds that one reconcile may take."""
+RESYNC_S: Final = 60.0
+FULL_RESYNC_EVERY: Final = 10
+HEARTBEAT_S: Final = 10.0
+
+_UNFINISHED: Final = ",".join(f"status.phase!={phase.value}" for phase in sorted(TERMINAL_PHASES))
+_OTHERS: Final = (
+    (Work.REPOSITORY, BACKUP_REPOSITORY),
+    (Work.VM, PROTECTED_VM),
+    (Work.APPLIANCE, APPLIANCE),
+)
+
+
+class Reconciler:
+    """Does one piece of work at a time for each key; the queue sees to that."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._resyncs = 0
+
+    async def __call__(self, key: Key) -> float | None:
+        """Seconds until the key is to be looked at again, or None. Raises what the reconcile did not expect."""
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                delay = await self._reconcile(key)
+        except Exception as error:
+            await count_failure(self._ctx, key, error)
+            raise
+        forget_failures(self._ctx, key)
+        return delay
+
+    async def _reconcile(self, key: Key) -> float | None:
+        ctx = self._ctx
+        match key.work:
+            case Work.BACKUP:
+                return await reconcile_backup(ctx, key.namespace, key.name)
+            case Work.CHAIN:
+                vm, _, repository = key.name.partition("/")
+                return await reconcile_chain(ctx, key.namespace, vm, repository)
+            case Work.REPOSITORY:
+                return await reconcile_repository(ctx, key.namespace, key.name)
+            case Work.VM:
+                delay = await reconcile_vm(ctx, key.namespace, key.name)
+                # Its disks decide what the next backup is.
+                await self._wake_chains(key.namespace, f"spec.vmRef.name={key.name}")
+                return delay
+            case Work.APPLIANCE:
+                return await reconcile_appliance(ctx, key.namespace, key.name)
+            case Work.DISCOVERY:
+                return await reconcile_discovery(ctx, key.namespace, key.name)
+            case Work.WAKE:
+                # What woke them is younger than what was read of the Jobs a moment ago.
+                forget(ctx)
+                await self._wake(key.namespace)
+                return None
+            case Work.RESYNC:
+                return await self._resync()
+            case Work.GATEWAYS:
+                return await poll_gateways(ctx)
+            case Work.HEARTBEAT:
+                return HEARTBEAT_S
+
+    async def _wake(self, namespace: str) -> None:
+        """Something that Backups wait for has changed: let all that wait look again."""
+        await self._enqueue(Work.BACKUP, BACKUP, namespace, f"status.phase={Phase.PENDING.value}")
+
+    async def _resync(self) -> float:
+        """In case an event was missed: everything that is not finished, and now and then the rest."""
+        for namespace in self._ctx.settings.namespaces or (None,):
+            await self._enqueue(Work.BACKUP, BACKUP, namespace, _UNFINISHED)
+            if self._resyncs % FULL_RESYNC_EVERY == 0:
+                for work, kind in _OTHERS:
+                    await self._enqueue(work, kind, namespace)
+                await self._wake_deleted(namespace)
+                await self._wake_chains(namespace)
+        self._resyncs += 1
+        return RESYNC_S
+
+    async def _enqueue(self, work: Work, kind: Kind, namespace: str | None, fields: str = "") -> None:
+        await self._look_again(kind, namespace, lambda obj: _key(work, obj), fields)
+
+    async def _wake_deleted(self, namespace: str | None) -> None:
+        """Backups that are over and are being deleted; no selector finds them."""
+        await self._look_again(BACKUP, namespace, lambda obj: _key(Work.BACKUP, obj) if is_deleting(obj) else None)
+
+    async def _wake_chains(self, namespace: str | None, fields: str = "") -> None:
+        await self._look_again(BACKUP_CHAIN, namespace, key_of_chain, fields)
+
+    async def _look_again(
+        self, kind: Kind, namespace: str | None, key_of: Callable[[Obj], Key | None], fields: str = ""
+    ) -> None:
+        """Enqueue what `key_of` makes of the objects. Nothing else of them is kept: there may be tens of thousands."""
+        for key in await collect(self._ctx.cluster, kind, namespace, key_of, fields=fields):
+            self._ctx.again(key)
+
+
+def _key(work: Work, obj: Obj) -> Key:
+    return Key(work, obj["metadata"]["namespace"], obj["metadata"]["name"])

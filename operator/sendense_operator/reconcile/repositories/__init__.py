@@ -1,0 +1,1 @@
+"""BackupRepositories: claims, maintenance Jobs and catalogue scans."""

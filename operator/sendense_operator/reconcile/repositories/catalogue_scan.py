@@ -1,0 +1,315 @@
+"""A repository's pod: what it is asked for besides a look, and what is done with its catalogue."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, TypeVar
+
+from sendense_operator.api.v1alpha1 import names
+from sendense_operator.api.v1alpha1.backup import Phase
+from sendense_operator.api.v1alpha1.backupchain import RemovalState, RemovedPoint
+from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec, BackupRepositoryStatus, Catalogue
+from sendense_operator.catalogue_format import CatalogueError, read_catalogue
+from sendense_operator.cluster.client import Obj
+from sendense_operator.cluster.errors import ClusterError
+from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN
+from sendense_operator.cluster.listing import collect
+from sendense_operator.reconcile.backups.adoption import REASON_UNTOLD, UNTOLD, adopt, carry_out, why_untold
+from sendense_operator.reconcile.backups.finish import UNSEEN_REASONS
+from sendense_operator.reconcile.catalogue.decisions import (
+    Verdict,
+    changed_chains,
+    decide_adoptions,
+    judge,
+    known_backup,
+    merge,
+    sort_records,
+)
+from sendense_operator.reconcile.catalogue.removal import grace_left, is_retained_now
+from sendense_operator.reconcile.repositories.retry_backoff import Duty, duties_of, hold, release, rest_of
+from sendense_operator.reconcile.state.context import Context
+from sendense_operator.reconcile.state.formatting import parse_time
+from sendense_operator.reconcile.state.keys import Key, Work
+from sendense_operator.reconcile.state.kubernetes_objects import created, ready_condition
+from sendense_operator.reconcile.state.records import Catalogued, KnownBackup, Told
+from sendense_operator.reconcile.workload.worker_pod import CONTAINER
+from sendense_operator.task import MAX_REMOVALS, Answer, CatalogueSeal, FullReason, ProbeTask, Removal
+
+MAX_FOLDERS: Final = 32
+_ENDED_WITHOUT: Final = frozenset({Phase.FAILED, Phase.CANCELLED})
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the next pod is to do besides looking."""
+
+    remove: tuple[Removal, ...] = ()
+    urgent: bool = False
+    """Whether a removal waits that no pod was told of yet."""
+    scan: bool = False
+    request: str = ""
+    """Value of the annotation that the scan answers."""
+    held_s: float = math.inf
+    """Seconds until something may be tried again that failed."""
+
+    @property
+    def is_due(self) -> bool:
+        """Whether a pod is wanted now."""
+        return self.urgent or self.scan
+
+
+async def wanted(ctx: Context, repository: Obj) -> Wanted:
+    """What is to be done in a repository now."""
+    key = key_of(repository)
+    known = ctx.memory.catalogues.get(key)
+    request = str((repository["metadata"].get("annotations") or {}).get(names.ANNOTATION_SCAN, ""))[:256]
+    remove, grace = await _pending_removals(ctx, repository)
+    scan = key in ctx.memory.scan_wanted or scan_is_due(ctx, repository, request)
+    scan_rest = rest_of(ctx, repository, Duty.SCAN, request) if scan else 0.0
+    removal_rest = rest_of(ctx, repository, Duty.REMOVAL) if remove else 0.0
+    remove = remove if not removal_rest else ()
+    return Wanted(
+        remove=remove,
+        urgent=any(not _was_asked(known, removal) for removal in remove),
+        scan=scan and not scan_rest,
+        request=request,
+        held_s=min((rest for rest in (scan_rest, removal_rest, grace) if rest), default=math.inf),
+    )
+
+
+async def _pending_removals(ctx: Context, repository: Obj) -> tuple[tuple[Removal, ...], float]:
+    """Restore points that the repository still has to forget, at most MAX_REMOVALS.
+
+    And the seconds until the next one may be removed that was deleted within `spec.deletionGraceSeconds`; 0: none.
+    """
+    spec, now = BackupRepositorySpec.model_validate(repository["spec"]), ctx.now()
+    due, rests = list[tuple[Removal, RemovedPoint]](), list[float]()
+    for removal, point in await _of_chains(ctx, repository, pending_removals):
+        if rest := grace_left(point, spec, now):
+            rests.append(rest)
+        elif not is_retained_now(point, spec):
+            due.append((removal, point))
+    return first_removals(due), min(rests, default=0.0)
+
+
+def first_removals(found: Sequence[tuple[Removal, RemovedPoint]]) -> tuple[Removal, ...]:
+    """At most MAX_REMOVALS of what `pending_removals` found.
+
+    Those that wait to be freed come last: asking for them only has their chains looked at again.
+    """
+    removals = sorted(found, key=lambda one: is_unexplained(one[1]))
+    return tuple(removal for removal, _ in removals[:MAX_REMOVALS])
+
+
+async def _of_chains(ctx: Context, repository: Obj, take: Callable[[Obj], list[T]]) -> list[T]:
+    """What `take` finds in the chains of a repository."""
+    meta = repository["metadata"]
+    fields = f"spec.repositoryRef.name={meta['name']}"
+    found = await collect(ctx.cluster, BACKUP_CHAIN, meta["namespace"], take, fields=fields)
+    return [one for of_one in found for one in of_one]
+
+
+def pending_removals(chain: Obj) -> list[tuple[Removal, RemovedPoint]]:
+    """Restore points of a chain that its repository still has to forget, and what the chain says of each.
+
+    Of the status nothing else is read: this is asked for at each look, of chains with hundreds of points.
+    """
+    vm = chain["spec"]["vmRef"]["name"]
+    return [
+        (Removal(vm=vm, backup=point.backup, backup_uid=point.uid), point)
+        for raw in _removed(chain)
+        if not raw.get("neededBy") and raw.get("state") != RemovalState.RETAINED
+        if is_wanted(point := RemovedPoint.model_validate(raw))
+    ]
+
+
+async def count_points(ctx: Context, repository: Obj) -> int:
+    """Restore points that are there now, as the repository's chains say."""
+    key = key_of(repository)
+    known = ctx.memory.points.get(key)
+    if known is None:
+        known = sum(await _of_chains(ctx, repository, _points))
+        ctx.memory.points.put(key, known)
+    return known
+
+
+def _points(chain: Obj) -> list[int]:
+    return [int((chain.get("status") or {}).get("points") or 0)]
+
+
+def removed_points(chain: Obj) -> list[RemovedPoint]:
+    """What a chain's status says of removed restore points."""
+    return [RemovedPoint.model_validate(raw) for raw in _removed(chain)]
+
+
+def _removed(chain: Obj) -> list[Obj]:
+    return (chain.get("status") or {}).get("removed") or []
+
+
+def is_wanted(point: RemovedPoint) -> bool:
+    """Whether the repository has to be told of a removed point."""
+    return point.state is RemovalState.PENDING or is_unexplained(point)
+
+
+def is_unexplained(point: RemovedPoint) -> bool:
+    """Whether the layers of a removed point stay only since their chain was in use when the pod looked."""
+    return point.state is RemovalState.NEEDED and point.needed_by is None
+
+
+def _was_asked(known: Catalogued | None, removal: Removal) -> bool:
+    view = known.chains.get(removal.vm) if known is not None else None
+    return view is not None and removal.backup_uid in view.asked
+
+
+def scan_is_due(ctx: Context, repository: Obj, request: str) -> bool:
+    """Whether a repository was never scanned, not for its interval, or a scan is asked for."""
+    status = BackupRepositoryStatus.model_validate(repository.get("status") or {})
+    if status.catalogue is None or status.catalogue.time is None:
+        return True
+    if request and request != status.catalogue.request:
+        return True
+    spec = BackupRepositorySpec.model_validate(repository["spec"])
+    age = (ctx.now() - status.catalogue.time).total_seconds()
+    return age < 0 or age >= spec.scan_interval_seconds
+
+
+def has_doubts(backups: list[Obj], repository: Obj | None, known: Catalogued | None) -> bool:
+    """Whether one of these Backups ended since the last scan in a way that only a scan explains.
+
+    Read from the objects, so that a controller which dies forgets nothing of it.
+    """
+    catalogue = BackupRepositoryStatus.model_validate((repository or {}).get("status") or {}).catalogue
+    if catalogue is None or catalogue.time is None:
+        return False  # the first scan is due anyway
+    # The one that was just read is in the status only a moment later.
+    since = max(filter(None, (catalogue.time, known.taken if known else None)))
+    for backup in backups:
+        status = backup.get("status") or {}
+        ended = parse_time(status.get("completionTime"))
+        if ended is None or ended <= since:
+            continue
+        if status.get("workerDeath") and status.get("phase") in _ENDED_WITHOUT:
+            return True  # whatever kept the look at what it had committed from its end
+        ready = ready_condition(backup)
+        reasons = {disk.get("reason") for disk in status.get("disks") or ()} | {ready["reason"] if ready else None}
+        if reasons & {FullReason.PARENT_UNVERIFIED, *UNSEEN_REASONS}:
+            return True
+    return False
+
+
+def key_of(obj: Obj) -> str:
+    """Of a repository, in the controller's memory."""
+    return f"{obj['metadata']['namespace']}/{obj['metadata']['name']}"
+
+
+async def take_in(ctx: Context, repository: Obj, job: Obj, pod: Obj | None, task: ProbeTask, answer: Answer) -> bool:
+    """Act on the catalogue of a pod that ended well. Whether all is done; else it is to be called again.
+
+    Repeating it changes nothing more: a controller may die at any write. What can't be read concludes nothing.
+    """
+    if answer.catalogue is None:
+        return True
+    key, uid = key_of(repository), job["metadata"]["uid"]
+    try:
+        told = ctx.memory.told.get(uid) or await _read(ctx, job, pod, task, answer, answer.catalogue)
+    except (CatalogueError, ClusterError) as error:
+        hold_all(ctx, repository, task, "its catalogue can't be read")
+        _log.warning("the catalogue of repository %s can't be read: %s", key, error)
+        text = f"its catalogue can't be read, so nothing is concluded from it: {error}"
+        await ctx.events.post(repository, "Warning", "ScanIncomplete", text)
+        return True
+    if task.remove:
+        release(ctx, repository, Duty.REMOVAL)
+    before = ctx.memory.catalogues.get(key)
+    ctx.memory.catalogues.put(key, merge(before, told))
+    namespace = repository["metadata"]["namespace"]
+    for vm in changed_chains(before, told):
+        ctx.again(Key(Work.CHAIN, namespace, f"{vm}/{repository['metadata']['name']}"))
+    ctx.memory.told.put(uid, told)
+    done = told.root is None or await _apply(ctx, repository, task, told)
+    if done:
+        ctx.memory.told.pop(uid)
+    return done
+
+
+async def _read(ctx: Context, job: Obj, pod: Obj | None, task: ProbeTask, answer: Answer, seal: CatalogueSeal) -> Told:
+    """What a pod told. Raises CatalogueError, ClusterError."""
+    if pod is None:
+        raise CatalogueError("the pod is gone, and its log with it")
+    lines = await ctx.cluster.read_log(job["metadata"]["namespace"], pod["metadata"]["name"], CONTAINER)
+    # Tens of thousands of records take a second, which would hold up everything else.
+    told = await asyncio.to_thread(lambda: sort_records(read_catalogue(lines, seal), created(job), task.remove))
+    return replace(told, repository_id=answer.repository_id)
+
+
+def hold_all(ctx: Context, repository: Obj, task: ProbeTask, why: str) -> None:
+    """Nothing came about of what a pod was asked for."""
+    for duty in duties_of(task):
+        hold(ctx, repository, duty, why, task.scan_request if duty is Duty.SCAN else "")
+
+
+async def _apply(ctx: Context, repository: Obj, task: ProbeTask, told: Told) -> bool:
+    namespace, name = repository["metadata"]["namespace"], repository["metadata"]["name"]
+    # Before the chains: a Backup that goes meanwhile is in its chain's status by then.
+    backups = await collect(ctx.cluster, BACKUP, namespace, known_backup, fields=f"spec.repositoryRef.name={name}")
+    status = BackupRepositoryStatus.model_validate(repository.get("status") or {})
+    last = status.catalogue
+    everything = last is None or last.time is None or (task.scan_request and task.scan_request != last.request)
+    gone = await _of_chains(ctx, repository, removed_points)
+    removed = frozenset(point.uid for point in gone if not (everything and point.state is RemovalState.RETAINED))
+    if await adopt(ctx, repository, decide_adoptions(told, backups, removed)):
+        return False  # looked at once more: these have Backups then
+    lost = 0
+    for judgement in judge(told, backups):
+        lost += judgement.verdict is Verdict.LOST
+        try:
+            await carry_out(ctx, namespace, judgement)
+        except UNTOLD as error:  # it must not keep the others waiting
+            text = f"what a scan found of Backup {judgement.name} can't be told in its status: {why_untold(error)}"
+            await ctx.events.post(repository, "Warning", REASON_UNTOLD, text)
+    key = key_of(repository)
+    ctx.memory.scan_wanted.discard(key)
+    if told.is_complete:
+        release(ctx, repository, Duty.SCAN)
+    else:
+        hold(ctx, repository, Duty.SCAN, _incomplete(told), task.scan_request)
+        await ctx.events.post(repository, "Warning", "ScanIncomplete", _incomplete(told))
+    status.catalogue = summarise(told, last, backups, task.scan_request, lost)
+    ctx.memory.summaries.put(key, status.catalogue)
+    return True
+
+
+def summarise(told: Told, last: Catalogue | None, backups: list[KnownBackup], request: str, lost: int) -> Catalogue:
+    """What a scan found, for the repository's status. An incomplete one leaves the time of the last complete one."""
+    chains = [view.chain for view in told.chains.values()]
+    damaged = sum(bool(point.damage) for view in told.chains.values() for point in view.points.values())
+    root = told.root
+    complete = told.is_complete
+    return Catalogue(
+        time=told.taken if complete else last.time if last else None,
+        request=request if complete else last.request if last else "",
+        points=sum(len(view.points) for view in told.chains.values()),
+        chains=sum(1 for view in told.chains.values() if view.points),
+        adopted=sum(backup.adopted is not None and backup.adopted >= told.taken for backup in backups),
+        lost=lost,
+        damaged=damaged,
+        waiting=sum(len(view.tombstones) for view in told.chains.values()),
+        unknown_files=sum(chain.unknown for chain in chains) + (root.unknown if root else 0),
+        quarantined=sum(chain.quarantined for chain in chains),
+        unreadable=sum(chain.unreadable for chain in chains),
+        newer=sum(chain.newer for chain in chains),
+        other_folders=[folder[:256] for folder in (root.other_folders if root else ())][:MAX_FOLDERS],
+    )
+
+
+def _incomplete(told: Told) -> str:
+    bad = [view.chain.vm for view in told.chains.values() if not view.chain.complete]
+    what = f"the folders of {', '.join(bad[:5])}" if bad else "the repository's folders"
+    return f"{what} could not all be listed: nothing is concluded from what is missing there"

@@ -1,0 +1,278 @@
+"""BackupRepository: is its claim usable, what does a probe pod find there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sendense_operator.api.v1alpha1 import conditions, names
+from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec, BackupRepositoryStatus
+from sendense_operator.cluster.client import Obj, find
+from sendense_operator.cluster.errors import AlreadyExistsError, ForbiddenError, InvalidError
+from sendense_operator.cluster.kinds import BACKUP_REPOSITORY, CLAIM, JOB, POD, STORAGE_CLASS
+from sendense_operator.cluster.object_names import probe_name
+from sendense_operator.cluster.provenance import is_pod_of
+from sendense_operator.cluster.status_writer import write_status
+from sendense_operator.reconcile.repositories.catalogue_scan import Wanted, count_points, hold_all, take_in, wanted
+from sendense_operator.reconcile.repositories.repository_status import Probed, decide_probe, is_in_order, next_status
+from sendense_operator.reconcile.repositories.retry_backoff import duties_of, troubles
+from sendense_operator.reconcile.state.context import Context
+from sendense_operator.reconcile.state.formatting import parse_time
+from sendense_operator.reconcile.state.kubernetes_objects import (
+    is_deleting,
+    is_owned_by,
+    job_end,
+    newest,
+    pod_trouble,
+    ready_condition,
+    terminated,
+)
+from sendense_operator.reconcile.state.problem import Meaning, Problem
+from sendense_operator.reconcile.state.settings import Settings
+from sendense_operator.reconcile.vcenter.appliance_reconciler import active_jobs
+from sendense_operator.reconcile.workload.claims import Claim, decide_claim, is_exclusive, needs_one_node
+from sendense_operator.reconcile.workload.job_outcome import LINGER_S, is_lingering, last_answer
+from sendense_operator.reconcile.workload.worker_job import build_probe_job, probe_labels
+from sendense_operator.reconcile.workload.worker_pod import build_probe_template, probe_task_of
+from sendense_operator.task import ProbeTask
+
+_TAKE_IN_POLL_S = 0.5
+"""Between two batches of a large catalogue."""
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A repository and what belongs to it."""
+
+    obj: Obj
+    spec: BackupRepositorySpec
+    claim: Obj
+    active: int
+
+
+async def reconcile_repository(ctx: Context, namespace: str, name: str) -> float | None:
+    """Keep a repository's status fresh; seconds until the next look."""
+    obj = await find(ctx.cluster, BACKUP_REPOSITORY, namespace, name)
+    if obj is None or is_deleting(obj):
+        return None  # the probe Job is owned by it
+    spec = BackupRepositorySpec.model_validate(obj["spec"])
+    active = await active_jobs(ctx, namespace, names.LABEL_REPOSITORY, name)
+    claim = await _claim(ctx, obj, spec)
+    if isinstance(claim, Problem):
+        await _write(ctx, obj, claim, active, None)
+        return ctx.settings.retry_seconds
+    return await _probe(ctx, _Seen(obj, spec, claim, active))
+
+
+async def _claim(ctx: Context, obj: Obj, spec: BackupRepositorySpec) -> Obj | Problem:
+    namespace = obj["metadata"]["namespace"]
+    claim = await find(ctx.cluster, CLAIM, namespace, spec.claim_name)
+    rivals = await ctx.cluster.list_objects(BACKUP_REPOSITORY, namespace, fields=f"spec.claimName={spec.claim_name}")
+    storage_class = None
+    class_name = ((claim or {}).get("spec") or {}).get("storageClassName")
+    if claim is not None and class_name and (claim.get("status") or {}).get("phase") == "Pending":
+        storage_class = await _storage_class(ctx, class_name)
+    problem = decide_claim(obj, Claim(spec.claim_name, claim, storage_class), rivals)
+    if problem is not None or claim is None:
+        return problem or Problem("ClaimNotFound", spec.claim_name)
+    return claim
+
+
+async def _storage_class(ctx: Context, name: str) -> Obj | None:
+    try:
+        return await find(ctx.cluster, STORAGE_CLASS, None, name)
+    except ForbiddenError:
+        return None
+
+
+async def _probe(ctx: Context, seen: _Seen) -> float | None:
+    """Start a probe when one is due, read it when it is done."""
+    obj, meta = seen.obj, seen.obj["metadata"]
+    job = await find(ctx.cluster, JOB, meta["namespace"], probe_name(meta["name"], meta["uid"]))
+    if job is not None:
+        return await _read_probe(ctx, seen, job)
+    want = await wanted(ctx, obj)
+    # One that can't be used is looked at soon enough, and what is wanted goes along.
+    due_in = 0.0 if want.is_due and is_in_order(obj) else _due_in(ctx, seen)
+    if due_in > 0:
+        await _write(ctx, obj, None, seen.active, seen.claim)
+        return min(due_in, max(want.held_s, 1.0))
+    if seen.active and is_exclusive(seen.claim):
+        # A ReadWriteOncePod claim is with its worker; that one reports the room that is left.
+        await _write(ctx, obj, None, seen.active, seen.claim)
+        return ctx.settings.wait_poll_seconds
+    return await _start_probe(ctx, seen, want)
+
+
+def _key(obj: Obj) -> str:
+    return f"{obj['metadata']['namespace']}/{obj['metadata']['name']}"
+
+
+def _due_in(ctx: Context, seen: _Seen) -> float:
+    """Seconds until the next probe, 0 when it is due."""
+    if _key(seen.obj) in ctx.memory.probe_wanted:
+        return 0.0
+    ready = ready_condition(seen.obj)
+    last = parse_time((seen.obj.get("status") or {}).get("lastProbeTime"))
+    if ready is None or last is None:
+        return 0.0
+    if ready["status"] == "True":
+        interval = float(seen.spec.probe_interval_seconds)
+    elif ready["reason"] in _CLAIM_REASONS:
+        return 0.0  # the claim is well again
+    else:
+        interval = min(30.0, float(seen.spec.probe_interval_seconds))
+    # A clock that was set back must not put the probe off for long.
+    age = (ctx.now() - last).total_seconds()
+    return max(0.0, interval - age) if age >= 0 else 0.0
+
+
+_CLAIM_REASONS = frozenset(
+    {"ClaimNotFound", "ClaimPending", "ClaimLost", "ClaimInUse", "ClaimDeleting", "ReadOnlyClaim", "Probing"}
+)
+
+
+async def _start_probe(ctx: Context, seen: _Seen, want: Wanted) -> float | None:
+    obj, meta = seen.obj, seen.obj["metadata"]
+    old_id = (obj.get("status") or {}).get("repositoryID")
+    task = ProbeTask(
+        namespace=meta["namespace"],
+        repository=meta["name"],
+        repository_uid=meta["uid"],
+        repository_path=seen.spec.path,
+        expected_id=old_id,
+        folder=seen.spec.folder,
+        remove=want.remove,
+        scan=want.scan,
+        scan_request=want.request,
+    )
+    labels = probe_labels(obj)
+    one_node = needs_one_node(seen.claim)
+    template = build_probe_template(task, labels=labels, repository=seen.spec, one_node=one_node, settings=ctx.settings)
+    pod = {
+        "metadata": {
+            **template["metadata"],
+            "namespace": meta["namespace"],
+            "name": probe_name(meta["name"], meta["uid"]),
+        },
+        "spec": template["spec"],
+    }
+    job = build_probe_job(obj, template, labels, deadline_seconds=_deadline(ctx.settings, obj, task))
+    try:
+        await ctx.cluster.create(POD, pod, dry_run=True)
+        await ctx.cluster.create(JOB, job)
+    except AlreadyExistsError:
+        return 0.0
+    except (ForbiddenError, InvalidError) as error:
+        if isinstance(error, ForbiddenError) and error.terminating:
+            return None
+        return await _not_made(ctx, seen, str(error))
+    ctx.memory.probe_wanted.discard(_key(obj))
+    if ready_condition(obj) is None:
+        problem = Problem("Probing", f"a pod looks at claim {seen.spec.claim_name}")
+        await _write(ctx, obj, problem, seen.active, seen.claim)
+    return ctx.settings.wait_poll_seconds
+
+
+async def _not_made(ctx: Context, seen: _Seen, words: str) -> float:
+    """The maintenance pod is forbidden, by a quota for example: that says nothing of a repository that works."""
+    if _is_proven(ctx, seen):
+        await ctx.events.post(seen.obj, "Warning", "PodForbidden", f"the maintenance pod is forbidden: {words}")
+        await _write(ctx, seen.obj, None, seen.active, seen.claim)
+    else:
+        await _write(ctx, seen.obj, Problem("PodForbidden", words), seen.active, seen.claim)
+    return ctx.settings.wait_poll_seconds
+
+
+def _is_proven(ctx: Context, seen: _Seen) -> bool:
+    """Whether backups show that the repository works: one runs, or one ended since the status was written."""
+    return is_in_order(seen.obj) and (seen.active > 0 or ctx.memory.capacities.get(_key(seen.obj)) is not None)
+
+
+def _deadline(settings: Settings, obj: Obj, task: ProbeTask) -> int:
+    """Seconds for a pod. Of a repository that is not known to be well, it has to be told soon that it is not."""
+    patient = is_in_order(obj) and duties_of(task)
+    return settings.scan_deadline_seconds if patient else settings.probe_deadline_seconds
+
+
+async def _read_probe(ctx: Context, seen: _Seen, job: Obj) -> float | None:
+    obj, meta = seen.obj, job["metadata"]
+    if is_deleting(job) or not is_owned_by(job, obj):
+        await _write(ctx, obj, None, seen.active, seen.claim)
+        return 2.0
+    listed = await ctx.cluster.list_objects(POD, meta["namespace"], labels=f"job-name={meta['name']}")
+    pods = [pod for pod in listed if is_pod_of(pod, job)]
+    pod = newest(pods)
+    # A container that was added to the pod may run on for ever: then the answer is the end, and the Job is removed.
+    if job_end(job) is None and not (pod is not None and is_lingering(pod, ctx.now())):
+        trouble = pod_trouble(pod) if pod is not None else None
+        ready = ready_condition(obj)
+        if trouble is not None and (ready is None or ready["status"] != "True"):
+            problem = Problem(trouble[0], f"the probe's pod does not start: {trouble[1]}")
+            await _write(ctx, obj, problem, seen.active, seen.claim)
+        return _settling(ctx, pod)
+    remembered = ctx.memory.answers.get(meta["uid"])
+    answer = last_answer(pods) or remembered
+    task = probe_task_of(job)
+    probed = decide_probe(job, pods, remembered, seen.spec)
+    result: Probed | None = probed
+    if task is not None and answer is not None and answer.outcome == "Completed":
+        if not await take_in(ctx, obj, job, pod, task, answer):
+            return _TAKE_IN_POLL_S
+    elif task is not None and probed.is_unfinished:
+        result = await _unfinished(ctx, seen, task, probed)
+    ctx.memory.answers.pop(meta["uid"])
+    await _write(ctx, obj, result, seen.active, seen.claim)
+    # After the status: a controller that dies in between reads the same answer again.
+    await ctx.cluster.delete(JOB, meta["namespace"], meta["name"], uid=meta["uid"])
+    return 2.0
+
+
+def _settling(ctx: Context, pod: Obj | None) -> float:
+    """Seconds until the next look at a pod that runs, soon when its worker has ended."""
+    ended = pod is not None and terminated(pod) is not None
+    return min(LINGER_S, ctx.settings.wait_poll_seconds) if ended else ctx.settings.wait_poll_seconds
+
+
+async def _unfinished(ctx: Context, seen: _Seen, task: ProbeTask, probed: Probed) -> Probed | None:
+    """What a pod says that did not come to its end; None: nothing against a repository that was in order before.
+
+    It may have had too much to do. So one that has nothing else to do looks next, and Backups go on meanwhile.
+    """
+    obj = seen.obj
+    duties, why = duties_of(task), probed.problem.message if probed.problem is not None else ""
+    if not duties and _is_proven(ctx, seen):
+        await ctx.events.post(obj, "Warning", "ProbeFailed", f"the maintenance pod did not end: {why}")
+        return None
+    if not duties:
+        return probed
+    hold_all(ctx, obj, task, why)
+    ctx.memory.probe_wanted.add(_key(obj))
+    if not is_in_order(obj):
+        return probed
+    text = f"the {' and the '.join(duties)} did not come to an end: {why}"
+    await ctx.events.post(obj, "Warning", "ScanIncomplete" if task.scan else "RemovalIncomplete", text)
+    return None
+
+
+async def _write(ctx: Context, obj: Obj, result: Probed | Problem | None, active: int, claim: Obj | None) -> None:
+    old = BackupRepositoryStatus.model_validate(obj.get("status") or {})
+    status = next_status(
+        old,
+        result,
+        spec=BackupRepositorySpec.model_validate(obj["spec"]),
+        active=active,
+        points=await count_points(ctx, obj),
+        volume=((claim or {}).get("spec") or {}).get("volumeName"),
+        found=ctx.memory.capacities.pop(_key(obj)),
+        catalogue=ctx.memory.summaries.pop(_key(obj)),
+        note=troubles(ctx, obj),
+        generation=obj["metadata"].get("generation"),
+        now=ctx.now(),
+    )
+    if not await write_status(ctx.cluster, BACKUP_REPOSITORY, obj, status):
+        return
+    was = next((c for c in old.conditions if c.type == conditions.READY), None)
+    now = next((c for c in status.conditions if c.type == conditions.READY), None)
+    if now is not None and (was is None or was.reason != now.reason):
+        good = now.status == "True" or (isinstance(result, Problem) and result.meaning is Meaning.WAIT)
+        await ctx.events.post(obj, "Normal" if good else "Warning", now.reason, now.message)

@@ -1,0 +1,97 @@
+"""What every reconcile needs, handed in so that tests can put something else there."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Protocol
+
+from sendense_operator.cluster.client import Cluster
+from sendense_operator.cluster.events import EventRecorder
+from sendense_operator.reconcile.state.appliance_limiter import Turns
+from sendense_operator.reconcile.state.hints import Memory
+from sendense_operator.reconcile.state.keys import Key
+from sendense_operator.reconcile.state.records import Snapshot
+from sendense_operator.reconcile.state.settings import Settings
+from sendense_operator.reconcile.workload.worker_status import WorkerReader
+from sendense_operator.vma.callback_keys import CallbackKeys
+from sendense_operator.vma.credentials import Credentials
+from sendense_operator.vma.messages import CBTStatus, Health, Inventory
+from sendense_operator.vma.sightings import Sightings
+
+
+class Appliance(Protocol):
+    """What the controller asks a VMA. Raises VMAError's subclasses only."""
+
+    async def health(self) -> Health:
+        """Its own word on its health."""
+        ...
+
+    async def discover(
+        self, credentials: Credentials, vcenter: str, datacenter: str, name_filter: str = ""
+    ) -> Inventory:
+        """The VMs of a datacenter."""
+        ...
+
+    async def cbt_status(self, credentials: Credentials, vcenter: str, vm_path: str) -> CBTStatus:
+        """Whether Changed Block Tracking is on for a VM."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        ...
+
+
+class GatewayReader(Protocol):
+    """Reads what the gateways saw."""
+
+    async def read(self) -> list[Sightings]:
+        """Return what each gateway that answers says."""
+        ...
+
+
+class Connector(Protocol):
+    """Makes a client for a VMA."""
+
+    def __call__(self, url: str, ca_bundle: str | None, timeout: float) -> Appliance:
+        """`ca_bundle`: PEM text. Raises ValueError for a URL or a bundle that can't be used."""
+        ...
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass
+class Context:
+    """The world of a reconcile."""
+
+    cluster: Cluster
+    settings: Settings
+    events: EventRecorder
+    workers: WorkerReader
+    connect: Connector
+    enqueue: Callable[[Key, float], None]
+    """Look at something in so many seconds."""
+    gateways: GatewayReader
+    callback_keys: CallbackKeys
+    """What the base paths of callbacks are derived from."""
+    memory: Memory = field(default_factory=Memory)
+    now: Callable[[], datetime] = _utc_now
+    monotonic: Callable[[], float] = time.monotonic
+    admission: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held from looking at the Jobs until a new one is made, so that no slot is given twice."""
+    snapshots: dict[str, Snapshot] = field(default_factory=dict)
+    """By namespace: what the admission read a moment ago."""
+    turns: Turns = field(init=False)
+    """Who may ask an appliance now."""
+
+    def __post_init__(self) -> None:
+        self.turns = Turns(self.again)
+
+    def again(self, key: Key, delay: float = 0.0) -> None:
+        """Shorthand for `enqueue`."""
+        self.enqueue(key, delay)

@@ -1,0 +1,208 @@
+"""What the controller found out and keeps for a while; below everything that finds out or keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from sendense_operator.api.v1alpha1.protectedvm import VMDisk
+from sendense_operator.catalogue_format import ChainRecord, PointRecord, RootRecord, TombstoneRecord
+from sendense_operator.reconcile.backups.admission_rules import Candidate, Running, Verdict
+from sendense_operator.reconcile.state.kubernetes_objects import Chain, Place, chain_of, queue_place
+from sendense_operator.reconcile.state.packed_points import OVERHEAD, PackedPoints
+from sendense_operator.reconcile.state.problem import Problem
+from sendense_operator.vma.messages import Inventory, InventoryVM
+
+Obj = dict[str, Any]
+
+RECORD_SIZE: Final = 2048
+"""Bytes of memory for a record that is kept as it came, about."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A VM as vCenter has it."""
+
+    vm: InventoryVM
+    disks: tuple[VMDisk, ...]
+    cbt_enabled: bool | None
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """What was found out of a VM, when (monotonic seconds), and for which specs."""
+
+    time: float
+    specs: tuple[int, str, int]
+    """Generation of the VM, UID and generation of its appliance."""
+    result: Found | Problem
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All VMs of one datacenter, as an appliance's discovery last heard of them."""
+
+    time: float
+    """When vCenter was asked (monotonic seconds)."""
+    specs: tuple[str, int]
+    """UID and generation of the appliance."""
+    inventory: Inventory
+
+    @staticmethod
+    def key(namespace: str, appliance: str, datacenter: str) -> str:
+        """Under what it is remembered."""
+        return f"{namespace}/{appliance}/{datacenter}"
+
+
+@dataclass(frozen=True)
+class Queued:
+    """A Backup that waits for its turn, as it was a moment ago."""
+
+    place: Place
+    candidate: Candidate
+    verdict: Verdict
+
+
+@dataclass
+class Snapshot:
+    """Who runs and who waits in one namespace, a moment ago.
+
+    Shared for a second, so that a queue of hundreds is read once and decided on once.
+    """
+
+    taken: float
+    running: Sequence[Running]
+    """Of all namespaces."""
+    exclusive: dict[str, bool] = field(default_factory=dict)
+    """By claim of a repository: whether one pod at a time may use it; filled when somebody wants to know."""
+    queue: Mapping[str, Queued] = field(default_factory=dict)
+    """By UID, the first one first."""
+    elders: Mapping[Chain, Place] = field(default_factory=dict)
+    """By chain of this namespace: the first Backup that has no worker yet, whatever it waits for."""
+
+    def elder_of(self, backup: Obj) -> str | None:
+        """Name of the Backup of the same chain that starts before this one, None: it is the first."""
+        first = self.elders.get(chain_of(backup))
+        return first[-1] if first is not None and first < queue_place(backup) else None
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Something that failed and is not tried again for a while."""
+
+    until: float
+    """Monotonic seconds."""
+    tries: int
+    """How often it failed in a row."""
+    request: str
+    """Value of the annotation that had asked for it."""
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class KnownBackup:
+    """What a scan has to know of a Backup. All else of it would cost memory, for there may be tens of thousands."""
+
+    name: str
+    uid: str
+    """Of the object."""
+    point_uid: str
+    """By which the repository knows its restore point."""
+    vm: str
+    phase: str
+    is_deleting: bool
+    ended: datetime | None
+    """Its `status.completionTime`."""
+    damage: str
+    """Message of its condition Damaged; empty without one."""
+    adopted: datetime | None
+    """When it was made for a restore point that was found, by the API server's clock; None: it was not."""
+    created: datetime
+    """Creation of the object, by the API server's clock."""
+    manifest: str = ""
+    """Its `status.manifest`."""
+    job_id: str = ""
+    """Its `status.jobID`."""
+    is_restored: bool = False
+    """Whether another tool created it from a copy without status: see `ownership.is_restored`."""
+    is_identified: bool = False
+    """Whether `point_uid` was found by what a copy says, and its status does not have it yet."""
+    is_refused: bool = False
+    """Whether it failed because another object owned its restore point: it gets that point never after either."""
+
+
+@dataclass(frozen=True)
+class ChainView:
+    """A chain as the last repository pod that looked at it told of it."""
+
+    chain: ChainRecord
+    taken: datetime
+    """Creation of that pod's Job, by the API server's clock: what was committed later is not in here."""
+    points: Mapping[str, PointRecord] = field(default_factory=dict)
+    """Restore points by the UID of the Backup that made them."""
+    tombstones: Mapping[str, TombstoneRecord] = field(default_factory=dict)
+    """Removed ones whose files are not all freed, by the same UID."""
+    asked: frozenset[str] = frozenset()
+    """UIDs that this pod was told to remove: one that is neither point nor tombstone afterwards is gone for good."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory that it takes, about."""
+        packed = self.points.size if isinstance(self.points, PackedPoints) else RECORD_SIZE * len(self.points)
+        return packed + RECORD_SIZE * (len(self.tombstones) + 1) + OVERHEAD * len(self.asked)
+
+
+@dataclass(frozen=True)
+class Catalogued:
+    """A repository's chains. Known to this process only; a restarted one waits for the next pod's word."""
+
+    taken: datetime | None
+    """Creation of the last complete scan's Job, by the API server's clock; None: there was none."""
+    chains: Mapping[str, ChainView]
+    """By ProtectedVM. One of which a pod was told to remove something has a view, even if it has no folder any more."""
+    repository_id: str = ""
+    """Identity of the repository, which its status may only tell a moment later."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory that it takes, about."""
+        return sum(view.size for view in self.chains.values())
+
+
+@dataclass(frozen=True)
+class Told:
+    """What one pod told of a repository's restore points."""
+
+    taken: datetime
+    """Creation of its Job."""
+    chains: Mapping[str, ChainView]
+    """By ProtectedVM."""
+    root: RootRecord | None = None
+    """None: it was asked for removals only, and told of their chains only."""
+    repository_id: str = ""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all of the repository was listed."""
+        listed = self.root is not None and self.root.complete
+        return listed and all(view.chain.complete for view in self.chains.values())
+
+    def knows_all_of(self, vm: str) -> bool:
+        """Whether a restore point of that VM that is not told is not there."""
+        if self.root is None or not self.root.complete:
+            return False
+        view = self.chains.get(vm)
+        return view is None or view.chain.complete
+
+    def points_beside(self, known: Set[str]) -> Iterator[PointRecord]:
+        """Restore points of other UIDs, the oldest first, one at a time."""
+        found = [
+            (point.finished, point.sequence, uid, view.points)
+            for view in self.chains.values()
+            for uid in view.points.keys() - known
+            for point in (view.points[uid],)
+        ]
+        found.sort(key=lambda place: place[:3])
+        return (points[uid] for _, _, uid, points in found)

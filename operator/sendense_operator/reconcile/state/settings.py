@@ -1,0 +1,150 @@
+"""Settings of the controller, from environment variables that the chart sets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidatorFunctionWrapHandler, field_validator
+
+from sendense_operator.api.v1alpha1.pod_template import PodTemplate, Resources
+from sendense_operator.reconcile.workload.worker_memory import parse_quantity
+from sendense_operator.vma.callback_keys import FOLDER
+
+_PREFIX: Final = "SENDENSE_"
+_Labels = dict[str, str]
+
+
+class Settings(BaseModel):
+    """Each field is read from SENDENSE_<FIELD NAME>; lists and mappings are written as JSON."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    worker_image: Annotated[str, Field(min_length=1)]
+    """Image of the workers: the one that holds this program."""
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    image_pull_secrets: tuple[str, ...] = ()
+    """Names of Secrets, to be found in the Backups' namespaces."""
+    gateway_url: str = ""
+    """Base URL of the callbacks for appliances that give none of their own."""
+    callback_key_folder: str = FOLDER
+    """Folder of the mounted Secret that the base paths of callbacks are derived from."""
+    namespaces: tuple[str, ...] = ()
+    """Namespaces to serve; none: all."""
+    operator_namespace: str = "default"
+    """Where controller and gateway run."""
+    pod_name: str = ""
+    """Identity in the Lease."""
+    lease_name: str = "sendense-controller"
+    worker_resources: dict[str, Any] = {}
+    """`resources` of the worker's container."""
+    worker_max_memory: Annotated[str, Field(max_length=40)] = ""
+    """Quantity: no worker gets more, however large its VM's disks and deep their layers are. Empty: no such bound."""
+    worker_priority_class: str = ""
+    worker_pod_template: PodTemplate = PodTemplate()
+    """Labels, annotations and placement of the pods that mount a repository, which may add to it."""
+    gateway_selector: _Labels = {}
+    """Labels of the gateway's pods: they may call workers."""
+    gateway_status_host: str = ""
+    """Name that has the address of each gateway: there the controller reads what they saw. Empty: not at all."""
+    gateway_status_port: Annotated[int, Field(ge=1, le=65535)] = 8084
+    controller_selector: _Labels = {}
+    """Labels of the controller's pods: they may call workers."""
+    network_policies: bool = True
+    """Whether each worker gets a NetworkPolicy of its own."""
+    node_lost_seconds: Annotated[float, Field(gt=0)] = 600
+    """A worker whose node has not been ready for so long is given up."""
+    appliance_patience_seconds: Annotated[float, Field(gt=0)] = 180
+    """How long a Backup that could start waits for an appliance that does not answer, before it fails."""
+    cancel_seconds: Annotated[float, Field(gt=0, lt=60)] = 50
+    """How long a worker that was told to stop is waited for."""
+    termination_grace_seconds: Annotated[int, Field(ge=1)] = 45
+    """Given to a worker between TERM and KILL, to cancel the VMA's job and to clean up."""
+    poll_seconds: Annotated[float, Field(ge=5)] = 5
+    """Between two looks at a running worker, and between two writes of its progress."""
+    wait_poll_seconds: Annotated[float, Field(gt=0)] = 15
+    """Between two looks at what a Backup waits for, where no event tells of it."""
+    retry_seconds: Annotated[float, Field(gt=0)] = 5
+    """First pause after a failed look at an appliance, a VM or a repository; doubles up to its interval."""
+    probe_deadline_seconds: Annotated[int, Field(ge=10)] = 300
+    """How long a repository's probe may take, from its creation."""
+    scan_deadline_seconds: Annotated[int, Field(ge=10)] = 3600
+    """The same of one that also scans a repository that is known to be well, or removes restore points from it."""
+    health_port: Annotated[int, Field(ge=0, le=65535)] = 8081
+    queue_workers: Annotated[int, Field(ge=1, le=256)] = 32
+    """Reconciles at the same time, and half as many more that ask appliances: most of their time they wait."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @property
+    def pod_defaults(self) -> PodTemplate:
+        """All that the chart says of the pods that mount a repository."""
+        more = {
+            "resources": Resources.model_validate(self.worker_resources) if self.worker_resources else None,
+            "priority_class_name": self.worker_priority_class or None,
+        }
+        return self.worker_pod_template.model_copy(update=more)
+
+    @field_validator("worker_pod_template", mode="wrap")
+    @classmethod
+    def _known(cls, value: Any, read: ValidatorFunctionWrapHandler) -> PodTemplate:
+        """What a resource would only ignore is a mistake in the chart's values."""
+        template: PodTemplate = read(value)
+        if isinstance(value, dict):
+            known = template.model_dump(mode="json", by_alias=True, exclude_unset=True)
+            if (path := _unknown(value, known)) is not None:
+                raise ValueError(f"{path} is not a field of a pod template")
+            if template.resources is not None or template.priority_class_name is not None:
+                raise ValueError("resources and priorityClassName are settings of their own")
+        return template
+
+    @field_validator("worker_max_memory", "worker_resources")
+    @classmethod
+    def _memory(cls, value: Any) -> Any:
+        """What Backups would stumble over one by one stops the controller."""
+        limit = (value.get("limits") or {}).get("memory") if isinstance(value, dict) else value
+        if limit:
+            parse_quantity(limit)
+        return value
+
+    @field_validator("worker_resources")
+    @classmethod
+    def _quantities(cls, value: dict[str, Any]) -> dict[str, Any]:
+        Resources.model_validate(value)
+        return value
+
+
+def _unknown(given: Any, known: Any, path: str = "") -> str | None:
+    """Path of the first field that is given and not known."""
+    pairs: Iterable[tuple[str, Any, Any]] = ()
+    if isinstance(given, dict):
+        lost = next((name for name in given if name not in known), None)
+        if lost is not None:
+            return f"{path}.{lost}".lstrip(".")
+        pairs = ((f"{path}.{name}", value, known[name]) for name, value in given.items())
+    elif isinstance(given, list):
+        pairs = ((f"{path}[{index}]", *both) for index, both in enumerate(zip(given, known, strict=True)))
+    return next((found for where, a, b in pairs if (found := _unknown(a, b, where)) is not None), None)
+
+
+def settings_from_env(env: Mapping[str, str]) -> Settings:
+    """Read the settings; raises ValueError that names the variable (pydantic's error is one)."""
+    values: dict[str, Any] = {}
+    for name, field in Settings.model_fields.items():
+        text = env.get(_PREFIX + name.upper(), "").strip()
+        if not text:
+            continue
+        values[name] = _parse(name, text, field.annotation)
+    return Settings.model_validate(values)
+
+
+def _parse(name: str, text: str, annotation: Any) -> Any:
+    structured = annotation is PodTemplate or getattr(annotation, "__origin__", None) in (tuple, dict)
+    if not structured:
+        return text
+    if annotation == tuple[str, ...] and not text.startswith("["):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{_PREFIX}{name.upper()} is not JSON: {error}") from error

@@ -1,0 +1,1 @@
+"""VMwareAppliances and ProtectedVMs: the connection to a VMA, VM lookup and discovery."""

@@ -1,0 +1,275 @@
+"""VMwareAppliance: is it there, are its Secrets, and where does it have to call back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sendense_operator.api.v1alpha1 import conditions, names
+from sendense_operator.api.v1alpha1.base import Condition
+from sendense_operator.api.v1alpha1.discovery import DiscoverySpec
+from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec, VMwareApplianceStatus
+from sendense_operator.cluster.client import Obj, find
+from sendense_operator.cluster.kinds import APPLIANCE, JOB, POD, PROTECTED_VM
+from sendense_operator.cluster.provenance import is_worker_job, is_worker_pod
+from sendense_operator.cluster.status_writer import write_status
+from sendense_operator.reconcile.state.context import Context
+from sendense_operator.reconcile.state.formatting import whole_seconds
+from sendense_operator.reconcile.state.keys import Key, Work
+from sendense_operator.reconcile.state.kubernetes_objects import is_deleting, is_finished, is_live, ready_condition
+from sendense_operator.reconcile.state.problem import Problem
+from sendense_operator.reconcile.state.settings import Settings
+from sendense_operator.reconcile.state.unrouted_calls import CALLBACKS_ELSEWHERE, describe_call
+from sendense_operator.reconcile.vcenter.discovery_run import DISCOVERED, Run, tell
+from sendense_operator.reconcile.vcenter.stuck_clients import describe, stuck_jobs
+from sendense_operator.reconcile.vcenter.vma_connection import Access, opened, read_access
+from sendense_operator.vma.callback_keys import CallbackKeys
+from sendense_operator.vma.callback_path import base_path, make_token
+from sendense_operator.vma.errors import VMAError, VMAUnreachable
+from sendense_operator.vma.messages import Health
+from sendense_operator.vma.sightings import StrayCall
+
+HEALTH_TIMEOUT_S: Final = 10.0
+CALLBACKS: Final = "CallbacksArrive"
+"""Condition, False while callbacks of this appliance's backups arrive where they do not belong."""
+CONTACT_STEP_S: Final = 300.0
+"""A healthy appliance's contact time is written that often, not with each look."""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """The workers that use an appliance."""
+
+    active: int = 0
+    """How many have not ended."""
+    jobs: frozenset[str] = frozenset()
+    """Job IDs of those that have not ended."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the gateways saw of an appliance's calls that reach no worker."""
+
+    stuck: Sequence[str] = ()
+    """Jobs without a worker whose clients send telemetry."""
+    settled: bool = True
+    """Whether the gateways were heard for long enough to forget jobs that are not among them."""
+    calls: Sequence[StrayCall] = ()
+    """The latest first."""
+
+
+def callback_url(
+    namespace: str, name: str, spec: VMwareApplianceSpec, settings: Settings, keys: CallbackKeys
+) -> str | None:
+    """The control-plane URL to set on the appliance; None when no base URL or no key is known."""
+    base, key = spec.callbacks.base_url or settings.gateway_url, keys.current()
+    if not base or key is None:
+        return None
+    return base.rstrip("/") + base_path(namespace, name, make_token(key, namespace, name, spec.callbacks.rotation))
+
+
+async def reconcile_appliance(ctx: Context, namespace: str, name: str) -> float | None:
+    """Keep an appliance's status fresh; seconds until the next look."""
+    obj = await find(ctx.cluster, APPLIANCE, namespace, name)
+    if obj is None or is_deleting(obj):
+        return None
+    meta = obj["metadata"]
+    spec = VMwareApplianceSpec.model_validate(obj["spec"])
+    rest = _not_due(ctx, obj, float(spec.health_interval_seconds))
+    workers = Workers(
+        await active_jobs(ctx, namespace, names.LABEL_APPLIANCE, name), await _running_jobs(ctx, namespace, name)
+    )
+    if spec.discovery is not None:
+        ctx.again(Key(Work.DISCOVERY, namespace, name))
+    if rest is not None:
+        # Woken by a Job or a pod: only what workers say is new.
+        await _write(ctx, obj, spec, None, workers)
+        return rest
+    ctx.memory.health.put(meta["uid"], ctx.monotonic())
+    result = await _look(ctx, namespace, spec)
+    await _write(ctx, obj, spec, result, workers)
+    if isinstance(result, Health):
+        ctx.memory.tries.pop(meta["uid"])
+        if not was_ready(obj):
+            await _wake_vms(ctx, namespace, name)
+        return float(spec.health_interval_seconds)
+    tries = (ctx.memory.tries.get(meta["uid"]) or 0) + 1
+    ctx.memory.tries.put(meta["uid"], tries)
+    return float(min(ctx.settings.retry_seconds * 2 ** min(tries - 1, 10), spec.health_interval_seconds))
+
+
+async def _running_jobs(ctx: Context, namespace: str, name: str) -> frozenset[str]:
+    """Job IDs of the workers that have not ended. One that was told to go may be lost: it does not count."""
+    selector = f"{names.LABEL_COMPONENT}={names.COMPONENT_WORKER},{names.LABEL_APPLIANCE}={name}"
+    pods = await ctx.cluster.list_objects(POD, namespace, labels=selector)
+    return frozenset(
+        names.vma_job_id(pod["metadata"]["uid"])
+        for pod in pods
+        if not is_finished(pod) and not is_deleting(pod) and is_worker_pod(pod)
+    )
+
+
+def _seen(ctx: Context, namespace: str, name: str) -> Seen:
+    known, now = ctx.memory.sightings, ctx.monotonic()
+    place = (namespace, name)
+    return Seen(known.stuck(place), known.is_settled, known.calls_of(place, now))
+
+
+def was_ready(obj: Obj) -> bool:
+    """Whether its Ready condition says True of the present spec."""
+    ready = ready_condition(obj)
+    return ready is not None and ready["status"] == "True"
+
+
+async def _wake_vms(ctx: Context, namespace: str, name: str) -> None:
+    """The appliance answers again: look at the VMs that could not be looked up."""
+    vms = await ctx.cluster.list_objects(PROTECTED_VM, namespace, fields=f"spec.applianceRef.name={name}")
+    for vm in vms:
+        if not was_ready(vm):
+            ctx.again(Key(Work.VM, namespace, vm["metadata"]["name"]))
+
+
+async def active_jobs(ctx: Context, namespace: str, label: str, name: str) -> int:
+    """Workers that have not ended, by a label of their Jobs."""
+    selector = f"{names.LABEL_COMPONENT}={names.COMPONENT_WORKER},{label}={name}"
+    jobs = await ctx.cluster.list_objects(JOB, namespace, labels=selector)
+    return sum(1 for job in jobs if is_live(job) and is_worker_job(job))
+
+
+def _not_due(ctx: Context, obj: Obj, interval: float) -> float | None:
+    """Seconds until the next call; None when it is due, or when the last one went wrong."""
+    last = ctx.memory.health.get(obj["metadata"]["uid"])
+    ready = ready_condition(obj)
+    if last is None or ready is None:
+        return None
+    pause = interval if ready["status"] == "True" else ctx.settings.retry_seconds / 2
+    rest = last + pause - ctx.monotonic()
+    return rest if rest > 0 else None
+
+
+async def _look(ctx: Context, namespace: str, spec: VMwareApplianceSpec) -> Health | Problem:
+    access = await read_access(ctx, namespace, spec)
+    if isinstance(access, Problem):
+        return access
+    return await _health(ctx, access)
+
+
+async def _health(ctx: Context, access: Access) -> Health | Problem:
+    try:
+        async with opened(ctx, access, HEALTH_TIMEOUT_S) as client:
+            return await client.health()
+    except VMAUnreachable as error:
+        return Problem("ApplianceUnreachable", str(error))
+    except VMAError as error:
+        return Problem("ApplianceError", str(error))
+    except (ValueError, OSError) as error:
+        return Problem("ApplianceInvalid", str(error))
+
+
+async def _write(
+    ctx: Context, obj: Obj, spec: VMwareApplianceSpec, result: Health | Problem | None, workers: Workers
+) -> None:
+    meta = obj["metadata"]
+    old = VMwareApplianceStatus.model_validate(obj.get("status") or {})
+    url = callback_url(meta["namespace"], meta["name"], spec, ctx.settings, ctx.callback_keys)
+    seen = _seen(ctx, meta["namespace"], meta["name"])
+    generation = meta.get("generation")
+    status = next_status(old, result, url=url, workers=workers, seen=seen, generation=generation, now=ctx.now())
+    tell_calls(status, seen.calls, generation=generation, now=ctx.now())
+    run = ctx.memory.runs.get(f"{meta['namespace']}/{meta['name']}")
+    tell_discovery(status, spec.discovery, run, generation=meta.get("generation"), now=ctx.now())
+    written = await write_status(ctx.cluster, APPLIANCE, obj, status)
+    was, now = _ready(old), _ready(status)
+    if written and now is not None and (was is None or was.reason != now.reason):
+        await ctx.events.post(obj, "Warning" if isinstance(result, Problem) else "Normal", now.reason, now.message)
+    if written and status.stuck_clients > old.stuck_clients:
+        await ctx.events.post(obj, "Warning", "StuckClient", describe(status.stuck_clients))
+    strays = [_message_of(one, CALLBACKS) for one in (old, status)]
+    if written and strays[1] and strays[0] != strays[1]:
+        await ctx.events.post(obj, "Warning", CALLBACKS_ELSEWHERE, strays[1])
+
+
+def _ready(status: VMwareApplianceStatus) -> Condition | None:
+    return next((c for c in status.conditions if c.type == conditions.READY), None)
+
+
+def next_status(
+    old: VMwareApplianceStatus,
+    result: Health | Problem | None,
+    *,
+    url: str | None,
+    workers: Workers,
+    seen: Seen,
+    generation: int | None,
+    now: datetime,
+) -> VMwareApplianceStatus:
+    """The status that tells of `result`; None: it was not asked, only the rest is new."""
+    status = old.model_copy(deep=True)
+    status.callback_url = url
+    status.active_backups = workers.active
+    status.observed_generation = generation
+    if isinstance(result, Health):
+        _take_contact(status, now)
+    status.stuck_jobs = stuck_jobs(status.stuck_jobs, seen.stuck, workers.jobs, settled=seen.settled)
+    status.stuck_clients = len(status.stuck_jobs)
+    if result is None:
+        return status
+    if isinstance(result, Health):
+        status.health = result.status[:256]
+        text = f"the appliance answers: {result.status[:256]}"
+        if status.stuck_clients:
+            text = f"{text}; {describe(status.stuck_clients)}"
+        state = conditions.ready("Healthy", text)
+    else:
+        state = conditions.reconciling(result.reason, result.message)
+    updated = conditions.update(conditions.dicts_of(old), state, generation=generation, now=now)
+    status.conditions = conditions.models_of(updated)
+    return status
+
+
+def tell_calls(
+    status: VMwareApplianceStatus, calls: Sequence[StrayCall], *, generation: int | None, now: datetime
+) -> None:
+    """Write into a status where callbacks of this appliance's backups arrive instead; without any it says nothing."""
+    if not calls:
+        status.conditions = [c for c in status.conditions if c.type != CALLBACKS]
+        return
+    before, message = conditions.dicts_of(status), describe_call(calls[0])
+    updated = conditions.with_aspect(
+        before, CALLBACKS, False, CALLBACKS_ELSEWHERE, message, generation=generation, now=now
+    )
+    status.conditions = conditions.models_of(updated)
+
+
+def _message_of(status: VMwareApplianceStatus, kind: str) -> str:
+    return next((c.message for c in status.conditions if c.type == kind), "")
+
+
+def tell_discovery(
+    status: VMwareApplianceStatus,
+    rules: DiscoverySpec | None,
+    run: Run | None,
+    *,
+    generation: int | None,
+    now: datetime,
+) -> None:
+    """Write into a status what the discovery came to. Without a run, what is there was said by another process."""
+    if rules is None:
+        status.discovery = None
+        status.conditions = [c for c in status.conditions if c.type != DISCOVERED]
+    elif run is not None and run.specs[1] == generation:
+        told = tell(run, rules, status.discovery)
+        status.discovery = told.status
+        before = conditions.dicts_of(status)
+        updated = conditions.with_aspect(
+            before, DISCOVERED, told.holds, told.reason, told.message, generation=generation, now=now
+        )
+        status.conditions = conditions.models_of(updated)
+
+
+def _take_contact(status: VMwareApplianceStatus, now: datetime) -> None:
+    last = status.last_contact_time
+    if last is None or not 0 <= (now - last).total_seconds() < CONTACT_STEP_S:
+        status.last_contact_time = whole_seconds(now)

@@ -1,0 +1,233 @@
+"""Discovery: asks vCenter for all VMs of some datacenters, and makes and follows ProtectedVMs for them.
+
+A run asks for one datacenter a look, then does a few steps of its plan a look, so that neither the appliance nor the
+API server sees a burst. What it heard is kept for the single VMs' own look-ups (`sharing`).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sendense_operator.api.v1alpha1 import conditions
+from sendense_operator.api.v1alpha1.discovery import DiscoverySpec
+from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
+from sendense_operator.cluster.client import Obj, find
+from sendense_operator.cluster.kinds import APPLIANCE, PROTECTED_VM
+from sendense_operator.reconcile.state.context import Context
+from sendense_operator.reconcile.state.formatting import parse_time
+from sendense_operator.reconcile.state.keys import Key, Work
+from sendense_operator.reconcile.state.kubernetes_objects import is_deleting
+from sendense_operator.reconcile.state.problem import Problem
+from sendense_operator.reconcile.state.records import Listing
+from sendense_operator.reconcile.vcenter.discovery_plan import Known, Seen, Step, decide_plan, known_of
+from sendense_operator.reconcile.vcenter.discovery_rules import build_rule
+from sendense_operator.reconcile.vcenter.discovery_run import DISCOVERED, OF_ALL, Run, objects
+from sendense_operator.reconcile.vcenter.discovery_steps import do_step
+from sendense_operator.reconcile.vcenter.vm_lookup import list_datacenter
+from sendense_operator.reconcile.vcenter.vma_connection import read_access
+from sendense_operator.vma.messages import Inventory
+
+STEPS: Final = 10
+"""Objects that are made or changed in one look."""
+PAUSE_S: Final = 1.0
+"""Between two such looks."""
+_LOOKS_TOLD: Final = 10
+"""Such looks between two writes of the appliance's status."""
+_RETRY_S: Final = 30.0
+_MOVED_PAUSE_S: Final = 30.0
+"""Between two runs of which the later one is asked for by a VM that moved."""
+
+
+async def reconcile_discovery(ctx: Context, namespace: str, name: str) -> float | None:
+    """Go on with the appliance's discovery, or begin one when it is time; seconds until the next look."""
+    obj = await find(ctx.cluster, APPLIANCE, namespace, name)
+    if obj is None or is_deleting(obj):
+        return None
+    spec = VMwareApplianceSpec.model_validate(obj["spec"])
+    here = f"{namespace}/{name}"
+    if spec.discovery is None:
+        ctx.memory.runs.pop(here)
+        return None
+    rest = _not_due(ctx, obj, spec.discovery)
+    if rest is not None:
+        return rest
+    run = ctx.memory.runs.get(here)
+    if run is None or run.ended is not None or run.specs != specs_of(obj):
+        ctx.memory.discovery_wanted.discard(here)
+        run = Run(specs_of(obj), ctx.monotonic(), ctx.now())
+        ctx.memory.runs.put(here, run)
+    if await _ask_one(ctx, obj, spec, spec.discovery, run):
+        return 0.0
+    return await _go_on(ctx, obj, spec, spec.discovery, run)
+
+
+def specs_of(appliance: Obj) -> tuple[str, int]:
+    """UID and generation: what was heard for another spec does not count."""
+    meta = appliance["metadata"]
+    return str(meta["uid"]), int(meta.get("generation", 0))
+
+
+def _not_due(ctx: Context, obj: Obj, rules: DiscoverySpec) -> float | None:
+    """Seconds until a run has to begin; None while one goes on, or when it is time."""
+    meta, interval = obj["metadata"], float(rules.interval_seconds)
+    here = f"{meta['namespace']}/{meta['name']}"
+    run = ctx.memory.runs.get(here)
+    if run is None:
+        return _done_before(ctx, obj, interval)
+    if run.specs != specs_of(obj):
+        return None
+    if run.ended is None:
+        rest = run.resume - ctx.monotonic()
+        return rest if rest > 0 else None
+    pause = interval
+    if run.failed:
+        tries = ctx.memory.tries.get(_tries_key(obj)) or 1
+        pause = min(_RETRY_S * 2 ** min(tries - 1, 10), interval)
+    elif here in ctx.memory.discovery_wanted:
+        pause = min(_MOVED_PAUSE_S, interval)
+    rest = run.ended + pause - ctx.monotonic()
+    return rest if rest > 0 else None
+
+
+def _done_before(ctx: Context, obj: Obj, interval: float) -> float | None:
+    """The same by the status: a restarted controller does not begin anew."""
+    status = obj.get("status") or {}
+    told, last = status.get("discovery") or {}, conditions.find(status.get("conditions") or [], DISCOVERED)
+    when = parse_time(told.get("lastTime"))
+    if when is None or last is None or last["status"] != "True":
+        return None
+    if last.get("observedGeneration") != obj["metadata"].get("generation"):
+        return None
+    rest = interval - abs((ctx.now() - when).total_seconds())
+    return rest if rest > 0 else None
+
+
+async def _ask_one(ctx: Context, obj: Obj, spec: VMwareApplianceSpec, rules: DiscoverySpec, run: Run) -> bool:
+    """List one datacenter that this run has not asked for yet; False when there is none left."""
+    meta = obj["metadata"]
+    left = [name for name in rules.datacenters if name not in run.problems and not _list_of(ctx, obj, name, run)]
+    if not left or run.blocked:
+        return False
+    access = await read_access(ctx, meta["namespace"], spec)
+    if isinstance(access, Problem):
+        run.problems[""] = access
+        return False
+    asked = ctx.monotonic()
+    result = await list_datacenter(ctx, access, left[0])
+    if isinstance(result, Problem):
+        run.problems["" if result.reason in OF_ALL else left[0]] = result
+    else:
+        listing = Listing(asked, run.specs, result)
+        ctx.memory.listings.put(Listing.key(meta["namespace"], meta["name"], left[0]), listing)
+    return True
+
+
+def _list_of(ctx: Context, obj: Obj, datacenter: str, run: Run) -> Inventory | None:
+    meta = obj["metadata"]
+    listing = ctx.memory.listings.get(Listing.key(meta["namespace"], meta["name"], datacenter))
+    mine = listing is not None and listing.specs == run.specs and listing.time >= run.since
+    return listing.inventory if listing is not None and mine else None
+
+
+async def _go_on(ctx: Context, obj: Obj, spec: VMwareApplianceSpec, rules: DiscoverySpec, run: Run) -> float:
+    """Do the next steps of the run's plan; end it when a new plan has none."""
+    if not run.steps and not run.blocked:
+        await _plan(ctx, obj, spec, rules, run)
+    for _ in range(min(STEPS, len(run.steps))):
+        if run.blocked or not await do_step(ctx, obj, run):
+            break
+    if run.blocked or not run.planned:
+        return await _end(ctx, obj, rules, run)
+    run.resume = ctx.monotonic() + PAUSE_S
+    if run.looks % _LOOKS_TOLD == 0:
+        ctx.again(_appliance_key(obj))
+    run.looks += 1
+    return PAUSE_S
+
+
+async def _end(ctx: Context, obj: Obj, rules: DiscoverySpec, run: Run) -> float:
+    run.ended = ctx.monotonic()
+    key = _tries_key(obj)
+    if run.failed:
+        ctx.memory.tries.put(key, (ctx.memory.tries.get(key) or 0) + 1)
+    else:
+        ctx.memory.tries.pop(key)
+    _wake_vms(ctx, rules, run)
+    ctx.again(_appliance_key(obj))
+    if run.created:
+        await ctx.events.post(obj, "Normal", "Discovered", f"{objects(run.created)} made")
+    return _not_due(ctx, obj, rules) or PAUSE_S
+
+
+def _appliance_key(obj: Obj) -> Key:
+    return Key(Work.APPLIANCE, obj["metadata"]["namespace"], obj["metadata"]["name"])
+
+
+def _tries_key(obj: Obj) -> str:
+    return f"discovery/{obj['metadata']['namespace']}/{obj['metadata']['name']}"
+
+
+async def _plan(ctx: Context, obj: Obj, spec: VMwareApplianceSpec, rules: DiscoverySpec, run: Run) -> None:
+    """Compare what vCenter has with the ProtectedVMs that there are now."""
+    meta = obj["metadata"]
+    listed = {name: _list_of(ctx, obj, name, run) for name in rules.datacenters}
+    inventories = {name: inventory for name, inventory in listed.items() if inventory is not None}
+    there = await ctx.cluster.list_objects(PROTECTED_VM, meta["namespace"])
+    beside = await _beside(ctx, meta["namespace"], spec.vcenter.host)
+    known = [known_of(vm, meta["name"]) for vm in there if vm["spec"]["applianceRef"]["name"] in beside]
+    run.plan = decide_plan(
+        inventories,
+        known,
+        build_rule(rules),
+        vcenter=spec.vcenter.host.lower(),
+        taken={vm["metadata"]["name"] for vm in there},
+        there=run.there,
+        failed=run.unlisted,
+    )
+    todo: list[Step] = [] if rules.dry_run else [*run.plan.moves, *run.plan.creations]
+    run.steps.extend(step for step in todo if not run.is_off(step))
+    run.planned = bool(run.steps)
+
+
+async def _beside(ctx: Context, namespace: str, vcenter: str) -> set[str]:
+    """Names of the appliances of a vCenter: a VM that one of them has needs no second object."""
+    appliances = await ctx.cluster.list_objects(APPLIANCE, namespace)
+    return {a["metadata"]["name"] for a in appliances if a["spec"]["vcenter"]["host"].lower() == vcenter.lower()}
+
+
+def _wake_vms(ctx: Context, rules: DiscoverySpec, run: Run) -> None:
+    """Let the single VMs take their part of the answer: the changed ones soon, the others in the time there is."""
+    if run.plan is None:
+        return
+    lost = (*run.plan.vanished, *run.plan.kept)
+    soon: list[Known] = [*lost, *(one for one, seen in run.plan.present if is_changed(one, seen))]
+    later = [one for one, seen in run.plan.present if not is_changed(one, seen)]
+    for number, one in enumerate(soon):
+        ctx.again(_key(one), PAUSE_S * number / STEPS)
+    for number, one in enumerate(later):
+        ctx.again(_key(one), rules.interval_seconds / 2 * (number + 1) / len(later))
+
+
+def _key(known: Known) -> Key:
+    return Key(Work.VM, known.obj["metadata"]["namespace"], known.name)
+
+
+def is_changed(known: Known, seen: Seen) -> bool:
+    """Whether the object says something else than vCenter does."""
+    status, vm = known.obj.get("status") or {}, seen.vm
+    told = (
+        known.spec.path,
+        status.get("vmName", ""),
+        status.get("uuid", ""),
+        status.get("powerState", ""),
+        [disk.get("capacityBytes") for disk in status.get("disks") or []],
+        status.get("vanishedTime"),
+    )
+    return told != (
+        vm.path,
+        vm.name[:1024],
+        vm.id[:256],
+        vm.power_state[:256],
+        [disk.capacity_bytes for disk in vm.disks],
+        None,
+    )

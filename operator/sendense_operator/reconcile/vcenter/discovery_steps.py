@@ -1,0 +1,95 @@
+"""One step of a discovery's plan: a ProtectedVM is made, or told where its VM is now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sendense_operator.api.v1alpha1.names import LABEL_DISCOVERED_BY
+from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMSpec
+from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
+from sendense_operator.cluster.client import Obj
+from sendense_operator.cluster.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
+from sendense_operator.cluster.kinds import PROTECTED_VM
+from sendense_operator.reconcile.backups.backup_task import datacenter_of
+from sendense_operator.reconcile.state.context import Context
+from sendense_operator.reconcile.state.problem import Meaning, Problem
+from sendense_operator.reconcile.vcenter.discovery_plan import Creation, Move, Seen
+from sendense_operator.reconcile.vcenter.discovery_run import Run
+from sendense_operator.reconcile.vcenter.vm_lookup import is_there
+from sendense_operator.reconcile.vcenter.vma_connection import read_access
+
+
+async def do_step(ctx: Context, obj: Obj, run: Run) -> bool:
+    """Do one step; False when the others have to wait. Raises UnavailableError, and the step is still to be done."""
+    step = run.steps[0]
+    try:
+        if isinstance(step, Move):
+            if await _may_follow(ctx, obj, step, run):
+                await _move(ctx, step)
+                run.updated += 1
+        else:
+            await ctx.cluster.create(PROTECTED_VM, build_vm(obj, step))
+            run.created += 1
+    except (ConflictError, NotFoundError):
+        # Somebody else was here: the next plan sees what is there now.
+        run.steps.clear()
+        return False
+    except InvalidError as error:
+        run.refused[step.seen.vm.path] = str(error)[:1024]
+    except ForbiddenError as error:
+        run.problems[""] = Problem("Forbidden", f"no ProtectedVM can be made: {error}", Meaning.FINAL)
+        return False
+    run.steps.popleft()
+    return True
+
+
+def build_vm(appliance: Obj, creation: Creation) -> Obj:
+    """The ProtectedVM of a discovered VM. Nobody owns it: it stays when the appliance goes."""
+    seen, meta = creation.seen, appliance["metadata"]
+    spec: dict[str, Any] = {"applianceRef": {"name": meta["name"]}, **_place(seen)}
+    if seen.uuid:
+        spec["uuid"] = seen.uuid
+    return {
+        "metadata": {
+            "namespace": meta["namespace"],
+            "name": creation.name,
+            "labels": {LABEL_DISCOVERED_BY: meta["name"]},
+        },
+        "spec": spec,
+    }
+
+
+def _place(seen: Seen) -> dict[str, str]:
+    """Path, and the datacenter if the path does not tell it."""
+    path = seen.vm.path
+    told = datacenter_of(ProtectedVMSpec.model_validate({"applianceRef": {"name": "any"}, "path": path}))
+    return {"path": path, "datacenter": "" if told == seen.datacenter else seen.datacenter}
+
+
+async def _may_follow(ctx: Context, appliance: Obj, move: Move, run: Run) -> bool:
+    """Whether the VM is certain to have left its old path; else it is noted what is known.
+
+    A list may leave the VM out and have a clone of it, whose disks must not get into the chain of the VM.
+    """
+    if run.is_off(move):
+        return False
+    if move.replaced:
+        return True
+    spec = VMwareApplianceSpec.model_validate(appliance["spec"])
+    access = await read_access(ctx, appliance["metadata"]["namespace"], spec)
+    if isinstance(access, Problem):
+        run.problems[""] = access
+        return False
+    there = await is_there(ctx, access, move.known.spec.path)
+    if isinstance(there, Problem):
+        run.doubts[move.known.name] = there
+    elif there:
+        run.there.add(move.known.name)
+    return there is False
+
+
+async def _move(ctx: Context, move: Move) -> None:
+    """Write where the VM is now. ConflictError when the object changed since it was read."""
+    meta = move.known.obj["metadata"]
+    patch = {"metadata": {"resourceVersion": meta["resourceVersion"]}, "spec": _place(move.seen)}
+    await ctx.cluster.merge_patch(PROTECTED_VM, meta["namespace"], meta["name"], patch)

@@ -1,0 +1,35 @@
+"""What an appliance's discovery tells of single VMs: its answer is used for all of them, and they wait for the next."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMSpec
+from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
+from sendense_operator.cluster.client import Obj
+from sendense_operator.reconcile.backups.backup_task import datacenter_of
+from sendense_operator.reconcile.state.context import Context
+from sendense_operator.reconcile.state.formatting import parse_time
+from sendense_operator.reconcile.state.records import Listing
+
+_OVERDUE: Final = 2.0
+"""Intervals of the discovery after which a VM no longer waits for it."""
+
+
+def listing_for(ctx: Context, namespace: str, spec: ProtectedVMSpec) -> Listing | None:
+    """The last list of the VM's datacenter, if its appliance's discovery made one."""
+    return ctx.memory.listings.get(Listing.key(namespace, spec.appliance_ref.name, datacenter_of(spec)))
+
+
+def expected_in(ctx: Context, appliance: Obj, spec: ProtectedVMSpec) -> float | None:
+    """Seconds for which the VM may wait for its appliance's discovery; None when that does not look after it."""
+    rules = VMwareApplianceSpec.model_validate(appliance["spec"]).discovery
+    if rules is None or datacenter_of(spec) not in rules.datacenters:
+        return None
+    if rules.interval_seconds > spec.discovery_interval_seconds:
+        return None
+    last = parse_time(((appliance.get("status") or {}).get("discovery") or {}).get("lastTime"))
+    if last is None:
+        return None
+    rest = rules.interval_seconds * _OVERDUE - abs((ctx.now() - last).total_seconds())
+    return rest if rest > 0 else None

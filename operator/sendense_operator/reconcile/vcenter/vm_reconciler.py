@@ -1,0 +1,202 @@
+"""ProtectedVM: what vCenter says of the VM, looked up at intervals and before each backup."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from sendense_operator.api.v1alpha1 import conditions, names
+from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMSpec, ProtectedVMStatus
+from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
+from sendense_operator.cluster.client import Obj, find
+from sendense_operator.cluster.kinds import APPLIANCE, PROTECTED_VM
+from sendense_operator.cluster.status_writer import write_status
+from sendense_operator.reconcile.state.appliance_limiter import AT_A_TIME
+from sendense_operator.reconcile.state.context import Context
+from sendense_operator.reconcile.state.formatting import parse_time
+from sendense_operator.reconcile.state.keys import Key, Work
+from sendense_operator.reconcile.state.kubernetes_objects import is_deleting, labels_of, ready_condition
+from sendense_operator.reconcile.state.problem import Meaning, Problem
+from sendense_operator.reconcile.state.records import Discovery, Found
+from sendense_operator.reconcile.vcenter.appliance_reconciler import was_ready
+from sendense_operator.reconcile.vcenter.shared_discovery import expected_in, listing_for
+from sendense_operator.reconcile.vcenter.vm_lookup import Moved, Wanted, decide_gone, look_up
+from sendense_operator.reconcile.vcenter.vm_status import GONE, next_status
+from sendense_operator.reconcile.vcenter.vma_connection import read_access
+
+_MAX_PAUSE_S: Final = 300.0
+"""Between two looks at a VM that could not be looked up."""
+_AWAY: Final = frozenset({"ApplianceUnreachable", "ApplianceError"})
+"""Reasons of an appliance's Ready with which it is not asked for VMs: its health is asked again and again."""
+
+
+@dataclass(frozen=True)
+class Unasked(Problem):
+    """The appliance was not asked: it is away, or others are served first. Who wants to know is called in time."""
+
+
+async def reconcile_vm(ctx: Context, namespace: str, name: str) -> float | None:
+    """Keep a ProtectedVM's status fresh; seconds until the next look."""
+    vm = await find(ctx.cluster, PROTECTED_VM, namespace, name)
+    if vm is None or is_deleting(vm):
+        return None
+    spec = ProtectedVMSpec.model_validate(vm["spec"])
+    uid = vm["metadata"]["uid"]
+    known = ctx.memory.discoveries.get(uid)
+    interval = float(spec.discovery_interval_seconds)
+    listing = listing_for(ctx, namespace, spec)
+    news = listing is not None and (known is None or known.time < listing.time)
+    if not news and (rest := await _not_due(ctx, vm, spec, known)) is not None:
+        return rest
+    since = max(ctx.monotonic() - interval, _not_before(ctx, known))
+    key = Key(Work.VM, namespace, name)
+    result = await discovered(ctx, vm, since=max(since, listing.time) if listing and news else since, key=key)
+    if isinstance(result, Unasked):
+        return min(interval, _MAX_PAUSE_S)
+    if isinstance(result, Found):
+        ctx.memory.tries.pop(uid)
+        newest = ctx.memory.discoveries.get(uid)
+        age = ctx.monotonic() - newest.time if newest else 0.0
+        return max(interval - age, 1.0)
+    tries = (ctx.memory.tries.get(uid) or 0) + 1
+    ctx.memory.tries.put(uid, tries)
+    # vCenter counts failed logins: what it refused is not asked again soon.
+    base = 30.0 if result.meaning is Meaning.FINAL else ctx.settings.retry_seconds
+    return float(min(base * 2 ** min(tries - 1, 10), interval, _MAX_PAUSE_S))
+
+
+async def _not_due(ctx: Context, vm: Obj, spec: ProtectedVMSpec, known: Discovery | None) -> float | None:
+    """Seconds until the VM has to be asked for by itself; None when it has to be now."""
+    ready = ready_condition(vm)
+    if ready is None or (ready["status"] != "True" and ready["reason"] not in GONE):
+        return None
+    if known is None and (rest := _still_fresh(ctx, vm, float(spec.discovery_interval_seconds))) is not None:
+        return rest
+    appliance = await find(ctx.cluster, APPLIANCE, vm["metadata"]["namespace"], spec.appliance_ref.name)
+    return expected_in(ctx, appliance, spec) if appliance is not None else None
+
+
+def _still_fresh(ctx: Context, vm: Obj, interval: float) -> float | None:
+    """Seconds until the VM is due, by its status: a restarted controller does not ask about all VMs at once."""
+    asked = parse_time((vm.get("status") or {}).get("lastDiscoveryTime"))
+    if asked is None:
+        return None
+    rest = interval - abs((ctx.now() - asked).total_seconds())
+    return rest if rest > 0 else None
+
+
+def _not_before(ctx: Context, known: Discovery | None) -> float:
+    """A failed discovery is done again whenever the queue comes back to it, not after the whole interval."""
+    if known is not None and isinstance(known.result, Problem):
+        # Not for each event, though: our own status write is one.
+        pause = 20.0 if known.result.meaning is Meaning.FINAL else ctx.settings.retry_seconds / 2
+        return ctx.monotonic() - pause
+    return float("-inf")
+
+
+async def discovered(ctx: Context, vm: Obj, *, since: float, key: Key) -> Found | Problem:
+    """What vCenter says of the VM, no older than `since` (monotonic). Written to its status when asked anew.
+
+    `key`: who wants to know, to be looked at again when it is its turn.
+    """
+    meta = vm["metadata"]
+    spec = ProtectedVMSpec.model_validate(vm["spec"])
+    name = spec.appliance_ref.name
+    appliance = await find(ctx.cluster, APPLIANCE, meta["namespace"], name)
+    if appliance is None:
+        problem = Problem("ApplianceNotFound", f"there is no VMwareAppliance {name}")
+        await _write(ctx, vm, problem)
+        return problem
+    known = ctx.memory.discoveries.get(meta["uid"])
+    if known is not None and known.specs == _specs(vm, appliance) and known.time >= since:
+        if isinstance(known.result, Found) and not was_ready(vm):
+            await _write(ctx, vm, known.result)  # it could not be written then
+        return known.result
+    away = decide_away(appliance)
+    if away is not None:
+        await _write(ctx, vm, away)
+        return away
+    with ctx.turns.turn(appliance["metadata"]["uid"], meta["uid"], key) as granted:
+        if granted:
+            return await _ask(ctx, vm, spec, appliance, since)
+    text = f"appliance {name} is asked about {AT_A_TIME} VMs at a time, and others are asked for now"
+    return Unasked("WaitingForAppliance", text)
+
+
+def decide_away(appliance: Obj) -> Unasked | None:
+    """Why an appliance is not asked: by its own status it does not answer. Each VM would wait for the time-out."""
+    ready = ready_condition(appliance)
+    if ready is None or ready["status"] == "True" or ready["reason"] not in _AWAY:
+        return None
+    text = f"appliance {appliance['metadata']['name']}: {ready.get('message', '')}"
+    return Unasked(ready["reason"], text, Meaning.RETRY)
+
+
+def _specs(vm: Obj, appliance: Obj) -> tuple[int, str, int]:
+    """See `Discovery.specs`."""
+    meta = appliance["metadata"]
+    return int(vm["metadata"].get("generation", 0)), str(meta["uid"]), int(meta.get("generation", 0))
+
+
+async def _ask(ctx: Context, vm: Obj, spec: ProtectedVMSpec, appliance: Obj, since: float) -> Found | Problem:
+    meta, specs = vm["metadata"], _specs(vm, appliance)
+    appliance_spec = VMwareApplianceSpec.model_validate(appliance["spec"])
+    access = await read_access(ctx, meta["namespace"], appliance_spec)
+    if isinstance(access, Problem):
+        await _write(ctx, vm, access)
+        return access
+    listing = listing_for(ctx, meta["namespace"], spec)
+    if listing is not None and (listing.specs != specs[1:] or listing.time < since):
+        listing = None
+    time = ctx.monotonic() if listing is None else listing.time
+    wanted = wanted_of(vm, appliance_spec)
+    result = await look_up(ctx, access, wanted, listing)
+    if isinstance(result, Moved):
+        result = await _followed(ctx, vm, wanted, result)
+    ctx.memory.discoveries.put(meta["uid"], Discovery(time, specs, result))
+    asked = ctx.now() - timedelta(seconds=ctx.monotonic() - time)
+    await _write(ctx, vm, result, asked, shared=listing is not None)
+    return result
+
+
+def wanted_of(vm: Obj, appliance: VMwareApplianceSpec) -> Wanted:
+    """What is known of the VM."""
+    meta, status = vm["metadata"], vm.get("status") or {}
+    spec = ProtectedVMSpec.model_validate(vm["spec"])
+    # What was found for another spec was another VM.
+    before = status.get("uuid") if status.get("observedGeneration") == meta.get("generation") else None
+    uuid = spec.uuid or before
+    made = labels_of(vm).get(names.LABEL_DISCOVERED_BY) == spec.appliance_ref.name
+    follows = appliance.discovery is not None and not appliance.discovery.dry_run
+    return Wanted(spec, uuid.lower() if uuid else None, made and follows)
+
+
+async def _followed(ctx: Context, vm: Obj, wanted: Wanted, moved: Moved) -> Problem:
+    """A VM of that UUID is elsewhere: it is gone if that one is another object's, else discovery is told."""
+    meta, appliance = vm["metadata"], wanted.spec.appliance_ref.name
+    others = await ctx.cluster.list_objects(
+        PROTECTED_VM, meta["namespace"], fields=f"spec.applianceRef.name={appliance}"
+    )
+    if any(other["spec"]["path"] == moved.path for other in others):
+        return decide_gone(wanted, None, [])
+    if wanted.followed:
+        ctx.memory.discovery_wanted.add(f"{meta['namespace']}/{appliance}")
+        ctx.again(Key(Work.DISCOVERY, meta["namespace"], appliance))
+    return moved
+
+
+async def _write(
+    ctx: Context, vm: Obj, result: Found | Problem, asked: datetime | None = None, *, shared: bool = False
+) -> None:
+    # Read again: the one at hand may be older than what is written there by now.
+    meta = vm["metadata"]
+    fresh = await find(ctx.cluster, PROTECTED_VM, meta["namespace"], meta["name"])
+    if fresh is None or fresh["metadata"]["uid"] != meta["uid"]:
+        return
+    old = ProtectedVMStatus.model_validate(fresh.get("status") or {})
+    status = next_status(old, result, generation=meta.get("generation"), now=ctx.now(), asked=asked, shared=shared)
+    if await write_status(ctx.cluster, PROTECTED_VM, fresh, status) and isinstance(result, Problem):
+        was = conditions.find(conditions.dicts_of(old), conditions.READY)
+        if was is None or was["reason"] != result.reason:
+            await ctx.events.post(fresh, "Warning", result.reason, result.message)

@@ -1,0 +1,94 @@
+"""How a worker is reached, and by whom: its Service and its NetworkPolicy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sendense_operator.api.v1alpha1 import names
+from sendense_operator.cluster.object_names import service_name, worker_name
+from sendense_operator.reconcile.state.kubernetes_objects import owner_ref
+from sendense_operator.reconcile.state.settings import Settings
+
+Obj = dict[str, Any]
+
+
+def build_service(backup: Obj, labels: dict[str, str], disks: int) -> Obj:
+    """A NodePort Service with one port a disk, in the disks' order; the cluster chooses the ports.
+
+    `externalTrafficPolicy: Local`: the worker's node answers without another hop, and the NetworkPolicy sees the
+    appliance's own address. Not-ready addresses are published because a worker is reached as soon as it listens.
+    """
+    return {
+        "metadata": _metadata(backup, labels, service_name),
+        "spec": {
+            "type": "NodePort",
+            "externalTrafficPolicy": "Local",
+            "publishNotReadyAddresses": True,
+            "selector": _selector(backup),
+            "ports": [
+                {
+                    "name": f"nbd-{index}",
+                    "protocol": "TCP",
+                    "port": names.NBD_BASE_PORT + index,
+                    "targetPort": names.NBD_BASE_PORT + index,
+                }
+                for index in range(disks)
+            ],
+        },
+    }
+
+
+def node_ports(service: Obj) -> tuple[int, ...]:
+    """The node's ports of a Service made by `build_service`, in the disks' order; none when one is missing."""
+    ports = sorted(service["spec"].get("ports") or [], key=lambda port: int(port["port"]))
+    chosen = tuple(int(port.get("nodePort") or 0) for port in ports)
+    return chosen if all(chosen) else ()
+
+
+def build_network_policy(
+    backup: Obj, labels: dict[str, str], disks: int, allowed_from: Sequence[str], settings: Settings
+) -> Obj:
+    """Who may connect to a worker: the appliance to the exports, gateway and controller to the status port."""
+    exports: Obj = {
+        "ports": [{"protocol": "TCP", "port": names.NBD_BASE_PORT, "endPort": names.NBD_BASE_PORT + disks - 1}]
+    }
+    if allowed_from:
+        # The worker itself too: it tries its advertised address before it tells the appliance.
+        itself: Obj = {"podSelector": {"matchLabels": _selector(backup)}}
+        exports["from"] = [*({"ipBlock": {"cidr": cidr}} for cidr in allowed_from), itself]
+    status: Obj = {"ports": [{"protocol": "TCP", "port": names.STATUS_PORT}]}
+    peers = [labels for labels in (settings.gateway_selector, settings.controller_selector) if labels]
+    if peers:
+        status["from"] = [
+            {
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": settings.operator_namespace}},
+                "podSelector": {"matchLabels": peer},
+            }
+            for peer in peers
+        ]
+    return {
+        "metadata": _metadata(backup, labels, worker_name),
+        "spec": {
+            "podSelector": {"matchLabels": _selector(backup)},
+            "policyTypes": ["Ingress"],
+            "ingress": [exports, status],
+        },
+    }
+
+
+def _selector(backup: Obj) -> dict[str, str]:
+    return {
+        names.LABEL_COMPONENT: names.COMPONENT_WORKER,
+        names.LABEL_BACKUP_UID: backup["metadata"]["uid"],
+    }
+
+
+def _metadata(backup: Obj, labels: dict[str, str], named: Callable[[str, str], str]) -> Obj:
+    meta = backup["metadata"]
+    return {
+        "namespace": meta["namespace"],
+        "name": named(meta["name"], meta["uid"]),
+        "labels": labels,
+        "ownerReferences": [owner_ref(backup)],
+    }

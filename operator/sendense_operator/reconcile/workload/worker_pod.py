@@ -1,0 +1,287 @@
+"""The pods of workers and probes: they fit Pod Security `restricted` and hold no token."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, Final
+
+from sendense_operator import task as contract
+from sendense_operator.api.v1alpha1 import names
+from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec, PodSecurity
+from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
+from sendense_operator.reconcile.state.settings import Settings
+from sendense_operator.reconcile.workload.pod_overrides import (
+    maintenance_resources,
+    merge,
+    metadata,
+    placement,
+    resources_of,
+)
+from sendense_operator.task import BackupTask, ProbeTask
+
+Obj = dict[str, Any]
+
+CONTAINER = names.WORKER_CONTAINER
+CREDENTIALS_CONTAINER: Final = "credentials"
+"""The init container that hands the credentials over."""
+_CREDENTIAL_KEYS: Final = ("username", "password")
+_CONTAINER_SECURITY: Final[Obj] = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A volume and where the container sees it."""
+
+    source: Obj
+    mount: Obj
+
+
+def build_worker_template(
+    task: BackupTask,
+    *,
+    labels: dict[str, str],
+    repository: BackupRepositorySpec,
+    appliance: VMwareApplianceSpec,
+    host_ports: tuple[int, ...],
+    one_node: bool,
+    resources: Obj,
+    settings: Settings,
+) -> Obj:
+    """Pod template of a Backup's worker. One that is to adopt only calls nobody and opens no export.
+
+    `resources` are the container's. `host_ports`: one a disk, or none.
+    `one_node`: whether all pods of the repository have to be on one.
+    """
+    volumes = [_task_volume(), _repository_volume(repository), _scratch_volume()]
+    ports: list[Obj] = [{"name": "status", "containerPort": names.STATUS_PORT, "protocol": "TCP"}]
+    if not task.adopt_only:
+        volumes.append(_credentials_volume())
+        if appliance.tls is not None:
+            volumes.append(_ca_volume(appliance))
+        ports += _export_ports(task, host_ports)
+    template = _template(
+        task.model_dump_json(by_alias=True),
+        name=task.backup,
+        labels=labels,
+        volumes=volumes,
+        ports=ports,
+        repository=repository,
+        one_node=one_node,
+        resources=resources,
+        settings=settings,
+    )
+    if not task.adopt_only:
+        # As users want the worker's: a quota that asks for limits is satisfied, and the pod needs no more for it.
+        wanted = resources_of(merge(settings.pod_defaults, repository.pod_template))
+        _hand_credentials_over(template["spec"], appliance, wanted, settings)
+    return template
+
+
+def _hand_credentials_over(spec: Obj, appliance: VMwareApplianceSpec, resources: Obj, settings: Settings) -> None:
+    """Let an init container copy the credentials for the worker, which mounts no Secret (see `worker.privacy`)."""
+    secret = _secret_volume(appliance)
+    files = [f"{contract.SECRET_DIR}/{key}" for key in _CREDENTIAL_KEYS]
+    spec["volumes"].append(secret.source)
+    spec["initContainers"] = [
+        {
+            "name": CREDENTIALS_CONTAINER,
+            "image": settings.worker_image,
+            "imagePullPolicy": settings.image_pull_policy,
+            "command": ["install", "-m", "0400", *files, contract.CREDENTIALS_DIR],
+            "resources": resources,
+            "volumeMounts": [secret.mount, _credentials_volume().mount],
+            "securityContext": _CONTAINER_SECURITY,
+        }
+    ]
+
+
+def _export_ports(task: BackupTask, host_ports: tuple[int, ...]) -> list[Obj]:
+    ports = []
+    for disk in task.disks:
+        port: Obj = {
+            "name": f"nbd-{disk.index}",
+            "containerPort": names.NBD_BASE_PORT + disk.index,
+            "protocol": "TCP",
+        }
+        if host_ports:
+            port["hostPort"] = host_ports[disk.index]
+        ports.append(port)
+    return ports
+
+
+def build_probe_template(
+    task: ProbeTask, *, labels: dict[str, str], repository: BackupRepositorySpec, one_node: bool, settings: Settings
+) -> Obj:
+    """Pod template of a repository's probe. `one_node`: as for a worker."""
+    return _template(
+        task.model_dump_json(by_alias=True),
+        name="",
+        labels=labels,
+        volumes=[_task_volume(), _repository_volume(repository), _scratch_volume()],
+        ports=[],
+        repository=repository,
+        one_node=one_node,
+        resources=maintenance_resources(merge(settings.pod_defaults, repository.pod_template)),
+        settings=settings,
+    )
+
+
+def _template(
+    task: str,
+    *,
+    name: str,
+    labels: dict[str, str],
+    volumes: list[Volume],
+    ports: list[Obj],
+    repository: BackupRepositorySpec,
+    one_node: bool,
+    resources: Obj,
+    settings: Settings,
+) -> Obj:
+    wanted = merge(settings.pod_defaults, repository.pod_template)
+    container: Obj = {
+        "name": CONTAINER,
+        "image": settings.worker_image,
+        "imagePullPolicy": settings.image_pull_policy,
+        "args": ["worker"],
+        "env": _environment(name),
+        "ports": ports,
+        "resources": resources,
+        "volumeMounts": [volume.mount for volume in volumes],
+        "terminationMessagePath": contract.TERMINATION_FILE,
+        "terminationMessagePolicy": "File",
+        "securityContext": _CONTAINER_SECURITY,
+    }
+    spec: Obj = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": settings.termination_grace_seconds,
+        "securityContext": _pod_security(repository.pod_security),
+        "containers": [container],
+        "volumes": [volume.source for volume in volumes],
+        **placement(wanted, beside=_beside_its_own(labels) if one_node else None),
+    }
+    if settings.image_pull_secrets:
+        spec["imagePullSecrets"] = [{"name": secret} for secret in settings.image_pull_secrets]
+    return {"metadata": metadata(wanted, labels, {names.ANNOTATION_TASK: task}), "spec": spec}
+
+
+def _beside_its_own(labels: dict[str, str]) -> Obj:
+    """The term of a pod affinity that lets a pod run only where others of its repository are.
+
+    A volume that one node at a time can have is there. On any other one the pod would hang while its volume is being
+    attached, and nobody moves it from there. The scheduler lets the first pod of all go anywhere, since it fits its own
+    term. It sees no pod that has ended, but those of a node that is lost until Kubernetes lets them go: for as long the
+    volume is held there too.
+    """
+    own = {"matchLabels": {names.LABEL_REPOSITORY: labels[names.LABEL_REPOSITORY]}}
+    return {"labelSelector": own, "topologyKey": "kubernetes.io/hostname"}
+
+
+def _environment(name: str) -> list[Obj]:
+    fields = {
+        "POD_UID": "metadata.uid",
+        "POD_IP": "status.podIP",
+        "NODE_IP": "status.hostIP",
+        "NODE_NAME": "spec.nodeName",
+    }
+    env: list[Obj] = [
+        {"name": key, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}
+        for key, path in fields.items()
+    ]
+    return [*env, {"name": "BACKUP_NAME", "value": name}]
+
+
+def _pod_security(security: PodSecurity) -> Obj:
+    context: Obj = {
+        "runAsNonRoot": True,
+        "runAsUser": security.run_as_user,
+        "runAsGroup": security.run_as_group,
+        "fsGroup": security.fs_group,
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    if security.supplemental_groups:
+        context["supplementalGroups"] = list(security.supplemental_groups)
+    return context
+
+
+def _task_volume() -> Volume:
+    path = PurePosixPath(contract.TASK_FILE)
+    field = {"apiVersion": "v1", "fieldPath": f"metadata.annotations['{names.ANNOTATION_TASK}']"}
+    return Volume(
+        {"name": "task", "downwardAPI": {"items": [{"path": path.name, "fieldRef": field}]}},
+        {"name": "task", "mountPath": str(path.parent), "readOnly": True},
+    )
+
+
+def _repository_volume(repository: BackupRepositorySpec) -> Volume:
+    # No subPath: the kubelet would make a missing folder as root's. The worker makes it, told by its task.
+    mount = {"name": "repository", "mountPath": contract.REPOSITORY_DIR}
+    return Volume({"name": "repository", "persistentVolumeClaim": {"claimName": repository.claim_name}}, mount)
+
+
+def _scratch_volume() -> Volume:
+    return Volume({"name": "scratch", "emptyDir": {}}, {"name": "scratch", "mountPath": "/tmp"})  # noqa: S108
+
+
+def _credentials_volume() -> Volume:
+    """Memory, which the worker empties as soon as it has read what is in there."""
+    return Volume(
+        {"name": "credentials", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
+        {"name": "credentials", "mountPath": contract.CREDENTIALS_DIR},
+    )
+
+
+def _secret_volume(appliance: VMwareApplianceSpec) -> Volume:
+    items = [{"key": key, "path": key} for key in _CREDENTIAL_KEYS]
+    return Volume(
+        {
+            "name": "secret",
+            "secret": {
+                "secretName": appliance.vcenter.credentials_secret_ref.name,
+                "items": items,
+                "defaultMode": 0o440,
+            },
+        },
+        {"name": "secret", "mountPath": contract.SECRET_DIR, "readOnly": True},
+    )
+
+
+def _ca_volume(appliance: VMwareApplianceSpec) -> Volume:
+    if appliance.tls is None:
+        raise ValueError("the appliance has no CA")
+    path = PurePosixPath(contract.CA_BUNDLE_FILE)
+    reference = appliance.tls.ca_secret_ref
+    return Volume(
+        {
+            "name": "ca",
+            "secret": {"secretName": reference.name, "items": [{"key": reference.key, "path": path.name}]},
+        },
+        {"name": "ca", "mountPath": str(path.parent), "readOnly": True},
+    )
+
+
+def probe_task_of(job: Obj) -> ProbeTask | None:
+    """The task that a repository's Job was made with; None when it is not readable."""
+    annotations = job["spec"]["template"]["metadata"].get("annotations") or {}
+    try:
+        return ProbeTask.model_validate(json.loads(annotations.get(names.ANNOTATION_TASK, "")))
+    except ValueError:
+        return None
+
+
+def task_of(job: Obj) -> BackupTask | None:
+    """The task that a worker's Job was made with; None when it is not readable."""
+    annotations = job["spec"]["template"]["metadata"].get("annotations") or {}
+    try:
+        return BackupTask.model_validate(json.loads(annotations.get(names.ANNOTATION_TASK, "")))
+    except ValueError:
+        return None

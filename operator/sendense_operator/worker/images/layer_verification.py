@@ -1,0 +1,125 @@
+"""From a closed export to a layer that may be committed: durable, checked, complete, with its digests."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from sendense_operator.chain import layout
+from sendense_operator.chain.digests import Chunks
+from sendense_operator.chain.extents import LayerMap
+from sendense_operator.chain.integrity import Evidence, judge, what_ran
+from sendense_operator.chain.manifest import CHUNK, Digest
+from sendense_operator.chain.parent_choice import LayerPlan, ParentLayer
+from sendense_operator.task import BackupType, FullReason
+from sendense_operator.worker.errors import WorkerError, storage_error
+from sendense_operator.worker.images import qemu_tools
+from sendense_operator.worker.images.content_digests import write_digests
+from sendense_operator.worker.images.nbd_export import ModeChoice
+from sendense_operator.worker.images.proof import check_root, open_list
+from sendense_operator.worker.storage.digest_file import DigestFile
+from sendense_operator.worker.storage.durable_io import allocated, fsync_path
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What is known of how a layer was written, before anybody looks at it."""
+
+    received: int | None
+    """Bytes over its connections; None where the kernel did not tell."""
+    whole_disk: bool
+    """Whether a full copy must have written every block."""
+    copied_all: FullReason | None
+    """Of a layer begun as an increment: why the appliance copied the whole disk, if its asks say so."""
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A layer that holds what arrived."""
+
+    layer: LayerMap
+    type: BackupType
+    """What it is, whatever it was begun as."""
+    reason: FullReason | None
+    """Why it is a full though it was begun as an increment."""
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A layer that is durable, with its digests beside it."""
+
+    stored: int
+    digest: Digest
+
+
+async def examine(root: Path, file: PurePosixPath, plan: LayerPlan, arrival: Arrival) -> Examined:
+    """Look at the partial of the layer `file` (path below `root`). Cheap proofs only. Raises WorkerError.
+
+    One that was begun as an increment and covers its whole disk no longer has a parent afterwards.
+    """
+    index, size = plan.disk.index, plan.disk.size
+    path = root / layout.partial(file)
+    qemu_tools.read_header(path, size, plan.backing)
+    await qemu_tools.check(path)
+    layer = await qemu_tools.map_layer(path, size, CHUNK, plan.layers)
+    on_parent = plan.parent is not None
+    evidence = Evidence(
+        index, size, layer.coverage, arrival.received, arrival.whole_disk, on_parent, arrival.copied_all
+    )
+    refusal = judge(evidence)
+    if refusal is not None:
+        raise WorkerError(refusal.doubt, refusal.message)
+    kind, reason = what_ran(evidence)
+    log.info("disk %d: %s, %d of %d bytes covered, %s received", index, kind, layer.coverage, size, arrival.received)
+    if on_parent and kind is BackupType.FULL:
+        log.warning("disk %d was copied whole instead of its changes (%s): it becomes a full", index, reason)
+        await qemu_tools.cut_off(path, size)
+    return Examined(layer, kind, reason)
+
+
+async def seal(
+    root: Path,
+    file: PurePosixPath,
+    index: int,
+    examined: Examined,
+    parent: ParentLayer | None,
+    mode: ModeChoice,
+    runtime: Path,
+) -> Sealed:
+    """Digest the partial of an examined layer and make both durable. Raises WorkerError.
+
+    `parent`: of a layer that is an increment, whose digests are taken over where it says nothing.
+    """
+    path = root / layout.partial(file)
+    listing = layout.digests_of(file)
+    layers = len(parent.stack) + 1 if parent else 1
+    try:
+        digests = await asyncio.to_thread(_begin_list, root, listing, examined.layer, parent)
+        with digests:
+            await write_digests(path, layers, examined.layer, digests, mode, runtime, f"digest-{index}")
+            await asyncio.to_thread(fsync_path, path)
+            content = await asyncio.to_thread(digests.root)
+            await asyncio.to_thread(digests.sync)
+        stored = allocated(path)
+    except OSError as error:
+        raise storage_error(error, f"flushing the layer of disk {index}") from error
+    return Sealed(stored, Digest(root=content, list=str(listing)))
+
+
+def _begin_list(root: Path, listing: PurePosixPath, layer: LayerMap, parent: ParentLayer | None) -> DigestFile:
+    """The list of a layer before its own chunks are read: its parent's, or zeroes only. Raises OSError, WorkerError."""
+    digests = DigestFile.create(root / layout.partial(listing), Chunks(layer.size, layer.chunk))
+    try:
+        if parent is None:
+            digests.fill_zeroes()
+        else:
+            with open_list(root, parent.disk) as below:
+                check_root(parent.disk, digests.copy(below))
+    except BaseException:
+        digests.close()
+        raise
+    return digests

@@ -1,0 +1,1 @@
+"""Maintenance of a repository: probe, scan, freeing and quarantine."""

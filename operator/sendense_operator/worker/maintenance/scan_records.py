@@ -1,0 +1,77 @@
+"""What is told of a chain and of a repository: records for the catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sendense_operator.catalogue_format import (
+    MAX_OBSTACLES,
+    ChainRecord,
+    Hindrance,
+    Obstacle,
+    PointRecord,
+    Record,
+    TombstoneRecord,
+)
+from sendense_operator.chain.damage import Judge, Verdict
+from sendense_operator.worker.maintenance.chain_maintenance import Survey
+from sendense_operator.worker.storage.chain_folder import StoredPoint
+from sendense_operator.worker.storage.tombstones import Waiting
+
+_NAME = 256
+"""Characters of a name in vCenter."""
+_MESSAGE = 1000
+
+
+def chain_records(survey: Survey) -> Iterator[Record]:
+    """Restore points, oldest first, tombstones, and the chain last. Of one that was listed in part: the chain alone."""
+    vm, chain = survey.chain.paths.vm, survey.chain
+    if survey.is_complete:
+        points = [(point.manifest, point.unfit) for point in chain.points]
+        judge = Judge(points, (point.manifest for point in chain.tombstones), survey.disk_files.files)
+        for point in chain.points:
+            yield _point(vm, point, judge.judge(point.manifest))
+        for item in survey.waiting:
+            yield _tombstone(vm, item)
+    yield ChainRecord(
+        vm=vm,
+        complete=survey.is_complete,
+        busy=survey.is_busy,
+        points=len(chain.points),
+        unknown=survey.unknown,
+        quarantined=survey.quarantined,
+        unreadable=len(chain.unreadable),
+        newer=len(chain.newer),
+        message="; ".join(survey.messages)[:_MESSAGE],
+        obstacles=tuple(sorted(survey.obstacles, key=_rank)[:MAX_OBSTACLES]),
+    )
+
+
+def _rank(obstacle: Obstacle) -> bool:
+    """A backup that is being made explains the least."""
+    return obstacle.reason == Hindrance.CHAIN_BUSY
+
+
+def _point(vm: str, point: StoredPoint, verdict: Verdict) -> PointRecord:
+    manifest = point.manifest
+    return PointRecord(
+        vm=vm,
+        backup=manifest.backup.name,
+        backup_uid=manifest.backup.uid,
+        manifest=str(point.place),
+        sequence=manifest.sequence,
+        started=manifest.started,
+        finished=manifest.finished,
+        job_id=manifest.job_id,
+        vm_name=manifest.vm.vmware_name[:_NAME],
+        disks=tuple(disk.to_answer() for disk in manifest.disks),
+        damage=verdict.damage,
+        full_next=verdict.full_next,
+    )
+
+
+def _tombstone(vm: str, item: Waiting) -> TombstoneRecord:
+    backup = item.point.manifest.backup
+    return TombstoneRecord(
+        vm=vm, backup=backup.name, backup_uid=backup.uid, stored=item.stored, needed_by=item.needed_by
+    )

@@ -1,0 +1,121 @@
+"""A digest list on storage, never in memory: there it would take 8 MiB per TiB of its disk, each copy as much again.
+
+All of it blocks, so it belongs into a thread. Every method raises OSError.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from blake3 import blake3
+
+from sendense_operator.chain.digests import DIGEST_SIZE, Chunks
+from sendense_operator.worker.storage.durable_io import open_new, open_regular
+
+PAGE: Final = 4096
+"""Chunks whose digests are read or written at once: 128 KiB."""
+
+
+class DigestFile:
+    """The digests of one disk by chunk number; threads may `put` and `get` at the same time."""
+
+    def __init__(self, descriptor: int, chunks: Chunks) -> None:
+        self._fd, self.chunks = descriptor, chunks
+        self._lock = threading.Lock()
+        """A thread may outlive its caller: it must not write to what its descriptor became after `close`."""
+
+    @classmethod
+    def create(cls, path: Path, chunks: Chunks) -> DigestFile:
+        """A new, empty list in place of any that is there: `fill_zeroes` or `copy` comes next."""
+        return cls(open_new(path), chunks)
+
+    @classmethod
+    def open(cls, path: Path, chunks: Chunks) -> DigestFile:
+        """A list that is only read. Raises ValueError, too, where its length does not fit."""
+        descriptor = open_regular(path)
+        length = os.fstat(descriptor).st_size
+        if length != chunks.list_bytes:
+            os.close(descriptor)
+            raise ValueError(f"{length} bytes of digests, {chunks.list_bytes} expected")
+        return cls(descriptor, chunks)
+
+    def __enter__(self) -> DigestFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file, once; nothing is flushed."""
+        with self._lock:
+            if self._fd >= 0:
+                os.close(self._fd)
+            self._fd = -1
+
+    def fill_zeroes(self) -> None:
+        """All chunks hold zeroes only."""
+        for first in range(0, self.chunks.count, PAGE):
+            self.put_zeroes(first, min(PAGE, self.chunks.count - first))
+
+    def copy(self, source: DigestFile) -> str:
+        """Take over the list of `source`. The root of what was copied."""
+        root = blake3()
+        for first, page in source.pages():
+            root.update(page)
+            self._write(page, first)
+        return root.hexdigest()
+
+    def put(self, index: int, value: bytes) -> None:
+        """The digest of chunk `index`. Raises IndexError or ValueError, too."""
+        if not 0 <= index < self.chunks.count:
+            raise IndexError(f"chunk {index} of {self.chunks.count}")
+        if len(value) != DIGEST_SIZE:
+            raise ValueError(f"a digest of {len(value)} bytes")
+        self._write(value, index)
+
+    def put_zeroes(self, first: int, count: int) -> None:
+        """`count` chunks from `first` on hold zeroes only."""
+        while count > 0:
+            some = min(PAGE, count)
+            self._write(self.chunks.zeroes(first, some), first)
+            first, count = first + some, count - some
+
+    def get(self, index: int) -> bytes:
+        """The digest of chunk `index`."""
+        return self._read(index, 1)
+
+    def pages(self) -> Iterator[tuple[int, bytes]]:
+        """(number of the first chunk, digests) of all chunks, PAGE at a time."""
+        for first in range(0, self.chunks.count, PAGE):
+            yield first, self._read(first, min(PAGE, self.chunks.count - first))
+
+    def root(self) -> str:
+        """Hex digest of the whole list."""
+        root = blake3()
+        for _, page in self.pages():
+            root.update(page)
+        return root.hexdigest()
+
+    def sync(self) -> None:
+        """Whatever was put is durable."""
+        with self._lock:
+            os.fsync(self._fd)
+
+    def _write(self, data: bytes, first: int) -> None:
+        with self._lock:
+            written = os.pwrite(self._fd, data, first * DIGEST_SIZE)
+        if written != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _read(self, first: int, count: int) -> bytes:
+        with self._lock:
+            data = os.pread(self._fd, count * DIGEST_SIZE, first * DIGEST_SIZE)
+        if len(data) != count * DIGEST_SIZE:
+            # Its length was right when it was opened: says nothing about what lies there now.
+            raise OSError(errno.ESTALE, "the digest list became shorter while it was read")
+        return data

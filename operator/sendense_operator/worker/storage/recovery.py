@@ -1,0 +1,145 @@
+"""What earlier attempts left in a chain: committed backups, commits that were cut short, and partials.
+
+All of it happens under the chain's lock, which is looked at before each step (`on_step`, told what comes next, raises
+for one that was lost). A commit writes its manifest as `*.json.partial` (the intent) when every layer is checked and
+durable, then renames the layers, then the manifest: so an intent can be carried to its end or taken back, and nothing
+that a committed manifest names is ever touched.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+from sendense_operator.chain import layout
+from sendense_operator.chain.layout import ChainPaths
+from sendense_operator.chain.manifest import Manifest, ManifestError
+from sendense_operator.worker.errors import Reason, WorkerError
+from sendense_operator.worker.storage.chain_folder import manifest_bytes, manifests_in, read_manifest, tombstones_in
+from sendense_operator.worker.storage.commit import no_step
+from sendense_operator.worker.storage.durable_io import fsync_path, is_folder, is_regular, names_in
+
+log = logging.getLogger(__name__)
+
+_Step = Callable[[str], None]
+
+
+def find_committed(root: Path, paths: ChainPaths, backup: str, uid: str) -> tuple[str, Manifest] | None:
+    """(path below the root, manifest) of this very Backup, None when it has none.
+
+    Raises WorkerError RestorePointDamaged when a file that the manifest names is missing.
+    """
+    for place in paths.manifests(backup, uid):
+        manifest = _read(root, place)
+        if manifest is None or manifest.backup.uid != uid:
+            continue
+        missing = [name for name in manifest.files() if not is_regular(root / name)]
+        if missing:
+            raise WorkerError(Reason.RESTORE_POINT_DAMAGED, f"{place} names {missing[0]}, which is not there")
+        return str(place), manifest
+    return None
+
+
+def free_place(root: Path, paths: ChainPaths, backup: str, uid: str) -> PurePosixPath:
+    """Where this Backup's manifest goes without touching that of an older Backup of the same name."""
+    first, second = paths.manifests(backup, uid)
+    return second if os.path.lexists(root / first) else first
+
+
+def finish_commits(root: Path, paths: ChainPaths, own_uid: str | None, on_step: _Step = no_step) -> None:
+    """Carry an intent of the Backup `own_uid` to its end, take back every other. Raises OSError."""
+    for name in names_in(root / paths.backups):
+        if not (layout.is_partial(name) and layout.is_manifest(name.removesuffix(layout.PARTIAL))):
+            continue
+        intent = paths.backups / name
+        if is_folder(root / intent):
+            continue  # none of ours
+        manifest = _read(root, intent)
+        if manifest is not None:
+            if own_uid is not None and manifest.backup.uid == own_uid and _carry_on(root, intent, manifest, on_step):
+                log.info("finished the commit of an earlier attempt: %s", name)
+                continue
+            _take_back(root, paths, manifest, on_step)
+        # A torn intent is older than any rename: its layers are partials still.
+        on_step(f"unlink {intent}")
+        (root / intent).unlink(missing_ok=True)
+
+
+def _carry_on(root: Path, intent: PurePosixPath, manifest: Manifest, on_step: _Step) -> bool:
+    final = intent.with_name(intent.name.removesuffix(layout.PARTIAL))
+    pending = [PurePosixPath(name) for name in manifest.files() if not is_regular(root / name)]
+    if any(not is_folder((root / name).parent) for name in manifest.files()):
+        return False
+    if os.path.lexists(root / final) or any(not is_regular(root / layout.partial(path)) for path in pending):
+        return False
+    for path in pending:
+        on_step(f"rename {path}")
+        (root / layout.partial(path)).rename(root / path)
+    for folder in {(root / name).parent for name in manifest.files()}:
+        fsync_path(folder)
+    on_step(f"rename {intent}")
+    (root / intent).rename(root / final)
+    fsync_path((root / final).parent)
+    return True
+
+
+def _take_back(root: Path, paths: ChainPaths, manifest: Manifest, on_step: _Step) -> None:
+    try:
+        committed = b"\n".join(_committed_texts(root, paths))
+    except ManifestError as error:
+        log.error("layers of a commit that was cut short stay: nobody knows what they belong to: %s", error)
+        committed = None
+    for name in manifest.files():
+        path = PurePosixPath(name)
+        if not (path.is_relative_to(paths.folder) and is_folder((root / path).parent)):
+            continue  # elsewhere, or behind a link
+        if committed is not None and name.encode() in committed:
+            log.error("left alone: %s of a commit that was cut short belongs to another backup", name)
+            continue
+        for place in (path, layout.partial(path)) if committed is not None else (layout.partial(path),):
+            on_step(f"unlink {place}")
+            (root / place).unlink(missing_ok=True)
+
+
+def _committed_texts(root: Path, paths: ChainPaths) -> list[bytes]:
+    """What all committed manifests say, those included that nobody understands. Raises ManifestError, OSError."""
+    places = [*manifests_in(root, paths), *tombstones_in(root, paths)]
+    return [manifest_bytes(root, place) for place in places]
+
+
+def partials(root: Path, paths: ChainPaths) -> list[Path]:
+    """Whatever of ours is not committed in a chain's folders, intents included. A stranger's file is none of it."""
+    chain = root / paths.folder
+    folders = [name for name in names_in(chain) if layout.is_disk_folder(name) or name == layout.BACKUPS]
+    return [chain / folder / name for folder in folders for name in names_in(chain / folder) if layout.is_partial(name)]
+
+
+def stray_marks(root: Path, paths: ChainPaths) -> list[Path]:
+    """Marks whose restore point is gone: they would speak against the next one of its name."""
+    folder = root / paths.backups
+    names = names_in(folder)
+    manifests = set(names)
+    return [folder / name for name in names if layout.is_unfit(name) and layout.manifest_of(name) not in manifests]
+
+
+def sweep(root: Path, paths: ChainPaths, on_step: _Step = no_step) -> int:
+    """Remove all partials and stray marks of a chain whose lock is held; how many. Raises OSError."""
+    found = [path for path in partials(root, paths) + stray_marks(root, paths) if not is_folder(path)]
+    for path in found:
+        name = path.relative_to(root)
+        on_step(f"unlink {name}")
+        log.info("removing what an earlier attempt left: %s", name)
+        path.unlink(missing_ok=True)
+    return len(found)
+
+
+def _read(root: Path, place: PurePosixPath) -> Manifest | None:
+    try:
+        return read_manifest(root, place)
+    except FileNotFoundError:
+        return None
+    except ManifestError as error:
+        log.warning("%s is left alone: %s", place.name, error)
+        return None

@@ -1,0 +1,123 @@
+"""The repository's marker, its room, and whether it can be written."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from sendense_operator.chain.layout import MARKER, PARTIAL
+from sendense_operator.task import Capacity
+from sendense_operator.worker.errors import Reason, WorkerError, storage_error
+from sendense_operator.worker.storage.durable_io import NotRegularError, read_regular, replace_durable, write_durable
+from sendense_operator.worker.storage.repository_listing import WRITE_TEST
+
+FORMAT: Final = "sendense.io/repository"
+VERSION: Final = 1
+_IGNORED: Final = frozenset({"lost+found", MARKER + PARTIAL})
+"""What an empty file system may hold."""
+_MARKER_LIMIT: Final = 64 << 10
+
+
+def read_marker(root: Path) -> str | None:
+    """The repository's id, None where there is no marker. Raises WorkerError."""
+    try:
+        data = read_regular(root / MARKER, _MARKER_LIMIT)
+    except FileNotFoundError:
+        return None
+    except NotRegularError as error:
+        raise WorkerError(Reason.NOT_A_REPOSITORY, f"{MARKER} is not a regular file") from error
+    except OSError as error:
+        raise storage_error(error, f"reading {MARKER}") from error
+    try:
+        raw: Any = json.loads(data)
+        found, version, identity = raw["format"], raw["version"], raw["id"]
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise WorkerError(Reason.NOT_A_REPOSITORY, f"{MARKER} can't be read: {error}") from error
+    if found != FORMAT or not isinstance(version, int) or not isinstance(identity, str) or not identity:
+        raise WorkerError(Reason.NOT_A_REPOSITORY, f"{MARKER} is not one of {FORMAT}")
+    if version > VERSION:
+        raise WorkerError(Reason.REPOSITORY_NEWER, f"{FORMAT} version {version}: this program knows up to {VERSION}")
+    return identity
+
+
+def open_repository(root: Path, expected_id: str) -> None:
+    """Raises WorkerError unless `root` is the repository with this id."""
+    found = read_marker(root)
+    if found is None:
+        raise WorkerError(
+            Reason.NOT_A_REPOSITORY,
+            f"the volume holds no {MARKER}: is the right volume mounted, and has the repository been Ready?",
+        )
+    if found != expected_id:
+        raise WorkerError(
+            Reason.REPOSITORY_CHANGED,
+            f"the volume holds repository {found}, expected {expected_id}: another volume is mounted",
+        )
+
+
+def init_repository(root: Path, new_id: str, expected_id: str | None) -> str:
+    """The id of the repository at `root`; an empty folder becomes the repository `new_id`.
+
+    With `expected_id` nothing is ever initialised: a known repository that looks empty is a volume that is
+    not mounted, or another one. Raises WorkerError.
+    """
+    found = read_marker(root)
+    if expected_id is not None:
+        open_repository(root, expected_id)
+        return expected_id
+    if found is not None:
+        return found
+    strangers = [name for name in _listing(root) if name not in _IGNORED]
+    if strangers:
+        raise WorkerError(
+            Reason.NOT_A_REPOSITORY,
+            f"the volume is not empty and holds no {MARKER} (there is {strangers[0]!r} and "
+            f"{len(strangers) - 1} more): give the repository an empty volume",
+        )
+    marker = {
+        "format": FORMAT,
+        "version": VERSION,
+        "id": new_id,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    try:
+        replace_durable(root / MARKER, (json.dumps(marker, sort_keys=True) + "\n").encode())
+    except OSError as error:
+        raise storage_error(error, f"writing {MARKER}") from error
+    return new_id
+
+
+def _listing(root: Path) -> list[str]:
+    try:
+        return sorted(entry.name for entry in root.iterdir())
+    except OSError as error:
+        raise storage_error(error, "listing the volume") from error
+
+
+def check_writable(root: Path, tag: str) -> None:
+    """Write and remove a small file. Raises WorkerError (ReadOnly, RepositoryFull, StorageError)."""
+    path = root / f"{WRITE_TEST}{tag}{PARTIAL}"
+    try:
+        write_durable(path, b"sendense\n" * 512)
+        path.unlink()
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+        raise storage_error(error, "writing a test file to the volume") from error
+
+
+def capacity(root: Path) -> Capacity:
+    """Of the file system, as an ordinary user may use it. Raises WorkerError."""
+    try:
+        stat = os.statvfs(root)
+    except OSError as error:
+        raise storage_error(error, "asking the volume for its room") from error
+    return Capacity(
+        total=stat.f_blocks * stat.f_frsize,
+        free=stat.f_bavail * stat.f_frsize,
+        free_files=stat.f_favail if stat.f_files else None,
+    )

@@ -1,0 +1,291 @@
+"""One attempt at copying a VM: exports, the VMA's job, proof, commit, or nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sendense_operator.chain.extents import worst_case_bytes
+from sendense_operator.chain.layout import ChainPaths
+from sendense_operator.chain.manifest import Manifest, ManifestBackup, ManifestDisk, ManifestVM
+from sendense_operator.chain.parent_choice import LayerPlan
+from sendense_operator.task import BackupTask, BackupType, FullReason, MissingParent, Stage
+from sendense_operator.vma.callback_rules import DiskPlan
+from sendense_operator.vma.client import VMAClient
+from sendense_operator.vma.credentials import Credentials
+from sendense_operator.worker.errors import Reason, WorkerError, not_an_increment
+from sendense_operator.worker.images import qemu_tools
+from sendense_operator.worker.images.layer_verification import Arrival, Examined, Sealed, examine, seal
+from sendense_operator.worker.settings import Settings
+from sendense_operator.worker.storage import recovery
+from sendense_operator.worker.storage.chain_folder import read_chain
+from sendense_operator.worker.storage.chain_lock import ChainLock
+from sendense_operator.worker.storage.commit import commit
+from sendense_operator.worker.storage.repository_marker import capacity
+from sendense_operator.worker.storage.tombstones import free_layers
+from sendense_operator.worker.vma_job import client_release
+from sendense_operator.worker.vma_job.attempt_exports import DiskExport, ExportSet
+from sendense_operator.worker.vma_job.attempt_state import JobState
+from sendense_operator.worker.vma_job.job_supervision import Supervisor
+from sendense_operator.worker.vma_job.parent_proof import Parents, missing_parent
+from sendense_operator.worker.vma_job.preflight import Preflight, preflight
+
+log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+
+class Attempt:
+    """Use as: `plan`, `copy`, `verify`, `commit`; `abandon` after any failure of these; `close` in the end."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        task: BackupTask,
+        state: JobState,
+        root: Path,
+        paths: ChainPaths,
+        lock: ChainLock,
+        parents: Parents,
+    ) -> None:
+        self._settings, self._task, self._state = settings, task, state
+        self._root, self._paths, self._lock = root, paths, lock
+        self._runtime = Path(tempfile.mkdtemp(prefix="sendense-"))
+        self._exports = ExportSet(task, settings, root, paths, self._runtime)
+        self._parents = parents
+        self._supervisor: Supervisor | None = None
+
+    async def plan(self) -> tuple[LayerPlan, ...]:
+        """What becomes of each disk; what an increment is to stand on has been proven. Raises WorkerError."""
+        self._state.stage = Stage.CHECKING_PARENT
+        plans = await self._parents.plan(self._exports.choice, self._runtime, self._state.tell)
+        self._state.message = ""
+        parents = [plan.parent.disk.change_id if plan.parent else None for plan in plans]
+        self._state.plan([DiskPlan(plan.disk.index, parent) for plan, parent in zip(plans, parents, strict=True)])
+        return plans
+
+    async def copy(self, vma: VMAClient, credentials: Credentials, plans: Sequence[LayerPlan]) -> Preflight:
+        """Until every disk was reported complete and its export is closed. The VM as it was copied.
+
+        Raises WorkerError.
+        """
+        self._warn_about_room(plans)
+        self._lock.check()
+        await self._exports.open(plans)
+        await self._exports.wait_until_reachable()
+        # Once more, and last: proving the parents may have taken hours, in which disks come, go and grow.
+        self._state.stage, self._state.message = Stage.PREFLIGHT, "requesting the VM's disks from vCenter once more"
+        found = await preflight(vma, credentials, self._task, self._state.tell)
+        self._supervisor = Supervisor(
+            self._task, self._settings, self._state, vma, self._exports, self._lock, self._root
+        )
+        try:
+            await self._supervisor.run(credentials, found)
+        except WorkerError as error:
+            self._note_refusal(error, plans)
+            raise
+        self._state.stage, self._state.message = Stage.VERIFYING, ""
+        self._state.look()
+        await self._exports.close()
+        # Every connection has ended by now, and the kernel has told its last numbers.
+        self._state.look()
+        self._state.refuse_strangers()
+        return found
+
+    def _note_refusal(self, error: WorkerError, plans: Sequence[LayerPlan]) -> None:
+        """Keep the next attempt from a change id that vCenter refuses, or that is of other tracking."""
+        turn = self._state.callbacks.turn
+        marks: dict[str, FullReason] = {
+            Reason.INCREMENT_REFUSED: FullReason.CHANGE_ID_REFUSED,
+            FullReason.CBT_RESET: FullReason.CBT_RESET,
+        }
+        mark = marks.get(error.reason)
+        if mark is None or turn is None:
+            return
+        parent = next(plan.parent for plan in plans if plan.disk.index == turn)
+        if parent is not None and self._lock.is_ours():
+            self._parents.mark(parent, mark, error.message)
+
+    def _note_reset(self, error: WorkerError, plan: LayerPlan, arrival: Arrival) -> None:
+        """A change id of other tracking makes the VMA copy all into the overlay, which some builds leave holes in.
+
+        The next attempt must not ask for an increment again: it would end the same way.
+        """
+        if plan.parent is not None and arrival.copied_all is FullReason.CBT_RESET and self._lock.is_ours():
+            self._parents.mark(plan.parent, FullReason.CBT_RESET, error.message)
+
+    def _require_increment(self, plan: LayerPlan, arrival: Arrival) -> None:
+        """Raise WorkerError for a whole copy in place of an increment where `onMissingParent` is Fail.
+
+        A layer that an increment filled completely is what was asked for.
+        """
+        if self._task.on_missing_parent is MissingParent.FAIL and plan.parent is not None and arrival.copied_all:
+            raise not_an_increment(plan.disk.index, arrival.copied_all)
+
+    def _warn_about_room(self, plans: Sequence[LayerPlan]) -> None:
+        """Of fulls only: how much has changed is known when it is there."""
+        room = capacity(self._root)
+        worst = sum(worst_case_bytes(plan.disk.size) for plan in plans if plan.parent is None)
+        if room.free - self._task.min_free < worst:
+            log.warning(
+                "the disks may need up to %d bytes, %d are free and %d are kept: the copy may run out of room",
+                worst,
+                room.free,
+                self._task.min_free,
+            )
+
+    async def verify(self, found: Preflight) -> Manifest:
+        """Prove every layer and describe the restore point. Raises WorkerError."""
+        disks = [await self._verify_one(item, found) for item in self._exports.disks]
+        appliance = self._task.appliance
+        return Manifest(
+            backup=ManifestBackup(name=self._task.backup, uid=self._task.backup_uid, namespace=self._task.namespace),
+            vm=ManifestVM(
+                name=self._task.vm,
+                vmware_name=found.vm.name,
+                vmware_path=appliance.vm_path,
+                vmware_uuid=found.vm.id,
+                vcenter_host=appliance.vcenter_host,
+                datacenter=appliance.datacenter,
+            ),
+            repository_id=self._task.repository_id,
+            job_id=self._state.job_id,
+            attempt=self._settings.pod_uid,
+            sequence=self._parents.sequence,
+            started=self._state.started,
+            finished=datetime.now(UTC),
+            tools={"qemu": await qemu_tools.version(), "python": platform.python_version()},
+            disks=tuple(disks),
+        )
+
+    async def _verify_one(self, item: DiskExport, found: Preflight) -> ManifestDisk:
+        self._lock.check()
+        appliance = self._task.appliance
+        # Written zeroes show in a layer as well as data does, so this holds for trusted WRITE_ZEROES too.
+        whole = appliance.full_coverage == "WholeDisk"
+        index = item.disk.index
+        # Every connection has ended by now, and the kernel has told its last numbers.
+        self._state.look()
+        arrival = Arrival(self._state.received(index), whole, self._state.callbacks.copied_all(index))
+        try:
+            examined = await examine(self._root, item.file, item.plan, arrival)
+            self._require_increment(item.plan, arrival)
+        except WorkerError as error:
+            self._note_reset(error, item.plan, arrival)
+            raise
+        parent = item.plan.parent
+        if parent is not None and examined.type is BackupType.FULL:
+            self._exports.rename_to_full(item)
+            parent = None
+        sealed = await seal(self._root, item.file, index, examined, parent, self._exports.choice, self._runtime)
+        return self._describe(item, examined, sealed, found)
+
+    def _describe(self, item: DiskExport, examined: Examined, sealed: Sealed, found: Preflight) -> ManifestDisk:
+        index, plan = item.disk.index, item.plan
+        parent = plan.parent if examined.type is BackupType.INCREMENTAL else None
+        seen = found.vm.disks[index]
+        return ManifestDisk(
+            index=index,
+            key=item.disk.key,
+            label=seen.label,
+            vmdk_path=seen.vmdk_path,
+            type=examined.type,
+            reason=examined.reason or plan.reason or "",
+            file=str(item.file),
+            virtual_size=item.disk.size,
+            stored=sealed.stored,
+            guest_bytes=examined.layer.guest_bytes,
+            coverage=examined.layer.coverage,
+            received=self._state.received(index),
+            change_id=self._state.callbacks.change_ids[index],
+            parent=parent.describe() if parent else None,
+            depth=len(parent.stack) + 1 if parent else 1,
+            digest=sealed.digest,
+        )
+
+    async def commit(self, manifest: Manifest, on_step: Callable[[str], None]) -> str:
+        """Path of the manifest below the root. Once begun it is not cancelled. Raises WorkerError."""
+        self._state.stage = Stage.COMMITTING
+        gone = missing_parent(self._root, manifest)
+        if gone is not None:
+            raise WorkerError(Reason.PARENT_GONE, f"{gone}, which an increment stands on, is not there any more")
+        place = recovery.free_place(self._root, self._paths, self._task.backup, self._task.backup_uid)
+        await to_the_end(asyncio.to_thread(commit, self._root, place, manifest, self._lock, on_step))
+        log.info("committed %s", place)
+        await to_the_end(asyncio.to_thread(self._free))
+        self._state.stage = Stage.DONE
+        return str(place)
+
+    def _free(self) -> None:
+        """Layers that wait for this chain's lock to be freed. What fails is left to the repository's own pod."""
+        try:
+            freed = free_layers(self._root, read_chain(self._root, self._paths), self._lock.before)
+        except (OSError, WorkerError) as error:
+            log.warning("layers that nobody needs any more stay for now: %s", error)
+            return
+        if freed.files:
+            log.info("freed %d files of removed restore points", freed.files)
+
+    async def abandon(self, error: BaseException | None = None) -> None:
+        """Cancel the VMA's job as the contract says, and leave nothing behind in the repository."""
+        self._state.stage, self._state.message = Stage.CANCELLING, ""
+        callbacks, clocks = self._state.callbacks, self._task.clocks
+        has_client = self._supervisor is not None and self._supervisor.may_run
+        # Strangers go at once, whatever becomes of the client.
+        foreign = isinstance(error, WorkerError) and error.reason == Reason.FOREIGN_PEER
+        amid_increment = has_client and callbacks.copies_changes and not self._exports.gone() and self._lock.is_ours()
+        callbacks.cancel()
+        if amid_increment and not foreign:
+            await client_release.let_increment_end(self._state, clocks.cancel_increment, self._must_stop)
+        ended = client_release.has_ended(self._state)
+        await self._exports.kill()
+        if self._lock.is_ours():
+            self._clean_up()
+        if has_client:
+            if not ended:
+                await client_release.await_end(self._state, clocks.cancel)
+            self._state.left = client_release.describe_left(self._state, cut_off=amid_increment and not ended)
+            log.info("%s", self._state.left)
+
+    def _must_stop(self) -> bool:
+        """Whether what is written from now on harms others: another owner, or no room.
+
+        A client that writes on may have half of what is kept free.
+        """
+        if not self._lock.is_ours():
+            return True
+        try:
+            return capacity(self._root).free < self._task.min_free // 2
+        except WorkerError:
+            return True
+
+    def _clean_up(self) -> None:
+        try:
+            recovery.finish_commits(self._root, self._paths, None, self._lock.before)
+        except OSError as error:
+            log.warning("a commit that was cut short stays until the next sweep: %s", error)
+        except WorkerError as error:
+            log.warning("nothing more is tidied up: %s", error)
+            return
+        self._exports.remove_partials()
+
+    def close(self) -> None:
+        """Remove what lay outside the repository."""
+        shutil.rmtree(self._runtime, ignore_errors=True)
+
+
+async def to_the_end(work: Coroutine[Any, Any, _T]) -> _T:
+    """What must not be cut short: a cancellation meanwhile is not raised, the caller goes on."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        log.info("terminated, but this is brought to its end first")
+        return await task

@@ -1,0 +1,201 @@
+"""The layers of one attempt and their exports, all disks together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+
+from sendense_operator.api.v1alpha1.names import export_name
+from sendense_operator.chain import layout
+from sendense_operator.chain.layout import ChainPaths
+from sendense_operator.chain.parent_choice import LayerPlan
+from sendense_operator.task import BackupTask, BackupType, Exposure, TaskDisk
+from sendense_operator.vma.nbd_targets import Target, build_nbd_targets
+from sendense_operator.worker.errors import Reason, WorkerError, storage_error
+from sendense_operator.worker.images import nbd_export, qemu_tools
+from sendense_operator.worker.images.nbd_export import ModeChoice, Nbd
+from sendense_operator.worker.images.nbd_handshake import wait_until_greets
+from sendense_operator.worker.settings import Settings
+from sendense_operator.worker.storage.durable_io import allocated, ensure_folder, names_in, open_regular
+
+log = logging.getLogger(__name__)
+
+_CLOSE_SECONDS = 600.0
+"""Without O_DIRECT a close has to write back whatever the page cache holds."""
+
+
+@dataclass
+class DiskExport:
+    """One disk of the attempt."""
+
+    plan: LayerPlan
+    file: PurePosixPath
+    """Path of the layer below the root once it is committed."""
+    port: int
+    name: str
+    server: Nbd | None = None
+    witness: int | None = None
+    """Descriptor of the layer from before qemu-nbd had it. The kernel tells a failed write-back once to each that was
+    open then: qemu-nbd hears of it, ends with 0 all the same, and one opened later never does."""
+
+    def flush(self) -> None:
+        """Whatever was written is durable, or OSError."""
+        if self.witness is not None:
+            os.fsync(self.witness)
+
+    def forget(self) -> None:
+        """Close the descriptor."""
+        if self.witness is not None:
+            os.close(self.witness)
+            self.witness = None
+
+    @property
+    def disk(self) -> TaskDisk:
+        """The VM's disk."""
+        return self.plan.disk
+
+
+class ExportSet:
+    """Makes the layers, serves them, and closes or throws them away."""
+
+    def __init__(self, task: BackupTask, settings: Settings, root: Path, paths: ChainPaths, runtime: Path) -> None:
+        self._task, self._settings, self._root, self._paths = task, settings, root, paths
+        self._runtime = runtime
+        self.choice = ModeChoice()
+        self.disks: list[DiskExport] = []
+        self._names: dict[BackupType, str] = {}
+
+    async def open(self, plans: Sequence[LayerPlan]) -> None:
+        """Create the partials of all disks and serve them. Raises WorkerError; `remove_partials` cleans up then too."""
+        folders = [plan.folder for plan in plans]
+        try:
+            for folder in folders:
+                ensure_folder(self._root / folder, self._root)
+        except OSError as error:
+            raise storage_error(error, "making the chain's folders") from error
+        taken = frozenset(name for folder in folders for name in names_in(self._root / folder))
+        now = datetime.now(UTC)
+        self._names = {kind: layout.layer_name(layout.free_stem(kind, now, taken)) for kind in BackupType}
+        for plan in plans:
+            port = self._settings.nbd_base_port + plan.disk.index
+            name = export_name(self._settings.pod_uid, plan.disk.index)
+            self.disks.append(DiskExport(plan, plan.folder / self._names[plan.type], port, name))
+        # The first settles how files are opened here.
+        await self._open_one(self.disks[0])
+        try:
+            async with asyncio.TaskGroup() as group:
+                for item in self.disks[1:]:
+                    group.create_task(self._open_one(item))
+        except* WorkerError as errors:
+            raise _first(errors) from errors
+
+    async def _open_one(self, item: DiskExport) -> None:
+        path = self._root / layout.partial(item.file)
+        await qemu_tools.create(path, item.disk.size, item.plan.backing)
+        try:
+            item.witness = open_regular(path)
+        except OSError as error:
+            raise storage_error(error, f"opening the layer of disk {item.disk.index}") from error
+        refuse = self._task.appliance.zero_writes == "Refuse"
+        item.server = await nbd_export.start(
+            f"disk{item.disk.index}",
+            ["-x", item.name, "-b", self._settings.pod_ip, "-p", str(item.port)],
+            lambda mode: qemu_tools.serve_options(path, mode, refuse, item.plan.layers),
+            self.choice,
+            self._runtime,
+        )
+
+    @property
+    def advertised_host(self) -> str:
+        """What the appliance is told."""
+        own = self._settings.pod_ip if self._task.exposure == Exposure.POD_IP else self._settings.node_ip
+        return self._task.advertised_host or own
+
+    async def wait_until_reachable(self) -> None:
+        """Wait for the greeting of each export where Kubernetes makes it reachable.
+
+        Another advertised host is the end of a tunnel that only the appliance sees: then the node's own
+        address is looked at, and a failure is only logged. Raises WorkerError ExportUnreachable.
+        """
+        inside = self._task.exposure == Exposure.POD_IP
+        host = self._settings.pod_ip if inside else self._settings.node_ip
+        ports = [item.port if inside else item.disk.port for item in self.disks]
+        greeted = await asyncio.gather(*(wait_until_greets(host, port, self._settings.probe_wait) for port in ports))
+        silent = [port for port, answered in zip(ports, greeted, strict=True) if not answered]
+        if not silent:
+            return
+        text = f"no NBD greeting at {host}:{silent[0]} within {self._settings.probe_wait:.0f} s"
+        if self._task.advertised_host not in (None, host):
+            log.warning("%s; the appliance is told %s, so it may still work", text, self._task.advertised_host)
+            return
+        raise WorkerError(
+            Reason.EXPORT_UNREACHABLE,
+            f"{text}: look at the Service, the port range and NetworkPolicies ({self._task.exposure})",
+        )
+
+    def nbd_targets(self) -> str:
+        """For the start call. Raises ValueError for a host that is none."""
+        host = self.advertised_host
+        return build_nbd_targets([Target(item.disk.key, host, item.disk.port, item.name) for item in self.disks])
+
+    def offered(self, index: int) -> str:
+        """HOST:PORT that the appliance is told for a disk."""
+        host = self.advertised_host
+        port = next(disk.port for disk in self._task.disks if disk.index == index)
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def gone(self) -> tuple[int, ...]:
+        """Disks whose qemu-nbd has ended."""
+        return tuple(item.disk.index for item in self.disks if item.server is None or item.server.gone)
+
+    def allocated(self) -> dict[int, int]:
+        """Bytes of each partial, by disk."""
+        return {item.disk.index: allocated(self._root / layout.partial(item.file)) for item in self.disks}
+
+    async def close(self) -> None:
+        """Close all exports, flushed. Raises WorkerError when one of them can't be trusted."""
+        await asyncio.gather(*(self._close_one(item) for item in self.disks))
+
+    async def _close_one(self, item: DiskExport) -> None:
+        if item.server is not None:
+            await item.server.close(_CLOSE_SECONDS)
+        try:
+            await asyncio.to_thread(item.flush)
+        except OSError as error:
+            raise storage_error(error, f"flushing the layer of disk {item.disk.index}") from error
+        finally:
+            item.forget()
+
+    async def kill(self) -> None:
+        """End all exports at once: their layers are thrown away."""
+        await asyncio.gather(*(item.server.kill() for item in self.disks if item.server and not item.server.gone))
+        for item in self.disks:
+            item.forget()
+
+    def rename_to_full(self, item: DiskExport) -> None:
+        """Give a closed layer that was begun as an increment the name of a full. Raises WorkerError."""
+        file = item.plan.folder / self._names[BackupType.FULL]
+        try:
+            (self._root / layout.partial(item.file)).rename(self._root / layout.partial(file))
+        except OSError as error:
+            raise storage_error(error, f"renaming the layer of disk {item.disk.index}") from error
+        item.file = file
+
+    def remove_partials(self) -> None:
+        """Only while the chain's lock is ours. Errors are logged: the next attempt sweeps."""
+        for item in self.disks:
+            for path in (item.file, layout.digests_of(item.file)):
+                try:
+                    (self._root / layout.partial(path)).unlink(missing_ok=True)
+                except OSError as error:
+                    log.warning("a partial stays until the next sweep: %s", error)
+
+
+def _first(errors: BaseExceptionGroup[WorkerError]) -> WorkerError:
+    error = errors.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error

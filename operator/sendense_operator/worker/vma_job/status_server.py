@@ -1,0 +1,132 @@
+"""The worker's HTTP side: its status, and the VMA's callbacks under the VMA's own paths.
+
+It must outlive everything else in the worker, so it holds no rule: those are in `vma.callbacks`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from sendense_operator.task import CANCEL_PATH
+from sendense_operator.vma.callback_rules import CALL_ID_HEADER, MAX_BODY, Reply
+from sendense_operator.worker.settings import Settings
+from sendense_operator.worker.vma_job.attempt_state import JobState
+
+log = logging.getLogger(__name__)
+
+_STOP_SECONDS = 10.0
+
+
+def build_app(state: JobState) -> Starlette:
+    """The routes of one job."""
+
+    async def status(_: Request) -> Response:
+        return Response(state.progress().model_dump_json(by_alias=True), media_type="application/json")
+
+    async def healthz(_: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def cancel(_: Request) -> Response:
+        state.stopping.request()
+        return JSONResponse({"status": "cancelling"}, status_code=202)
+
+    async def ask(request: Request) -> Response:
+        query = request.query_params
+        reply = state.callbacks.ask(
+            query.get("vm_name", ""),
+            query.get("disk_id", ""),
+            time.monotonic(),
+            request.headers.get(CALL_ID_HEADER, "")[:128],
+        )
+        log.info("the VMA asked for the change id of disk %r: %d", query.get("disk_id", "")[:16], reply.status)
+        return _answer(state, reply)
+
+    async def complete(request: Request) -> Response:
+        body = await _body(request)
+        # The client's connections are open now: what they brought is known exactly.
+        state.look()
+        reply = state.callbacks.complete(request.path_params["job"], body, time.monotonic(), state.turn_connected())
+        log.info("the VMA reported a complete disk: %d, now the turn of %s", reply.status, state.callbacks.turn)
+        return _answer(state, reply)
+
+    async def telemetry(request: Request) -> Response:
+        body = await _body(request)
+        return _answer(state, state.callbacks.telemetry(request.path_params["job"], body, time.monotonic()))
+
+    return Starlette(
+        routes=[
+            Route("/v1/status", status),
+            Route(CANCEL_PATH, cancel, methods=["POST"]),
+            Route("/healthz", healthz),
+            Route("/api/v1/backups/changeid", ask),
+            Route("/api/v1/backups/{job}/complete", complete, methods=["POST"]),
+            Route("/api/v1/telemetry/backup/{job}", telemetry, methods=["POST"]),
+        ]
+    )
+
+
+def _answer(state: JobState, reply: Reply) -> Response:
+    state.changed.set()
+    return JSONResponse(dict(reply.body), status_code=reply.status)
+
+
+async def _body(request: Request) -> bytes:
+    """At most one byte more than allowed: the rules then refuse it, and nothing more is read."""
+    body = bytearray()
+    with contextlib.suppress(ClientDisconnect):
+        async for part in request.stream():
+            body += part[: MAX_BODY + 1 - len(body)]
+            if len(body) > MAX_BODY:
+                break
+    return bytes(body)
+
+
+class _Server(uvicorn.Server):
+    """Signals are the worker's own business."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.asynccontextmanager
+async def serving(state: JobState, settings: Settings) -> AsyncIterator[None]:
+    """Answers on the status port as long as the block lasts. Raises OSError when the port is taken."""
+    if settings.ipv6:
+        listener = socket.create_server(("::", settings.status_port), family=socket.AF_INET6, dualstack_ipv6=True)
+    else:
+        listener = socket.create_server(("", settings.status_port))
+    config = uvicorn.Config(
+        build_app(state),
+        http="h11",
+        ws="none",
+        lifespan="off",
+        loop="asyncio",
+        access_log=False,
+        log_config=None,
+        log_level="warning",
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=2,
+    )
+    server = _Server(config)
+    # The listener queues calls already, so there is nothing to wait for.
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(task, _STOP_SECONDS)
+        listener.close()

@@ -1,0 +1,58 @@
+from typing import Any
+
+import pytest
+from tests.unit.gateway.rest.rig import backup
+
+from sendense_operator.gateway.rest.freeing_preview import decide_freed
+from sendense_operator.gateway.rest.records import BackupRecord, ChainRecord
+
+
+def point(name: str, parent: str = "", **changes: Any) -> BackupRecord:
+    disk = {"id": 0, "file": f"{name}.qcow2", "storedBytes": 10, **({"parent": parent} if parent else {})}
+    return BackupRecord.from_object(backup(name, storedBytes=10, disks=[disk], **changes))
+
+
+def chain(*points: tuple[str, str], removed: tuple[tuple[str, str], ...] = ()) -> ChainRecord:
+    status = {
+        "restorePoints": [{"backup": name, "full": full} for name, full in points],
+        "removed": [{"backup": name, "neededBy": by, "storedBytes": 5} for name, by in removed],
+    }
+    return ChainRecord.from_object({"metadata": {"namespace": "n", "name": "c", "uid": "u"}, "status": status})
+
+
+LINE = [point("a"), point("b", "a"), point("c", "b")]
+
+
+@pytest.mark.parametrize(("name", "size", "needed_by"), [("a", 0, ("b", "c")), ("b", 0, ("c",)), ("c", 10, ())])
+def test_a_layer_stays_while_others_stand_on_it(name: str, size: int, needed_by: tuple[str, ...]) -> None:
+    (one,) = [record for record in LINE if record.name == name]
+    freed = decide_freed(one, LINE, chain(("a", "a"), ("b", "a"), ("c", "a")), "Delete")
+    assert (freed.bytes, freed.needed_by) == (size, needed_by)
+    assert freed.files == ((f"{name}.qcow2",) if size else ())
+
+
+def test_what_waited_for_it_goes_along() -> None:
+    freed = decide_freed(point("c", "b"), [point("c", "b")], chain(("c", "b"), removed=(("b", "c"),)), "")
+    assert freed.bytes == 15
+
+
+def test_beside_a_removed_one_in_doubt_it_stays() -> None:
+    family = [point("c", "b"), point("d", "b")]
+    freed = decide_freed(family[0], family, chain(("c", "b"), ("d", "b"), removed=(("b", "c"),)), "")
+    assert (freed.bytes, freed.needed_by) == (0, ("d",))
+
+
+def test_through_a_removed_one_in_doubt_it_stays() -> None:
+    family = [point("a"), point("c", "b")]
+    known = chain(("a", "a"), ("c", "a"), removed=(("b", "c"),))
+    assert decide_freed(family[0], family, known, "").needed_by == ("c",)
+
+
+def test_a_running_one_pins_its_parent() -> None:
+    family = [point("a"), point("b", "a", phase="Running")]
+    assert decide_freed(family[0], family, None, "").needed_by == ("b",)
+
+
+def test_retained_and_unfinished_ones_free_nothing() -> None:
+    assert decide_freed(point("a"), [], None, "Retain").bytes == 0
+    assert decide_freed(point("a", phase="Failed"), [], None, "").bytes == 0

@@ -1,0 +1,110 @@
+"""What a scan concludes about Backups, and what it never concludes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from tests.support import sample
+from tests.support.sample import Obj, at, condition, stamp, uid_of
+
+from sendense_operator.api.v1alpha1 import names
+from sendense_operator.catalogue_format import ChainRecord, PointRecord, Record, RootRecord
+from sendense_operator.reconcile.catalogue.decisions import (
+    Verdict,
+    decide_adoptions,
+    is_missing,
+    judge,
+    known_backup,
+    sort_records,
+)
+from sendense_operator.reconcile.state.records import KnownBackup, Told
+
+TAKEN = 1000.0
+"""When the scan began, in seconds after noon."""
+UID = uid_of("Backup", "b1")
+
+
+def point(name: str = "b1", *, vm: str = "db", finished: float = 60, **more: Any) -> PointRecord:
+    given: dict[str, Any] = {"started": at(0), "job_id": "backup-x", "disks": (), **more}
+    return PointRecord(
+        vm=vm,
+        backup=name,
+        backup_uid=uid_of("Backup", name),
+        manifest=f"shop/{vm}/backups/{name}.json",
+        finished=at(finished),
+        **given,
+    )
+
+
+def told(*records: Record, root: RootRecord | None = RootRecord()) -> Told:  # noqa: B008 - frozen
+    return sort_records([*records, *([root] if root else [])], at(TAKEN), [])
+
+
+def backup(phase: str = "Completed", *, ended: float = 60, damage: str = "", **meta: Any) -> Obj:
+    conditions = [condition("Damaged", "Unreadable", damage)] if damage else []
+    obj = sample.backup("b1", {"phase": phase, "completionTime": stamp(ended), "conditions": conditions})
+    return {**obj, "metadata": {**obj["metadata"], **meta}}
+
+
+def test_what_is_kept_of_a_backup() -> None:
+    plain = KnownBackup("b1", UID, UID, "db", "Completed", False, at(60), "", None, at(0))
+    assert known_backup(backup()) == plain
+    assert known_backup(backup(damage="bytes")) == replace(plain, damage="bytes")
+    assert known_backup(backup(deletionTimestamp=stamp())).is_deleting
+    assert known_backup(sample.backup("b1")) == replace(plain, phase="", ended=None)
+
+
+def test_what_is_kept_of_an_adopted_one() -> None:
+    obj = sample.backup("b1", adopt={"uid": uid_of("elsewhere")}, age=5)
+    obj["metadata"]["labels"] = {names.LABEL_ADOPTED: "true"}
+    known = known_backup(obj)
+    assert (known.uid, known.point_uid, known.adopted) == (UID, uid_of("elsewhere"), at(5))
+
+
+@pytest.mark.parametrize(
+    ("obj", "records", "verdict"),
+    [
+        (backup(), [point(), ChainRecord(vm="db")], None),
+        (backup(), [ChainRecord(vm="db")], Verdict.LOST),
+        (backup(), [], Verdict.LOST),
+        (backup(deletionTimestamp=stamp()), [], None),
+        (backup("Running"), [], None),
+        (backup(ended=TAKEN), [], None),
+        (backup(), [ChainRecord(vm="db", complete=False)], None),
+        (backup(), [ChainRecord(vm="db", newer=1)], None),
+        (backup(), [ChainRecord(vm="db", busy=True)], None),
+        (backup(), [ChainRecord(vm="db", busy=True, unreadable=1)], None),
+        (backup(), [ChainRecord(vm="db", unreadable=1)], Verdict.DAMAGED),
+        (backup(), [point(damage="chunk 3")], Verdict.DAMAGED),
+        (backup(damage="chunk 3"), [point(damage="chunk 3")], None),
+        (backup(damage="chunk 3"), [point()], Verdict.SOUND),
+        *((backup(phase), [point()], Verdict.FOUND) for phase in ("Lost", "Failed", "Cancelled")),
+        (backup("Failed"), [], None),
+    ],
+)
+def test_a_verdict(obj: Obj, records: list[Record], verdict: Verdict | None) -> None:
+    found = list(judge(told(*records), [known_backup(obj)]))
+    assert [one.verdict for one in found] == ([verdict] if verdict else [])
+    assert all((one.name, one.uid, one.vm) == ("b1", UID, "db") for one in found)
+
+
+@pytest.mark.parametrize(("chain", "missing"), [({}, True), ({"busy": True}, False), ({"unreadable": 1}, False)])
+def test_what_is_missing_for_an_adopting_backup(chain: dict[str, Any], missing: bool) -> None:
+    obj = sample.backup("b1", adopt={"uid": uid_of("Backup", "gone")}, age=5)
+    assert is_missing(told(point(), ChainRecord(vm="db", **chain)), obj, "db") is missing
+
+
+@pytest.mark.parametrize("root", [None, RootRecord(complete=False)])
+def test_nothing_is_lost_by_half_a_listing(root: RootRecord | None) -> None:
+    assert list(judge(told(ChainRecord(vm="web"), root=root), [known_backup(backup())])) == []
+
+
+def test_what_is_known_removed_or_retained_is_not_adopted() -> None:
+    listed = told(*(point(f"b{number}", finished=number) for number in (3, 2, 1, 0)))
+    known = [known_backup(sample.backup("b1")), known_backup(sample.backup("x", adopt={"uid": uid_of("Backup", "b2")}))]
+    removed = frozenset({uid_of("Backup", "b3")})
+    assert [one.backup for one in decide_adoptions(listed, known, removed)] == ["b0"]
+    assert [one.backup for one in decide_adoptions(listed, [], frozenset())] == ["b0", "b1", "b2", "b3"]
+    assert list(decide_adoptions(told(point(), root=None), [], frozenset())) == []
