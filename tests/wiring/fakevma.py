@@ -6,7 +6,7 @@ from tests.support.sample import GIB
 
 from sendense_operator.vma.credentials import Credentials
 from sendense_operator.vma.errors import VMARefused
-from sendense_operator.vma.messages import BrokenVM, CBTStatus, Health, Inventory, InventoryDisk, InventoryVM
+from sendense_operator.vma.messages import BrokenVM, CBTStatus, Inventory, InventoryDisk, InventoryVM, VMAHealth
 
 
 class FakeVMA:
@@ -35,9 +35,9 @@ class FakeVMA:
         self.asked: list[str] = []
         """What vCenter was asked for: `DC1`, `DC1 NAME`, or the path whose CBT was."""
 
-    async def health(self) -> Health:
+    async def health(self) -> VMAHealth:
         self._fail()
-        return Health(status="healthy", uptime="231ns")
+        return VMAHealth(status="healthy", uptime="231ns")
 
     async def discover(
         self, credentials: Credentials, vcenter: str, datacenter: str, name_filter: str = ""

@@ -13,7 +13,7 @@ from sendense_operator.chain.memory_estimate import DiskLoad, estimate
 from sendense_operator.cluster import kinds
 from sendense_operator.cluster.errors import ForbiddenError
 from sendense_operator.cluster.kinds import Kind
-from sendense_operator.reconcile.workload.worker_memory import parse_quantity
+from sendense_operator.reconcile.state.quantity import parse_quantity
 
 TEMPLATE: dict[str, Any] = {"labels": {"team": "storage"}, "nodeSelector": {"disk": "ssd"}}
 

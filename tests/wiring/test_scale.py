@@ -16,12 +16,13 @@ from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster import kinds
 from sendense_operator.cluster.listing import collect
 from sendense_operator.reconcile.backups import start_queue
-from sendense_operator.reconcile.backups.admission_rules import Candidate, Running, Verdict, decide_queue
+from sendense_operator.reconcile.backups.admission_rules import decide_queue
 from sendense_operator.reconcile.backups.backup_reconciler import reconcile_backup
 from sendense_operator.reconcile.backups.backup_status import WORDS_S
 from sendense_operator.reconcile.catalogue.decisions import known_backup
 from sendense_operator.reconcile.dispatch import Reconciler
 from sendense_operator.reconcile.state.keys import Key, Work
+from sendense_operator.reconcile.state.queue_records import AdmissionDecision, Candidate, RunningJob
 
 MANY = 2000
 MIB = 1 << 20
@@ -80,7 +81,7 @@ async def test_a_long_queue_is_decided_on_once_and_says_so_now_and_then(monkeypa
     await rig.settle(seconds=2)
     decided: list[Candidate] = []
 
-    def decide(queue: Iterable[Candidate], running: Iterable[Running]) -> list[Verdict]:
+    def decide(queue: Iterable[Candidate], running: Iterable[RunningJob]) -> list[AdmissionDecision]:
         decided.extend(candidates := list(queue))
         return decide_queue(candidates, running)
 

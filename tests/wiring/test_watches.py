@@ -24,7 +24,7 @@ from sendense_operator.cluster.kinds import Kind
 from sendense_operator.cluster.object_names import worker_name
 from sendense_operator.controller.bulk_watch import Follower
 from sendense_operator.controller.kopf_watches import watch_forever
-from sendense_operator.reconcile.state.hints import Memory
+from sendense_operator.reconcile.state.hints import Hints
 from sendense_operator.reconcile.state.keys import Key, Work
 
 WATCHED = (
@@ -51,7 +51,7 @@ class Rig:
     def __init__(self, api: Any, session: aiohttp.ClientSession) -> None:
         self.api = api
         self.keys: set[Key] = set()
-        self.memory = Memory()
+        self.memory = Hints()
         self._session = session
         self._changed = asyncio.Event()
 

@@ -23,7 +23,7 @@ _TEXT: Final = 500
 
 
 @dataclass(frozen=True)
-class Verdict:
+class DamageVerdict:
     """On one restore point."""
 
     damage: str = ""
@@ -63,7 +63,7 @@ class Judge:
                 self._layers[disk.file] = _Layer(manifest.backup.name, disk, mine)
         self._flaws: dict[str, _Flaw | None] = {}
 
-    def judge(self, manifest: Manifest) -> Verdict:
+    def judge(self, manifest: Manifest) -> DamageVerdict:
         """The verdict on one of the points."""
         texts, reason = list[str](), ""
         for disk in manifest.disks:
@@ -72,7 +72,7 @@ class Judge:
             if text:
                 texts.append(f"disk {disk.index}: {text}")
             reason = reason or (FullReason.PARENT_UNVERIFIED if text else self._refused(disk))
-        return Verdict("; ".join(texts)[:_TEXT], reason)
+        return DamageVerdict("; ".join(texts)[:_TEXT], reason)
 
     def _refused(self, disk: ManifestDisk) -> str:
         return next((mark.reason for mark in self._layers[disk.file].marks), "")
@@ -118,7 +118,7 @@ class Judge:
         if parent is not None and parent.parent != PurePosixPath(path).parent:
             return f"{path} stands on {parent}, which is in another folder"
         try:
-            qcow2.check(file.header, layer.disk.virtual_size, parent.name if parent else None)
+            qcow2.check_header(file.header, layer.disk.virtual_size, parent.name if parent else None)
         except HeaderError as error:
             return f"{path}: {error}"
         if file.length < layer.disk.guest_bytes:

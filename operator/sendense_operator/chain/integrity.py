@@ -19,7 +19,7 @@ _GREETINGS: Final = 4 << 10
 """What the handshakes of two connections come to, several times over."""
 
 
-class Doubt(StrEnum):
+class IntegrityReason(StrEnum):
     """Why a layer must not be committed; also the reason shown to the user."""
 
     WRITES_LOST = "WritesLost"
@@ -45,10 +45,10 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Refusal:
+class IntegrityRefusal:
     """The verdict on a disk that must not be committed."""
 
-    doubt: Doubt
+    doubt: IntegrityReason
     message: str
 
 
@@ -62,33 +62,33 @@ def slack(received: int, *, once: bool) -> int:
     return HANDSHAKES + received // 20 + min(64 * _MIB, received // 2)
 
 
-def judge(evidence: Evidence) -> Refusal | None:
+def judge_layer(evidence: Evidence) -> IntegrityRefusal | None:
     """None when nothing speaks against the layer."""
     got, kept = evidence.received, evidence.coverage
     once = evidence.on_parent and evidence.copied_all is None
     if got is not None and kept < got - slack(got, once=once):
-        return Refusal(
-            Doubt.WRITES_LOST,
+        return IntegrityRefusal(
+            IntegrityReason.WRITES_LOST,
             f"disk {evidence.index}: {got} bytes arrived but the layer holds only {kept}: writes were lost "
             "between the export and the repository's storage",
         )
     if evidence.on_parent:
         return _judge_on_parent(evidence)
     if evidence.whole_disk and kept < evidence.virtual_size:
-        return Refusal(
-            Doubt.INCOMPLETE_COPY,
+        return IntegrityRefusal(
+            IntegrityReason.INCOMPLETE_COPY,
             f"disk {evidence.index}: the appliance called it complete, but wrote {kept} of "
             f"{evidence.virtual_size} bytes",
         )
     return None
 
 
-def _judge_on_parent(evidence: Evidence) -> Refusal | None:
+def _judge_on_parent(evidence: Evidence) -> IntegrityRefusal | None:
     """A full copy into an increment must leave nothing of the parent to be seen, whatever the appliance can."""
     if evidence.copied_all is None or evidence.coverage == evidence.virtual_size:
         return None
-    return Refusal(
-        Doubt.INCOMPLETE_COPY,
+    return IntegrityRefusal(
+        IntegrityReason.INCOMPLETE_COPY,
         f"disk {evidence.index}: the appliance copied it whole instead of its changes ({evidence.copied_all}), but "
         f"wrote {evidence.coverage} of {evidence.virtual_size} bytes",
     )

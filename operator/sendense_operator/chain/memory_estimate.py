@@ -44,7 +44,7 @@ def estimate(disks: Sequence[DiskLoad]) -> int:
     return _PROGRAM + max(copying, proving)
 
 
-def describe(disks: Sequence[DiskLoad]) -> str:
+def describe_disks(disks: Sequence[DiskLoad]) -> str:
     """The numbers that an estimate comes from, for a message."""
     largest, deepest = max(disk.size for disk in disks), max(disk.layers for disk in disks)
     return f"{len(disks)} disks of up to {largest / _GIB:.0f} GiB in up to {deepest} layers"

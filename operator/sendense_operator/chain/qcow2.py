@@ -122,7 +122,7 @@ def _backing_format(data: bytes, end: int) -> str | None:
     return None
 
 
-def check(header: Header, virtual_size: int, backing: str | None = None) -> None:
+def check_header(header: Header, virtual_size: int, backing: str | None = None) -> None:
     """Raises HeaderError unless the image has this size and exactly this backing name (None: none), read as qcow2."""
     if header.virtual_size != virtual_size:
         raise HeaderError(f"image of {header.virtual_size} bytes, expected {virtual_size}")

@@ -16,9 +16,10 @@ import aiohttp
 from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
 
-from sendense_operator.cluster.client import Cluster, KubernetesCluster, Obj
+from sendense_operator.cluster.client import Cluster, KubernetesCluster
 from sendense_operator.cluster.errors import ClusterError, ForbiddenError, UnavailableError
 from sendense_operator.cluster.kinds import Kind
+from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.ttl_cache import Briefly
 
 TOKEN_REVIEW: Final = Kind("authentication.k8s.io/v1", "TokenReview", "tokenreviews", namespaced=False)
@@ -62,7 +63,7 @@ class Caller:
         )
 
 
-class Access(Protocol):
+class Authorizer(Protocol):
     """What the REST listener asks about its callers. All methods raise `ClusterError` and nothing else."""
 
     async def authenticate(self, token: str) -> Caller:
@@ -78,8 +79,8 @@ class Access(Protocol):
         ...
 
 
-class KubernetesAccess:
-    """`Access` by TokenReview and SubjectAccessReview; both answers are kept for `keep_s` seconds. Close it."""
+class KubernetesAuthorizer:
+    """`Authorizer` by TokenReview and SubjectAccessReview; both answers are kept for `keep_s` seconds. Close it."""
 
     def __init__(self, api: ApiClient, keep_s: float) -> None:
         self._cluster = KubernetesCluster(api)
@@ -92,7 +93,7 @@ class KubernetesAccess:
         await self._anonymous.close()
 
     async def authenticate(self, token: str) -> Caller:
-        """See `Access`."""
+        """See `Authorizer`."""
         # no token stays in memory longer than its request
         key = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
         caller = await self._callers.get(key, lambda: self._review(token))
@@ -101,7 +102,7 @@ class KubernetesAccess:
         return caller
 
     async def may(self, caller: Caller, verb: str, kind: Kind, namespace: str, name: str = "") -> bool:
-        """See `Access`."""
+        """See `Authorizer`."""
         # first for all objects: who has the right for all, as most have, is asked about once and not for each of them
         for which in dict.fromkeys(("", name)):
             key = (caller, verb, kind, namespace, which)
@@ -110,7 +111,7 @@ class KubernetesAccess:
         return False
 
     def act_with(self, token: str) -> Cluster:
-        """See `Access`."""
+        """See `Authorizer`."""
         api: Any = _WithToken(self._anonymous, token)
         return KubernetesCluster(api, manager=FIELD_MANAGER)
 

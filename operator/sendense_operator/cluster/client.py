@@ -20,7 +20,8 @@ from kubernetes.aio.client.exceptions import ApiException
 
 from sendense_operator.cluster.errors import ClusterError, NotFoundError, UnavailableError, error_from_status
 from sendense_operator.cluster.kinds import Kind
-from sendense_operator.cluster.listing import Lister, Obj, collect
+from sendense_operator.cluster.listing import Lister, collect
+from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.pod_log import read_log
 
 FIELD_MANAGER: Final = "sendense-controller"

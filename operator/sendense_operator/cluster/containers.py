@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sendense_operator.api.v1alpha1.names import WORKER_CONTAINER
-
-Obj = dict[str, Any]
+from sendense_operator.cluster.objects import Obj
 
 
 def worker_state(pod: Mapping[str, Any]) -> Obj:

@@ -15,9 +15,9 @@ import aiohttp
 from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.exceptions import ApiException
 
-from sendense_operator.cluster.client import Obj
 from sendense_operator.cluster.errors import ClusterError, NotFoundError, UnavailableError, error_from_status
 from sendense_operator.cluster.kinds import Kind
+from sendense_operator.cluster.objects import Obj
 from sendense_operator.logs import kv
 
 log = logging.getLogger(__name__)

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from sendense_operator.cluster.client import Cluster, Obj, find
+from sendense_operator.cluster.client import Cluster, find
 from sendense_operator.cluster.errors import ClusterError
 from sendense_operator.cluster.kinds import LEASE
+from sendense_operator.cluster.objects import Obj
 
 DURATION_S: Final = 15
 RENEW_DEADLINE_S: Final = 10.0
@@ -26,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Seen:
+class LeaseObservation:
     """A Lease's state and since when (monotonic seconds) it has been seen like that."""
 
     fingerprint: tuple[str, str]
@@ -38,13 +39,13 @@ def holder_of(lease: Obj) -> str:
     return str((lease.get("spec") or {}).get("holderIdentity") or "")
 
 
-def observe(lease: Obj, seen: Seen | None, now: float) -> Seen:
+def observe(lease: Obj, seen: LeaseObservation | None, now: float) -> LeaseObservation:
     """What is known of the Lease after looking at it at `now`."""
     fingerprint = (holder_of(lease), str((lease.get("spec") or {}).get("renewTime") or ""))
-    return seen if seen is not None and seen.fingerprint == fingerprint else Seen(fingerprint, now)
+    return seen if seen is not None and seen.fingerprint == fingerprint else LeaseObservation(fingerprint, now)
 
 
-def may_take(lease: Obj, seen: Seen, identity: str, now: float) -> bool:
+def may_take(lease: Obj, seen: LeaseObservation, identity: str, now: float) -> bool:
     """Whether `identity` may write itself into the Lease."""
     holder = holder_of(lease)
     duration = float((lease.get("spec") or {}).get("leaseDurationSeconds") or DURATION_S)
@@ -59,7 +60,7 @@ class LeaderElection:
         self._namespace = namespace
         self._name = name
         self._identity = identity
-        self._seen: Seen | None = None
+        self._seen: LeaseObservation | None = None
         self._renewed = 0.0
         self.last_try = time.monotonic()
         """When the election last finished a step (monotonic), for the liveness probe."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from sendense_operator.cluster.errors import NotFoundError
 from sendense_operator.cluster.kinds import Kind
+from sendense_operator.cluster.objects import Obj
 
-Obj = dict[str, Any]
 """One Kubernetes object, as in its YAML."""
 T = TypeVar("T")
 

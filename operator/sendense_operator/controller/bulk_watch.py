@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sendense_operator.cluster.client import KubernetesCluster, Obj
+from sendense_operator.cluster.client import KubernetesCluster
 from sendense_operator.cluster.informer import Mirror
 from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN
+from sendense_operator.cluster.objects import Obj
 from sendense_operator.controller.handlers import Add, keys_of_backup, keys_of_chain, settling_s
 from sendense_operator.reconcile.state.keys import Key
 
@@ -27,7 +28,7 @@ Due = tuple[tuple[Key, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ObservedObject:
     """An object, as far as it matters to the work queue."""
 
     uid: str
@@ -39,7 +40,7 @@ class Seen:
     """When it is deleted."""
 
 
-def read(keys_of: KeysOf, delay_of: DelayOf, obj: Obj) -> Seen:
+def read(keys_of: KeysOf, delay_of: DelayOf, obj: Obj) -> ObservedObject:
     """What is kept of an object. Raises KeyError for what can't be one."""
 
     def due(event: str | None) -> Due:
@@ -47,7 +48,7 @@ def read(keys_of: KeysOf, delay_of: DelayOf, obj: Obj) -> Seen:
 
     meta = obj["metadata"]
     gone = tuple(Key(key.work, sys.intern(key.namespace), sys.intern(key.name)) for key in keys_of("DELETED", obj))
-    return Seen(meta["uid"], sys.intern(meta["namespace"]), due(None), due("MODIFIED"), gone)
+    return ObservedObject(meta["uid"], sys.intern(meta["namespace"]), due(None), due("MODIFIED"), gone)
 
 
 class Waker:
@@ -60,7 +61,7 @@ class Waker:
     def __len__(self) -> int:
         return len(self._there)
 
-    def put(self, seen: Seen) -> bool:
+    def put(self, seen: ObservedObject) -> bool:
         """See `mirror.Index`."""
         due = seen.changed if seen.uid in self._there else seen.listed
         self._there[seen.uid] = (seen.namespace, seen.gone)
@@ -75,7 +76,7 @@ class Waker:
             self._add(key, 0.0)
         return bool(keys)
 
-    def replace(self, items: Iterable[Seen], namespace: str | None) -> None:
+    def replace(self, items: Iterable[ObservedObject], namespace: str | None) -> None:
         """See `mirror.Index`. What is missing in a fresh list was deleted unseen."""
         missing = {uid for uid, (of, _) in self._there.items() if namespace in (None, of)}
         for seen in items:
@@ -94,7 +95,7 @@ class Follower:
             (BACKUP, keys_of_backup, settling_s),
             (BACKUP_CHAIN, keys_of_chain, lambda *_: 0.0),
         )
-        self._mirrors: list[Mirror[Seen]] = [
+        self._mirrors: list[Mirror[ObservedObject]] = [
             Mirror(cluster.api, kind, Waker(add), partial(read, keys_of, delay_of), namespaces)
             for kind, keys_of, delay_of in kinds
         ]

@@ -15,7 +15,7 @@ from sendense_operator.api.v1alpha1.backup import Phase
 from sendense_operator.cluster import kinds
 from sendense_operator.cluster.provenance import is_worker_pod
 from sendense_operator.reconcile.chains.chain_reconciler import key_of_chain
-from sendense_operator.reconcile.state.hints import Memory
+from sendense_operator.reconcile.state.hints import Hints
 from sendense_operator.reconcile.state.keys import Key, Work
 from sendense_operator.reconcile.state.kubernetes_objects import answer_of, is_live
 
@@ -34,7 +34,7 @@ _SIMPLE: Final = (
 )
 
 
-def register(registry: kopf.OperatorRegistry, add: Add, memory: Memory) -> None:
+def register(registry: kopf.OperatorRegistry, add: Add, memory: Hints) -> None:
     """Register the handlers of all kinds but Backups and chains, see `following`."""
 
     async def on_job(type: str | None, body: kopf.Body, **_: Any) -> None:
@@ -127,7 +127,7 @@ def keys_of_job(event: str | None, body: Any) -> list[Key]:
     return keys
 
 
-def keys_of_reference(work: Work, event: str | None, body: Any, memory: Memory) -> list[Key]:
+def keys_of_reference(work: Work, event: str | None, body: Any, memory: Hints) -> list[Key]:
     """Something that Backups refer to changed. They are only woken by what they may wait for.
 
     Hundreds may wait, and most changes are of a status that says how much room is left or when the appliance was last
@@ -167,7 +167,7 @@ def named(keys: list[Key]) -> list[Key]:
     return [key for key in keys if key.name or key.work is Work.WAKE]
 
 
-def remember_answer(body: Any, memory: Memory) -> None:
+def remember_answer(body: Any, memory: Hints) -> None:
     """A pod is gone: its last state may hold an answer that nobody has read yet.
 
     Of a worker it is kept by its Backup's UID, of a maintenance pod by its Job's. Pods that somebody else made say

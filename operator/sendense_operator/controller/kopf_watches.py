@@ -11,7 +11,7 @@ import kopf
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.controller.handlers import Add, register
-from sendense_operator.reconcile.state.hints import Memory
+from sendense_operator.reconcile.state.hints import Hints
 
 _RESTART_S: Final = 5.0
 _KOPF: Final = f"kopf.{names.GROUP}"
@@ -33,7 +33,7 @@ def build_settings() -> kopf.OperatorSettings:
     return settings
 
 
-def build_registry(add: Add, memory: Memory) -> kopf.OperatorRegistry:
+def build_registry(add: Add, memory: Hints) -> kopf.OperatorRegistry:
     """The handlers, and how kopf logs in (by itself, so that it loads no client library)."""
     registry = kopf.OperatorRegistry()
 
@@ -46,7 +46,7 @@ def build_registry(add: Add, memory: Memory) -> kopf.OperatorRegistry:
 
 
 async def watch_forever(
-    add: Add, memory: Memory, namespaces: tuple[str, ...], identity: str, on_ready: Callable[[], None]
+    add: Add, memory: Hints, namespaces: tuple[str, ...], identity: str, on_ready: Callable[[], None]
 ) -> None:
     """Until SIGTERM or SIGINT, which kopf listens for, or until cancelled."""
     name: Any = identity

@@ -28,7 +28,7 @@ from sendense_operator.gateway.drain import CloseConnections, Drain
 from sendense_operator.gateway.forwarding import Forwarder, Outcome, log_outcome, refusal
 from sendense_operator.gateway.limits import CallLimits, TooManyCallsError
 from sendense_operator.gateway.request_body import BodyTooLargeError, read_body
-from sendense_operator.gateway.unrouted_recorder import Sighted
+from sendense_operator.gateway.unrouted_recorder import UnroutedRecorder
 from sendense_operator.gateway.worker_directory import WorkerDirectory
 from sendense_operator.vma.callback_rules import MAX_BODY, CallbackRefused
 
@@ -49,7 +49,7 @@ class Gateway:
     forwarder: Forwarder
     limits: CallLimits
     drain: Drain
-    sighted: Sighted
+    sighted: UnroutedRecorder
 
 
 def create_app(gateway: Gateway) -> FastAPI:

@@ -9,12 +9,12 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from sendense_operator.gateway.unrouted_recorder import Sighted
+from sendense_operator.gateway.unrouted_recorder import UnroutedRecorder
 from sendense_operator.vma.callback_keys import CallbackKeys
 from sendense_operator.vma.sightings import PATH, reader_token
 
 
-def create_status_app(sighted: Sighted, keys: CallbackKeys) -> Starlette:
+def create_status_app(sighted: UnroutedRecorder, keys: CallbackKeys) -> Starlette:
     """Build it. Only who has the callbacks' key is answered: job IDs are in it."""
 
     async def sightings(request: Request) -> Response:

@@ -21,7 +21,7 @@ from sendense_operator.gateway.gateway_status import create_status_app
 from sendense_operator.gateway.limits import CallLimits
 from sendense_operator.gateway.serving import listen, serve, stop_on_signal
 from sendense_operator.gateway.settings import Settings
-from sendense_operator.gateway.unrouted_recorder import Sighted
+from sendense_operator.gateway.unrouted_recorder import UnroutedRecorder
 from sendense_operator.logs import kv, setup_logging
 from sendense_operator.vma.callback_keys import MountedKeys
 
@@ -37,7 +37,7 @@ async def main(settings: Settings) -> None:
         appliances = Appliances(api, settings.namespaces)
         keys = MountedKeys(Path(settings.callback_key_folder))
         door = Door(appliances, keys)
-        sighted = Sighted()
+        sighted = UnroutedRecorder()
         drain = Drain()
         limits = CallLimits(settings.calls, settings.held_calls, settings.held_calls_per_appliance)
         app = create_app(Gateway(pods, door, Forwarder(pods, limits, settings.hold_seconds), limits, drain, sighted))

@@ -33,7 +33,7 @@ class _Span:
     last: float
 
 
-class Sighted:
+class UnroutedRecorder:
     """What was seen. `clock`: monotonic seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

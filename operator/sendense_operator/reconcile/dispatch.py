@@ -8,9 +8,9 @@ from typing import Final
 
 from sendense_operator.api.v1alpha1.backup import Phase
 from sendense_operator.api.v1alpha1.conditions import TERMINAL_PHASES
-from sendense_operator.cluster.client import Obj
 from sendense_operator.cluster.kinds import APPLIANCE, BACKUP, BACKUP_CHAIN, BACKUP_REPOSITORY, PROTECTED_VM, Kind
 from sendense_operator.cluster.listing import collect
+from sendense_operator.cluster.objects import Obj
 from sendense_operator.reconcile.backups.backup_reconciler import reconcile_backup
 from sendense_operator.reconcile.backups.start_queue import forget
 from sendense_operator.reconcile.chains.chain_reconciler import key_of_chain, reconcile_chain

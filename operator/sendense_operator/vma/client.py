@@ -21,13 +21,13 @@ from sendense_operator.vma.errors import StartUnknown, VMAGarbage, VMARefused, V
 from sendense_operator.vma.messages import (
     BrokenVM,
     CBTStatus,
-    Health,
     Inventory,
     InventoryVM,
     RawInventory,
     StartAccepted,
-    StartRequest,
+    VMAHealth,
     VMAProgress,
+    VMAStartRequest,
 )
 from sendense_operator.vma.untrusted_text import describe_validation, name_cause, tidy
 
@@ -118,10 +118,10 @@ class VMAClient:
         """Close the connections."""
         await self._http.aclose()
 
-    async def health(self) -> Health:
+    async def health(self) -> VMAHealth:
         """GET health."""
         call = _Call("health", "GET", "/api/v1/health")
-        return self._parsed(Health, call, self._succeeded(call, await self._read(call)))
+        return self._parsed(VMAHealth, call, self._succeeded(call, await self._read(call)))
 
     async def discover(
         self, credentials: Credentials, vcenter: str, datacenter: str, name_filter: str = ""
@@ -171,7 +171,7 @@ class VMAClient:
             return None
         return self._parsed(VMAProgress, call, self._succeeded(call, response))
 
-    async def start(self, request: StartRequest, credentials: Credentials) -> StartAccepted:
+    async def start(self, request: VMAStartRequest, credentials: Credentials) -> StartAccepted:
         """Start a job, at most once. Raises StartUnknown if it was sent and no clear answer came.
 
         It is tried again only if no connection came about, so that the VMA can't have seen it.

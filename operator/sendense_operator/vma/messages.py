@@ -29,7 +29,7 @@ class _Answer(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class Health(_Answer):
+class VMAHealth(_Answer):
     """GET /api/v1/health."""
 
     status: _Text
@@ -107,7 +107,7 @@ class VMAProgress(_Answer):
     """
 
 
-class StartRequest(BaseModel):
+class VMAStartRequest(BaseModel):
     """POST /api/v1/backup/start, without the credentials, which are added when it is sent."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

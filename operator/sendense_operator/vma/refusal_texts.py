@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Final
 
 
-class Refusal(StrEnum):
+class VMARefusal(StrEnum):
     """What the error is about; also the reason shown to the user."""
 
     VCENTER_REFUSED = "VCenterRefused"
@@ -44,14 +44,14 @@ _NO_SUCH: Final = re.compile(
 )
 
 
-def reason_of_refusal(text: str, vm_path: str) -> Refusal | None:
+def reason_of_refusal(text: str, vm_path: str) -> VMARefusal | None:
     """Why vCenter refused; None for words that don't say so: then it may be the VMA, and pass.
 
     The VM's own name may hold any of these words, so it is left out.
     """
     words = text.replace(vm_path, "") if vm_path else text
     if _UNREACHABLE.search(words):
-        return Refusal.VCENTER_UNREACHABLE
+        return VMARefusal.VCENTER_UNREACHABLE
     if _REFUSED.search(words):
-        return Refusal.VCENTER_REFUSED
-    return Refusal.VM_NOT_FOUND if _NO_SUCH.search(words.lower()) else None
+        return VMARefusal.VCENTER_REFUSED
+    return VMARefusal.VM_NOT_FOUND if _NO_SUCH.search(words.lower()) else None

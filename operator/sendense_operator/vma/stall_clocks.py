@@ -22,7 +22,7 @@ INCREMENT_REFUSED: Final = "IncrementRefused"
 
 
 @dataclass(frozen=True, slots=True)
-class Observation:
+class JobObservation:
     """What a worker sees of its job. Times are monotonic seconds, None for "not yet".
 
     "turn" means the export of the disk whose turn it is: connections of finished disks stay open.
@@ -85,7 +85,7 @@ class Failed:
     """Says what to look at."""
 
 
-def decide_clocks(seen: Observation, clocks: Clocks) -> Continue | Failed:
+def decide_clocks(seen: JobObservation, clocks: Clocks) -> Continue | Failed:
     """Whether to go on waiting; settled by the one clock that runs in this stage."""
     if seen.completes >= seen.disks:
         return Continue("nothing: every disk is complete", math.inf)
@@ -96,7 +96,7 @@ def decide_clocks(seen: Observation, clocks: Clocks) -> Continue | Failed:
     return clock.failed if seen.now >= clock.deadline else Continue(clock.waiting_for, clock.deadline)
 
 
-def are_callbacks_missing(seen: Observation) -> bool:
+def are_callbacks_missing(seen: JobObservation) -> bool:
     """Whether the VMA still wrote a minute after it had connected, and no callback of the job has ever arrived.
 
     Such a copy comes to nothing, since its `complete` will not arrive either; a person can mend that while it runs.
@@ -127,7 +127,7 @@ def is_stuck(closed: float, waited: float, last_telemetry: float | None, *, conn
     return last_telemetry is not None and last_telemetry - closed > late
 
 
-def _running_clock(seen: Observation, clocks: Clocks) -> _Clock:
+def _running_clock(seen: JobObservation, clocks: Clocks) -> _Clock:
     if seen.turn_connections > 0:
         return _stall(seen, clocks)
     if seen.turn_copies_changes and not seen.turn_wrote and seen.turn_ask is not None:
@@ -144,7 +144,7 @@ def _running_clock(seen: Observation, clocks: Clocks) -> _Clock:
     return _first_sign(seen, clocks)
 
 
-def _first_sign(seen: Observation, clocks: Clocks) -> _Clock:
+def _first_sign(seen: JobObservation, clocks: Clocks) -> _Clock:
     limit = clocks.first_sign if seen.cbt_enabled else clocks.first_sign_cbt
     return _Clock(
         seen.started + limit,
@@ -196,7 +196,7 @@ def _reconnect(since: float, clocks: Clocks) -> _Clock:
     )
 
 
-def _refused(since: float, seen: Observation, clocks: Clocks) -> _Clock:
+def _refused(since: float, seen: JobObservation, clocks: Clocks) -> _Clock:
     """The VMA asked for a disk's changes, and has had no connection `since` then, without having written a byte.
 
     vCenter refuses a change id in just that moment, and the client ends, after it has removed its snapshot. Broken
@@ -232,7 +232,7 @@ def _next_disk(since: float, clocks: Clocks) -> _Clock:
     )
 
 
-def _stall(seen: Observation, clocks: Clocks) -> _Clock:
+def _stall(seen: JobObservation, clocks: Clocks) -> _Clock:
     since = _latest(seen.started, seen.turn_connected, seen.turn_ask, seen.last_complete, seen.last_bytes)
     deadline = since + clocks.stall
     unhealthy = math.inf

@@ -8,7 +8,6 @@ from typing import Final
 
 from sendense_operator.task import Answer, ExitCode, FullReason
 from sendense_operator.vma.stall_clocks import INCREMENT_REFUSED
-from sendense_operator.worker.storage.durable_io import NotRegularError
 
 
 class Reason(StrEnum):
@@ -74,6 +73,10 @@ FATAL: Final[frozenset[str]] = frozenset(
     }
 )
 """No further attempt of the same Job can help. Everything else is worth another attempt."""
+
+
+class NotRegularError(OSError):
+    """A link, a folder, a pipe or a device where a file should be."""
 
 
 class WorkerError(Exception):

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from sendense_operator import task
 from sendense_operator.api.v1alpha1.names import NBD_BASE_PORT, STATUS_PORT
-from sendense_operator.worker.vma_job.memory_check import LIMIT_FILES
+
+MEMORY_LIMIT_FILES: Final = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""Of a container with cgroups of version 2 or 1."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Settings:
     ca_bundle: Path = Path(task.CA_BUNDLE_FILE)
     repository: Path = Path(task.REPOSITORY_DIR)
     termination_file: Path = Path(task.TERMINATION_FILE)
-    memory_limits: tuple[Path, ...] = LIMIT_FILES
+    memory_limits: tuple[Path, ...] = MEMORY_LIMIT_FILES
     status_port: int = STATUS_PORT
     nbd_base_port: int = NBD_BASE_PORT
     lock_wait: float = 30.0

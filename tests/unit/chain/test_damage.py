@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from tests.support.chains import SIZE, head, increment, layer, point
 
-from sendense_operator.chain.damage import Judge, Verdict
+from sendense_operator.chain.damage import DamageVerdict, Judge
 from sendense_operator.chain.disk_file import DiskFile
 from sendense_operator.chain.manifest import Manifest
 from sendense_operator.chain.parent_blocks import Unfit
@@ -32,7 +32,7 @@ def judge(
     files: dict[str, DiskFile | None],
     marks: dict[int, tuple[Unfit, ...]] | None = None,
     tombstones: tuple[Manifest, ...] = (),
-) -> list[Verdict]:
+) -> list[DamageVerdict]:
     there = {path: file for path, file in (all_files() | files).items() if file is not None}
     points = [manifest for manifest in (FULL, I2, I3) if manifest not in tombstones]
     judging = Judge([(item, (marks or {}).get(item.sequence, ())) for item in points], tombstones, there)
@@ -44,8 +44,8 @@ def mark(reason: FullReason, index: int = 0, **fields: Any) -> Unfit:
 
 
 def test_nothing_is_wrong() -> None:
-    assert judge({}) == [Verdict()] * 3
-    assert judge({}, tombstones=(FULL,)) == [Verdict()] * 2
+    assert judge({}) == [DamageVerdict()] * 3
+    assert judge({}, tombstones=(FULL,)) == [DamageVerdict()] * 2
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_a_bad_layer_and_all_that_stand_on_it(
         verdicts = dict(zip(range(len(tombstones), 3), judge({bad: file}, tombstones=tombstones), strict=True))
         for number, verdict in verdicts.items():
             if number < first:
-                assert verdict == Verdict()
+                assert verdict == DamageVerdict()
             else:
                 assert text in verdict.damage
                 assert bad in verdict.damage
@@ -85,21 +85,25 @@ def test_a_layer_that_was_cut() -> None:
 @pytest.mark.parametrize(("file", "text"), [(None, "is not there"), (DiskFile(length=31), "31 bytes, expected 32")])
 def test_a_list_of_digests_matters_to_its_own_point_only(file: DiskFile | None, text: str) -> None:
     below, own, above = judge({f"{MIDDLE}.digests": file})
-    assert (below, above) == (Verdict(), Verdict())
+    assert (below, above) == (DamageVerdict(), DamageVerdict())
     assert text in own.damage
     assert own.full_next == FullReason.PARENT_UNVERIFIED
 
 
 def test_a_mark_of_damage_counts_for_all_above() -> None:
     verdicts = judge({}, {2: (mark(FullReason.PARENT_UNVERIFIED, message="chunk 7 differs"),)})
-    assert verdicts[0] == Verdict()
+    assert verdicts[0] == DamageVerdict()
     assert "chunk 7 differs" in verdicts[1].damage
     assert "stands on b2" in verdicts[2].damage
 
 
 def test_a_refused_change_id_is_no_damage() -> None:
     refused = (mark(FullReason.CHANGE_ID_REFUSED),)
-    assert judge({}, {2: refused}) == [Verdict(), Verdict("", FullReason.CHANGE_ID_REFUSED), Verdict()]
+    assert judge({}, {2: refused}) == [
+        DamageVerdict(),
+        DamageVerdict("", FullReason.CHANGE_ID_REFUSED),
+        DamageVerdict(),
+    ]
 
 
 def test_damage_says_more_than_a_refused_change_id() -> None:
@@ -123,7 +127,7 @@ def test_a_point_has_the_damage_of_its_own_disks_layers_only() -> None:
     files |= {f"{file}.digests": DiskFile(length=32) for file in files}
     judging = Judge([(below, (mark(FullReason.PARENT_UNVERIFIED, 1, message="cut"),)), (above, ())], (), files)
     assert judging.judge(below).damage.startswith("disk 1: ")
-    assert judging.judge(above) == Verdict()
+    assert judging.judge(above) == DamageVerdict()
 
 
 @pytest.mark.parametrize(
@@ -139,7 +143,7 @@ def test_a_layer_whose_manifest_is_lost(backing: str | None, base: DiskFile | No
     files = all_files() | {MIDDLE: image(backing=backing)}
     files = {path: file for path, file in files.items() if path != BASE} | ({BASE: base} if base else {})
     verdict = Judge([(I3, ())], (), files).judge(I3)
-    assert damage in verdict.damage if damage else verdict == Verdict()
+    assert damage in verdict.damage if damage else verdict == DamageVerdict()
 
 
 def test_a_parent_in_another_folder() -> None:
@@ -168,7 +172,7 @@ def test_a_chain_longer_than_the_interpreter_s_stack() -> None:
         files[disk.file] = image(backing=disk.parent.file.rpartition("/")[2])
         files[f"{disk.file}.digests"] = DiskFile(length=32)
     judging = Judge([(item, ()) for item in points], (), files)
-    assert {judging.judge(item) for item in reversed(points)} == {Verdict()}
+    assert {judging.judge(item) for item in reversed(points)} == {DamageVerdict()}
 
 
 def test_content_that_is_wrong_is_damage_of_its_own_restore_point() -> None:
@@ -177,5 +181,5 @@ def test_content_that_is_wrong_is_damage_of_its_own_restore_point() -> None:
     first, second, third = judge({}, {1: (wrong,)})
     assert "wrong" in first.damage
     assert first.full_next == FullReason.PARENT_UNVERIFIED
-    assert (second, third) == (Verdict(), Verdict())
+    assert (second, third) == (DamageVerdict(), DamageVerdict())
     assert all(verdict.damage for verdict in judge({}, {1: (mark(FullReason.PARENT_UNVERIFIED, layer=BASE),)}))

@@ -1,4 +1,4 @@
-from sendense_operator.chain.memory_estimate import DiskLoad, describe, estimate
+from sendense_operator.chain.memory_estimate import DiskLoad, describe_disks, estimate
 
 MIB, GIB, TIB = 1 << 20, 1 << 30, 1 << 40
 
@@ -23,4 +23,4 @@ def test_it_grows_with_disks_sizes_and_depth() -> None:
 
 
 def test_its_numbers_can_be_told() -> None:
-    assert describe([DiskLoad(GIB, 1), DiskLoad(3 * TIB, 32)]) == "2 disks of up to 3072 GiB in up to 32 layers"
+    assert describe_disks([DiskLoad(GIB, 1), DiskLoad(3 * TIB, 32)]) == "2 disks of up to 3072 GiB in up to 32 layers"

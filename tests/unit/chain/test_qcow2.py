@@ -2,7 +2,7 @@ import struct
 
 import pytest
 
-from sendense_operator.chain.qcow2 import HeaderError, check, parse
+from sendense_operator.chain.qcow2 import HeaderError, check_header, parse
 
 SIZE = 1000001536
 
@@ -34,22 +34,22 @@ def image(
 def test_a_full_layer() -> None:
     header = parse(image())
     assert (header.virtual_size, header.cluster_size, header.backing) == (SIZE, 128 << 10, None)
-    check(header, SIZE)
+    check_header(header, SIZE)
 
 
 def test_an_overlay() -> None:
     header = parse(image(backing=b"full-20251005-120000.qcow2"))
-    check(header, SIZE, "full-20251005-120000.qcow2")
+    check_header(header, SIZE, "full-20251005-120000.qcow2")
     for other in (None, "full-20251005-120001.qcow2"):
         with pytest.raises(HeaderError, match="backing name"):
-            check(header, SIZE, other)
+            check_header(header, SIZE, other)
 
 
 @pytest.mark.parametrize("backing_format", [b"", b"raw"])
 def test_an_overlay_whose_backing_file_qemu_would_read_otherwise(backing_format: bytes) -> None:
     header = parse(image(backing=b"full.qcow2", backing_format=backing_format))
     with pytest.raises(HeaderError, match="backing format"):
-        check(header, SIZE, "full.qcow2")
+        check_header(header, SIZE, "full.qcow2")
 
 
 @pytest.mark.parametrize(
@@ -87,4 +87,4 @@ def test_what_is_refused(data: bytes, why: str) -> None:
 
 def test_another_size() -> None:
     with pytest.raises(HeaderError, match="expected"):
-        check(parse(image()), SIZE + 512)
+        check_header(parse(image()), SIZE + 512)

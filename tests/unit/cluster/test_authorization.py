@@ -9,7 +9,7 @@ from aiohttp import web
 from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
 
-from sendense_operator.cluster.authorization import Caller, KubernetesAccess, UnauthenticatedError
+from sendense_operator.cluster.authorization import Caller, KubernetesAuthorizer, UnauthenticatedError
 from sendense_operator.cluster.errors import UnavailableError
 from sendense_operator.cluster.kinds import BACKUP
 
@@ -40,7 +40,7 @@ class Server:
 
 
 @asynccontextmanager
-async def running(keep_s: float = 60.0) -> AsyncIterator[tuple[KubernetesAccess, Server]]:
+async def running(keep_s: float = 60.0) -> AsyncIterator[tuple[KubernetesAuthorizer, Server]]:
     server = Server()
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", server.handle)
@@ -51,7 +51,7 @@ async def running(keep_s: float = 60.0) -> AsyncIterator[tuple[KubernetesAccess,
     configuration = Configuration(api_key={"BearerToken": SECRET}, api_key_prefix={"BearerToken": "Bearer"})
     configuration.host = f"http://{host}:{port}"
     api: Any = ApiClient(configuration)
-    access = KubernetesAccess(api, keep_s)
+    access = KubernetesAuthorizer(api, keep_s)
     try:
         yield access, server
     finally:

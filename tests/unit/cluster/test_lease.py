@@ -12,7 +12,7 @@ from tests.wiring.fakecluster import FakeCluster
 from sendense_operator.cluster import lease as module
 from sendense_operator.cluster.errors import UnavailableError
 from sendense_operator.cluster.kinds import LEASE
-from sendense_operator.cluster.lease import LeaderElection, Seen, holder_of, may_take, observe
+from sendense_operator.cluster.lease import LeaderElection, LeaseObservation, holder_of, may_take, observe
 
 
 def lease(holder: str = "other", renewed: str = "1", duration: int = 15) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def lease(holder: str = "other", renewed: str = "1", duration: int = 15) -> dict
 )
 def test_may_take(holder: str, unchanged_for: float, taken: bool) -> None:
     current = lease(holder)
-    seen = Seen((holder, "1"), 100.0)
+    seen = LeaseObservation((holder, "1"), 100.0)
     assert may_take(current, seen, "me", 100.0 + unchanged_for) is taken
 
 
@@ -43,7 +43,7 @@ def test_the_time_counts_from_when_it_was_last_seen_to_change() -> None:
 
 def test_an_empty_lease_has_no_holder() -> None:
     assert holder_of({}) == ""
-    assert may_take({}, Seen(("", ""), 0.0), "me", 0.0)
+    assert may_take({}, LeaseObservation(("", ""), 0.0), "me", 0.0)
 
 
 class Candidate:

@@ -9,9 +9,9 @@ from tests.wiring.fakecluster import FakeCluster
 
 from sendense_operator.api.v1alpha1.backup import BackupStatus, Phase
 from sendense_operator.api.v1alpha1.names import FINALIZER
-from sendense_operator.cluster.client import Obj
 from sendense_operator.cluster.errors import ConflictError
 from sendense_operator.cluster.kinds import BACKUP
+from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import (
     add_finalizers,
     change_finalizers,

@@ -9,7 +9,7 @@ from tests.support import sample
 from tests.support.sample import NAMESPACE, Obj, stamp
 
 from sendense_operator.api.v1alpha1 import names
-from sendense_operator.controller.bulk_watch import Seen, Waker, read
+from sendense_operator.controller.bulk_watch import ObservedObject, Waker, read
 from sendense_operator.controller.handlers import SETTLE_S, keys_of_backup, keys_of_chain, settling_s
 from sendense_operator.reconcile.state.keys import Key, Work
 
@@ -18,7 +18,7 @@ CHAIN = Key(Work.CHAIN, NAMESPACE, "db/store")
 WAKE = Key(Work.WAKE, NAMESPACE)
 
 
-def seen(obj: Obj) -> Seen:
+def seen(obj: Obj) -> ObservedObject:
     return read(keys_of_backup, settling_s, obj)
 
 
@@ -78,7 +78,7 @@ def test_own_status_of_a_chain_is_no_reason_to_look_again() -> None:
 
 
 def test_ten_thousand_backups_take_few_bytes() -> None:
-    def listed() -> Iterator[Seen]:
+    def listed() -> Iterator[ObservedObject]:
         for number in range(MANY):
             yield seen(over(f"b{number}", uid=f"0b7ec3de-5ced-462b-9912-{number:012}"))
 

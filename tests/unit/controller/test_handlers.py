@@ -23,7 +23,7 @@ from sendense_operator.controller.handlers import (
     settling_s,
 )
 from sendense_operator.reconcile.chains.chain_reconciler import key_of_chain
-from sendense_operator.reconcile.state.hints import Memory, Recent
+from sendense_operator.reconcile.state.hints import Hints, Recent
 from sendense_operator.reconcile.state.keys import Key, Work
 
 BACKUP = Key(Work.BACKUP, NAMESPACE, "b1")
@@ -172,7 +172,7 @@ def ready_but(**changes: Any) -> Obj:
 def test_who_waits_is_woken_by_what_it_waits_for(
     work: Work, make: Callable[..., Obj], event: str | None, status: Obj, meta: Obj, wakes: bool
 ) -> None:
-    memory, obj = Memory(), make("x", ready_but())
+    memory, obj = Hints(), make("x", ready_but())
     key = Key(work, NAMESPACE, "x")
     assert keys_of_reference(work, "ADDED", obj, memory) == [key, WAKE]
     changed = {**obj, "status": status, "metadata": {**obj["metadata"], **meta}}
@@ -201,7 +201,7 @@ def test_pods(labels: dict[str, str], keys: list[Key]) -> None:
 
 @pytest.mark.parametrize(("labels", "uid"), [(WORKER, "uid-1"), (PROBE, "job-uid")])
 def test_the_answer_of_a_pod_that_goes_is_kept(labels: dict[str, str], uid: str) -> None:
-    memory, answer = Memory(), completed_answer()
+    memory, answer = Hints(), completed_answer()
     remember_answer(labelled(labels), memory)
     assert memory.answers.get(uid) is None
     remember_answer(labelled(labels, phase="Succeeded", containerStatuses=ended(answer.to_message())), memory)
@@ -209,7 +209,7 @@ def test_the_answer_of_a_pod_that_goes_is_kept(labels: dict[str, str], uid: str)
 
 
 def test_the_answer_of_somebody_elses_pod_is_not_kept() -> None:
-    memory = Memory()
+    memory = Hints()
     forged = labelled(WORKER, phase="Succeeded", containerStatuses=ended(completed_answer().to_message()))
     del forged["metadata"]["ownerReferences"]
     remember_answer(forged, memory)

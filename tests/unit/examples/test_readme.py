@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from sendense_operator.api.v1alpha1 import RESOURCES
-from sendense_operator.chain.integrity import Doubt
+from sendense_operator.chain.integrity import IntegrityReason
 from sendense_operator.task import FullReason
 from sendense_operator.worker.errors import Reason
 
@@ -79,7 +79,7 @@ def test_it_explains_reasons_that_exist() -> None:
 
 
 def test_it_explains_each_reason_of_a_worker() -> None:
-    assert {str(reason) for reason in (*Reason, *Doubt)} - _documented() == set()
+    assert {str(reason) for reason in (*Reason, *IntegrityReason)} - _documented() == set()
 
 
 def test_it_explains_each_reason_that_is_written_out() -> None:

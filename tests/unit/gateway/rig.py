@@ -20,7 +20,7 @@ from sendense_operator.gateway.drain import Drain
 from sendense_operator.gateway.forwarding import Forwarder
 from sendense_operator.gateway.limits import CallLimits
 from sendense_operator.gateway.serving import listen, serve
-from sendense_operator.gateway.unrouted_recorder import Sighted
+from sendense_operator.gateway.unrouted_recorder import UnroutedRecorder
 from sendense_operator.vma.callback_path import base_path, make_token
 from sendense_operator.vma.callback_rules import CALL_ID_HEADER
 
@@ -126,7 +126,7 @@ class Rig:
     port: int
     worker_port: int
     stop: asyncio.Event
-    sighted: Sighted
+    sighted: UnroutedRecorder
     gateway: asyncio.Task[None]
 
     async def complete(self, job: str = JOB, **more: object) -> httpx.Response:
@@ -163,7 +163,7 @@ async def running_rig(
         tasks.append(asyncio.create_task(serve(stub.app(), Drain(), 0, worker_sock, worker_stop)))
     else:
         worker_sock.close()
-    sighted = Sighted()
+    sighted = UnroutedRecorder()
     forwarder = Forwarder(directory, limits, hold_s, worker_port)
     app = create_app(Gateway(directory, Door(appliances, FixedKeys(KEY)), forwarder, limits, drain, sighted))
     gateway = asyncio.create_task(serve(app, drain, drain_s, gateway_sock, stop))

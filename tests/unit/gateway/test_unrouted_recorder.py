@@ -12,7 +12,7 @@ from tests.unit.gateway.rig import BASE, COMPLETE, JOB, WORKER, base_of, running
 from sendense_operator.gateway.appliances import ApplianceRecord
 from sendense_operator.gateway.caller_check import Origin
 from sendense_operator.gateway.gateway_status import create_status_app
-from sendense_operator.gateway.unrouted_recorder import CALL_KEPT_S, PAUSE_S, Sighted
+from sendense_operator.gateway.unrouted_recorder import CALL_KEPT_S, PAUSE_S, UnroutedRecorder
 from sendense_operator.vma.sightings import (
     MAX_ANSWER,
     MAX_STRAY_CALLS,
@@ -35,7 +35,7 @@ class Clock:
 
 def test_ages() -> None:
     clock = Clock()
-    sighted = Sighted(clock)
+    sighted = UnroutedRecorder(clock)
     for seconds in (0, 5, 5):
         clock.now += seconds
         sighted.stray_telemetry("shop", "vma", JOB)
@@ -53,7 +53,7 @@ def test_ages() -> None:
 def test_bounds() -> None:
     """However much comes: one appliance takes no place from others, and the answer stays below its limit."""
     clock = Clock()
-    sighted = Sighted(clock)
+    sighted = UnroutedRecorder(clock)
     sighted.stray_telemetry("shop", "quiet", JOB)
     for number in range(2000):
         sighted.stray_telemetry("shop", "noisy", f"backup-{number}")
@@ -70,7 +70,7 @@ def test_bounds() -> None:
 
 
 async def test_only_who_has_the_key_is_told() -> None:
-    sighted, keys = Sighted(), FixedKeys(b"k" * 32, b"p" * 32)
+    sighted, keys = UnroutedRecorder(), FixedKeys(b"k" * 32, b"p" * 32)
     sighted.stray_telemetry("shop", "vma", JOB)
     app = create_status_app(sighted, keys)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as http:

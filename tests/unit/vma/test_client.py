@@ -14,12 +14,12 @@ from sendense_operator.logs import setup_logging
 from sendense_operator.vma.client import VMAClient
 from sendense_operator.vma.credentials import Credentials
 from sendense_operator.vma.errors import StartUnknown, VMAError, VMAGarbage, VMARefused, VMAUnreachable
-from sendense_operator.vma.messages import MAX_VMS, StartRequest
+from sendense_operator.vma.messages import MAX_VMS, VMAStartRequest
 
 PASSWORD = 'canary &/"1'
 CREDENTIALS = Credentials("backup@vsphere.local", PASSWORD)
 JOB = "backup-0b6f6b0e-6c2b-4b1c-9a53-0f7d2a1c9e11"
-REQUEST = StartRequest(
+REQUEST = VMAStartRequest(
     job_id=JOB,
     vm_name="pg",
     vm_path="/DC1/vm/pg",

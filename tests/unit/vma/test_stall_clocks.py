@@ -10,17 +10,17 @@ from sendense_operator.vma.stall_clocks import (
     CLIENT_NOTICES_S,
     Continue,
     Failed,
-    Observation,
+    JobObservation,
     are_callbacks_missing,
     decide_clocks,
     is_stuck,
 )
 
 CLOCKS = Clocks()
-START = Observation(now=1000.0, started=1000.0, disks=2)
+START = JobObservation(now=1000.0, started=1000.0, disks=2)
 
 
-def seen(**changes: object) -> Observation:
+def seen(**changes: object) -> JobObservation:
     return replace(START, **changes)  # type: ignore[arg-type]
 
 
@@ -94,7 +94,7 @@ def seen(**changes: object) -> Observation:
         ),
     ],
 )
-def test_each_clock_runs_out_exactly_then(name: str, observation: Observation, limit_at: float, reason: str) -> None:
+def test_each_clock_runs_out_exactly_then(name: str, observation: JobObservation, limit_at: float, reason: str) -> None:
     before = decide_clocks(replace(observation, now=limit_at - 0.5), CLOCKS)
     assert isinstance(before, Continue), name
     assert before.deadline == limit_at
@@ -139,7 +139,7 @@ TIMES = st.none() | st.floats(1000, 5000)
 
 @given(
     st.builds(
-        Observation,
+        JobObservation,
         now=st.floats(1000, 10000),
         started=st.just(1000.0),
         disks=st.just(2),
@@ -156,7 +156,7 @@ TIMES = st.none() | st.floats(1000, 5000)
         unhealthy_since=TIMES,
     )
 )
-def test_every_wait_ends_and_stays_ended(observation: Observation) -> None:
+def test_every_wait_ends_and_stays_ended(observation: JobObservation) -> None:
     verdict = decide_clocks(observation, CLOCKS)
     later = decide_clocks(replace(observation, now=observation.now + 1), CLOCKS)
     if observation.completes == 2:
@@ -203,7 +203,7 @@ def test_a_client_that_tells_of_itself_after_its_export_is_gone_is_stuck(
     ],
 )
 def test_a_stray_connection_is_not_taken_for_the_client(
-    name: str, observation: Observation, limit_at: float, reason: str
+    name: str, observation: JobObservation, limit_at: float, reason: str
 ) -> None:
     """A port scanner's, or the health check of a tunnel."""
     before = decide_clocks(replace(observation, now=limit_at - 0.5), CLOCKS)
@@ -240,5 +240,5 @@ COPIES = {"turn_connections": 2, "turn_connected": 1100.0, "last_bytes": 1100.0 
         (seen(**COPIES, completes=1), False),
     ],
 )
-def test_a_copy_without_callbacks(observation: Observation, missing: bool) -> None:
+def test_a_copy_without_callbacks(observation: JobObservation, missing: bool) -> None:
     assert are_callbacks_missing(observation) is missing

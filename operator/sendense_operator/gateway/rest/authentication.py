@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from sendense_operator.api.v1alpha1 import names
-from sendense_operator.cluster.authorization import Access, Caller
+from sendense_operator.cluster.authorization import Authorizer, Caller
 from sendense_operator.cluster.kinds import Kind
 from sendense_operator.gateway.rest.errors import RestError
 
@@ -51,7 +51,7 @@ def bearer_token(headers: Mapping[str, str]) -> str:
     return found[1]
 
 
-async def require(access: Access, caller: Caller, namespace: str, rights: tuple[Right, ...]) -> None:
+async def require(access: Authorizer, caller: Caller, namespace: str, rights: tuple[Right, ...]) -> None:
     """Check all the rights at once. Raises RestError (403) with the first that is missing, and ClusterError."""
     # a name that no object can have is neither asked about nor remembered
     asked = [(right, right.name if names.is_object_name(right.name) else "") for right in rights]

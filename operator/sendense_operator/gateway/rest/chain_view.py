@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sendense_operator.gateway.rest.errors import RestError
-from sendense_operator.gateway.rest.records import BackupRecord, ChainRecord, VMRecord, encode
+from sendense_operator.gateway.rest.records import CachedBackup, CachedChain, CachedVM, encode
 
 
-def pick_chain(chains: Iterable[ChainRecord], vm: str, repository: str) -> ChainRecord:
+def pick_chain(chains: Iterable[CachedChain], vm: str, repository: str) -> CachedChain:
     """Of the VM's chains the one in that repository, or (empty) with the newest point. Raises RestError (404)."""
     found = [one for one in chains if repository in ("", one.repository)]
     if not found:
@@ -21,7 +21,7 @@ def _where(repository: str) -> str:
     return f" in {repository[:200]}" if repository else ""
 
 
-def chain_body(chain: ChainRecord, points: Sequence[BackupRecord], vm_name: str, disk_id: int) -> bytes:
+def chain_body(chain: CachedChain, points: Sequence[CachedBackup], vm_name: str, disk_id: int) -> bytes:
     """The JSON of a chain for one disk.
 
     `points`: its restore points, the oldest first. Raises RestError (404) when none of them has that disk.
@@ -50,7 +50,7 @@ def chain_body(chain: ChainRecord, points: Sequence[BackupRecord], vm_name: str,
     return head[:-1] + b',"backups":[' + b",".join(point.body for point, _ in sizes) + b"]}"
 
 
-def full_of(points: Sequence[BackupRecord], disk_id: int) -> str | None:
+def full_of(points: Sequence[CachedBackup], disk_id: int) -> str | None:
     """Name of the full that the newest of the points stands on with that disk; None where the trail breaks off."""
     by_name = {point.name: point for point in points}
     at = points[-1] if points else None
@@ -62,7 +62,7 @@ def full_of(points: Sequence[BackupRecord], disk_id: int) -> str | None:
     return at.name if at else None
 
 
-def vm_json(vm: VMRecord, chains: Iterable[ChainRecord]) -> dict[str, Any]:
+def vm_json(vm: CachedVM, chains: Iterable[CachedChain]) -> dict[str, Any]:
     """The JSON of a VM with its protection. `chains`: the VM's own."""
     kept = sorted(chains, key=lambda one: one.repository)
     return {

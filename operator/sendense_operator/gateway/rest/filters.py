@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar, get_args
 
 from sendense_operator.gateway.rest.errors import RestError
-from sendense_operator.gateway.rest.records import BackupRecord
+from sendense_operator.gateway.rest.records import CachedBackup
 from sendense_operator.gateway.rest.schemas import BackupState, BackupType
 
 T = TypeVar("T")
@@ -32,9 +32,9 @@ class Filter:
             if value and value not in allowed:
                 raise RestError(400, f"{name} must be one of: {', '.join(allowed)}")
 
-    def select(self, records: Iterable[BackupRecord]) -> list[BackupRecord]:
+    def select(self, records: Iterable[CachedBackup]) -> list[CachedBackup]:
         """Those that fit, in the order they come."""
-        tests: list[Callable[[BackupRecord], bool]] = []
+        tests: list[Callable[[CachedBackup], bool]] = []
         if self.vm_context_id:
             tests.append(lambda record: record.vm == self.vm_context_id)
         if self.vm_name:

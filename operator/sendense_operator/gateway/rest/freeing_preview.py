@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from sendense_operator.api.v1alpha1.backup import DeletionPolicy
 from sendense_operator.gateway.rest.backup_view import COMPLETED
-from sendense_operator.gateway.rest.records import BackupRecord, ChainRecord
+from sendense_operator.gateway.rest.records import CachedBackup, CachedChain
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Freed:
 
 
 def decide_freed(
-    backup: BackupRecord, family: Iterable[BackupRecord], chain: ChainRecord | None, repository_policy: str
+    backup: CachedBackup, family: Iterable[CachedBackup], chain: CachedChain | None, repository_policy: str
 ) -> Freed:
     """What deleting `backup` frees. `family`: all Backups of its VM and repository, itself included or not."""
     if (backup.policy or repository_policy) == DeletionPolicy.RETAIN:
@@ -53,12 +53,12 @@ def decide_freed(
     return Freed(size, files, (), "its files are removed from the repository")
 
 
-def _counts(record: BackupRecord) -> bool:
+def _counts(record: CachedBackup) -> bool:
     """Restore points count, and what is just being written on top of one."""
     return not record.deleting and any(layer.parent for layer in record.layers)
 
 
-def _layers_below(record: BackupRecord, known: Mapping[str, BackupRecord]) -> set[str]:
+def _layers_below(record: CachedBackup, known: Mapping[str, CachedBackup]) -> set[str]:
     """Names of the Backups whose layers `record` stands on, as far as they can be followed."""
     found: set[str] = set()
     for layer in record.layers:
@@ -71,7 +71,7 @@ def _layers_below(record: BackupRecord, known: Mapping[str, BackupRecord]) -> se
     return found
 
 
-def _needs(name: str, below: set[str], backup: str, chain: ChainRecord | None) -> bool:
+def _needs(name: str, below: set[str], backup: str, chain: CachedChain | None) -> bool:
     """Whether `name` stands on `backup`, directly or through restore points that were removed before."""
     if backup in below:
         return True

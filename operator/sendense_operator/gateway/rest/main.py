@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
-from sendense_operator.cluster.authorization import KubernetesAccess
+from sendense_operator.cluster.authorization import KubernetesAuthorizer
 from sendense_operator.cluster.client import connect_api
 from sendense_operator.gateway.drain import Drain
 from sendense_operator.gateway.rest.object_cache import Mirrors, Stores
@@ -45,7 +45,7 @@ async def main(settings: RestSettings) -> None:
 async def _run(api: Any, settings: RestSettings, stop: asyncio.Event) -> None:
     stores, drain = Stores(), Drain()
     mirrors = Mirrors(api, stores, settings.namespaces)
-    access = KubernetesAccess(api, settings.rest_review_seconds)
+    access = KubernetesAuthorizer(api, settings.rest_review_seconds)
     service = Service(access, stores, mirrors, settings.namespaces)
     app = create_rest_app(service, drain, settings.rest_namespace, settings.rest_calls, settings.rest_calls_per_user)
     log.info(kv(rest=settings.rest_port, tls=bool(settings.rest_tls_folder), namespace=settings.rest_namespace))

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from sendense_operator.cluster.client import Obj
 from sendense_operator.cluster.informer import Mirror
 from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN, BACKUP_REPOSITORY, PROTECTED_VM
+from sendense_operator.cluster.objects import Obj
 from sendense_operator.gateway.rest.backup_view import part, text
 from sendense_operator.gateway.rest.record_store import Store
-from sendense_operator.gateway.rest.records import BackupRecord, ChainRecord, RepositoryRecord, VMRecord
+from sendense_operator.gateway.rest.records import CachedBackup, CachedChain, CachedRepository, CachedVM
 
 STALE_S: Final = 90.0
 """Nothing heard of the API server for so long (a watch lasts 30): what is remembered is no answer any more."""
@@ -22,17 +22,17 @@ STALE_S: Final = 90.0
 class Stores:
     """What is remembered."""
 
-    backups: Store[BackupRecord] = field(default_factory=lambda: Store(newest_first=True))
-    chains: Store[ChainRecord] = field(default_factory=Store)
-    vms: Store[VMRecord] = field(default_factory=Store)
-    repositories: Store[RepositoryRecord] = field(default_factory=Store)
+    backups: Store[CachedBackup] = field(default_factory=lambda: Store(newest_first=True))
+    chains: Store[CachedChain] = field(default_factory=Store)
+    vms: Store[CachedVM] = field(default_factory=Store)
+    repositories: Store[CachedRepository] = field(default_factory=Store)
 
-    def read_backup(self, obj: Obj) -> BackupRecord:
+    def read_backup(self, obj: Obj) -> CachedBackup:
         """A Backup's record, with VMware's name of its VM while the Backup doesn't say it itself."""
         vm = self.vms.get(
             text(part(obj, "metadata").get("namespace")), text(part(part(obj, "spec"), "vmRef").get("name"))
         )
-        return BackupRecord.from_object(obj, vm.vm_name if vm else "")
+        return CachedBackup.from_object(obj, vm.vm_name if vm else "")
 
 
 class Freshness(Protocol):
@@ -61,11 +61,11 @@ class Mirrors:
     """Keeps the stores up to date. Run `run` in a task of its own."""
 
     def __init__(self, api: Any, stores: Stores, namespaces: Sequence[str] = ()) -> None:
-        self._vms: Mirror[Any] = Mirror(api, PROTECTED_VM, stores.vms, VMRecord.from_object, namespaces)
+        self._vms: Mirror[Any] = Mirror(api, PROTECTED_VM, stores.vms, CachedVM.from_object, namespaces)
         self._backups: Mirror[Any] = Mirror(api, BACKUP, stores.backups, stores.read_backup, namespaces)
         self._others: tuple[Mirror[Any], ...] = (
-            Mirror(api, BACKUP_CHAIN, stores.chains, ChainRecord.from_object, namespaces),
-            Mirror(api, BACKUP_REPOSITORY, stores.repositories, RepositoryRecord.from_object, namespaces),
+            Mirror(api, BACKUP_CHAIN, stores.chains, CachedChain.from_object, namespaces),
+            Mirror(api, BACKUP_REPOSITORY, stores.repositories, CachedRepository.from_object, namespaces),
         )
 
     @property

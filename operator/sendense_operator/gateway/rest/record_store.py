@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from operator import attrgetter
 from typing import Generic, TypeVar
 
-from sendense_operator.gateway.rest.records import Record
+from sendense_operator.gateway.rest.records import CachedObject
 
-R = TypeVar("R", bound=Record)
+R = TypeVar("R", bound=CachedObject)
 
 
 class Store(Generic[R]):

@@ -27,7 +27,7 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class CachedObject:
     """What all kinds have. Times are RFC 3339 in UTC, so they sort as text."""
 
     namespace: str
@@ -37,7 +37,7 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class BackupRecord(Record):
+class CachedBackup(CachedObject):
     """One Backup."""
 
     vm: str
@@ -96,7 +96,7 @@ class Removed:
 
 
 @dataclass(frozen=True, slots=True)
-class ChainRecord(Record):
+class CachedChain(CachedObject):
     """One BackupChain."""
 
     vm: str
@@ -133,7 +133,7 @@ class ChainRecord(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class VMRecord(Record):
+class CachedVM(CachedObject):
     """One ProtectedVM."""
 
     vm_name: str
@@ -153,7 +153,7 @@ class VMRecord(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class RepositoryRecord(Record):
+class CachedRepository(CachedObject):
     """One BackupRepository."""
 
     policy: str

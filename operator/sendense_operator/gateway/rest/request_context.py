@@ -116,5 +116,5 @@ def _decimal(value: object) -> object:
 
 DECIMAL: Final = BeforeValidator(_decimal)
 """A parameter that is an integer is written in digits: pydantic would take `1.0`, `1_000` and blanks too."""
-Caller = Annotated[Session, Depends(session_of)]
+CurrentSession = Annotated[Session, Depends(session_of)]
 StartBody = Annotated[StartRequest, Depends(start_request)]

@@ -14,10 +14,10 @@ from sendense_operator.gateway.rest import schemas
 from sendense_operator.gateway.rest.errors import RestError
 from sendense_operator.gateway.rest.filters import STATES, TYPES, Filter, window
 from sendense_operator.gateway.rest.openapi import IN_NAMESPACE, PARAMETERS, Operation, answers, body_of
-from sendense_operator.gateway.rest.records import BackupRecord, encode
+from sendense_operator.gateway.rest.records import CachedBackup, encode
 from sendense_operator.gateway.rest.request_context import (
     DECIMAL,
-    Caller,
+    CurrentSession,
     StartBody,
     default_namespace,
     named_namespace,
@@ -37,7 +37,9 @@ _Count = Annotated[int, Field(ge=0, le=_MAX_WINDOW), DECIMAL]
 Limit = Annotated[_Count | None, Query(description="At most so many; left out: all.")]
 Offset = Annotated[_Count, Query(description="After so many.")]
 BackupID = Annotated[str, Path(description="Name of the Backup.", openapi_examples=PARAMETERS["backup_id"])]
-Context = Annotated[str, Query(description="Name of the ProtectedVM.", openapi_examples=PARAMETERS["vm_context_id"])]
+VMContextID = Annotated[
+    str, Query(description="Name of the ProtectedVM.", openapi_examples=PARAMETERS["vm_context_id"])
+]
 VMName = Annotated[str, Query(description="Name in vCenter, or of the ProtectedVM.")]
 OneVMName = Annotated[str, Query(description="Name in vCenter, else of the ProtectedVM; 409 when there are several.")]
 Repository = Annotated[str, Query(description="Name of the BackupRepository.")]
@@ -68,7 +70,7 @@ def build_router(*, in_namespace: bool) -> APIRouter:
     return router
 
 
-async def start(request: Request, caller: Caller, wanted: StartBody) -> Response:
+async def start(request: Request, caller: CurrentSession, wanted: StartBody) -> Response:
     """Create a Backup."""
     set_target(request, wanted.backup_id or wanted.vm_context_id or wanted.vm_name or "")
     record = await service_of(request).start(caller, namespace_of(request), wanted)
@@ -78,9 +80,9 @@ async def start(request: Request, caller: Caller, wanted: StartBody) -> Response
 
 async def list_backups(
     request: Request,
-    caller: Caller,
+    caller: CurrentSession,
     vm_name: VMName = "",
-    vm_context_id: Context = "",
+    vm_context_id: VMContextID = "",
     repository_id: Repository = "",
     status: Annotated[str, Query(description="Empty: any.", json_schema_extra={"enum": ["", *STATES]})] = "",
     backup_type: Annotated[str, Query(description="Empty: any.", json_schema_extra={"enum": ["", *TYPES]})] = "",
@@ -95,8 +97,8 @@ async def list_backups(
 
 async def chain(
     request: Request,
-    caller: Caller,
-    vm_context_id: Context = "",
+    caller: CurrentSession,
+    vm_context_id: VMContextID = "",
     vm_name: OneVMName = "",
     repository_id: Annotated[str, Query(description="Where the VM has chains in several.")] = "",
     disk_id: Annotated[int, Query(ge=0, lt=MAX_DISKS, description="Position of the disk."), DECIMAL] = 0,
@@ -108,19 +110,19 @@ async def chain(
     return _json(body, 200)
 
 
-async def vms(request: Request, caller: Caller, limit: Limit = None, offset: Offset = 0) -> Response:
+async def vms(request: Request, caller: CurrentSession, limit: Limit = None, offset: Offset = 0) -> Response:
     """List VMs."""
     found = await service_of(request).vms(caller, namespace_of(request))
     return _json(encode({"vms": window(found, limit, offset), "total": len(found)}), 200)
 
 
-async def get(request: Request, caller: Caller, backup_id: BackupID) -> Response:
+async def get(request: Request, caller: CurrentSession, backup_id: BackupID) -> Response:
     """Show a Backup."""
     _check_id(backup_id)
     return _json((await service_of(request).get(caller, namespace_of(request), backup_id)).body, 200)
 
 
-async def delete(request: Request, caller: Caller, backup_id: BackupID) -> Response:
+async def delete(request: Request, caller: CurrentSession, backup_id: BackupID) -> Response:
     """Delete a Backup."""
     _check_id(backup_id)
     gone, freed = await service_of(request).delete(caller, namespace_of(request), backup_id)
@@ -163,14 +165,14 @@ def _json(body: bytes, status: int) -> Response:
     return Response(body, status, _NO_STORE, "application/json")
 
 
-def _list(records: Sequence[BackupRecord], total: int) -> Response:
+def _list(records: Sequence[CachedBackup], total: int) -> Response:
     head, tail = b'{"backups":[', b'],"total":%d}' % total
     if len(records) <= _CHUNK:
         return _json(head + b",".join(record.body for record in records) + tail, 200)
     return StreamingResponse(_chunks(head, records, tail), 200, _NO_STORE, "application/json")
 
 
-async def _chunks(head: bytes, records: Sequence[BackupRecord], tail: bytes) -> AsyncIterator[bytes]:
+async def _chunks(head: bytes, records: Sequence[CachedBackup], tail: bytes) -> AsyncIterator[bytes]:
     yield head
     for start in range(0, len(records), _CHUNK):
         separator = b"," if start else b""

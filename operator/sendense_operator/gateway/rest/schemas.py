@@ -176,7 +176,7 @@ class Protection(_Model):
     stored_bytes: int
 
 
-class VMDisk(_Model):
+class DiskOfVM(_Model):
     """One disk of a VM."""
 
     disk_id: int
@@ -200,7 +200,7 @@ class VM(_Model):
     """Whether changed blocks are tracked; null: not known."""
     total_bytes: int
     """Sum of the disks' sizes."""
-    disks: list[VMDisk]
+    disks: list[DiskOfVM]
     ready: bool
     """Whether it could be backed up now."""
     message: str | None

@@ -14,17 +14,17 @@ from functools import partial
 from typing import Any, Final
 
 from sendense_operator.api.v1alpha1 import names
-from sendense_operator.cluster.authorization import Access
-from sendense_operator.cluster.client import Obj
+from sendense_operator.cluster.authorization import Authorizer
 from sendense_operator.cluster.errors import AlreadyExistsError, NotFoundError
 from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN, BACKUP_REPOSITORY, PROTECTED_VM, Kind
+from sendense_operator.cluster.objects import Obj
 from sendense_operator.gateway.rest.authentication import Right, Session, require
 from sendense_operator.gateway.rest.chain_view import chain_body, pick_chain, vm_json
 from sendense_operator.gateway.rest.errors import RestError, unavailable
 from sendense_operator.gateway.rest.filters import Filter
 from sendense_operator.gateway.rest.freeing_preview import Freed, decide_freed
 from sendense_operator.gateway.rest.object_cache import Freshness, Stores, trouble
-from sendense_operator.gateway.rest.records import BackupRecord, ChainRecord, RepositoryRecord, VMRecord
+from sendense_operator.gateway.rest.records import CachedBackup, CachedChain, CachedRepository, CachedVM
 from sendense_operator.gateway.rest.schemas import StartRequest
 from sendense_operator.gateway.rest.start_request import backup_name, build_backup, check_disk, check_request
 from sendense_operator.gateway.rest.vm_resolution import find_chained_vm, find_vm
@@ -39,7 +39,7 @@ _ALPHABET: Final = string.ascii_lowercase + string.digits
 class Service:
     """The endpoints without HTTP."""
 
-    access: Access
+    access: Authorizer
     stores: Stores
     freshness: Freshness
     namespaces: tuple[str, ...] = ()
@@ -49,7 +49,7 @@ class Service:
         """Refuse, before anything of a request is read, who may not create Backups there."""
         await self._enter(session, namespace, Right("create", BACKUP))
 
-    async def start(self, session: Session, namespace: str, request: StartRequest) -> BackupRecord:
+    async def start(self, session: Session, namespace: str, request: StartRequest) -> CachedBackup:
         """Create a Backup."""
         check_request(request)
         by_id = request.vm_context_id
@@ -59,16 +59,16 @@ class Service:
         vm = await self._find_vm(session, namespace, request)
         check_disk(vm, request.disk_id)
         await self._repository(session, namespace, request.repository_id)
-        created = BackupRecord.from_object(await self._create(session, namespace, request, vm.name), vm.vm_name)
+        created = CachedBackup.from_object(await self._create(session, namespace, request, vm.name), vm.vm_name)
         await self.freshness.until(lambda: self._stored(created) is not None, _SEE_OWN_WRITE_S)
         return created
 
-    async def select(self, session: Session, namespace: str, wanted: Filter) -> list[BackupRecord]:
+    async def select(self, session: Session, namespace: str, wanted: Filter) -> list[CachedBackup]:
         """The Backups that fit, the newest first."""
         await self._enter(session, namespace, Right("list", BACKUP))
         return wanted.select(self.stores.backups.ordered(namespace))
 
-    async def get(self, session: Session, namespace: str, backup_id: str) -> BackupRecord:
+    async def get(self, session: Session, namespace: str, backup_id: str) -> CachedBackup:
         """One Backup."""
         await self._enter(session, namespace, Right("get", BACKUP, backup_id))
         return await self._backup(session, namespace, backup_id)
@@ -111,7 +111,7 @@ class Service:
     async def vms(self, session: Session, namespace: str) -> list[dict[str, Any]]:
         """The JSON of all VMs, by name."""
         await self._enter(session, namespace, Right("list", PROTECTED_VM), Right("list", BACKUP_CHAIN))
-        chains: dict[str, list[ChainRecord]] = {}
+        chains: dict[str, list[CachedChain]] = {}
         for chain in self.stores.chains.ordered(namespace):
             chains.setdefault(chain.vm, []).append(chain)
         return [vm_json(vm, chains.get(vm.name, ())) for vm in self.stores.vms.ordered(namespace)]
@@ -126,25 +126,25 @@ class Service:
         if problem := trouble(self.freshness):
             raise unavailable(problem)
 
-    async def _backup(self, session: Session, namespace: str, backup_id: str) -> BackupRecord:
+    async def _backup(self, session: Session, namespace: str, backup_id: str) -> CachedBackup:
         missing = RestError(404, "backup not found", f"no Backup {backup_id[:200]} in namespace {namespace}")
         found = self.stores.backups.get(namespace, backup_id)
         return found or self.stores.read_backup(await self._ask(session, BACKUP, namespace, backup_id, missing))
 
-    async def _find_vm(self, session: Session, namespace: str, request: StartRequest) -> VMRecord:
+    async def _find_vm(self, session: Session, namespace: str, request: StartRequest) -> CachedVM:
         name = request.vm_context_id or request.vm_name or ""
         if request.vm_context_id:
             found = self.stores.vms.get(namespace, name)
         else:
             found = find_vm(self.stores.vms.ordered(namespace), name)
         missing = _no_vm(name, namespace)
-        return found or VMRecord.from_object(await self._ask(session, PROTECTED_VM, namespace, name, missing))
+        return found or CachedVM.from_object(await self._ask(session, PROTECTED_VM, namespace, name, missing))
 
-    async def _repository(self, session: Session, namespace: str, name: str) -> RepositoryRecord:
+    async def _repository(self, session: Session, namespace: str, name: str) -> CachedRepository:
         missing = RestError(404, "repository not found", f"no BackupRepository {name[:200]} in namespace {namespace}")
         found = self.stores.repositories.get(namespace, name)
         if found is None:
-            found = RepositoryRecord.from_object(await self._ask(session, BACKUP_REPOSITORY, namespace, name, missing))
+            found = CachedRepository.from_object(await self._ask(session, BACKUP_REPOSITORY, namespace, name, missing))
         return found
 
     async def _ask(self, session: Session, kind: Kind, namespace: str, name: str, missing: RestError) -> Obj:
@@ -168,19 +168,19 @@ class Service:
                     raise RestError(409, "name taken", f"there is a Backup {name} in namespace {namespace}") from None
         raise AssertionError("unreachable")
 
-    def _stored(self, record: BackupRecord) -> BackupRecord | None:
+    def _stored(self, record: CachedBackup) -> CachedBackup | None:
         found = self.stores.backups.get(record.namespace, record.name)
         return found if found is not None and found.uid == record.uid else None
 
-    def _leaving(self, record: BackupRecord) -> bool:
+    def _leaving(self, record: CachedBackup) -> bool:
         found = self._stored(record)
         return found is None or found.deleting
 
-    def _family(self, namespace: str, vm: str, repository: str) -> Sequence[BackupRecord]:
+    def _family(self, namespace: str, vm: str, repository: str) -> Sequence[CachedBackup]:
         wanted = Filter(vm_context_id=vm, repository_id=repository)
         return wanted.select(self.stores.backups.ordered(namespace))
 
-    def _freed(self, backup: BackupRecord) -> Freed:
+    def _freed(self, backup: CachedBackup) -> Freed:
         family = self._family(backup.namespace, backup.vm, backup.repository)
         chains = (one for one in self.stores.chains.ordered(backup.namespace) if one.vm == backup.vm)
         chain = next((one for one in chains if one.repository == backup.repository), None)

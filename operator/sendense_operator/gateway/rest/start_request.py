@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from sendense_operator.cluster.kinds import BACKUP
 from sendense_operator.gateway.rest.errors import RestError
-from sendense_operator.gateway.rest.records import VMRecord
+from sendense_operator.gateway.rest.records import CachedVM
 from sendense_operator.gateway.rest.schemas import StartRequest
 from sendense_operator.gateway.rest.tags import is_tag_key, metadata_of
 
@@ -30,7 +30,7 @@ def check_request(request: StartRequest) -> None:
             )  # fmt: skip
 
 
-def check_disk(vm: VMRecord, disk_id: int | None) -> None:
+def check_disk(vm: CachedVM, disk_id: int | None) -> None:
     """Raises RestError (400) unless a backup of the whole VM is one of that disk alone."""
     if disk_id is None:
         return

@@ -17,12 +17,12 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from sendense_operator.gateway.rest.errors import RestError
-from sendense_operator.gateway.rest.records import BackupRecord, ChainRecord, VMRecord
+from sendense_operator.gateway.rest.records import CachedBackup, CachedChain, CachedVM
 
 _CANDIDATES: Final = 10
 
 
-def find_vm(vms: Iterable[VMRecord], vm_name: str) -> VMRecord | None:
+def find_vm(vms: Iterable[CachedVM], vm_name: str) -> CachedVM | None:
     """The VM that is meant, if there is one. Raises RestError (409) for several."""
     ranks = _ranked(vms, vm_name)
     if not ranks:
@@ -32,7 +32,7 @@ def find_vm(vms: Iterable[VMRecord], vm_name: str) -> VMRecord | None:
 
 
 def find_chained_vm(
-    vms: Iterable[VMRecord], chains: Iterable[ChainRecord], backups: Iterable[BackupRecord], vm_name: str
+    vms: Iterable[CachedVM], chains: Iterable[CachedChain], backups: Iterable[CachedBackup], vm_name: str
 ) -> str:
     """Name of the ProtectedVM, be it there or not, whose restore points are meant; where there are none, as `find_vm`.
 
@@ -48,7 +48,7 @@ def find_chained_vm(
     return meant[0][0]
 
 
-def _ranked(vms: Iterable[VMRecord], vm_name: str) -> list[list[VMRecord]]:
+def _ranked(vms: Iterable[CachedVM], vm_name: str) -> list[list[CachedVM]]:
     """The VMs that may be meant by their rank; no rank is empty."""
     fit = [vm for vm in vms if vm_name in (vm.name, vm.vm_name)]
     ranks = (

@@ -7,70 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from sendense_operator.reconcile.backups.host_ports import choose_host_ports
+from sendense_operator.reconcile.state.queue_records import AdmissionDecision, Admitted, Candidate, RunningJob, Waits
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What the objects that a Backup refers to allow."""
-
-    repository_slots: int
-    appliance_slots: int
-    port_range: tuple[int, int] | None = None
-    """For HostPort: lowest and highest port. None: no ports of the node are needed."""
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A Backup that has all it needs, but for its turn."""
-
-    namespace: str
-    name: str
-    vm: str
-    vm_key: str
-    repository: str
-    appliance: str
-    disks: int
-    limits: Limits
-    vm_identity: str = ""
-    """The same for all that back up one VM of a vCenter; empty: not known."""
-
-
-@dataclass(frozen=True)
-class Running:
-    """A worker's Job that has not ended."""
-
-    namespace: str
-    job: str
-    vm: str
-    vm_key: str
-    repository: str
-    appliance: str
-    ports: frozenset[int] = frozenset()
-    vm_identity: str = ""
-    """Empty on a Job of an older operator."""
-
-
-@dataclass(frozen=True)
-class Admitted:
-    """It may start."""
-
-    host_ports: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Waits:
-    """It waits, and this is what for."""
-
-    reason: str
-    message: str
-    position: int = 0
-    """1: next in the queue. 0: it waits for something else than a slot."""
-
-
-Verdict = Admitted | Waits
-
-
-def decide_admission(candidate: Candidate, ahead: Sequence[Candidate], running: Sequence[Running]) -> Verdict:
+def decide_admission(
+    candidate: Candidate, ahead: Sequence[Candidate], running: Sequence[RunningJob]
+) -> AdmissionDecision:
     """Whether `candidate` may start, after all those `ahead` in the queue that could start had started.
 
     One that can't start anyway (its VM is busy) does not hold up those behind it.
@@ -78,7 +20,7 @@ def decide_admission(candidate: Candidate, ahead: Sequence[Candidate], running: 
     return decide_queue([*ahead, candidate], running)[-1]
 
 
-def decide_queue(queue: Iterable[Candidate], running: Iterable[Running]) -> list[Verdict]:
+def decide_queue(queue: Iterable[Candidate], running: Iterable[RunningJob]) -> list[AdmissionDecision]:
     """The same of each of a queue, in its order; one pass, however long it is."""
     state = _State()
     for job in running:
@@ -104,7 +46,7 @@ class _State:
     wait_for_appliance: Counter[tuple[str, str]] = field(default_factory=Counter)
     wait_for_both: Counter[tuple[str, str, str]] = field(default_factory=Counter)
 
-    def add_running(self, job: Running) -> None:
+    def add_running(self, job: RunningJob) -> None:
         """One more worker."""
         self.vms.setdefault((job.namespace, job.vm), job.job)
         self.vm_keys.setdefault((job.namespace, job.appliance, job.vm_key), job.job)
@@ -126,7 +68,7 @@ class _State:
         return either - self.wait_for_both[namespace, repository, appliance]
 
 
-def _place(candidate: Candidate, state: _State) -> Verdict:
+def _place(candidate: Candidate, state: _State) -> AdmissionDecision:
     wait = _busy(candidate, state) or _slots(candidate, state)
     verdict = wait if wait is not None else _ports(candidate, state)
     if isinstance(verdict, Admitted):
@@ -136,8 +78,8 @@ def _place(candidate: Candidate, state: _State) -> Verdict:
     return verdict
 
 
-def _as_running(candidate: Candidate, verdict: Admitted) -> Running:
-    return Running(
+def _as_running(candidate: Candidate, verdict: Admitted) -> RunningJob:
+    return RunningJob(
         namespace=candidate.namespace,
         job=candidate.name,
         vm=candidate.vm,
@@ -176,7 +118,7 @@ def _slots(candidate: Candidate, state: _State) -> Waits | None:
     return _wait_for_slot(candidate, state, " and ".join(full)) if full else None
 
 
-def _ports(candidate: Candidate, state: _State) -> Verdict:
+def _ports(candidate: Candidate, state: _State) -> AdmissionDecision:
     if candidate.limits.port_range is None:
         return Admitted()
     first, last = candidate.limits.port_range

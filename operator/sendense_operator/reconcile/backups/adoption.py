@@ -13,18 +13,19 @@ from pydantic import ValidationError
 from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.api.v1alpha1.backup import Phase
 from sendense_operator.catalogue_format import PointRecord
-from sendense_operator.cluster.client import Obj, find
+from sendense_operator.cluster.client import find
 from sendense_operator.cluster.errors import AlreadyExistsError, ForbiddenError, InvalidError
 from sendense_operator.cluster.kinds import BACKUP, BACKUP_REPOSITORY
 from sendense_operator.cluster.listing import collect
 from sendense_operator.cluster.object_names import chain_name
+from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import write_status
 from sendense_operator.reconcile.backups.backup_status import Case, publish
 from sendense_operator.reconcile.backups.finish import chain_key, record
 from sendense_operator.reconcile.catalogue.decisions import (
     UNREADABLE,
     Judgement,
-    Verdict,
+    ScanVerdict,
     adopted_names,
     build_adopted,
     is_missing,
@@ -43,7 +44,7 @@ from sendense_operator.reconcile.state.context import Context
 from sendense_operator.reconcile.state.formatting import whole_seconds
 from sendense_operator.reconcile.state.keys import Key, Work
 from sendense_operator.reconcile.state.kubernetes_objects import created, is_deleting, ready_condition
-from sendense_operator.reconcile.state.records import Catalogued
+from sendense_operator.reconcile.state.records import RepositoryCatalogue
 from sendense_operator.task import Answer
 
 UNTOLD: Final = (ValidationError, InvalidError)
@@ -119,7 +120,7 @@ def why_untold(error: Exception) -> str:
     return str(error.errors(include_input=False)[0]["msg"]) if isinstance(error, ValidationError) else str(error)
 
 
-async def _awaited(ctx: Context, case: Case, known: Catalogued | None) -> str:
+async def _awaited(ctx: Context, case: Case, known: RepositoryCatalogue | None) -> str:
     """What an adopting Backup waits for, in words. A scan is asked for, once."""
     namespace, name = case.namespace, case.spec.repository_ref.name
     repository = await find(ctx.cluster, BACKUP_REPOSITORY, namespace, name)
@@ -217,11 +218,11 @@ async def carry_out(ctx: Context, namespace: str, judgement: Judgement) -> None:
         return
     case = Case.of(obj)
     match judgement.verdict:
-        case Verdict.LOST:
+        case ScanVerdict.LOST:
             await publish(ctx, case, conditions.stalled(conditions.REASON_LOST, judgement.message))
-        case Verdict.FOUND if judgement.point is not None:
+        case ScanVerdict.FOUND if judgement.point is not None:
             await _record(ctx, case, judgement.point)
-        case Verdict.DAMAGED:
+        case ScanVerdict.DAMAGED:
             await say_damage(ctx, case, judgement.message)
         case _:
             await say_damage(ctx, case, "")

@@ -6,7 +6,7 @@ from sendense_operator.cluster.client import find
 from sendense_operator.cluster.kinds import BACKUP, JOB
 from sendense_operator.reconcile.backups.adoption import reconcile_adopted
 from sendense_operator.reconcile.backups.backup_status import Case
-from sendense_operator.reconcile.backups.finish import cancel, cancelled, delete, tidy
+from sendense_operator.reconcile.backups.finish import cancel, cancelled, finish_deletion, remove_workload
 from sendense_operator.reconcile.backups.start import overdue, start_backup, wait_or_fail
 from sendense_operator.reconcile.backups.worker_following import follow_backup, wait_for_old_pods
 from sendense_operator.reconcile.state.context import Context
@@ -23,9 +23,9 @@ async def reconcile_backup(ctx: Context, namespace: str, name: str) -> float | N
     if ctx.memory.first_seen.get(case.uid) is None:
         ctx.memory.first_seen.put(case.uid, ctx.monotonic())
     if is_deleting(obj):
-        return await delete(ctx, case)
+        return await finish_deletion(ctx, case)
     if case.is_over:
-        return await tidy(ctx, case)
+        return await remove_workload(ctx, case)
     if case.copies_nothing and case.spec.cancel:
         await cancelled(ctx, case, "cancelled by spec.cancel before its restore point was found")
         return 0.0

@@ -9,10 +9,10 @@ from typing import Any, Final, Literal
 
 from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.api.v1alpha1.backup import BackupSpec, BackupStatus, Phase
-from sendense_operator.cluster.client import Obj
 from sendense_operator.cluster.errors import ClusterError
 from sendense_operator.cluster.kinds import BACKUP
 from sendense_operator.cluster.object_names import service_name, worker_name
+from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import write_status
 from sendense_operator.reconcile.catalogue.ownership import is_restored, point_uid
 from sendense_operator.reconcile.state.context import Context
@@ -99,7 +99,7 @@ class Case:
         return f"{names.LABEL_COMPONENT}={names.COMPONENT_WORKER},{names.LABEL_BACKUP_UID}={self.uid}"
 
 
-def next_status(case: Case, state: dict[str, str], changes: dict[str, Any], now: datetime) -> BackupStatus:
+def next_backup_status(case: Case, state: dict[str, str], changes: dict[str, Any], now: datetime) -> BackupStatus:
     """The status with `state` (of api/conditions) and `changes`; phase and message follow from it."""
     generation = case.obj["metadata"].get("generation")
     old = conditions.dicts_of(case.status)
@@ -133,7 +133,7 @@ async def publish(ctx: Context, case: Case, state: dict[str, str], *, urgent: bo
     Returns 0, or the seconds until it may be written: what is neither `urgent` nor a change of phase or stage
     waits for `poll_seconds` since the last write, other words of what is waited for for WORDS_S.
     """
-    status = next_status(case, state, changes, ctx.now())
+    status = next_backup_status(case, state, changes, ctx.now())
     if status == case.status:
         return 0.0
     moved = status.phase != case.status.phase
@@ -146,7 +146,7 @@ async def publish(ctx: Context, case: Case, state: dict[str, str], *, urgent: bo
             return rest
     if await write_status(ctx.cluster, BACKUP, case.obj, status):
         ctx.memory.written.put(case.uid, ctx.monotonic())
-        for kind, reason, message in tell(case.status, status):
+        for kind, reason, message in events_of_change(case.status, status):
             await ctx.events.post(case.obj, kind, reason, message)
     case.status = status
     case.obj = {**case.obj, "status": status.to_dict()}
@@ -184,7 +184,7 @@ _ORDINARY_WAIT: Final = re.compile(r".*Busy|Waiting.*|.*NotFound|.*NotReady|Clai
 """Reasons of a wait that are the ordinary course of things: others run, or objects are applied in any order."""
 
 
-def tell(old: BackupStatus, new: BackupStatus) -> list[tuple[Literal["Normal", "Warning"], str, str]]:
+def events_of_change(old: BackupStatus, new: BackupStatus) -> list[tuple[Literal["Normal", "Warning"], str, str]]:
     """The Events of a change: (type, reason, message)."""
     ready = next((c for c in new.conditions if c.type == conditions.READY), None)
     reason, message = (ready.reason, ready.message) if ready else ("", "")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.api.v1alpha1.backup import BackupSpec, RequestedType
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
 from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMSpec, VMDisk
 from sendense_operator.api.v1alpha1.vmwareappliance import CallbackRetries, VMwareApplianceSpec
+from sendense_operator.reconcile.state.inventory_path import datacenter_of
 from sendense_operator.task import (
     ApplianceTask,
     BackupTask,
@@ -20,21 +20,6 @@ from sendense_operator.task import (
     ParentCheck,
     TaskDisk,
 )
-
-_VM_FOLDER: Final = "/vm/"
-
-
-def datacenter_of(vm: ProtectedVMSpec) -> str:
-    """The VM's datacenter: what the spec says, or what stands before `/vm/` in its path."""
-    if vm.datacenter:
-        return vm.datacenter
-    head, found, _ = vm.path.partition(_VM_FOLDER)
-    return (head if found else vm.path.split("/", 2)[1]).strip("/")
-
-
-def below_datacenter(vm_path: str) -> str:
-    """Folders and name of a VM below its datacenter's VM folder, such as production/db01; empty if there is none."""
-    return vm_path.partition(_VM_FOLDER)[2]
 
 
 def disk_ports(exposure: Exposure, count: int, given: Sequence[int]) -> list[int]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
-from sendense_operator.cluster.client import Obj, find
+from sendense_operator.cluster.client import find
 from sendense_operator.cluster.errors import ForbiddenError
 from sendense_operator.cluster.kinds import NODE
+from sendense_operator.cluster.objects import Obj
 from sendense_operator.reconcile.backups.backup_status import Case
 from sendense_operator.reconcile.backups.finish import fail
 from sendense_operator.reconcile.state.context import Context

@@ -7,19 +7,20 @@ from typing import Any, Final, Literal
 
 from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.api.v1alpha1.backup import Phase
-from sendense_operator.cluster.client import Obj, find
+from sendense_operator.cluster.client import find
 from sendense_operator.cluster.kinds import BACKUP, JOB, NETWORK_POLICY, POD, SERVICE
+from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.provenance import is_worker_pod
 from sendense_operator.cluster.status_writer import change_finalizers, has_finalizer, remove_finalizers
 from sendense_operator.reconcile.backups.backup_status import Case, acknowledge, label, publish
 from sendense_operator.reconcile.backups.progress import (
-    describe,
+    describe_result,
     final_disks,
     final_progress,
     stopped_disks,
     stopped_progress,
-    type_of,
 )
+from sendense_operator.reconcile.state.backup_type import backup_type_of
 from sendense_operator.reconcile.state.context import Context
 from sendense_operator.reconcile.state.formatting import human_bytes, parse_time, whole_seconds
 from sendense_operator.reconcile.state.keys import Key, Work
@@ -56,7 +57,7 @@ async def complete(ctx: Context, case: Case, answer: Answer, **more: Any) -> Non
 async def record(ctx: Context, case: Case, answer: Answer, **more: Any) -> None:
     """Say of a Backup what is committed, and `more` fields of the status."""
     state = conditions.ready(
-        "Committed", describe(answer, "adopted from the repository" if more.get("adopted") else "")
+        "Committed", describe_result(answer, "adopted from the repository" if more.get("adopted") else "")
     )
     await publish(ctx, case, state, **{**_result(case, answer, ctx.now()), **more})
 
@@ -64,7 +65,7 @@ async def record(ctx: Context, case: Case, answer: Answer, **more: Any) -> None:
 def _result(case: Case, answer: Answer, now: datetime) -> dict[str, Any]:
     stored = sum(disk.stored for disk in answer.disks)
     return dict(  # noqa: C408 - the names are those of the status
-        type=type_of(answer.disks),
+        type=backup_type_of(answer.disks),
         disks=final_disks(answer),
         progress=final_progress(answer, case.status.start_time or answer.started, now),
         stored_bytes=stored,
@@ -117,7 +118,7 @@ def chain_key(case: Case) -> Key:
     return Key(Work.CHAIN, case.namespace, f"{case.spec.vm_ref.name}/{case.spec.repository_ref.name}")
 
 
-async def tidy(ctx: Context, case: Case) -> float | None:
+async def remove_workload(ctx: Context, case: Case) -> float | None:
     """After the end is in the status: let the Job go, free the ports, keep labels, finalizers and generation."""
     if has_finalizer(case.obj, names.FINALIZER):
         rest = await _tidy_worker(ctx, case)
@@ -237,7 +238,7 @@ def _remains(answer: Answer | None) -> str:
     return answer.left if answer is not None and answer.outcome == "Cancelled" else ""
 
 
-async def delete(ctx: Context, case: Case) -> float | None:
+async def finish_deletion(ctx: Context, case: Case) -> float | None:
     """The Backup is being deleted: stop its worker, wait for it within bounds. Its chain decides about the files."""
     if has_finalizer(case.obj, names.FINALIZER):
         rest = await _stop_for_good(ctx, case)

@@ -6,13 +6,13 @@ bytes that came, and whole as soon as it is complete. It never goes back; of an 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
 from sendense_operator.api.v1alpha1.backup import BackupDisk, BackupProgress
+from sendense_operator.reconcile.state.backup_type import backup_type_of
 from sendense_operator.reconcile.state.formatting import human_bytes, human_duration, human_rate, whole_seconds
-from sendense_operator.task import Answer, BackupType, DiskAnswer, DiskProgress, Progress, Stage
+from sendense_operator.task import Answer, BackupType, DiskProgress, Progress, Stage
 
 _FARTHEST_S: Final = 2_592_000
 """The most that spec.activeDeadlineSeconds may be: what would end later never does."""
@@ -124,18 +124,12 @@ def final_disks(answer: Answer) -> list[BackupDisk]:
     ]
 
 
-def type_of(disks: Sequence[BackupDisk] | Sequence[DiskAnswer]) -> BackupType:
-    """What ran: Incremental when every disk is an increment."""
-    increments = disks and all(disk.type is BackupType.INCREMENTAL for disk in disks)
-    return BackupType.INCREMENTAL if increments else BackupType.FULL
-
-
-def describe(answer: Answer, how: str = "") -> str:
+def describe_result(answer: Answer, how: str = "") -> str:
     """A committed backup in one line: what ran, how it came here, how much of it there is."""
     count = len(answer.disks)
     increments = sum(disk.type is BackupType.INCREMENTAL for disk in answer.disks)
     mixed = 0 < increments < count
-    what = f"{increments} of {count} disks {BackupType.INCREMENTAL}" if mixed else type_of(answer.disks).value
+    what = f"{increments} of {count} disks {BackupType.INCREMENTAL}" if mixed else backup_type_of(answer.disks).value
     size = human_bytes(sum(disk.virtual_size for disk in answer.disks))
     how = how or ("committed by an earlier attempt" if answer.adopted else "committed")
     sent = human_bytes(sum(disk.transferred for disk in answer.disks))

@@ -11,15 +11,16 @@ from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
 from sendense_operator.api.v1alpha1.names import last_path_element
 from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMSpec, VMDisk
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
-from sendense_operator.cluster.client import Obj, find
+from sendense_operator.cluster.client import find
 from sendense_operator.cluster.kinds import APPLIANCE, BACKUP_CHAIN, BACKUP_REPOSITORY, PROTECTED_VM
 from sendense_operator.cluster.object_names import chain_name
+from sendense_operator.cluster.objects import Obj
 from sendense_operator.reconcile.backups.backup_status import Case
 from sendense_operator.reconcile.state.context import Context
 from sendense_operator.reconcile.state.keys import Key, Work
 from sendense_operator.reconcile.state.kubernetes_objects import is_deleting, ready_condition
 from sendense_operator.reconcile.state.problem import Meaning, Problem
-from sendense_operator.reconcile.state.records import Found
+from sendense_operator.reconcile.state.vm_records import FoundVM
 from sendense_operator.reconcile.vcenter.vm_reconciler import discovered
 from sendense_operator.task import ParentCheck
 from sendense_operator.vma.messages import InventoryVM
@@ -38,7 +39,7 @@ class References:
     repository: BackupRepositorySpec
     repository_id: str
     vm: ProtectedVMSpec
-    found: Found
+    found: FoundVM
     appliance: VMwareApplianceSpec
     parent_check: ParentCheck = ParentCheck.CONTENT
 
@@ -74,7 +75,7 @@ async def resolve(ctx: Context, case: Case) -> References | Problem:
     )
 
 
-async def _discovered(ctx: Context, case: Case, vm: Obj) -> Found | Problem:
+async def _discovered(ctx: Context, case: Case, vm: Obj) -> FoundVM | Problem:
     seen = ctx.memory.first_seen.get(case.uid) or 0.0
     known = ctx.memory.discoveries.get(vm["metadata"]["uid"])
     # What may pass has to be found out again soon after it has passed.
@@ -84,11 +85,11 @@ async def _discovered(ctx: Context, case: Case, vm: Obj) -> Found | Problem:
     return await discovered(ctx, vm, since=since, key=Key(Work.BACKUP, case.namespace, case.name))
 
 
-def known_vm(case: Case, vm: ProtectedVMSpec) -> Found:
+def known_vm(case: Case, vm: ProtectedVMSpec) -> FoundVM:
     """The VM as the worker was told of it that ended without a word."""
     disks = [VMDisk(index=disk.id, key=disk.key, capacity_bytes=disk.virtual_size) for disk in case.status.disks]
     name = case.status.vm_name or last_path_element(vm.path)
-    return Found(InventoryVM(name=name, path=vm.path), tuple(disks), cbt_enabled=None)
+    return FoundVM(InventoryVM(name=name, path=vm.path), tuple(disks), cbt_enabled=None)
 
 
 async def _parent_check(ctx: Context, case: Case) -> ParentCheck:

@@ -9,12 +9,12 @@ from typing import Any
 from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.api.v1alpha1.backup import BackupDisk, RequestedType
 from sendense_operator.chain.memory_estimate import DiskLoad
-from sendense_operator.cluster.client import Obj, find
+from sendense_operator.cluster.client import find
 from sendense_operator.cluster.errors import AlreadyExistsError, ForbiddenError, InvalidError
 from sendense_operator.cluster.kinds import BACKUP, CLAIM, JOB, NETWORK_POLICY, POD, SERVICE, Kind
 from sendense_operator.cluster.object_names import chain_name
+from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import add_finalizers
-from sendense_operator.reconcile.backups.admission_rules import Admitted, Waits
 from sendense_operator.reconcile.backups.backup_status import ACCEPTED, Case, publish
 from sendense_operator.reconcile.backups.backup_task import build_backup_task
 from sendense_operator.reconcile.backups.finish import fail
@@ -23,8 +23,9 @@ from sendense_operator.reconcile.backups.start_queue import admit, forget, is_cu
 from sendense_operator.reconcile.state.context import Context
 from sendense_operator.reconcile.state.kubernetes_objects import created
 from sendense_operator.reconcile.state.problem import Meaning, Problem
+from sendense_operator.reconcile.state.queue_records import Admitted, Waits
 from sendense_operator.reconcile.workload.claims import needs_one_node
-from sendense_operator.reconcile.workload.pod_overrides import maintenance_resources, merge, resources_of
+from sendense_operator.reconcile.workload.pod_overrides import maintenance_resources, merge_overrides, resources_of
 from sendense_operator.reconcile.workload.worker_job import build_worker_job, worker_labels
 from sendense_operator.reconcile.workload.worker_memory import decide_resources
 from sendense_operator.reconcile.workload.worker_network import build_network_policy, build_service, node_ports
@@ -126,7 +127,7 @@ class _Plan:
 
 def _resources(ctx: Context, case: Case, refs: References) -> Obj | Problem:
     """Of the worker's container. How deep a disk's layers lie only the repository knows: as deep as it allows."""
-    wanted = merge(ctx.settings.pod_defaults, refs.repository.pod_template)
+    wanted = merge_overrides(ctx.settings.pod_defaults, refs.repository.pod_template)
     if case.only_looks:
         return maintenance_resources(wanted)
     layers = 1 if case.spec.type is RequestedType.FULL else refs.repository.max_chain_depth

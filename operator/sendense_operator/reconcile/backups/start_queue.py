@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.api.v1alpha1.backup import Phase
@@ -15,23 +15,16 @@ from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
 from sendense_operator.cluster.client import find
 from sendense_operator.cluster.kinds import APPLIANCE, BACKUP, BACKUP_REPOSITORY, CLAIM, JOB, PROTECTED_VM
 from sendense_operator.cluster.listing import collect
+from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.provenance import is_worker_job
-from sendense_operator.reconcile.backups.admission_rules import (
-    Candidate,
-    Limits,
-    Running,
-    Verdict,
-    Waits,
-    decide_admission,
-    decide_queue,
-)
+from sendense_operator.reconcile.backups.admission_rules import decide_admission, decide_queue
 from sendense_operator.reconcile.backups.backup_status import Case
 from sendense_operator.reconcile.backups.references import References
 from sendense_operator.reconcile.catalogue.ownership import is_restored
 from sendense_operator.reconcile.state.context import Context
 from sendense_operator.reconcile.state.kubernetes_objects import (
-    Chain,
-    Place,
+    ChainKey,
+    QueuePlace,
     chain_of,
     host_ports,
     is_deleting,
@@ -41,11 +34,17 @@ from sendense_operator.reconcile.state.kubernetes_objects import (
     queue_place,
     ready_condition,
 )
-from sendense_operator.reconcile.state.records import Queued, Snapshot
+from sendense_operator.reconcile.state.queue_records import (
+    AdmissionDecision,
+    Candidate,
+    Limits,
+    QueuedBackup,
+    QueueSnapshot,
+    RunningJob,
+    Waits,
+)
 from sendense_operator.reconcile.workload.claims import is_exclusive
 from sendense_operator.task import Exposure
-
-Obj = dict[str, Any]
 
 QUEUED: Final = frozenset({"WaitingForSlot", "ChainBusy", "VMBusy", "VMNameBusy"})
 """Reasons of Backups that have all they need but for their turn."""
@@ -70,7 +69,7 @@ class _Objects:
     appliances: Mapping[str, VMwareApplianceSpec]
 
 
-async def admit(ctx: Context, case: Case, refs: References) -> tuple[Snapshot, Verdict]:
+async def admit(ctx: Context, case: Case, refs: References) -> tuple[QueueSnapshot, AdmissionDecision]:
     """Whether the Backup may start, and what that was decided on.
 
     To be called with `ctx.admission` held until its Job is made.
@@ -89,7 +88,7 @@ async def admit(ctx: Context, case: Case, refs: References) -> tuple[Snapshot, V
     return snapshot, decide_admission(own, _ahead(case.obj, snapshot), snapshot.running)
 
 
-def is_current(ctx: Context, namespace: str, snapshot: Snapshot) -> bool:
+def is_current(ctx: Context, namespace: str, snapshot: QueueSnapshot) -> bool:
     """Whether nothing was heard of since that makes `snapshot` out of date."""
     return ctx.snapshots.get(namespace) is snapshot
 
@@ -99,25 +98,25 @@ def forget(ctx: Context) -> None:
     ctx.snapshots.clear()
 
 
-async def _snapshot(ctx: Context, namespace: str) -> Snapshot:
+async def _snapshot(ctx: Context, namespace: str) -> QueueSnapshot:
     present = ctx.snapshots.get(namespace)
     if present is not None and ctx.monotonic() - present.taken < MAX_AGE_S:
         return present
     taken = ctx.monotonic()
-    running: list[Running] = []
+    running: list[RunningJob] = []
     # Of all namespaces: they share the ports of the nodes, and the VMs of the vCenters.
     for scope in ctx.settings.namespaces or (None,):
         selector = f"{names.LABEL_COMPONENT}={names.COMPONENT_WORKER}"
         running += await collect(ctx.cluster, JOB, scope, _running, labels=selector)
     unfinished = ",".join(f"status.phase!={phase.value}" for phase in sorted({*TERMINAL_PHASES, Phase.RUNNING}))
     waiting = await collect(ctx.cluster, BACKUP, namespace, _waiting, fields=unfinished)
-    snapshot = Snapshot(taken, running, elders=first_of_chains(elder for elder, _ in waiting if elder is not None))
+    snapshot = QueueSnapshot(taken, running, elders=first_of_chains(elder for elder, _ in waiting if elder is not None))
     snapshot.queue = await _queue(ctx, snapshot, namespace, [obj for _, obj in waiting if obj is not None])
     ctx.snapshots[namespace] = snapshot
     return snapshot
 
 
-async def _queue(ctx: Context, snapshot: Snapshot, namespace: str, waiting: list[Obj]) -> dict[str, Queued]:
+async def _queue(ctx: Context, snapshot: QueueSnapshot, namespace: str, waiting: list[Obj]) -> dict[str, QueuedBackup]:
     """All that are `waiting` for their turn, the first one first, with what is decided for each."""
     objects = await _objects(ctx, namespace)
     candidates: list[tuple[Obj, Candidate]] = []
@@ -129,18 +128,18 @@ async def _queue(ctx: Context, snapshot: Snapshot, namespace: str, waiting: list
             candidates.append((obj, candidate))
     verdicts = decide_queue((candidate for _, candidate in candidates), snapshot.running)
     return {
-        obj["metadata"]["uid"]: Queued(queue_place(obj), candidate, verdict)
+        obj["metadata"]["uid"]: QueuedBackup(queue_place(obj), candidate, verdict)
         for (obj, candidate), verdict in zip(candidates, verdicts, strict=True)
     }
 
 
-def _waiting(obj: Obj) -> tuple[tuple[Chain, Place] | None, Obj | None] | None:
+def _waiting(obj: Obj) -> tuple[tuple[ChainKey, QueuePlace] | None, Obj | None] | None:
     """Of an unfinished Backup: `_elder` of it, and the object if it waits for its turn; None when it is neither."""
     elder, queued = _elder(obj), obj if is_queued(obj) else None
     return None if elder is None and queued is None else (elder, queued)
 
 
-def _elder(obj: Obj) -> tuple[Chain, Place] | None:
+def _elder(obj: Obj) -> tuple[ChainKey, QueuePlace] | None:
     """Of a Backup that is to run and has no worker yet: its chain and its place."""
     status = obj.get("status") or {}
     if status.get("workerJob") or obj["spec"].get("cancel") or obj["spec"].get("adopt") or is_deleting(obj):
@@ -148,9 +147,9 @@ def _elder(obj: Obj) -> tuple[Chain, Place] | None:
     return (chain_of(obj), queue_place(obj)) if not is_restored(obj) else None
 
 
-def first_of_chains(waiting: Iterable[tuple[Chain, Place]]) -> dict[Chain, Place]:
+def first_of_chains(waiting: Iterable[tuple[ChainKey, QueuePlace]]) -> dict[ChainKey, QueuePlace]:
     """The place of the first Backup of each chain."""
-    first: dict[Chain, Place] = {}
+    first: dict[ChainKey, QueuePlace] = {}
     for chain, place in waiting:
         first[chain] = min(place, first.get(chain, place))
     return first
@@ -187,12 +186,12 @@ def _vm(obj: Obj) -> _VM:
     return _VM(spec["path"], spec["applianceRef"]["name"], len((obj.get("status") or {}).get("disks") or ()))
 
 
-def _ahead(own: Obj, snapshot: Snapshot) -> list[Candidate]:
+def _ahead(own: Obj, snapshot: QueueSnapshot) -> list[Candidate]:
     place = queue_place(own)
     return [queued.candidate for queued in snapshot.queue.values() if queued.place < place]
 
 
-async def _of(ctx: Context, snapshot: Snapshot, objects: _Objects, obj: Obj) -> Candidate | None:
+async def _of(ctx: Context, snapshot: QueueSnapshot, objects: _Objects, obj: Obj) -> Candidate | None:
     """The candidate that a waiting Backup is; None when something it needs has gone meanwhile."""
     spec = obj["spec"]
     vm = objects.vms.get(spec["vmRef"]["name"])
@@ -223,7 +222,9 @@ def _candidate(obj: Obj, vm: _VM, appliance: VMwareApplianceSpec, repository_slo
     )
 
 
-async def _repository_slots(ctx: Context, snapshot: Snapshot, namespace: str, repository: BackupRepositorySpec) -> int:
+async def _repository_slots(
+    ctx: Context, snapshot: QueueSnapshot, namespace: str, repository: BackupRepositorySpec
+) -> int:
     claim_name = repository.claim_name
     if claim_name not in snapshot.exclusive:
         claim = await find(ctx.cluster, CLAIM, namespace, claim_name)
@@ -231,12 +232,12 @@ async def _repository_slots(ctx: Context, snapshot: Snapshot, namespace: str, re
     return 1 if snapshot.exclusive[claim_name] else repository.max_concurrent_backups
 
 
-def _running(job: Obj) -> Running | None:
+def _running(job: Obj) -> RunningJob | None:
     """What the admission has to know of a worker's Job; None when it has ended, or when somebody else made it."""
     if not is_live(job) or not is_worker_job(job):
         return None
     labels = labels_of(job)
-    return Running(
+    return RunningJob(
         namespace=job["metadata"]["namespace"],
         job=labels.get(names.LABEL_BACKUP, job["metadata"]["name"]),
         vm=labels.get(names.LABEL_VM, ""),

@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.api.v1alpha1.backup import BackupDisk, RequestedType
-from sendense_operator.cluster.client import Obj
 from sendense_operator.cluster.kinds import JOB, POD
 from sendense_operator.cluster.object_names import chain_name
+from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.provenance import is_worker_pod
 from sendense_operator.reconcile.backups.backup_status import Case, publish
 from sendense_operator.reconcile.backups.deadlines import node_lost, overrun, start_overdue
@@ -20,10 +20,10 @@ from sendense_operator.reconcile.state.kubernetes_objects import began, is_delet
 from sendense_operator.reconcile.state.unrouted_calls import CALLBACKS_ELSEWHERE, describe_call
 from sendense_operator.reconcile.workload.job_outcome import (
     AnswerLost,
-    Attempt,
     Died,
     Ended,
     Lingering,
+    RunningAttempt,
     decide_lingering,
     observe_worker,
     still_there,
@@ -42,7 +42,7 @@ async def follow_backup(ctx: Context, case: Case, job: Obj) -> float | None:
     listed = await ctx.cluster.list_objects(POD, case.namespace, labels=case.pods_selector)
     pods = [pod for pod in listed if is_worker_pod(pod)]
     seen = observe_worker(job, pods, ctx.memory.answers.get(case.uid))
-    lingering = decide_lingering(job, pods, ctx.now()) if isinstance(seen, Attempt) else None
+    lingering = decide_lingering(job, pods, ctx.now()) if isinstance(seen, RunningAttempt) else None
     match lingering or seen:
         case Lingering() as found:
             return await _lingering(ctx, case, found, _adopt(case, job, found.pod, len(pods)))
@@ -52,7 +52,7 @@ async def follow_backup(ctx: Context, case: Case, job: Obj) -> float | None:
             return await _died(ctx, case, job, seen, _adopt(case, job, seen.pod, len(pods)))
         case AnswerLost() as seen:
             return await _answer_lost(ctx, case, job, seen, _adopt(case, job, seen.pod, len(pods)))
-        case Attempt() as seen:
+        case RunningAttempt() as seen:
             return await _attempt(ctx, case, job, seen, _adopt(case, job, seen.pod, len(pods)))
 
 
@@ -106,7 +106,7 @@ async def _look(ctx: Context, case: Case, job: Obj, death: str, changes: dict[st
     return _JOB_GOES_POLL_S
 
 
-async def _attempt(ctx: Context, case: Case, job: Obj, seen: Attempt, changes: dict[str, Any]) -> float | None:
+async def _attempt(ctx: Context, case: Case, job: Obj, seen: RunningAttempt, changes: dict[str, Any]) -> float | None:
     pod = seen.pod
     if await overrun(ctx, case, pod):
         return 0.0
@@ -139,7 +139,7 @@ async def _lingering(ctx: Context, case: Case, seen: Lingering, changes: dict[st
     return _JOB_GOES_POLL_S
 
 
-async def _new_attempt(ctx: Context, case: Case, seen: Attempt, changes: dict[str, Any]) -> None:
+async def _new_attempt(ctx: Context, case: Case, seen: RunningAttempt, changes: dict[str, Any]) -> None:
     """Another pod: its progress begins anew."""
     why = seen.failed_before or "the worker before it is gone"
     known = changes.get("disks", case.status.disks)
@@ -192,7 +192,7 @@ def _adopt_pod(case: Case, pod: Obj, pods: int) -> dict[str, Any]:
     return changes
 
 
-async def _without_pod(ctx: Context, case: Case, job: Obj, seen: Attempt) -> float | None:
+async def _without_pod(ctx: Context, case: Case, job: Obj, seen: RunningAttempt) -> float | None:
     if is_deleting(job):
         await publish(ctx, case, conditions.reconciling(_again(case), "the worker's Job is being removed"))
         return _JOB_GOES_POLL_S
@@ -202,7 +202,7 @@ async def _without_pod(ctx: Context, case: Case, job: Obj, seen: Attempt) -> flo
     return rest or ctx.settings.poll_seconds
 
 
-def _waiting_state(case: Case, seen: Attempt) -> dict[str, str]:
+def _waiting_state(case: Case, seen: RunningAttempt) -> dict[str, str]:
     if seen.is_last:
         return conditions.reconciling("Ending", f"the worker has ended: {seen.failed_before}")
     if seen.failed_before:

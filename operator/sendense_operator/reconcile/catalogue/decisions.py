@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
-from typing import Any, Final
+from typing import Final
 
 from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.api.v1alpha1.backup import AdoptedPoint, BackupSpec, Phase, RequestedType
@@ -23,7 +23,7 @@ from sendense_operator.catalogue_format import (
     RootRecord,
     TombstoneRecord,
 )
-from sendense_operator.reconcile.backups.progress import type_of
+from sendense_operator.cluster.objects import Obj
 from sendense_operator.reconcile.catalogue.ownership import (
     find_point,
     identify,
@@ -32,13 +32,18 @@ from sendense_operator.reconcile.catalogue.ownership import (
     owners,
     point_uid,
 )
+from sendense_operator.reconcile.state.backup_type import backup_type_of
 from sendense_operator.reconcile.state.formatting import parse_time
 from sendense_operator.reconcile.state.kubernetes_objects import created, is_deleting, labels_of
 from sendense_operator.reconcile.state.packed_points import PackedPoints
-from sendense_operator.reconcile.state.records import RECORD_SIZE, Catalogued, ChainView, KnownBackup, Told
+from sendense_operator.reconcile.state.records import (
+    RECORD_SIZE,
+    ChainView,
+    KnownBackup,
+    RepositoryCatalogue,
+    ScanResult,
+)
 from sendense_operator.task import Removal
-
-Obj = dict[str, Any]
 
 UNREADABLE: Final = "Unreadable"
 """Reason of the condition Damaged."""
@@ -48,7 +53,7 @@ _NAME_ROOM: Final = 54
 _ENDED_WITHOUT: Final = frozenset({Phase.LOST, Phase.FAILED, Phase.CANCELLED})
 
 
-def sort_records(records: Iterable[Record], taken: datetime, asked: Sequence[Removal]) -> Told:
+def sort_records(records: Iterable[Record], taken: datetime, asked: Sequence[Removal]) -> ScanResult:
     """A catalogue by chains.
 
     A chain of `asked` that is not told has no folder any more; one of which only points are told was not listed to its
@@ -86,18 +91,18 @@ def sort_records(records: Iterable[Record], taken: datetime, asked: Sequence[Rem
         )
         for vm, chain in chains.items()
     }
-    return Told(taken, views, root)
+    return ScanResult(taken, views, root)
 
 
-def merge(old: Catalogued | None, told: Told) -> Catalogued:
+def merge_scan(old: RepositoryCatalogue | None, told: ScanResult) -> RepositoryCatalogue:
     """All that is known now: a look at some chains says nothing of the others."""
     if told.root is not None and told.root.complete:
-        return Catalogued(told.taken, told.chains, told.repository_id)
-    before = old or Catalogued(taken=None, chains={})
+        return RepositoryCatalogue(told.taken, told.chains, told.repository_id)
+    before = old or RepositoryCatalogue(taken=None, chains={})
     return replace(before, chains={**before.chains, **told.chains}, repository_id=told.repository_id)
 
 
-def changed_chains(old: Catalogued | None, told: Told) -> list[str]:
+def changed_chains(old: RepositoryCatalogue | None, told: ScanResult) -> list[str]:
     """VMs of chains of which something new is told."""
     before = old.chains if old is not None else {}
     gone = before.keys() - told.chains.keys() if told.root is not None and told.root.complete else set[str]()
@@ -129,7 +134,9 @@ def known_backup(backup: Obj) -> KnownBackup:
     )
 
 
-def decide_adoptions(told: Told, backups: Iterable[KnownBackup], removed: frozenset[str]) -> Iterator[PointRecord]:
+def decide_adoptions(
+    told: ScanResult, backups: Iterable[KnownBackup], removed: frozenset[str]
+) -> Iterator[PointRecord]:
     """Restore points that get a Backup, the oldest first, one at a time.
 
     `backups`: all of the repository, those being deleted too. `removed`: UIDs that get none: they wait for removal, or
@@ -153,7 +160,7 @@ def build_adopted(namespace: str, repository: str, point: PointRecord, name: str
     spec = BackupSpec(
         vm_ref=LocalRef(name=point.vm),
         repository_ref=LocalRef(name=repository),
-        type=RequestedType(type_of(point.disks)),
+        type=RequestedType(backup_type_of(point.disks)),
         adopt=AdoptedPoint(uid=point.backup_uid),
     )
     labels = {
@@ -180,7 +187,7 @@ def owned_by_another(uid: str, owner: str) -> str:
     )
 
 
-class Verdict(Enum):
+class ScanVerdict(Enum):
     """What a scan says of a Backup."""
 
     LOST = "lost"
@@ -195,7 +202,7 @@ class Verdict(Enum):
 class Judgement:
     """A verdict on one Backup."""
 
-    verdict: Verdict
+    verdict: ScanVerdict
     name: str
     uid: str
     """Of the object."""
@@ -204,7 +211,7 @@ class Judgement:
     message: str = ""
 
 
-def judge(told: Told, backups: Iterable[KnownBackup]) -> Iterator[Judgement]:
+def judge_backup(told: ScanResult, backups: Iterable[KnownBackup]) -> Iterator[Judgement]:
     """What a scan changes for the Backups that are there and over. One that waits or runs is left to its worker."""
     if told.root is None:
         return iter(())
@@ -214,38 +221,38 @@ def judge(told: Told, backups: Iterable[KnownBackup]) -> Iterator[Judgement]:
     return (found for found in judged if found is not None)
 
 
-def _judge(told: Told, backup: KnownBackup, owner: KnownBackup | None) -> Judgement | None:
+def _judge(told: ScanResult, backup: KnownBackup, owner: KnownBackup | None) -> Judgement | None:
     view = told.chains.get(backup.vm)
     point = view.points.get(backup.point_uid) if view is not None else None
     verdict, message = None, ""
     if owner is not None and owner.uid != backup.uid:
         if backup.phase == Phase.COMPLETED:
-            verdict, message = Verdict.LOST, owned_by_another(backup.point_uid, owner.name)
+            verdict, message = ScanVerdict.LOST, owned_by_another(backup.point_uid, owner.name)
     elif backup.is_identified and not backup.is_restored:
-        verdict = Verdict.FOUND
+        verdict = ScanVerdict.FOUND
     elif backup.phase == Phase.COMPLETED:
         verdict, message = _completed(told, view, point, backup)
-        if verdict is Verdict.DAMAGED and message == backup.damage:
+        if verdict is ScanVerdict.DAMAGED and message == backup.damage:
             verdict = None
     elif backup.phase in _ENDED_WITHOUT and point is not None and not backup.is_refused:
-        verdict = Verdict.FOUND
+        verdict = ScanVerdict.FOUND
     return None if verdict is None else Judgement(verdict, backup.name, backup.uid, backup.vm, point, message)
 
 
 def _completed(
-    told: Told, view: ChainView | None, point: PointRecord | None, backup: KnownBackup
-) -> tuple[Verdict | None, str]:
+    told: ScanResult, view: ChainView | None, point: PointRecord | None, backup: KnownBackup
+) -> tuple[ScanVerdict | None, str]:
     if point is not None:
         if point.damage:
-            return Verdict.DAMAGED, point.damage
-        return (Verdict.SOUND if backup.damage else None), ""
+            return ScanVerdict.DAMAGED, point.damage
+        return (ScanVerdict.SOUND if backup.damage else None), ""
     vm, ended = view.chain.vm if view is not None else "", backup.ended
     if ended is None or ended >= told.taken or not told.knows_all_of(vm) or _is_open(view):
         return None, ""
     if view is not None and view.chain.unreadable:
         count = view.chain.unreadable
-        return Verdict.DAMAGED, f"its manifest is not among those that can be read; {count} of its chain can't be"
-    return Verdict.LOST, "its restore point is not in the repository any more"
+        return ScanVerdict.DAMAGED, f"its manifest is not among those that can be read; {count} of its chain can't be"
+    return ScanVerdict.LOST, "its restore point is not in the repository any more"
 
 
 def _is_open(view: ChainView | None) -> bool:
@@ -261,7 +268,7 @@ def _damage(status: Obj) -> str:
     return str(found.get("message", "")) if found is not None else ""
 
 
-def is_missing(told: Told | Catalogued, backup: Obj, vm: str) -> bool:
+def is_missing(told: ScanResult | RepositoryCatalogue, backup: Obj, vm: str) -> bool:
     """Whether its chain was listed after an adopting Backup was made, and all of it read, without its restore point."""
     view = told.chains.get(vm)
     if not _was_there(told, backup):
@@ -271,7 +278,7 @@ def is_missing(told: Told | Catalogued, backup: Obj, vm: str) -> bool:
     return view.chain.is_understood and not view.chain.busy and find_point(backup, view) is None
 
 
-def why_unread(told: Told | Catalogued, backup: Obj, vm: str) -> str:
+def why_unread(told: ScanResult | RepositoryCatalogue, backup: Obj, vm: str) -> str:
     """That not all of its chain could be read after an adopting Backup was made, in words; empty: it could."""
     view = told.chains.get(vm)
     count = view.chain.unreadable + view.chain.newer if view is not None else 0
@@ -281,6 +288,6 @@ def why_unread(told: Told | Catalogued, backup: Obj, vm: str) -> str:
     return f"its restore point is not among those that can be read; {count} of its chain can't be{of_newer}"
 
 
-def _was_there(told: Told | Catalogued, backup: Obj) -> bool:
+def _was_there(told: ScanResult | RepositoryCatalogue, backup: Obj) -> bool:
     """Whether a Backup was made before what is told was listed."""
     return told.taken is not None and created(backup) < told.taken

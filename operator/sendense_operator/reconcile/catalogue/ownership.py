@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.api.v1alpha1.backup import Phase
 from sendense_operator.catalogue_format import PointRecord
+from sendense_operator.cluster.objects import Obj
 from sendense_operator.reconcile.state.kubernetes_objects import is_deleting, labels_of, ready_condition
 from sendense_operator.reconcile.state.records import ChainView, KnownBackup
-
-Obj = dict[str, Any]
 
 REASON_OWNED: Final = "RestorePointOwned"
 """Why a Backup fails that is not the one owner of the restore point which it names."""

@@ -16,9 +16,10 @@ from sendense_operator.api.v1alpha1.backup import BackupSpec, BackupStatus, Dele
 from sendense_operator.api.v1alpha1.backupchain import MAX_WAITING, RemovalState, RemovedPoint, RestorePoint
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
 from sendense_operator.catalogue_format import TombstoneRecord
-from sendense_operator.cluster.client import Obj, find
+from sendense_operator.cluster.client import find
 from sendense_operator.cluster.errors import ForbiddenError
 from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN, BACKUP_REPOSITORY, DEFINITION, NAMESPACE
+from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import has_finalizer
 from sendense_operator.reconcile.catalogue.ownership import point_uid
 from sendense_operator.reconcile.state.context import Context
@@ -67,7 +68,7 @@ async def look_for_guard(ctx: Context, namespace: str) -> Kept | None:
 
 def decide_removal(spec: BackupSpec, repository: Obj | None, guard: Kept | None) -> Kept | None:
     """Why the files of a deleted Backup are kept; None: they are to be removed."""
-    if policy_of(spec, repository) is DeletionPolicy.RETAIN:
+    if deletion_policy_of(spec, repository) is DeletionPolicy.RETAIN:
         return Kept("deletionPolicy is Retain")
     if guard is not None:
         return guard
@@ -76,7 +77,7 @@ def decide_removal(spec: BackupSpec, repository: Obj | None, guard: Kept | None)
     return None
 
 
-def policy_of(spec: BackupSpec, repository: Obj | None) -> DeletionPolicy:
+def deletion_policy_of(spec: BackupSpec, repository: Obj | None) -> DeletionPolicy:
     """The stricter one of what the Backup and its repository say: what either retains stays."""
     said = [spec.deletion_policy]
     if repository is not None:

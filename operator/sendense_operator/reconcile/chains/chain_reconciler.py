@@ -16,15 +16,17 @@ from sendense_operator.api.v1alpha1.backupchain import BackupChainSpec, BackupCh
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
 from sendense_operator.api.v1alpha1.base import LocalRef
 from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMStatus
-from sendense_operator.cluster.client import Obj, find
+from sendense_operator.cluster.client import find
 from sendense_operator.cluster.errors import ForbiddenError, NotFoundError
 from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN, BACKUP_REPOSITORY, PROTECTED_VM
 from sendense_operator.cluster.object_names import chain_name
+from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import add_finalizers, has_finalizer, remove_finalizers, write_status
 from sendense_operator.reconcile.catalogue.ownership import owns_point, point_uid
 from sendense_operator.reconcile.catalogue.removal import (
     Kept,
     decide_removal,
+    deletion_policy_of,
     describe_freed,
     freed_points,
     is_leaving,
@@ -32,7 +34,6 @@ from sendense_operator.reconcile.catalogue.removal import (
     is_retained_now,
     look_for_guard,
     merge_removed,
-    policy_of,
     removal_of,
     room_for,
 )
@@ -139,7 +140,7 @@ async def _decide(ctx: Context, seen: _Chain) -> tuple[list[Obj], list[Obj], boo
         if owner := owned.get(point_uid(obj)):
             shared = Kept(f"Backup {owner} has the same restore point")
             await _let_go(ctx, obj, shared, reason="RestorePointKept")
-        elif policy_of(spec, seen.repository) is DeletionPolicy.RETAIN and not (guard and guard.going):
+        elif deletion_policy_of(spec, seen.repository) is DeletionPolicy.RETAIN and not (guard and guard.going):
             retained.append(obj)
         elif kept := decide_removal(spec, seen.repository, guard):
             await _let_go(ctx, obj, kept, reason="RestorePointKept")

@@ -22,10 +22,10 @@ from sendense_operator.api.v1alpha1.backupchain import (
 from sendense_operator.api.v1alpha1.base import MAX_POINTS
 from sendense_operator.api.v1alpha1.names import is_object_name
 from sendense_operator.api.v1alpha1.protectedvm import VMDisk
-from sendense_operator.cluster.client import Obj
-from sendense_operator.reconcile.backups.progress import type_of
+from sendense_operator.cluster.objects import Obj
 from sendense_operator.reconcile.chains.freeing_obstacles import with_freeing
 from sendense_operator.reconcile.chains.next_backup import decide_next, is_damaged
+from sendense_operator.reconcile.state.backup_type import backup_type_of
 from sendense_operator.reconcile.state.formatting import human_bytes
 from sendense_operator.reconcile.state.records import ChainView
 
@@ -194,7 +194,7 @@ def _restore_point(point: _Point) -> RestorePoint:
     return RestorePoint(
         backup=point.name,
         time=point.time,
-        type=point.status.type or type_of(point.status.disks),
+        type=point.status.type or backup_type_of(point.status.disks),
         full=_full(point),
         depth=_depth(point),
         stored_bytes=point.status.stored_bytes or 0,

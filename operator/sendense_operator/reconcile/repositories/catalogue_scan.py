@@ -14,28 +14,34 @@ from sendense_operator.api.v1alpha1.backup import Phase
 from sendense_operator.api.v1alpha1.backupchain import RemovalState, RemovedPoint
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec, BackupRepositoryStatus, Catalogue
 from sendense_operator.catalogue_format import CatalogueError, read_catalogue
-from sendense_operator.cluster.client import Obj
 from sendense_operator.cluster.errors import ClusterError
 from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN
 from sendense_operator.cluster.listing import collect
+from sendense_operator.cluster.objects import Obj
 from sendense_operator.reconcile.backups.adoption import REASON_UNTOLD, UNTOLD, adopt, carry_out, why_untold
 from sendense_operator.reconcile.backups.finish import UNSEEN_REASONS
 from sendense_operator.reconcile.catalogue.decisions import (
-    Verdict,
+    ScanVerdict,
     changed_chains,
     decide_adoptions,
-    judge,
+    judge_backup,
     known_backup,
-    merge,
+    merge_scan,
     sort_records,
 )
 from sendense_operator.reconcile.catalogue.removal import grace_left, is_retained_now
-from sendense_operator.reconcile.repositories.retry_backoff import Duty, duties_of, hold, release, rest_of
+from sendense_operator.reconcile.repositories.retry_backoff import (
+    MaintenanceStep,
+    back_off,
+    clear_backoff,
+    remaining_backoff,
+    steps_of,
+)
 from sendense_operator.reconcile.state.context import Context
 from sendense_operator.reconcile.state.formatting import parse_time
 from sendense_operator.reconcile.state.keys import Key, Work
 from sendense_operator.reconcile.state.kubernetes_objects import created, ready_condition
-from sendense_operator.reconcile.state.records import Catalogued, KnownBackup, Told
+from sendense_operator.reconcile.state.records import KnownBackup, RepositoryCatalogue, ScanResult
 from sendense_operator.reconcile.workload.worker_pod import CONTAINER
 from sendense_operator.task import MAX_REMOVALS, Answer, CatalogueSeal, FullReason, ProbeTask, Removal
 
@@ -47,7 +53,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class MaintenanceRequest:
     """What the next pod is to do besides looking."""
 
     remove: tuple[Removal, ...] = ()
@@ -65,17 +71,17 @@ class Wanted:
         return self.urgent or self.scan
 
 
-async def wanted(ctx: Context, repository: Obj) -> Wanted:
+async def wanted(ctx: Context, repository: Obj) -> MaintenanceRequest:
     """What is to be done in a repository now."""
     key = key_of(repository)
     known = ctx.memory.catalogues.get(key)
     request = str((repository["metadata"].get("annotations") or {}).get(names.ANNOTATION_SCAN, ""))[:256]
     remove, grace = await _pending_removals(ctx, repository)
     scan = key in ctx.memory.scan_wanted or scan_is_due(ctx, repository, request)
-    scan_rest = rest_of(ctx, repository, Duty.SCAN, request) if scan else 0.0
-    removal_rest = rest_of(ctx, repository, Duty.REMOVAL) if remove else 0.0
+    scan_rest = remaining_backoff(ctx, repository, MaintenanceStep.SCAN, request) if scan else 0.0
+    removal_rest = remaining_backoff(ctx, repository, MaintenanceStep.REMOVAL) if remove else 0.0
     remove = remove if not removal_rest else ()
-    return Wanted(
+    return MaintenanceRequest(
         remove=remove,
         urgent=any(not _was_asked(known, removal) for removal in remove),
         scan=scan and not scan_rest,
@@ -163,7 +169,7 @@ def is_unexplained(point: RemovedPoint) -> bool:
     return point.state is RemovalState.NEEDED and point.needed_by is None
 
 
-def _was_asked(known: Catalogued | None, removal: Removal) -> bool:
+def _was_asked(known: RepositoryCatalogue | None, removal: Removal) -> bool:
     view = known.chains.get(removal.vm) if known is not None else None
     return view is not None and removal.backup_uid in view.asked
 
@@ -180,7 +186,7 @@ def scan_is_due(ctx: Context, repository: Obj, request: str) -> bool:
     return age < 0 or age >= spec.scan_interval_seconds
 
 
-def has_doubts(backups: list[Obj], repository: Obj | None, known: Catalogued | None) -> bool:
+def has_doubts(backups: list[Obj], repository: Obj | None, known: RepositoryCatalogue | None) -> bool:
     """Whether one of these Backups ended since the last scan in a way that only a scan explains.
 
     Read from the objects, so that a controller which dies forgets nothing of it.
@@ -226,9 +232,9 @@ async def take_in(ctx: Context, repository: Obj, job: Obj, pod: Obj | None, task
         await ctx.events.post(repository, "Warning", "ScanIncomplete", text)
         return True
     if task.remove:
-        release(ctx, repository, Duty.REMOVAL)
+        clear_backoff(ctx, repository, MaintenanceStep.REMOVAL)
     before = ctx.memory.catalogues.get(key)
-    ctx.memory.catalogues.put(key, merge(before, told))
+    ctx.memory.catalogues.put(key, merge_scan(before, told))
     namespace = repository["metadata"]["namespace"]
     for vm in changed_chains(before, told):
         ctx.again(Key(Work.CHAIN, namespace, f"{vm}/{repository['metadata']['name']}"))
@@ -239,7 +245,9 @@ async def take_in(ctx: Context, repository: Obj, job: Obj, pod: Obj | None, task
     return done
 
 
-async def _read(ctx: Context, job: Obj, pod: Obj | None, task: ProbeTask, answer: Answer, seal: CatalogueSeal) -> Told:
+async def _read(
+    ctx: Context, job: Obj, pod: Obj | None, task: ProbeTask, answer: Answer, seal: CatalogueSeal
+) -> ScanResult:
     """What a pod told. Raises CatalogueError, ClusterError."""
     if pod is None:
         raise CatalogueError("the pod is gone, and its log with it")
@@ -251,11 +259,11 @@ async def _read(ctx: Context, job: Obj, pod: Obj | None, task: ProbeTask, answer
 
 def hold_all(ctx: Context, repository: Obj, task: ProbeTask, why: str) -> None:
     """Nothing came about of what a pod was asked for."""
-    for duty in duties_of(task):
-        hold(ctx, repository, duty, why, task.scan_request if duty is Duty.SCAN else "")
+    for duty in steps_of(task):
+        back_off(ctx, repository, duty, why, task.scan_request if duty is MaintenanceStep.SCAN else "")
 
 
-async def _apply(ctx: Context, repository: Obj, task: ProbeTask, told: Told) -> bool:
+async def _apply(ctx: Context, repository: Obj, task: ProbeTask, told: ScanResult) -> bool:
     namespace, name = repository["metadata"]["namespace"], repository["metadata"]["name"]
     # Before the chains: a Backup that goes meanwhile is in its chain's status by then.
     backups = await collect(ctx.cluster, BACKUP, namespace, known_backup, fields=f"spec.repositoryRef.name={name}")
@@ -267,8 +275,8 @@ async def _apply(ctx: Context, repository: Obj, task: ProbeTask, told: Told) -> 
     if await adopt(ctx, repository, decide_adoptions(told, backups, removed)):
         return False  # looked at once more: these have Backups then
     lost = 0
-    for judgement in judge(told, backups):
-        lost += judgement.verdict is Verdict.LOST
+    for judgement in judge_backup(told, backups):
+        lost += judgement.verdict is ScanVerdict.LOST
         try:
             await carry_out(ctx, namespace, judgement)
         except UNTOLD as error:  # it must not keep the others waiting
@@ -277,16 +285,18 @@ async def _apply(ctx: Context, repository: Obj, task: ProbeTask, told: Told) -> 
     key = key_of(repository)
     ctx.memory.scan_wanted.discard(key)
     if told.is_complete:
-        release(ctx, repository, Duty.SCAN)
+        clear_backoff(ctx, repository, MaintenanceStep.SCAN)
     else:
-        hold(ctx, repository, Duty.SCAN, _incomplete(told), task.scan_request)
+        back_off(ctx, repository, MaintenanceStep.SCAN, _incomplete(told), task.scan_request)
         await ctx.events.post(repository, "Warning", "ScanIncomplete", _incomplete(told))
     status.catalogue = summarise(told, last, backups, task.scan_request, lost)
     ctx.memory.summaries.put(key, status.catalogue)
     return True
 
 
-def summarise(told: Told, last: Catalogue | None, backups: list[KnownBackup], request: str, lost: int) -> Catalogue:
+def summarise(
+    told: ScanResult, last: Catalogue | None, backups: list[KnownBackup], request: str, lost: int
+) -> Catalogue:
     """What a scan found, for the repository's status. An incomplete one leaves the time of the last complete one."""
     chains = [view.chain for view in told.chains.values()]
     damaged = sum(bool(point.damage) for view in told.chains.values() for point in view.points.values())
@@ -309,7 +319,7 @@ def summarise(told: Told, last: Catalogue | None, backups: list[KnownBackup], re
     )
 
 
-def _incomplete(told: Told) -> str:
+def _incomplete(told: ScanResult) -> str:
     bad = [view.chain.vm for view in told.chains.values() if not view.chain.complete]
     what = f"the folders of {', '.join(bad[:5])}" if bad else "the repository's folders"
     return f"{what} could not all be listed: nothing is concluded from what is missing there"

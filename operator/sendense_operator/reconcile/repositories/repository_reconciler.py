@@ -6,15 +6,27 @@ from dataclasses import dataclass
 
 from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec, BackupRepositoryStatus
-from sendense_operator.cluster.client import Obj, find
+from sendense_operator.cluster.client import find
 from sendense_operator.cluster.errors import AlreadyExistsError, ForbiddenError, InvalidError
 from sendense_operator.cluster.kinds import BACKUP_REPOSITORY, CLAIM, JOB, POD, STORAGE_CLASS
 from sendense_operator.cluster.object_names import probe_name
+from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.provenance import is_pod_of
 from sendense_operator.cluster.status_writer import write_status
-from sendense_operator.reconcile.repositories.catalogue_scan import Wanted, count_points, hold_all, take_in, wanted
-from sendense_operator.reconcile.repositories.repository_status import Probed, decide_probe, is_in_order, next_status
-from sendense_operator.reconcile.repositories.retry_backoff import duties_of, troubles
+from sendense_operator.reconcile.repositories.catalogue_scan import (
+    MaintenanceRequest,
+    count_points,
+    hold_all,
+    take_in,
+    wanted,
+)
+from sendense_operator.reconcile.repositories.repository_status import (
+    Probed,
+    decide_probe,
+    is_in_order,
+    next_repository_status,
+)
+from sendense_operator.reconcile.repositories.retry_backoff import steps_of, troubles
 from sendense_operator.reconcile.state.context import Context
 from sendense_operator.reconcile.state.formatting import parse_time
 from sendense_operator.reconcile.state.kubernetes_objects import (
@@ -131,7 +143,7 @@ _CLAIM_REASONS = frozenset(
 )
 
 
-async def _start_probe(ctx: Context, seen: _Seen, want: Wanted) -> float | None:
+async def _start_probe(ctx: Context, seen: _Seen, want: MaintenanceRequest) -> float | None:
     obj, meta = seen.obj, seen.obj["metadata"]
     old_id = (obj.get("status") or {}).get("repositoryID")
     task = ProbeTask(
@@ -190,7 +202,7 @@ def _is_proven(ctx: Context, seen: _Seen) -> bool:
 
 def _deadline(settings: Settings, obj: Obj, task: ProbeTask) -> int:
     """Seconds for a pod. Of a repository that is not known to be well, it has to be told soon that it is not."""
-    patient = is_in_order(obj) and duties_of(task)
+    patient = is_in_order(obj) and steps_of(task)
     return settings.scan_deadline_seconds if patient else settings.probe_deadline_seconds
 
 
@@ -239,7 +251,7 @@ async def _unfinished(ctx: Context, seen: _Seen, task: ProbeTask, probed: Probed
     It may have had too much to do. So one that has nothing else to do looks next, and Backups go on meanwhile.
     """
     obj = seen.obj
-    duties, why = duties_of(task), probed.problem.message if probed.problem is not None else ""
+    duties, why = steps_of(task), probed.problem.message if probed.problem is not None else ""
     if not duties and _is_proven(ctx, seen):
         await ctx.events.post(obj, "Warning", "ProbeFailed", f"the maintenance pod did not end: {why}")
         return None
@@ -256,7 +268,7 @@ async def _unfinished(ctx: Context, seen: _Seen, task: ProbeTask, probed: Probed
 
 async def _write(ctx: Context, obj: Obj, result: Probed | Problem | None, active: int, claim: Obj | None) -> None:
     old = BackupRepositoryStatus.model_validate(obj.get("status") or {})
-    status = next_status(
+    status = next_repository_status(
         old,
         result,
         spec=BackupRepositorySpec.model_validate(obj["spec"]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from sendense_operator.api.v1alpha1 import conditions
 from sendense_operator.api.v1alpha1.backuprepository import (
@@ -15,14 +15,13 @@ from sendense_operator.api.v1alpha1.backuprepository import (
     RepositoryCapacity,
 )
 from sendense_operator.chain.free_space import FILES_TO_START, lacks_files
+from sendense_operator.cluster.objects import Obj
 from sendense_operator.reconcile.backups.finish import REPOSITORY_REASONS
 from sendense_operator.reconcile.state.formatting import human_bytes, whole_seconds
 from sendense_operator.reconcile.state.kubernetes_objects import death_of, job_end, newest, ready_condition
 from sendense_operator.reconcile.state.problem import Meaning, Problem
 from sendense_operator.reconcile.workload.job_outcome import last_answer
 from sendense_operator.task import Answer, Capacity
-
-Obj = dict[str, Any]
 
 FULL: Final = "RepositoryFull"
 
@@ -79,7 +78,7 @@ def is_in_order(repository: Obj) -> bool:
     return ready is not None and (ready["status"] == "True" or ready["reason"] == FULL)
 
 
-def next_status(
+def next_repository_status(
     old: BackupRepositoryStatus,
     result: Probed | Problem | None,
     *,

@@ -6,24 +6,24 @@ from enum import StrEnum
 from typing import Final
 
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
-from sendense_operator.cluster.client import Obj
+from sendense_operator.cluster.objects import Obj
 from sendense_operator.reconcile.state.context import Context
-from sendense_operator.reconcile.state.records import Hold
+from sendense_operator.reconcile.state.hints import Backoff
 from sendense_operator.task import ProbeTask
 
 FIRST_S: Final = 30.0
 
 
-class Duty(StrEnum):
+class MaintenanceStep(StrEnum):
     """What a repository's pod may be asked for besides a look."""
 
     SCAN = "scan"
     REMOVAL = "removal"
 
 
-def duties_of(task: ProbeTask) -> list[Duty]:
+def steps_of(task: ProbeTask) -> list[MaintenanceStep]:
     """What a pod was asked for."""
-    return [Duty.SCAN] * task.scan + [Duty.REMOVAL] * bool(task.remove)
+    return [MaintenanceStep.SCAN] * task.scan + [MaintenanceStep.REMOVAL] * bool(task.remove)
 
 
 def pause(tries: int, longest: float) -> float:
@@ -31,25 +31,25 @@ def pause(tries: int, longest: float) -> float:
     return float(min(FIRST_S * 2 ** min(tries - 1, 20), longest))
 
 
-def hold(ctx: Context, repository: Obj, duty: Duty, why: str, request: str = "") -> None:
+def back_off(ctx: Context, repository: Obj, duty: MaintenanceStep, why: str, request: str = "") -> None:
     """It failed once more. `request`: the scan's that was asked for; a new one does not wait for an old one's failures.
 
     A scan waits for its own interval at most, a removal for that of the looks, which bring it along.
     """
     spec = BackupRepositorySpec.model_validate(repository["spec"])
-    longest = spec.scan_interval_seconds if duty is Duty.SCAN else spec.probe_interval_seconds
+    longest = spec.scan_interval_seconds if duty is MaintenanceStep.SCAN else spec.probe_interval_seconds
     before = ctx.memory.holds.get(_key(repository, duty))
     tries = before.tries + 1 if before is not None and before.request == request else 1
     until = ctx.monotonic() + pause(tries, longest)
-    ctx.memory.holds.put(_key(repository, duty), Hold(until, tries, request, why))
+    ctx.memory.holds.put(_key(repository, duty), Backoff(until, tries, request, why))
 
 
-def release(ctx: Context, repository: Obj, duty: Duty) -> None:
+def clear_backoff(ctx: Context, repository: Obj, duty: MaintenanceStep) -> None:
     """It came about."""
     ctx.memory.holds.pop(_key(repository, duty))
 
 
-def rest_of(ctx: Context, repository: Obj, duty: Duty, request: str = "") -> float:
+def remaining_backoff(ctx: Context, repository: Obj, duty: MaintenanceStep, request: str = "") -> float:
     """Seconds for which it is not tried again; 0 when it may be."""
     held = ctx.memory.holds.get(_key(repository, duty))
     return max(held.until - ctx.monotonic(), 0.0) if held is not None and held.request == request else 0.0
@@ -57,9 +57,9 @@ def rest_of(ctx: Context, repository: Obj, duty: Duty, request: str = "") -> flo
 
 def troubles(ctx: Context, repository: Obj) -> str:
     """Why duties that failed did, in words; empty when none did."""
-    held = [(duty, ctx.memory.holds.get(_key(repository, duty))) for duty in Duty]
+    held = [(duty, ctx.memory.holds.get(_key(repository, duty))) for duty in MaintenanceStep]
     return "; ".join(f"the last {duty} did not succeed: {one.why}" for duty, one in held if one is not None)
 
 
-def _key(repository: Obj, duty: Duty) -> str:
+def _key(repository: Obj, duty: MaintenanceStep) -> str:
     return f"{repository['metadata']['uid']}/{duty}"

@@ -27,7 +27,7 @@ class _Line:
     """Who found no turn, the first one first, and the VM that each asks for."""
 
 
-class Turns:
+class ApplianceLimiter:
     """So many VMs of an appliance at a time, and each VM by one at a time: the others read what that one hears."""
 
     def __init__(self, call: Callable[[Key], None], at_a_time: int = AT_A_TIME) -> None:

@@ -11,22 +11,22 @@ from typing import Protocol
 
 from sendense_operator.cluster.client import Cluster
 from sendense_operator.cluster.events import EventRecorder
-from sendense_operator.reconcile.state.appliance_limiter import Turns
-from sendense_operator.reconcile.state.hints import Memory
+from sendense_operator.reconcile.state.appliance_limiter import ApplianceLimiter
+from sendense_operator.reconcile.state.hints import Hints
 from sendense_operator.reconcile.state.keys import Key
-from sendense_operator.reconcile.state.records import Snapshot
+from sendense_operator.reconcile.state.queue_records import QueueSnapshot
 from sendense_operator.reconcile.state.settings import Settings
-from sendense_operator.reconcile.workload.worker_status import WorkerReader
+from sendense_operator.task import Progress
 from sendense_operator.vma.callback_keys import CallbackKeys
 from sendense_operator.vma.credentials import Credentials
-from sendense_operator.vma.messages import CBTStatus, Health, Inventory
+from sendense_operator.vma.messages import CBTStatus, Inventory, VMAHealth
 from sendense_operator.vma.sightings import Sightings
 
 
 class Appliance(Protocol):
     """What the controller asks a VMA. Raises VMAError's subclasses only."""
 
-    async def health(self) -> Health:
+    async def health(self) -> VMAHealth:
         """Its own word on its health."""
         ...
 
@@ -79,19 +79,31 @@ class Context:
     gateways: GatewayReader
     callback_keys: CallbackKeys
     """What the base paths of callbacks are derived from."""
-    memory: Memory = field(default_factory=Memory)
+    memory: Hints = field(default_factory=Hints)
     now: Callable[[], datetime] = _utc_now
     monotonic: Callable[[], float] = time.monotonic
     admission: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held from looking at the Jobs until a new one is made, so that no slot is given twice."""
-    snapshots: dict[str, Snapshot] = field(default_factory=dict)
+    snapshots: dict[str, QueueSnapshot] = field(default_factory=dict)
     """By namespace: what the admission read a moment ago."""
-    turns: Turns = field(init=False)
+    turns: ApplianceLimiter = field(init=False)
     """Who may ask an appliance now."""
 
     def __post_init__(self) -> None:
-        self.turns = Turns(self.again)
+        self.turns = ApplianceLimiter(self.again)
 
     def again(self, key: Key, delay: float = 0.0) -> None:
         """Shorthand for `enqueue`."""
         self.enqueue(key, delay)
+
+
+class WorkerReader(Protocol):
+    """Reads workers' status."""
+
+    async def progress(self, address: str) -> Progress | None:
+        """What the worker at that IP address says; None when it does not answer, or not sensibly."""
+        ...
+
+    async def cancel(self, address: str) -> bool:
+        """Request a worker to end its attempt; whether it heard that."""
+        ...

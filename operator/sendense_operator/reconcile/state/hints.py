@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
 from sendense_operator.api.v1alpha1.backuprepository import Catalogue
-from sendense_operator.reconcile.state.records import Catalogued, Discovery, Hold, Listing, Told
-from sendense_operator.reconcile.state.unrouted_calls import Known
-from sendense_operator.reconcile.vcenter.discovery_run import Run
+from sendense_operator.reconcile.state.discovery_records import DiscoveryRun
+from sendense_operator.reconcile.state.records import RepositoryCatalogue, ScanResult
+from sendense_operator.reconcile.state.unrouted_calls import UnroutedCalls
+from sendense_operator.reconcile.state.vm_records import DatacenterInventory, VMLookup
 from sendense_operator.task import Answer, Capacity
 from sendense_operator.vma.messages import MAX_VMS
 
@@ -60,12 +61,12 @@ class Recent(Generic[V]):
 
 
 @dataclass
-class Memory:
+class Hints:
     """All hints. Times are monotonic seconds."""
 
     answers: Recent[Answer] = field(default_factory=lambda: Recent(500))
     """By Backup UID (a probe's: by Job UID): answers of workers whose pods were seen to go."""
-    sightings: Known = field(default_factory=Known)
+    sightings: UnroutedCalls = field(default_factory=UnroutedCalls)
     """What gateways saw of calls that reach no worker."""
     first_seen: Recent[float] = field(default_factory=lambda: Recent(_MANY))
     """By Backup UID: when this process first saw it."""
@@ -89,14 +90,14 @@ class Memory:
     """By UID of a repository, a VM or an appliance: what Backups may wait for of it, as they were last told."""
     probe_wanted: set[str] = field(default_factory=set)
     """namespace/repository: a backup failed because of it, so it is to be looked at now."""
-    holds: Recent[Hold] = field(default_factory=Recent)
+    holds: Recent[Backoff] = field(default_factory=Recent)
     """By UID of a repository and duty: what its pods did not bring about."""
     summaries: Recent[Catalogue] = field(default_factory=Recent)
     """By namespace/repository: what a scan found, until it is in the status."""
     scan_wanted: set[str] = field(default_factory=set)
     """namespace/repository: a backup found its parent damaged, or may have committed unseen, so all of it is to be
     listed."""
-    catalogues: Recent[Catalogued] = field(
+    catalogues: Recent[RepositoryCatalogue] = field(
         default_factory=lambda: Recent(200, weigh=lambda known: known.size, most=CATALOGUES_SIZE)
     )
     """By namespace/repository: what its pods told of restore points."""
@@ -106,19 +107,32 @@ class Memory:
     """By key of the work queue: reconciles that failed in a row."""
     created: Recent[bool] = field(default_factory=lambda: Recent(_MANY))
     """By Backup UID: objects that a scan created for restore points that no other object owned."""
-    told: Recent[Told] = field(default_factory=lambda: Recent(8))
+    told: Recent[ScanResult] = field(default_factory=lambda: Recent(8))
     """By Job UID: what a pod told that is being acted on; shares its points with `catalogues`."""
     unreachable: Recent[float] = field(default_factory=lambda: Recent(_MANY))
     """By Backup UID: since when it waits for an appliance that does not answer."""
-    discoveries: Recent[Discovery] = field(default_factory=lambda: Recent(_MANY))
+    discoveries: Recent[VMLookup] = field(default_factory=lambda: Recent(_MANY))
     """By ProtectedVM UID."""
-    listings: Recent[Listing] = field(
+    listings: Recent[DatacenterInventory] = field(
         default_factory=lambda: Recent(256, weigh=lambda listing: listing.inventory.size, most=MAX_VMS)
     )
-    """By `Listing.key`."""
-    runs: Recent[Run] = field(default_factory=lambda: Recent(256))
+    """By `DatacenterInventory.key`."""
+    runs: Recent[DiscoveryRun] = field(default_factory=lambda: Recent(256))
     """By namespace/appliance: its last or present discovery."""
     discovery_wanted: set[str] = field(default_factory=set)
     """namespace/appliance: a VM was moved, so its discovery is not to wait."""
     health: Recent[float] = field(default_factory=Recent)
     """By appliance UID: when it was last asked."""
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """Something that failed and is not tried again for a while."""
+
+    until: float
+    """Monotonic seconds."""
+    tries: int
+    """How often it failed in a row."""
+    request: str
+    """Value of the annotation that had asked for it."""
+    why: str

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from sendense_operator.cluster.containers import is_worker_running, worker_state
+from sendense_operator.cluster.objects import Obj
 from sendense_operator.reconcile.state.formatting import parse_time
 from sendense_operator.task import Answer
-
-Obj = dict[str, Any]
 
 _HARMLESS_WAITS: Final = frozenset({"ContainerCreating", "PodInitializing"})
 
@@ -199,17 +198,17 @@ def ready_condition(obj: Obj) -> Obj | None:
     return None
 
 
-Chain = tuple[str, str]
+ChainKey = tuple[str, str]
 """ProtectedVM and BackupRepository of a Backup, by name."""
-Place = tuple[str, bool, str]
+QueuePlace = tuple[str, bool, str]
 
 
-def chain_of(backup: Obj) -> Chain:
+def chain_of(backup: Obj) -> ChainKey:
     """The chain of a Backup, within its namespace."""
     return backup["spec"]["vmRef"]["name"], backup["spec"]["repositoryRef"]["name"]
 
 
-def queue_place(backup: Obj) -> Place:
+def queue_place(backup: Obj) -> QueuePlace:
     """Place of a Backup among others: oldest first.
 
     Of those of one second a Full comes first, since the others can be based on it, then a name decides.

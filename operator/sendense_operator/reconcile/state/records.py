@@ -2,103 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-from sendense_operator.api.v1alpha1.protectedvm import VMDisk
 from sendense_operator.catalogue_format import ChainRecord, PointRecord, RootRecord, TombstoneRecord
-from sendense_operator.reconcile.backups.admission_rules import Candidate, Running, Verdict
-from sendense_operator.reconcile.state.kubernetes_objects import Chain, Place, chain_of, queue_place
 from sendense_operator.reconcile.state.packed_points import OVERHEAD, PackedPoints
-from sendense_operator.reconcile.state.problem import Problem
-from sendense_operator.vma.messages import Inventory, InventoryVM
-
-Obj = dict[str, Any]
 
 RECORD_SIZE: Final = 2048
 """Bytes of memory for a record that is kept as it came, about."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """A VM as vCenter has it."""
-
-    vm: InventoryVM
-    disks: tuple[VMDisk, ...]
-    cbt_enabled: bool | None
-
-
-@dataclass(frozen=True)
-class Discovery:
-    """What was found out of a VM, when (monotonic seconds), and for which specs."""
-
-    time: float
-    specs: tuple[int, str, int]
-    """Generation of the VM, UID and generation of its appliance."""
-    result: Found | Problem
-
-
-@dataclass(frozen=True)
-class Listing:
-    """All VMs of one datacenter, as an appliance's discovery last heard of them."""
-
-    time: float
-    """When vCenter was asked (monotonic seconds)."""
-    specs: tuple[str, int]
-    """UID and generation of the appliance."""
-    inventory: Inventory
-
-    @staticmethod
-    def key(namespace: str, appliance: str, datacenter: str) -> str:
-        """Under what it is remembered."""
-        return f"{namespace}/{appliance}/{datacenter}"
-
-
-@dataclass(frozen=True)
-class Queued:
-    """A Backup that waits for its turn, as it was a moment ago."""
-
-    place: Place
-    candidate: Candidate
-    verdict: Verdict
-
-
-@dataclass
-class Snapshot:
-    """Who runs and who waits in one namespace, a moment ago.
-
-    Shared for a second, so that a queue of hundreds is read once and decided on once.
-    """
-
-    taken: float
-    running: Sequence[Running]
-    """Of all namespaces."""
-    exclusive: dict[str, bool] = field(default_factory=dict)
-    """By claim of a repository: whether one pod at a time may use it; filled when somebody wants to know."""
-    queue: Mapping[str, Queued] = field(default_factory=dict)
-    """By UID, the first one first."""
-    elders: Mapping[Chain, Place] = field(default_factory=dict)
-    """By chain of this namespace: the first Backup that has no worker yet, whatever it waits for."""
-
-    def elder_of(self, backup: Obj) -> str | None:
-        """Name of the Backup of the same chain that starts before this one, None: it is the first."""
-        first = self.elders.get(chain_of(backup))
-        return first[-1] if first is not None and first < queue_place(backup) else None
-
-
-@dataclass(frozen=True)
-class Hold:
-    """Something that failed and is not tried again for a while."""
-
-    until: float
-    """Monotonic seconds."""
-    tries: int
-    """How often it failed in a row."""
-    request: str
-    """Value of the annotation that had asked for it."""
-    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +68,7 @@ class ChainView:
 
 
 @dataclass(frozen=True)
-class Catalogued:
+class RepositoryCatalogue:
     """A repository's chains. Known to this process only; a restarted one waits for the next pod's word."""
 
     taken: datetime | None
@@ -172,7 +85,7 @@ class Catalogued:
 
 
 @dataclass(frozen=True)
-class Told:
+class ScanResult:
     """What one pod told of a repository's restore points."""
 
     taken: datetime

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidatorFunctionWrapHandler, field_validator
 
 from sendense_operator.api.v1alpha1.pod_template import PodTemplate, Resources
-from sendense_operator.reconcile.workload.worker_memory import parse_quantity
+from sendense_operator.reconcile.state.quantity import parse_quantity
 from sendense_operator.vma.callback_keys import FOLDER
 
 _PREFIX: Final = "SENDENSE_"

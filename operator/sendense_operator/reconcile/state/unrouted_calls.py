@@ -21,7 +21,7 @@ _NOWHERE: Final = "Nowhere"
 
 CALLBACKS_ELSEWHERE: Final = "CallbacksElsewhere"
 """Reason, of an appliance and of a running Backup."""
-Place = tuple[str, str]
+ApplianceKey = tuple[str, str]
 """Namespace and name of an appliance."""
 
 
@@ -32,7 +32,7 @@ class _Job:
 
 
 @dataclass
-class Known:
+class UnroutedCalls:
     """Of all gateways, so a restarted or unreachable replica takes nothing away."""
 
     since: float | None = None
@@ -40,7 +40,7 @@ class Known:
     _jobs: dict[tuple[str, str, str], _Job] = field(default_factory=dict)
     _calls: dict[tuple[str, str, str, str], tuple[StrayCall, float]] = field(default_factory=dict)
     _heard: float = 0.0
-    _told: set[tuple[Place, str]] = field(default_factory=set)
+    _told: set[tuple[ApplianceKey, str]] = field(default_factory=set)
 
     def take(self, reports: Iterable[Sightings], now: float) -> None:
         """Take over what gateways said."""
@@ -60,7 +60,7 @@ class Known:
                     self._calls[where] = (call, moment)
         self._forget(now)
 
-    def note_silence(self, place: Place, pod_uid: str, silent: bool, now: float) -> None:
+    def note_silence(self, place: ApplianceKey, pod_uid: str, silent: bool, now: float) -> None:
         """Take over what a worker of this appliance reports: whether its callbacks are missing altogether."""
         where = (pod_uid, *place, _NOWHERE)
         if not silent:
@@ -77,7 +77,7 @@ class Known:
         )
         self._calls[where] = (call, now)
 
-    def stuck(self, place: Place) -> list[str]:
+    def stuck(self, place: ApplianceKey) -> list[str]:
         """Return the appliance's jobs whose clients live on though no worker runs them, in a stable order."""
         return sorted(key[2] for key, seen in self._jobs.items() if key[:2] == place and self._is_stuck(seen))
 
@@ -90,7 +90,7 @@ class Known:
         """Whether whoever is not known by now does not hang any more: gateways have answered for long enough."""
         return self.since is not None and self._heard - self.since > FORGET_S + STUCK_AFTER_S
 
-    def calls_of(self, place: Place, now: float) -> list[StrayCall]:
+    def calls_of(self, place: ApplianceKey, now: float) -> list[StrayCall]:
         """Return the stray calls that workers of this appliance should have had, the most telling first."""
         found = [
             one
@@ -104,12 +104,12 @@ class Known:
         found = [one for one in self._calls.values() if one[0].pod_uid == pod_uid]
         return max(found, key=_telling)[0] if found else None
 
-    def news(self, now: float) -> set[Place]:
+    def news(self, now: float) -> set[ApplianceKey]:
         """Return the appliances of which something else is known than at the last call; what ages out is news, too."""
         before, self._told = self._told, self._summary(now)
         return {place for place, _ in before ^ self._told}
 
-    def _summary(self, now: float) -> set[tuple[Place, str]]:
+    def _summary(self, now: float) -> set[tuple[ApplianceKey, str]]:
         """What an appliance's status depends on, as comparable entries."""
         jobs = {(key[:2], key[2]) for key, seen in self._jobs.items() if self._is_stuck(seen)}
         calls = {

@@ -11,24 +11,26 @@ from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.api.v1alpha1.base import Condition
 from sendense_operator.api.v1alpha1.discovery import DiscoverySpec
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec, VMwareApplianceStatus
-from sendense_operator.cluster.client import Obj, find
+from sendense_operator.cluster.client import find
 from sendense_operator.cluster.kinds import APPLIANCE, JOB, POD, PROTECTED_VM
+from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.provenance import is_worker_job, is_worker_pod
 from sendense_operator.cluster.status_writer import write_status
 from sendense_operator.reconcile.state.context import Context
+from sendense_operator.reconcile.state.discovery_records import DiscoveryRun
 from sendense_operator.reconcile.state.formatting import whole_seconds
 from sendense_operator.reconcile.state.keys import Key, Work
 from sendense_operator.reconcile.state.kubernetes_objects import is_deleting, is_finished, is_live, ready_condition
 from sendense_operator.reconcile.state.problem import Problem
 from sendense_operator.reconcile.state.settings import Settings
 from sendense_operator.reconcile.state.unrouted_calls import CALLBACKS_ELSEWHERE, describe_call
-from sendense_operator.reconcile.vcenter.discovery_run import DISCOVERED, Run, tell
-from sendense_operator.reconcile.vcenter.stuck_clients import describe, stuck_jobs
-from sendense_operator.reconcile.vcenter.vma_connection import Access, opened, read_access
+from sendense_operator.reconcile.vcenter.discovery_run import DISCOVERED, report_discovery
+from sendense_operator.reconcile.vcenter.stuck_clients import describe_stuck, stuck_jobs
+from sendense_operator.reconcile.vcenter.vma_connection import VMAConnection, opened, read_connection
 from sendense_operator.vma.callback_keys import CallbackKeys
 from sendense_operator.vma.callback_path import base_path, make_token
 from sendense_operator.vma.errors import VMAError, VMAUnreachable
-from sendense_operator.vma.messages import Health
+from sendense_operator.vma.messages import VMAHealth
 from sendense_operator.vma.sightings import StrayCall
 
 HEALTH_TIMEOUT_S: Final = 10.0
@@ -49,7 +51,7 @@ class Workers:
 
 
 @dataclass(frozen=True)
-class Seen:
+class UnroutedSummary:
     """What the gateways saw of an appliance's calls that reach no worker."""
 
     stuck: Sequence[str] = ()
@@ -90,7 +92,7 @@ async def reconcile_appliance(ctx: Context, namespace: str, name: str) -> float 
     ctx.memory.health.put(meta["uid"], ctx.monotonic())
     result = await _look(ctx, namespace, spec)
     await _write(ctx, obj, spec, result, workers)
-    if isinstance(result, Health):
+    if isinstance(result, VMAHealth):
         ctx.memory.tries.pop(meta["uid"])
         if not was_ready(obj):
             await _wake_vms(ctx, namespace, name)
@@ -111,10 +113,10 @@ async def _running_jobs(ctx: Context, namespace: str, name: str) -> frozenset[st
     )
 
 
-def _seen(ctx: Context, namespace: str, name: str) -> Seen:
+def _seen(ctx: Context, namespace: str, name: str) -> UnroutedSummary:
     known, now = ctx.memory.sightings, ctx.monotonic()
     place = (namespace, name)
-    return Seen(known.stuck(place), known.is_settled, known.calls_of(place, now))
+    return UnroutedSummary(known.stuck(place), known.is_settled, known.calls_of(place, now))
 
 
 def was_ready(obj: Obj) -> bool:
@@ -149,14 +151,14 @@ def _not_due(ctx: Context, obj: Obj, interval: float) -> float | None:
     return rest if rest > 0 else None
 
 
-async def _look(ctx: Context, namespace: str, spec: VMwareApplianceSpec) -> Health | Problem:
-    access = await read_access(ctx, namespace, spec)
+async def _look(ctx: Context, namespace: str, spec: VMwareApplianceSpec) -> VMAHealth | Problem:
+    access = await read_connection(ctx, namespace, spec)
     if isinstance(access, Problem):
         return access
     return await _health(ctx, access)
 
 
-async def _health(ctx: Context, access: Access) -> Health | Problem:
+async def _health(ctx: Context, access: VMAConnection) -> VMAHealth | Problem:
     try:
         async with opened(ctx, access, HEALTH_TIMEOUT_S) as client:
             return await client.health()
@@ -169,14 +171,16 @@ async def _health(ctx: Context, access: Access) -> Health | Problem:
 
 
 async def _write(
-    ctx: Context, obj: Obj, spec: VMwareApplianceSpec, result: Health | Problem | None, workers: Workers
+    ctx: Context, obj: Obj, spec: VMwareApplianceSpec, result: VMAHealth | Problem | None, workers: Workers
 ) -> None:
     meta = obj["metadata"]
     old = VMwareApplianceStatus.model_validate(obj.get("status") or {})
     url = callback_url(meta["namespace"], meta["name"], spec, ctx.settings, ctx.callback_keys)
     seen = _seen(ctx, meta["namespace"], meta["name"])
     generation = meta.get("generation")
-    status = next_status(old, result, url=url, workers=workers, seen=seen, generation=generation, now=ctx.now())
+    status = next_appliance_status(
+        old, result, url=url, workers=workers, seen=seen, generation=generation, now=ctx.now()
+    )
     tell_calls(status, seen.calls, generation=generation, now=ctx.now())
     run = ctx.memory.runs.get(f"{meta['namespace']}/{meta['name']}")
     tell_discovery(status, spec.discovery, run, generation=meta.get("generation"), now=ctx.now())
@@ -185,7 +189,7 @@ async def _write(
     if written and now is not None and (was is None or was.reason != now.reason):
         await ctx.events.post(obj, "Warning" if isinstance(result, Problem) else "Normal", now.reason, now.message)
     if written and status.stuck_clients > old.stuck_clients:
-        await ctx.events.post(obj, "Warning", "StuckClient", describe(status.stuck_clients))
+        await ctx.events.post(obj, "Warning", "StuckClient", describe_stuck(status.stuck_clients))
     strays = [_message_of(one, CALLBACKS) for one in (old, status)]
     if written and strays[1] and strays[0] != strays[1]:
         await ctx.events.post(obj, "Warning", CALLBACKS_ELSEWHERE, strays[1])
@@ -195,13 +199,13 @@ def _ready(status: VMwareApplianceStatus) -> Condition | None:
     return next((c for c in status.conditions if c.type == conditions.READY), None)
 
 
-def next_status(
+def next_appliance_status(
     old: VMwareApplianceStatus,
-    result: Health | Problem | None,
+    result: VMAHealth | Problem | None,
     *,
     url: str | None,
     workers: Workers,
-    seen: Seen,
+    seen: UnroutedSummary,
     generation: int | None,
     now: datetime,
 ) -> VMwareApplianceStatus:
@@ -210,17 +214,17 @@ def next_status(
     status.callback_url = url
     status.active_backups = workers.active
     status.observed_generation = generation
-    if isinstance(result, Health):
+    if isinstance(result, VMAHealth):
         _take_contact(status, now)
     status.stuck_jobs = stuck_jobs(status.stuck_jobs, seen.stuck, workers.jobs, settled=seen.settled)
     status.stuck_clients = len(status.stuck_jobs)
     if result is None:
         return status
-    if isinstance(result, Health):
+    if isinstance(result, VMAHealth):
         status.health = result.status[:256]
         text = f"the appliance answers: {result.status[:256]}"
         if status.stuck_clients:
-            text = f"{text}; {describe(status.stuck_clients)}"
+            text = f"{text}; {describe_stuck(status.stuck_clients)}"
         state = conditions.ready("Healthy", text)
     else:
         state = conditions.reconciling(result.reason, result.message)
@@ -250,7 +254,7 @@ def _message_of(status: VMwareApplianceStatus, kind: str) -> str:
 def tell_discovery(
     status: VMwareApplianceStatus,
     rules: DiscoverySpec | None,
-    run: Run | None,
+    run: DiscoveryRun | None,
     *,
     generation: int | None,
     now: datetime,
@@ -260,7 +264,7 @@ def tell_discovery(
         status.discovery = None
         status.conditions = [c for c in status.conditions if c.type != DISCOVERED]
     elif run is not None and run.specs[1] == generation:
-        told = tell(run, rules, status.discovery)
+        told = report_discovery(run, rules, status.discovery)
         status.discovery = told.status
         before = conditions.dicts_of(status)
         updated = conditions.with_aspect(

@@ -14,95 +14,25 @@ from dataclasses import dataclass, field
 from sendense_operator.api.v1alpha1.names import LABEL_DISCOVERED_BY
 from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMSpec
 from sendense_operator.cluster.object_names import vm_object_name
-from sendense_operator.reconcile.backups.backup_task import datacenter_of
-from sendense_operator.reconcile.state.kubernetes_objects import Obj, labels_of
+from sendense_operator.cluster.objects import Obj
+from sendense_operator.reconcile.state.discovery_records import Creation, DiscoveredVM, DiscoveryPlan, KnownVM, Move
+from sendense_operator.reconcile.state.inventory_path import datacenter_of
+from sendense_operator.reconcile.state.kubernetes_objects import labels_of
 from sendense_operator.reconcile.vcenter.discovery_rules import Rule
 from sendense_operator.vma.inventory import bios_uuid
-from sendense_operator.vma.messages import BrokenVM, Inventory, InventoryVM
+from sendense_operator.vma.messages import BrokenVM, Inventory
 
 _PATH_LIMIT = 1024
 
 
-@dataclass(frozen=True)
-class Seen:
-    """A VM of vCenter, and the datacenter that was asked for it."""
-
-    vm: InventoryVM
-    datacenter: str
-
-    @property
-    def uuid(self) -> str | None:
-        """BIOS UUID."""
-        return bios_uuid(self.vm)
-
-
-@dataclass(frozen=True)
-class Known:
-    """A ProtectedVM that stands for a VM of the same vCenter."""
-
-    obj: Obj
-    spec: ProtectedVMSpec
-    uuid: str | None
-    """What its VM is told by: `spec.uuid`, or what was found at this path before."""
-    own: bool
-    """By this appliance, not by another one of the same vCenter."""
-    made: bool
-    """By this appliance's discovery, which therefore follows its VM."""
-
-    @property
-    def name(self) -> str:
-        """Of the object."""
-        return str(self.obj["metadata"]["name"])
-
-
-@dataclass(frozen=True)
-class Creation:
-    """A ProtectedVM to be made."""
-
-    name: str
-    seen: Seen
-
-
-@dataclass(frozen=True)
-class Move:
-    """A ProtectedVM whose VM is at another path now."""
-
-    known: Known
-    seen: Seen
-    replaced: bool
-    """Another VM is listed at the old path: it is certain that the object's own is not there."""
-
-
-Step = Creation | Move
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What there is to do, and what was found on the way."""
-
-    vms: int
-    matched: int
-    creations: tuple[Creation, ...]
-    moves: tuple[Move, ...]
-    vanished: tuple[Known, ...]
-    kept: tuple[Known, ...]
-    """Objects that no list has a VM for, though vCenter says that it knows one at their path."""
-    present: tuple[tuple[Known, Seen], ...]
-    """This appliance's objects with their VMs."""
-    unusable: Mapping[str, str]
-    """Why a matching VM can't have an object, by its path."""
-    clones: int
-    """Matching VMs whose BIOS UUID another one has, too."""
-
-
-def known_of(obj: Obj, appliance: str) -> Known:
+def known_of(obj: Obj, appliance: str) -> KnownVM:
     """What a ProtectedVM stands for. `appliance`: the one that discovers."""
     spec = ProtectedVMSpec.model_validate(obj["spec"])
     status = obj.get("status") or {}
     # What was found before counts for the spec that it was found for.
     current = status.get("observedGeneration") == obj["metadata"].get("generation")
     uuid = spec.uuid or (status.get("uuid") if current else None)
-    return Known(
+    return KnownVM(
         obj=obj,
         spec=spec,
         uuid=uuid.lower() if uuid else None,
@@ -113,14 +43,14 @@ def known_of(obj: Obj, appliance: str) -> Known:
 
 def decide_plan(
     inventories: Mapping[str, Inventory],
-    known: Sequence[Known],
+    known: Sequence[KnownVM],
     rule: Rule,
     *,
     vcenter: str,
     taken: Collection[str],
     there: Collection[str] = (),
     failed: Collection[str] = (),
-) -> Plan:
+) -> DiscoveryPlan:
     """`inventories`: by datacenter; what is not in there is not known. `taken`: names of all ProtectedVMs there are.
 
     `there`: names of those that have a VM at their path, as vCenter said when it was asked for it alone. `failed`:
@@ -141,7 +71,7 @@ def decide_plan(
     missing = [seen for seen in missing if seen.vm.path not in held]
     uses = Counter(seen.uuid for seen in machines if seen.uuid)
     creations, homonyms = _name_all(missing, uses, vcenter, taken)
-    return Plan(
+    return DiscoveryPlan(
         vms=len(machines),
         matched=len(matching),
         creations=tuple(creations),
@@ -154,12 +84,12 @@ def decide_plan(
     )
 
 
-def _distinct(inventories: Mapping[str, Inventory]) -> list[Seen]:
+def _distinct(inventories: Mapping[str, Inventory]) -> list[DiscoveredVM]:
     """Each path once, in order: a path is where a VM is found again."""
-    found: dict[str, Seen] = {}
+    found: dict[str, DiscoveredVM] = {}
     for datacenter, inventory in inventories.items():
         for vm in inventory.vms:
-            found.setdefault(vm.path, Seen(vm, datacenter))
+            found.setdefault(vm.path, DiscoveredVM(vm, datacenter))
     return [found[path] for path in sorted(found)]
 
 
@@ -167,8 +97,8 @@ def _distinct(inventories: Mapping[str, Inventory]) -> list[Seen]:
 class _Left:
     """What has one BIOS UUID and is not told by its path."""
 
-    objects: list[Known] = field(default_factory=list)
-    machines: list[Seen] = field(default_factory=list)
+    objects: list[KnownVM] = field(default_factory=list)
+    machines: list[DiscoveredVM] = field(default_factory=list)
     unread: int = 0
     """VMs whose entries can't be read."""
 
@@ -179,8 +109,8 @@ class _Left:
 
 
 def _pair(
-    machines: Sequence[Seen], broken: Sequence[BrokenVM], known: Sequence[Known], looked_at: Collection[str]
-) -> list[tuple[Known, Seen]]:
+    machines: Sequence[DiscoveredVM], broken: Sequence[BrokenVM], known: Sequence[KnownVM], looked_at: Collection[str]
+) -> list[tuple[KnownVM, DiscoveredVM]]:
     """Each object with its VM. `looked_at`: names of those whose VM would have been seen at its path."""
     by_path = {seen.vm.path: seen for seen in machines}
     pairs = [(one, by_path[one.spec.path]) for one in known if _stands_for(one, by_path.get(one.spec.path))]
@@ -200,18 +130,18 @@ def _pair(
     return pairs + [(one, seen) for one, seen in sure if one.name in looked_at]
 
 
-def _moves(pairs: Sequence[tuple[Known, Seen]], paths: Collection[str]) -> tuple[Move, ...]:
+def _moves(pairs: Sequence[tuple[KnownVM, DiscoveredVM]], paths: Collection[str]) -> tuple[Move, ...]:
     """The objects that have to follow. `paths`: where VMs are."""
     moved = [(one, seen) for one, seen in pairs if one.made and one.spec.path != seen.vm.path]
     return tuple(Move(one, seen, replaced=one.spec.path in paths) for one, seen in moved)
 
 
-def _stands_for(one: Known, seen: Seen | None) -> bool:
+def _stands_for(one: KnownVM, seen: DiscoveredVM | None) -> bool:
     """Whether the VM at its path is the object's. By hand and without `spec.uuid`, the path alone decides."""
     return seen is not None and (one.spec.uuid is None or seen.uuid in (None, one.uuid))
 
 
-def _why_unusable(seen: Seen) -> str:
+def _why_unusable(seen: DiscoveredVM) -> str:
     path = seen.vm.path
     if not path.startswith("/") or len(path) < 2:
         return "its inventory path does not begin with a slash"
@@ -220,7 +150,7 @@ def _why_unusable(seen: Seen) -> str:
     return ""
 
 
-def _held(missing: Sequence[Seen], away: Sequence[Known]) -> dict[str, str]:
+def _held(missing: Sequence[DiscoveredVM], away: Sequence[KnownVM]) -> dict[str, str]:
     """Which VMs must not have objects of their own yet, and why, by path: they may be those of objects that are `away`.
 
     An object that was made for a VM stays its object, so the list that tells a move from a clone is waited for.
@@ -231,7 +161,7 @@ def _held(missing: Sequence[Seen], away: Sequence[Known]) -> dict[str, str]:
 
 
 def _name_all(
-    missing: Sequence[Seen], uses: Mapping[str, int], vcenter: str, taken: Collection[str]
+    missing: Sequence[DiscoveredVM], uses: Mapping[str, int], vcenter: str, taken: Collection[str]
 ) -> tuple[list[Creation], dict[str, str]]:
     """The same name in each run and each cluster, so that a repository's folders are found again; and who gets none."""
     used, creations, without = set(taken), [], {}

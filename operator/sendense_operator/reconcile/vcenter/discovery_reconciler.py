@@ -11,20 +11,28 @@ from typing import Final
 from sendense_operator.api.v1alpha1 import conditions
 from sendense_operator.api.v1alpha1.discovery import DiscoverySpec
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
-from sendense_operator.cluster.client import Obj, find
+from sendense_operator.cluster.client import find
 from sendense_operator.cluster.kinds import APPLIANCE, PROTECTED_VM
+from sendense_operator.cluster.objects import Obj
 from sendense_operator.reconcile.state.context import Context
+from sendense_operator.reconcile.state.discovery_records import (
+    APPLIES_TO_ALL,
+    DiscoveredVM,
+    DiscoveryRun,
+    KnownVM,
+    Step,
+)
 from sendense_operator.reconcile.state.formatting import parse_time
 from sendense_operator.reconcile.state.keys import Key, Work
 from sendense_operator.reconcile.state.kubernetes_objects import is_deleting
 from sendense_operator.reconcile.state.problem import Problem
-from sendense_operator.reconcile.state.records import Listing
-from sendense_operator.reconcile.vcenter.discovery_plan import Known, Seen, Step, decide_plan, known_of
+from sendense_operator.reconcile.state.vm_records import DatacenterInventory
+from sendense_operator.reconcile.vcenter.discovery_plan import decide_plan, known_of
 from sendense_operator.reconcile.vcenter.discovery_rules import build_rule
-from sendense_operator.reconcile.vcenter.discovery_run import DISCOVERED, OF_ALL, Run, objects
+from sendense_operator.reconcile.vcenter.discovery_run import DISCOVERED, count_objects
 from sendense_operator.reconcile.vcenter.discovery_steps import do_step
 from sendense_operator.reconcile.vcenter.vm_lookup import list_datacenter
-from sendense_operator.reconcile.vcenter.vma_connection import read_access
+from sendense_operator.reconcile.vcenter.vma_connection import read_connection
 from sendense_operator.vma.messages import Inventory
 
 STEPS: Final = 10
@@ -54,7 +62,7 @@ async def reconcile_discovery(ctx: Context, namespace: str, name: str) -> float 
     run = ctx.memory.runs.get(here)
     if run is None or run.ended is not None or run.specs != specs_of(obj):
         ctx.memory.discovery_wanted.discard(here)
-        run = Run(specs_of(obj), ctx.monotonic(), ctx.now())
+        run = DiscoveryRun(specs_of(obj), ctx.monotonic(), ctx.now())
         ctx.memory.runs.put(here, run)
     if await _ask_one(ctx, obj, spec, spec.discovery, run):
         return 0.0
@@ -102,34 +110,34 @@ def _done_before(ctx: Context, obj: Obj, interval: float) -> float | None:
     return rest if rest > 0 else None
 
 
-async def _ask_one(ctx: Context, obj: Obj, spec: VMwareApplianceSpec, rules: DiscoverySpec, run: Run) -> bool:
+async def _ask_one(ctx: Context, obj: Obj, spec: VMwareApplianceSpec, rules: DiscoverySpec, run: DiscoveryRun) -> bool:
     """List one datacenter that this run has not asked for yet; False when there is none left."""
     meta = obj["metadata"]
     left = [name for name in rules.datacenters if name not in run.problems and not _list_of(ctx, obj, name, run)]
     if not left or run.blocked:
         return False
-    access = await read_access(ctx, meta["namespace"], spec)
+    access = await read_connection(ctx, meta["namespace"], spec)
     if isinstance(access, Problem):
         run.problems[""] = access
         return False
     asked = ctx.monotonic()
     result = await list_datacenter(ctx, access, left[0])
     if isinstance(result, Problem):
-        run.problems["" if result.reason in OF_ALL else left[0]] = result
+        run.problems["" if result.reason in APPLIES_TO_ALL else left[0]] = result
     else:
-        listing = Listing(asked, run.specs, result)
-        ctx.memory.listings.put(Listing.key(meta["namespace"], meta["name"], left[0]), listing)
+        listing = DatacenterInventory(asked, run.specs, result)
+        ctx.memory.listings.put(DatacenterInventory.key(meta["namespace"], meta["name"], left[0]), listing)
     return True
 
 
-def _list_of(ctx: Context, obj: Obj, datacenter: str, run: Run) -> Inventory | None:
+def _list_of(ctx: Context, obj: Obj, datacenter: str, run: DiscoveryRun) -> Inventory | None:
     meta = obj["metadata"]
-    listing = ctx.memory.listings.get(Listing.key(meta["namespace"], meta["name"], datacenter))
+    listing = ctx.memory.listings.get(DatacenterInventory.key(meta["namespace"], meta["name"], datacenter))
     mine = listing is not None and listing.specs == run.specs and listing.time >= run.since
     return listing.inventory if listing is not None and mine else None
 
 
-async def _go_on(ctx: Context, obj: Obj, spec: VMwareApplianceSpec, rules: DiscoverySpec, run: Run) -> float:
+async def _go_on(ctx: Context, obj: Obj, spec: VMwareApplianceSpec, rules: DiscoverySpec, run: DiscoveryRun) -> float:
     """Do the next steps of the run's plan; end it when a new plan has none."""
     if not run.steps and not run.blocked:
         await _plan(ctx, obj, spec, rules, run)
@@ -145,7 +153,7 @@ async def _go_on(ctx: Context, obj: Obj, spec: VMwareApplianceSpec, rules: Disco
     return PAUSE_S
 
 
-async def _end(ctx: Context, obj: Obj, rules: DiscoverySpec, run: Run) -> float:
+async def _end(ctx: Context, obj: Obj, rules: DiscoverySpec, run: DiscoveryRun) -> float:
     run.ended = ctx.monotonic()
     key = _tries_key(obj)
     if run.failed:
@@ -155,7 +163,7 @@ async def _end(ctx: Context, obj: Obj, rules: DiscoverySpec, run: Run) -> float:
     _wake_vms(ctx, rules, run)
     ctx.again(_appliance_key(obj))
     if run.created:
-        await ctx.events.post(obj, "Normal", "Discovered", f"{objects(run.created)} made")
+        await ctx.events.post(obj, "Normal", "Discovered", f"{count_objects(run.created)} made")
     return _not_due(ctx, obj, rules) or PAUSE_S
 
 
@@ -167,7 +175,7 @@ def _tries_key(obj: Obj) -> str:
     return f"discovery/{obj['metadata']['namespace']}/{obj['metadata']['name']}"
 
 
-async def _plan(ctx: Context, obj: Obj, spec: VMwareApplianceSpec, rules: DiscoverySpec, run: Run) -> None:
+async def _plan(ctx: Context, obj: Obj, spec: VMwareApplianceSpec, rules: DiscoverySpec, run: DiscoveryRun) -> None:
     """Compare what vCenter has with the ProtectedVMs that there are now."""
     meta = obj["metadata"]
     listed = {name: _list_of(ctx, obj, name, run) for name in rules.datacenters}
@@ -195,12 +203,12 @@ async def _beside(ctx: Context, namespace: str, vcenter: str) -> set[str]:
     return {a["metadata"]["name"] for a in appliances if a["spec"]["vcenter"]["host"].lower() == vcenter.lower()}
 
 
-def _wake_vms(ctx: Context, rules: DiscoverySpec, run: Run) -> None:
+def _wake_vms(ctx: Context, rules: DiscoverySpec, run: DiscoveryRun) -> None:
     """Let the single VMs take their part of the answer: the changed ones soon, the others in the time there is."""
     if run.plan is None:
         return
     lost = (*run.plan.vanished, *run.plan.kept)
-    soon: list[Known] = [*lost, *(one for one, seen in run.plan.present if is_changed(one, seen))]
+    soon: list[KnownVM] = [*lost, *(one for one, seen in run.plan.present if is_changed(one, seen))]
     later = [one for one, seen in run.plan.present if not is_changed(one, seen)]
     for number, one in enumerate(soon):
         ctx.again(_key(one), PAUSE_S * number / STEPS)
@@ -208,11 +216,11 @@ def _wake_vms(ctx: Context, rules: DiscoverySpec, run: Run) -> None:
         ctx.again(_key(one), rules.interval_seconds / 2 * (number + 1) / len(later))
 
 
-def _key(known: Known) -> Key:
+def _key(known: KnownVM) -> Key:
     return Key(Work.VM, known.obj["metadata"]["namespace"], known.name)
 
 
-def is_changed(known: Known, seen: Seen) -> bool:
+def is_changed(known: KnownVM, seen: DiscoveredVM) -> bool:
     """Whether the object says something else than vCenter does."""
     status, vm = known.obj.get("status") or {}, seen.vm
     told = (

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from sendense_operator.api.v1alpha1.discovery import DiscoverySpec
-from sendense_operator.reconcile.backups.backup_task import below_datacenter
+from sendense_operator.reconcile.state.inventory_path import below_datacenter
 from sendense_operator.vma.messages import InventoryVM
 
 Rule = Callable[[InventoryVM], bool]

@@ -7,19 +7,18 @@ from typing import Any
 from sendense_operator.api.v1alpha1.names import LABEL_DISCOVERED_BY
 from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMSpec
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
-from sendense_operator.cluster.client import Obj
 from sendense_operator.cluster.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
 from sendense_operator.cluster.kinds import PROTECTED_VM
-from sendense_operator.reconcile.backups.backup_task import datacenter_of
+from sendense_operator.cluster.objects import Obj
 from sendense_operator.reconcile.state.context import Context
+from sendense_operator.reconcile.state.discovery_records import Creation, DiscoveredVM, DiscoveryRun, Move
+from sendense_operator.reconcile.state.inventory_path import datacenter_of
 from sendense_operator.reconcile.state.problem import Meaning, Problem
-from sendense_operator.reconcile.vcenter.discovery_plan import Creation, Move, Seen
-from sendense_operator.reconcile.vcenter.discovery_run import Run
 from sendense_operator.reconcile.vcenter.vm_lookup import is_there
-from sendense_operator.reconcile.vcenter.vma_connection import read_access
+from sendense_operator.reconcile.vcenter.vma_connection import read_connection
 
 
-async def do_step(ctx: Context, obj: Obj, run: Run) -> bool:
+async def do_step(ctx: Context, obj: Obj, run: DiscoveryRun) -> bool:
     """Do one step; False when the others have to wait. Raises UnavailableError, and the step is still to be done."""
     step = run.steps[0]
     try:
@@ -59,14 +58,14 @@ def build_vm(appliance: Obj, creation: Creation) -> Obj:
     }
 
 
-def _place(seen: Seen) -> dict[str, str]:
+def _place(seen: DiscoveredVM) -> dict[str, str]:
     """Path, and the datacenter if the path does not tell it."""
     path = seen.vm.path
     told = datacenter_of(ProtectedVMSpec.model_validate({"applianceRef": {"name": "any"}, "path": path}))
     return {"path": path, "datacenter": "" if told == seen.datacenter else seen.datacenter}
 
 
-async def _may_follow(ctx: Context, appliance: Obj, move: Move, run: Run) -> bool:
+async def _may_follow(ctx: Context, appliance: Obj, move: Move, run: DiscoveryRun) -> bool:
     """Whether the VM is certain to have left its old path; else it is noted what is known.
 
     A list may leave the VM out and have a clone of it, whose disks must not get into the chain of the VM.
@@ -76,7 +75,7 @@ async def _may_follow(ctx: Context, appliance: Obj, move: Move, run: Run) -> boo
     if move.replaced:
         return True
     spec = VMwareApplianceSpec.model_validate(appliance["spec"])
-    access = await read_access(ctx, appliance["metadata"]["namespace"], spec)
+    access = await read_connection(ctx, appliance["metadata"]["namespace"], spec)
     if isinstance(access, Problem):
         run.problems[""] = access
         return False

@@ -16,7 +16,7 @@ from sendense_operator.cluster.kinds import POD
 from sendense_operator.cluster.provenance import is_worker_pod
 from sendense_operator.reconcile.state.context import Context
 from sendense_operator.reconcile.state.keys import Key, Work
-from sendense_operator.reconcile.state.unrouted_calls import Known
+from sendense_operator.reconcile.state.unrouted_calls import UnroutedCalls
 from sendense_operator.vma.callback_keys import CallbackKeys
 from sendense_operator.vma.sightings import MAX_ANSWER, PATH, Sightings, reader_token
 
@@ -75,7 +75,7 @@ class HttpGatewayReader:
 async def poll_gateways(ctx: Context) -> float:
     """Take over what the gateways saw; wake the appliances and Backups that it is news for. Seconds until the next."""
     reports = await ctx.gateways.read()
-    known: Known = ctx.memory.sightings
+    known: UnroutedCalls = ctx.memory.sightings
     if reports:
         known.take(reports, ctx.monotonic())
     for namespace, appliance in known.news(ctx.monotonic()):

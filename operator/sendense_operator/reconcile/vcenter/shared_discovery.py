@@ -6,19 +6,19 @@ from typing import Final
 
 from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMSpec
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
-from sendense_operator.cluster.client import Obj
-from sendense_operator.reconcile.backups.backup_task import datacenter_of
+from sendense_operator.cluster.objects import Obj
 from sendense_operator.reconcile.state.context import Context
 from sendense_operator.reconcile.state.formatting import parse_time
-from sendense_operator.reconcile.state.records import Listing
+from sendense_operator.reconcile.state.inventory_path import datacenter_of
+from sendense_operator.reconcile.state.vm_records import DatacenterInventory
 
 _OVERDUE: Final = 2.0
 """Intervals of the discovery after which a VM no longer waits for it."""
 
 
-def listing_for(ctx: Context, namespace: str, spec: ProtectedVMSpec) -> Listing | None:
+def listing_for(ctx: Context, namespace: str, spec: ProtectedVMSpec) -> DatacenterInventory | None:
     """The last list of the VM's datacenter, if its appliance's discovery made one."""
-    return ctx.memory.listings.get(Listing.key(namespace, spec.appliance_ref.name, datacenter_of(spec)))
+    return ctx.memory.listings.get(DatacenterInventory.key(namespace, spec.appliance_ref.name, datacenter_of(spec)))
 
 
 def expected_in(ctx: Context, appliance: Obj, spec: ProtectedVMSpec) -> float | None:

@@ -22,6 +22,6 @@ def stuck_jobs(known: Sequence[str], seen: Iterable[str], running: Collection[st
     return [job for job in found if job not in running][:MAX_STUCK_JOBS]
 
 
-def describe(count: int) -> str:
+def describe_stuck(count: int) -> str:
     """What to do about `count` of them."""
     return f"{count} {'client hangs' if count == 1 else 'clients hang'} on the appliance: {REMEDY}"

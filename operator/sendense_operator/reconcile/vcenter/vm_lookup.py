@@ -8,19 +8,19 @@ from dataclasses import dataclass, replace
 from sendense_operator.api.v1alpha1.base import MAX_DISKS, MAX_INT
 from sendense_operator.api.v1alpha1.names import last_path_element
 from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMSpec, VMDisk
-from sendense_operator.reconcile.backups.backup_task import datacenter_of
 from sendense_operator.reconcile.state.context import Appliance, Context
+from sendense_operator.reconcile.state.inventory_path import datacenter_of
 from sendense_operator.reconcile.state.problem import Meaning, Problem
-from sendense_operator.reconcile.state.records import Found, Listing
-from sendense_operator.reconcile.vcenter.vma_connection import Access, opened
+from sendense_operator.reconcile.state.vm_records import DatacenterInventory, FoundVM
+from sendense_operator.reconcile.vcenter.vma_connection import VMAConnection, opened
 from sendense_operator.vma.errors import VMAError, VMARefused, VMAUnreachable
 from sendense_operator.vma.inventory import bios_uuid, device_key, find_vm
 from sendense_operator.vma.messages import Inventory, InventoryDisk, InventoryVM
-from sendense_operator.vma.refusal_texts import Refusal, reason_of_refusal
+from sendense_operator.vma.refusal_texts import VMARefusal, reason_of_refusal
 
 
 @dataclass(frozen=True)
-class Wanted:
+class VMQuery:
     """What is known of a VM before it is looked up."""
 
     spec: ProtectedVMSpec
@@ -37,7 +37,9 @@ class Moved(Problem):
     path: str = ""
 
 
-async def look_up(ctx: Context, access: Access, wanted: Wanted, listing: Listing | None = None) -> Found | Problem:
+async def look_up(
+    ctx: Context, access: VMAConnection, wanted: VMQuery, listing: DatacenterInventory | None = None
+) -> FoundVM | Problem:
     """What vCenter says of a VM. With a listing, only what is not in there is asked for."""
     try:
         async with opened(ctx, access) as client:
@@ -48,14 +50,14 @@ async def look_up(ctx: Context, access: Access, wanted: Wanted, listing: Listing
         return Problem("ApplianceInvalid", f"spec of the appliance: {error}")
 
 
-async def list_datacenter(ctx: Context, access: Access, datacenter: str) -> Inventory | Problem:
+async def list_datacenter(ctx: Context, access: VMAConnection, datacenter: str) -> Inventory | Problem:
     """All VMs of a datacenter."""
     try:
         async with opened(ctx, access) as client:
             try:
                 return await client.discover(access.credentials, access.spec.vcenter.host, datacenter)
             except VMARefused as error:
-                if reason_of_refusal(error.text, "") is Refusal.VM_NOT_FOUND:
+                if reason_of_refusal(error.text, "") is VMARefusal.VM_NOT_FOUND:
                     return Problem("DatacenterNotFound", f"vCenter: {error.text}", Meaning.FINAL)
                 return await _refused(client, error, "")
     except VMAError as error:
@@ -64,7 +66,7 @@ async def list_datacenter(ctx: Context, access: Access, datacenter: str) -> Inve
         return Problem("ApplianceInvalid", f"spec of the appliance: {error}")
 
 
-async def is_there(ctx: Context, access: Access, path: str) -> bool | Problem:
+async def is_there(ctx: Context, access: VMAConnection, path: str) -> bool | Problem:
     """Whether vCenter knows a VM at a path, whatever its lists say."""
     try:
         async with opened(ctx, access) as client:
@@ -75,14 +77,16 @@ async def is_there(ctx: Context, access: Access, path: str) -> bool | Problem:
         return Problem("ApplianceInvalid", f"spec of the appliance: {error}")
 
 
-async def _ask(client: Appliance, access: Access, wanted: Wanted, listing: Listing | None) -> Found | Problem:
+async def _ask(
+    client: Appliance, access: VMAConnection, wanted: VMQuery, listing: DatacenterInventory | None
+) -> FoundVM | Problem:
     spec = wanted.spec
     try:
         vm, everything = await _find(client, access, spec, listing)
     except VMARefused as error:
         return await _refused(client, error, spec.path)
     if vm is not None and is_the_one(wanted, vm):
-        return check_disks(vm) or Found(vm, disks_of(vm), await _cbt(client, access, spec))
+        return check_disks(vm) or FoundVM(vm, disks_of(vm), await _cbt(client, access, spec))
     if everything is None:
         try:
             everything = await _list(client, access, spec)
@@ -93,7 +97,7 @@ async def _ask(client: Appliance, access: Access, wanted: Wanted, listing: Listi
 
 
 async def _find(
-    client: Appliance, access: Access, spec: ProtectedVMSpec, listing: Listing | None
+    client: Appliance, access: VMAConnection, spec: ProtectedVMSpec, listing: DatacenterInventory | None
 ) -> tuple[InventoryVM | None, Inventory | None]:
     """The VM at the path, and all VMs if they had to be asked for.
 
@@ -108,17 +112,17 @@ async def _find(
     return find_vm(everything, spec.path), everything
 
 
-async def _list(client: Appliance, access: Access, spec: ProtectedVMSpec, name_filter: str = "") -> Inventory:
+async def _list(client: Appliance, access: VMAConnection, spec: ProtectedVMSpec, name_filter: str = "") -> Inventory:
     return await client.discover(access.credentials, access.spec.vcenter.host, datacenter_of(spec), name_filter)
 
 
-def is_the_one(wanted: Wanted, vm: InventoryVM) -> bool:
+def is_the_one(wanted: VMQuery, vm: InventoryVM) -> bool:
     """Whether the VM at the path is the one that `spec.uuid` asks for; a VM that tells no UUID is taken for it."""
     uuid = wanted.spec.uuid
     return uuid is None or bios_uuid(vm) in (None, uuid.lower())
 
 
-def decide_missing(wanted: Wanted, there: InventoryVM | None, vms: Sequence[InventoryVM]) -> Problem:
+def decide_missing(wanted: VMQuery, there: InventoryVM | None, vms: Sequence[InventoryVM]) -> Problem:
     """What it means that the VM is not at its path. `there`: another one that is; `vms`: all of the datacenter."""
     same = [vm for vm in vms if wanted.uuid and bios_uuid(vm) == wanted.uuid and vm is not there]
     if len(same) == 1:
@@ -129,7 +133,7 @@ def decide_missing(wanted: Wanted, there: InventoryVM | None, vms: Sequence[Inve
     return decide_gone(wanted, there, same)
 
 
-def decide_gone(wanted: Wanted, there: InventoryVM | None, same: Sequence[InventoryVM]) -> Problem:
+def decide_gone(wanted: VMQuery, there: InventoryVM | None, same: Sequence[InventoryVM]) -> Problem:
     """That it is nowhere. `same`: VMs that have its UUID and are not it."""
     spec = wanted.spec
     clones = f"; of the VMs with that UUID ({len(same)}) none is known to be it" if same else ""
@@ -142,7 +146,7 @@ def decide_gone(wanted: Wanted, there: InventoryVM | None, same: Sequence[Invent
     return Problem("VMNotFound", text, Meaning.FINAL)
 
 
-async def _confirmed(client: Appliance, access: Access, spec: ProtectedVMSpec, problem: Problem) -> Problem:
+async def _confirmed(client: Appliance, access: VMAConnection, spec: ProtectedVMSpec, problem: Problem) -> Problem:
     """The problem if vCenter itself knows no VM at the path: a list may leave something out. Else what is wrong."""
     where = f"vCenter {access.spec.vcenter.host}: {problem.message}"
     try:
@@ -156,7 +160,7 @@ async def _confirmed(client: Appliance, access: Access, spec: ProtectedVMSpec, p
     return replace(problem, message=f"{where}: {words}")
 
 
-async def _absence(client: Appliance, access: Access, path: str) -> str | None:
+async def _absence(client: Appliance, access: VMAConnection, path: str) -> str | None:
     """The words in which vCenter says that it knows no VM at a path, None if it knows one.
 
     Raises VMAError if it says neither. The question for a VM's CBT is the one that vCenter answers for a path itself.
@@ -164,7 +168,7 @@ async def _absence(client: Appliance, access: Access, path: str) -> str | None:
     try:
         await client.cbt_status(access.credentials, access.spec.vcenter.host, path)
     except VMARefused as error:
-        if reason_of_refusal(error.text, path) is Refusal.VM_NOT_FOUND:
+        if reason_of_refusal(error.text, path) is VMARefusal.VM_NOT_FOUND:
             return error.text
         raise
     return None
@@ -196,14 +200,14 @@ def decide_refusal(error: VMARefused, vm_path: str) -> Problem:
         case None:
             # Not vCenter's words: the appliance's own trouble, which may pass.
             return Problem("ApplianceError", str(error), Meaning.RETRY)
-        case Refusal.VCENTER_UNREACHABLE:
+        case VMARefusal.VCENTER_UNREACHABLE:
             # It may come back: only the start's deadline ends the wait.
             return Problem("VCenterUnreachable", f"the appliance can't reach vCenter: {error.text}", Meaning.WAIT)
         case _:
             return Problem("VCenterRefused", f"vCenter: {error.text}", Meaning.FINAL)
 
 
-async def _cbt(client: Appliance, access: Access, spec: ProtectedVMSpec) -> bool | None:
+async def _cbt(client: Appliance, access: VMAConnection, spec: ProtectedVMSpec) -> bool | None:
     try:
         status = await client.cbt_status(access.credentials, access.spec.vcenter.host, spec.path)
     except VMAError:

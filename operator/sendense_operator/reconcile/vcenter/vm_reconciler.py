@@ -9,8 +9,9 @@ from typing import Final
 from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMSpec, ProtectedVMStatus
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
-from sendense_operator.cluster.client import Obj, find
+from sendense_operator.cluster.client import find
 from sendense_operator.cluster.kinds import APPLIANCE, PROTECTED_VM
+from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import write_status
 from sendense_operator.reconcile.state.appliance_limiter import AT_A_TIME
 from sendense_operator.reconcile.state.context import Context
@@ -18,12 +19,12 @@ from sendense_operator.reconcile.state.formatting import parse_time
 from sendense_operator.reconcile.state.keys import Key, Work
 from sendense_operator.reconcile.state.kubernetes_objects import is_deleting, labels_of, ready_condition
 from sendense_operator.reconcile.state.problem import Meaning, Problem
-from sendense_operator.reconcile.state.records import Discovery, Found
+from sendense_operator.reconcile.state.vm_records import FoundVM, VMLookup
 from sendense_operator.reconcile.vcenter.appliance_reconciler import was_ready
 from sendense_operator.reconcile.vcenter.shared_discovery import expected_in, listing_for
-from sendense_operator.reconcile.vcenter.vm_lookup import Moved, Wanted, decide_gone, look_up
-from sendense_operator.reconcile.vcenter.vm_status import GONE, next_status
-from sendense_operator.reconcile.vcenter.vma_connection import read_access
+from sendense_operator.reconcile.vcenter.vm_lookup import Moved, VMQuery, decide_gone, look_up
+from sendense_operator.reconcile.vcenter.vm_status import GONE, next_vm_status
+from sendense_operator.reconcile.vcenter.vma_connection import read_connection
 
 _MAX_PAUSE_S: Final = 300.0
 """Between two looks at a VM that could not be looked up."""
@@ -54,7 +55,7 @@ async def reconcile_vm(ctx: Context, namespace: str, name: str) -> float | None:
     result = await discovered(ctx, vm, since=max(since, listing.time) if listing and news else since, key=key)
     if isinstance(result, Unasked):
         return min(interval, _MAX_PAUSE_S)
-    if isinstance(result, Found):
+    if isinstance(result, FoundVM):
         ctx.memory.tries.pop(uid)
         newest = ctx.memory.discoveries.get(uid)
         age = ctx.monotonic() - newest.time if newest else 0.0
@@ -66,7 +67,7 @@ async def reconcile_vm(ctx: Context, namespace: str, name: str) -> float | None:
     return float(min(base * 2 ** min(tries - 1, 10), interval, _MAX_PAUSE_S))
 
 
-async def _not_due(ctx: Context, vm: Obj, spec: ProtectedVMSpec, known: Discovery | None) -> float | None:
+async def _not_due(ctx: Context, vm: Obj, spec: ProtectedVMSpec, known: VMLookup | None) -> float | None:
     """Seconds until the VM has to be asked for by itself; None when it has to be now."""
     ready = ready_condition(vm)
     if ready is None or (ready["status"] != "True" and ready["reason"] not in GONE):
@@ -86,7 +87,7 @@ def _still_fresh(ctx: Context, vm: Obj, interval: float) -> float | None:
     return rest if rest > 0 else None
 
 
-def _not_before(ctx: Context, known: Discovery | None) -> float:
+def _not_before(ctx: Context, known: VMLookup | None) -> float:
     """A failed discovery is done again whenever the queue comes back to it, not after the whole interval."""
     if known is not None and isinstance(known.result, Problem):
         # Not for each event, though: our own status write is one.
@@ -95,7 +96,7 @@ def _not_before(ctx: Context, known: Discovery | None) -> float:
     return float("-inf")
 
 
-async def discovered(ctx: Context, vm: Obj, *, since: float, key: Key) -> Found | Problem:
+async def discovered(ctx: Context, vm: Obj, *, since: float, key: Key) -> FoundVM | Problem:
     """What vCenter says of the VM, no older than `since` (monotonic). Written to its status when asked anew.
 
     `key`: who wants to know, to be looked at again when it is its turn.
@@ -110,7 +111,7 @@ async def discovered(ctx: Context, vm: Obj, *, since: float, key: Key) -> Found 
         return problem
     known = ctx.memory.discoveries.get(meta["uid"])
     if known is not None and known.specs == _specs(vm, appliance) and known.time >= since:
-        if isinstance(known.result, Found) and not was_ready(vm):
+        if isinstance(known.result, FoundVM) and not was_ready(vm):
             await _write(ctx, vm, known.result)  # it could not be written then
         return known.result
     away = decide_away(appliance)
@@ -134,15 +135,15 @@ def decide_away(appliance: Obj) -> Unasked | None:
 
 
 def _specs(vm: Obj, appliance: Obj) -> tuple[int, str, int]:
-    """See `Discovery.specs`."""
+    """See `VMLookup.specs`."""
     meta = appliance["metadata"]
     return int(vm["metadata"].get("generation", 0)), str(meta["uid"]), int(meta.get("generation", 0))
 
 
-async def _ask(ctx: Context, vm: Obj, spec: ProtectedVMSpec, appliance: Obj, since: float) -> Found | Problem:
+async def _ask(ctx: Context, vm: Obj, spec: ProtectedVMSpec, appliance: Obj, since: float) -> FoundVM | Problem:
     meta, specs = vm["metadata"], _specs(vm, appliance)
     appliance_spec = VMwareApplianceSpec.model_validate(appliance["spec"])
-    access = await read_access(ctx, meta["namespace"], appliance_spec)
+    access = await read_connection(ctx, meta["namespace"], appliance_spec)
     if isinstance(access, Problem):
         await _write(ctx, vm, access)
         return access
@@ -154,13 +155,13 @@ async def _ask(ctx: Context, vm: Obj, spec: ProtectedVMSpec, appliance: Obj, sin
     result = await look_up(ctx, access, wanted, listing)
     if isinstance(result, Moved):
         result = await _followed(ctx, vm, wanted, result)
-    ctx.memory.discoveries.put(meta["uid"], Discovery(time, specs, result))
+    ctx.memory.discoveries.put(meta["uid"], VMLookup(time, specs, result))
     asked = ctx.now() - timedelta(seconds=ctx.monotonic() - time)
     await _write(ctx, vm, result, asked, shared=listing is not None)
     return result
 
 
-def wanted_of(vm: Obj, appliance: VMwareApplianceSpec) -> Wanted:
+def wanted_of(vm: Obj, appliance: VMwareApplianceSpec) -> VMQuery:
     """What is known of the VM."""
     meta, status = vm["metadata"], vm.get("status") or {}
     spec = ProtectedVMSpec.model_validate(vm["spec"])
@@ -169,10 +170,10 @@ def wanted_of(vm: Obj, appliance: VMwareApplianceSpec) -> Wanted:
     uuid = spec.uuid or before
     made = labels_of(vm).get(names.LABEL_DISCOVERED_BY) == spec.appliance_ref.name
     follows = appliance.discovery is not None and not appliance.discovery.dry_run
-    return Wanted(spec, uuid.lower() if uuid else None, made and follows)
+    return VMQuery(spec, uuid.lower() if uuid else None, made and follows)
 
 
-async def _followed(ctx: Context, vm: Obj, wanted: Wanted, moved: Moved) -> Problem:
+async def _followed(ctx: Context, vm: Obj, wanted: VMQuery, moved: Moved) -> Problem:
     """A VM of that UUID is elsewhere: it is gone if that one is another object's, else discovery is told."""
     meta, appliance = vm["metadata"], wanted.spec.appliance_ref.name
     others = await ctx.cluster.list_objects(
@@ -187,7 +188,7 @@ async def _followed(ctx: Context, vm: Obj, wanted: Wanted, moved: Moved) -> Prob
 
 
 async def _write(
-    ctx: Context, vm: Obj, result: Found | Problem, asked: datetime | None = None, *, shared: bool = False
+    ctx: Context, vm: Obj, result: FoundVM | Problem, asked: datetime | None = None, *, shared: bool = False
 ) -> None:
     # Read again: the one at hand may be older than what is written there by now.
     meta = vm["metadata"]
@@ -195,7 +196,7 @@ async def _write(
     if fresh is None or fresh["metadata"]["uid"] != meta["uid"]:
         return
     old = ProtectedVMStatus.model_validate(fresh.get("status") or {})
-    status = next_status(old, result, generation=meta.get("generation"), now=ctx.now(), asked=asked, shared=shared)
+    status = next_vm_status(old, result, generation=meta.get("generation"), now=ctx.now(), asked=asked, shared=shared)
     if await write_status(ctx.cluster, PROTECTED_VM, fresh, status) and isinstance(result, Problem):
         was = conditions.find(conditions.dicts_of(old), conditions.READY)
         if was is None or was["reason"] != result.reason:

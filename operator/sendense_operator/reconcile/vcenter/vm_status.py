@@ -9,7 +9,7 @@ from sendense_operator.api.v1alpha1 import conditions
 from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMStatus
 from sendense_operator.reconcile.state.formatting import human_bytes, whole_seconds
 from sendense_operator.reconcile.state.problem import Meaning, Problem
-from sendense_operator.reconcile.state.records import Found
+from sendense_operator.reconcile.state.vm_records import FoundVM
 
 CHANGE_TRACKING: Final = "ChangeTracking"
 """Condition: whether Changed Block Tracking is on."""
@@ -28,9 +28,9 @@ _CBT: Final[dict[bool | None, tuple[str, str]]] = {
 }
 
 
-def next_status(
+def next_vm_status(
     old: ProtectedVMStatus,
-    result: Found | Problem,
+    result: FoundVM | Problem,
     *,
     generation: int | None,
     now: datetime,
@@ -69,7 +69,7 @@ def _of_problem(
 
 
 def _of_found(
-    old: ProtectedVMStatus, found: Found, generation: int | None, now: datetime
+    old: ProtectedVMStatus, found: FoundVM, generation: int | None, now: datetime
 ) -> tuple[ProtectedVMStatus, conditions.Conditions]:
     count = len(found.disks)
     total = sum(disk.capacity_bytes for disk in found.disks)

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
-from sendense_operator.cluster.client import Obj, find
+from sendense_operator.cluster.client import find
 from sendense_operator.cluster.errors import ForbiddenError
 from sendense_operator.cluster.kinds import SECRET
+from sendense_operator.cluster.objects import Obj
 from sendense_operator.reconcile.state.context import Appliance, Context
 from sendense_operator.reconcile.state.problem import Problem
 from sendense_operator.vma.credentials import Credentials, CredentialsError, credentials_from_secret
@@ -22,7 +23,7 @@ MAX_TIMEOUT_S: Final = 120.0
 
 
 @dataclass(frozen=True)
-class Access:
+class VMAConnection:
     """What is needed to call a VMA."""
 
     spec: VMwareApplianceSpec
@@ -30,7 +31,7 @@ class Access:
     ca_bundle: str | None
 
 
-async def read_access(ctx: Context, namespace: str, spec: VMwareApplianceSpec) -> Access | Problem:
+async def read_connection(ctx: Context, namespace: str, spec: VMwareApplianceSpec) -> VMAConnection | Problem:
     """Read the appliance's Secrets. A Problem names what is missing, never what is in them."""
     name = spec.vcenter.credentials_secret_ref.name
     data = await _secret(ctx, namespace, name)
@@ -41,18 +42,18 @@ async def read_access(ctx: Context, namespace: str, spec: VMwareApplianceSpec) -
     except CredentialsError as error:
         return Problem("SecretInvalid", f"Secret {name}: {error}")
     if spec.tls is None:
-        return Access(spec, credentials, None)
+        return VMAConnection(spec, credentials, None)
     reference = spec.tls.ca_secret_ref
     ca = await _secret(ctx, namespace, reference.name)
     if isinstance(ca, Problem):
         return ca
     if reference.key not in ca:
         return Problem("SecretInvalid", f"Secret {reference.name} has no key {reference.key} (the CA bundle)")
-    return Access(spec, credentials, ca[reference.key].decode("ascii", "replace"))
+    return VMAConnection(spec, credentials, ca[reference.key].decode("ascii", "replace"))
 
 
 @asynccontextmanager
-async def opened(ctx: Context, access: Access, limit: float = MAX_TIMEOUT_S) -> AsyncIterator[Appliance]:
+async def opened(ctx: Context, access: VMAConnection, limit: float = MAX_TIMEOUT_S) -> AsyncIterator[Appliance]:
     """A client of the VMA, each call of which takes `limit` seconds at most.
 
     Raises ValueError when its URL or CA bundle can't be used.

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from sendense_operator.cluster.objects import Obj
 from sendense_operator.reconcile.state.kubernetes_objects import is_deleting, queue_order
 from sendense_operator.reconcile.state.problem import Meaning, Problem
-
-Obj = dict[str, Any]
 
 _WRITABLE = frozenset({"ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod"})
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from sendense_operator.cluster.containers import has_worker_ended
+from sendense_operator.cluster.objects import Obj
 from sendense_operator.reconcile.state.formatting import parse_time
 from sendense_operator.reconcile.state.kubernetes_objects import (
     answer_of,
@@ -22,8 +23,6 @@ from sendense_operator.reconcile.state.kubernetes_objects import (
     terminated,
 )
 from sendense_operator.task import Answer, ExitCode
-
-Obj = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class AnswerLost:
 
 
 @dataclass(frozen=True)
-class Attempt:
+class RunningAttempt:
     """A pod works, or will."""
 
     pod: Obj | None
@@ -86,10 +85,10 @@ class Lingering:
 LINGER_S: Final = 10.0
 """How long other containers may go on once the worker has ended: native sidecars are stopped by the kubelet."""
 
-Observation = Ended | Died | AnswerLost | Attempt
+WorkerObservation = Ended | Died | AnswerLost | RunningAttempt
 
 
-def observe_worker(job: Obj, pods: Sequence[Obj], remembered: Answer | None) -> Observation:
+def observe_worker(job: Obj, pods: Sequence[Obj], remembered: Answer | None) -> WorkerObservation:
     """What the Job and its pods say. `remembered`: the answer of a pod that is gone."""
     end = job_end(job)
     pod = newest(pods)
@@ -148,7 +147,7 @@ def is_lingering(pod: Obj, now: datetime) -> bool:
     return ended is not None and not is_finished(pod) and (now - ended).total_seconds() >= LINGER_S
 
 
-def _attempt(job: Obj, pods: Sequence[Obj], remembered: Answer | None) -> Attempt:
+def _attempt(job: Obj, pods: Sequence[Obj], remembered: Answer | None) -> RunningAttempt:
     alive = newest([pod for pod in pods if not is_finished(pod)])
     ended = newest([pod for pod in pods if is_finished(pod)])
     failures = int((job.get("status") or {}).get("failed") or 0)
@@ -162,8 +161,8 @@ def _attempt(job: Obj, pods: Sequence[Obj], remembered: Answer | None) -> Attemp
     elif failures:
         before = "the worker was lost"
     if alive is None:
-        return Attempt(None, None, before, _has_ended(job, pods))
-    return Attempt(alive, pod_trouble(alive), before)
+        return RunningAttempt(None, None, before, _has_ended(job, pods))
+    return RunningAttempt(alive, pod_trouble(alive), before)
 
 
 def _has_ended(job: Obj, pods: Sequence[Obj]) -> bool:

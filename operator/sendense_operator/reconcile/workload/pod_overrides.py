@@ -7,14 +7,13 @@ annotations, and the term that keeps all pods of a volume on its node, which is 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from sendense_operator.api.v1alpha1.pod_template import PodTemplate, Resources
 from sendense_operator.api.v1alpha1.scheduling import Affinity
 from sendense_operator.chain.memory_estimate import estimate
+from sendense_operator.cluster.objects import Obj
 from sendense_operator.reconcile.workload.worker_memory import with_memory
-
-Obj = dict[str, Any]
 
 OPT_OUT_LABELS: Final[Mapping[str, str]] = {
     "sidecar.istio.io/inject": "false",
@@ -39,7 +38,7 @@ OPT_OUT_ANNOTATIONS: Final[Mapping[str, str]] = {
 """The same for those that read annotations. Older versions of some know only these, newer ones only the labels."""
 
 
-def merge(chart: PodTemplate, repository: PodTemplate | None) -> PodTemplate:
+def merge_overrides(chart: PodTemplate, repository: PodTemplate | None) -> PodTemplate:
     """Both, the repository's values winning; their tolerations together."""
     if repository is None:
         return chart

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster.object_names import probe_name, worker_name
+from sendense_operator.cluster.objects import Obj
 from sendense_operator.reconcile.state.kubernetes_objects import owner_ref
 from sendense_operator.reconcile.workload.worker_pod import CONTAINER
 from sendense_operator.task import ExitCode
-
-Obj = dict[str, Any]
 
 TTL_SECONDS = 600
 """A worker's Job stays that long after its result is recorded, so that its log can be read."""

@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from decimal import Decimal
-from typing import Any, Final
+from typing import Final
 
-from sendense_operator.chain.memory_estimate import DiskLoad, describe, estimate
+from sendense_operator.chain.memory_estimate import DiskLoad, describe_disks, estimate
+from sendense_operator.cluster.objects import Obj
 from sendense_operator.reconcile.state.problem import Meaning, Problem
-
-Obj = dict[str, Any]
+from sendense_operator.reconcile.state.quantity import parse_quantity
 
 _MIB: Final = 1 << 20
-_QUANTITY: Final = re.compile(r"^\+?([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:(m|k|[MGTPE]|[KMGTPE]i)|[eE]([+-]?[0-9]{1,2}))?$")
-_FACTORS: Final = {
-    "": Decimal(1), "m": Decimal("0.001"), "k": Decimal(10**3),
-    **{unit: Decimal(1000 ** (power + 2)) for power, unit in enumerate("MGTPE")},
-    **{f"{unit}i": Decimal(1024 ** (power + 1)) for power, unit in enumerate("KMGTPE")},
-}  # fmt: skip
-
-
-def parse_quantity(text: str | float) -> int:
-    """Bytes of a quantity as Kubernetes writes it, such as 1Gi. Raises ValueError."""
-    match = _QUANTITY.match(str(text).strip())
-    if match is None:
-        raise ValueError(f"not a quantity: {str(text)[:40]!r}")
-    number, unit, exponent = match.groups()
-    return int(Decimal(number) * _FACTORS[unit or ""] * Decimal(10) ** int(exponent or 0))
 
 
 def decide_resources(disks: Sequence[DiskLoad], resources: Obj, ceiling: str) -> Obj | Problem:
@@ -42,8 +25,8 @@ def decide_resources(disks: Sequence[DiskLoad], resources: Obj, ceiling: str) ->
         return resources
     if ceiling and needed > max(parse_quantity(ceiling), parse_quantity(limit)):
         text = (
-            f"its worker would need about {_mebibytes(needed)} MiB of memory for {describe(disks)}, worker.maxMemory "
-            f"of the chart allows {ceiling}: raise it, or lower the repository's spec.maxChainDepth"
+            f"its worker would need about {_mebibytes(needed)} MiB of memory for {describe_disks(disks)}, "
+            f"worker.maxMemory of the chart allows {ceiling}: raise it, or lower the repository's spec.maxChainDepth"
         )
         return Problem("MemoryExceeded", text, Meaning.FINAL)
     return with_memory(resources, needed)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster.object_names import service_name, worker_name
+from sendense_operator.cluster.objects import Obj
 from sendense_operator.reconcile.state.kubernetes_objects import owner_ref
 from sendense_operator.reconcile.state.settings import Settings
-
-Obj = dict[str, Any]
 
 
 def build_service(backup: Obj, labels: dict[str, str], disks: int) -> Obj:

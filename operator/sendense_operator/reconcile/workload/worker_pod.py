@@ -5,23 +5,22 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, Final
+from typing import Final
 
 from sendense_operator import task as contract
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec, PodSecurity
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
+from sendense_operator.cluster.objects import Obj
 from sendense_operator.reconcile.state.settings import Settings
 from sendense_operator.reconcile.workload.pod_overrides import (
     maintenance_resources,
-    merge,
+    merge_overrides,
     metadata,
     placement,
     resources_of,
 )
 from sendense_operator.task import BackupTask, ProbeTask
-
-Obj = dict[str, Any]
 
 CONTAINER = names.WORKER_CONTAINER
 CREDENTIALS_CONTAINER: Final = "credentials"
@@ -78,7 +77,7 @@ def build_worker_template(
     )
     if not task.adopt_only:
         # As users want the worker's: a quota that asks for limits is satisfied, and the pod needs no more for it.
-        wanted = resources_of(merge(settings.pod_defaults, repository.pod_template))
+        wanted = resources_of(merge_overrides(settings.pod_defaults, repository.pod_template))
         _hand_credentials_over(template["spec"], appliance, wanted, settings)
     return template
 
@@ -127,7 +126,7 @@ def build_probe_template(
         ports=[],
         repository=repository,
         one_node=one_node,
-        resources=maintenance_resources(merge(settings.pod_defaults, repository.pod_template)),
+        resources=maintenance_resources(merge_overrides(settings.pod_defaults, repository.pod_template)),
         settings=settings,
     )
 
@@ -144,7 +143,7 @@ def _template(
     resources: Obj,
     settings: Settings,
 ) -> Obj:
-    wanted = merge(settings.pod_defaults, repository.pod_template)
+    wanted = merge_overrides(settings.pod_defaults, repository.pod_template)
     container: Obj = {
         "name": CONTAINER,
         "image": settings.worker_image,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Final, Protocol
+from typing import Final
 
 import httpx
 
@@ -16,18 +16,6 @@ TIMEOUT_S: Final = 2.0
 """For one whole request, however slowly the bytes of its answer come."""
 _LIMIT: Final = 64 * 1024
 _log = logging.getLogger(__name__)
-
-
-class WorkerReader(Protocol):
-    """Reads workers' status."""
-
-    async def progress(self, address: str) -> Progress | None:
-        """What the worker at that IP address says; None when it does not answer, or not sensibly."""
-        ...
-
-    async def cancel(self, address: str) -> bool:
-        """Request a worker to end its attempt; whether it heard that."""
-        ...
 
 
 class HttpWorkerReader:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from sendense_operator.chain import layout
 from sendense_operator.chain.digests import Chunks
 from sendense_operator.chain.extents import LayerMap
-from sendense_operator.chain.integrity import Evidence, judge, what_ran
+from sendense_operator.chain.integrity import Evidence, judge_layer, what_ran
 from sendense_operator.chain.manifest import CHUNK, Digest
 from sendense_operator.chain.parent_choice import LayerPlan, ParentLayer
 from sendense_operator.task import BackupType, FullReason
@@ -18,7 +18,7 @@ from sendense_operator.worker.errors import WorkerError, storage_error
 from sendense_operator.worker.images import qemu_tools
 from sendense_operator.worker.images.content_digests import write_digests
 from sendense_operator.worker.images.nbd_export import ModeChoice
-from sendense_operator.worker.images.proof import check_root, open_list
+from sendense_operator.worker.images.proof import check_digest_root, open_list
 from sendense_operator.worker.storage.digest_file import DigestFile
 from sendense_operator.worker.storage.durable_io import allocated, fsync_path
 
@@ -70,7 +70,7 @@ async def examine(root: Path, file: PurePosixPath, plan: LayerPlan, arrival: Arr
     evidence = Evidence(
         index, size, layer.coverage, arrival.received, arrival.whole_disk, on_parent, arrival.copied_all
     )
-    refusal = judge(evidence)
+    refusal = judge_layer(evidence)
     if refusal is not None:
         raise WorkerError(refusal.doubt, refusal.message)
     kind, reason = what_ran(evidence)
@@ -118,7 +118,7 @@ def _begin_list(root: Path, listing: PurePosixPath, layer: LayerMap, parent: Par
             digests.fill_zeroes()
         else:
             with open_list(root, parent.disk) as below:
-                check_root(parent.disk, digests.copy(below))
+                check_digest_root(parent.disk, digests.copy(below))
     except BaseException:
         digests.close()
         raise

@@ -62,7 +62,7 @@ async def prove(
         written = await asyncio.to_thread(open_list, root, disk)
     with written:
         with _blaming():
-            check_root(disk, await _reading(disk, written.root))
+            check_digest_root(disk, await _reading(disk, written.root))
         if content:
             meter = _Meter(layer.data_chunks.count(1), lambda percent: tell(f"checking {what}: {percent}% read"))
             reading = Reading(root / disk.file, len(parent.stack), written.chunks, layer.data_chunks)
@@ -87,7 +87,7 @@ async def prove_chunks(
         written = await asyncio.to_thread(open_list, root, disk)
     with written:
         with _blaming():
-            check_root(disk, await _reading(disk, written.root))
+            check_digest_root(disk, await _reading(disk, written.root))
         wanted = bytearray(written.chunks.count)
         for chunk in chunks:
             if chunk >= len(wanted):
@@ -210,7 +210,7 @@ def open_list(root: Path, disk: ManifestDisk) -> DigestFile:
         raise WorkerError(Reason.IMAGE_CORRUPT, f"{place.name}: {error}") from error
 
 
-def check_root(disk: ManifestDisk, found: str) -> None:
+def check_digest_root(disk: ManifestDisk, found: str) -> None:
     """Raises WorkerError ImageCorrupt unless a list with the root `found` is the one that the manifest knows."""
     if found != disk.digest.root:
         place = layout.digests_of(PurePosixPath(disk.file))

@@ -216,7 +216,7 @@ def read_header(path: Path, size: int, backing: str | None = None) -> qcow2.Head
     """The header of an image that is about to be opened. Raises WorkerError, ImageCorrupt unless it fits."""
     try:
         header = qcow2.parse(read_regular(path, qcow2.HEADER_BYTES))
-        qcow2.check(header, size, backing)
+        qcow2.check_header(header, size, backing)
     except qcow2.HeaderError as error:
         raise WorkerError(Reason.IMAGE_CORRUPT, f"{path.name}: {error}") from error
     except OSError as error:

@@ -90,7 +90,7 @@ def tend(root: Path, paths: ChainPaths, owner: str, *, clean: bool) -> Survey:
     with lock or nullcontext():
         if lock is not None:
             with _told(survey, "sweeping", root):
-                survey.swept = sweep(root, paths, lock.before)
+                survey.swept = sweep_chain(root, paths, lock.before)
                 if clean:  # one that was made before commits did it
                     ensure_folder(root / paths.tombstones, root)
         with _told(survey, "listing", root):
@@ -101,7 +101,7 @@ def tend(root: Path, paths: ChainPaths, owner: str, *, clean: bool) -> Survey:
     return survey
 
 
-def sweep(root: Path, paths: ChainPaths, on_step: Callable[[str], None]) -> int:
+def sweep_chain(root: Path, paths: ChainPaths, on_step: Callable[[str], None]) -> int:
     """Remove what dead attempts left in a chain whose lock is held; how many files. Raises OSError.
 
     `on_step` is told what comes next; it may raise to stop there.

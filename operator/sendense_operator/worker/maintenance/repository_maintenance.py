@@ -24,7 +24,7 @@ from sendense_operator.worker.settings import Settings
 from sendense_operator.worker.storage import repository_listing, repository_marker
 from sendense_operator.worker.storage.chain_lock import ChainLock
 from sendense_operator.worker.storage.durable_io import ensure_folder, is_folder
-from sendense_operator.worker.storage.repository_listing import Listing
+from sendense_operator.worker.storage.repository_listing import FolderListing
 from sendense_operator.worker.storage.tombstones import entomb
 
 log = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ class _Round:
             unknown = listing.unknown + mine.unknown
         except OSError as error:
             log.warning("the repository's folders can't be listed: %s", error)
-            complete, listing, mine = False, Listing(), Listing()
+            complete, listing, mine = False, FolderListing(), FolderListing()
         for vm in sorted({*mine.names, *(paths.vm for paths in removals)}):
             paths = ChainPaths(self._folder, vm)
             self._care(paths, asked=paths in removals, trouble=troubles.get(paths))
@@ -169,6 +169,6 @@ class _Round:
             lock = ChainLock.try_acquire(self._root / paths.lock, self._root, self._owner, may_be_nameless=True)
             if lock is not None:
                 with lock:
-                    self._swept += chain_maintenance.sweep(self._root, paths, lock.before)
+                    self._swept += chain_maintenance.sweep_chain(self._root, paths, lock.before)
         except (OSError, WorkerError) as error:
             log.warning("%s is not swept: %s", paths.folder, error)

@@ -13,7 +13,7 @@ from sendense_operator.catalogue_format import (
     Record,
     TombstoneRecord,
 )
-from sendense_operator.chain.damage import Judge, Verdict
+from sendense_operator.chain.damage import DamageVerdict, Judge
 from sendense_operator.worker.maintenance.chain_maintenance import Survey
 from sendense_operator.worker.storage.chain_folder import StoredPoint
 from sendense_operator.worker.storage.tombstones import Waiting
@@ -52,7 +52,7 @@ def _rank(obstacle: Obstacle) -> bool:
     return obstacle.reason == Hindrance.CHAIN_BUSY
 
 
-def _point(vm: str, point: StoredPoint, verdict: Verdict) -> PointRecord:
+def _point(vm: str, point: StoredPoint, verdict: DamageVerdict) -> PointRecord:
     manifest = point.manifest
     return PointRecord(
         vm=vm,

@@ -13,14 +13,8 @@ from sendense_operator.chain import layout, parent_blocks
 from sendense_operator.chain.layout import ChainPaths, LayoutError
 from sendense_operator.chain.manifest import Manifest, ManifestError, NewerManifestError
 from sendense_operator.chain.parent_blocks import Unfit
-from sendense_operator.worker.storage.durable_io import (
-    NotRegularError,
-    fsync_path,
-    is_folder,
-    list_names,
-    read_regular,
-    replace_durable,
-)
+from sendense_operator.worker.errors import NotRegularError
+from sendense_operator.worker.storage.durable_io import fsync_path, is_folder, list_names, read_regular, replace_durable
 
 log = logging.getLogger(__name__)
 

@@ -14,13 +14,10 @@ from pathlib import Path
 from typing import Final
 
 from sendense_operator.chain.layout import PARTIAL
+from sendense_operator.worker.errors import NotRegularError
 
 _SAFE: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 """A link is an error, and a pipe is not waited on."""
-
-
-class NotRegularError(OSError):
-    """A link, a folder, a pipe or a device where a file should be."""
 
 
 def fsync_path(path: Path) -> None:

@@ -24,7 +24,7 @@ _STALE: Final = 3600.0
 
 
 @dataclass(frozen=True)
-class Listing:
+class FolderListing:
     """What is in a folder."""
 
     names: tuple[str, ...] = ()
@@ -33,7 +33,7 @@ class Listing:
     """Anything else."""
 
 
-def list_root(root: Path) -> Listing:
+def list_root(root: Path) -> FolderListing:
     """Folders of namespaces. Raises OSError."""
     names, unknown = list[str](), 0
     with os.scandir(root) as entries:
@@ -42,10 +42,10 @@ def list_root(root: Path) -> Listing:
                 names.append(entry.name)
             elif entry.name not in _OURS and not _ROOT_PARTIAL.fullmatch(entry.name):
                 unknown += 1
-    return Listing(tuple(sorted(names)), unknown)
+    return FolderListing(tuple(sorted(names)), unknown)
 
 
-def list_chains(root: Path, folder: str) -> Listing:
+def list_chains(root: Path, folder: str) -> FolderListing:
     """Chains of a namespace's folder; none where there is no such folder. Raises OSError."""
     names, unknown = list[str](), 0
     try:
@@ -56,8 +56,8 @@ def list_chains(root: Path, folder: str) -> Listing:
                 else:
                     unknown += 1
     except (FileNotFoundError, NotADirectoryError):
-        return Listing()
-    return Listing(tuple(sorted(names)), unknown)
+        return FolderListing()
+    return FolderListing(tuple(sorted(names)), unknown)
 
 
 def _is_chain(folder: Path) -> bool:

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from sendense_operator.chain.layout import MARKER, PARTIAL
 from sendense_operator.task import Capacity
-from sendense_operator.worker.errors import Reason, WorkerError, storage_error
-from sendense_operator.worker.storage.durable_io import NotRegularError, read_regular, replace_durable, write_durable
+from sendense_operator.worker.errors import NotRegularError, Reason, WorkerError, storage_error
+from sendense_operator.worker.storage.durable_io import read_regular, replace_durable, write_durable
 from sendense_operator.worker.storage.repository_listing import WRITE_TEST
 
 FORMAT: Final = "sendense.io/repository"

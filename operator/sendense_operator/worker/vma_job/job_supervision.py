@@ -15,8 +15,8 @@ from sendense_operator.task import BackupTask, MissingParent, Stage
 from sendense_operator.vma.client import VMAClient
 from sendense_operator.vma.credentials import Credentials
 from sendense_operator.vma.errors import StartUnknown, VMAError
-from sendense_operator.vma.messages import StartRequest
-from sendense_operator.vma.stall_clocks import Failed, Observation, are_callbacks_missing, decide_clocks
+from sendense_operator.vma.messages import VMAStartRequest
+from sendense_operator.vma.stall_clocks import Failed, JobObservation, are_callbacks_missing, decide_clocks
 from sendense_operator.worker.errors import Reason, WorkerError, not_an_increment
 from sendense_operator.worker.settings import Settings
 from sendense_operator.worker.storage.chain_lock import ChainLock
@@ -72,7 +72,7 @@ class Supervisor:
         parents = [item.plan.parent for item in self._exports.disks]
         change_ids = [parent.disk.change_id for parent in parents if parent]
         try:
-            request = StartRequest(
+            request = VMAStartRequest(
                 job_id=self._state.job_id,
                 vm_name=last_path_element(path),
                 vm_path=path,
@@ -119,11 +119,11 @@ class Supervisor:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._state.changed.wait(), self._settings.sample)
 
-    def _observe(self, cbt_enabled: bool) -> Observation:
+    def _observe(self, cbt_enabled: bool) -> JobObservation:
         callbacks, traffic = self._state.callbacks, self._state.traffic
         turn = callbacks.turn
         port = None if turn is None else traffic.ports[self._state.port(turn)]
-        return Observation(
+        return JobObservation(
             now=time.monotonic(),
             started=self._started_at or 0.0,
             disks=len(self._task.disks),

@@ -6,11 +6,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from sendense_operator.chain.memory_estimate import DiskLoad, describe, estimate
+from sendense_operator.chain.memory_estimate import DiskLoad, describe_disks, estimate
 from sendense_operator.worker.errors import Reason, WorkerError
 
-LIMIT_FILES: Final = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-"""Of a container with cgroups of version 2 or 1."""
 _MIB: Final = 1 << 20
 
 
@@ -25,12 +23,12 @@ def limit(files: Iterable[Path]) -> int | None:
     return None
 
 
-def check(disks: Sequence[DiskLoad], allowed: int | None) -> None:
+def check_memory(disks: Sequence[DiskLoad], allowed: int | None) -> None:
     """Raises WorkerError MemoryExceeded, with the numbers, where the disks need more than is `allowed`."""
     needed = estimate(disks)
     if allowed is not None and needed > allowed:
         raise WorkerError(
             Reason.MEMORY_EXCEEDED,
-            f"about {-(-needed // _MIB)} MiB of memory are needed for {describe(disks)}, this pod has "
+            f"about {-(-needed // _MIB)} MiB of memory are needed for {describe_disks(disks)}, this pod has "
             f"{allowed // _MIB} MiB: something gave it less than the operator requested (a LimitRange, a policy)",
         )

@@ -32,7 +32,7 @@ from sendense_operator.worker.storage.chain_folder import ChainFolder, StoredPoi
 from sendense_operator.worker.storage.chain_lock import ChainLock
 from sendense_operator.worker.storage.durable_io import is_regular
 from sendense_operator.worker.vma_job.damage_propagation import find_damaged
-from sendense_operator.worker.vma_job.memory_check import check as check_memory
+from sendense_operator.worker.vma_job.memory_check import check_memory
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from sendense_operator.cluster.errors import AlreadyExistsError, ClusterError, N
 from sendense_operator.cluster.kinds import Kind
 from sendense_operator.gateway.drain import Drain
 from sendense_operator.gateway.rest.object_cache import Stores
-from sendense_operator.gateway.rest.records import ChainRecord, RepositoryRecord, VMRecord
+from sendense_operator.gateway.rest.records import CachedChain, CachedRepository, CachedVM
 from sendense_operator.gateway.rest.rest_app import create_rest_app
 from sendense_operator.gateway.rest.service import Service
 
@@ -170,12 +170,12 @@ class Rig:
 def application(*backups: Obj, namespaces: tuple[str, ...] = ()) -> tuple[FastAPI, World, Drain]:
     """The application over a world with one VM, one repository and these Backups."""
     world, drain = World(), Drain()
-    world.stores.vms.put(VMRecord.from_object(vm()))
+    world.stores.vms.put(CachedVM.from_object(vm()))
     world.stores.repositories.put(
-        RepositoryRecord.from_object({"metadata": {"namespace": NAMESPACE, "name": "main", "uid": "uid-repo"}})
+        CachedRepository.from_object({"metadata": {"namespace": NAMESPACE, "name": "main", "uid": "uid-repo"}})
     )
     if backups:
-        world.stores.chains.put(ChainRecord.from_object(chain(*(one["metadata"]["name"] for one in backups))))
+        world.stores.chains.put(CachedChain.from_object(chain(*(one["metadata"]["name"] for one in backups))))
     world.add(*backups)
     return (
         create_rest_app(Service(world, world.stores, world, namespaces), drain, NAMESPACE, 8, CALLS_PER_USER),

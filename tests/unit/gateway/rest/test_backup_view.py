@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from tests.unit.gateway.rest.rig import backup
 
 from sendense_operator.gateway.rest import backup_view, schemas
-from sendense_operator.gateway.rest.records import BackupRecord, ChainRecord, VMRecord
+from sendense_operator.gateway.rest.records import CachedBackup, CachedChain, CachedVM
 
 UID = "0b6f6b0e-6c2b-4b1c-9a53-0f7d2a1c9e11"
 
@@ -74,6 +74,6 @@ _JSON = st.recursive(
 @given(spec=_JSON, status=_JSON)
 def test_no_object_is_too_strange(spec: Any, status: Any) -> None:
     obj = {"metadata": {"namespace": "n", "name": "x", "uid": "u"}, "spec": spec, "status": status}
-    schemas.Backup.model_validate_json(BackupRecord.from_object(obj).body)
-    ChainRecord.from_object(obj)
-    VMRecord.from_object(obj)
+    schemas.Backup.model_validate_json(CachedBackup.from_object(obj).body)
+    CachedChain.from_object(obj)
+    CachedVM.from_object(obj)

@@ -4,20 +4,20 @@ import pytest
 from tests.unit.gateway.rest.rig import backup
 
 from sendense_operator.gateway.rest.freeing_preview import decide_freed
-from sendense_operator.gateway.rest.records import BackupRecord, ChainRecord
+from sendense_operator.gateway.rest.records import CachedBackup, CachedChain
 
 
-def point(name: str, parent: str = "", **changes: Any) -> BackupRecord:
+def point(name: str, parent: str = "", **changes: Any) -> CachedBackup:
     disk = {"id": 0, "file": f"{name}.qcow2", "storedBytes": 10, **({"parent": parent} if parent else {})}
-    return BackupRecord.from_object(backup(name, storedBytes=10, disks=[disk], **changes))
+    return CachedBackup.from_object(backup(name, storedBytes=10, disks=[disk], **changes))
 
 
-def chain(*points: tuple[str, str], removed: tuple[tuple[str, str], ...] = ()) -> ChainRecord:
+def chain(*points: tuple[str, str], removed: tuple[tuple[str, str], ...] = ()) -> CachedChain:
     status = {
         "restorePoints": [{"backup": name, "full": full} for name, full in points],
         "removed": [{"backup": name, "neededBy": by, "storedBytes": 5} for name, by in removed],
     }
-    return ChainRecord.from_object({"metadata": {"namespace": "n", "name": "c", "uid": "u"}, "status": status})
+    return CachedChain.from_object({"metadata": {"namespace": "n", "name": "c", "uid": "u"}, "status": status})
 
 
 LINE = [point("a"), point("b", "a"), point("c", "b")]

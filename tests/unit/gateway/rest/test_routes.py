@@ -11,7 +11,7 @@ from tests.unit.gateway.rest.rig import CALLS_PER_USER, FULL, NAMESPACE, backup,
 from sendense_operator.cluster.authorization import Caller
 from sendense_operator.cluster.errors import UnavailableError
 from sendense_operator.gateway.rest import examples
-from sendense_operator.gateway.rest.records import VMRecord
+from sendense_operator.gateway.rest.records import CachedVM
 from sendense_operator.gateway.rest.rest_app import create_metrics_app
 from sendense_operator.logs import AUDIT
 
@@ -104,8 +104,8 @@ async def test_a_missing_field_is_named(field: str) -> None:
 
 async def test_one_disk_of_several_and_ambiguous_names() -> None:
     async with running() as rig:
-        rig.world.stores.vms.put(VMRecord.from_object(vm("wide", "wide", disks=2)))
-        rig.world.stores.vms.put(VMRecord.from_object(vm("db02", "DB 01")))
+        rig.world.stores.vms.put(CachedVM.from_object(vm("wide", "wide", disks=2)))
+        rig.world.stores.vms.put(CachedVM.from_object(vm("db02", "DB 01")))
         answer = await rig.call("POST", f"{BASE}/start", json={**START, "vm_name": "wide", "disk_id": 0})
         assert (answer.status_code, "several disks" in answer.json()["error"]) == (400, True)
         answer = await rig.call("POST", f"{BASE}/start", json=START)
@@ -117,8 +117,8 @@ async def test_one_disk_of_several_and_ambiguous_names() -> None:
 
 async def test_a_vm_that_was_made_anew() -> None:
     async with running(backup()) as rig:
-        rig.world.stores.vms.put(VMRecord.from_object(vm(vanished=True)))
-        rig.world.stores.vms.put(VMRecord.from_object(vm("db01-9f3a", "DB 01")))
+        rig.world.stores.vms.put(CachedVM.from_object(vm(vanished=True)))
+        rig.world.stores.vms.put(CachedVM.from_object(vm("db01-9f3a", "DB 01")))
         answer = await rig.call("POST", f"{BASE}/start", json=START)
         assert (answer.status_code, answer.json()["vm_context_id"]) == (202, "db01-9f3a")
         told = (await rig.call("GET", f"{BASE}/chain?vm_name=DB%2001")).json()

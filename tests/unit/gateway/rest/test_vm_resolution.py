@@ -4,7 +4,7 @@ import pytest
 from tests.unit.gateway.rest.rig import backup, chain, vm
 
 from sendense_operator.gateway.rest.errors import RestError
-from sendense_operator.gateway.rest.records import BackupRecord, ChainRecord, VMRecord
+from sendense_operator.gateway.rest.records import CachedBackup, CachedChain, CachedVM
 from sendense_operator.gateway.rest.vm_resolution import find_chained_vm, find_vm
 
 NAME = "web"
@@ -12,8 +12,8 @@ NEW, OLD, OLDER = vm("new", NAME), vm("old", NAME, vanished=True), vm("older", N
 TWIN, NAMED, OTHER = vm("twin", NAME), vm(NAME, "Web Server"), vm("other", "other")
 
 
-def vms(*objects: Any) -> list[VMRecord]:
-    return [VMRecord.from_object(obj) for obj in objects]
+def vms(*objects: Any) -> list[CachedVM]:
+    return [CachedVM.from_object(obj) for obj in objects]
 
 
 @pytest.mark.parametrize(
@@ -70,12 +70,12 @@ def test_two_whose_restore_points_may_be_meant(
 
 
 def test_what_has_not_ended_well_is_no_restore_point() -> None:
-    failed = BackupRecord.from_object(backup("b", "gone", phase="Failed", vmName=NAME))
-    chains = [ChainRecord.from_object(chain("a", vm_id="gone"))]
+    failed = CachedBackup.from_object(backup("b", "gone", phase="Failed", vmName=NAME))
+    chains = [CachedChain.from_object(chain("a", vm_id="gone"))]
     assert find_chained_vm([], chains, [failed], NAME) == ""
 
 
 def found_chained(there: tuple[Any, ...], with_points: tuple[str, ...], made: tuple[str, ...]) -> str:
-    chains = [ChainRecord.from_object(chain("a", vm_id=name)) for name in with_points]
-    backups = [BackupRecord.from_object(backup(f"of-{name}", name, vmName=NAME)) for name in made]
+    chains = [CachedChain.from_object(chain("a", vm_id=name)) for name in with_points]
+    backups = [CachedBackup.from_object(backup(f"of-{name}", name, vmName=NAME)) for name in made]
     return find_chained_vm(vms(*there), chains, backups, NAME)

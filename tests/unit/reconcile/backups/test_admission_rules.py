@@ -8,21 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sendense_operator.reconcile.backups.admission_rules import (
-    Admitted,
-    Candidate,
-    Limits,
-    Running,
-    Waits,
-    decide_admission,
-    decide_queue,
-)
+from sendense_operator.reconcile.backups.admission_rules import decide_admission, decide_queue
 from sendense_operator.reconcile.backups.host_ports import choose_host_ports
+from sendense_operator.reconcile.state.queue_records import Admitted, Candidate, Limits, RunningJob, Waits
 
 ROOMY = Limits(repository_slots=9, appliance_slots=9)
 ONE = Candidate("shop", "b1", "db", "key-db", "store", "vma", 2, ROOMY)
 SAME = replace(ONE, vm_identity="db")
-BUSY = Running("shop", "b0", "web", "key-web", "store", "vma")
+BUSY = RunningJob("shop", "b0", "web", "key-web", "store", "vma")
 
 
 def with_limits(**limits: object) -> Candidate:
@@ -55,7 +48,7 @@ def with_limits(**limits: object) -> Candidate:
         (with_limits(port_range=(10, 10)), [], "PortRangeTooSmall"),
     ],
 )
-def test_what_a_candidate_waits_for(candidate: Candidate, running: list[Running], reason: str | None) -> None:
+def test_what_a_candidate_waits_for(candidate: Candidate, running: list[RunningJob], reason: str | None) -> None:
     verdict = decide_admission(candidate, [], running)
     assert (verdict.reason if isinstance(verdict, Waits) else None) == reason
 
@@ -130,7 +123,7 @@ def queues(draw: st.DrawFn) -> list[Candidate]:
 def test_nothing_is_ever_given_twice(queue: list[Candidate], data: st.DataObject) -> None:
     """Play the queue as the controller does: in any order of looking, with workers that end in between."""
     waiting = list(queue)
-    running: dict[str, Running] = {}
+    running: dict[str, RunningJob] = {}
     for _ in range(3 * len(queue)):
         if not waiting:
             break
@@ -140,7 +133,7 @@ def test_nothing_is_ever_given_twice(queue: list[Candidate], data: st.DataObject
         if isinstance(verdict, Admitted):
             waiting.remove(candidate)
             _check_ports(candidate, verdict, list(running.values()))
-            running[candidate.name] = Running(
+            running[candidate.name] = RunningJob(
                 "shop",
                 candidate.name,
                 candidate.vm,
@@ -155,7 +148,7 @@ def test_nothing_is_ever_given_twice(queue: list[Candidate], data: st.DataObject
             del running[data.draw(st.sampled_from(sorted(running)))]
 
 
-def _check(queue: list[Candidate], running: list[Running]) -> None:
+def _check(queue: list[Candidate], running: list[RunningJob]) -> None:
     assert len({job.vm for job in running}) == len(running)
     assert len({(job.appliance, job.vm_key) for job in running}) == len(running)
     identities = [job.vm_identity for job in running if job.vm_identity]
@@ -167,7 +160,7 @@ def _check(queue: list[Candidate], running: list[Running]) -> None:
         assert len(on_appliance) <= candidate.limits.appliance_slots
 
 
-def _check_ports(candidate: Candidate, verdict: Admitted, running: list[Running]) -> None:
+def _check_ports(candidate: Candidate, verdict: Admitted, running: list[RunningJob]) -> None:
     ports, allowed = verdict.host_ports, candidate.limits.port_range
     if allowed is None:
         assert ports == ()
@@ -178,13 +171,14 @@ def _check_ports(candidate: Candidate, verdict: Admitted, running: list[Running]
 
 
 jobs = st.lists(
-    st.builds(Running, st.sampled_from(["shop", "elsewhere"]), st.just("old"), names, names, names, names), max_size=4
+    st.builds(RunningJob, st.sampled_from(["shop", "elsewhere"]), st.just("old"), names, names, names, names),
+    max_size=4,
 )
 
 
 @given(queues(), jobs)
 def test_what_is_decided_for_all_at_once_is_what_is_decided_for_each(
-    queue: list[Candidate], running: list[Running]
+    queue: list[Candidate], running: list[RunningJob]
 ) -> None:
     verdicts = decide_queue(queue, running)
     assert verdicts == [decide_admission(one, queue[:number], running) for number, one in enumerate(queue)]

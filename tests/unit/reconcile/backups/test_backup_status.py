@@ -13,7 +13,13 @@ from tests.wiring.rig import Rig
 
 from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.api.v1alpha1.backup import BackupDisk, BackupStatus, Phase
-from sendense_operator.reconcile.backups.backup_status import Case, next_status, publish, tell, wanted_labels
+from sendense_operator.reconcile.backups.backup_status import (
+    Case,
+    events_of_change,
+    next_backup_status,
+    publish,
+    wanted_labels,
+)
 from sendense_operator.task import Stage
 
 
@@ -24,7 +30,7 @@ def case(status: Obj | None = None, **spec: object) -> Case:
 def after(*states: dict[str, str], stage: Stage | None = None) -> BackupStatus:
     found = case()
     for number, state in enumerate(states):
-        found.status = next_status(found, state, {"stage": stage} if stage else {}, at(number))
+        found.status = next_backup_status(found, state, {"stage": stage} if stage else {}, at(number))
     return found.status
 
 
@@ -48,7 +54,7 @@ CANCELLED = conditions.stalled("Cancelled", "as asked")
 )
 def test_the_phase_follows(state: dict[str, str], phase: Phase, over: bool) -> None:
     found = case()
-    found.status = next_status(found, state, {"stage": Stage.COPYING}, at(5))
+    found.status = next_backup_status(found, state, {"stage": Stage.COPYING}, at(5))
     assert (found.status.phase, found.is_over) == (phase, over)
     assert (found.status.stage is None) is over
     assert found.status.completion_time == (at(5) if over else None)
@@ -57,19 +63,19 @@ def test_the_phase_follows(state: dict[str, str], phase: Phase, over: bool) -> N
 
 def test_what_is_not_changed_stays() -> None:
     found = case({"jobID": "backup-x", "attempts": 2, "startTime": sample.stamp()})
-    status = next_status(found, COPIES, {"node_name": "n1"}, NOON)
+    status = next_backup_status(found, COPIES, {"node_name": "n1"}, NOON)
     assert (status.job_id, status.attempts, status.start_time, status.node_name) == ("backup-x", 2, NOON, "n1")
 
 
 def test_the_same_again_is_equal() -> None:
     found = case()
-    found.status = next_status(found, WAITS, {}, at(1))
-    assert next_status(found, WAITS, {}, at(99)) == found.status
+    found.status = next_backup_status(found, WAITS, {}, at(1))
+    assert next_backup_status(found, WAITS, {}, at(99)) == found.status
 
 
 @pytest.mark.parametrize("reason", ["", "1st", "has space", "ümlaut", "x" * 300, "Trailing-", "a\n"])
 def test_a_reason_that_the_schema_refuses_becomes_part_of_the_message(reason: str) -> None:
-    status = next_status(case(), conditions.stalled(reason, "what happened"), {}, NOON)
+    status = next_backup_status(case(), conditions.stalled(reason, "what happened"), {}, NOON)
     BackupStatus.model_validate(status.to_dict())
     assert status.conditions[0].reason == "WorkerFailed"
     assert status.conditions[0].message == f"{reason}: what happened"
@@ -77,7 +83,7 @@ def test_a_reason_that_the_schema_refuses_becomes_part_of_the_message(reason: st
 
 @given(st.text(max_size=20), st.text(max_size=6000))
 def test_whatever_a_worker_says_fits_the_schema(reason: str, message: str) -> None:
-    status = next_status(case(), conditions.stalled(reason, message), {}, NOON)
+    status = next_backup_status(case(), conditions.stalled(reason, message), {}, NOON)
     again = BackupStatus.model_validate(status.to_dict())
     assert again.phase in (Phase.FAILED, Phase.CANCELLED)
     assert again.message is not None
@@ -104,7 +110,7 @@ def test_whatever_a_worker_says_fits_the_schema(reason: str, message: str) -> No
     ],
 )
 def test_events(old: tuple[dict[str, str], ...], new: tuple[dict[str, str], ...], told: list[tuple[str, str]]) -> None:
-    assert [event[:2] for event in tell(after(*old), after(*new))] == told
+    assert [event[:2] for event in events_of_change(after(*old), after(*new))] == told
 
 
 def queued(position: int) -> dict[str, str]:
@@ -132,12 +138,12 @@ async def test_when_it_is_written(
     found, clock = Case.of(rig.backup()), rig.world.clock
     for number, (clock.seconds, state) in enumerate(states):
         rest = await publish(rig.controller.ctx, found, state, **(changes if number == len(states) - 1 else {}))
-        assert (rest > 0) is (next_status(found, state, {}, NOON) != found.status)
+        assert (rest > 0) is (next_backup_status(found, state, {}, NOON) != found.status)
     assert [entry["at"] for entry in rig.world.cluster.history] == written
 
 
 def test_the_event_of_a_failure_names_the_reason() -> None:
-    assert tell(after(COPIES), after(COPIES, FAILED))[0][2] == "WritesLost: bytes are missing"
+    assert events_of_change(after(COPIES), after(COPIES, FAILED))[0][2] == "WritesLost: bytes are missing"
 
 
 LOST = conditions.stalled("Lost", "its restore point is not there")
@@ -147,7 +153,7 @@ def test_a_point_that_is_lost_and_found_was_made_when_it_was_made() -> None:
     lost, found = after(COPIES, DONE, LOST), after(COPIES, DONE, LOST, DONE)
     assert (lost.phase, lost.completion_time) == (Phase.LOST, at(1))
     assert (found.phase, found.completion_time) == (Phase.COMPLETED, at(1))
-    assert tell(after(COPIES, DONE), lost)[0][:2] == ("Warning", "Lost")
+    assert events_of_change(after(COPIES, DONE), lost)[0][:2] == ("Warning", "Lost")
 
 
 @pytest.mark.parametrize(
@@ -157,18 +163,20 @@ def test_a_point_that_is_lost_and_found_was_made_when_it_was_made() -> None:
 def test_disks_that_fell_back_are_told(reasons: tuple[str | None, ...], kind: str | None) -> None:
     disks = [BackupDisk(id=i, key=2000 + i, virtual_size=1, reason=reason) for i, reason in enumerate(reasons)]
     done = after(COPIES, DONE).model_copy(update={"disks": disks})
-    told = [event for event in tell(after(COPIES), done) if event[1] == "FellBackToFull"]
+    told = [event for event in events_of_change(after(COPIES), done) if event[1] == "FellBackToFull"]
     assert [event[0] for event in told] == ([kind] if kind else [])
     assert all(f"disk {i} was copied in full: {r}" in told[0][2] for i, r in enumerate(reasons) if r)
-    assert not [e for e in tell(after(COPIES, DONE, LOST), done) if e[1] == "FellBackToFull"], "found again"
+    assert not [e for e in events_of_change(after(COPIES, DONE, LOST), done) if e[1] == "FellBackToFull"], "found again"
 
 
 def test_one_that_was_found_tells_so_once() -> None:
     adopting = conditions.reconciling("Adopting", "waiting for a scan")
     found = after(DONE).model_copy(update={"adopted": True})
     for old in (after(), after(adopting)):
-        assert [event[:2] for event in tell(old, found)] == [("Normal", "Adopted")]
-    assert [event[:2] for event in tell(after(DONE, LOST), found)] == [("Normal", "Committed")], "not found, but back"
+        assert [event[:2] for event in events_of_change(old, found)] == [("Normal", "Adopted")]
+    assert [event[:2] for event in events_of_change(after(DONE, LOST), found)] == [("Normal", "Committed")], (
+        "not found, but back"
+    )
 
 
 ADOPTED = {"uid": sample.uid_of("an older one")}

@@ -12,7 +12,8 @@ from sendense_operator.api.v1alpha1.backup import BackupSpec
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
 from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMSpec, VMDisk
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
-from sendense_operator.reconcile.backups.backup_task import build_backup_task, datacenter_of, disk_ports
+from sendense_operator.reconcile.backups.backup_task import build_backup_task, disk_ports
+from sendense_operator.reconcile.state.inventory_path import datacenter_of
 from sendense_operator.task import BackupTask, BackupType, Exposure, MissingParent, ParentCheck
 
 

@@ -9,7 +9,7 @@ from tests.support.sample import GIB, NOON, at, completed_answer, report
 
 from sendense_operator.api.v1alpha1.backup import BackupDisk, BackupProgress
 from sendense_operator.reconcile.backups.progress import (
-    describe,
+    describe_result,
     final_disks,
     final_progress,
     merge_disks,
@@ -17,8 +17,8 @@ from sendense_operator.reconcile.backups.progress import (
     percent_of,
     stopped_disks,
     stopped_progress,
-    type_of,
 )
+from sendense_operator.reconcile.state.backup_type import backup_type_of
 from sendense_operator.task import BackupType, DiskAnswer, DiskProgress, Progress, Stage
 
 sizes = st.integers(0, 1 << 45)
@@ -148,7 +148,7 @@ INCREMENT = FULL.model_copy(
 )
 def test_what_ran(disks: tuple[DiskAnswer, ...], kind: BackupType, words: str) -> None:
     answer = completed_answer().model_copy(update={"disks": disks})
-    assert (type_of(answer.disks), describe(answer)) == (kind, words)
+    assert (backup_type_of(answer.disks), describe_result(answer)) == (kind, words)
 
 
 def test_an_increment_says_where_it_stands() -> None:

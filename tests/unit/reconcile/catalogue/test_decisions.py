@@ -12,14 +12,14 @@ from tests.support.sample import Obj, at, condition, stamp, uid_of
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.catalogue_format import ChainRecord, PointRecord, Record, RootRecord
 from sendense_operator.reconcile.catalogue.decisions import (
-    Verdict,
+    ScanVerdict,
     decide_adoptions,
     is_missing,
-    judge,
+    judge_backup,
     known_backup,
     sort_records,
 )
-from sendense_operator.reconcile.state.records import KnownBackup, Told
+from sendense_operator.reconcile.state.records import KnownBackup, ScanResult
 
 TAKEN = 1000.0
 """When the scan began, in seconds after noon."""
@@ -38,7 +38,7 @@ def point(name: str = "b1", *, vm: str = "db", finished: float = 60, **more: Any
     )
 
 
-def told(*records: Record, root: RootRecord | None = RootRecord()) -> Told:  # noqa: B008 - frozen
+def told(*records: Record, root: RootRecord | None = RootRecord()) -> ScanResult:  # noqa: B008 - frozen
     return sort_records([*records, *([root] if root else [])], at(TAKEN), [])
 
 
@@ -67,8 +67,8 @@ def test_what_is_kept_of_an_adopted_one() -> None:
     ("obj", "records", "verdict"),
     [
         (backup(), [point(), ChainRecord(vm="db")], None),
-        (backup(), [ChainRecord(vm="db")], Verdict.LOST),
-        (backup(), [], Verdict.LOST),
+        (backup(), [ChainRecord(vm="db")], ScanVerdict.LOST),
+        (backup(), [], ScanVerdict.LOST),
         (backup(deletionTimestamp=stamp()), [], None),
         (backup("Running"), [], None),
         (backup(ended=TAKEN), [], None),
@@ -76,16 +76,16 @@ def test_what_is_kept_of_an_adopted_one() -> None:
         (backup(), [ChainRecord(vm="db", newer=1)], None),
         (backup(), [ChainRecord(vm="db", busy=True)], None),
         (backup(), [ChainRecord(vm="db", busy=True, unreadable=1)], None),
-        (backup(), [ChainRecord(vm="db", unreadable=1)], Verdict.DAMAGED),
-        (backup(), [point(damage="chunk 3")], Verdict.DAMAGED),
+        (backup(), [ChainRecord(vm="db", unreadable=1)], ScanVerdict.DAMAGED),
+        (backup(), [point(damage="chunk 3")], ScanVerdict.DAMAGED),
         (backup(damage="chunk 3"), [point(damage="chunk 3")], None),
-        (backup(damage="chunk 3"), [point()], Verdict.SOUND),
-        *((backup(phase), [point()], Verdict.FOUND) for phase in ("Lost", "Failed", "Cancelled")),
+        (backup(damage="chunk 3"), [point()], ScanVerdict.SOUND),
+        *((backup(phase), [point()], ScanVerdict.FOUND) for phase in ("Lost", "Failed", "Cancelled")),
         (backup("Failed"), [], None),
     ],
 )
-def test_a_verdict(obj: Obj, records: list[Record], verdict: Verdict | None) -> None:
-    found = list(judge(told(*records), [known_backup(obj)]))
+def test_a_verdict(obj: Obj, records: list[Record], verdict: ScanVerdict | None) -> None:
+    found = list(judge_backup(told(*records), [known_backup(obj)]))
     assert [one.verdict for one in found] == ([verdict] if verdict else [])
     assert all((one.name, one.uid, one.vm) == ("b1", UID, "db") for one in found)
 
@@ -98,7 +98,7 @@ def test_what_is_missing_for_an_adopting_backup(chain: dict[str, Any], missing: 
 
 @pytest.mark.parametrize("root", [None, RootRecord(complete=False)])
 def test_nothing_is_lost_by_half_a_listing(root: RootRecord | None) -> None:
-    assert list(judge(told(ChainRecord(vm="web"), root=root), [known_backup(backup())])) == []
+    assert list(judge_backup(told(ChainRecord(vm="web"), root=root), [known_backup(backup())])) == []
 
 
 def test_what_is_known_removed_or_retained_is_not_adopted() -> None:

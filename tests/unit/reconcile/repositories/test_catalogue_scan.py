@@ -14,7 +14,7 @@ from sendense_operator.reconcile.repositories.catalogue_scan import (
     pending_removals,
     removed_points,
 )
-from sendense_operator.reconcile.state.records import Catalogued
+from sendense_operator.reconcile.state.records import RepositoryCatalogue
 from sendense_operator.task import MAX_REMOVALS, Removal
 
 SCANNED = sample.repository("store", {"catalogue": {"time": stamp(100)}})
@@ -44,7 +44,7 @@ def ended(phase: str, reason: str, *, at_second: float = 200, **status: object) 
 def test_doubts(backup: Obj, doubts: bool) -> None:
     assert has_doubts([backup], SCANNED, None) is doubts
     assert not has_doubts([backup], sample.repository(), None), "the first scan is due anyway"
-    assert not has_doubts([backup], SCANNED, Catalogued(at(300), {})), "it was scanned a moment ago"
+    assert not has_doubts([backup], SCANNED, RepositoryCatalogue(at(300), {})), "it was scanned a moment ago"
 
 
 def chain(*removed: Obj) -> Obj:

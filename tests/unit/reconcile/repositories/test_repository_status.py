@@ -9,7 +9,12 @@ from tests.support import sample
 from tests.support.sample import GIB, NOON, Obj, at, condition, ended, job, pod
 
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec, BackupRepositoryStatus
-from sendense_operator.reconcile.repositories.repository_status import Probed, decide_probe, is_in_order, next_status
+from sendense_operator.reconcile.repositories.repository_status import (
+    Probed,
+    decide_probe,
+    is_in_order,
+    next_repository_status,
+)
 from sendense_operator.reconcile.state.problem import Meaning, Problem
 from sendense_operator.task import Answer, Capacity
 
@@ -58,7 +63,7 @@ def status(
     result: Probed | Problem | None, old: BackupRepositoryStatus | None = None, **more: Any
 ) -> BackupRepositoryStatus:
     given = {"spec": SPEC, "active": 0, "volume": "pv-1", "found": None, "generation": 1, "now": NOON, **more}
-    return next_status(old or BackupRepositoryStatus(), result, **given)
+    return next_repository_status(old or BackupRepositoryStatus(), result, **given)
 
 
 def reason(found: BackupRepositoryStatus) -> str:

@@ -8,12 +8,12 @@ from tests.wiring.rig import Rig
 
 from sendense_operator.reconcile.repositories.retry_backoff import (
     FIRST_S,
-    Duty,
-    duties_of,
-    hold,
+    MaintenanceStep,
+    back_off,
+    clear_backoff,
     pause,
-    release,
-    rest_of,
+    remaining_backoff,
+    steps_of,
     troubles,
 )
 from sendense_operator.task import ProbeTask, Removal
@@ -32,43 +32,52 @@ def test_a_pause_doubles_up_to_the_longest(tries: int, longest: float, seconds: 
 def test_each_duty_waits_for_itself() -> None:
     ctx = Rig().controller.ctx
     for _ in range(10):
-        hold(ctx, STORE, Duty.SCAN, "no")
-        hold(ctx, STORE, Duty.REMOVAL, "no")
-    assert (rest_of(ctx, STORE, Duty.SCAN), rest_of(ctx, STORE, Duty.REMOVAL)) == (1000, 100)
-    assert rest_of(ctx, sample.repository("other"), Duty.SCAN) == 0
-    release(ctx, STORE, Duty.SCAN)
-    assert (rest_of(ctx, STORE, Duty.SCAN), rest_of(ctx, STORE, Duty.REMOVAL)) == (0, 100)
-    hold(ctx, STORE, Duty.SCAN, "no")
-    assert rest_of(ctx, STORE, Duty.SCAN) == FIRST_S
+        back_off(ctx, STORE, MaintenanceStep.SCAN, "no")
+        back_off(ctx, STORE, MaintenanceStep.REMOVAL, "no")
+    assert (
+        remaining_backoff(ctx, STORE, MaintenanceStep.SCAN),
+        remaining_backoff(ctx, STORE, MaintenanceStep.REMOVAL),
+    ) == (1000, 100)
+    assert remaining_backoff(ctx, sample.repository("other"), MaintenanceStep.SCAN) == 0
+    clear_backoff(ctx, STORE, MaintenanceStep.SCAN)
+    assert (
+        remaining_backoff(ctx, STORE, MaintenanceStep.SCAN),
+        remaining_backoff(ctx, STORE, MaintenanceStep.REMOVAL),
+    ) == (0, 100)
+    back_off(ctx, STORE, MaintenanceStep.SCAN, "no")
+    assert remaining_backoff(ctx, STORE, MaintenanceStep.SCAN) == FIRST_S
 
 
 def test_a_new_request_is_answered_at_once() -> None:
     ctx = Rig().controller.ctx
     for _ in range(5):
-        hold(ctx, STORE, Duty.SCAN, "no", "monday")
-    assert rest_of(ctx, STORE, Duty.SCAN, "monday") == 480
-    assert rest_of(ctx, STORE, Duty.SCAN, "tuesday") == 0
-    hold(ctx, STORE, Duty.SCAN, "no", "tuesday")
-    assert rest_of(ctx, STORE, Duty.SCAN, "tuesday") == FIRST_S
+        back_off(ctx, STORE, MaintenanceStep.SCAN, "no", "monday")
+    assert remaining_backoff(ctx, STORE, MaintenanceStep.SCAN, "monday") == 480
+    assert remaining_backoff(ctx, STORE, MaintenanceStep.SCAN, "tuesday") == 0
+    back_off(ctx, STORE, MaintenanceStep.SCAN, "no", "tuesday")
+    assert remaining_backoff(ctx, STORE, MaintenanceStep.SCAN, "tuesday") == FIRST_S
 
 
 def test_it_passes_and_is_still_told() -> None:
     rig = Rig()
     ctx = rig.controller.ctx
-    hold(ctx, STORE, Duty.SCAN, "it was too slow")
+    back_off(ctx, STORE, MaintenanceStep.SCAN, "it was too slow")
     rig.world.clock.seconds += FIRST_S
-    assert rest_of(ctx, STORE, Duty.SCAN) == 0
+    assert remaining_backoff(ctx, STORE, MaintenanceStep.SCAN) == 0
     assert troubles(ctx, STORE) == "the last scan did not succeed: it was too slow"
-    hold(ctx, STORE, Duty.REMOVAL, "so was this")
+    back_off(ctx, STORE, MaintenanceStep.REMOVAL, "so was this")
     assert troubles(ctx, STORE).endswith("; the last removal did not succeed: so was this")
-    release(ctx, STORE, Duty.SCAN)
-    release(ctx, STORE, Duty.REMOVAL)
+    clear_backoff(ctx, STORE, MaintenanceStep.SCAN)
+    clear_backoff(ctx, STORE, MaintenanceStep.REMOVAL)
     assert troubles(ctx, STORE) == ""
 
 
 def test_duties() -> None:
     look = ProbeTask(namespace="shop", repository="store", repository_uid="u")
     one = Removal(vm="db", backup="b1", backup_uid="uid-1")
-    assert duties_of(look) == []
-    assert duties_of(look.model_copy(update={"scan": True})) == [Duty.SCAN]
-    assert duties_of(look.model_copy(update={"scan": True, "remove": (one,)})) == [Duty.SCAN, Duty.REMOVAL]
+    assert steps_of(look) == []
+    assert steps_of(look.model_copy(update={"scan": True})) == [MaintenanceStep.SCAN]
+    assert steps_of(look.model_copy(update={"scan": True, "remove": (one,)})) == [
+        MaintenanceStep.SCAN,
+        MaintenanceStep.REMOVAL,
+    ]

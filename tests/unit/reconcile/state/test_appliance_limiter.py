@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sendense_operator.reconcile.state.appliance_limiter import Turns
+from sendense_operator.reconcile.state.appliance_limiter import ApplianceLimiter
 from sendense_operator.reconcile.state.keys import Key, Work
 
 
@@ -26,7 +26,7 @@ class Bench:
 
     def __init__(self, at_a_time: int = 2) -> None:
         self.called: list[Key] = []
-        self.turns = Turns(self.called.append, at_a_time)
+        self.turns = ApplianceLimiter(self.called.append, at_a_time)
         self.asking: dict[Key, tuple[str, str, Any]] = {}
 
     def come(self, key: Key, wanted: str, appliance: str = "vma") -> bool:
@@ -76,7 +76,7 @@ def test_a_backup_goes_before_routine() -> None:
 
 
 def test_an_error_ends_a_turn() -> None:
-    turns = Turns(lambda key: None, 1)
+    turns = ApplianceLimiter(lambda key: None, 1)
     with pytest.raises(RuntimeError), turns.turn("vma", "db", vm("db")):
         raise RuntimeError
     with turns.turn("vma", "db", vm("db")) as granted:

@@ -12,10 +12,10 @@ from tests.unit.test_catalogue_format import AT, point
 
 from sendense_operator.catalogue_format import CatalogueError, ChainRecord, PointRecord, RootRecord
 from sendense_operator.reconcile.catalogue import decisions
-from sendense_operator.reconcile.catalogue.decisions import changed_chains, merge, sort_records
-from sendense_operator.reconcile.state.hints import Memory, Recent
+from sendense_operator.reconcile.catalogue.decisions import changed_chains, merge_scan, sort_records
+from sendense_operator.reconcile.state.hints import Hints, Recent
 from sendense_operator.reconcile.state.packed_points import PackedPoints, pack, unpack
-from sendense_operator.reconcile.state.records import Told
+from sendense_operator.reconcile.state.records import ScanResult
 
 REPOSITORIES = 5
 EACH = 1000
@@ -42,12 +42,12 @@ def test_what_is_packed_comes_back() -> None:
 
 
 def test_many_points_of_several_repositories_take_few_bytes() -> None:
-    memory = Memory()
+    memory = Hints()
     tracemalloc.start()
     try:
         for number in range(REPOSITORIES):
             told = sort_records(points(EACH, number), AT, ())
-            memory.catalogues.put(f"ns/r{number}", merge(None, told))
+            memory.catalogues.put(f"ns/r{number}", merge_scan(None, told))
         kept, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -59,7 +59,7 @@ def test_many_points_of_several_repositories_take_few_bytes() -> None:
 
 
 def test_the_oldest_catalogues_go_when_there_is_no_room() -> None:
-    known = merge(None, sort_records(points(10), AT, ()))
+    known = merge_scan(None, sort_records(points(10), AT, ()))
     recent: Recent[object] = Recent(100, weigh=lambda _: known.size, most=3 * known.size)
     for name in "abcd":
         recent.put(name, known)
@@ -75,10 +75,10 @@ def test_a_catalogue_that_takes_too_much_is_refused(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_point_that_changed_is_noticed() -> None:
-    def told(damage: str) -> Told:
+    def told(damage: str) -> ScanResult:
         records = [record.model_copy(update={"vm": "db", "damage": damage}) for record in points(3)]
         return sort_records([*records, ChainRecord(vm="db"), RootRecord()], AT, ())
 
-    before = merge(None, told(""))
+    before = merge_scan(None, told(""))
     assert changed_chains(before, told("")) == []
     assert changed_chains(before, told("bad")) == ["db"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sendense_operator.reconcile.state.unrouted_calls import FORGET_S, STUCK_AFTER_S, Known, describe_call
+from sendense_operator.reconcile.state.unrouted_calls import FORGET_S, STUCK_AFTER_S, UnroutedCalls, describe_call
 from sendense_operator.vma.sightings import Sightings, StrayCall, StrayJob
 
 PLACE = ("shop", "vma")
@@ -22,20 +22,20 @@ def call(**more: Any) -> StrayCall:
 
 
 def test_replicas_that_got_one_call_each_make_a_span() -> None:
-    known = Known()
+    known = UnroutedCalls()
     known.take([jobs(STUCK_AFTER_S, STUCK_AFTER_S), jobs(0, 0)], 1000)
     assert known.stuck(PLACE) == ["backup-1"]
     assert known.stuck(("lab", "vma")) == []
 
 
 def test_a_client_that_ends_by_itself_is_none() -> None:
-    known = Known()
+    known = UnroutedCalls()
     known.take([jobs(11, 0), jobs(6, 1)], 1000)
     assert known.stuck(PLACE) == []
 
 
 def test_it_is_forgotten_when_its_telemetry_ends() -> None:
-    known = Known()
+    known = UnroutedCalls()
     known.take([jobs(100, 0)], 1000)
     assert known.news(1000) == {PLACE}
     assert known.news(1000) == set()
@@ -48,14 +48,14 @@ def test_it_is_forgotten_when_its_telemetry_ends() -> None:
 
 
 def test_a_replica_that_was_restarted_takes_nothing_away() -> None:
-    known = Known()
+    known = UnroutedCalls()
     known.take([jobs(100, 0)], 1000)
     known.take([jobs(2, 0), Sightings()], 1010)
     assert known.stuck(PLACE) == ["backup-1"]
 
 
 def test_it_settles_when_gateways_were_heard_for_long_enough() -> None:
-    known = Known()
+    known = UnroutedCalls()
     assert not known.is_settled
     known.take([Sightings()], 1000)
     known.take([Sightings()], 1000 + FORGET_S)
@@ -65,7 +65,7 @@ def test_it_settles_when_gateways_were_heard_for_long_enough() -> None:
 
 
 def test_the_latest_call_counts() -> None:
-    known = Known()
+    known = UnroutedCalls()
     known.take(
         [Sightings(calls=(call(last=50), call(last=5, path_appliance="y"), call(pod_uid="q", appliance="z")))], 1000
     )
@@ -96,7 +96,7 @@ def test_words(found: StrayCall, words: str, never: str) -> None:
 
 def test_a_worker_that_hears_nothing() -> None:
     """Until it does; what a gateway has seen of the same job says more."""
-    known = Known()
+    known = UnroutedCalls()
     known.note_silence(PLACE, "p", True, 1000)
     (missing,) = known.calls_of(PLACE, 1000)
     assert "none of its callbacks" in describe_call(missing)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from tests.support import sample
 
 from sendense_operator.api.v1alpha1.names import LABEL_DISCOVERED_BY, is_object_name
-from sendense_operator.reconcile.vcenter.discovery_plan import Known, Plan, decide_plan, known_of
+from sendense_operator.reconcile.state.discovery_records import DiscoveryPlan, KnownVM
+from sendense_operator.reconcile.vcenter.discovery_plan import decide_plan, known_of
 from sendense_operator.vma.messages import BrokenVM, Inventory, InventoryVM
 
 Obj = dict[str, Any]
@@ -42,7 +43,7 @@ def by_hand(name: str, path: str, number: int | None = None, **spec: Any) -> Obj
 
 def plan(
     vms: Sequence[InventoryVM], *objects: Obj, broken: Sequence[str] = (), datacenter: str = "DC1", **more: Any
-) -> Plan:
+) -> DiscoveryPlan:
     known = [known_of(obj, "vma") for obj in objects]
     unread = tuple(BrokenVM(id=uuid(1), path=f"/DC1/vm/{path}", message="bad") for path in broken)
     taken = more.pop("taken", {one.name for one in known})
@@ -50,19 +51,19 @@ def plan(
     return decide_plan(inventories, known, more.pop("rule", lambda _: True), vcenter=VCENTER, taken=taken, **more)
 
 
-def created(found: Plan) -> list[str]:
+def created(found: DiscoveryPlan) -> list[str]:
     return [one.seen.vm.path.removeprefix("/DC1/vm/") for one in found.creations]
 
 
-def moved(found: Plan) -> dict[str, str]:
+def moved(found: DiscoveryPlan) -> dict[str, str]:
     return {one.known.name: one.seen.vm.path.removeprefix("/DC1/vm/") for one in found.moves}
 
 
-def gone(found: Plan) -> list[str]:
+def gone(found: DiscoveryPlan) -> list[str]:
     return [one.name for one in found.vanished]
 
 
-def names(found: Sequence[Known]) -> list[str]:
+def names(found: Sequence[KnownVM]) -> list[str]:
     return [one.name for one in found]
 
 

@@ -11,27 +11,35 @@ from tests.support import sample
 from tests.support.sample import at
 
 from sendense_operator.api.v1alpha1.discovery import MAX_PLANNED, DiscoverySpec, DiscoveryStatus
+from sendense_operator.reconcile.state.discovery_records import (
+    Creation,
+    DiscoveredVM,
+    DiscoveryPlan,
+    DiscoveryRun,
+    Move,
+    Step,
+)
 from sendense_operator.reconcile.state.problem import Problem
-from sendense_operator.reconcile.vcenter.discovery_plan import Creation, Move, Plan, Seen, Step, decide_plan, known_of
-from sendense_operator.reconcile.vcenter.discovery_run import Run, Told, tell
+from sendense_operator.reconcile.vcenter.discovery_plan import decide_plan, known_of
+from sendense_operator.reconcile.vcenter.discovery_run import DiscoveryReport, report_discovery
 from sendense_operator.vma.messages import Inventory, InventoryVM
 
 
-def plan(count: int, *, odd: int = 0) -> Plan:
+def plan(count: int, *, odd: int = 0) -> DiscoveryPlan:
     paths = [f"/DC1/vm/vm{number}" for number in range(count)] + [f"odd{number}" for number in range(odd)]
     vms = tuple(InventoryVM(name="vm", path=path) for path in paths)
     return decide_plan({"DC1": Inventory(vms=vms)}, [], lambda _: True, vcenter="vc", taken=())
 
 
-def run(planned: Plan | None = None, **fields: Any) -> Run:
-    made = Run(("uid", 1), 0.0, at(0), plan=planned, **fields)
+def run(planned: DiscoveryPlan | None = None, **fields: Any) -> DiscoveryRun:
+    made = DiscoveryRun(("uid", 1), 0.0, at(0), plan=planned, **fields)
     if planned is not None and made.ended is None:
         made.steps = deque(planned.creations)
     return made
 
 
-def told(of: Run, *, dry: bool = False, old: DiscoveryStatus | None = None) -> Told:
-    return tell(of, DiscoverySpec(datacenters=["DC1"], dry_run=dry), old)
+def told(of: DiscoveryRun, *, dry: bool = False, old: DiscoveryStatus | None = None) -> DiscoveryReport:
+    return report_discovery(of, DiscoverySpec(datacenters=["DC1"], dry_run=dry), old)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +58,7 @@ def told(of: Run, *, dry: bool = False, old: DiscoveryStatus | None = None) -> T
         ),
     ],
 )
-def test_the_condition(of: Run, dry: bool, expected: tuple[bool, str]) -> None:
+def test_the_condition(of: DiscoveryRun, dry: bool, expected: tuple[bool, str]) -> None:
     found = told(of, dry=dry)
     assert (found.holds, found.reason) == expected
     assert found.message == found.status.message
@@ -95,7 +103,9 @@ def test_which_datacenters_may_still_have_a_vm() -> None:
 
 
 MOVE = Move(
-    known_of(sample.protected_vm("db"), "vma"), Seen(InventoryVM(name="db", path="/DC1/vm/x"), "DC1"), replaced=False
+    known_of(sample.protected_vm("db"), "vma"),
+    DiscoveredVM(InventoryVM(name="db", path="/DC1/vm/x"), "DC1"),
+    replaced=False,
 )
 CREATION = Creation("x", MOVE.seen)
 

@@ -12,7 +12,7 @@ from tests.support.callbackkeys import FixedKeys
 from sendense_operator.gateway.drain import Drain
 from sendense_operator.gateway.gateway_status import create_status_app
 from sendense_operator.gateway.serving import listen, serve
-from sendense_operator.gateway.unrouted_recorder import Sighted
+from sendense_operator.gateway.unrouted_recorder import UnroutedRecorder
 from sendense_operator.reconcile.vcenter.gateway_polling import HttpGatewayReader
 from sendense_operator.vma.sightings import MAX_ANSWER
 
@@ -35,7 +35,7 @@ async def answering(raw: bytes) -> AsyncIterator[int]:
 
 
 async def test_the_real_endpoint() -> None:
-    sighted, stop, sock = Sighted(), asyncio.Event(), listen(0)
+    sighted, stop, sock = UnroutedRecorder(), asyncio.Event(), listen(0)
     sighted.stray_telemetry("shop", "vma", "backup-1")
     port = sock.getsockname()[1]
     serving = asyncio.create_task(serve(create_status_app(sighted, KEYS), Drain(), 0, sock, stop))

@@ -7,9 +7,14 @@ from tests.support.sample import at
 
 from sendense_operator.api.v1alpha1.vmwareappliance import MAX_STUCK_JOBS, VMwareApplianceStatus
 from sendense_operator.reconcile.state.problem import Problem
-from sendense_operator.reconcile.vcenter.appliance_reconciler import CONTACT_STEP_S, Seen, Workers, next_status
-from sendense_operator.reconcile.vcenter.stuck_clients import describe, stuck_jobs
-from sendense_operator.vma.messages import Health
+from sendense_operator.reconcile.vcenter.appliance_reconciler import (
+    CONTACT_STEP_S,
+    UnroutedSummary,
+    Workers,
+    next_appliance_status,
+)
+from sendense_operator.reconcile.vcenter.stuck_clients import describe_stuck, stuck_jobs
+from sendense_operator.vma.messages import VMAHealth
 
 
 @pytest.mark.parametrize(
@@ -36,20 +41,20 @@ def test_the_list_is_bounded_and_does_not_move_when_it_is_full() -> None:
 
 
 def look(
-    old: VMwareApplianceStatus, result: Health | Problem | None, *jobs: str, seconds: float = 0
+    old: VMwareApplianceStatus, result: VMAHealth | Problem | None, *jobs: str, seconds: float = 0
 ) -> VMwareApplianceStatus:
-    seen = Seen(stuck=jobs)
-    return next_status(old, result, url=None, workers=Workers(1), seen=seen, generation=1, now=at(seconds))
+    seen = UnroutedSummary(stuck=jobs)
+    return next_appliance_status(old, result, url=None, workers=Workers(1), seen=seen, generation=1, now=at(seconds))
 
 
-def healthy(uptime: str = "184ns") -> Health:
-    return Health(status="healthy", uptime=uptime)
+def healthy(uptime: str = "184ns") -> VMAHealth:
+    return VMAHealth(status="healthy", uptime=uptime)
 
 
 @pytest.mark.parametrize(
     "result", [None, healthy(), healthy("1h"), healthy("5s"), Problem("ApplianceUnreachable", "-")]
 )
-def test_what_gateways_see_counts_whatever_the_appliance_says(result: Health | Problem | None) -> None:
+def test_what_gateways_see_counts_whatever_the_appliance_says(result: VMAHealth | Problem | None) -> None:
     status = look(VMwareApplianceStatus(), healthy("2h"), "a", seconds=1)
     later = look(status, result, "a", "b", seconds=2)
     assert (later.stuck_clients, later.stuck_jobs) == (2, ["a", "b"])
@@ -58,8 +63,8 @@ def test_what_gateways_see_counts_whatever_the_appliance_says(result: Health | P
 
 def test_the_ready_condition_says_what_to_do() -> None:
     status = look(VMwareApplianceStatus(), healthy(), "a", "b")
-    assert describe(2) in status.conditions[0].message
-    assert "restart the appliance's service" in describe(1)
+    assert describe_stuck(2) in status.conditions[0].message
+    assert "restart the appliance's service" in describe_stuck(1)
     assert "hang" not in look(VMwareApplianceStatus(), healthy()).conditions[0].message
 
 

@@ -8,7 +8,7 @@ from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMSpec
 from sendense_operator.reconcile.state.problem import Meaning, Problem
 from sendense_operator.reconcile.vcenter.vm_lookup import (
     Moved,
-    Wanted,
+    VMQuery,
     check_disks,
     decide_missing,
     decide_refusal,
@@ -22,9 +22,9 @@ UUID = "4210c0de-0000-4000-8000-00000000000a"
 OTHER = "4210c0de-0000-4000-8000-00000000000b"
 
 
-def wanted(uuid: str | None = None, *, followed: bool = False, pinned: str | None = None) -> Wanted:
+def wanted(uuid: str | None = None, *, followed: bool = False, pinned: str | None = None) -> VMQuery:
     full = {"applianceRef": {"name": "vma"}, "path": "/DC1/vm/db", "uuid": pinned}
-    return Wanted(ProtectedVMSpec.model_validate(full), uuid, followed)
+    return VMQuery(ProtectedVMSpec.model_validate(full), uuid, followed)
 
 
 def vm(path: str = "/DC1/vm/db", uuid: str = UUID, *keys: str) -> InventoryVM:

@@ -10,22 +10,22 @@ from tests.support.sample import GIB, at
 
 from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMStatus, VMDisk
 from sendense_operator.reconcile.state.problem import Meaning, Problem
-from sendense_operator.reconcile.state.records import Found
-from sendense_operator.reconcile.vcenter.vm_status import CHANGE_TRACKING, next_status
+from sendense_operator.reconcile.state.vm_records import FoundVM
+from sendense_operator.reconcile.vcenter.vm_status import CHANGE_TRACKING, next_vm_status
 from sendense_operator.vma.messages import InventoryVM
 
 UUID = "4210c0de-0000-4000-8000-00000000000a"
 HOURS = 3600
 
 
-def found(name: str = "db", *, cbt: bool | None = True) -> Found:
+def found(name: str = "db", *, cbt: bool | None = True) -> FoundVM:
     disks = (VMDisk(index=0, key=2016, capacity_bytes=GIB), VMDisk(index=1, key=2000, capacity_bytes=GIB))
-    return Found(InventoryVM(id=UUID, name=name, path="/DC1/vm/db"), disks, cbt)
+    return FoundVM(InventoryVM(id=UUID, name=name, path="/DC1/vm/db"), disks, cbt)
 
 
-def after(result: Found | Problem, seconds: float = 0, old: ProtectedVMStatus | None = None, **more: Any) -> Any:
+def after(result: FoundVM | Problem, seconds: float = 0, old: ProtectedVMStatus | None = None, **more: Any) -> Any:
     now: datetime = at(seconds)
-    return next_status(old or ProtectedVMStatus(), result, generation=1, now=now, **{"asked": now, **more})
+    return next_vm_status(old or ProtectedVMStatus(), result, generation=1, now=now, **{"asked": now, **more})
 
 
 def told(status: ProtectedVMStatus, kind: str = "Ready") -> tuple[str, str]:

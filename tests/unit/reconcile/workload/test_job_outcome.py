@@ -8,11 +8,11 @@ from tests.support.sample import Obj, at, completed_answer, condition, ended, fa
 from sendense_operator.reconcile.workload.job_outcome import (
     LINGER_S,
     AnswerLost,
-    Attempt,
     Died,
     Ended,
     Lingering,
-    Observation,
+    RunningAttempt,
+    WorkerObservation,
     decide_lingering,
     decide_lost,
     last_answer,
@@ -40,8 +40,8 @@ SILENT = pod("p1", "Failed", containerStatuses=ended(code=137, reason="OOMKilled
 @pytest.mark.parametrize(
     ("conditions", "pods", "remembered", "expected"),
     [
-        ([], [], None, Attempt(None)),
-        ([], [pod()], None, Attempt(pod())),
+        ([], [], None, RunningAttempt(None)),
+        ([], [pod()], None, RunningAttempt(pod())),
         ([], [said(DONE)], None, Ended(DONE, pod=said(DONE))),
         ([COMPLETE], [said(DONE)], None, Ended(DONE, pod=said(DONE))),
         ([COMPLETE], [], DONE, Ended(DONE)),
@@ -53,12 +53,14 @@ SILENT = pod("p1", "Failed", containerStatuses=ended(code=137, reason="OOMKilled
         ([FAILED], [], BAD, Ended(BAD)),
         ([FAILED], [SILENT], BAD, Died(f"{DIED}OOMKilled, exit code 137", SILENT)),
         ([FAILED], [said(BAD, "p0", age=-5), SILENT], None, Died(f"{DIED}OOMKilled, exit code 137", SILENT)),
-        ([], [], BAD, Attempt(None)),
+        ([], [], BAD, RunningAttempt(None)),
         # Its pod was deleted after it had answered: the attempt ended for the reason that it gave.
-        ([], [pod()], BAD, Attempt(pod(), None, f"{BAD.reason}: {BAD.message}")),
+        ([], [pod()], BAD, RunningAttempt(pod(), None, f"{BAD.reason}: {BAD.message}")),
     ],
 )
-def test_observe(conditions: list[Obj], pods: list[Obj], remembered: Answer | None, expected: Observation) -> None:
+def test_observe(
+    conditions: list[Obj], pods: list[Obj], remembered: Answer | None, expected: WorkerObservation
+) -> None:
     assert observe_worker(job("j1", *conditions), pods, remembered) == expected
 
 
@@ -86,7 +88,7 @@ def test_whether_another_attempt_follows(retries: int, pods: list[Obj], is_last:
     there = job("j1")
     there["spec"]["backoffLimit"] = retries
     seen = observe_worker(there, pods, None)
-    assert isinstance(seen, Attempt)
+    assert isinstance(seen, RunningAttempt)
     assert seen.is_last is is_last
 
 
@@ -124,7 +126,7 @@ def test_a_job_that_took_too_long(pods: list[Obj]) -> None:
 )
 def test_what_the_attempt_before_ended_with(pods: list[Obj], failed: int, before: str) -> None:
     seen = observe_worker(job("j1", failed=failed), pods, None)
-    assert isinstance(seen, Attempt)
+    assert isinstance(seen, RunningAttempt)
     assert seen.failed_before == before
     assert seen.pod == next((p for p in pods if p["status"]["phase"] == "Running"), None)
 
@@ -132,7 +134,7 @@ def test_what_the_attempt_before_ended_with(pods: list[Obj], failed: int, before
 def test_trouble_of_a_pod_that_does_not_start() -> None:
     refused = condition("PodScheduled", "Unschedulable", "no node", status="False")
     seen = observe_worker(job(), [pod(phase="Pending", node=None, conditions=[refused])], None)
-    assert isinstance(seen, Attempt)
+    assert isinstance(seen, RunningAttempt)
     assert seen.trouble == ("Unschedulable", "no node")
 
 
@@ -158,7 +160,7 @@ FOREIGN_FAILED = [
 def test_what_another_container_says_is_no_answer(phase: str) -> None:
     running = [*FOREIGN_FAILED, {"name": "worker", "state": {"running": {"startedAt": stamp()}}}]
     found = pod("p1", phase, podIP="10.0.0.1", containerStatuses=running)
-    assert observe_worker(job("j1"), [found], None) == Attempt(found)
+    assert observe_worker(job("j1"), [found], None) == RunningAttempt(found)
     assert decide_lingering(job("j1"), [found], at(1000)) is None
 
 

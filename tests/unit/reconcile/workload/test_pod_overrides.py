@@ -12,16 +12,16 @@ from pydantic import ValidationError
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.api.v1alpha1.pod_template import PodTemplate
 from sendense_operator.chain.memory_estimate import estimate
+from sendense_operator.reconcile.state.quantity import parse_quantity
 from sendense_operator.reconcile.workload.pod_overrides import (
     OPT_OUT_ANNOTATIONS,
     OPT_OUT_LABELS,
     maintenance_resources,
-    merge,
+    merge_overrides,
     metadata,
     placement,
     resources_of,
 )
-from sendense_operator.reconcile.workload.worker_memory import parse_quantity
 
 Obj = dict[str, Any]
 
@@ -69,7 +69,7 @@ TEMPLATES = st.fixed_dictionaries(
 
 @given(TEMPLATES, st.none() | TEMPLATES)
 def test_the_repository_wins_and_nothing_is_lost(chart: PodTemplate, own: PodTemplate | None) -> None:
-    merged = merge(chart, own)
+    merged = merge_overrides(chart, own)
     for field in ("labels", "annotations", "node_selector"):
         theirs = getattr(own, field) if own else {}
         assert getattr(merged, field) == {**getattr(chart, field), **theirs}
@@ -121,7 +121,7 @@ def test_both_may_be_full() -> None:
         )
         for who in ("chart", "own")
     )
-    merged = merge(chart, own)
+    merged = merge_overrides(chart, own)
     assert len(merged.labels) == len(placement(merged, beside=None)["tolerations"]) == 64
     assert len(resources_of(merged)["limits"]) == 32
 
@@ -129,7 +129,7 @@ def test_both_may_be_full() -> None:
 def test_affinity_is_replaced_part_by_part() -> None:
     chart = PodTemplate.model_validate({"affinity": {**nodes("chart"), **apart("chart")}})
     own = PodTemplate.model_validate({"affinity": {**nodes("own"), **beside("own")}})
-    spec = placement(merge(chart, own), beside=TERM)["affinity"]
+    spec = placement(merge_overrides(chart, own), beside=TERM)["affinity"]
     (term,) = spec["nodeAffinity"][REQUIRED]["nodeSelectorTerms"]
     assert [expression["key"] for expression in term["matchExpressions"]] == ["own"]
     assert [term["topologyKey"] for term in spec["podAntiAffinity"][REQUIRED]] == ["chart"]
@@ -140,7 +140,7 @@ def test_affinity_is_replaced_part_by_part() -> None:
 def test_resources_are_replaced_one_by_one() -> None:
     chart = PodTemplate.model_validate({"resources": {"requests": {"cpu": "100m"}, "limits": {"memory": "1Gi"}}})
     own = PodTemplate.model_validate({"resources": {"limits": {"memory": "2Gi", "cpu": 0.5}}})
-    assert resources_of(merge(chart, own)) == {
+    assert resources_of(merge_overrides(chart, own)) == {
         "requests": {"cpu": "100m"},
         "limits": {"memory": "2Gi", "cpu": "0.5"},
     }

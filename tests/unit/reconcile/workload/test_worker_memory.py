@@ -8,8 +8,9 @@ import pytest
 
 from sendense_operator.chain.memory_estimate import DiskLoad, estimate
 from sendense_operator.reconcile.state.problem import Meaning, Problem
+from sendense_operator.reconcile.state.quantity import parse_quantity
 from sendense_operator.reconcile.state.settings import Settings
-from sendense_operator.reconcile.workload.worker_memory import decide_resources, parse_quantity
+from sendense_operator.reconcile.workload.worker_memory import decide_resources
 
 TIB = 1 << 40
 SMALL, LARGE = [DiskLoad(1 << 30, 32)], [DiskLoad(64 * TIB, 32)]

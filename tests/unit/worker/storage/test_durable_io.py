@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 from tests.support.chains import PATHS, SIZE, head, odd
 
-from sendense_operator.worker.errors import Reason, WorkerError
+from sendense_operator.worker.errors import NotRegularError, Reason, WorkerError
 from sendense_operator.worker.images import qemu_tools
 from sendense_operator.worker.storage.chain_lock import ChainLock
 from sendense_operator.worker.storage.durable_io import (
-    NotRegularError,
     ensure_folder,
     fsync_path,
     is_folder,

@@ -5,7 +5,7 @@ import pytest
 from sendense_operator.chain.memory_estimate import DiskLoad, estimate
 from sendense_operator.task import Answer, ExitCode
 from sendense_operator.worker.errors import WorkerError, exit_code
-from sendense_operator.worker.vma_job.memory_check import check, limit
+from sendense_operator.worker.vma_job.memory_check import check_memory, limit
 
 
 def test_the_limit_of_the_container(tmp_path: Path) -> None:
@@ -23,11 +23,11 @@ def test_the_limit_of_the_container(tmp_path: Path) -> None:
 
 def test_too_little_fails_at_once_with_the_numbers() -> None:
     loads = [DiskLoad(1 << 40, 32)] * 2
-    check(loads, None)
-    check(loads, estimate(loads))
+    check_memory(loads, None)
+    check_memory(loads, estimate(loads))
     with pytest.raises(
         WorkerError, match=r"about \d+ MiB .* 2 disks of up to 1024 GiB in up to 32 layers.* 100 MiB"
     ) as found:
-        check(loads, 100 << 20)
+        check_memory(loads, 100 << 20)
     answer = Answer(outcome="Failed", reason=found.value.reason, message=found.value.message)
     assert (found.value.reason, exit_code(answer)) == ("MemoryExceeded", ExitCode.FATAL)
