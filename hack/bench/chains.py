@@ -68,7 +68,7 @@ def _read_seconds(space: Workspace, paths: list[Path]) -> tuple[float, float]:
 
 
 def catalogue(space: Workspace) -> dict[str, float]:
-    """A scan of a repository with many restore points, of which but one has no Backup; then deleting a few."""
+    """Return a scan of a repository with many restore points, of which but one has no Backup; then deleting a few."""
     space.add_repository("full-house", node=1, probeIntervalSeconds=PROBE_SECONDS)
     space.add_vm("seed", Disk("random", MIB))
     space.backup("seed", vm="seed", repository="full-house")

@@ -55,7 +55,7 @@ def data(space: Workspace) -> dict[str, float]:
 
 
 def _back_up(space: Workspace, name: str) -> tuple[float, float]:
-    """Seconds of its copy phase, and from apply to Completed."""
+    """Return seconds of its copy phase, and from apply to Completed."""
     started = time.monotonic()
     space.backup(name, vm="large", repository="near")
     status = space.wait_phase("Completed", name, timeout=600)
@@ -64,7 +64,7 @@ def _back_up(space: Workspace, name: str) -> tuple[float, float]:
 
 
 def fixed(space: Workspace) -> dict[str, float]:
-    """What a backup costs that has nothing to copy."""
+    """Return what a backup costs that has nothing to copy."""
     space.add_vm("empty", Disk("empty", GIB), track=True)
     space.wait_ready("empty", "ProtectedVM")
     taken = []
@@ -77,7 +77,7 @@ def fixed(space: Workspace) -> dict[str, float]:
 
 
 def _convert(space: Workspace, source: Path) -> float:
-    """Seconds of QEMU's own copy into a QCOW2 in the repository's file system, its start-up not counted."""
+    """Return seconds of QEMU's own copy into a QCOW2 in the repository's file system, its start-up not counted."""
     target = space.folders["repo"].path.parent / f"{space.namespace}-convert.qcow2"
     script = 'date +%s.%N; qemu-img convert -t none -f raw -O qcow2 "$1" "$2" && date +%s.%N; rm -f "$2"'
     told = images.in_image(space, script, source, target)

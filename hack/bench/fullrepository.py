@@ -95,7 +95,7 @@ class FullRepository(MemoryApi):
 
 
 def _point(number: int) -> PointRecord:
-    """Number `number` of all: each VM has chains of a full and nine increments, of two disks."""
+    """Return the number `number` of all: each VM has chains of a full and nine increments, of two disks."""
     vm, place = f"vm{number % _VMS}", number // _VMS
     uid = str(uuid.UUID(int=number + 1))
     at = datetime(2025, 1, 1, tzinfo=UTC) + timedelta(minutes=number)

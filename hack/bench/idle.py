@@ -20,7 +20,7 @@ _KEPT: Final = ("name", "namespace", "labels", "annotations")
 
 
 def controller(space: Workspace) -> dict[str, float]:
-    """Memory and reconciles with COUNT Completed Backups in the cluster, all but one copies of that one.
+    """Return the memory and reconciles with COUNT Completed Backups in the cluster, all but one copies of that one.
 
     The controller is away while they are made, so that it meets them as it would after a restart: complete.
     """
@@ -96,7 +96,7 @@ def _reconciles(space: Workspace) -> float:
 
 
 def _metric(space: Workspace, name: str) -> list[float]:
-    """Values of a metric, one a set of labels."""
+    """Return values of a metric, one a set of labels."""
     (pod,) = _pods(space)
     (port,) = [p["containerPort"] for p in pod["spec"]["containers"][0]["ports"] if p["name"] == "health"]
     path = f"api/v1/namespaces/{space.operator}/pods/{pod['metadata']['name']}:{port}/proxy/metrics"

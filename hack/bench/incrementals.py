@@ -28,7 +28,7 @@ Range = tuple[int, int]
 
 
 def increments(space: Workspace) -> dict[str, float]:
-    """Bytes stored against sent, sent against changed, and an increment's time against a full's."""
+    """Return the bytes stored against sent, sent against changed, and an increment's time against a full's."""
     space.add_vm(_VM, Disk("pattern", _SIZE, (("data_fraction", 0.58),)), track=True)
     space.wait_ready(_VM, "ProtectedVM")
     with _limited(space):
@@ -78,7 +78,7 @@ def _limited(space: Workspace) -> Iterator[None]:
 
 
 def _backup(space: Workspace, name: str, **spec: Any) -> tuple[float, dict[str, Any]]:
-    """Seconds from apply to Completed, and the status."""
+    """Return the seconds from apply to Completed, and the status."""
     started = time.monotonic()
     space.backup(name, vm=_VM, **spec)
     status = space.wait_phase("Completed", name, timeout=600)

@@ -49,7 +49,7 @@ class Repository:
         (root / _FOLDER).mkdir(parents=True)
 
     async def add(self, number: int, below: ParentLayer | None) -> ParentLayer:
-        """One more layer, committed but for its manifest."""
+        """Return one more layer, committed but for its manifest."""
         disk = TaskDisk(index=0, key=2000, size=self._size, port=10809)
         plan = LayerPlan(disk, _FOLDER, below)
         file = _FOLDER / f"{'incr' if below else 'full'}-20250101-{number:06}.qcow2"
@@ -135,7 +135,7 @@ def _family() -> Iterator[int]:
 
 
 def _resident(process: int) -> int:
-    """Its share of what is resident: a program that is being started has all pages of this one for a moment."""
+    """Return its share of what is resident: a program that is being started has all pages of this one for a moment."""
     try:
         lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
     except OSError:
@@ -144,7 +144,7 @@ def _resident(process: int) -> int:
 
 
 async def measure(size: int, depth: int, step: int) -> float:
-    """Megabytes for a disk of `size` bytes in `depth` layers, one block written in each `step` bytes."""
+    """Return megabytes for a disk of `size` bytes in `depth` layers, one block written in each `step` bytes."""
     with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_FOLDER")) as folder:
         repository = Repository(Path(folder), size, step)
         with peak() as seen:

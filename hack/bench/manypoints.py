@@ -69,13 +69,13 @@ class _Program:
     http: httpx.AsyncClient
 
     def peak_bytes(self) -> float:
-        """Most resident bytes since its start."""
+        """Return most resident bytes since its start."""
         text = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
         (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", text)
         return float(peak) * 1024
 
     async def is_ready(self) -> bool:
-        """Whether its readiness probe succeeds."""
+        """Return whether its readiness probe succeeds."""
         try:
             return (await self.http.get("/readyz")).status_code == httpx.codes.OK
         except httpx.HTTPError:
@@ -140,7 +140,7 @@ async def _steady(program: _Program, quiet: float) -> None:
 
 
 async def _timed(condition: Callable[[], bool], what: str, limit: float = 1800) -> float:
-    """Seconds until the condition holds. Raises AssertionError after `limit`."""
+    """Return seconds until the condition holds. Raises AssertionError after `limit`."""
     began = time.monotonic()
     while not condition():
         if time.monotonic() - began > limit:

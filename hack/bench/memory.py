@@ -13,7 +13,7 @@ _SOURCE: Final = "/src"
 
 
 def worker(space: Workspace) -> dict[str, float]:
-    """Most megabytes resident in a worker and its programs."""
+    """Return most megabytes resident in a worker and its programs."""
     return {
         "worker_mb_depth31": _measure(space, 256 * _GIB, 31, _GIB),
         "worker_mb_64tib": _measure(space, 64 << 40, 1, 1 << 40),

@@ -160,7 +160,7 @@ def _parsed(path: str) -> tuple[Kind, str | None, str, str]:
 
 
 def _discovery(path: str) -> Obj | None:
-    """What the API server tells of its groups and resources; None for another path."""
+    """Return what the API server tells of its groups and resources; None for another path."""
     parts = [part for part in path.split("/") if part]
     if parts == ["api"]:
         return {"versions": ["v1"]}

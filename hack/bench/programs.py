@@ -25,7 +25,7 @@ def kubeconfig(server: str) -> Iterator[str]:
 
 
 def free_port() -> int:
-    """A TCP port that nobody uses now."""
+    """Return a TCP port that nobody uses now."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
         return port

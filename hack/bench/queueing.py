@@ -17,7 +17,7 @@ _POLL_S: Final = 0.1
 
 
 def gaps(space: Workspace) -> dict[str, float]:
-    """Seconds from the end of an increment to the next one's Job, of increments that are all created at once."""
+    """Return seconds from the end of an increment to the next one's Job, of increments that are all created at once."""
     space.add_vm(_VM, Disk("pattern", 16 * MIB), track=True)
     space.backup("queued-full", vm=_VM, type="Full")
     space.wait_phase("Completed", "queued-full", timeout=600)

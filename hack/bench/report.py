@@ -22,13 +22,13 @@ class Goal:
     at_least: bool = False
 
     def met(self, value: float) -> bool:
-        """Whether the value is within the bound."""
+        """Return whether the value is within the bound."""
         if self.bound is None:
             return True
         return value >= self.bound if self.at_least else value <= self.bound
 
     def shown(self) -> str:
-        """The bound as a table has it."""
+        """Return the bound as a table has it."""
         if self.bound is None:
             return ""
         return f"{'at least' if self.at_least else 'at most'} {self.bound:g}"

@@ -27,7 +27,7 @@ _NAMESPACE: Final = "bench"
 
 
 def gateway() -> dict[str, float]:
-    """The 99th percentile of filtered lists in milliseconds, and the gateway's memory afterwards."""
+    """Return the 99th percentile of filtered lists in milliseconds, and the gateway's memory afterwards."""
     return asyncio.run(_measure())
 
 

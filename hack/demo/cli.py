@@ -28,7 +28,7 @@ _steps: int = 0
 
 
 def main() -> int:
-    """Exit code: 0 when every disk is identical."""
+    """Return exit code: 0 when every disk is identical."""
     try:
         return 0 if _demo() else 1
     except DemoError as error:
@@ -116,7 +116,7 @@ def _deploy_vma() -> str:
 
 
 def _cluster(command: str) -> str:
-    """One of `hack/cluster`'s commands; its standard output."""
+    """Return one of `hack/cluster`'s commands; its standard output."""
     done = subprocess.run([CHECKOUT / "hack" / "cluster", command], capture_output=True, text=True, check=False)
     if done.returncode:
         raise DemoError(done.stderr.strip())
@@ -138,7 +138,7 @@ def _applied(file: Path) -> str:
 
 
 def in_namespace(text: str) -> str:
-    """An example's file with the demo's namespace for its own."""
+    """Return an example's file with the demo's namespace for its own."""
     return _PLACE.sub(rf"\g<1>: {NAMESPACE}", text)
 
 

@@ -27,7 +27,7 @@ class DemoError(Exception):
 
 
 def kubectl(*arguments: str, given: str | Path | None = None) -> str:
-    """Standard output; `given` (a text or a file) is its input. Raises DemoError with kubectl's words."""
+    """Return standard output; `given` (a text or a file) is its input. Raises DemoError with kubectl's words."""
     content = given.read_bytes() if isinstance(given, Path) else (given or "").encode()
     done = subprocess.run(["kubectl", *arguments], input=content, env=_ENVIRONMENT, capture_output=True, check=False)
     output = done.stdout.decode(errors="replace")
@@ -44,7 +44,7 @@ def get(*arguments: str) -> Object:
 
 
 def watch(kind: str, name: str, namespace: str, tick: float = 1.0) -> Iterator[Object]:
-    """The object each time it changes, and its last state again after `tick` seconds without a change."""
+    """Yield the object each time it changes, and its last state again after `tick` seconds without a change."""
     changes: queue.Queue[Object | None] = queue.Queue()
     stream = subprocess.Popen(
         ["kubectl", "get", kind, name, "-n", namespace, "-o", "json", "--watch"],
@@ -107,7 +107,7 @@ def forwarded(service: str, port: int, namespace: str) -> Iterator[str]:
 
 
 def call(method: str, url: str, body: Object | None = None) -> Any:
-    """One JSON call; None for an empty answer. Raises DemoError with the server's text."""
+    """Return one JSON call; None for an empty answer. Raises DemoError with the server's text."""
     request = urllib.request.Request(
         url,
         method=method,

@@ -13,7 +13,7 @@ _CLEAR_LINE: Final = "\x1b[2K"
 
 
 def size(count: float) -> str:
-    """Bytes for a person."""
+    """Return the bytes for a person."""
     for unit in _UNITS:
         if count < 1024 or unit == _UNITS[-1]:
             break
@@ -22,13 +22,13 @@ def size(count: float) -> str:
 
 
 def bar(percent: int) -> str:
-    """A bar of fixed width."""
+    """Return a bar of fixed width."""
     full = _WIDTH * max(0, min(percent, 100)) // 100
     return "█" * full + "░" * (_WIDTH - full)
 
 
 def lines(backup: dict[str, Any], seconds: float) -> list[str]:
-    """One line for the whole, one for each disk; the same number of lines once the disks are known."""
+    """Return one line for the whole, one for each disk; the same number of lines once the disks are known."""
     status = backup.get("status") or {}
     progress = status.get("progress") or {}
     percent = int(progress.get("percent") or 0)

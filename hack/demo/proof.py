@@ -36,7 +36,7 @@ class Place:
 
 
 def place_of(volume: dict[str, Any], node: str) -> Place:
-    """Folder of a PersistentVolume on its node. Raises DemoError for a volume that is no folder."""
+    """Return the folder of a PersistentVolume on its node. Raises DemoError for a volume that is no folder."""
     spec = volume["spec"]
     folder = (spec.get("hostPath") or spec.get("local") or {}).get("path")
     if not folder:
@@ -45,7 +45,7 @@ def place_of(volume: dict[str, Any], node: str) -> Place:
 
 
 def build_pod(image: str, place: Place) -> dict[str, Any]:
-    """The pod that sees both sides."""
+    """Return the pod that sees both sides."""
     folders = {"repository": place.folder, "source": _SOURCE_ON_NODE}
     mounts = [{"name": name, "mountPath": f"/{name}", "readOnly": True} for name in folders]
     return {

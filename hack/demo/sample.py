@@ -45,7 +45,7 @@ def digest_of(name: str) -> str:
 
 
 def ensure_vm(control: str, deployment: str, namespace: str) -> dict[str, Any]:
-    """The VM as the reference VMA describes it; made unless an earlier demo of this checkout did."""
+    """Return the VM as the reference VMA describes it; made unless an earlier demo of this checkout did."""
     found = _find(control)
     if found is None or not (_FILES / "hello.txt").exists():
         write_files()
@@ -68,7 +68,7 @@ def change(control: str, seed: str) -> int:
 
 
 def _find(control: str) -> dict[str, Any] | None:
-    """The VM, if it is there with the demo's disks."""
+    """Return the VM, if it is there with the demo's disks."""
     for vm in call("GET", f"{control}/_control/vms"):
         if vm["path"] == VM_PATH and [disk["size"] for disk in vm["disks"]] == [_SYSTEM_DISK, _DATA_DISK]:
             return dict(vm)

@@ -11,7 +11,7 @@ from .shell import SetupError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code: 0, or 1 after one message that says what to do."""
+    """Return the exit code: 0, or 1 after one message that says what to do."""
     parser = argparse.ArgumentParser(prog="hack/cluster", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in (
@@ -66,7 +66,7 @@ def _do(options: argparse.Namespace) -> int:
 
 
 def _load(chosen: list[str]) -> list[str]:
-    """Names of the images that the workers hold then: those asked for, else the project's."""
+    """Return the names of the images that the workers hold then: those asked for, else the project's."""
     here = cluster.running()
     names = chosen or images.build(here)
     transfer.load(here, names)

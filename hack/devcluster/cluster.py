@@ -64,7 +64,7 @@ def environment(engine: Engine) -> dict[str, str]:
 
 
 def exports(engine: Engine) -> str:
-    """The same as lines for a shell to evaluate."""
+    """Return the same as lines for a shell to evaluate."""
     return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in environment(engine).items())
 
 
@@ -102,7 +102,7 @@ def _kubectl(*arguments: str) -> str:
 
 
 def _containers(engine: Engine) -> dict[str, str]:
-    """The cluster's node containers and their states."""
+    """Return the cluster's node containers and their states."""
     label = f"label={KIND_LABEL}={cluster_name()}"
     lines = engine.run("ps", "-a", "--filter", label, "--format", "{{.Names}} {{.State}}").splitlines()
     pairs = (line.partition(" ") for line in lines)
@@ -110,7 +110,7 @@ def _containers(engine: Engine) -> dict[str, str]:
 
 
 def _reuse(engine: Engine) -> bool:
-    """Whether the cluster that is there works, after starting nodes that have stopped."""
+    """Return whether the cluster that is there works, after starting nodes that have stopped."""
     found = _containers(engine)
     if not found:
         return False
@@ -137,7 +137,7 @@ def _reuse(engine: Engine) -> bool:
 
 
 def _same_data(engine: Engine) -> bool:
-    """Whether every node sees this very build/data: a folder that was deleted and made again is another one."""
+    """Return whether every node sees this very build/data: a folder that was deleted and made again is another one."""
     mark = DATA / f".seen-{secrets.token_hex(4)}"
     mark.touch()
     try:
@@ -147,7 +147,7 @@ def _same_data(engine: Engine) -> bool:
 
 
 def _ready(seconds: int) -> bool:
-    """Whether all nodes and all system pods are Ready, given some seconds."""
+    """Return whether all nodes and all system pods are Ready, given some seconds."""
     base = (tools.command("kubectl"), "--kubeconfig", KUBECONFIG, f"--request-timeout={max(seconds, 5)}s")
     wait = (*base, "wait", "--for=condition=Ready", f"--timeout={seconds}s")
     listed = attempt(*base, "get", "nodes", "-o", "name", timeout=60).stdout.split()
@@ -206,7 +206,7 @@ def status() -> bool:
 
 
 def running() -> Engine:
-    """The engine of a cluster that `up` has made. Raises SetupError when there is none."""
+    """Return the engine of a cluster that `up` has made. Raises SetupError when there is none."""
     engine = engines.chosen()
     if not engine or not KUBECONFIG.exists():
         raise SetupError("no cluster is up: make up")

@@ -36,7 +36,7 @@ _POLICY = Path("/usr/sbin/policy-rc.d")
 
 
 def usable() -> bool:
-    """Whether this is Debian and we are root."""
+    """Return whether this is Debian and we are root."""
     return os.geteuid() == 0 and shutil.which("apt-get") is not None and Path("/etc/debian_version").exists()
 
 
@@ -73,7 +73,7 @@ def _no_service_starts() -> Iterator[None]:
 
 
 def root_archive() -> Path:
-    """A tar of a small Debian root, made once: minimal packages, no documentation, the host's apt and TLS settings."""
+    """Return a tar of a small Debian root, made once: minimal packages, the host's apt and TLS settings."""
     folder = CACHE / "roots" / ROOT_VERSION
     with lock(f"root-{DEBIAN}"):
         if not folder.exists():
@@ -109,7 +109,7 @@ def _make_root(target: Path, sources: list[Path]) -> None:
 
 
 def _sources() -> list[Path]:
-    """The host's own Debian archives when it runs the same release (it may have a mirror); none: the default."""
+    """Return the host's own Debian archives when it runs the same release (it may have a mirror); none: the default."""
     if f"VERSION_CODENAME={DEBIAN}" not in Path("/etc/os-release").read_text().splitlines():
         return []
     apt = Path("/etc/apt")

@@ -39,27 +39,27 @@ class Engine:
         return run(self.command, *arguments, env=self.env, stdin=stdin)
 
     def succeeds(self, *arguments: str | Path) -> bool:
-        """Whether `docker ARGUMENTS` ends with 0."""
+        """Return whether `docker ARGUMENTS` ends with 0."""
         return succeeds(self.command, *arguments, env=self.env)
 
     def has_image(self, tag: str) -> bool:
-        """Whether the engine holds an image of that name."""
+        """Return whether the engine holds an image of that name."""
         return self.succeeds("image", "inspect", tag)
 
     def answers(self) -> bool:
-        """Whether the engine is there."""
+        """Return whether the engine is there."""
         # a podman without its service has no server part
         query = ("info",) if self.command == "podman" else ("version", "--format", "{{.Server.Version}}")
         return succeeds(self.command, *query, env=self.env, timeout=30)
 
 
 def own() -> Engine:
-    """The engine we would start ourselves."""
+    """Return the engine we would start ourselves."""
     return Engine(True, "docker", {"DOCKER_HOST": f"unix://{_SOCKET}", "DOCKER_BUILDKIT": "0", "DOCKER_CONTEXT": ""})
 
 
 def chosen() -> Engine | None:
-    """The engine that this checkout's `up` took; None before. One of ours that runs counts: it may hold our cluster."""
+    """Return the engine that this checkout's `up` chose; None before. A running one of ours counts."""
     if not CHOICE.exists():
         return own() if left_behind() else None
     name = CHOICE.read_text().strip()
@@ -74,7 +74,7 @@ def _existing(command: str) -> Engine:
 
 
 def ensure() -> Engine:
-    """An engine that answers: the one taken before, else found, else started. SetupError says what to install."""
+    """Return an engine that answers: chosen before, found or started. Raises SetupError with what to install."""
     forced = os.environ.get("SENDENSE_ENGINE", "")
     engine = chosen() if CHOICE.exists() else None
     if engine and forced and engine.own != (forced == "packages"):
@@ -138,7 +138,7 @@ def _end(file: Path, seconds: float) -> None:
 
 
 def left_behind() -> bool:
-    """Whether our own engine was started and never stopped in order: it runs, or was killed."""
+    """Return whether our own engine was started and never stopped in order: it runs, or was killed."""
     return _HOST_STATE.exists()
 
 
@@ -200,21 +200,21 @@ def _configuration(subnet: str) -> dict[str, object]:
 
 
 def _capable() -> bool:
-    """Whether root here has CAP_SYS_RESOURCE, which `docker run --privileged` asks for."""
+    """Return whether root here has CAP_SYS_RESOURCE, which `docker run --privileged` asks for."""
     lines = Path("/proc/self/status").read_text().splitlines()
     effective = next(line.split()[1] for line in lines if line.startswith("CapEff"))
     return bool(int(effective, 16) >> _CAP_SYS_RESOURCE & 1)
 
 
 def _subnet() -> str:
-    """The network that our engine was started with."""
+    """Return the network that our engine was started with."""
     with suppress(OSError, ValueError, LookupError):
         return str(json.loads(_CONFIG.read_text())["default-address-pools"][0]["base"])
     return _free_subnet()
 
 
 def _free_subnet() -> str:
-    """A network for containers that no route of this machine leads into."""
+    """Return a network for containers that no route of this machine leads into."""
     taken = []
     for line in attempt("ip", "-4", "route").stdout.splitlines():
         with suppress(ValueError):
@@ -273,7 +273,7 @@ def _release() -> None:
 
 
 def _remove(group: Path) -> bool:
-    """Whether a control group is gone: one that had processes a moment ago can't be removed yet."""
+    """Return whether a control group is gone: one that had processes a moment ago can't be removed yet."""
     for folder, _, _ in os.walk(group, topdown=False):
         with suppress(OSError):
             Path(folder).rmdir()

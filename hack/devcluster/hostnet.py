@@ -67,13 +67,13 @@ def undo(file: Path, subnet: str) -> None:
 
 
 def _address_in(link: str, subnet: str) -> bool:
-    """Whether a link is a bridge of that network."""
+    """Return whether a link is a bridge of that network."""
     prefix = f"{subnet.rpartition('.0.0/')[0]}."
     return link.startswith(("br-", "docker0")) and f"inet {prefix}" in attempt("ip", "-4", "addr", "show", link).stdout
 
 
 def another_engine() -> bool:
-    """Whether some dockerd works on this machine's network (asked while ours doesn't run)."""
+    """Return whether some dockerd works on this machine's network (asked while ours doesn't run)."""
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             same_network = (process / "ns/net").readlink() == Path("/proc/self/ns/net").readlink()

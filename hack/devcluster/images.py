@@ -40,7 +40,7 @@ def _digest(sources: tuple[str, ...]) -> str:
 
 
 def names() -> dict[str, str]:
-    """Names with tags by target of the Containerfile, operator first, for the checkout as it is now."""
+    """Return the names with tags by target of the Containerfile, operator first, for the checkout as it is now."""
     return {target: f"{name}:{_digest(sources)}" for target, (name, sources) in _TARGETS.items()}
 
 

@@ -35,12 +35,12 @@ def _recipe() -> str:
 
 
 def tag() -> str:
-    """Name of the image that this version of the recipe makes."""
+    """Return the name of the image that this version of the recipe makes."""
     return f"sendense/node:v{KUBERNETES}-{_recipe()}"
 
 
 def ensure(engine: Engine) -> str:
-    """The image's name, once it is there."""
+    """Return the image's name, once it is there."""
     with lock("node-image"):
         if not engine.has_image(tag()):
             root = f"sendense/node-root:{_recipe()}"
@@ -133,7 +133,7 @@ class _Assembly:
         return name
 
     def _component_images(self) -> list[str]:
-        """What kubeadm and kind expect to find in a node."""
+        """Return what kubeadm and kind expect to find in a node."""
         made = [
             self._component(self.wanted[name], self.kubernetes / name, f"/usr/local/bin/{name}")
             for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
@@ -213,7 +213,7 @@ class _Assembly:
             self.engine.run("cp", self.kubernetes / name, f"{self.container}:/usr/bin/{name}")
 
     def _storage_manifest(self) -> str:
-        """The storage class of kind's Go source, where it is text with the images' names left out."""
+        """Return the storage class of kind's Go source, where it is text with the images' names left out."""
         source = self._storage()
         text = _match(r"(?s)const defaultStorageManifest = `\n(.*?)\n`\n", source)
         for constant in ("storageProvisionerImage", "storageHelperImage"):

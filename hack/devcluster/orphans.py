@@ -32,7 +32,7 @@ def remove(engine: Engine) -> None:
 
 
 def orphans(listed: str, is_checkout: Callable[[Path], bool]) -> list[tuple[str, Path]]:
-    """Names and folders of the clusters whose checkout is gone.
+    """Return the names and folders of the clusters whose checkout is gone.
 
     `listed`: for each container a line of its cluster's name and, if it is a node of ours, where its NODE_DATA lies.
     A cluster that isn't named after that folder is none of ours.

@@ -44,11 +44,11 @@ LOCKS: Final = CACHE / "locks"
 
 
 def cluster_name(checkout: Path = CHECKOUT) -> str:
-    """The kind cluster of a checkout: two checkouts on one machine never share one."""
+    """Return the kind cluster of a checkout: two checkouts on one machine never share one."""
     return f"sendense-{hashlib.sha256(str(checkout).encode()).hexdigest()[:6]}"
 
 
 def nodes() -> list[str]:
-    """Names of the cluster's node containers, control plane first; as kind makes them."""
+    """Return the names of the cluster's node containers, control plane first; as kind makes them."""
     name = cluster_name()
     return [f"{name}-control-plane", f"{name}-worker", f"{name}-worker2"]

@@ -36,7 +36,7 @@ def run(
     stdin: str | None = None,
     timeout: float | None = None,
 ) -> str:
-    """Standard output of a command. Raises SetupError with the end of what it said when it fails."""
+    """Return standard output of a command. Raises SetupError with the end of what it said when it fails."""
     done = attempt(*command, env=env, cwd=cwd, stdin=stdin, timeout=timeout)
     if done.returncode:
         said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-25:])
@@ -72,7 +72,7 @@ def attempt(
 
 
 def succeeds(*command: str | Path, env: Mapping[str, str] | None = None, timeout: float | None = None) -> bool:
-    """Whether a command ends with 0."""
+    """Return whether a command ends with 0."""
     return attempt(*command, env=env, timeout=timeout).returncode == 0
 
 
@@ -94,7 +94,7 @@ def pipe(source: Sequence[str | Path], sink: Sequence[str | Path], env: Mapping[
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, interval: float = 0.2) -> bool:
-    """Whether the condition came true in time."""
+    """Return whether the condition came true in time."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:

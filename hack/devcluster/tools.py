@@ -22,7 +22,7 @@ _INSTALLED = {
 
 
 def go() -> str:
-    """A Go that is new enough. Raises SetupError saying what to install."""
+    """Return a Go that is new enough. Raises SetupError saying what to install."""
     for candidate in (shutil.which("go"), "/usr/local/go/bin/go"):
         found = re.search(r"go(\d+)\.(\d+)", attempt(candidate, "version").stdout) if candidate else None
         # an older one fetches the version a module asks for by itself, unless told not to
@@ -44,17 +44,17 @@ def _fetches_toolchains(candidate: str) -> bool:
 
 
 def module_folder(module: str, version: str) -> Path:
-    """Where Go keeps the sources of a module, fetched when missing."""
+    """Return where Go keeps the sources of a module, fetched when missing."""
     return Path(json.loads(run(go(), "mod", "download", "-json", f"{module}@v{version}"))["Dir"])
 
 
 def built(name: str, version: str) -> Path:
-    """Folder of a tool's commands, whether built yet or not."""
+    """Return the folder of a tool's commands, whether built yet or not."""
     return TOOLS / f"{name}-{version}"
 
 
 def kubernetes() -> Path:
-    """Folder with Kubernetes' commands."""
+    """Return the folder with Kubernetes' commands."""
     target = built("kubernetes", KUBERNETES)
     with lock(target.name):
         if not target.exists():
@@ -93,7 +93,7 @@ def _build_kubernetes(folder: Path) -> None:
 
 
 def etcd() -> Path:
-    """Folder with etcd, built like Kubernetes through a module of our own."""
+    """Return the folder with etcd, built like Kubernetes through a module of our own."""
     target = built("etcd", ETCD)
     with lock(target.name):
         if not target.exists():
@@ -121,7 +121,7 @@ def _go_build(work: Path, output: Path, flags: str, packages: list[str]) -> None
 
 
 def installed(name: str) -> Path:
-    """Folder of a command that `go install` can build."""
+    """Return the folder of a command that `go install` can build."""
     package, version, duration = _INSTALLED[name]
     target = built(name, version)
     with lock(target.name):

@@ -49,7 +49,7 @@ def _lack(engine: Engine, worker: str, images: list[str]) -> list[str]:
 
 
 def _content(engine: Engine, worker: str) -> set[str]:
-    """Digests of what a worker's store holds."""
+    """Return the digests of what a worker's store holds."""
     return {line.split()[0] for line in _ctr(engine, worker, "content", "ls")[1:] if line.strip()}
 
 
@@ -106,7 +106,7 @@ def write_lean(source: tarfile.TarFile, target: tarfile.TarFile, held: set[str])
 
 
 def _blobs(source: tarfile.TarFile, image: dict[str, Any]) -> Iterator[_Blob]:
-    """The image's configuration, then its layers: an archive has them unpacked, so that a diff id is the digest."""
+    """Yield the configuration, then the layers, unpacked as in an archive: a diff id is the digest."""
     config = _member(source, image["Config"]).read()
     yield _from_bytes("config.v1+json", config)
     for path, digest in zip(image["Layers"], json.loads(config)["rootfs"]["diff_ids"], strict=True):

@@ -16,7 +16,7 @@ class EncodedError(ValueError):
 
 
 async def read_at_most(response: httpx.Response, limit: int) -> tuple[bytes, bool]:
-    """The first `limit` bytes of a streamed answer, and whether that is all of it.
+    """Return the first `limit` bytes of a streamed answer, and whether that is all of it.
 
     Raises EncodedError for a compressed one, and httpx.HTTPError. Time is the caller's to limit.
     """

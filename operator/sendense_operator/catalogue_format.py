@@ -186,7 +186,7 @@ class CatalogueWriter:
 
 
 def read_catalogue(log: Iterable[str], seal: CatalogueSeal) -> Iterator[Record]:
-    """The records in a pod's log, one by one. Nothing may be concluded from them before the last one has come.
+    """Yield the records in a pod's log, one by one. Nothing may be concluded from them before the last one has come.
 
     Raises CatalogueError, at the latest in the end, unless they are exactly those that were sealed.
     """

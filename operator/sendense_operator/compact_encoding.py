@@ -11,7 +11,7 @@ Widths = Mapping[str, int]
 
 
 def to_text(data: bytes) -> str:
-    """`data` compressed, in ASCII: at most 5/4 of it and a few characters."""
+    """Compress `data` into ASCII: at most 5/4 of it and a few characters."""
     return base64.b85encode(zlib.compress(data, 9)).decode()
 
 
@@ -28,7 +28,7 @@ def from_text(text: str, limit: int) -> bytes:
 
 
 def pack_numbers(rows: Sequence[Mapping[str, int]], widths: Widths) -> bytes:
-    """The numbers of all rows; one that is too large for its width becomes the largest that fits."""
+    """Return the numbers of all rows; one that is too large for its width becomes the largest that fits."""
     return b"".join(
         min(row[name], (1 << 8 * width) - 1).to_bytes(width, "big") for row in rows for name, width in widths.items()
     )

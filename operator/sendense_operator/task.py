@@ -373,7 +373,7 @@ class Answer(Wire):
 
 
 def _columns(numbers: bytes) -> dict[str, list[Any]]:
-    """The fields of all disks; texts that may have been left out are empty. Raises LookupError, ValueError."""
+    """Return the fields of all disks; texts that may have been left out are empty. Raises LookupError, ValueError."""
     columns: dict[str, list[Any]] = {**compact_encoding.unpack_numbers(numbers, _WIDTHS)}
     return columns | {"type": [_TYPES[at] for at in columns["type"]], "file": [""] * len(columns["type"])}
 

@@ -26,7 +26,7 @@ class LossyGateway:
         self._to_fail.append((call, arrives))
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
-        """Status and body for the VMA."""
+        """Return status and body for the VMA."""
         with self._lock:
             found = next((entry for entry in self._to_fail if entry[0] in path), None)
             if found is not None:

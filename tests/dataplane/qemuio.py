@@ -38,14 +38,14 @@ class QemuIo:
         assert told.count("wrote ") == len(commands), told
 
     def differs(self, image: Path, content: bytes) -> str:
-        """What qemu-io says against the image holding exactly `content`; empty: nothing."""
+        """Return what qemu-io says against the image holding exactly `content`; empty: nothing."""
         commands = [f"read -P {value} {at * BLOCK} {count * BLOCK}" for at, count, value in runs(content)]
         told = self._ask([f"open -r -o driver=qcow2 {image}", "length", *commands, "close"])
         good = told.count("bytes at offset") == len(commands) and "failed" not in told and "error" not in told.lower()
         return "" if good else told
 
     def _ask(self, commands: list[str]) -> str:
-        """One at a time: it looks for the next line only when its input becomes readable again."""
+        """Return one at a time: it looks for the next line only when its input becomes readable again."""
         assert self._process.stdin is not None
         told = []
         for command in commands:

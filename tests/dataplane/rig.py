@@ -26,7 +26,7 @@ WAIT = 180.0
 
 
 def until(check: Callable[[], Any], what: str, limit: float = WAIT) -> Any:
-    """The first true value of `check`."""
+    """Return the first true value of `check`."""
     deadline = time.monotonic() + limit
     while not (value := check()):
         assert time.monotonic() < deadline, f"waited {limit:.0f} s for {what}"
@@ -40,7 +40,7 @@ def python_path(folder: str) -> str:
 
 
 def free_ports(count: int) -> int:
-    """The first of `count` TCP ports in a row that nobody listens on."""
+    """Return the first of `count` TCP ports in a row that nobody listens on."""
     # Each process of a parallel run has a thousand of its own, so that none takes another's before it is used.
     process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     for first in range(20000 + 1000 * process, 21000 + 1000 * process, count):
@@ -271,7 +271,7 @@ class Bench:
         return BackupTask.model_validate(raw)
 
     def files(self) -> set[str]:
-        """What lies in the repository, but for the marker and locks."""
+        """Return what lies in the repository, but for the marker and locks."""
         return {
             str(path.relative_to(self.repository))
             for path in self.repository.rglob("*")

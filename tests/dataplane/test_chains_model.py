@@ -178,7 +178,7 @@ class Life:
                 self._assert_point(manifest)
 
     def _copy(self, chain: ChainFolder, wanted: int, *, is_killed: bool) -> Manifest | None:
-        """Layers as the appliance would write them; None: the worker was killed before the commit."""
+        """Return the layers as the appliance would write them; None: the worker was killed before the commit."""
         parent = chain.points[-1].manifest if chain.points else None
         described = list(self._plan(parent, wanted))
         for disk, planned in zip(self.disks, described, strict=True):
@@ -215,7 +215,7 @@ class Life:
         return made.model_copy(update={"sequence": chain.next_sequence})
 
     def _plan(self, parent: Manifest | None, wanted: int) -> Iterator[ManifestDisk]:
-        """An increment where one is wanted and fits; layers of two disks never share a folder."""
+        """Yield an increment where one is wanted and fits; layers of two disks never share a folder."""
         places: dict[int, int] = {}
         if parent is not None and parent.backup.uid in self.kept:
             for at, old in enumerate(parent.disks):

@@ -47,7 +47,7 @@ def goes_on(points: Points, task: Any) -> None:
 
 
 def losing_writes(folder: Path, where: str, disk: str) -> str:
-    """A folder with a qemu-nbd whose exports for the VMA, of that disk, put writes `where`."""
+    """Return a folder with a qemu-nbd whose exports for the VMA, of that disk, put writes `where`."""
     script = folder / "bin" / "qemu-nbd"
     script.parent.mkdir()
     script.write_text(
@@ -95,7 +95,7 @@ def test_a_client_that_fails(
 
 
 def amid_an_increment(points: Points, bench: Bench, vma: Vma, **clocks: float) -> Worker:
-    """A worker whose client writes the 2 MiB that changed of the first disk at 512 KiB/s."""
+    """Return a worker whose client writes the 2 MiB that changed of the first disk at 512 KiB/s."""
     vma.fault("client", "rate", bytes_per_second=512 * 1024)
     worker = bench.start(points.task(clocks={"cancel": 12.0, **clocks}))
     worker.until_copying(256 * 1024)

@@ -31,7 +31,7 @@ class Points:
         return self.bench.task(self.vm, **{"backup": f"b{number}", "type": "Incremental", **changes})
 
     def back_up(self, **changes: Any) -> Answer:
-        """One more restore point."""
+        """Return one more restore point."""
         worker = self.bench.start(self.task(**changes))
         assert worker.wait() == 0, worker.log()
         self.keep(worker.answer)

@@ -56,7 +56,7 @@ def running(space: Workspace) -> Workspace:
 
 
 def base_of(space: Workspace) -> str:
-    """Path of the appliance's callbacks, secret part included."""
+    """Return the path of the appliance's callbacks, secret part included."""
     return urlsplit(space.status("vma", "VMwareAppliance")["callbackURL"]).path
 
 

@@ -36,7 +36,7 @@ def two(space: Workspace, history: History) -> History:
 
 
 def wait_back(space: Workspace, name: str) -> Object:
-    """The Backup, once it was made for what lies in the repository, with all that is known of it."""
+    """Return the Backup, once it was made for what lies in the repository, with all that is known of it."""
 
     def probe() -> Object:
         found = space.kube.find("Backup", name, space.namespace)
@@ -119,7 +119,7 @@ def test_deleted_and_taken_back(space: Workspace, history: History) -> None:
 
 
 def _is_labelled(space: Workspace, name: str) -> bool:
-    """An export of a Backup that has just ended may still have the label of its phase before."""
+    """Return an export of a Backup that has just ended may still have the label of its phase before."""
     return bool(space.get(name)["metadata"]["labels"].get("backup.sendense.io/phase") == "Completed")
 
 

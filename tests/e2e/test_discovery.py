@@ -32,7 +32,7 @@ def objects(space: Workspace) -> dict[str, Object]:
 
 
 def wait_found(space: Workspace, *paths: str, timeout: float = SLOW_MACHINE) -> dict[str, Object]:
-    """The ProtectedVMs, once there is one of each of these paths and no other, and all are Ready."""
+    """Return the ProtectedVMs, once there is one of each of these paths and no other, and all are Ready."""
 
     def probe() -> dict[str, Object]:
         found = objects(space)
@@ -47,7 +47,7 @@ def wait_found(space: Workspace, *paths: str, timeout: float = SLOW_MACHINE) -> 
 
 
 def wait_told(space: Workspace, **wanted: Any) -> Object:
-    """The appliance's status.discovery once it says this."""
+    """Return the appliance's status.discovery once it says this."""
 
     def probe() -> Object:
         told: Object = space.status("vma", "VMwareAppliance").get("discovery") or {}

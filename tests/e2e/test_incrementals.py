@@ -22,7 +22,7 @@ Object = dict[str, Any]
 
 
 def ran(status: Object) -> list[tuple[str, str | None]]:
-    """What ran for each disk, and why it is a full where an increment was wanted."""
+    """Return what ran for each disk, and why it is a full where an increment was wanted."""
     return [(disk["type"], disk.get("reason")) for disk in status["disks"]]
 
 
@@ -116,7 +116,7 @@ def removed_in_any_order(history: History, names: list[str]) -> None:
 
 
 def wait_handled(history: History, left: list[str]) -> Object:
-    """The chain's status once the repository has dealt with all removals."""
+    """Return the chain's status once the repository has dealt with all removals."""
 
     def probe() -> Object:
         chain = history.chain()

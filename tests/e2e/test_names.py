@@ -59,7 +59,7 @@ def test_hostile_names(space: Workspace) -> None:
 
 
 def texts(value: Any) -> Iterator[str]:
-    """Every text in a JSON value, keys too."""
+    """Yield every text in a JSON value, keys too."""
     if isinstance(value, dict):
         for key, inner in value.items():
             yield key

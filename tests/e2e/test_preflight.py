@@ -14,7 +14,7 @@ SOON = 120
 
 
 def failure(space: Workspace) -> str:
-    """Message of a Backup that fails soon, without a job on the appliance."""
+    """Return message of a Backup that fails soon, without a job on the appliance."""
     began = time.monotonic()
     space.backup()
     status = space.wait_phase("Failed", timeout=SOON)

@@ -132,7 +132,7 @@ Story = list[tuple[str, str, str]]
 
 
 def wait_story(space: Workspace, *last: str, but: tuple[str, ...] = ()) -> Story:
-    """All that was told of the Backup, once it ends with these events. `but`: reasons that may be missed or not."""
+    """Return all Events of the Backup once it ends with these. `but`: reasons that may be missing."""
 
     def probe() -> Story:
         story = [event for event in space.story() if event[1] not in but]

@@ -48,7 +48,7 @@ def _call_back_to(control: ThroughCluster, url: str) -> None:
 
 
 def placed(file: Path, namespace: str) -> list[dict[str, Any]]:
-    """The file's objects, in that namespace instead of their own."""
+    """Return the file's objects, in that namespace instead of their own."""
     objects = list(yaml.safe_load_all(file.read_text(encoding="utf-8")))
     for obj in objects:
         meta = obj["metadata"]

@@ -41,7 +41,7 @@ def editor(space: Workspace, base: str) -> Caller:
 
 
 def wait_vm(caller: Caller, **wanted: Any) -> Object:
-    """The only VM, once REST says this of it."""
+    """Return the only VM, once REST says this of it."""
 
     def probe() -> Object:
         told = caller.get("vms")
@@ -54,7 +54,7 @@ def wait_vm(caller: Caller, **wanted: Any) -> Object:
 
 
 def wait_completed(caller: Caller, backup_id: str) -> Object:
-    """The backup, once it is completed."""
+    """Return the backup, once it is completed."""
 
     def probe() -> Object:
         told = caller.get(f"backup/{backup_id}")
@@ -67,7 +67,7 @@ def wait_completed(caller: Caller, backup_id: str) -> Object:
 
 
 def wait_chain(caller: Caller, *backups: str, **query: str) -> Object:
-    """The chain, once these are its backups."""
+    """Return the chain, once these are its backups."""
 
     def probe() -> Object:
         answer = caller.call("GET", "backup/chain", params=query)
@@ -80,7 +80,7 @@ def wait_chain(caller: Caller, *backups: str, **query: str) -> Object:
 
 
 def delete(caller: Caller, backup_id: str) -> Object:
-    """What is told of the deletion; the backup is gone afterwards."""
+    """Return what is told of the deletion; the backup is gone afterwards."""
     answer = caller.call("DELETE", f"backup/{backup_id}")
     told = answered(answer, 202, 200)
     assert told["status"] == {202: "deleting", 200: "deleted"}[answer.status_code]

@@ -64,7 +64,7 @@ class Held:
 
 
 def copying(history: History, **spec: Any) -> Held:
-    """The next increment, held in the copy of its first disk."""
+    """Return the next increment, held in the copy of its first disk."""
     space = history.space
     space.vma.fault("client", "rate", bytes_per_second=SLOW)
     history.start("next", type="Incremental", **spec)

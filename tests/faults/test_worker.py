@@ -14,7 +14,7 @@ from tests.support.workspace import Workspace
 
 
 def copying(space: Workspace, **spec: Any) -> dict[str, Any]:
-    """The pod of a backup's first attempt, in the middle of a copy that would take half a minute; the next is fast."""
+    """Return the first attempt's pod during a copy that would take half a minute; the next is fast."""
     space.ready(Disk("random", 16 * MIB), Disk("pattern", 4 * MIB))
     space.vma.fault("client", "rate", bytes_per_second=MIB // 2)
     space.backup(**spec)

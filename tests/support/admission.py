@@ -95,7 +95,7 @@ def _policy(
 
 
 def _cel(value: Any) -> str:
-    """A literal of CEL; `dyn`, because the values of a map would else have to be of one type."""
+    """Return a literal of CEL; `dyn`, because the values of a map would else have to be of one type."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{json.dumps(key)}: dyn({_cel(inner)})" for key, inner in value.items()) + "}"
     if isinstance(value, list):
@@ -121,7 +121,7 @@ def _names(pod: Object, field: str) -> list[str]:
 
 
 def _asked(kube: Kube, namespace: str) -> Object:
-    """A pod that is not really made, as it would be."""
+    """Return a pod that is not really made, as it would be."""
     mount = {"name": "scratch", "mountPath": "/tmp"}
     pod: Object = {
         "apiVersion": "v1",

@@ -13,9 +13,9 @@ class FixedKeys:
     former: bytes | None = None
 
     def current(self) -> bytes | None:
-        """The key."""
+        """Return the key."""
         return self.key
 
     def previous(self) -> bytes | None:
-        """The one before."""
+        """Return the one before."""
         return self.former

@@ -24,7 +24,7 @@ _HEAD = 376
 
 
 def uid_of(number: int) -> str:
-    """A UID that tells its number."""
+    """Return a UID that tells its number."""
     return str(uuid.UUID(int=number))
 
 
@@ -93,7 +93,7 @@ def increment(number: int, parent: Manifest, paths: ChainPaths = PATHS) -> Manif
 
 
 def head(size: int, backing: str | None = None) -> bytes:
-    """The first bytes of a layer of ours."""
+    """Return the first bytes of a layer of ours."""
     name = backing.encode() if backing else b""
     fixed = struct.pack(">IIQIIQI", 0x514649FB, 3, _HEAD if name else 0, len(name), 17, size, 0)
     cluster = 1 << 17
@@ -106,7 +106,7 @@ def head(size: int, backing: str | None = None) -> bytes:
 
 
 def write_point(root: Path, manifest: Manifest, *, paths: ChainPaths = PATHS) -> PurePosixPath:
-    """Its layers, its lists of digests and its manifest; the manifest's path below `root`."""
+    """Return its layers, its lists of digests and its manifest; the manifest's path below `root`."""
     for disk in manifest.disks:
         file = root / disk.file
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -134,6 +134,6 @@ def odd(path: Path, kind: str, target: Path) -> None:
 
 
 def files(root: Path) -> set[str]:
-    """All files below `root` but locks and the marker."""
+    """Return all files below `root` but locks and the marker."""
     ignored = (layout.LOCK, layout.OWNER, layout.MARKER)
     return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and path.name not in ignored}

@@ -22,13 +22,13 @@ def labels(component: str | None = None) -> str:
 
 
 def only(kube: Kube, kind: str, component: str) -> Object:
-    """The one object of that kind that a program has. Raises ValueError when there are none or several."""
+    """Return the one object of that kind that a program has. Raises ValueError when there are none or several."""
     (found,) = kube.select(kind, labels=labels(component))
     return found
 
 
 def pods(kube: Kube, component: str | None = None) -> list[Object]:
-    """The release's pods."""
+    """Return the release's pods."""
     return kube.select("Pod", labels=labels(component))
 
 

@@ -22,7 +22,7 @@ _LINES: Final = 60
 
 
 def of_namespace(kube: Kube, namespace: str) -> str:
-    """Objects, events and logs of a namespace, and what controller and gateway said about it."""
+    """Return objects, events and logs of a namespace, and what controller and gateway said about it."""
     parts = [f"===== namespace {namespace} ====="]
     for kind in _KINDS:
         parts += [_object(obj) for obj in _list(kube, kind, namespace)]

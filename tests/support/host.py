@@ -39,7 +39,7 @@ def reference_vma(kube: Kube) -> Iterator[str]:
 
 
 def appliance_on(base: str, name: str) -> ReferenceVMA:
-    """An appliance of that service."""
+    """Return an appliance of that service."""
     return ReferenceVMA(OnHost(base), name, f"{base}/appliance/{name}")
 
 
@@ -70,7 +70,7 @@ def _node_address(kube: Kube) -> str:
 
 
 def _host_address(kube: Kube) -> str:
-    """The host's address on the nodes' network: the one it would send from to a node."""
+    """Return the host's address on the nodes' network: the one it would send from to a node."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect((_node_address(kube), 9))
         return str(probe.getsockname()[0])

@@ -62,13 +62,13 @@ def check(space: Workspace, *paths: Path) -> None:
 
 
 def operator_image(space: Workspace) -> str:
-    """The image that the installed operator runs."""
+    """Return the image that the installed operator runs."""
     deployment = chart.only(space.kube, "Deployment", "controller")
     return str(deployment["spec"]["template"]["spec"]["containers"][0]["image"])
 
 
 def in_image(space: Workspace, script: str, *paths: Path) -> str:
-    """What a shell script printed that ran in a container of the operator's image, with the paths as its arguments."""
+    """Return the output of a shell script run in a container of the operator's image, with paths as arguments."""
     shared = programs.data()
     inside = [f"/srv/sendense/{path.relative_to(shared)}" for path in paths]
     return programs.engine(

@@ -80,7 +80,7 @@ class ApiError(Exception):
 
 
 def path_of(kind: str, namespace: str | None = None, name: str | None = None, sub: str | None = None) -> str:
-    """Path below the server's root of a collection, an object or one of its subresources."""
+    """Return the path below the server's root of a collection, an object or one of its subresources."""
     prefix, plural = _KINDS[kind]
     scope = "" if kind in _CLUSTER_WIDE or namespace is None else f"namespaces/{namespace}/"
     return "/".join(part for part in (f"{prefix}/{scope}{plural}", name, sub) if part)
@@ -112,7 +112,7 @@ class Kube:
         return cls(httpx.Client(base_url=server["server"], transport=transport, timeout=60))
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """The raw answer. Raises ApiError unless it is 2xx."""
+        """Return the raw answer. Raises ApiError unless it is 2xx."""
         response = self.http.request(method, f"/{path}", **options)
         if response.is_success:
             return response
@@ -123,11 +123,11 @@ class Kube:
         raise ApiError(response.status_code, message)
 
     def get(self, kind: str, name: str, namespace: str | None = None) -> Object:
-        """One object. Raises ApiError 404 when it is not there."""
+        """Return one object. Raises ApiError 404 when it is not there."""
         return _object(self.request("GET", path_of(kind, namespace, name)))
 
     def find(self, kind: str, name: str, namespace: str | None = None) -> Object | None:
-        """One object, or None."""
+        """Return one object, or None."""
         try:
             return self.get(kind, name, namespace)
         except ApiError as error:
@@ -138,7 +138,7 @@ class Kube:
     def select(
         self, kind: str, namespace: str | None = None, *, labels: str | None = None, fields: str | None = None
     ) -> list[Object]:
-        """The objects of a namespace, or of all; `labels` and `fields` are selectors."""
+        """Return the objects of a namespace, or of all; `labels` and `fields` are selectors."""
         query = {k: v for k, v in (("labelSelector", labels), ("fieldSelector", fields)) if v}
         found = _object(self.request("GET", path_of(kind, namespace), params=query))
         items: list[Object] = found["items"]
@@ -204,13 +204,13 @@ class Kube:
                 raise
 
     def table(self, kind: str, namespace: str) -> list[dict[str, Any]]:
-        """What `kubectl get -o wide` shows: a dict of column and cell for each object."""
+        """Return what `kubectl get -o wide` shows: a dict of column and cell for each object."""
         shown = self._table(kind, namespace)
         names = [column["name"] for column in shown["columnDefinitions"]]
         return [dict(zip(names, row["cells"], strict=True)) for row in shown["rows"]]
 
     def columns(self, kind: str, namespace: str) -> list[str]:
-        """The columns of `kubectl get`, without those of `-o wide`."""
+        """Return the columns of `kubectl get`, without those of `-o wide`."""
         return [c["name"] for c in self._table(kind, namespace)["columnDefinitions"] if c["priority"] == 0]
 
     def _table(self, kind: str, namespace: str) -> Object:
@@ -230,7 +230,7 @@ class Kube:
         )
 
     def logs(self, pod: str, namespace: str, *, container: str | None = None, previous: bool = False) -> str:
-        """A container's log so far; the reason in brackets when there is none."""
+        """Return a container's log so far; the reason in brackets when there is none."""
         query = {"previous": str(previous).lower(), **({"container": container} if container else {})}
         try:
             return self.request("GET", path_of("Pod", namespace, pod, "log"), params=query).text

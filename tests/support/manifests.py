@@ -9,32 +9,32 @@ Object = dict[str, Any]
 
 
 def manifest(kind: str, name: str, namespace: str | None, spec: Mapping[str, Any], **metadata: Any) -> Object:
-    """An object with a spec."""
+    """Return an object with a spec."""
     place = {"namespace": namespace} if namespace else {}
     return {"kind": kind, "metadata": {"name": name, **place, **metadata}, "spec": dict(spec)}
 
 
 def backup(name: str, namespace: str, *, vm: str = "vm", repository: str = "repo", **spec: Any) -> Object:
-    """A Backup."""
+    """Return a Backup."""
     refs = {"vmRef": {"name": vm}, "repositoryRef": {"name": repository}}
     return manifest("Backup", name, namespace, {**refs, **spec})
 
 
 def backup_chain(name: str, namespace: str, *, vm: str = "vm", repository: str = "repo", **spec: Any) -> Object:
-    """A BackupChain."""
+    """Return a BackupChain."""
     refs = {"vmRef": {"name": vm}, "repositoryRef": {"name": repository}}
     return manifest("BackupChain", name, namespace, {**refs, **spec})
 
 
 def repository(name: str, namespace: str, *, claim: str = "claim", **spec: Any) -> Object:
-    """A BackupRepository."""
+    """Return a BackupRepository."""
     return manifest("BackupRepository", name, namespace, {"claimName": claim, **spec})
 
 
 def protected_vm(
     name: str, namespace: str, *, path: str = "/DC1/vm/pgtest1", appliance: str = "vma", **spec: Any
 ) -> Object:
-    """A ProtectedVM."""
+    """Return a ProtectedVM."""
     return manifest("ProtectedVM", name, namespace, {"applianceRef": {"name": appliance}, "path": path, **spec})
 
 
@@ -45,14 +45,14 @@ EVERYBODY: Final = ["0.0.0.0/0", "::/0"]
 def appliance(
     name: str, namespace: str, *, url: str = "http://vma.example:8081", credentials: str = "vcenter", **spec: Any
 ) -> Object:
-    """A VMwareAppliance. Each namespace has a vCenter of its own: a VM has one backup at a time, whoever asks."""
+    """Return a VMwareAppliance with a vCenter of its own per namespace: a VM has one backup at a time."""
     vcenter = {"host": f"vcenter.{namespace}.example", "credentialsSecretRef": {"name": credentials}}
     nbd = {"allowedFrom": EVERYBODY}
     return manifest("VMwareAppliance", name, namespace, {"url": url, "vcenter": vcenter, "nbd": nbd, **spec})
 
 
 def secret(name: str, namespace: str, **values: str) -> Object:
-    """A Secret."""
+    """Return a Secret."""
     return {"kind": "Secret", "metadata": {"name": name, "namespace": namespace}, "stringData": values}
 
 

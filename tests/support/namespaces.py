@@ -16,7 +16,7 @@ LABEL: Final = "sendense-tests"
 
 
 def name_for(test: str) -> str:
-    """A fresh name that tells which test it belongs to."""
+    """Return a fresh name that tells which test it belongs to."""
     readable = re.sub(r"[^a-z0-9]+", "-", test.lower().removeprefix("test_")).strip("-")[:34].strip("-")
     return f"t-{readable}-{secrets.token_hex(3)}"
 

@@ -27,7 +27,7 @@ def kill_worker(pod: Object) -> None:
 
 
 def log_of(pod: Object) -> str:
-    """What it wrote, out of its node: also when the API server knows the pod no more."""
+    """Return what it wrote, out of its node: also when the API server knows the pod no more."""
     meta = pod["metadata"]
     folder = f"/var/log/pods/{meta['namespace']}_{meta['name']}_{meta['uid']}"
     return engine("exec", pod["spec"]["nodeName"], "sh", "-c", 'cat "$0"/*/*.log', folder)
@@ -40,19 +40,19 @@ def kill_program(pod: Object, program: str) -> None:
 
 
 def _signal(pod: Object, condition: str, signal: str) -> int:
-    """How many processes of the pod got it."""
+    """Return how many processes of the pod got it."""
     script = f"n=0; {_BY_UID}{condition}{_KILL}"
     return int(engine("exec", pod["spec"]["nodeName"], "sh", "-c", script, "kill", pod["metadata"]["uid"], signal))
 
 
 def apart_from_the_vma(kube: Kube) -> int:
-    """Position, among the nodes that take pods, of one without the reference VMA."""
+    """Return position, among the nodes that take pods, of one without the reference VMA."""
     taken = with_the_vma(kube)
     return next(n for n, _ in enumerate(repositories.worker_nodes(kube)) if n != taken)
 
 
 def with_the_vma(kube: Kube) -> int:
-    """Position, among the nodes that take pods, of that with the reference VMA."""
+    """Return position, among the nodes that take pods, of that with the reference VMA."""
     (pod,) = kube.select("Pod", vma.NAMESPACE, fields="status.phase=Running")
     return repositories.worker_nodes(kube).index(pod["spec"]["nodeName"])
 
@@ -98,12 +98,12 @@ def _answers(kube: Kube) -> None:
 
 
 def ready(kube: Kube, node: str) -> str:
-    """Status of its Ready condition."""
+    """Return status of its Ready condition."""
     conditions = kube.get("Node", node)["status"]["conditions"]
     return str(next(c["status"] for c in conditions if c["type"] == "Ready"))
 
 
 def control_plane(kube: Kube) -> str:
-    """Name of the node that runs the API server."""
+    """Return the name of the node that runs the API server."""
     (node,) = kube.select("Node", labels="node-role.kubernetes.io/control-plane")
     return str(node["metadata"]["name"])

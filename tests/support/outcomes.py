@@ -13,7 +13,7 @@ PATIENCE = 180
 
 
 def completed(space: Workspace, name: str = "backup", *, timeout: float = PATIENCE) -> dict[str, Any]:
-    """Its status, once it is Completed, proven identical, with its manifest and without anything unfinished."""
+    """Return its status, once it is Completed, proven identical, with its manifest and without anything unfinished."""
     status = space.wait_phase("Completed", name, timeout=timeout)
     images.assert_identical(space, name)
     folder = space.folders["repo"]
@@ -48,7 +48,7 @@ def exports_of(start: dict[str, Any]) -> set[str]:
 
 
 def failed(space: Workspace, *reasons: str, name: str = "backup", timeout: float = PATIENCE) -> str:
-    """The message of the end, once it is Failed for one of the reasons and nothing of it is left."""
+    """Return the message of the end, once it is Failed for one of the reasons and nothing of it is left."""
     status = space.wait_phase("Failed", name, timeout=timeout)
     stalled = condition(status, "Stalled")
     assert stalled["reason"] in reasons, stalled

@@ -55,13 +55,13 @@ class History:
         images.assert_points(self.space, {name: self.kept[name] for name in names}, repository=self.repository)
 
     def chain(self) -> Object:
-        """Status of their BackupChain; empty while there is none."""
+        """Return status of their BackupChain; empty while there is none."""
         fields = f"spec.vmRef.name={self.vm},spec.repositoryRef.name={self.repository}"
         found = self.space.kube.select("BackupChain", self.space.namespace, fields=fields)
         return dict(found[0].get("status", {})) if found else {}
 
     def wait_points(self, *names: str, timeout: float = SLOW_MACHINE) -> Object:
-        """The chain's status once these, in this order, are its restore points that can be used."""
+        """Return the chain's status once these, in this order, are its restore points that can be used."""
 
         def probe() -> Object:
             chain = self.chain()
@@ -72,7 +72,7 @@ class History:
         return wait_for(f"points {', '.join(names) or '(none)'}", probe, timeout=timeout)
 
     def wait_removed(self, **states: str) -> Object:
-        """The chain's status once what it says of removed points, by the Backup's name, is just this."""
+        """Return the chain's status once what it says of removed points, by the Backup's name, is just this."""
 
         def probe() -> Object:
             chain = self.chain()

@@ -37,7 +37,7 @@ def environment() -> dict[str, str]:
 
 
 def run(*command: str, stdin: str | None = None, timeout: float = 300) -> str:
-    """What the program printed. Raises ProgramError with all it wrote when its exit code is not 0."""
+    """Return what the program printed. Raises ProgramError with all it wrote when its exit code is not 0."""
     done = subprocess.run(
         command, input=stdin, capture_output=True, text=True, env=environment(), timeout=timeout, check=False
     )
@@ -71,10 +71,10 @@ def forwarded(service: str, port: int, namespace: str) -> Iterator[str]:
 
 
 def engine(*arguments: str, timeout: float = 300) -> str:
-    """The container engine that the test cluster runs on (docker or podman)."""
+    """Return the container engine that the test cluster runs on (docker or podman)."""
     return run(environment()["SENDENSE_CONTAINER_COMMAND"], *arguments, timeout=timeout)
 
 
 def data() -> Path:
-    """The folder that the host shares with all nodes (there: /srv/sendense)."""
+    """Return the folder that the host shares with all nodes (there: /srv/sendense)."""
     return Path(environment()["SENDENSE_DATA"])

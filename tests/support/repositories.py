@@ -25,11 +25,11 @@ class Folder:
     volume: str
 
     def files(self, pattern: str = "**/*") -> list[str]:
-        """Files below the folder, sorted; paths relative to it."""
+        """Return the files below the folder, sorted; paths relative to it."""
         return sorted(str(f.relative_to(self.path)) for f in self.path.glob(pattern) if f.is_file())
 
     def partials(self) -> list[str]:
-        """What a worker has not committed."""
+        """Return what a worker has not committed."""
         return self.files("**/*.partial*")
 
     def layers(self) -> list[str]:
@@ -45,11 +45,11 @@ class Folder:
         return self._read("**/.tombstones/*.json")
 
     def quarantined(self) -> list[str]:
-        """Files that nobody knew, as they are called now."""
+        """Return the files that nobody knew, as they are called now."""
         return self.files("**/.quarantine/**/*")
 
     def strangers(self) -> list[str]:
-        """Layers and digests that no manifest names."""
+        """Return the layers and digests that no manifest names."""
         owned = {
             name
             for manifest in (*self.manifests(), *self.tombstones())
@@ -63,20 +63,20 @@ class Folder:
 
 
 def worker_nodes(kube: Kube) -> list[str]:
-    """Names of the nodes that take pods, sorted."""
+    """Return the names of the nodes that take pods, sorted."""
     nodes = kube.select("Node", labels="!node-role.kubernetes.io/control-plane")
     return sorted(node["metadata"]["name"] for node in nodes)
 
 
 def make_folder(name: str, below: str = "repos") -> Path:
-    """An empty folder that all nodes see."""
+    """Return an empty folder that all nodes see."""
     folder = programs.data() / below / name
     folder.mkdir(parents=True)
     return folder
 
 
 def volume(name: str, claim: str, namespace: str, nodes: Sequence[str], path: str, **more: Any) -> Object:
-    """A PersistentVolume of one node's folder, or of one that several share; kept for one claim."""
+    """Return a PersistentVolume of one node's folder, or of one that several share; kept for one claim."""
     affinity = {"key": HOSTNAME, "operator": "In", "values": list(nodes)}
     return manifests.manifest(
         "PersistentVolume",
@@ -96,7 +96,7 @@ def volume(name: str, claim: str, namespace: str, nodes: Sequence[str], path: st
 
 
 def claim(name: str, namespace: str, volume_name: str, **more: Any) -> Object:
-    """The claim of such a volume."""
+    """Return the claim of such a volume."""
     return manifests.manifest(
         "PersistentVolumeClaim",
         name,

@@ -34,17 +34,17 @@ class Caller:
     token: str
 
     def call(self, method: str, path: str, *, namespace: str = "", **options: Any) -> httpx.Response:
-        """The answer. `path`: below that of the namespace, the caller's own unless another one is given."""
+        """Return the answer. `path`: below that of the namespace, the caller's own unless another one is given."""
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         url = f"{self.base}/api/v1/namespaces/{namespace or self.namespace}/{path}"
         return httpx.request(method, url, headers=headers, timeout=60, trust_env=False, **options)
 
     def get(self, path: str, **query: Any) -> Object:
-        """The object that is answered with 200."""
+        """Return the object that is answered with 200."""
         return answered(self.call("GET", path, params=query), 200)
 
     def status(self, method: str, path: str, *, namespace: str = "", **options: Any) -> int:
-        """The status; of a refusal, in the words that the old clients know."""
+        """Return the status; of a refusal, in the words that the old clients know."""
         answer = self.call(method, path, namespace=namespace, **options)
         if answer.is_error:
             assert set(answer.json()) == {"error", "details", "timestamp"}, answer.text
@@ -60,14 +60,14 @@ class Caller:
 
 
 def answered(answer: httpx.Response, *statuses: int) -> Object:
-    """The object that is answered with one of these statuses."""
+    """Return the object that is answered with one of these statuses."""
     assert answer.status_code in statuses, f"{answer.status_code}: {answer.text}"
     told: Object = answer.json()
     return told
 
 
 def account(base: str, namespace: str, name: str, role: str) -> Caller:
-    """A new ServiceAccount with one of the cluster's roles in its namespace, as soon as it may list."""
+    """Return a new ServiceAccount with one of the cluster's roles in its namespace, as soon as it may list."""
     caller = unbound(base, namespace, name)
     bind(namespace, name, f"--clusterrole={role}")
     caller.wait_may("GET", "backup/list")
@@ -75,7 +75,7 @@ def account(base: str, namespace: str, name: str, role: str) -> Caller:
 
 
 def unbound(base: str, namespace: str, name: str) -> Caller:
-    """A new ServiceAccount without any right."""
+    """Return a new ServiceAccount without any right."""
     programs.kubectl("create", "serviceaccount", name, "-n", namespace)
     return Caller(base, namespace, token(namespace, name))
 
@@ -87,5 +87,5 @@ def bind(namespace: str, name: str, role: str) -> None:
 
 
 def token(namespace: str, name: str, *more: str) -> str:
-    """A ServiceAccount's token. `more`: arguments of `kubectl create token`."""
+    """Return a ServiceAccount's token. `more`: arguments of `kubectl create token`."""
     return programs.kubectl("create", "token", name, "-n", namespace, *more).strip()

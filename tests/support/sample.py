@@ -22,12 +22,12 @@ def at(seconds: float) -> datetime:
 
 
 def stamp(seconds: float = 0) -> str:
-    """The same as Kubernetes writes it."""
+    """Return the same as Kubernetes writes it."""
     return at(seconds).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def uid_of(*parts: str) -> str:
-    """A UID that is the same in each run."""
+    """Return a UID that is the same in each run."""
     return str(uuid.uuid5(uuid.NAMESPACE_DNS, "/".join(parts)))
 
 
@@ -45,13 +45,13 @@ def metadata(kind: str, name: str, *, age: float = 0, **more: Any) -> Obj:
 
 
 def custom(kind: str, name: str, spec: Obj, status: Obj | None = None, **more: Any) -> Obj:
-    """One of our own objects."""
+    """Return one of our own objects."""
     obj: Obj = {"apiVersion": names.API_VERSION, "kind": kind, "metadata": metadata(kind, name, **more), "spec": spec}
     return obj if status is None else {**obj, "status": status}
 
 
 def ready_status(reason: str = "Fine", *, status: str = "True", message: str = "", **fields: Any) -> Obj:
-    """A status with a Ready condition."""
+    """Return a status with a Ready condition."""
     condition = {
         "type": "Ready",
         "status": status,
@@ -64,24 +64,24 @@ def ready_status(reason: str = "Fine", *, status: str = "True", message: str = "
 
 
 def backup(name: str = "b1", status: Obj | None = None, *, vm: str = "db", age: float = 0, **spec: Any) -> Obj:
-    """A Backup."""
+    """Return a Backup."""
     wanted = {"vmRef": {"name": vm}, "repositoryRef": {"name": "store"}, "type": "Full", **spec}
     return custom("Backup", name, wanted, status, age=age)
 
 
 def protected_vm(name: str = "db", status: Obj | None = None, **spec: Any) -> Obj:
-    """A ProtectedVM."""
+    """Return a ProtectedVM."""
     wanted = {"applianceRef": {"name": "vma"}, "path": f"/DC1/vm/{name}", **spec}
     return custom("ProtectedVM", name, wanted, status)
 
 
 def repository(name: str = "store", status: Obj | None = None, **spec: Any) -> Obj:
-    """A BackupRepository."""
+    """Return a BackupRepository."""
     return custom("BackupRepository", name, {"claimName": f"{name}-claim", **spec}, status)
 
 
 def appliance(name: str = "vma", status: Obj | None = None, **spec: Any) -> Obj:
-    """A VMwareAppliance, reached by the pod's own address unless `spec` says otherwise."""
+    """Return a VMwareAppliance, reached by the pod's own address unless `spec` says otherwise."""
     wanted = {
         "url": "http://vma.example:8081",
         "vcenter": {"host": "vcenter.example", "credentialsSecretRef": {"name": "vcenter"}},
@@ -92,13 +92,13 @@ def appliance(name: str = "vma", status: Obj | None = None, **spec: Any) -> Obj:
 
 
 def claim(name: str = "store-claim", *, phase: str = "Bound", modes: tuple[str, ...] = ("ReadWriteOnce",)) -> Obj:
-    """A PersistentVolumeClaim."""
+    """Return a PersistentVolumeClaim."""
     spec = {"accessModes": list(modes), "storageClassName": "slow", "volumeName": "pv-1"}
     return {"metadata": metadata("PersistentVolumeClaim", name), "spec": spec, "status": {"phase": phase}}
 
 
 def condition(kind: str, reason: str = "", message: str = "", *, seconds: float = 0, status: str = "True") -> Obj:
-    """A condition of a Job, a pod or a node."""
+    """Return a condition of a Job, a pod or a node."""
     return {
         "type": kind,
         "status": status,
@@ -109,7 +109,7 @@ def condition(kind: str, reason: str = "", message: str = "", *, seconds: float 
 
 
 def job(name: str = "j1", *conditions: Obj, labels: dict[str, str] | None = None, **fields: Any) -> Obj:
-    """A Job, ended if one of `conditions` says so."""
+    """Return a Job, ended if one of `conditions` says so."""
     template: Obj = {"metadata": {}, "spec": {"containers": [{"name": "worker"}]}}
     return {
         "metadata": metadata("Job", name, labels=labels or {}),
@@ -119,7 +119,7 @@ def job(name: str = "j1", *conditions: Obj, labels: dict[str, str] | None = None
 
 
 def pod(name: str = "p1", phase: str = "Running", *, age: float = 0, node: str | None = "n1", **status: Any) -> Obj:
-    """A worker's pod."""
+    """Return a worker's pod."""
     spec = {"nodeName": node} if node else {}
     found = {"phase": phase, **({"podIP": "10.0.0.1"} if phase == "Running" else {}), **status}
     return {"metadata": metadata("Pod", name, age=age), "spec": spec, "status": found}
@@ -131,7 +131,7 @@ def ended(message: str = "", *, code: int = 0, reason: str = "Completed") -> lis
 
 
 def completed_answer(*, adopted: bool = False, disks: int = 1) -> Answer:
-    """What a worker answers that committed."""
+    """Return what a worker answers that committed."""
     return Answer(
         outcome="Completed",
         job_id=names.vma_job_id(uid_of("Pod", "p1")),
@@ -159,11 +159,11 @@ def completed_answer(*, adopted: bool = False, disks: int = 1) -> Answer:
 
 
 def failed_answer(reason: str = "WritesLost", message: str = "bytes are missing") -> Answer:
-    """What a worker answers that failed."""
+    """Return what a worker answers that failed."""
     return Answer(outcome="Failed", reason=reason, message=message)
 
 
 def report(*transferred: int, stage: Stage = Stage.COPYING, size: int = GIB, rate: float = 1e6) -> Progress:
-    """What a running worker says, with so many bytes of each disk."""
+    """Return what a running worker says, with so many bytes of each disk."""
     disks = tuple(DiskProgress(index=i, size=size, transferred=count) for i, count in enumerate(transferred))
     return Progress(job_id="backup-x", stage=stage, started=NOON, disks=disks, rate=rate, eta_seconds=60)

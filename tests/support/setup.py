@@ -120,7 +120,7 @@ def _deploy_vma() -> None:
 
 
 def image_name(repository: str) -> str:
-    """Name with tag of one of this checkout's images; `make install` put it into the cluster."""
+    """Return the name with tag of one of this checkout's images; `make install` put it into the cluster."""
     names = programs.run(str(CHECKOUT / "hack" / "cluster"), "images").split()
     return next(name for name in names if name.startswith(f"{repository}:"))
 
@@ -133,7 +133,7 @@ def _vma_answers(kube: Kube) -> None:
 
 
 def gateway_service_name(kube: Kube) -> str:
-    """Name of the chart's Service of the gateway."""
+    """Return the name of the chart's Service of the gateway."""
     return str(chart.only(kube, "Service", "gateway")["metadata"]["name"])
 
 
@@ -144,7 +144,7 @@ def gateway_service(kube: Kube, operator: str) -> str:
 
 
 def callback_url(kube: Kube, namespace: str, appliance: str) -> str:
-    """What a user sets as the control-plane URL on the appliance: as soon as the object's status shows it."""
+    """Return what a user sets as the control-plane URL on the appliance: as soon as the object's status shows it."""
 
     def probe() -> str:
         status = kube.get("VMwareAppliance", appliance, namespace).get("status") or {}

@@ -28,7 +28,7 @@ class Transport(Protocol):
     """How a test reaches the control API."""
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """The answer; raises unless it is 2xx."""
+        """Return the answer; raises unless it is 2xx."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class ReferenceVMA:
         return self._files(self._call("POST", "vms", json=spec).json())
 
     def disks(self, path: str) -> list[Path]:
-        """The files of the VM with that inventory path."""
+        """Return the files of the VM with that inventory path."""
         (vm,) = [vm for vm in self._call("GET", "vms").json() if vm["path"] == path]
         return self._files(vm)
 
@@ -133,7 +133,7 @@ class ReferenceVMA:
         self._call("DELETE", "faults" if fault is None else f"faults/{fault}")
 
     def log(self, **filters: str | int) -> list[Object]:
-        """Entries of its log: filters are since, job, vm, kind, event, path."""
+        """Return the entries of its log: filters are since, job, vm, kind, event, path."""
         entries: list[Object] = self._call("GET", "log", params=filters).json()["entries"]
         return entries
 
@@ -147,11 +147,11 @@ class ReferenceVMA:
         return [target.split("://")[1].split("/")[0] for target in told]
 
     def events(self, event: str, **filters: str | int) -> list[Object]:
-        """Events of one name."""
+        """Return events of one name."""
         return self.log(kind="event", event=event, **filters)
 
     def jobs(self) -> list[Object]:
-        """All jobs since it was made."""
+        """Return all jobs since it was made."""
         jobs: list[Object] = self._call("GET", "jobs").json()
         return jobs
 
@@ -163,13 +163,13 @@ class ReferenceVMA:
         return self.transport.request(method, f"appliance/{self.id}/_control/{path}", **options)
 
     def _files(self, vm: Object) -> list[Path]:
-        """The VM's folder as the service sees it lies below the appliance's own, which the host shares."""
+        """Return the VM's folder as the service sees it lies below the appliance's own, which the host shares."""
         mine = f"@{self.id}"
         folder = programs.data() / "vma" / mine / str(vm["folder"]).partition(f"/{mine}/")[2]
         return [folder / str(disk["file"]) for disk in vm["disks"]]
 
 
 def in_cluster(kube: Kube, name: str) -> ReferenceVMA:
-    """An appliance of the service that runs in the cluster; not there until it is configured."""
+    """Return an appliance of the service that runs in the cluster; not there until it is configured."""
     url = f"http://{SERVICE}.{NAMESPACE}.svc:{PORT}/appliance/{name}"
     return ReferenceVMA(ThroughCluster(kube), name, url)

@@ -18,7 +18,7 @@ class Impossible(Exception):  # noqa: N818  # as above
 
 
 def wait_for(what: str, probe: Callable[[], T], *, timeout: float = 60, interval: float = 0.25) -> T:
-    """The probe's value, as soon as it raises no NotYet.
+    """Return the probe's value, as soon as it raises no NotYet.
 
     Raises AssertionError with what was last seen after `timeout` seconds, or at once when the probe raises
     Impossible. Other exceptions of the probe pass through.

@@ -67,7 +67,7 @@ class Workspace:
         self.kube.create(manifests.secret(name, self.namespace, username=USER, password=password or self.password))
 
     def add_appliance(self, name: str = "vma", *, connect: bool = True, **spec: Any) -> Object:
-        """A VMwareAppliance for the workspace's VMA, with short clocks; `nbd`, `timeouts`, … go into its spec.
+        """Return a VMwareAppliance for the workspace's VMA, with short clocks; `nbd`, `timeouts`, … go into its spec.
 
         With `connect` the VMA is then told to call back to it.
         """
@@ -98,7 +98,7 @@ class Workspace:
         lies_in: Folder | None = None,
         **spec: Any,
     ) -> Folder:
-        """A BackupRepository on a folder of its own, on one of the worker nodes; None: on all, as NFS is.
+        """Return a BackupRepository on a folder of its own, on one of the worker nodes; None: on all, as NFS is.
 
         `on_node` is a folder as the node sees it that the test has made itself, `lies_in` that of another repository.
         """
@@ -115,7 +115,7 @@ class Workspace:
     def add_claim(
         self, name: str, *, node: int | None = 0, on_node: str | None = None, lies_in: Folder | None = None, **more: Any
     ) -> Folder:
-        """A claim bound to a folder, without a BackupRepository."""
+        """Return a claim bound to a folder, without a BackupRepository."""
         volume = f"{self.namespace}-{name}"
         if on_node:
             folder = Folder(Path(on_node), volume)
@@ -153,16 +153,16 @@ class Workspace:
         return name
 
     def get(self, name: str = "backup", kind: str = "Backup") -> Object:
-        """An object of the namespace."""
+        """Return an object of the namespace."""
         return self.kube.get(kind, name, self.namespace)
 
     def status(self, name: str = "backup", kind: str = "Backup") -> Object:
-        """Its status; empty while there is none."""
+        """Return its status; empty while there is none."""
         status: Object = self.get(name, kind).get("status", {})
         return status
 
     def wait_phase(self, phase: str, name: str = "backup", *, timeout: float = SLOW_MACHINE) -> Object:
-        """The Backup's status once it is in that phase; fails at once when it ends otherwise."""
+        """Return the Backup's status once it is in that phase; fails at once when it ends otherwise."""
 
         def probe() -> Object:
             status = self.status(name)
@@ -177,7 +177,7 @@ class Workspace:
     def wait_reason(
         self, reason: str | Iterable[str], name: str = "backup", kind: str = "Backup", *, timeout: float = SLOW_MACHINE
     ) -> str:
-        """Message of the Ready condition once it has the reason (or one of them)."""
+        """Return message of the Ready condition once it has the reason (or one of them)."""
         wanted = {reason} if isinstance(reason, str) else set(reason)
 
         def probe() -> str:
@@ -189,7 +189,7 @@ class Workspace:
         return wait_for(f"{kind} {name} with reason {' or '.join(sorted(wanted))}", probe, timeout=timeout)
 
     def wait_ready(self, name: str, kind: str, *, timeout: float = SLOW_MACHINE) -> Object:
-        """The object's status once it is Ready."""
+        """Return the object's status once it is Ready."""
 
         def probe() -> Object:
             status = self.status(name, kind)
@@ -199,7 +199,7 @@ class Workspace:
         return wait_for(f"{kind} {name} Ready", probe, timeout=timeout)
 
     def wait_copying(self, name: str = "backup", *, timeout: float = SLOW_MACHINE) -> Object:
-        """The VMA's job of the Backup's latest attempt, once bytes are flowing."""
+        """Return the VMA's job of the Backup's latest attempt, once bytes are flowing."""
 
         def probe() -> Object:
             status = self.status(name)
@@ -212,7 +212,7 @@ class Workspace:
         return wait_for(f"Backup {name} copying", probe, timeout=timeout)
 
     def wait_copying_together(self, count: int, *, timeout: float = 240) -> list[str]:
-        """The VMA's jobs, once bytes of so many are flowing at the same time. Make them slow before."""
+        """Return the VMA's jobs, once bytes of so many are flowing at the same time. Make them slow before."""
 
         def probe() -> list[str]:
             jobs = [str(job["job_id"]) for job in self.vma.jobs() if job["alive"] and job["bytes"]]
@@ -227,7 +227,7 @@ class Workspace:
         wait_gone(self.kube, "Backup", name, self.namespace, timeout=timeout)
 
     def scan(self, repository: str = "repo", *, timeout: float = SLOW_MACHINE) -> Object:
-        """What a scan finds that is asked for now."""
+        """Return what a scan finds that is asked for now."""
         request = secrets.token_hex(4)
         patch = {"metadata": {"annotations": {"backup.sendense.io/scan": request}}}
         self.kube.merge("BackupRepository", repository, self.namespace, patch)
@@ -240,7 +240,7 @@ class Workspace:
         return wait_for(f"a scan of {repository}", probe, timeout=timeout)
 
     def workers(self, backup: str = "backup") -> list[Object]:
-        """Pods of a Backup."""
+        """Return the pods of a Backup."""
         return self.kube.select("Pod", self.namespace, labels=f"backup.sendense.io/backup={backup}")
 
     def jobs(self) -> list[Object]:
@@ -262,7 +262,7 @@ class Workspace:
 
 
 def condition(status: Mapping[str, Any], kind: str) -> Object:
-    """The condition of that type; empty when it is absent."""
+    """Return the condition of that type; empty when it is absent."""
     found = [c for c in status.get("conditions", []) if c["type"] == kind]
     return dict(found[0]) if found else {}
 
@@ -274,5 +274,5 @@ def summary(status: Mapping[str, Any]) -> str:
 
 
 def moment(text: str) -> datetime:
-    """A time as Kubernetes writes it."""
+    """Return a time as Kubernetes writes it."""
     return datetime.fromisoformat(text)

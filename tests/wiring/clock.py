@@ -14,7 +14,7 @@ class Clock:
         self.seconds = 0.0
 
     def now(self) -> datetime:
-        """Time of day."""
+        """Return time of day."""
         return NOON + timedelta(seconds=self.seconds)
 
     def stamp(self) -> str:

@@ -59,22 +59,22 @@ class World(Rig):
         return {path: str(obj["metadata"]["name"]) for path, obj in self.objects().items()}
 
     def told(self, name: str = "vma") -> Obj:  # type: ignore[override]
-        """What the appliance's status says of its discovery."""
+        """Return what the appliance's status says of its discovery."""
         found: Obj = self.world.cluster.one(kinds.APPLIANCE, name).get("status", {}).get("discovery") or {}
         return found
 
     def verdict(self) -> tuple[str, str]:
-        """Status and reason of the appliance's condition."""
+        """Return status and reason of the appliance's condition."""
         found = self.world.cluster.one(kinds.APPLIANCE, "vma").get("status", {}).get("conditions", [])
         return next(((c["status"], c["reason"]) for c in found if c["type"] == "Discovered"), ("", ""))
 
     def vm_reason(self, path: str, kind: str = "Ready") -> str:
-        """Reason of a ProtectedVM's condition."""
+        """Return the reason of a ProtectedVM's condition."""
         found = (self.objects().get(path) or {}).get("status", {}).get("conditions", [])
         return next((str(c["reason"]) for c in found if c["type"] == kind), "")
 
     def lists(self) -> int:
-        """How often all VMs were asked for."""
+        """Return how often all VMs were asked for."""
         return self.vma.asked.count("DC1")
 
     async def found(self) -> World:

@@ -89,15 +89,15 @@ class FakeCluster:
         return self._store(event, kind, place, obj)
 
     def all(self, kind: Kind) -> list[Obj]:
-        """All objects of a kind."""
+        """Return all objects of a kind."""
         return [copied(obj) for place, obj in self.objects.items() if place[0] == kind.kind]
 
     def peek(self, kind: Kind) -> list[Obj]:
-        """The same, not to be changed."""
+        """Return the same, not to be changed."""
         return [obj for place, obj in self.objects.items() if place[0] == kind.kind]
 
     def one(self, kind: Kind, name: str, namespace: str = "shop") -> Obj:
-        """One object."""
+        """Return one object."""
         return copied(self.objects[kind.kind, namespace if kind.namespaced else "", name])
 
     def remove(self, kind: Kind, obj: Obj) -> None:

@@ -12,13 +12,13 @@ Obj = dict[str, Any]
 
 
 def copied(value: Obj) -> Obj:
-    """A deep copy, by the way that all objects take: TypeError for what JSON can't hold."""
+    """Return a deep copy, by the way that all objects take: TypeError for what JSON can't hold."""
     result: Obj = json.loads(json.dumps(value))
     return result
 
 
 def kind_of(obj: Obj) -> Kind:
-    """The kind of an object as it is stored."""
+    """Return the kind of an object as it is stored."""
     return Kind(obj["apiVersion"], obj["kind"], f"{obj['kind'].lower()}s")
 
 
@@ -34,7 +34,7 @@ def merged(obj: Obj, patch: Obj) -> Obj:
 
 
 def selected(selector: str, values: Mapping[str, Any]) -> bool:
-    """Whether labels, or an object's fields, match a selector."""
+    """Return whether labels, or an object's fields, match a selector."""
     for term in selector.split(",") if selector else []:
         key, wanted = term.split("!=") if "!=" in term else term.split("=")
         if (_at(values, key) == wanted) is ("!=" in term):

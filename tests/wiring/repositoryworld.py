@@ -95,7 +95,7 @@ class StoredChain:
         return 1 + max((point.sequence for point in everything), default=0)
 
     def reached_from(self, point: StoredPoint) -> Iterator[Layer]:
-        """All layers that have to be read for a restore point. KeyError: one of them is not there."""
+        """Yield all layers that have to be read for a restore point. KeyError: one of them is not there."""
         everything = {**self.tombstones, **self.points}
         for key in point.layers:
             here = point
@@ -118,7 +118,7 @@ class StoredChain:
                 del self.tombstones[uid]
 
     def records(self, vm: str, *, busy: bool) -> Iterator[Record]:
-        """What a pod tells; `busy`: while a worker has its lock."""
+        """Yield what a pod tells; `busy`: while a worker has its lock."""
         readable = [point for point in self.points.values() if point.uid not in self.newer]
         for point in readable:
             yield point.record()
@@ -153,23 +153,23 @@ class RepositoryWorld:
         """Restore points that became tombstones."""
 
     def chain(self, vm: str = "db", folder: str = "shop") -> StoredChain:
-        """The chain of a VM."""
+        """Return the chain of a VM."""
         return self.chains.setdefault((folder, vm), StoredChain())
 
     def points(self) -> dict[str, StoredPoint]:
-        """All restore points by UID."""
+        """Return all restore points by UID."""
         return {uid: point for chain in self.chains.values() for uid, point in chain.points.items()}
 
     def names(self) -> list[str]:
-        """Names of all restore points, the oldest first."""
+        """Return the names of all restore points, the oldest first."""
         return [point.backup for point in sorted(self.points().values(), key=lambda point: point.sequence)]
 
     def waiting(self) -> list[str]:
-        """Names of all tombstones."""
+        """Return the names of all tombstones."""
         return sorted(stone.backup for chain in self.chains.values() for stone in chain.tombstones.values())
 
     def check(self) -> None:
-        """Raises KeyError when a layer is missing that a restore point needs."""
+        """Raise KeyError when a layer is missing that a restore point needs."""
         for chain in self.chains.values():
             for point in chain.points.values():
                 list(chain.reached_from(point))
@@ -182,7 +182,7 @@ class RepositoryWorld:
         self._parents[task.backup_uid] = chain.newest if task.type is BackupType.INCREMENTAL else None
 
     def commit(self, task: BackupTask, job_id: str, now: datetime) -> Answer:
-        """What a worker answers that ran to its end: committed, or failed for want of a parent."""
+        """Return what a worker answers that ran to its end: committed, or failed for want of a parent."""
         chain = self.chain(task.vm, task.folder or task.namespace)
         parent = self._parents[task.backup_uid]
         point = StoredPoint(
@@ -221,7 +221,7 @@ class RepositoryWorld:
         self.commit(task, f"backup-{backup}", finished)
 
     def answer(self, uid: str, *, adopted: bool = False) -> Answer:
-        """What a worker answers of a restore point that is there."""
+        """Return what a worker answers of a restore point that is there."""
         point = self.points()[uid]
         return Answer(
             outcome="Completed",
@@ -266,7 +266,7 @@ class RepositoryWorld:
 
 
 def _against(disk: TaskDisk, parent: StoredPoint | None, task: BackupTask) -> str:
-    """Why a disk is copied whole although an increment is wanted; empty: it is one, or a full was asked for."""
+    """Return why a disk is copied whole although an increment is wanted; empty: it is one, or a full was asked for."""
     if task.type is BackupType.FULL:
         return ""
     if parent is None:

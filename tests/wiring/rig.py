@@ -187,24 +187,24 @@ class Rig:
         self.world.cluster.put(kinds.BACKUP_REPOSITORY, changed)
 
     def backup(self, name: str = "b1") -> Obj:
-        """A Backup as it is now."""
+        """Return a Backup as it is now."""
         return self.world.cluster.one(kinds.BACKUP, name)
 
     def phase(self, name: str = "b1") -> str:
-        """Its phase."""
+        """Return its phase."""
         return str(self.backup(name).get("status", {}).get("phase", ""))
 
     def reason(self, name: str = "b1") -> str:
-        """The reason of its Ready condition."""
+        """Return the reason of its Ready condition."""
         found = self.backup(name).get("status", {}).get("conditions", [])
         return next((str(c["reason"]) for c in found if c["type"] == "Ready"), "")
 
     def is_over(self, name: str) -> bool:
-        """Whether it has come to its end."""
+        """Return whether it has come to its end."""
         return self.phase(name) in TERMINAL_PHASES
 
     def is_ready(self, kind: Kind, name: str) -> bool:
-        """What its Ready condition says."""
+        """Return what its Ready condition says."""
         found = self.world.cluster.one(kind, name).get("status", {}).get("conditions", [])
         return any(c["type"] == "Ready" and c["status"] == "True" for c in found)
 
@@ -213,12 +213,12 @@ class Rig:
         self.world.cluster.begin_deletion(kinds.BACKUP, self.backup(name))
 
     def chain(self) -> Obj:
-        """The only chain."""
+        """Return the only chain."""
         (found,) = self.world.cluster.all(kinds.BACKUP_CHAIN)
         return found
 
     def events(self, reason: str) -> list[Obj]:
-        """The Events of that reason."""
+        """Return the Events of that reason."""
         return [event for event in self.world.cluster.all(kinds.EVENT) if event["reason"] == reason]
 
     def phases(self) -> dict[str, str]:
@@ -230,7 +230,7 @@ class Rig:
         return {name: self.reason(name) for name in self.phases()}
 
     def told(self, name: str = "b1") -> list[str]:
-        """The reasons of its Ready condition in the order they were written, each once in a row."""
+        """Return the reasons of its Ready condition in the order they were written, each once in a row."""
         reasons = [s["conditions"][0]["reason"] for s in self.world.cluster.history if s["name"] == name]
         return [reason for i, reason in enumerate(reasons) if i == 0 or reasons[i - 1] != reason]
 

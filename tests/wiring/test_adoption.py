@@ -19,7 +19,7 @@ CREATE = ("create", kinds.BACKUP)
 
 
 def scans(rig: Rig) -> str:
-    """When the last complete scan was."""
+    """Return when the last complete scan was."""
     catalogue = rig.world.cluster.one(kinds.BACKUP_REPOSITORY, "store").get("status", {}).get("catalogue") or {}
     return str(catalogue.get("time", ""))
 

@@ -21,7 +21,7 @@ PATIENCE = 100
 
 
 async def well(**repository: Any) -> Rig:
-    """A repository that was scanned, with one restore point."""
+    """Return a repository that was scanned, with one restore point."""
     rig = Rig(probe_deadline_seconds=40, scan_deadline_seconds=PATIENCE)
     return await backed_up(
         rig, ("b1", "Full"), **{"scanIntervalSeconds": 3600, "probeIntervalSeconds": 600} | repository
@@ -34,7 +34,7 @@ def message(rig: Rig) -> str:
 
 
 def begun(rig: Rig, what: str) -> list[float]:
-    """When pods began that were told to scan, or to remove."""
+    """Return when pods began that were told to scan, or to remove."""
     return [when for when, task in rig.world.looks if getattr(task, what)]
 
 

@@ -104,7 +104,7 @@ def _is_over(rig: Rig) -> bool:
 
 
 def _moments(rig: Rig, before: int) -> Iterable[int]:
-    """All writes of the story. Nobody reads an Event: what is there after it was there before it."""
+    """Return all writes of the story. Nobody reads an Event: what is there after it was there before it."""
     return [n for n, kind in enumerate(rig.world.cluster.written, 1) if n > before and kind != "Event"]
 
 

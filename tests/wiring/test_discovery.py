@@ -18,7 +18,7 @@ from sendense_operator.vma.errors import VMARefused, VMAUnreachable
 
 
 def refusing(verb: str, error: ClusterError) -> Any:
-    """The API server refuses that for ProtectedVMs."""
+    """Return the API server refuses that for ProtectedVMs."""
 
     def failing(call: str, kind: Kind) -> ClusterError | None:
         return error if (call, kind) == (verb, kinds.PROTECTED_VM) else None

@@ -65,7 +65,7 @@ def repository_full(rig: Rig) -> None:
 
 
 async def committed(rig: Rig, ending: Ending, happens: Callable[[Rig], object] | None = None, **spec: Any) -> Rig:
-    """A backup of which nobody hears any more; what `happens` does so at the same moment."""
+    """Return a backup of which nobody hears any more; what `happens` does so at the same moment."""
     rig.world.endings["b1"] = [ending]
     rig.create_references()
     rig.edit(kinds.APPLIANCE, "vma", nbd={"exposure": "NodePort"})

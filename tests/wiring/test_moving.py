@@ -17,7 +17,7 @@ DB, CLONE = "/DC1/vm/db", "/DC2/vm/clone"
 
 
 async def with_clone_to_come(**rules: Any) -> World:
-    """A VM in one datacenter; in the other one that has nothing to do with it."""
+    """Return a VM in one datacenter; in the other one that has nothing to do with it."""
     rig = World(vm(1, DB), **rules)
     rig.vma.machines["DC2"] = [vm(2, "/DC2/vm/other")]
     return await rig.found()

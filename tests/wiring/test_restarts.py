@@ -87,7 +87,7 @@ def _is_over(rig: Rig) -> bool:
 
 
 def end_of(rig: Rig) -> dict[str, Any]:
-    """What is left, without times and without what only tells the way."""
+    """Return what is left, without times and without what only tells the way."""
     dropped = {"metadata", "template", "time", "activeDeadlineSeconds", "lastFailure"}
     dropped |= {"durationSeconds", "duration", "rateBytesPerSecond", "rate"}
     if set(rig.phases().values()) != {"Completed"}:

@@ -42,7 +42,7 @@ class SlowVMA(FakeVMA):
 
 
 async def silent(vms: int) -> tuple[Rig, SlowVMA]:
-    """An appliance that was well a moment ago, and new VMs on it."""
+    """Return an appliance that was well a moment ago, and new VMs on it."""
     rig, vma = Rig(), SlowVMA()
     rig.controller.ctx.connect = lambda url, ca_bundle, timeout: vma
     rig.create_references()

@@ -42,7 +42,7 @@ def pod_uid(rig: Rig) -> str:
 
 
 async def ended(rig: Rig) -> str:
-    """The job whose client hangs, once its Backup is over."""
+    """Return the job whose client hangs, once its Backup is over."""
     await rig.run(lambda: rig.phase() == "Failed" and rig.is_clean())
     await rig.run(lambda: counted(rig)[0], seconds=40)
     return names.vma_job_id(rig.world.started[0][1])

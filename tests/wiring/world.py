@@ -119,15 +119,15 @@ class World:
         self.cluster.put(NODE, {**self.cluster.one(NODE, "n1"), "status": {"conditions": [back]}})
 
     def jobs(self) -> list[str]:
-        """Names of all workers' Jobs that were ever made."""
+        """Return the names of all workers' Jobs that were ever made."""
         return [name for kind, name in self.cluster.made if kind == "Job" and "-bkp-" in name]
 
     def worker_jobs(self) -> list[Obj]:
-        """The workers' Jobs that are there."""
+        """Return the workers' Jobs that are there."""
         return [job for job in self.cluster.all(JOB) if "-bkp-" in job["metadata"]["name"]]
 
     async def progress(self, address: str) -> Progress | None:
-        """The workers' status endpoint."""
+        """Return the workers' status endpoint."""
         for pod in self.cluster.peek(POD):
             if pod["status"].get("podIP") == address and self._works(pod) and not (self.lost or self.mute):
                 done = GIB * self._age[pod["metadata"]["uid"]] // COPY_S
@@ -136,7 +136,7 @@ class World:
         return None
 
     async def cancel(self, address: str) -> bool:
-        """The workers' cancel endpoint: it ends `cancel_takes` seconds later."""
+        """Return the workers' cancel endpoint: it ends `cancel_takes` seconds later."""
         for pod in self.cluster.peek(POD):
             if pod["status"].get("podIP") == address and self._works(pod) and not (self.lost or self.mute):
                 self.later[int(self.clock.seconds) + self.cancel_takes] = partial(self._cancelled, pod)
@@ -335,7 +335,7 @@ class World:
         self._end(pod, answer)
 
     def _busy(self) -> frozenset[str]:
-        """VMs that a worker writes to."""
+        """Return VMs that a worker writes to."""
         return frozenset(
             pod["metadata"]["labels"][names.LABEL_VM] for pod in self.cluster.peek(POD) if self._works(pod)
         )

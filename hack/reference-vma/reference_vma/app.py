@@ -74,7 +74,7 @@ async def _as_the_appliance(request: Request, error: Exception) -> Response:
 
 
 def appliance_app(appliance: Appliance) -> FastAPI:
-    """One appliance without its log."""
+    """Return one appliance without its log."""
     app = FastAPI(openapi_url=None, redirect_slashes=False)
     Contract(appliance).install(app)
     app.include_router(control_router(appliance))

@@ -24,7 +24,7 @@ _SHOWN: Final = 2000
 
 
 def _is_stale(sock: socket.socket) -> bool:
-    """Whether the other side has closed an idle connection (or written what nobody asked for)."""
+    """Return whether the other side has closed an idle connection (or written what nobody asked for)."""
     return bool(select.select([sock], [], [], 0)[0])
 
 
@@ -41,7 +41,7 @@ class ControlPlane:
         self._lock = threading.Lock()
 
     def ask(self, vm_name: str, disk_id: int) -> str:
-        """The change id that the control plane knows, "" for every kind of failure."""
+        """Return the change id that the control plane knows, "" for every kind of failure."""
         path = f"/api/v1/backups/changeid?vm_name={quote_plus(vm_name)}&disk_id={disk_id}"
         status, answer = self._until_answered("GET", path, None)
         if status != 200:
@@ -64,7 +64,7 @@ class ControlPlane:
         self._call("POST", path, body, seconds=_TELEMETRY_SECONDS)
 
     def _until_answered(self, method: str, path: str, body: dict[str, Any] | None) -> tuple[int | None, bytes]:
-        """One call, or as many as it takes. 410 means that the job was cancelled, which no other call changes."""
+        """Call once or until it succeeds. 410 means that the job was cancelled, which no other call changes."""
         while True:
             status, answer = self._call(method, path, body, seconds=None)
             if status in (200, 410) or self._again_seconds is None:
@@ -87,7 +87,7 @@ class ControlPlane:
     def _call(
         self, method: str, path: str, body: dict[str, Any] | None, seconds: float | None
     ) -> tuple[int | None, bytes]:
-        """Status (None without an answer) and body of one call."""
+        """Return status (None without an answer) and body of one call."""
         status, answer, error = None, b"", ""
         try:
             connection = self._connection()

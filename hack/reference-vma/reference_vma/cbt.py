@@ -50,7 +50,7 @@ def _data_extents(handle: int, size: int) -> Iterator[Area]:
 
 
 def hash_file(path: Path, size: int) -> bytes:
-    """The hashes of all chunks of a disk, 16 bytes each."""
+    """Return the hashes of all chunks of a disk, 16 bytes each."""
     count = -(-size // CHUNK)
     zero = _digest(bytes(CHUNK))
     hashes = bytearray(zero * count)
@@ -92,7 +92,7 @@ def changed_areas(old: bytes, new: bytes, size: int) -> list[Area]:
 
 
 def merge_areas(areas: list[Area], gap: int = MERGE_GAP) -> list[Area]:
-    """Areas at most `gap` bytes apart become one, what lies between included. `areas` are sorted."""
+    """Return the areas at most `gap` bytes apart become one, what lies between included. `areas` are sorted."""
     merged: list[Area] = []
     for offset, length in areas:
         if merged and offset - sum(merged[-1]) <= gap:
@@ -103,14 +103,14 @@ def merge_areas(areas: list[Area], gap: int = MERGE_GAP) -> list[Area]:
 
 
 def new_disk_uuid() -> str:
-    """A change UUID in vCenter's own spelling."""
+    """Return a change UUID in vCenter's own spelling."""
     digits = secrets.token_hex(16)
     pairs = [digits[at : at + 2] for at in range(0, 32, 2)]
     return " ".join(pairs[:8]) + "-" + " ".join(pairs[8:])
 
 
 def vm_folder(base: Path, vm_uuid: str) -> Path:
-    """Folder of one VM; its UUID is untrusted text."""
+    """Return the folder of one VM; its UUID is untrusted text."""
     return base / hashlib.sha256(vm_uuid.encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
 
@@ -143,7 +143,7 @@ class DiskTracking:
 
     @classmethod
     def load(cls, state_dir: Path, vm_uuid: str, key: int) -> DiskTracking:
-        """What is recorded of a disk, or a fresh record without a number."""
+        """Return what is recorded of a disk, or a fresh record without a number."""
         folder = vm_folder(state_dir, vm_uuid) / str(key)
         try:
             raw = json.loads((folder / "state.json").read_text())
@@ -191,7 +191,7 @@ class DiskTracking:
         state.rename(self.folder / "state.json")
 
     def areas_since(self, change_id: str, number: int, size: int) -> list[Area]:
-        """Areas that differ between an earlier change id and the snapshot `number`.
+        """Return the areas that differ between an earlier change id and the snapshot `number`.
 
         Raises ChangeIdRefusedError when the id is not of this disk or its number is unknown.
         """

@@ -154,7 +154,7 @@ class Job:
         self.report("event", event="disk_started", disk=index, key=key, sync_type=sync_type, why=why)
 
     def _why_full(self, content: snapshots.SnapshotDisk, asked: int) -> str:
-        """Why a disk is copied in full, "" for an increment. `asked`: the number that it asks with."""
+        """Return why a disk is copied in full, "" for an increment. `asked`: the number that it asks with."""
         if parse_change_id(self.control_plane.ask(self.spec.vm_name, asked)) is None:
             return "no change id"
         known = parse_change_id(self.control_plane.ask(self.spec.vm_name, asked))

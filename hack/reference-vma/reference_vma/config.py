@@ -81,7 +81,7 @@ def _plain(value: Any) -> Any:
 
 
 def from_environment(disks: Path, state: Path | None, scratch: Path | None, **others: Any) -> Settings:
-    """Settings with the vCenter account from VCENTER_USER and VCENTER_PASSWORD_FILE. Raises OSError."""
+    """Return settings with the vCenter account from VCENTER_USER and VCENTER_PASSWORD_FILE. Raises OSError."""
     account: dict[str, Any] = {}
     if "VCENTER_USER" in os.environ:
         account["vcenter_user"] = os.environ["VCENTER_USER"]
@@ -94,7 +94,7 @@ def from_environment(disks: Path, state: Path | None, scratch: Path | None, **ot
 
 @cache
 def find_client_python(wanted: str) -> str:
-    """An interpreter that can import `nbd`: the wanted one, this one, the system's. Raises RuntimeError."""
+    """Return an interpreter that can import `nbd`: the wanted one, this one, the system's. Raises RuntimeError."""
     candidates = [wanted] if wanted else [sys.executable, _SYSTEM_PYTHON]
     for python in candidates:
         try:

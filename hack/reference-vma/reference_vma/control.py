@@ -46,7 +46,7 @@ def _bad_request(error: Exception) -> HTTPException:
 
 
 def control_router(appliance: Appliance) -> APIRouter:
-    """All routes of one appliance."""
+    """Return all routes of one appliance."""
     router = APIRouter(prefix="/_control")
     _add_settings(router, appliance)
     _add_faults(router, appliance)

@@ -122,7 +122,7 @@ class DiskCopy:
         self._meter.add(length)
 
     def _is_hole(self, piece: Area) -> bool:
-        """Whether the file holds nothing there: what a read would yield needs no reading."""
+        """Return whether the file holds nothing there: what a read would yield needs no reading."""
         offset, length = piece
         try:
             return os.lseek(self._source, offset, os.SEEK_DATA) >= offset + length

@@ -69,7 +69,7 @@ def default_extent(size: int) -> int:
 
 
 def hidden_areas(size: int, workers: int) -> Iterator[Area]:
-    """Areas that lie between the samples of a full copy."""
+    """Yield areas that lie between the samples of a full copy."""
     for block in (block for blocks in plan_full(size, workers) for block in blocks):
         samples = sample_offsets(block)
         for before, after in pairwise(samples):
@@ -135,7 +135,7 @@ def make_sample_files(folder: Path, count: int, size: int, seed: str) -> None:
 
 
 def vm_folder_name(vm_path: str) -> str:
-    """Where a VM's folder lies below the disks' root: as its path says, or under a hash for odd names."""
+    """Return where a VM's folder lies below the disks' root: as its path says, or under a hash for odd names."""
     elements = vm_path.strip("/").split("/")
     if vm_path.startswith("/") and all(_PLAIN_ELEMENT.fullmatch(element) for element in elements):
         return "/".join(elements)
@@ -164,7 +164,7 @@ def make_vm(root: Path, spec: dict[str, Any], workers: int) -> Path:
 
 
 def describe_vm(spec: dict[str, Any]) -> dict[str, Any]:
-    """The vm.json of a specification. Raises ValueError."""
+    """Return the vm.json of a specification. Raises ValueError."""
     name, path = spec.get("name"), spec.get("path")
     if not isinstance(name or path, str):
         raise ValueError("name or path is missing")

@@ -121,7 +121,7 @@ class Export:
                     self._collect()
 
     def is_dead(self) -> bool:
-        """Whether the data connection is gone."""
+        """Return whether the data connection is gone."""
         with self._lock:
             return self._is_dead()
 
@@ -129,7 +129,7 @@ class Export:
         return bool(self._data.aio_is_dead() or self._data.aio_is_closed())
 
     def _serve(self, readable: bool, writable: bool) -> bool:
-        """Whether something was read."""
+        """Return whether something was read."""
         try:
             # The state may have changed since select: ask again what it waits for.
             direction = self._data.aio_get_direction() if not self._is_dead() else 0

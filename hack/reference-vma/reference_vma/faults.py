@@ -63,7 +63,7 @@ class Fault:
         } | (self.params)
 
     def matches(self, on: str, vm_path: str, job: str) -> bool:
-        """Whether it concerns this call; a fault for a VM needs to know the call's."""
+        """Return whether it concerns this call; a fault for a VM needs to know the call's."""
         name = vm_path.rstrip("/").rsplit("/", 1)[-1]
         return on == self.on and self.left != 0 and self.vm in ("", vm_path, name) and self.job in ("", job)
 
@@ -82,7 +82,7 @@ class FaultTable:
         self._lock = threading.Lock()
 
     def add(self, raw: dict[str, Any]) -> Fault:
-        """A fault as the control API describes it. Raises ValueError."""
+        """Return a fault as the control API describes it. Raises ValueError."""
         on, mode = raw.get("on"), raw.get("mode")
         if on not in MODES or mode not in MODES[on]:
             raise ValueError(f"no such fault; on and mode are of { ({key: sorted(MODES[key]) for key in MODES}) }")
@@ -104,13 +104,13 @@ class FaultTable:
         return fault
 
     def take(self, on: str, vm_path: str = "", job: str = "") -> Fault | None:
-        """The oldest fault that strikes now; one use of it is spent."""
+        """Return the oldest fault that strikes now; one use of it is spent."""
         with self._lock:
             found = next((fault for fault in self._faults if fault.matches(on, vm_path, job)), None)
             return self._spend(found) if found else None
 
     def take_client(self, vm_path: str, job: str) -> list[Fault]:
-        """All faults for one client, the oldest of each mode."""
+        """Return all faults for one client, the oldest of each mode."""
         with self._lock:
             found: dict[str, Fault] = {}
             for fault in self._faults:
@@ -119,7 +119,7 @@ class FaultTable:
             return [self._spend(fault) for fault in found.values()]
 
     def list(self) -> list[dict[str, Any]]:
-        """All, also those that are used up."""
+        """Return all, also those that are used up."""
         with self._lock:
             return [fault.shown for fault in self._faults]
 

@@ -49,18 +49,18 @@ class VM:
         return self.path.strip("/").split("/", 1)[0]
 
     def setting(self, name: str, default: Any) -> Any:
-        """A field of vm.json."""
+        """Return a field of vm.json."""
         return self.raw.get(name, default)
 
 
 def scan_all(root: Path) -> list[VM]:
-    """All VMs below `root`, also several with one path."""
+    """Return all VMs below `root`, also several with one path."""
     read = (read_vm(root, folder) for folder in sorted(_folders(root)))
     return [vm for vm in read if vm is not None]
 
 
 def scan(root: Path) -> list[VM]:
-    """All VMs below `root`, one of each inventory path."""
+    """Return all VMs below `root`, one of each inventory path."""
     found: dict[str, VM] = {}
     for vm in scan_all(root):
         found.setdefault(vm.path, vm)
@@ -68,7 +68,7 @@ def scan(root: Path) -> list[VM]:
 
 
 def find(root: Path, name_or_path: str) -> VM | None:
-    """A VM by inventory path or, if only one bears it, by name."""
+    """Return a VM by inventory path or, if only one bears it, by name."""
     machines = scan(root)
     by_path = [vm for vm in machines if vm.path == name_or_path]
     by_name = [vm for vm in machines if vm.name == name_or_path]
@@ -84,7 +84,7 @@ def _folders(root: Path) -> Iterator[Path]:
 
 
 def read_vm(root: Path, folder: Path) -> VM | None:
-    """The VM in a folder; None while it is being made or removed."""
+    """Return the VM in a folder; None while it is being made or removed."""
     raw: dict[str, Any] = {}
     description = folder / _DESCRIPTION
     try:

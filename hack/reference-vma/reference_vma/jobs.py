@@ -102,7 +102,7 @@ class JobTable:
         return process.pid
 
     def progress(self, job_id: str) -> dict[str, Any] | None:
-        """The record as the contract shows it; None before the first report."""
+        """Return the record as the contract shows it; None before the first report."""
         with self._lock:
             record = self._progress.get(job_id)
             if record is None:
@@ -111,7 +111,7 @@ class JobTable:
             return {**record, "errors": [], "timing": {"start_time": record["started"], "last_update": _now()}}
 
     def list(self) -> list[dict[str, Any]]:
-        """All clients since the service started or was reset."""
+        """Return all clients since the service started or was reset."""
         with self._lock:
             return [client.shown for client in self._clients]
 

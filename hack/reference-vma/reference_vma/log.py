@@ -16,12 +16,12 @@ _SECRET: Final = frozenset(
 
 
 def without_credentials(values: dict[str, Any]) -> dict[str, Any]:
-    """The fields that may be shown."""
+    """Return the fields that may be shown."""
     return {name: value for name, value in values.items() if name.lower() not in _SECRET}
 
 
 def safe_query(query: str) -> str:
-    """A query string without credentials."""
+    """Return a query string without credentials."""
     return urlencode(without_credentials(dict(parse_qsl(query, keep_blank_values=True))))
 
 
@@ -43,7 +43,7 @@ class CallLog:
             self._entries.append({**entry, "kind": kind, **kept})
 
     def find(self, since: int = 0, path: str = "", **wanted: str) -> list[dict[str, Any]]:
-        """Entries after `since` whose path contains `path` and whose fields equal those wanted."""
+        """Return the entries after `since` whose path contains `path` and whose fields equal those wanted."""
         with self._lock:
             entries = [entry for entry in self._entries if entry["seq"] > since]
         return [

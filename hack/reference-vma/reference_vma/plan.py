@@ -17,7 +17,7 @@ _BLOCKS_WANTED: Final = 64
 
 
 def block_size(size: int) -> int:
-    """Size of the blocks that a full copy of a disk judges: a power of two from 4 to 32 MiB."""
+    """Return the size of the blocks that a full copy of a disk judges: a power of two from 4 to 32 MiB."""
     block = MIN_BLOCK
     while block < MAX_BLOCK and block * _BLOCKS_WANTED < size:
         block *= 2
@@ -25,14 +25,14 @@ def block_size(size: int) -> int:
 
 
 def plan_full(size: int, workers: int) -> list[list[Area]]:
-    """The blocks of each worker. Workers' ranges are aligned to 512 bytes, blocks to nothing better."""
+    """Return the blocks of each worker. Workers' ranges are aligned to 512 bytes, blocks to nothing better."""
     block = block_size(size)
     edges = [size * worker // workers // SECTOR * SECTOR for worker in range(workers)] + [size]
     return [[(at, min(block, end - at)) for at in range(start, end, block)] for start, end in pairwise(edges)]
 
 
 def sample_offsets(block: Area) -> list[int]:
-    """Where a block's five samples of 8 KiB begin: evenly spread, the first at its start, the last at its end."""
+    """Return where a block's five samples of 8 KiB begin, evenly spread from its start to its end."""
     offset, length = block
     if length <= SAMPLE * SAMPLES:
         return [offset + at for at in range(0, length, SAMPLE)]
@@ -40,18 +40,18 @@ def sample_offsets(block: Area) -> list[int]:
 
 
 def looks_empty(read: Callable[[int, int], bytes], block: Area) -> bool:
-    """Whether all samples of a block are zeroes; `read` takes a count and an offset."""
+    """Return whether all samples of a block are zeroes; `read` takes a count and an offset."""
     end = sum(block)
     return not any(any(read(min(SAMPLE, end - offset), offset)) for offset in sample_offsets(block))
 
 
 def is_empty(read: Callable[[int, int], bytes], block: Area) -> bool:
-    """Whether a block is zeroes all over."""
+    """Return whether a block is zeroes all over."""
     return not any(any(read(length, offset)) for offset, length in split([block], MIN_BLOCK))
 
 
 def split(areas: Iterable[Area], size: int) -> Iterator[Area]:
-    """Areas in pieces of at most `size` bytes."""
+    """Yield areas in pieces of at most `size` bytes."""
     for offset, length in areas:
         for at in range(0, length, size):
             yield offset + at, min(size, length - at)

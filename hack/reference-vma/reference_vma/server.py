@@ -54,7 +54,7 @@ def plain_error(status: int, text: str) -> Response:
 
 
 def check_start(body: dict[str, Any]) -> dict[str, str]:
-    """The fields of a start call. Raises ContractError."""
+    """Return the fields of a start call. Raises ContractError."""
     for name in (*_REQUIRED, "previous_change_id"):
         if not isinstance(body.get(name, ""), str):
             raise ContractError(400, f"Invalid request: json: cannot unmarshal into field {name} of type string")
@@ -86,7 +86,7 @@ def note(request: Request, **fields: Any) -> None:
 
 
 async def read_object(request: Request, prefix: str) -> dict[str, Any]:
-    """The JSON object of a call. Raises ContractError."""
+    """Return the JSON object of a call. Raises ContractError."""
     try:
         body = json.loads(await request.body())
     except (ValueError, RecursionError) as error:
@@ -134,7 +134,7 @@ class Contract:
         return fault
 
     async def _answer(self, request: Request, fault: Fault | None, act: Callable[[], Awaitable[Response]]) -> Response:
-        """The answer of `act`, or what a fault makes of it."""
+        """Return the answer of `act`, or what a fault makes of it."""
         if fault is None:
             return await act()
         text = str(fault.params.get("body", ""))
@@ -242,5 +242,5 @@ class Contract:
 
 
 def _vm_of(request: Request) -> str:
-    """The inventory path of a call; the server has unescaped it once, this is the second time."""
+    """Return the inventory path of a call; the server has unescaped it once, this is the second time."""
     return unquote(request.path_params.get("vm_path", ""))

@@ -40,7 +40,7 @@ class SnapshotDisk:
         return self.tracking.change_id
 
     def open(self) -> int:
-        """File descriptor for reading. Raises SnapshotGoneError."""
+        """Return the file descriptor for reading. Raises SnapshotGoneError."""
         try:
             return os.open(self.path, os.O_RDONLY)
         except FileNotFoundError as error:
@@ -56,7 +56,7 @@ class Snapshot:
     disks: list[SnapshotDisk]
 
     def disk(self, position: int) -> SnapshotDisk:
-        """The disk at `position` in device order. Raises SnapshotGoneError."""
+        """Return the disk at `position` in device order. Raises SnapshotGoneError."""
         if not self.folder.is_dir():
             raise SnapshotGoneError(f"snapshot {self.folder.name} was deleted")
         return self.disks[position]
@@ -75,12 +75,12 @@ class Snapshot:
 
 
 def list_snapshots(scratch_dir: Path, vm_uuid: str) -> list[str]:
-    """Names of a VM's snapshots."""
+    """Return the names of a VM's snapshots."""
     return sorted(folder.name for folder in vm_folder(scratch_dir, vm_uuid).glob(_PREFIX + "*"))
 
 
 def _is_held(folder: Path) -> bool:
-    """Whether a live client reads from a snapshot."""
+    """Return whether a live client reads from a snapshot."""
     if (folder / _ABANDONED).exists():
         return False
     try:

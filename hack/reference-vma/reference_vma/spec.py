@@ -63,7 +63,7 @@ class JobSpec:
         return self.vm_path.rstrip("/").rsplit("/", 1)[-1]
 
     def fault(self, mode: str) -> FaultSpec | None:
-        """The first fault of that mode."""
+        """Return the first fault of that mode."""
         return next((fault for fault in self.faults if fault.mode == mode), None)
 
     def to_line(self) -> str:

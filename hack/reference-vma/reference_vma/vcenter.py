@@ -28,7 +28,7 @@ class VCenter:
         self._faults = faults
 
     def login(self, host: str, user: str, password: str) -> None:
-        """Raises VCenterError."""
+        """Raise VCenterError."""
         fault = self._faults.take("vcenter")
         if fault and fault.mode == "down":
             raise VCenterError(f'Post "https://{host}/sdk": dial tcp {host}:443: connect: connection refused')
@@ -43,7 +43,7 @@ class VCenter:
         return vm
 
     def discover(self, datacenter: str, name_filter: str) -> list[dict[str, Any]]:
-        """The VMs of a datacenter whose names contain `name_filter`. Raises VCenterError."""
+        """Return the VMs of a datacenter whose names contain `name_filter`. Raises VCenterError."""
         machines = [vm for vm in inventory.scan(self._settings.disks) if vm.datacenter == datacenter]
         if not machines:
             raise VCenterError(f"datacenter '{datacenter}' not found")
@@ -51,12 +51,12 @@ class VCenter:
 
 
 def cbt_enabled(settings: Settings, vm: VM) -> bool:
-    """Whether change tracking is on: as vm.json says, until a client turns it on."""
+    """Return whether change tracking is on: as vm.json says, until a client turns it on."""
     return bool(vm.setting("cbt", True)) or cbt_marker(settings.state, vm.uuid).exists()
 
 
 def cbt_marker(state: Path, vm_uuid: str) -> Path:
-    """The file that says that a client turned change tracking on."""
+    """Return the file that says that a client turned change tracking on."""
     return vm_folder(state, vm_uuid) / "cbt-enabled"
 
 

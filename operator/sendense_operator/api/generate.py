@@ -28,7 +28,7 @@ HEADER = "# Generated from operator/sendense_operator/api by `make generate`. Do
 
 
 def rendered() -> dict[str, str]:
-    """File name to text of each CRD."""
+    """Return the file name to text of each CRD."""
     return {f"{GROUP}_{r.plural}.yaml": HEADER + _yaml(r) for r in RESOURCES}
 
 

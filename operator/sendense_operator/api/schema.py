@@ -33,7 +33,7 @@ _BROAD_INTEGER = 1 << 31
 
 
 def structural(model: type[Model], *, defaults: bool = True) -> JSON:
-    """The model as a structural schema: no references, no titles, no unions; absent instead of null.
+    """Return the model as a structural schema: no references, no titles, no unions; absent instead of null.
 
     A status gets no defaults: the API server would add values that nobody observed.
     """
@@ -67,7 +67,7 @@ def _convert(node: JSON, defs: JSON, kept: tuple[str, ...]) -> JSON:
 
 
 def _without_nulls(value: Any) -> Any:
-    """A default of a nested object, without the fields that are absent by default."""
+    """Return a default of a nested object, without the fields that are absent by default."""
     return {k: _without_nulls(v) for k, v in value.items() if v is not None} if isinstance(value, dict) else value
 
 
@@ -87,7 +87,7 @@ def _resolve(node: JSON, defs: JSON) -> JSON:
 
 
 def crd(resource: Resource) -> JSON:
-    """The CustomResourceDefinition of one kind."""
+    """Return the CustomResourceDefinition of one kind."""
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",

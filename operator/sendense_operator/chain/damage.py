@@ -64,7 +64,7 @@ class Judge:
         self._flaws: dict[str, _Flaw | None] = {}
 
     def judge(self, manifest: Manifest) -> DamageVerdict:
-        """The verdict on one of the points."""
+        """Return the verdict on one of the points."""
         texts, reason = list[str](), ""
         for disk in manifest.disks:
             flaw = self._flaw_under(disk.file)

@@ -20,7 +20,7 @@ def digest(data: bytes | bytearray | memoryview) -> bytes:
 
 @lru_cache(maxsize=8)
 def zero_digest(length: int) -> bytes:
-    """The digest of `length` bytes of zeroes: computed once, since a sparse disk has millions of such chunks."""
+    """Return the digest of `length` bytes of zeroes: computed once, since a sparse disk has millions of such chunks."""
     return digest(bytes(length))
 
 
@@ -42,7 +42,7 @@ class Chunks:
         return self.count * DIGEST_SIZE
 
     def zeroes(self, first: int, count: int) -> bytes:
-        """The part of a digest list that says of `count` chunks from `first` on that they hold zeroes only."""
+        """Return the part of a digest list that says of `count` chunks from `first` on that they hold zeroes only."""
         if not 0 <= first <= first + count <= self.count:
             raise IndexError(f"chunks {first} to {first + count} of {self.count}")
         last = first + count - 1

@@ -31,7 +31,7 @@ class MapError(ValueError):
 
 
 def parse_line(line: str) -> Extent | None:
-    """One line of the map; None for a line without an extent. Raises MapError."""
+    """Return one line of the map; None for a line without an extent. Raises MapError."""
     text = line.strip().removeprefix("[").strip().removesuffix("]").strip().removesuffix(",")
     if not text:
         return None
@@ -75,7 +75,7 @@ class LayerMap:
         self.own_chunks = bytearray(count)
 
     def add(self, extent: Extent) -> None:
-        """The next extent. Raises MapError when it does not follow the last one or leaves the disk."""
+        """Count the next extent. Raises MapError when it does not follow the last one or leaves the disk."""
         end = extent.start + extent.length
         if extent.start != self._end or extent.length <= 0 or end > self.size:
             raise MapError(f"extent {extent.start}+{extent.length} after {self._end} of {self.size}")
@@ -104,7 +104,7 @@ class LayerMap:
 
 
 def fold(lines: Iterable[str], size: int, chunk: int) -> LayerMap:
-    """A whole map at once."""
+    """Return a whole map at once."""
     layer = LayerMap(size, chunk)
     for line in lines:
         extent = parse_line(line)
@@ -114,17 +114,17 @@ def fold(lines: Iterable[str], size: int, chunk: int) -> LayerMap:
 
 
 def chunk_count(size: int, chunk: int) -> int:
-    """How many chunks cover `size` bytes; the last may be shorter."""
+    """Return how many chunks cover `size` bytes; the last may be shorter."""
     return -(-size // chunk)
 
 
 def chunk_length(index: int, size: int, chunk: int) -> int:
-    """Bytes of chunk `index`."""
+    """Return the bytes of chunk `index`."""
     return min(chunk, size - index * chunk)
 
 
 def marked(chunks: bytearray) -> Iterator[int]:
-    """Indices of the marked chunks, ascending."""
+    """Return the indices of the marked chunks, ascending."""
     index = chunks.find(1)
     while index >= 0:
         yield index
@@ -148,7 +148,7 @@ _METADATA_FIXED = 1 << 20
 
 
 def worst_case_bytes(virtual_size: int) -> int:
-    """The most that a full of a disk can take in the repository: every cluster, its metadata, its digests."""
+    """Return the most that a full of a disk can take in the repository: every cluster, its metadata, its digests."""
     clusters = -(-virtual_size // _CLUSTER)
     digests = 32 * chunk_count(virtual_size, 4 << 20)
     return clusters * (_CLUSTER + _METADATA_PER_CLUSTER) + digests + _METADATA_FIXED

@@ -65,7 +65,7 @@ def _own_layers(folder: PurePosixPath, manifest: Manifest) -> Iterator[str]:
 def stands_on(
     manifests: Iterable[Manifest], images: Mapping[str, DiskFile], removed: Iterable[str]
 ) -> dict[str, frozenset[str]]:
-    """What each file stands on, by its manifest and by its header.
+    """Return what each file stands on, by its manifest and by its header.
 
     `removed`: layers that a backing name which is none of ours may mean.
     """
@@ -94,7 +94,7 @@ def _holders(
     removed: set[str],
     links: Mapping[str, frozenset[str]],
 ) -> dict[str, str]:
-    """Every file that is needed, with the restore point that needs it: its name, empty for a file without one."""
+    """Return every needed file with the name of the restore point that needs it; empty where none has a name."""
     holders: dict[str, str] = {}
     for point in points:
         for disk in point.disks:

@@ -53,7 +53,7 @@ class IntegrityRefusal:
 
 
 def slack(received: int, *, once: bool) -> int:
-    """Bytes received that need not be in the layer: handshakes, and a header of 28 bytes for each write of 512 or more.
+    """Return received bytes that are not in the layer: handshakes, and 28 bytes per write of 512 bytes or more.
 
     `once`: an increment writes each area once. A full may write a block again that it could not send at first.
     """
@@ -84,7 +84,7 @@ def judge_layer(evidence: Evidence) -> IntegrityRefusal | None:
 
 
 def _judge_on_parent(evidence: Evidence) -> IntegrityRefusal | None:
-    """A full copy into an increment must leave nothing of the parent to be seen, whatever the appliance can."""
+    """Require that a full copy into an increment covers the parent completely, whatever the appliance can do."""
     if evidence.copied_all is None or evidence.coverage == evidence.virtual_size:
         return None
     return IntegrityRefusal(
@@ -95,7 +95,7 @@ def _judge_on_parent(evidence: Evidence) -> IntegrityRefusal | None:
 
 
 def what_ran(evidence: Evidence) -> tuple[BackupType, FullReason | None]:
-    """What a layer that was not refused is, and why it is a full if it was begun as an increment.
+    """Return what a layer that was not refused is, and why it is a full if it was begun as an increment.
 
     A layer that covers its whole disk needs no parent, whatever the asks were.
     """

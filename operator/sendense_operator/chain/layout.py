@@ -91,18 +91,18 @@ class ChainPaths:
         return self.folder / QUARANTINE
 
     def tombstone(self, backup: str, uid: str, number: int = 1) -> PurePosixPath:
-        """Where the manifest of a removed restore point lies until its files are freed; `number`: of this Backup's."""
+        """Return the path of a tombstone, which exists until its layers are freed; `number`: of this Backup's."""
         name = self.manifests(backup, uid)[1].name
         return self.tombstones / (name if number == 1 else name.replace(MANIFEST_SUFFIX, f".{number}{MANIFEST_SUFFIX}"))
 
     def disk(self, index: int) -> PurePosixPath:
-        """Folder of one disk's layers."""
+        """Return the folder of one disk's layers."""
         if not 0 <= index < 1000:
             raise LayoutError(f"not a disk index: {index}")
         return self.folder / f"disk-{index}"
 
     def manifests(self, backup: str, uid: str) -> tuple[PurePosixPath, PurePosixPath]:
-        """Where the manifest of a Backup may lie, best place first.
+        """Return where the manifest of a Backup may lie, best place first.
 
         The second place is for a Backup whose name was used before: the older restore point keeps its
         manifest. The dot keeps the two from ever meeting, an object's name holds none.
@@ -115,7 +115,7 @@ class ChainPaths:
 
 
 def layer_stem(kind: BackupType, at: datetime, collision: int = 0) -> str:
-    """Name of a layer without its suffix: `full-20251005-120000`, the second of that name ends in `-2`.
+    """Return the name of a layer without its suffix: `full-20251005-120000`, the second of that name ends in `-2`.
 
     `at` must know its time zone; names are UTC.
     """
@@ -128,7 +128,7 @@ def layer_stem(kind: BackupType, at: datetime, collision: int = 0) -> str:
 
 
 def layer_name(stem: str) -> str:
-    """File name of the committed layer."""
+    """Return the file name of the committed layer."""
     if not _STEM.fullmatch(stem):
         raise LayoutError(f"not a layer's name: {stem!r}")
     return f"{stem}.qcow2"
@@ -144,72 +144,72 @@ def free_stem(kind: BackupType, at: datetime, taken: frozenset[str]) -> str:
 
 
 def partial(path: PurePosixPath) -> PurePosixPath:
-    """The name a file has before it is committed."""
+    """Return the name a file has before it is committed."""
     return path.with_name(path.name + PARTIAL)
 
 
 def digests_of(layer: PurePosixPath) -> PurePosixPath:
-    """The list of digests beside a layer."""
+    """Return the list of digests beside a layer."""
     return layer.with_name(layer.name + DIGESTS)
 
 
 def unfit_of(manifest: PurePosixPath) -> PurePosixPath:
-    """What speaks against a restore point, beside its manifest."""
+    """Return what speaks against a restore point, beside its manifest."""
     return manifest.with_name(manifest.name + UNFIT)
 
 
 def manifest_of(mark: str) -> str:
-    """Name of the manifest that a mark speaks against."""
+    """Return the name of the manifest that a mark speaks against."""
     return mark.removesuffix(UNFIT)
 
 
 def check_root(text: str) -> PurePosixPath:
-    """A repository's root below its volume: relative, plain names only; empty: the volume. Raises LayoutError."""
+    """Return a repository's root below its volume: relative, plain names; empty: the volume. Raises LayoutError."""
     if text and not all(_FOLDER.fullmatch(part) for part in text.split("/")):
         raise LayoutError(f"not a folder below the volume: {text!r}")
     return PurePosixPath(text)
 
 
 def check_folder(name: str) -> None:
-    """Raises LayoutError unless this may be the folder of a namespace or of a chain."""
+    """Raise LayoutError unless this may be the folder of a namespace or of a chain."""
     if not is_object_name(name):
         raise LayoutError(f"not a Kubernetes object name: {name!r}")
 
 
 def check_backup(name: str, uid: str) -> None:
-    """Raises LayoutError unless these may be a Backup's name and UID."""
+    """Raise LayoutError unless these may be a Backup's name and UID."""
     check_folder(name)
     if not _UID.fullmatch(uid):
         raise LayoutError(f"not a UID: {uid!r}")
 
 
 def is_disk_folder(name: str) -> bool:
-    """Whether a folder of a chain holds layers."""
+    """Return whether a folder of a chain holds layers."""
     return _DISK.fullmatch(name) is not None
 
 
 def is_layer(name: str) -> bool:
-    """Whether this is a committed layer's file name."""
+    """Return whether this is a committed layer's file name."""
     return _LAYER.fullmatch(name) is not None
 
 
 def is_manifest(name: str) -> bool:
-    """Whether a file among manifests is one by its name. Whatever else lies there is an orphan: we never made it."""
+    """Return whether a file's name is a manifest's. Anything else beside manifests is an orphan."""
     return _MANIFEST.fullmatch(name) is not None
 
 
 def is_tombstone(name: str) -> bool:
-    """The same of a file among tombstones."""
+    """Return the same of a file among tombstones."""
     return _TOMBSTONE.fullmatch(name) is not None
 
 
 def is_partial(name: str) -> bool:
-    """Whether a file in a disk's folder or among manifests is one of ours that is not committed."""
+    """Return whether a file in a disk's folder or among manifests is one of ours that is not committed."""
     return _PARTIAL_NAME.fullmatch(name) is not None
 
 
 def is_unfit(name: str) -> bool:
-    """Whether a file among manifests is one of our marks."""
+    """Return whether a file among manifests is one of our marks."""
     return name.endswith(MANIFEST_SUFFIX + UNFIT) and is_manifest(name.removesuffix(UNFIT))
 
 

@@ -110,7 +110,7 @@ class ManifestDisk(_Part):
         return value
 
     def to_answer(self) -> DiskAnswer:
-        """What a worker tells of this disk."""
+        """Return what a worker tells of this disk."""
         return DiskAnswer(
             index=self.index,
             key=self.key,
@@ -204,7 +204,7 @@ class Manifest(_Part):
             raise ManifestError(str(error)[:_ERROR_TEXT]) from error
 
     def files(self) -> tuple[str, ...]:
-        """All files this manifest owns but itself, below the repository's root."""
+        """Return all files this manifest owns but itself, below the repository's root."""
         layers = [check_layer_path(disk.file) for disk in self.disks]
         return tuple(str(path) for layer in layers for path in (layer, digests_of(layer)))
 

@@ -1,6 +1,6 @@
 """How much memory a worker needs, estimated before the copy from what it grows with: disks, their sizes, their layers.
 
-Upper bounds of what was measured with the bounds of `worker/qemu.py`, see `make bench` (`worker_mb_…`). Pure.
+Upper bounds of what was measured with the bounds of `worker/images/qemu_tools.py`: `make bench`, `worker_mb_…`. Pure.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ class DiskLoad:
 
 
 def estimate(disks: Sequence[DiskLoad]) -> int:
-    """Bytes that a worker needs for these disks: all exports at once, or the proof of the one that needs most."""
+    """Return the bytes a worker needs for these disks: all exports at once, or the most expensive proof."""
     copying = _TRANSFER + sum(map(_server, disks))
     proving = max((max(_server(disk), _check(disk)) + disk.size * _MAPS_PER_TIB // _TIB for disk in disks), default=0)
     return _PROGRAM + max(copying, proving)
 
 
 def describe_disks(disks: Sequence[DiskLoad]) -> str:
-    """The numbers that an estimate comes from, for a message."""
+    """Return the numbers that an estimate comes from, for a message."""
     largest, deepest = max(disk.size for disk in disks), max(disk.layers for disk in disks)
     return f"{len(disks)} disks of up to {largest / _GIB:.0f} GiB in up to {deepest} layers"
 

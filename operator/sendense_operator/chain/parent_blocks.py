@@ -52,7 +52,7 @@ class Unfit(Wire):
         return self.is_damage and bool(self.chunks)
 
     def is_about(self, manifest: Manifest) -> bool:
-        """Whether it speaks against this restore point, and not against another one that had its name."""
+        """Return whether it speaks against this restore point, and not against another one that had its name."""
         disk = next((disk for disk in manifest.disks if disk.index == self.index), None)
         if disk is None or self.backup_uid not in ("", manifest.backup.uid):
             return False
@@ -62,7 +62,7 @@ class Unfit(Wire):
 def mark_damage(
     manifest: Manifest, disk: ManifestDisk, message: str, now: datetime, *, layer: str = "", chunks: Sequence[int] = ()
 ) -> Unfit:
-    """The mark of a disk that can't be read as it was written; `layer` or `chunks`: what is at fault, if known."""
+    """Return the mark of a damaged disk; `layer` or `chunks`: what is at fault, if known."""
     return Unfit(
         index=disk.index,
         reason=FullReason.PARENT_UNVERIFIED,
@@ -76,7 +76,7 @@ def mark_damage(
 
 
 def mark_change(manifest: Manifest, disk: ManifestDisk, reason: FullReason, message: str, now: datetime) -> Unfit:
-    """The mark of a disk whose change id is of no use."""
+    """Return the mark of a disk whose change id is of no use."""
     uid = manifest.backup.uid
     return Unfit(index=disk.index, reason=reason, message=message, time=now, backup_uid=uid, change_id=disk.change_id)
 
@@ -85,7 +85,7 @@ _LIST: Final = TypeAdapter(tuple[Unfit, ...])
 
 
 def to_json(marks: Sequence[Unfit]) -> bytes:
-    """All marks of one restore point."""
+    """Return all marks of one restore point."""
     kept = [mark.model_copy(update={"message": mark.message[:_MESSAGE]}) for mark in marks]
     return json.dumps([mark.model_dump(mode="json", by_alias=True) for mark in kept], indent=1).encode() + b"\n"
 

@@ -94,7 +94,7 @@ class Choice:
 def choose_parent(
     disk: TaskDisk, points: Sequence[Point], tombstones: Sequence[Point], paths: ChainPaths, max_depth: int
 ) -> Choice:
-    """What one disk of an incremental stands on. `points`: live ones, oldest first; `max_depth`: layers, its own too.
+    """Choose one disk's parent. `points`: live ones, oldest first; `max_depth`: layers including its own.
 
     The parent is the newest live restore point, whatever else might do: that is what a user expects, and what the
     chain's status says.
@@ -150,7 +150,7 @@ def _stack(top: ManifestDisk, known: Iterable[Point], paths: ChainPaths) -> tupl
 
 
 def read_through(layer: str, points: Iterable[_P], others: Iterable[Point]) -> Iterator[tuple[_P, ManifestDisk]]:
-    """Disks of `points` that stand on `layer` or are it, with their points. `others`: tombstones that lie between."""
+    """Yield disks of `points` that depend on `layer` or are it. `others`: tombstones in between."""
     points = tuple(points)
     manifests = [point.manifest for point in points] + [point.manifest for point in others]
     below = {disk.file: disk.parent.file for manifest in manifests for disk in manifest.disks if disk.parent}
@@ -175,7 +175,7 @@ def damage_below(stack: Sequence[ManifestDisk], points: Iterable[_P]) -> Iterato
 
 
 def plan_layers(disks: Sequence[TaskDisk], choices: Sequence[Choice], paths: ChainPaths) -> tuple[LayerPlan, ...]:
-    """What is made of each disk, and where. No two layers of one backup share a folder.
+    """Return what is made of each disk, and where. No two layers of one backup share a folder.
 
     An increment lies beside its parent, whose folder may have the number of another disk by now; a full in the folder
     of its disk's number, or else in the first one that no disk of this backup uses.

@@ -57,7 +57,7 @@ class Header:
 
 
 def parse(data: bytes) -> Header:
-    """The header in the first HEADER_BYTES of an image. Raises HeaderError."""
+    """Return the header in the first HEADER_BYTES of an image. Raises HeaderError."""
     if len(data) <= _COMPRESSION_AT:
         raise HeaderError(f"{len(data)} bytes are no qcow2 header")
     magic, version, offset, length, bits, size = _FIXED.unpack_from(data)
@@ -81,7 +81,7 @@ def parse(data: bytes) -> Header:
 
 
 def _check_tables(data: bytes, bits: int, size: int, features: int) -> None:
-    """Raises HeaderError for what qemu refuses to open or to check for its content.
+    """Raise HeaderError for what qemu refuses to open or to check for its content.
 
     A tool that fails says nothing about content, so whatever of it lies in the header is found out here.
     """
@@ -107,7 +107,7 @@ def _check_tables(data: bytes, bits: int, size: int, features: int) -> None:
 
 
 def _backing_format(data: bytes, end: int) -> str | None:
-    """What the header's extensions say; they end before the backing name, if there is one."""
+    """Return what the header's extensions say; they end before the backing name, if there is one."""
     at, end = struct.unpack_from(">I", data, _HEADER_LENGTH_AT)[0], end or len(data)
     while at + _EXTENSION.size <= end:
         kind, length = _EXTENSION.unpack_from(data, at)
@@ -123,7 +123,7 @@ def _backing_format(data: bytes, end: int) -> str | None:
 
 
 def check_header(header: Header, virtual_size: int, backing: str | None = None) -> None:
-    """Raises HeaderError unless the image has this size and exactly this backing name (None: none), read as qcow2."""
+    """Raise HeaderError unless the image has this size and exactly this backing name (None: none), read as qcow2."""
     if header.virtual_size != virtual_size:
         raise HeaderError(f"image of {header.virtual_size} bytes, expected {virtual_size}")
     if header.backing != backing:

@@ -71,11 +71,11 @@ class Authorizer(Protocol):
         ...
 
     async def may(self, caller: Caller, verb: str, kind: Kind, namespace: str, name: str = "") -> bool:
-        """Whether the caller has the right in that namespace: for all objects of the kind, or (`name`) for that one."""
+        """Return whether the caller has the right in that namespace, for all objects of the kind or only `name`."""
         ...
 
     def act_with(self, token: str) -> Cluster:
-        """The API server as the token's owner sees it. Its methods raise UnauthenticatedError too."""
+        """Return the API server as the token's owner sees it. Its methods raise UnauthenticatedError too."""
         ...
 
 
@@ -168,7 +168,7 @@ class _WithToken:
 
 
 def _without_credentials(configuration: Any) -> Any:
-    """A client of the same API server that is nobody: a client certificate would win over a caller's token."""
+    """Return a client of the same API server that is nobody: a client certificate would win over a caller's token."""
     plain: Any = Configuration()
     for name in _TRUST:
         setattr(plain, name, getattr(configuration, name))

@@ -40,15 +40,15 @@ class Cluster(Lister, Protocol):
     """What the controller asks of the API server. All methods raise `ClusterError` and nothing else."""
 
     async def get(self, kind: Kind, namespace: str | None, name: str) -> Obj:
-        """One object; NotFoundError when it is not there."""
+        """Return one object; NotFoundError when it is not there."""
         ...
 
     async def list_objects(self, kind: Kind, namespace: str | None, *, labels: str = "", fields: str = "") -> list[Obj]:
-        """All objects that match both selectors, in one namespace or (None) in all."""
+        """Return all objects that match both selectors, in one namespace or (None) in all."""
         ...
 
     async def create(self, kind: Kind, obj: Obj, *, dry_run: bool = False) -> Obj:
-        """A new object; AlreadyExistsError when its name is taken."""
+        """Return a new object; AlreadyExistsError when its name is taken."""
         ...
 
     async def apply(self, kind: Kind, obj: Obj, *, subresource: str = "") -> Obj:
@@ -78,7 +78,7 @@ class Cluster(Lister, Protocol):
         ...
 
     async def read_log(self, namespace: str, pod: str, container: str) -> list[str]:
-        """The lines of a container's log, at most podlog.LOG_LIMIT bytes of it; NotFoundError when the pod is gone."""
+        """Read a container's log, at most pod_log.LOG_LIMIT bytes. Raises NotFoundError when the pod is gone."""
         ...
 
 
@@ -117,7 +117,7 @@ class KubernetesCluster:
         return api
 
     def now(self) -> datetime:
-        """The time by the API server's clock, which wrote all times that ours are compared with."""
+        """Return the time by the API server's clock, which wrote all times that ours are compared with."""
         return datetime.now(UTC) + self._ahead
 
     def _set_clock(self, date: str | None) -> None:
@@ -269,7 +269,7 @@ def _parse(raw: str) -> Obj:
 
 
 def _listed(kind: Kind, obj: Obj) -> Obj:
-    """An item of a list: with what lists leave out, without what nobody reads and what is half of an object."""
+    """Return an item of a list: with what lists leave out, without what nobody reads and what is half of an object."""
     obj["metadata"].pop("managedFields", None)
     return _typed(kind, obj)
 
@@ -279,7 +279,7 @@ def _typed(kind: Kind, obj: Obj) -> Obj:
 
 
 async def find(cluster: Cluster, kind: Kind, namespace: str | None, name: str) -> Obj | None:
-    """The object, or None when there is none of that name."""
+    """Return the object, or None when there is none of that name."""
     try:
         return await cluster.get(kind, namespace, name)
     except NotFoundError:

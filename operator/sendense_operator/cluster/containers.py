@@ -18,7 +18,7 @@ def worker_state(pod: Mapping[str, Any]) -> Obj:
 
 
 def is_worker_running(pod: Mapping[str, Any]) -> bool:
-    """Whether the worker runs. A container beside it that can't start keeps the pod `Pending` all the time."""
+    """Return whether the worker runs. A container beside it that can't start keeps the pod `Pending` all the time."""
     state = worker_state(pod)
     if "terminated" in state or "waiting" in state:
         return False
@@ -26,5 +26,5 @@ def is_worker_running(pod: Mapping[str, Any]) -> bool:
 
 
 def has_worker_ended(pod: Mapping[str, Any]) -> bool:
-    """Whether the worker ended for good (`restartPolicy: Never`), whatever else its pod still runs."""
+    """Return whether the worker ended for good (`restartPolicy: Never`), whatever else its pod still runs."""
     return "terminated" in worker_state(pod) or (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")

@@ -47,7 +47,7 @@ class UnavailableError(ClusterError):
 
 
 def error_from_status(status: int, body: str) -> ClusterError:
-    """The error for an HTTP status outside 2xx and its body (a `Status` object, or anything at all)."""
+    """Return the error for an HTTP status outside 2xx and its body (a `Status` object, or anything at all)."""
     reason, message, causes = _read_status(body)
     match status:
         case HTTPStatus.NOT_FOUND | HTTPStatus.GONE:
@@ -66,7 +66,7 @@ def error_from_status(status: int, body: str) -> ClusterError:
 
 
 def _read_status(body: str) -> tuple[str, str, set[str]]:
-    """Reason, message and the causes' reasons of a `Status` object; tolerant of proxies' own pages."""
+    """Return reason, message and the causes' reasons of a `Status` object; tolerant of proxies' own pages."""
     try:
         parsed = json.loads(body)
     except ValueError:

@@ -45,7 +45,7 @@ class EventRecorder:
 
 
 def build_event(obj: Obj, kind: EventType, reason: str, message: str, now: datetime) -> Obj:
-    """A core/v1 Event about `obj`."""
+    """Return a core/v1 Event about `obj`."""
     meta = obj["metadata"]
     digest = hashlib.sha256("\0".join([meta["uid"], kind, reason, message]).encode()).hexdigest()[:16]
     stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")

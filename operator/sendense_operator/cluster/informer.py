@@ -208,7 +208,7 @@ class Mirror(Generic[T]):
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """The stream's lines, without blank ones; aiohttp's own reader refuses those beyond 128 KiB. Raises ValueError."""
+    """Yield the stream's non-blank lines; aiohttp's reader refuses those beyond 128 KiB. Raises ValueError."""
     rest = bytearray()
     async for chunk in content.iter_any():
         *whole, last = chunk.split(b"\n")

@@ -40,13 +40,13 @@ def holder_of(lease: Obj) -> str:
 
 
 def observe(lease: Obj, seen: LeaseObservation | None, now: float) -> LeaseObservation:
-    """What is known of the Lease after looking at it at `now`."""
+    """Return what is known of the Lease after looking at it at `now`."""
     fingerprint = (holder_of(lease), str((lease.get("spec") or {}).get("renewTime") or ""))
     return seen if seen is not None and seen.fingerprint == fingerprint else LeaseObservation(fingerprint, now)
 
 
 def may_take(lease: Obj, seen: LeaseObservation, identity: str, now: float) -> bool:
-    """Whether `identity` may write itself into the Lease."""
+    """Return whether `identity` may write itself into the Lease."""
     holder = holder_of(lease)
     duration = float((lease.get("spec") or {}).get("leaseDurationSeconds") or DURATION_S)
     return holder in ("", identity) or now - seen.since > duration

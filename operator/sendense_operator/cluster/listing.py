@@ -19,7 +19,7 @@ class Lister(Protocol):
     def pages(
         self, kind: Kind, namespace: str | None, *, labels: str = "", fields: str = ""
     ) -> AsyncIterator[list[Obj]]:
-        """All objects that match both selectors, in one namespace or (None) in all, a few hundred at a time.
+        """Return all objects that match both selectors, in one namespace or (None) in all, a few hundred at a time.
 
         NotFoundError when reading took longer than the server's history: to be begun again.
         """
@@ -35,7 +35,7 @@ async def collect(
     labels: str = "",
     fields: str = "",
 ) -> list[T]:
-    """What `take` makes of each object (None: nothing is kept of it). Begins anew once when a page has expired.
+    """Return what `take` makes of each object (None: nothing is kept of it). Begins anew once when a page has expired.
 
     Raises what `Lister.pages` raises.
     """

@@ -20,13 +20,13 @@ def _short(name: str, room: int) -> str:
 
 
 def worker_name(backup: str, uid: str) -> str:
-    """Name of a Backup's Job and NetworkPolicy. Another Backup of the same name gets another one."""
+    """Return the name of a Backup's Job and NetworkPolicy. Another Backup of the same name gets another one."""
     digest = _digest(uid)
     return f"{_short(backup, _LIMIT - len(digest) - 5)}-bkp-{digest}"
 
 
 def service_name(backup: str, uid: str) -> str:
-    """Name of a Backup's Service: the Job's, with a letter in front of a digit.
+    """Return the name of a Backup's Service: the Job's, with a letter in front of a digit.
 
     Before Kubernetes 1.37 a Service has to begin with a letter (DNS-1035). The Job keeps its name all the same: it is
     the lock, and one that runs while the operator is upgraded must be found.
@@ -35,20 +35,20 @@ def service_name(backup: str, uid: str) -> str:
 
 
 def probe_name(repository: str, uid: str) -> str:
-    """Name of a repository's probe Job."""
+    """Return the name of a repository's probe Job."""
     digest = _digest(uid)
     return f"{_short(repository, _LIMIT - len(digest) - 7)}-probe-{digest}"
 
 
 def chain_name(vm: str, repository: str) -> str:
-    """Name of a BackupChain; the digest keeps `a-b` + `c` apart from `a` + `b-c`."""
+    """Return the name of a BackupChain; the digest keeps `a-b` + `c` apart from `a` + `b-c`."""
     digest = _digest(vm, repository)
     room = (_LIMIT - len(digest) - 2) // 2
     return f"{_short(vm, room)}-{_short(repository, room)}-{digest}"
 
 
 def vm_object_name(vm_name: str, *identity: str) -> str:
-    """Name of a discovered VM's ProtectedVM: what DNS-1123 allows of any text, and a digest of what tells the VM."""
+    """Return the name of a discovered VM's ProtectedVM: its DNS-1123 form and a digest of its identity."""
     digest = _digest(*identity)
     plain = unicodedata.normalize("NFKD", vm_name).encode("ascii", "ignore").decode().lower()
     readable = _NOT_ALLOWED.sub("-", plain)[: _LIMIT - len(digest) - 1].strip("-")

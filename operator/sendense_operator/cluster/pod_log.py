@@ -17,7 +17,7 @@ _TIMEOUT: Final = aiohttp.ClientTimeout(total=60, sock_connect=10, sock_read=15)
 
 
 async def read_log(api: Any, namespace: str, pod: str, container: str) -> list[str]:
-    """The lines of a container's log. What comes after LOG_LIMIT is not read, whatever the server thinks of the limit.
+    """Read a container's log up to LOG_LIMIT bytes, whether or not the server honours the limit.
 
     `api`: the library's client, which is not typed. Raises ClusterError's subclasses only.
     """

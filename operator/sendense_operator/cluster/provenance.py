@@ -19,7 +19,7 @@ _NAME_KEPT: Final = 58
 
 
 def is_worker_job(job: Obj) -> bool:
-    """Whether a Job is that of the Backup that controls it: its name is made of the Backup's name and UID."""
+    """Return whether a Job is that of the Backup that controls it: its name is made of the Backup's name and UID."""
     owner = _controller(job, "Backup")
     if owner is None or not str(owner.get("apiVersion", "")).startswith(f"{names.GROUP}/"):
         return False
@@ -27,7 +27,7 @@ def is_worker_job(job: Obj) -> bool:
 
 
 def is_worker_pod(pod: Obj) -> bool:
-    """Whether a pod was made by the worker's Job of the Backup that its labels name."""
+    """Return whether a pod was made by the worker's Job of the Backup that its labels name."""
     labels = pod["metadata"].get("labels") or {}
     backup, uid = labels.get(names.LABEL_BACKUP), labels.get(names.LABEL_BACKUP_UID)
     owner = _controller(pod, "Job")
@@ -35,7 +35,7 @@ def is_worker_pod(pod: Obj) -> bool:
 
 
 def is_pod_of(pod: Obj, job: Obj) -> bool:
-    """Whether a pod was made by exactly this Job."""
+    """Return whether a pod was made by exactly this Job."""
     owner = _controller(pod, "Job")
     return owner is not None and owner["uid"] == job["metadata"]["uid"] and _is_named_by(pod, owner)
 

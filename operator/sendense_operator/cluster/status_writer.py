@@ -34,7 +34,7 @@ async def write_status(cluster: Cluster, kind: Kind, obj: Obj, status: Status) -
 
 
 def has_finalizer(obj: Obj, finalizer: str) -> bool:
-    """Whether the object holds that finalizer."""
+    """Return whether the object holds that finalizer."""
     return finalizer in (obj["metadata"].get("finalizers") or [])
 
 
@@ -51,7 +51,7 @@ async def remove_finalizers(cluster: Cluster, kind: Kind, obj: Obj, *finalizers:
 async def change_finalizers(
     cluster: Cluster, kind: Kind, obj: Obj, *, add: Sequence[str] = (), remove: Sequence[str] = ()
 ) -> Obj:
-    """The object with and without these finalizers, by one write or none.
+    """Return the object with and without these finalizers, by one write or none.
 
     ConflictError when it changed since it was read.
     """

@@ -28,7 +28,7 @@ class Briefly(Generic[K, V]):
         return len(self._kept)
 
     async def get(self, key: K, ask: Callable[[], Awaitable[V]]) -> V:
-        """The answer for `key`, from `ask` when none is kept. Raises what `ask` raises."""
+        """Return the answer for `key`, from `ask` when none is kept. Raises what `ask` raises."""
         found = self._kept.get(key)
         if found is not None and found[0] > time.monotonic():
             return found[1]

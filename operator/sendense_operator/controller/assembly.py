@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 
 def connect_vma(url: str, ca_bundle: str | None, timeout: float) -> Appliance:
-    """A client of a VMA. The CA bundle is no secret; the library wants it as a file."""
+    """Return a client of a VMA. The CA bundle is no secret; the library wants it as a file."""
     if ca_bundle is None:
         return VMAClient(url, None, timeout)
     with tempfile.NamedTemporaryFile("w", suffix=".crt", delete=False) as file:

@@ -41,7 +41,7 @@ class ObservedObject:
 
 
 def read(keys_of: KeysOf, delay_of: DelayOf, obj: Obj) -> ObservedObject:
-    """What is kept of an object. Raises KeyError for what can't be one."""
+    """Return what is kept of an object. Raises KeyError for what can't be one."""
 
     def due(event: str | None) -> Due:
         return tuple((key, delay_of(key, event, obj)) for key in keys_of(event, obj))
@@ -62,7 +62,7 @@ class Waker:
         return len(self._there)
 
     def put(self, seen: ObservedObject) -> bool:
-        """See `mirror.Index`."""
+        """See `informer.Index`."""
         due = seen.changed if seen.uid in self._there else seen.listed
         self._there[seen.uid] = (seen.namespace, seen.gone)
         for key, delay in due:
@@ -70,14 +70,14 @@ class Waker:
         return True
 
     def remove(self, uid: str) -> bool:
-        """See `mirror.Index`."""
+        """See `informer.Index`."""
         _, keys = self._there.pop(uid, ("", ()))
         for key in keys:
             self._add(key, 0.0)
         return bool(keys)
 
     def replace(self, items: Iterable[ObservedObject], namespace: str | None) -> None:
-        """See `mirror.Index`. What is missing in a fresh list was deleted unseen."""
+        """See `informer.Index`. What is missing in a fresh list was deleted unseen."""
         missing = {uid for uid, (of, _) in self._there.items() if namespace in (None, of)}
         for seen in items:
             missing.discard(seen.uid)

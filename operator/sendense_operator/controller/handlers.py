@@ -67,7 +67,7 @@ def _on(registry: kopf.OperatorRegistry, kind: kinds.Kind, handler: Any) -> None
 
 
 def keys_of_backup(event: str | None, body: Any) -> list[Key]:
-    """A Backup changed. One that is over and tidied up is only of interest to its chain."""
+    """Return a Backup changed. One that is over and tidied up is only of interest to its chain."""
     meta, status = body["metadata"], body.get("status") or {}
     phase = status.get("phase")
     spec = body.get("spec") or {}
@@ -83,7 +83,7 @@ def keys_of_backup(event: str | None, body: Any) -> list[Key]:
 
 
 def settling_s(key: Key, event: str | None, body: Any) -> float:
-    """Seconds that a key of a Backup can wait: its chain lists all of its Backups at each look.
+    """Return seconds that a key of a Backup can wait: its chain lists all of its Backups at each look.
 
     With an adopted one more of its chain come, and when the watch begins (no event) all there are.
     """
@@ -94,14 +94,14 @@ def settling_s(key: Key, event: str | None, body: Any) -> float:
 
 
 def keys_of_chain(event: str | None, body: Any) -> list[Key]:
-    """A chain changed. Its status is ours: what was just written there is no reason to look again."""
+    """Return the keys to reconcile for a changed chain; the controller's own status write is not a change."""
     meta, known = body["metadata"], (body.get("status") or {}).get("observedGeneration")
     ours = event == "MODIFIED" and known == meta.get("generation") and not meta.get("deletionTimestamp")
     return [] if ours else [key_of_chain(dict(body))]
 
 
 def _is_tidy(meta: Any, status: Any) -> bool:
-    """Whether nothing is left to do for a Backup: it is over, holds what it has to hold, and knows its present spec."""
+    """Return whether a Backup needs no reconcile: it is over, its finalizers are right, its spec is observed."""
     phase = status.get("phase")
     held = meta.get("finalizers") or []
     known = status.get("observedGeneration") == meta.get("generation")
@@ -112,7 +112,7 @@ def _is_tidy(meta: Any, status: Any) -> bool:
 
 
 def keys_of_job(event: str | None, body: Any) -> list[Key]:
-    """A worker's or a probe's Job changed."""
+    """Return a worker's or a probe's Job changed."""
     meta = body["metadata"]
     labels, namespace = meta.get("labels") or {}, meta["namespace"]
     repository = Key(Work.REPOSITORY, namespace, labels.get(names.LABEL_REPOSITORY, ""))
@@ -143,7 +143,7 @@ def keys_of_reference(work: Work, event: str | None, body: Any, memory: Hints) -
 
 
 def _waited_for(body: Any) -> tuple[object, ...]:
-    """All that decides whether a Backup may go on: the spec, whether it is to go, Ready, whose repository it is."""
+    """Return all fields on which a waiting Backup depends: spec, deletion, Ready, the repository's identity."""
     meta, status = body["metadata"], body.get("status") or {}
     ready = conditions.find(status.get("conditions") or (), conditions.READY) or {}
     return (
@@ -155,7 +155,7 @@ def _waited_for(body: Any) -> tuple[object, ...]:
 
 
 def keys_of_pod(body: Any) -> list[Key]:
-    """A worker's or a probe's pod changed."""
+    """Return a worker's or a probe's pod changed."""
     labels, namespace = body["metadata"].get("labels") or {}, body["metadata"]["namespace"]
     if labels.get(names.LABEL_COMPONENT) == names.COMPONENT_WORKER:
         return [Key(Work.BACKUP, namespace, labels.get(names.LABEL_BACKUP, ""))]
@@ -163,12 +163,12 @@ def keys_of_pod(body: Any) -> list[Key]:
 
 
 def named(keys: list[Key]) -> list[Key]:
-    """Those that name an object: somebody else's Job may carry our component label and none of the others."""
+    """Return those that name an object: somebody else's Job may carry our component label and none of the others."""
     return [key for key in keys if key.name or key.work is Work.WAKE]
 
 
 def remember_answer(body: Any, memory: Hints) -> None:
-    """A pod is gone: its last state may hold an answer that nobody has read yet.
+    """Keep the answer of a pod that is gone: nobody may have read it yet.
 
     Of a worker it is kept by its Backup's UID, of a maintenance pod by its Job's. Pods that somebody else made say
     nothing: a worker's must belong to its Backup's Job, and the answer of a maintenance pod is looked up by its Job.

@@ -36,18 +36,18 @@ class Health:
         self.reconciles: Counter[str] = Counter()
 
     def done(self, key: Key) -> None:
-        """A piece of work was done."""
+        """Record that a piece of work was done."""
         if key.work is Work.HEARTBEAT:
             self._beat = time.monotonic()
         if key.work not in _OWN_DUTIES:
             self.reconciles[key.work.value] += 1
 
     def gained(self) -> None:
-        """The process leads from now on."""
+        """Record that the process leads from now on."""
         self._beat = time.monotonic()
 
     def trouble(self) -> str:
-        """Why the process should be restarted; empty when it is well."""
+        """Return why the process should be restarted; empty when it is well."""
         now = time.monotonic()
         if now - self._election.last_try > STALE_S:
             return "the leader election is stuck"
@@ -72,7 +72,7 @@ class Health:
 
 
 def build_app(health: Health) -> web.Application:
-    """The routes."""
+    """Return the routes."""
 
     async def healthz(_: web.Request) -> web.Response:
         trouble = health.trouble()

@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 def build_settings() -> kopf.OperatorSettings:
-    """Settings of kopf: nothing is written into objects, only our own Jobs and pods are watched."""
+    """Return settings of kopf: nothing is written into objects, only our own Jobs and pods are watched."""
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.scanning.disabled = True
@@ -34,7 +34,7 @@ def build_settings() -> kopf.OperatorSettings:
 
 
 def build_registry(add: Add, memory: Hints) -> kopf.OperatorRegistry:
-    """The handlers, and how kopf logs in (by itself, so that it loads no client library)."""
+    """Return the handlers, and how kopf logs in (by itself, so that it loads no client library)."""
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)

@@ -23,12 +23,12 @@ _ASK_APPLIANCES: Final = frozenset({Work.VM, Work.APPLIANCE, Work.DISCOVERY})
 
 
 def pool_of(key: Key) -> Pool:
-    """The pool of a key."""
+    """Return the pool of a key."""
     if key.work is Work.HEARTBEAT:
         return Pool.HEARTBEAT
     return Pool.APPLIANCES if key.work in _ASK_APPLIANCES else Pool.OBJECTS
 
 
 def pool_sizes(workers: int) -> dict[str, int]:
-    """Workers of each pool: `workers` for objects, half as many for appliances."""
+    """Return the workers of each pool: `workers` for objects, half as many for appliances."""
     return {Pool.OBJECTS: workers, Pool.APPLIANCES: max(workers // 2, 1), Pool.HEARTBEAT: 1}

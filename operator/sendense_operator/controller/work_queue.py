@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 def backoff(failures: int, jitter: float) -> float:
-    """Seconds to wait after the Nth failure in a row (1, 2, …); `jitter` in 0..1 adds up to a tenth."""
+    """Return seconds to wait after the Nth failure in a row (1, 2, …); `jitter` in 0..1 adds up to a tenth."""
     delay: float = min(BASE_DELAY_S * 2.0 ** min(failures - 1, 16), MAX_DELAY_S)
     return delay * (1 + 0.1 * jitter)
 

@@ -174,7 +174,7 @@ def _note_telemetry(gateway: Gateway, origin: Origin, job: str, outcome: Outcome
 
 
 def _origin(request: Request) -> Origin:
-    """Where a call came from. No header is believed: whoever calls may write any."""
+    """Return where a call came from. No header is believed: whoever calls may write any."""
     found = request.path_params
     source = request.client.host if request.client else ""
     return Origin(found["namespace"], found["appliance"], found.get("token", ""), source)

@@ -73,7 +73,7 @@ class Door:
             raise CallDenied(403, "callers from this address are not allowed", Denial.ADDRESS)
 
     def _denial_of_path(self, origin: Origin, record: ApplianceRecord | None) -> Denial | None:
-        """Why the path is not the appliance's.
+        """Return why the path is not the appliance's.
 
         Of an appliance that was just deleted (no record) any token that was ever made counts: backups that run must
         not lose their callbacks.

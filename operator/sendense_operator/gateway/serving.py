@@ -145,7 +145,7 @@ def _load(context: ssl.SSLContext, folder: Path) -> None:
 
 
 def stamp_of(folder: Path) -> Stamp | None:
-    """What differs when the folder's pair does; None while it is not whole."""
+    """Return what differs when the folder's pair does; None while it is not whole."""
     try:
         return (folder / CERTIFICATE).stat().st_mtime_ns, (folder / KEY).stat().st_mtime_ns
     except OSError:

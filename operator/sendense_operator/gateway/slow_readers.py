@@ -34,7 +34,7 @@ class ConnectionBounds:
 
 
 def bounded(bounds: ConnectionBounds) -> type[H11Protocol]:
-    """A protocol of uvicorn's for one listener, within bounds.
+    """Return a protocol of uvicorn's for one listener, within bounds.
 
     Each part of an answer is sent when the one before is taken, and has the time for itself: a slow reader that goes on
     reading gets all of a long answer.

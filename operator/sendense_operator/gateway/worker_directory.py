@@ -8,7 +8,7 @@ from sendense_operator.cluster.worker_index import Worker
 
 
 class WorkerDirectory(Protocol):
-    """A view of the worker pods that is kept up to date elsewhere (`cluster.pods.WorkerPods`)."""
+    """A view of the worker pods that is kept up to date elsewhere (`cluster.worker_watch.WorkerPods`)."""
 
     @property
     def synced(self) -> bool:

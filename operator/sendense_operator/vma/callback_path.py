@@ -45,7 +45,7 @@ def parse_token(text: str) -> Token | None:
 
 
 def is_made_with(key: bytes, token: Token, namespace: str, appliance: str) -> bool:
-    """Whether a token was made with the key for this appliance, in constant time."""
+    """Return whether a token was made with the key for this appliance, in constant time."""
     return hmac.compare_digest(make_token(key, namespace, appliance, token.rotation).mac, token.mac)
 
 

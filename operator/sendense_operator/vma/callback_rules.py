@@ -115,7 +115,7 @@ class Habits:
 
 
 def why_copied_all(plan: DiskPlan, asks: int, completed: str | None = None) -> FullReason | None:
-    """Why a disk that was planned as an increment was copied in full; None: it is an increment.
+    """Return why a disk that was planned as an increment was copied in full; None: it is an increment.
 
     `completed`: change ID of its completion call, None before that. Its UUID part must be the parent's, always: the
     number of change-ID requests alone proves nothing, since a repeated or foreign one counts like the client's own.
@@ -275,7 +275,7 @@ class JobCallbacks:
         return self._disks[index].asks
 
     def copied_all(self, index: int) -> FullReason | None:
-        """Why a disk that was planned as an increment was copied whole; settled once it is complete."""
+        """Return why a disk that was planned as an increment was copied whole; settled once it is complete."""
         disk = self._disks[index]
         return why_copied_all(disk.plan, disk.asks, disk.change_id)
 
@@ -313,7 +313,7 @@ class JobCallbacks:
         )
 
     def in_turn(self, moment: float | None) -> float | None:
-        """The moment, if it is after the last completion call, so that it belongs to the present turn."""
+        """Return the moment, if it is after the last completion call, so that it belongs to the present turn."""
         last = self._times.last_complete
         return None if moment is None or (last is not None and moment <= last) else moment
 

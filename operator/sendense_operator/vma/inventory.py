@@ -36,7 +36,7 @@ def find_vm(inventory: Inventory, path: str) -> InventoryVM | None:
 
 
 def bios_uuid(vm: InventoryVM | BrokenVM) -> str | None:
-    """The VM's BIOS UUID in lower case; None for what is none. Clones may share one."""
+    """Return the VM's BIOS UUID in lower case; None for what is none. Clones may share one."""
     text = vm.id.strip().lower()
     return text if _UUID.fullmatch(text) else None
 

@@ -16,7 +16,7 @@ def _none_is_empty(value: object) -> object:
 
 
 def _any_scalar(value: object) -> object:
-    """A number is as good as its text; what is neither is left out: it is only shown, and must fail nothing."""
+    """Return a number is as good as its text; what is neither is left out: it is only shown, and must fail nothing."""
     if isinstance(value, str):
         return value[:256]
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else ""
@@ -117,7 +117,7 @@ class VMAStartRequest(BaseModel):
     vm_path: Annotated[str, Field(min_length=1)]
     vcenter_host: Annotated[str, Field(min_length=1)]
     nbd_targets: Annotated[str, Field(min_length=1)]
-    """As `targets.build_nbd_targets` makes it."""
+    """As `nbd_targets.build_nbd_targets` makes it."""
     backup_type: Literal["full", "incremental"]
     previous_change_id: str = ""
     """Any non-empty text for an incremental: the VMA asks for it and does not use it."""

@@ -45,7 +45,7 @@ _NO_SUCH: Final = re.compile(
 
 
 def reason_of_refusal(text: str, vm_path: str) -> VMARefusal | None:
-    """Why vCenter refused; None for words that don't say so: then it may be the VMA, and pass.
+    """Return why vCenter refused; None for words that don't say so: then it may be the VMA, and pass.
 
     The VM's own name may hold any of these words, so it is left out.
     """

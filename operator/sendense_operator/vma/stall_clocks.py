@@ -86,7 +86,7 @@ class Failed:
 
 
 def decide_clocks(seen: JobObservation, clocks: Clocks) -> Continue | Failed:
-    """Whether to go on waiting; settled by the one clock that runs in this stage."""
+    """Return whether to go on waiting; settled by the one clock that runs in this stage."""
     if seen.completes >= seen.disks:
         return Continue("nothing: every disk is complete", math.inf)
     if seen.exports_gone:
@@ -97,7 +97,7 @@ def decide_clocks(seen: JobObservation, clocks: Clocks) -> Continue | Failed:
 
 
 def are_callbacks_missing(seen: JobObservation) -> bool:
-    """Whether the VMA still wrote a minute after it had connected, and no callback of the job has ever arrived.
+    """Return whether the VMA still wrote a minute after it had connected, and no callback of the job has ever arrived.
 
     Such a copy comes to nothing, since its `complete` will not arrive either; a person can mend that while it runs.
     """
@@ -116,7 +116,7 @@ class _Clock:
 
 
 def is_stuck(closed: float, waited: float, last_telemetry: float | None, *, connected: bool) -> bool:
-    """Whether the client hangs for ever: it still sent telemetry near the end of the `waited` seconds.
+    """Return whether the client hangs for ever: it still sent telemetry near the end of the `waited` seconds.
 
     `closed`: when the exports were gone, `last_telemetry`: when it last came, both monotonic. `connected`: whether it
     ever was on an export. One that was not can't hang on it: it takes its snapshot, and will find nothing.
@@ -197,7 +197,7 @@ def _reconnect(since: float, clocks: Clocks) -> _Clock:
 
 
 def _refused(since: float, seen: JobObservation, clocks: Clocks) -> _Clock:
-    """The VMA asked for a disk's changes, and has had no connection `since` then, without having written a byte.
+    """Return the VMA asked for a disk's changes, and has had no connection `since` then, without having written a byte.
 
     vCenter refuses a change id in just that moment, and the client ends, after it has removed its snapshot. Broken
     networks look alike, so these speak against it: a client that goes on sending telemetry was cut off; an appliance

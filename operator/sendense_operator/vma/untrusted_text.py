@@ -17,7 +17,7 @@ _ERRORS_SHOWN: Final = 3
 
 
 def tidy(text: str, credentials: Credentials | None = None) -> str:
-    """One line, without secrets and control characters, at most TEXT_LIMIT bytes."""
+    """Return one line, without secrets and control characters, at most TEXT_LIMIT bytes."""
     scrub = credentials.scrub if credentials else str
     clean = "".join(char if char.isprintable() else " " if char.isspace() else "" for char in scrub(text))
     # once more, because what was removed may have split a secret; and before the cut, which could halve one

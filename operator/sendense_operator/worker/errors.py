@@ -89,7 +89,7 @@ class WorkerError(Exception):
 
 
 def not_an_increment(index: int, why: FullReason) -> WorkerError:
-    """The appliance copied a disk whole although only an increment may be committed."""
+    """Return the appliance copied a disk whole although only an increment may be committed."""
     return WorkerError(
         why,
         f"disk {index}: the appliance copied the whole disk instead of its changes ({why}), and "
@@ -98,7 +98,7 @@ def not_an_increment(index: int, why: FullReason) -> WorkerError:
 
 
 def exit_code(answer: Answer) -> ExitCode:
-    """What the process ends with."""
+    """Return what the process ends with."""
     if answer.outcome == "Completed":
         return ExitCode.COMPLETED
     if answer.reason in FATAL:
@@ -115,19 +115,19 @@ _DAMAGE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELO
 
 
 def reading_error(error: OSError, what: str) -> WorkerError:
-    """A file of a restore point that can't be read: ImageCorrupt if that is the file's fault, else the storage's."""
+    """Return the error for an unreadable file of a restore point: ImageCorrupt, or the storage's error."""
     if isinstance(error, NotRegularError) or error.errno in _DAMAGE:
         return WorkerError(Reason.IMAGE_CORRUPT, f"{what}: {error.strerror}")
     return storage_error(error, f"reading {what}")
 
 
 def is_full(error: OSError) -> bool:
-    """Whether there is no room, on the volume or for this user."""
+    """Return whether there is no room, on the volume or for this user."""
     return error.errno in _FULL
 
 
 def storage_error(error: OSError, what: str) -> WorkerError:
-    """An error of the repository's file system, in words."""
+    """Return an error of the repository's file system, in words."""
     text = f"{what}: {error.strerror or error}"
     if is_full(error):
         return WorkerError(Reason.REPOSITORY_FULL, text)

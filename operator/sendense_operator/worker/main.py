@@ -40,7 +40,7 @@ def main() -> int:
 
 
 async def run(settings: Settings, on_step: Callable[[str], None] = no_step) -> int:
-    """Exit code of the worker; the termination message is written. `on_step` is told the commit's steps."""
+    """Return exit code of the worker; the termination message is written. `on_step` is told the commit's steps."""
     try:
         task = read_task(settings)
     except WorkerError as error:
@@ -90,7 +90,7 @@ async def _answer(
 
 
 async def _backup(settings: Settings, task: BackupTask, on_step: Callable[[str], None], stopping: Stopping) -> Answer:
-    """An answer for each end: those of a backup say which job of the VMA was given up, and what became of it."""
+    """Return an answer for each end: those of a backup say which job of the VMA was given up, and what became of it."""
     state = JobState(task, settings)
     state.stopping = stopping
     try:
@@ -132,7 +132,7 @@ def _own_fault(error: Exception) -> tuple[str, str]:
 
 
 def read_task(settings: Settings) -> BackupTask | ProbeTask:
-    """The pod's task. Raises WorkerError BadTask, naming the field."""
+    """Return the pod's task. Raises WorkerError BadTask, naming the field."""
     try:
         raw = json.loads(settings.task_file.read_bytes())
         kind = raw.get("kind") if isinstance(raw, dict) else None

@@ -17,7 +17,7 @@ KINDS = pytest.mark.parametrize("resource", RESOURCES, ids=[r.kind for r in RESO
 
 
 def nodes(path: str, node: Schema) -> Iterator[tuple[str, Schema]]:
-    """The node and all below it, with their paths."""
+    """Yield the node and all below it, with their paths."""
     yield path, node
     for name, child in node.get("properties", {}).items():
         yield from nodes(f"{path}.{name}", child)
@@ -28,13 +28,13 @@ def nodes(path: str, node: Schema) -> Iterator[tuple[str, Schema]]:
 
 
 def parts(resource: Resource) -> list[tuple[str, Schema]]:
-    """All nodes of spec and status."""
+    """Return all nodes of spec and status."""
     schema = crd(resource)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
     return [*nodes("spec", schema["spec"]), *nodes("status", schema["status"])]
 
 
 def bounded(node: Schema) -> bool:
-    """Whether there is a limit to what the node can hold."""
+    """Return whether there is a limit to what the node can hold."""
     if node.get("x-kubernetes-int-or-string"):
         return "maxLength" in node and "minimum" in node
     match node["type"]:

@@ -65,17 +65,17 @@ def refusal(render: Render) -> Callable[[Object], str]:
 
 
 def one(objects: list[Object], kind: str, name: str) -> Object:
-    """The object of that kind whose name ends in `name`."""
+    """Return the object of that kind whose name ends in `name`."""
     (found,) = [item for item in objects if item["kind"] == kind and item["metadata"]["name"].endswith(name)]
     return found
 
 
 def all_of(objects: list[Object], kind: str) -> list[Object]:
-    """The objects of that kind."""
+    """Return the objects of that kind."""
     return [item for item in objects if item["kind"] == kind]
 
 
 def environment(deployment: Object) -> dict[str, str]:
-    """The plain variables of a Deployment's only container."""
+    """Return the plain variables of a Deployment's only container."""
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     return {item["name"]: item["value"] for item in container["env"] if "value" in item}

@@ -17,7 +17,7 @@ BACKUP_UID = "5d3c9e1c-4b0b-4d6c-9a2b-0d4c4c1f8f10"
 
 
 def pod(uid: str, namespace: str = "shop", **status: Any) -> dict[str, Any]:
-    """A worker's pod, made by the Job of the Backup `b`."""
+    """Return a worker's pod, made by the Job of the Backup `b`."""
     job = worker_name("b", BACKUP_UID)
     return {
         "metadata": {

@@ -23,7 +23,7 @@ def seen(obj: Obj) -> ObservedObject:
 
 
 def over(name: str, **meta: object) -> Obj:
-    """A Backup that is over and tidied up."""
+    """Return a Backup that is over and tidied up."""
     obj = sample.backup(name, {"phase": "Completed", "completionTime": stamp(), "observedGeneration": 1})
     held = {"labels": {names.LABEL_PHASE: "Completed"}, "finalizers": [names.FINALIZER_RESTORE_POINT], "generation": 1}
     return {**obj, "metadata": {**obj["metadata"], **held, **meta}}

@@ -23,7 +23,7 @@ def _objects(file: Path) -> list[Object]:
 
 
 def _unknown(value: Any, schema: Object, path: str) -> list[str]:
-    """Paths of fields that the schema does not know: the API server would drop them in silence."""
+    """Return the paths of fields that the schema does not know: the API server would drop them in silence."""
     if isinstance(value, list):
         return [found for item in value for found in _unknown(item, schema["items"], f"{path}[]")]
     if not isinstance(value, dict):

@@ -20,13 +20,13 @@ class Authority:
     ca: trustme.CA = field(default_factory=trustme.CA)
 
     def trust(self) -> ssl.SSLContext:
-        """A client's context that knows this authority and no other."""
+        """Return a client's context that knows this authority and no other."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self.ca.configure_trust(context)
         return context
 
     def issue(self) -> tuple[bytes, bytes]:
-        """A new certificate and its key."""
+        """Return a new certificate and its key."""
         pair = self.ca.issue_cert(HOST)
         return pair.cert_chain_pems[0].bytes(), pair.private_key_pem.bytes()
 

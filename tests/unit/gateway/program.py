@@ -42,7 +42,7 @@ def kubeconfig(path: Path, url: str) -> Path:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return a port that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         return int(free.getsockname()[1])
 
@@ -60,7 +60,7 @@ class Program:
         return self.stderr.read_text(errors="replace")
 
     async def end(self) -> tuple[int, str]:
-        """Exit code and log, once it has ended. Raises TimeoutError."""
+        """Return exit code and log, once it has ended. Raises TimeoutError."""
         async with asyncio.timeout(20):
             code = await self.process.wait()
         return code, self.log

@@ -13,7 +13,7 @@ from sendense_operator.gateway.serving import reload_certificate, stamp_of
 
 
 def certificate_of(context: ssl.SSLContext, trust: ssl.SSLContext) -> bytes:
-    """The certificate that a server with that context shows, by a handshake in memory. Raises ssl.SSLError."""
+    """Return the certificate that a server with that context shows, by a handshake in memory. Raises ssl.SSLError."""
     there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = trust.wrap_bio(back, there, server_hostname=HOST)
     server = context.wrap_bio(there, back, server_side=True)

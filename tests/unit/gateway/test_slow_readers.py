@@ -53,7 +53,7 @@ class Served:
         return app
 
     async def asked(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A connection on which the answer is asked for, whose reader takes little at a time."""
+        """Return a connection on which the answer is asked for, whose reader takes little at a time."""
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
         sock.setblocking(False)

@@ -26,7 +26,7 @@ JOB = "backup-1111"
 
 
 def has_client() -> bool:
-    """Whether its client can be started here: an interpreter with `nbd`."""
+    """Return whether its client can be started here: an interpreter with `nbd`."""
     try:
         find_client_python("")
     except RuntimeError:
@@ -43,7 +43,7 @@ needs_tools = pytest.mark.skipif(
 
 
 def eventually(check: Callable[[], Any], seconds: float = 30) -> Any:
-    """The first true value of `check`."""
+    """Return the first true value of `check`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if value := check():
@@ -211,7 +211,7 @@ class VMA:
         return found
 
     def ended(self, job_id: str = JOB, seconds: float = 30) -> dict[str, Any]:
-        """The job's client after its end or its deadlock."""
+        """Return the job's client after its end or its deadlock."""
 
         def check() -> dict[str, Any] | None:
             job = self.job(job_id)
@@ -225,7 +225,7 @@ class VMA:
         return entries
 
     def event(self, name: str) -> dict[str, Any]:
-        """The newest such event, waited for."""
+        """Return the newest such event, waited for."""
         found: dict[str, Any] = eventually(lambda: self.log(event=name))[-1]
         return found
 

@@ -38,7 +38,7 @@ def rules(*pairs: tuple[str, str]) -> dict[str, Any]:
 
 
 def immutable(name: str) -> dict[str, Any]:
-    """The rule that a field never changes after creation."""
+    """Return the rule that a field never changes after creation."""
     return rules(("self == oldSelf", f"{name} is immutable: create a new object instead"))
 
 

@@ -49,17 +49,17 @@ Conditions = list[dict[str, Any]]
 
 
 def dicts_of(status: Status) -> Conditions:
-    """The conditions of a status, as the functions here take them."""
+    """Return the conditions of a status, as the functions here take them."""
     return [condition.to_dict() for condition in status.conditions]
 
 
 def models_of(conditions: Iterable[Mapping[str, Any]]) -> list[Condition]:
-    """Conditions as they stand in a status."""
+    """Return conditions as they stand in a status."""
     return [Condition.model_validate(condition) for condition in conditions]
 
 
 def ready(reason: str, message: str) -> dict[str, str]:
-    """The object is what its spec wants."""
+    """State that the object is what its spec wants."""
     return {READY: "True", "reason": reason, "message": message}
 
 
@@ -69,7 +69,7 @@ def reconciling(reason: str, message: str) -> dict[str, str]:
 
 
 def stalled(reason: str, message: str) -> dict[str, str]:
-    """It will not get better without somebody doing something; the message says what."""
+    """State that the object needs action; the message says which."""
     return {STALLED: "True", "reason": reason, "message": message}
 
 
@@ -80,7 +80,7 @@ def update(
     generation: int | None = None,
     now: datetime | None = None,
 ) -> Conditions:
-    """The conditions that say `state` (made by `ready`, `reconciling` or `stalled`).
+    """Return the conditions that say `state` (made by `ready`, `reconciling` or `stalled`).
 
     Transition times are kept where the status did not change. Conditions of other types in `old` stay.
     """
@@ -135,24 +135,24 @@ def _condition(
 
 
 def shortened(text: str) -> str:
-    """A message as the Message column shows it: one line of at most 256 characters."""
+    """Return a message as the Message column shows it: one line of at most 256 characters."""
     line = " ".join(text.split())
     return line if len(line) <= _SHORT else line[: _SHORT - 1] + "…"
 
 
 def find(conditions: Iterable[Mapping[str, Any]], kind: str) -> Mapping[str, Any] | None:
-    """The condition of that type, if it is there."""
+    """Return the condition of that type, if it is there."""
     return next((c for c in conditions if c.get("type") == kind), None)
 
 
 def is_true(conditions: Iterable[Mapping[str, Any]], kind: str) -> bool:
-    """Whether the condition of that type is there and true."""
+    """Return whether the condition of that type is there and true."""
     condition = find(conditions, kind)
     return condition is not None and condition.get("status") == "True"
 
 
 def phase_of(conditions: Iterable[Mapping[str, Any]]) -> Phase:
-    """A Backup's phase. The only place that derives it."""
+    """Return a Backup's phase. The only place that derives it."""
     conditions = list(conditions)
     busy = find(conditions, RECONCILING)
     if busy and busy.get("status") == "True":

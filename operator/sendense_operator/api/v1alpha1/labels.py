@@ -22,7 +22,7 @@ def key_syntax(name: str) -> tuple[str, str]:
 
 
 def check_keys(values: dict[str, str]) -> dict[str, str]:
-    """The same for values of the chart, which meet no API server. Raises ValueError."""
+    """Return the same for values of the chart, which meet no API server. Raises ValueError."""
     for key in values:
         if len(key) > MAX_KEY or re.fullmatch(KEY_PATTERN, key) is None:
             raise ValueError(f"key {key[:64]!r} {_SYNTAX}")

@@ -61,22 +61,22 @@ _UID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 
 
 def is_object_name(text: str) -> bool:
-    """Whether `text` is a DNS-1123 label, so that it may become a folder's name."""
+    """Return whether `text` is a DNS-1123 label, so that it may become a folder's name."""
     return _NAME.fullmatch(text) is not None
 
 
 def last_path_element(vm_path: str) -> str:
-    """Last element of a vCenter inventory path: all that a `changeid` call says about a VM."""
+    """Return last element of a vCenter inventory path: all that a `changeid` call says about a VM."""
     return vm_path.rstrip("/").rsplit("/", 1)[-1]
 
 
 def vm_key(vm_name: str) -> str:
-    """A label value for a VMware name (any text, any length): 32 hex digits of its SHA-256."""
+    """Return a label value for a VMware name (any text, any length): 32 hex digits of its SHA-256."""
     return _digest(vm_name)
 
 
 def vm_identity(vcenter_host: str, vm_path: str) -> str:
-    """A label value for the VM at an inventory path of a vCenter: 32 hex digits."""
+    """Return a label value for the VM at an inventory path of a vCenter: 32 hex digits."""
     host = vcenter_host.lower().removesuffix(":443")
     return _digest(f"{host}\0{vm_path.rstrip('/')}")
 
@@ -86,12 +86,12 @@ def _digest(text: str) -> str:
 
 
 def vma_job_id(pod_uid: str) -> str:
-    """The VMA's job id of one attempt: new with each pod, no `-disk<N>-` in it (vma-contract)."""
+    """Return the VMA's job id of one attempt: new with each pod, no `-disk<N>-` in it (vma-contract)."""
     return f"{_JOB_ID_PREFIX}{pod_uid}"
 
 
 def pod_uid_of_job(job_id: str) -> str | None:
-    """The pod UID that `vma_job_id` was given, or None when this is no job id of ours."""
+    """Return the pod UID that `vma_job_id` was given, or None when this is no job id of ours."""
     uid = job_id.removeprefix(_JOB_ID_PREFIX)
     return uid if job_id.startswith(_JOB_ID_PREFIX) and _UID.fullmatch(uid) else None
 

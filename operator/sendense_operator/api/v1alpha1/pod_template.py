@@ -53,7 +53,7 @@ def _check_annotations(values: dict[str, str]) -> dict[str, str]:
 
 
 def _as_text(value: Any) -> Any:
-    """A quantity may be written as a number, as in a pod."""
+    """Allow a quantity to be written as a number, as in a pod."""
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 

@@ -41,7 +41,7 @@ class Session:
 
 
 def bearer_token(headers: Mapping[str, str]) -> str:
-    """The token of an Authorization header. Raises RestError (401)."""
+    """Return the token of an Authorization header. Raises RestError (401)."""
     header = headers.get("authorization", "")
     if not header:
         raise RestError(401, "unauthorized", "give your Kubernetes token: Authorization: Bearer TOKEN")

@@ -34,7 +34,7 @@ _DELETING: Final = "deleting"
 
 
 def backup_json(obj: Mapping[str, Any], vm_name: str = "") -> Json:
-    """The JSON of a Backup object. `vm_name`: VMware's name, used until the Backup itself says it."""
+    """Return the JSON of a Backup object. `vm_name`: VMware's name, used until the Backup itself says it."""
     meta, spec, status = part(obj, "metadata"), part(obj, "spec"), part(obj, "status")
     progress, disks = part(status, "progress"), disks_of(status)
     first = disks[0] if disks else {}
@@ -65,7 +65,7 @@ def backup_json(obj: Mapping[str, Any], vm_name: str = "") -> Json:
 
 
 def state_of(obj: Mapping[str, Any]) -> str:
-    """The old system's word for the phase; a Backup that is being deleted keeps the one it had."""
+    """Return the old system's word for the phase; a Backup that is being deleted keeps the one it had."""
     status = part(obj, "status")
     known = _STATES.get(text(status.get("phase")))
     if known is not None:
@@ -78,18 +78,18 @@ def state_of(obj: Mapping[str, Any]) -> str:
 
 
 def is_deleting(obj: Mapping[str, Any]) -> bool:
-    """Whether the object is on its way out."""
+    """Return whether the object is on its way out."""
     return bool(part(obj, "metadata").get("deletionTimestamp")) or part(obj, "status").get("phase") == Phase.DELETING
 
 
 def type_of(spec: Mapping[str, Any], status: Mapping[str, Any]) -> str:
-    """What ran, or what was asked for. Auto is an incremental until it is known to be none."""
+    """Return what ran, or what was asked for. Auto is an incremental until it is known to be none."""
     kind = text(status.get("type")) or text(spec.get("type")) or "Full"
     return "full" if kind == "Full" else "incremental"
 
 
 def disks_of(status: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The disks in device order."""
+    """Return the disks in device order."""
     return sorted(objects(status.get("disks")), key=lambda disk: number(disk.get("id")))
 
 
@@ -113,7 +113,7 @@ def _disk(disk: Mapping[str, Any], uid: str | None, status: Mapping[str, Any], s
 
 
 def _disk_state(disk: Mapping[str, Any], state: str) -> str:
-    """All disks are committed together: until then one that is copied is still running."""
+    """Return all disks are committed together: until then one that is copied is still running."""
     if state != RUNNING:
         return state
     return RUNNING if number(disk.get("bytesTransferred")) or number(disk.get("percent")) else PENDING
@@ -133,14 +133,14 @@ def _running(obj: Mapping[str, Any], status: Mapping[str, Any], progress: Mappin
 
 
 def _reason(status: Mapping[str, Any]) -> str:
-    """The Ready condition in words."""
+    """Return the Ready condition in words."""
     ready = find(objects(status.get("conditions")), READY) or {}
     reason, message = text(ready.get("reason")), text(ready.get("message")) or text(status.get("message"))
     return ": ".join(word for word in (reason, message) if word) or text(status.get("phase"))
 
 
 def vm_json(obj: Mapping[str, Any]) -> Json:
-    """The JSON of a ProtectedVM, without its protection."""
+    """Return the JSON of a ProtectedVM, without its protection."""
     meta, spec, status = part(obj, "metadata"), part(obj, "spec"), part(obj, "status")
     name = text(meta.get("name"))
     ready = is_true(objects(status.get("conditions")), READY)
@@ -161,7 +161,7 @@ def vm_json(obj: Mapping[str, Any]) -> Json:
 
 
 def vm_disks(status: Mapping[str, Any]) -> list[Json]:
-    """The disks that vCenter named, in device order."""
+    """Return the disks that vCenter named, in device order."""
     return [
         {
             "disk_id": number(disk.get("index")),
@@ -178,12 +178,12 @@ def vm_name_of(obj: Mapping[str, Any]) -> str:
 
 
 def objects(value: object) -> list[Mapping[str, Any]]:
-    """The objects in a list; none if it is no list."""
+    """Return the objects in a list; none if it is no list."""
     return [one for one in value if isinstance(one, Mapping)] if isinstance(value, list) else []
 
 
 def moment(value: object) -> str | None:
-    """A time in RFC 3339 with Z, seconds as fine as they came; None for none."""
+    """Return a time in RFC 3339 with Z, seconds as fine as they came; None for none."""
     if not isinstance(value, str) or not value:
         return None
     if value.endswith("Z"):
@@ -196,12 +196,12 @@ def moment(value: object) -> str | None:
 
 
 def text(value: object) -> str:
-    """The value if it is text, else none."""
+    """Return the value if it is text, else none."""
     return value if isinstance(value, str) else ""
 
 
 def number(value: object) -> int:
-    """The value if it is a count, else 0."""
+    """Return the value if it is a count, else 0."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
 
 
@@ -210,6 +210,6 @@ def _some(value: object) -> str | None:
 
 
 def part(obj: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """A field that is an object; empty if it is none."""
+    """Return a field that is an object; empty if it is none."""
     found = obj.get(name)
     return found if isinstance(found, Mapping) else {}

@@ -22,7 +22,7 @@ def _where(repository: str) -> str:
 
 
 def chain_body(chain: CachedChain, points: Sequence[CachedBackup], vm_name: str, disk_id: int) -> bytes:
-    """The JSON of a chain for one disk.
+    """Return the JSON of a chain for one disk.
 
     `points`: its restore points, the oldest first. Raises RestError (404) when none of them has that disk.
     """
@@ -51,7 +51,7 @@ def chain_body(chain: CachedChain, points: Sequence[CachedBackup], vm_name: str,
 
 
 def full_of(points: Sequence[CachedBackup], disk_id: int) -> str | None:
-    """Name of the full that the newest of the points stands on with that disk; None where the trail breaks off."""
+    """Return the name of the full below the newest point's disk; None where a layer in between is unknown."""
     by_name = {point.name: point for point in points}
     at = points[-1] if points else None
     for _ in points:
@@ -63,7 +63,7 @@ def full_of(points: Sequence[CachedBackup], disk_id: int) -> str | None:
 
 
 def vm_json(vm: CachedVM, chains: Iterable[CachedChain]) -> dict[str, Any]:
-    """The JSON of a VM with its protection. `chains`: the VM's own."""
+    """Return the JSON of a VM with its protection. `chains`: the VM's own."""
     kept = sorted(chains, key=lambda one: one.repository)
     return {
         **vm.json,

@@ -33,13 +33,13 @@ class RestError(Exception):
 
 
 def error_body(error: str, details: str, now: datetime | None = None) -> dict[str, str]:
-    """The JSON of an error."""
+    """Return the JSON of an error."""
     stamp = (now or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {"error": error, "details": details[:_DETAILS], "timestamp": stamp}
 
 
 def headers_of(status: int) -> dict[str, str]:
-    """What goes with an answer of that status."""
+    """Return what goes with an answer of that status."""
     match status:
         case HTTPStatus.UNAUTHORIZED:
             return {"WWW-Authenticate": "Bearer"}
@@ -52,12 +52,12 @@ def headers_of(status: int) -> dict[str, str]:
 
 
 def unavailable(details: str) -> RestError:
-    """The Kubernetes API is away, or what it said is too old."""
+    """Return the answer for a Kubernetes API that is away or whose data is stale."""
     return RestError(503, "the Kubernetes API is not available", details)
 
 
 def from_cluster(error: ClusterError) -> RestError:
-    """What the API server refused, in the words of HTTP."""
+    """Return what the API server refused, in the words of HTTP."""
     match error:
         case UnauthenticatedError():
             return RestError(401, "unauthorized", str(error))
@@ -76,7 +76,7 @@ def from_cluster(error: ClusterError) -> RestError:
 
 
 def from_validation(errors: Sequence[Mapping[str, Any]]) -> RestError:
-    """What pydantic found, in the old system's words: `error` has the first, `details` all when there are more."""
+    """Return what pydantic found in the former system's words: `error` has the first, `details` all of several."""
     found = list(dict.fromkeys(_sentence(error) for error in errors))
     return RestError(400, found[0], "; ".join(found) if len(found) > 1 else "")
 

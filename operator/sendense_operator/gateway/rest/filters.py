@@ -27,13 +27,13 @@ class Filter:
     backup_type: str = ""
 
     def __post_init__(self) -> None:
-        """Raises RestError (400) for a word that no backup can have."""
+        """Raise RestError (400) for a word that no backup can have."""
         for name, value, allowed in (("status", self.status, STATES), ("backup_type", self.backup_type, TYPES)):
             if value and value not in allowed:
                 raise RestError(400, f"{name} must be one of: {', '.join(allowed)}")
 
     def select(self, records: Iterable[CachedBackup]) -> list[CachedBackup]:
-        """Those that fit, in the order they come."""
+        """Return those that fit, in the order they come."""
         tests: list[Callable[[CachedBackup], bool]] = []
         if self.vm_context_id:
             tests.append(lambda record: record.vm == self.vm_context_id)

@@ -26,7 +26,7 @@ class Freed:
     message: str
 
     def without_names(self) -> Freed:
-        """The same for somebody who may not know of other Backups."""
+        """Return the same for somebody who may not know of other Backups."""
         if not self.needed_by:
             return self
         return replace(self, needed_by=(), message="its files stay until other restore points no longer need them")
@@ -35,7 +35,7 @@ class Freed:
 def decide_freed(
     backup: CachedBackup, family: Iterable[CachedBackup], chain: CachedChain | None, repository_policy: str
 ) -> Freed:
-    """What deleting `backup` frees. `family`: all Backups of its VM and repository, itself included or not."""
+    """Return what deleting `backup` frees. `family`: all Backups of its VM and repository, itself included or not."""
     if (backup.policy or repository_policy) == DeletionPolicy.RETAIN:
         return Freed(0, (), (), "its files stay in the repository: deletionPolicy is Retain")
     if backup.status != COMPLETED:
@@ -59,7 +59,7 @@ def _counts(record: CachedBackup) -> bool:
 
 
 def _layers_below(record: CachedBackup, known: Mapping[str, CachedBackup]) -> set[str]:
-    """Names of the Backups whose layers `record` stands on, as far as they can be followed."""
+    """Return the names of the Backups whose layers `record` stands on, as far as they can be followed."""
     found: set[str] = set()
     for layer in record.layers:
         parent, seen = layer.parent, set[str]()
@@ -72,7 +72,7 @@ def _layers_below(record: CachedBackup, known: Mapping[str, CachedBackup]) -> se
 
 
 def _needs(name: str, below: set[str], backup: str, chain: CachedChain | None) -> bool:
-    """Whether `name` stands on `backup`, directly or through restore points that were removed before."""
+    """Return whether `name` stands on `backup`, directly or through restore points that were removed before."""
     if backup in below:
         return True
     removed = {one.backup for one in chain.removed} if chain else set()

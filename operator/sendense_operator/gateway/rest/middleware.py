@@ -37,7 +37,7 @@ class Audit:
 
 
 def audit_of(scope: Scope) -> Audit:
-    """The request's audit."""
+    """Return the request's audit."""
     audit: Audit = scope.setdefault("state", {}).setdefault(_STATE, Audit())
     return audit
 

@@ -28,7 +28,7 @@ class Stores:
     repositories: Store[CachedRepository] = field(default_factory=Store)
 
     def read_backup(self, obj: Obj) -> CachedBackup:
-        """A Backup's record, with VMware's name of its VM while the Backup doesn't say it itself."""
+        """Return a Backup's record, with VMware's name of its VM while the Backup doesn't say it itself."""
         vm = self.vms.get(
             text(part(obj, "metadata").get("namespace")), text(part(part(obj, "spec"), "vmRef").get("name"))
         )
@@ -49,7 +49,7 @@ class Freshness(Protocol):
 
 
 def trouble(freshness: Freshness) -> str:
-    """Why the stores are no answer; empty when they are."""
+    """Return why the stores are no answer; empty when they are."""
     if freshness.age_s == float("inf"):
         return "the resources are not listed yet"
     if freshness.age_s > STALE_S:

@@ -84,7 +84,7 @@ def body_of(operation: Operation) -> dict[str, Any] | None:
 
 
 def describe(app: FastAPI) -> dict[str, Any]:
-    """The description, without the 422 that FastAPI adds and this API never answers."""
+    """Return the description, without the 422 that FastAPI adds and this API never answers."""
     if app.openapi_schema is None:
         schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         for operations in schema["paths"].values():
@@ -98,7 +98,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
 
 
 def _add_example(operation: dict[str, Any]) -> None:
-    """Here, since FastAPI drops each null of an example."""
+    """Add the examples here, since FastAPI drops each null of an example."""
     name = operation["operationId"].removesuffix(IN_NAMESPACE)
     status = next(code for code in operation["responses"] if code.startswith("2") and (code, name) != ("200", "delete"))
     content = operation["responses"][status]["content"]["application/json"]
@@ -106,7 +106,7 @@ def _add_example(operation: dict[str, Any]) -> None:
 
 
 def page(schema: dict[str, Any]) -> str:
-    """The description as a page for people."""
+    """Return the description as a page for people."""
     parts = [f"<h1>{html.escape(schema['info']['title'])}</h1>", f"<p>{html.escape(schema['info']['description'])}</p>"]
     for path, operations in schema["paths"].items():
         for method, operation in operations.items():

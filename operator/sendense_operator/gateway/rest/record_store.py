@@ -1,4 +1,4 @@
-"""Records of one kind by namespace and name, in a stable order. No I/O; fed by a `cluster.mirror.Mirror`."""
+"""Records of one kind by namespace and name, in a stable order. No I/O; fed by a `cluster.informer.Mirror`."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Store(Generic[R]):
         return len(self._by_uid)
 
     def get(self, namespace: str, name: str) -> R | None:
-        """The record of that name."""
+        """Return the record of that name."""
         return self._by_name.get(namespace, {}).get(name)
 
     def ordered(self, namespace: str) -> Iterator[R]:
-        """The namespace's records in order."""
+        """Return the namespace's records in order."""
         records = self._by_name.get(namespace, {})
         order = self._orders.get(namespace)
         if order is None:

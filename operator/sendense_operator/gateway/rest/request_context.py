@@ -32,13 +32,13 @@ _DOCUMENTED: Final = HTTPBearer(
 
 
 def service_of(request: Request) -> Service:
-    """The application's service."""
+    """Return the application's service."""
     service: Service = request.app.state.service
     return service
 
 
 def named_operation(operation: str) -> Callable[[Request], None]:
-    """A dependency that tells the audit what was asked for, whatever becomes of it."""
+    """Return a dependency that tells the audit what was asked for, whatever becomes of it."""
 
     def name(request: Request) -> None:
         audit_of(request.scope).operation = operation
@@ -54,7 +54,7 @@ def set_target(request: Request, target: str) -> None:
 
 
 def default_namespace(request: Request) -> None:
-    """The plain paths: the configured namespace."""
+    """Return the configured namespace, which the plain paths use."""
     _set_namespace(request, request.app.state.namespace)
 
 
@@ -62,7 +62,7 @@ def named_namespace(
     request: Request,
     namespace: Annotated[str, Path(description="A namespace.", openapi_examples=PARAMETERS["namespace"])],
 ) -> None:
-    """The namespace in the path."""
+    """Return the namespace in the path."""
     _set_namespace(request, namespace)
 
 
@@ -72,13 +72,13 @@ def _set_namespace(request: Request, namespace: str) -> None:
 
 
 def namespace_of(request: Request) -> str:
-    """What one of both has set."""
+    """Return what one of both has set."""
     namespace: str = request.state.namespace
     return namespace
 
 
 async def session_of(request: Request, _: Annotated[object, Depends(_DOCUMENTED)]) -> Session:
-    """Who calls. Raises RestError (401, 429) and ClusterError."""
+    """Return who calls. Raises RestError (401, 429) and ClusterError."""
     token = bearer_token(request.headers)
     session = Session(await service_of(request).access.authenticate(token), token)
     audit = audit_of(request.scope)
@@ -90,7 +90,7 @@ async def session_of(request: Request, _: Annotated[object, Depends(_DOCUMENTED)
 
 
 async def start_request(request: Request, caller: Annotated[Session, Depends(session_of)]) -> StartRequest:
-    """The body, whatever content type it claims to have: `curl -d` sets a wrong one. Raises RestError (400, 403).
+    """Return the body, whatever its content type (`curl -d` sets a wrong one). Raises RestError (400, 403).
 
     It is read for those only who may create Backups in the namespace.
     """

@@ -45,7 +45,7 @@ def create_rest_app(service: Service, drain: Drain, namespace: str, calls: int, 
 
 
 def create_metrics_app(rest: FastAPI) -> Starlette:
-    """The numbers of a REST application, for a port of their own: they are not for its callers."""
+    """Return the numbers of a REST application, for a port of their own: they are not for its callers."""
 
     async def numbers(_: Request) -> Response:
         service: Service = rest.state.service

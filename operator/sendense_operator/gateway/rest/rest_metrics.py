@@ -21,13 +21,13 @@ class Metrics:
         self._seconds: defaultdict[str, float] = defaultdict(float)
 
     def done(self, operation: str, status: int, seconds: float) -> None:
-        """A request was answered."""
+        """Count an answered request."""
         self._requests[operation, status] += 1
         self._buckets[operation, bisect_left(BUCKETS_S, seconds)] += 1
         self._seconds[operation] += seconds
 
     def text(self, stores: Stores, freshness: Freshness) -> str:
-        """All of them."""
+        """Return all of them."""
         age = freshness.age_s
         lines = ["# TYPE sendense_rest_requests_total counter"]
         lines += [

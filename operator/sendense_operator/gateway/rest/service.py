@@ -64,12 +64,12 @@ class Service:
         return created
 
     async def select(self, session: Session, namespace: str, wanted: Filter) -> list[CachedBackup]:
-        """The Backups that fit, the newest first."""
+        """Return the Backups that fit, the newest first."""
         await self._enter(session, namespace, Right("list", BACKUP))
         return wanted.select(self.stores.backups.ordered(namespace))
 
     async def get(self, session: Session, namespace: str, backup_id: str) -> CachedBackup:
-        """One Backup."""
+        """Return one Backup."""
         await self._enter(session, namespace, Right("get", BACKUP, backup_id))
         return await self._backup(session, namespace, backup_id)
 
@@ -87,7 +87,7 @@ class Service:
     async def chain(
         self, session: Session, namespace: str, vm_context_id: str, vm_name: str, repository_id: str, disk_id: int
     ) -> bytes:
-        """The JSON of a VM's chain."""
+        """Return the JSON of a VM's chain."""
         if not (vm_context_id or vm_name):
             raise RestError(400, "vm_context_id or vm_name is required")
         await self._enter(session, namespace, *map(partial(Right, "list"), (BACKUP_CHAIN, BACKUP, PROTECTED_VM)))
@@ -109,7 +109,7 @@ class Service:
         return chain_body(chain, points, name, disk_id)
 
     async def vms(self, session: Session, namespace: str) -> list[dict[str, Any]]:
-        """The JSON of all VMs, by name."""
+        """Return the JSON of all VMs, by name."""
         await self._enter(session, namespace, Right("list", PROTECTED_VM), Right("list", BACKUP_CHAIN))
         chains: dict[str, list[CachedChain]] = {}
         for chain in self.stores.chains.ordered(namespace):
@@ -148,7 +148,7 @@ class Service:
         return found
 
     async def _ask(self, session: Session, kind: Kind, namespace: str, name: str, missing: RestError) -> Obj:
-        """An object that the stores don't have: it may be younger than their newest news."""
+        """Return an object that the stores don't have: it may be younger than their newest news."""
         if not names.is_object_name(name):
             raise missing
         try:

@@ -19,7 +19,7 @@ _MAX_NAME: Final = 63
 
 
 def check_request(request: StartRequest) -> None:
-    """Raises RestError (400) for what the model can't say."""
+    """Raise RestError (400) for what the model can't say."""
     if request.backup_id in RESERVED:
         raise RestError(400, f"backup_id must be none of: {', '.join(sorted(RESERVED))}")
     for key in request.tags or {}:
@@ -31,7 +31,7 @@ def check_request(request: StartRequest) -> None:
 
 
 def check_disk(vm: CachedVM, disk_id: int | None) -> None:
-    """Raises RestError (400) unless a backup of the whole VM is one of that disk alone."""
+    """Raise RestError (400) unless a backup of the whole VM is one of that disk alone."""
     if disk_id is None:
         return
     if vm.disks == 0:
@@ -46,14 +46,14 @@ def check_disk(vm: CachedVM, disk_id: int | None) -> None:
 
 
 def backup_name(vm: str, now: datetime, token: str) -> str:
-    """A name for a new Backup: VM, time in UTC, five random characters. `token`: those, of a-z and 0-9."""
+    """Return a name for a new Backup: VM, time in UTC, five random characters. `token`: those, of a-z and 0-9."""
     tail = f"-{now:%Y%m%d-%H%M%S}-{token[:5]}"
     head = re.sub(r"[^a-z0-9-]", "-", vm.lower())[: _MAX_NAME - len(tail)].strip("-")
     return f"{head or 'backup'}{tail}"
 
 
 def build_backup(request: StartRequest, namespace: str, name: str, vm: str) -> dict[str, Any]:
-    """The Backup to create."""
+    """Return the Backup to create."""
     return {
         "apiVersion": BACKUP.api_version,
         "kind": BACKUP.kind,

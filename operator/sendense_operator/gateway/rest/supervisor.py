@@ -53,5 +53,5 @@ async def _problem_of(work: Callable[[], Awaitable[None]]) -> Exception | None:
 
 
 def _worth(problem: Exception | None) -> Exception | None:
-    """What a trace says more of than its text: not a file or a certificate that is not as it should be."""
+    """Return what a trace says more of than its text: not a file or a certificate that is not as it should be."""
     return None if isinstance(problem, OSError) else problem

@@ -14,7 +14,7 @@ _NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 
 
 def is_tag_key(key: str) -> bool:
-    """Whether a tag of that name can be kept."""
+    """Return whether a tag of that name can be kept."""
     return _NAME.fullmatch(key) is not None
 
 
@@ -29,7 +29,7 @@ def metadata_of(tags: Mapping[str, str], policy: str | None) -> dict[str, dict[s
 
 
 def tags_of(meta: Mapping[str, Any]) -> dict[str, str]:
-    """The tags in an object's metadata, in the order of their names."""
+    """Return the tags in an object's metadata, in the order of their names."""
     found = {
         key.removeprefix(TAG_PREFIX): str(value)
         for kept in (meta.get("annotations"), meta.get("labels"))
@@ -40,7 +40,7 @@ def tags_of(meta: Mapping[str, Any]) -> dict[str, str]:
 
 
 def policy_of(meta: Mapping[str, Any]) -> str | None:
-    """The policy in an object's metadata."""
+    """Return the policy in an object's metadata."""
     for kept in (meta.get("labels"), meta.get("annotations")):
         if value := (kept or {}).get(POLICY):
             return str(value)

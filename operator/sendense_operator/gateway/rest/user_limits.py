@@ -24,7 +24,7 @@ class UserLimits:
         self._calls[user] += 1
 
     def leave(self, user: str) -> None:
-        """The request was answered."""
+        """Record that the request was answered."""
         self._calls[user] -= 1
         if not self._calls[user]:
             del self._calls[user]

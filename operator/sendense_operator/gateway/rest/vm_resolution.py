@@ -23,7 +23,7 @@ _CANDIDATES: Final = 10
 
 
 def find_vm(vms: Iterable[CachedVM], vm_name: str) -> CachedVM | None:
-    """The VM that is meant, if there is one. Raises RestError (409) for several."""
+    """Return the VM that is meant, if there is one. Raises RestError (409) for several."""
     ranks = _ranked(vms, vm_name)
     if not ranks:
         return None
@@ -34,7 +34,7 @@ def find_vm(vms: Iterable[CachedVM], vm_name: str) -> CachedVM | None:
 def find_chained_vm(
     vms: Iterable[CachedVM], chains: Iterable[CachedChain], backups: Iterable[CachedBackup], vm_name: str
 ) -> str:
-    """Name of the ProtectedVM, be it there or not, whose restore points are meant; where there are none, as `find_vm`.
+    """Return the name of the ProtectedVM, existing or not, whose restore points are meant; if none, as `find_vm`.
 
     `chains`: where the points may be. Empty when there is no such VM. Raises RestError (409) for several.
     """
@@ -49,7 +49,7 @@ def find_chained_vm(
 
 
 def _ranked(vms: Iterable[CachedVM], vm_name: str) -> list[list[CachedVM]]:
-    """The VMs that may be meant by their rank; no rank is empty."""
+    """Return the VMs that may be meant by their rank; no rank is empty."""
     fit = [vm for vm in vms if vm_name in (vm.name, vm.vm_name)]
     ranks = (
         [vm for vm in fit if vm.vm_name == vm_name and not vm.vanished],

@@ -13,7 +13,7 @@ from sendense_operator.reconcile.state.queue_records import AdmissionDecision, A
 def decide_admission(
     candidate: Candidate, ahead: Sequence[Candidate], running: Sequence[RunningJob]
 ) -> AdmissionDecision:
-    """Whether `candidate` may start, after all those `ahead` in the queue that could start had started.
+    """Return whether `candidate` may start, after all those `ahead` in the queue that could start had started.
 
     One that can't start anyway (its VM is busy) does not hold up those behind it.
     """
@@ -21,7 +21,7 @@ def decide_admission(
 
 
 def decide_queue(queue: Iterable[Candidate], running: Iterable[RunningJob]) -> list[AdmissionDecision]:
-    """The same of each of a queue, in its order; one pass, however long it is."""
+    """Return the same of each of a queue, in its order; one pass, however long it is."""
     state = _State()
     for job in running:
         state.add_running(job)
@@ -62,7 +62,7 @@ class _State:
         self.wait_for_both[candidate.namespace, candidate.repository, candidate.appliance] += 1
 
     def rivals(self, candidate: Candidate) -> int:
-        """How many wait for the same repository or the same appliance."""
+        """Return how many wait for the same repository or the same appliance."""
         namespace, repository, appliance = candidate.namespace, candidate.repository, candidate.appliance
         either = self.wait_for_repository[namespace, repository] + self.wait_for_appliance[namespace, appliance]
         return either - self.wait_for_both[namespace, repository, appliance]

@@ -59,7 +59,7 @@ _ABREAST: Final = 8
 
 
 async def reconcile_adopted(ctx: Context, case: Case) -> float | None:
-    """A Backup that stands for a restore point in the repository: its status is filled, no worker is ever started."""
+    """Adopt: fill the status of a Backup from a restore point in the repository. No worker is started."""
     repository = case.spec.repository_ref.name
     key = f"{case.namespace}/{repository}"
     known = ctx.memory.catalogues.get(key)
@@ -105,7 +105,7 @@ def _missing(case: Case) -> str:
 
 
 async def _other_owner(ctx: Context, case: Case, uid: str) -> str:
-    """Name of the Backup that owns the restore point `uid`; empty: this one does."""
+    """Return the name of the Backup that owns the restore point `uid`; empty: this one does."""
     if ctx.memory.created.get(case.uid) is not None:
         return ""  # the scan that created it had seen all Backups
     fields = f"spec.vmRef.name={case.spec.vm_ref.name},spec.repositoryRef.name={case.spec.repository_ref.name}"
@@ -121,7 +121,7 @@ def why_untold(error: Exception) -> str:
 
 
 async def _awaited(ctx: Context, case: Case, known: RepositoryCatalogue | None) -> str:
-    """What an adopting Backup waits for, in words. A scan is asked for, once."""
+    """Return what an adopting Backup waits for, in words. A scan is asked for, once."""
     namespace, name = case.namespace, case.spec.repository_ref.name
     repository = await find(ctx.cluster, BACKUP_REPOSITORY, namespace, name)
     if repository is None or is_deleting(repository):
@@ -188,7 +188,7 @@ async def adopt(ctx: Context, repository: Obj, points: Iterator[PointRecord]) ->
 
 
 async def _adopt_one(ctx: Context, repository: Obj, point: PointRecord) -> bool:
-    """Whether a Backup was made: there may be one, others may have its names, or it can't have any."""
+    """Return whether a Backup was made: there may be one, others may have its names, or it can't have any."""
     try:
         return await _make(ctx, repository["metadata"]["namespace"], repository["metadata"]["name"], point)
     except InvalidError as error:
@@ -212,7 +212,7 @@ async def _make(ctx: Context, namespace: str, repository: str, point: PointRecor
 
 
 async def carry_out(ctx: Context, namespace: str, judgement: Judgement) -> None:
-    """What a scan says of one Backup."""
+    """Apply what a scan found for one Backup."""
     obj = await find(ctx.cluster, BACKUP, namespace, judgement.name)
     if obj is None or obj["metadata"]["uid"] != judgement.uid or is_deleting(obj):
         return

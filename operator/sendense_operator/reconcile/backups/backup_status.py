@@ -100,7 +100,7 @@ class Case:
 
 
 def next_backup_status(case: Case, state: dict[str, str], changes: dict[str, Any], now: datetime) -> BackupStatus:
-    """The status with `state` (of api/conditions) and `changes`; phase and message follow from it."""
+    """Return the status with `state` (of api/conditions) and `changes`; phase and message follow from it."""
     generation = case.obj["metadata"].get("generation")
     old = conditions.dicts_of(case.status)
     if not _REASON.fullmatch(state["reason"]):
@@ -169,7 +169,7 @@ async def acknowledge(ctx: Context, case: Case) -> None:
 
 
 def _distance(old: BackupStatus, new: BackupStatus, poll_seconds: float) -> float:
-    """Seconds between two writes of a status that is not urgent."""
+    """Return the seconds between two writes of a status that is not urgent."""
     if new.phase is Phase.RUNNING:
         return poll_seconds
     return WORDS_S if new.phase is Phase.PENDING and _wordless(old) == _wordless(new) else 0.0
@@ -185,7 +185,7 @@ _ORDINARY_WAIT: Final = re.compile(r".*Busy|Waiting.*|.*NotFound|.*NotReady|Clai
 
 
 def events_of_change(old: BackupStatus, new: BackupStatus) -> list[tuple[Literal["Normal", "Warning"], str, str]]:
-    """The Events of a change: (type, reason, message)."""
+    """Return the Events of a change: (type, reason, message)."""
     ready = next((c for c in new.conditions if c.type == conditions.READY), None)
     reason, message = (ready.reason, ready.message) if ready else ("", "")
     if new.phase != old.phase:
@@ -226,7 +226,7 @@ def _fell_back(old: BackupStatus, new: BackupStatus) -> list[tuple[Literal["Norm
 
 
 def wanted_labels(case: Case) -> dict[str, str]:
-    """Labels that make `kubectl get -l` answer what the field selectors answer."""
+    """Return the labels that make `kubectl get -l` answer what the field selectors answer."""
     labels = {
         names.LABEL_VM: case.spec.vm_ref.name,
         names.LABEL_REPOSITORY: case.spec.repository_ref.name,

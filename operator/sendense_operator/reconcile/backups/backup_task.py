@@ -23,7 +23,7 @@ from sendense_operator.task import (
 
 
 def disk_ports(exposure: Exposure, count: int, given: Sequence[int]) -> list[int]:
-    """The port that the appliance is told for each disk. `given`: the node's or the Service's ports."""
+    """Return the port that the appliance is told for each disk. `given`: the node's or the Service's ports."""
     if exposure is Exposure.POD_IP:
         return [names.NBD_BASE_PORT + index for index in range(count)]
     if len(given) != count:
@@ -46,7 +46,7 @@ def build_backup_task(
     parent_check: ParentCheck = ParentCheck.CONTENT,
     adopt_only: bool = False,
 ) -> BackupTask:
-    """The task of a Backup's worker; `adopt_only`: of one that looks for what a dead one may have committed."""
+    """Return the task of a Backup's worker; `adopt_only`: of one that looks for what a dead one may have committed."""
     told = disk_ports(appliance.nbd.exposure, len(disks), ports)
     return BackupTask(
         namespace=namespace,

@@ -20,7 +20,7 @@ _OVERRUN_S: Final = 120.0
 
 
 async def start_overdue(ctx: Context, case: Case, why: str) -> bool:
-    """Whether the first worker did not start in time; then the Backup has failed."""
+    """Return whether the first worker did not start in time; then the Backup has failed."""
     deadline = created(case.obj) + timedelta(seconds=case.spec.start_deadline_seconds)
     if case.status.start_time is not None or ctx.now() <= deadline:
         return False
@@ -32,7 +32,7 @@ async def start_overdue(ctx: Context, case: Case, why: str) -> bool:
 
 
 async def overrun(ctx: Context, case: Case, pod: Obj | None) -> bool:
-    """Whether even the Job's own deadline could not stop the worker; then the Backup has failed.
+    """Return whether even the Job's own deadline could not stop the worker; then the Backup has failed.
 
     Its Job stays, and with it the VM's turn: who does not stop may still write.
     """
@@ -46,7 +46,7 @@ async def overrun(ctx: Context, case: Case, pod: Obj | None) -> bool:
 
 
 async def node_lost(ctx: Context, case: Case, pod: Obj) -> bool:
-    """Whether the worker's node has been away for too long; then the Backup has failed."""
+    """Return whether the worker's node has been away for too long; then the Backup has failed."""
     name = pod["spec"].get("nodeName")
     if not name:
         return False

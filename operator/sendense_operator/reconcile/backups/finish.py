@@ -49,7 +49,7 @@ _UNHEARD_S: Final = 10.0
 
 
 async def complete(ctx: Context, case: Case, answer: Answer, **more: Any) -> None:
-    """The backup is committed: record what the worker answered, and let others have its slot."""
+    """Record the committed result that the worker answered, and free its slot."""
     await record(ctx, case, answer, **more)
     _after(ctx, case, answer)
 
@@ -81,7 +81,7 @@ def _result(case: Case, answer: Answer, now: datetime) -> dict[str, Any]:
 
 
 async def fail(ctx: Context, case: Case, reason: str, message: str, answer: Answer | None = None) -> None:
-    """It will not become a restore point."""
+    """Record a failure: the Backup will not become a restore point."""
     death = case.status.worker_death
     if death is not None and death not in message:
         message = f"{death}; {message}"
@@ -92,7 +92,7 @@ async def fail(ctx: Context, case: Case, reason: str, message: str, answer: Answ
 
 
 async def cancelled(ctx: Context, case: Case, message: str) -> None:
-    """It was stopped because somebody wanted that."""
+    """Record that the Backup was stopped on request."""
     await publish(ctx, case, conditions.stalled(conditions.REASON_CANCELLED, message), **_stopped(ctx, case))
     _after(ctx, case, None)
 
@@ -114,7 +114,7 @@ def _after(ctx: Context, case: Case, answer: Answer | None) -> None:
 
 
 def chain_key(case: Case) -> Key:
-    """The chain that the Backup belongs to."""
+    """Return the chain that the Backup belongs to."""
     return Key(Work.CHAIN, case.namespace, f"{case.spec.vm_ref.name}/{case.spec.repository_ref.name}")
 
 
@@ -132,7 +132,7 @@ async def remove_workload(ctx: Context, case: Case) -> float | None:
 
 
 def decide_finalizers(case: Case) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Finalizers that a Backup must have and must not have once it is over and its worker is gone."""
+    """Return the finalizers that a Backup must have, and those it must not have, once its worker is gone."""
     silent = case.only_looks or case.ready_reason in UNSEEN_REASONS | {conditions.REASON_CANCELLED}
     unseen = case.status.worker_job is not None and silent
     if case.status.phase in (Phase.COMPLETED, Phase.LOST):
@@ -141,7 +141,7 @@ def decide_finalizers(case: Case) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 async def _tidy_worker(ctx: Context, case: Case) -> float | None:
-    """Seconds to wait for the worker, None when nothing is left of it but a Job that goes by itself.
+    """Return seconds to wait for the worker, None when nothing is left of it but a Job that goes by itself.
 
     The NetworkPolicy goes after the last pod: an export has no password, and until its pod has ended the policy is all
     that keeps others off it. Past the bound it stays with a pod that does not stop, and goes with the Backup.
@@ -234,12 +234,12 @@ async def _ends_by_itself(ctx: Context, case: Case, job: Obj, pods: list[Obj]) -
 
 
 def _remains(answer: Answer | None) -> str:
-    """What a worker that was stopped says of its client on the appliance; empty when it says nothing."""
+    """Return what a worker that was stopped says of its client on the appliance; empty when it says nothing."""
     return answer.left if answer is not None and answer.outcome == "Cancelled" else ""
 
 
 async def finish_deletion(ctx: Context, case: Case) -> float | None:
-    """The Backup is being deleted: stop its worker, wait for it within bounds. Its chain decides about the files."""
+    """Stop a deleted Backup's worker and wait for it within bounds. Its chain decides about the files."""
     if has_finalizer(case.obj, names.FINALIZER):
         rest = await _stop_for_good(ctx, case)
         if rest is not None:
@@ -254,7 +254,7 @@ async def finish_deletion(ctx: Context, case: Case) -> float | None:
 
 
 async def _stop_for_good(ctx: Context, case: Case) -> float | None:
-    """Seconds to wait for the worker of a Backup that is being deleted, None when it is gone or was given up."""
+    """Return seconds to wait for the worker of a Backup that is being deleted, None when it is gone or was given up."""
     job = await _own_job(ctx, case)
     if job is not None and is_live(job) and not is_deleting(job):
         await _stop(ctx, case, job)
@@ -274,7 +274,7 @@ async def _stop_for_good(ctx: Context, case: Case) -> float | None:
 
 
 async def _tell_remains(ctx: Context, case: Case, pods: list[Obj]) -> None:
-    """An Event about what a stopped worker left on the appliance: the object is about to go."""
+    """Post an Event about what a stopped worker left on the appliance; the object is about to go."""
     answer = last_answer(pods) or ctx.memory.answers.get(case.uid)
     words = _remains(answer)
     if words and not case.is_over:
@@ -295,7 +295,7 @@ async def _stop(ctx: Context, case: Case, job: Obj) -> None:
 
 
 def _waited_enough(ctx: Context, case: Case, job: Obj | None, left: list[Obj]) -> bool:
-    """Whether pods had their time to stop since one was told to; if none was, since that was first seen.
+    """Return whether pods had their time to stop since one was told to; if none was, since that was first seen.
 
     Nobody tells them to when somebody deleted their Job and left them as orphans.
     """

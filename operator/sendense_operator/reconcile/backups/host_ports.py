@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 
 def choose_host_ports(first: int, last: int, taken: Collection[int], count: int) -> list[int] | None:
-    """The `count` lowest free ports of `first`..`last`, or None when there are not so many.
+    """Return the `count` lowest free ports of `first`..`last`, or None when there are not so many.
 
     `taken` holds the ports of all live workers, on whichever node: where a worker will run is not known yet.
     """

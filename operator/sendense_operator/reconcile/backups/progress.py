@@ -32,14 +32,14 @@ STAGE_MESSAGES: Final = {
 
 
 def percent_of(done: int, total: int, *, finished: bool) -> int:
-    """Whole percents, rounded down; 100 only when `finished`."""
+    """Return whole percents, rounded down; 100 only when `finished`."""
     if finished:
         return 100
     return min(99, done * 100 // total) if total > 0 else 0
 
 
 def merge_disks(old: list[BackupDisk], reported: Progress, *, whole: bool) -> list[BackupDisk]:
-    """The disks with what the worker reports; no number falls. A new attempt starts with `old` set back.
+    """Return the disks with what the worker reports; no number falls. A new attempt starts with `old` set back.
 
     `whole`: as of `merge_progress`.
     """
@@ -67,7 +67,7 @@ def _disk(old: BackupDisk | None, now: DiskProgress, whole: bool) -> BackupDisk:
 def merge_progress(
     old: BackupProgress | None, disks: list[BackupDisk], reported: Progress, *, whole: bool, now: datetime
 ) -> BackupProgress:
-    """The total of `disks`. `last_update_time` moves only when something else does.
+    """Return the total of `disks`. `last_update_time` moves only when something else does.
 
     `whole`: all disks are copied whole, so that it can be told when that is done.
     """
@@ -102,7 +102,7 @@ def _estimate(eta: int | None) -> int | None:
 
 
 def final_disks(answer: Answer) -> list[BackupDisk]:
-    """The disks of a committed backup."""
+    """Return the disks of a committed backup."""
     return [
         BackupDisk(
             id=disk.index,
@@ -125,7 +125,7 @@ def final_disks(answer: Answer) -> list[BackupDisk]:
 
 
 def describe_result(answer: Answer, how: str = "") -> str:
-    """A committed backup in one line: what ran, how it came here, how much of it there is."""
+    """Return a committed backup in one line: what ran, how it came here, how much of it there is."""
     count = len(answer.disks)
     increments = sum(disk.type is BackupType.INCREMENTAL for disk in answer.disks)
     mixed = 0 < increments < count
@@ -138,13 +138,13 @@ def describe_result(answer: Answer, how: str = "") -> str:
 
 
 def average_rate(transferred: int, started: datetime | None, ended: datetime) -> int:
-    """Bytes per second from the start to the end; 0 when that is not known."""
+    """Return the bytes per second from the start to the end; 0 when that is not known."""
     seconds = (ended - started).total_seconds() if started is not None else 0.0
     return int(transferred / seconds) if seconds > 0 else 0
 
 
 def final_progress(answer: Answer, started: datetime | None, now: datetime) -> BackupProgress:
-    """The progress of a committed backup, with its average rate since `started`."""
+    """Return the progress of a committed backup, with its average rate since `started`."""
     transferred = sum(disk.transferred for disk in answer.disks)
     rate = average_rate(transferred, started, answer.finished or now)
     return BackupProgress(
@@ -159,13 +159,13 @@ def final_progress(answer: Answer, started: datetime | None, now: datetime) -> B
 
 
 def stopped_disks(old: list[BackupDisk]) -> list[BackupDisk]:
-    """The disks of a backup that ended without a result: how far each came, and no longer a rate."""
+    """Return the disks of a backup that ended without a result: how far each came, and no longer a rate."""
     gone = {"rate_bytes_per_second": None, "rate": None, "eta_seconds": None, "eta": None}
     return [disk.model_copy(update=gone) for disk in old]
 
 
 def stopped_progress(old: BackupProgress | None, started: datetime | None, now: datetime) -> BackupProgress | None:
-    """The progress of a backup that ended without a result: how far it came, and its average rate since `started`."""
+    """Return the progress of a backup that ended without a result, with its average rate since `started`."""
     if old is None:
         return None
     rate = average_rate(old.bytes_transferred, started, now)

@@ -86,14 +86,14 @@ async def _discovered(ctx: Context, case: Case, vm: Obj) -> FoundVM | Problem:
 
 
 def known_vm(case: Case, vm: ProtectedVMSpec) -> FoundVM:
-    """The VM as the worker was told of it that ended without a word."""
+    """Return the VM as the worker was told of it that ended without a word."""
     disks = [VMDisk(index=disk.id, key=disk.key, capacity_bytes=disk.virtual_size) for disk in case.status.disks]
     name = case.status.vm_name or last_path_element(vm.path)
     return FoundVM(InventoryVM(name=name, path=vm.path), tuple(disks), cbt_enabled=None)
 
 
 async def _parent_check(ctx: Context, case: Case) -> ParentCheck:
-    """What the chain asks for; one that is not there yet has no parent to check, or was just deleted by somebody."""
+    """Return the chain's parent check; a chain that does not exist has no parent to check."""
     if case.spec.type is RequestedType.FULL:
         return ParentCheck.CONTENT
     name = chain_name(case.spec.vm_ref.name, case.spec.repository_ref.name)
@@ -102,7 +102,7 @@ async def _parent_check(ctx: Context, case: Case) -> ParentCheck:
 
 
 def decide_references(case: Case, repository: Obj | None, appliance_name: str, appliance: Obj | None) -> Problem | None:
-    """What of repository and appliance is missing or not ready. All that a look has to wait for is a wait."""
+    """Return what of repository and appliance is missing or not ready. All that a look has to wait for is a wait."""
     if repository is None or is_deleting(repository):
         return Problem("RepositoryNotFound", f"there is no BackupRepository {case.spec.repository_ref.name}")
     if appliance is None or is_deleting(appliance):
@@ -113,7 +113,7 @@ def decide_references(case: Case, repository: Obj | None, appliance_name: str, a
 
 
 def _repository_ready(repository: Obj, accepted: frozenset[str] = frozenset()) -> Problem | None:
-    """`accepted`: reasons for not being ready that don't matter."""
+    """Return why a repository is not ready. `accepted`: reasons that do not matter here."""
     name = repository["metadata"]["name"]
     ready = ready_condition(repository)
     if ready is None:

@@ -72,7 +72,7 @@ async def start_backup(ctx: Context, case: Case) -> float | None:
 
 
 def overdue(ctx: Context, case: Case) -> Problem | None:
-    """Whether a deadline has passed while there is no worker."""
+    """Return whether a deadline has passed while there is no worker."""
     now = ctx.now()
     if case.status.start_time is not None:
         if now - case.status.start_time > timedelta(seconds=case.spec.active_deadline_seconds):
@@ -138,7 +138,7 @@ def _resources(ctx: Context, case: Case, refs: References) -> Obj | Problem:
 async def _create_worker(
     ctx: Context, case: Case, refs: References, admitted: Admitted, resources: Obj
 ) -> Problem | None:
-    """All objects of the worker, the Job last. Each may be there already, made before the controller was restarted."""
+    """Create the worker's objects, the Job last. Each may exist from before a restart of the controller."""
     labels = worker_labels(
         case.obj,
         vm=case.spec.vm_ref.name,
@@ -209,7 +209,7 @@ def _template(ctx: Context, case: Case, refs: References, plan: _Plan, ports: tu
 
 
 async def _ask_pod_security(ctx: Context, case: Case, template: Obj) -> None:
-    """A pod that admission forbids would only show as an Event of its Job: so it is asked beforehand."""
+    """Dry-run the pod's creation: one that admission forbids would only show as an Event of its Job."""
     pod: dict[str, Any] = {
         "metadata": {**template["metadata"], "namespace": case.namespace, "name": f"{case.job_name[:58]}-dry"},
         "spec": template["spec"],
@@ -239,7 +239,7 @@ async def _ensure_policy(ctx: Context, policy: Obj) -> None:
 
 
 def _remaining(ctx: Context, case: Case) -> int:
-    """Seconds that the worker may take; less than the spec says when an earlier one had a part of them."""
+    """Return seconds that the worker may take; less than the spec says when an earlier one had a part of them."""
     allowed = case.spec.active_deadline_seconds
     if case.status.start_time is None:
         return allowed

@@ -70,7 +70,7 @@ class _Objects:
 
 
 async def admit(ctx: Context, case: Case, refs: References) -> tuple[QueueSnapshot, AdmissionDecision]:
-    """Whether the Backup may start, and what that was decided on.
+    """Return whether the Backup may start, and what that was decided on.
 
     To be called with `ctx.admission` held until its Job is made.
     """
@@ -89,12 +89,12 @@ async def admit(ctx: Context, case: Case, refs: References) -> tuple[QueueSnapsh
 
 
 def is_current(ctx: Context, namespace: str, snapshot: QueueSnapshot) -> bool:
-    """Whether nothing was heard of since that makes `snapshot` out of date."""
+    """Return whether nothing was heard of since that makes `snapshot` out of date."""
     return ctx.snapshots.get(namespace) is snapshot
 
 
 def forget(ctx: Context) -> None:
-    """A Job was made or ended: what was read is out of date."""
+    """Drop what was read: a Job was made or ended."""
     ctx.snapshots.clear()
 
 
@@ -117,7 +117,7 @@ async def _snapshot(ctx: Context, namespace: str) -> QueueSnapshot:
 
 
 async def _queue(ctx: Context, snapshot: QueueSnapshot, namespace: str, waiting: list[Obj]) -> dict[str, QueuedBackup]:
-    """All that are `waiting` for their turn, the first one first, with what is decided for each."""
+    """Return all that are `waiting` for their turn, the first one first, with what is decided for each."""
     objects = await _objects(ctx, namespace)
     candidates: list[tuple[Obj, Candidate]] = []
     for obj in queue_order(waiting):
@@ -148,7 +148,7 @@ def _elder(obj: Obj) -> tuple[ChainKey, QueuePlace] | None:
 
 
 def first_of_chains(waiting: Iterable[tuple[ChainKey, QueuePlace]]) -> dict[ChainKey, QueuePlace]:
-    """The place of the first Backup of each chain."""
+    """Return the place of the first Backup of each chain."""
     first: dict[ChainKey, QueuePlace] = {}
     for chain, place in waiting:
         first[chain] = min(place, first.get(chain, place))
@@ -156,7 +156,7 @@ def first_of_chains(waiting: Iterable[tuple[ChainKey, QueuePlace]]) -> dict[Chai
 
 
 def is_queued(obj: Obj) -> bool:
-    """Whether a Backup waits for nothing but its turn."""
+    """Return whether a Backup waits for nothing but its turn."""
     ready = ready_condition(obj)
     asked_to_stop = bool(obj["spec"].get("cancel"))
     return ready is not None and ready["reason"] in QUEUED and not asked_to_stop and not is_deleting(obj)
@@ -192,7 +192,7 @@ def _ahead(own: Obj, snapshot: QueueSnapshot) -> list[Candidate]:
 
 
 async def _of(ctx: Context, snapshot: QueueSnapshot, objects: _Objects, obj: Obj) -> Candidate | None:
-    """The candidate that a waiting Backup is; None when something it needs has gone meanwhile."""
+    """Return the candidate that a waiting Backup is; None when something it needs has gone meanwhile."""
     spec = obj["spec"]
     vm = objects.vms.get(spec["vmRef"]["name"])
     repository = objects.repositories.get(spec["repositoryRef"]["name"])
@@ -233,7 +233,7 @@ async def _repository_slots(
 
 
 def _running(job: Obj) -> RunningJob | None:
-    """What the admission has to know of a worker's Job; None when it has ended, or when somebody else made it."""
+    """Return a worker's Job as the admission sees it; None when it has ended or is not the operator's."""
     if not is_live(job) or not is_worker_job(job):
         return None
     labels = labels_of(job)

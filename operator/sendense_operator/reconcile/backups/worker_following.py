@@ -70,7 +70,7 @@ async def _ended(ctx: Context, case: Case, seen: Ended, changes: dict[str, Any])
 
 
 async def _died(ctx: Context, case: Case, job: Obj, seen: Died, changes: dict[str, Any]) -> float | None:
-    """A worker that died may have committed: one more looks, and does nothing else. That one's death is the end."""
+    """Start one recovery attempt, since a worker that died may have committed; its own death is final."""
     task = task_of(job)
     if task is None or task.adopt_only:
         return await _ended(ctx, case, Ended(None, "WorkerDied", case.status.worker_death or seen.message), changes)
@@ -78,7 +78,7 @@ async def _died(ctx: Context, case: Case, job: Obj, seen: Died, changes: dict[st
 
 
 async def _answer_lost(ctx: Context, case: Case, job: Obj, seen: AnswerLost, changes: dict[str, Any]) -> float | None:
-    """A worker that ended well has committed: others look until one's answer is heard, or the deadline has passed.
+    """Start recovery attempts until one answers or the deadline passes: the worker that succeeded has committed.
 
     They copy nothing either. Should the manifest have gone meanwhile, that is to be told, not to be papered over by
     another copy, for which vCenter would be needed too.
@@ -151,7 +151,7 @@ async def _new_attempt(ctx: Context, case: Case, seen: RunningAttempt, changes: 
 
 
 def _again(case: Case) -> str:
-    """Reason while another worker is to come: a retry only where spec.retries has it.
+    """Return the reason while another worker is to come: a retry only where spec.retries has it.
 
     Evicted pods and removed Jobs are replaced in any case, and a lost answer is read again.
     """
@@ -159,12 +159,12 @@ def _again(case: Case) -> str:
 
 
 def _adopt(case: Case, job: Obj, pod: Obj | None, pods: int) -> dict[str, Any]:
-    """What the status still has to learn of a Job and of its newest pod."""
+    """Return what the status still has to learn of a Job and of its newest pod."""
     return {**_adopt_job(case, job), **(_adopt_pod(case, pod, pods) if pod is not None else {})}
 
 
 def _adopt_job(case: Case, job: Obj) -> dict[str, Any]:
-    """What the status still has to learn of a Job: a controller that made it may have died before it wrote so."""
+    """Return what the status lacks of a Job: the controller that made it may have died before writing."""
     if case.status.worker_job is not None:
         return {}
     changes: dict[str, Any] = {
@@ -182,7 +182,7 @@ def _adopt_job(case: Case, job: Obj) -> dict[str, Any]:
 
 
 def _adopt_pod(case: Case, pod: Obj, pods: int) -> dict[str, Any]:
-    """What a pod that was not seen before changes in the status. Between two looks there may have been several."""
+    """Return the status changes for a new pod. Several may have come since the last reconcile."""
     job_id = names.vma_job_id(pod["metadata"]["uid"])
     changes: dict[str, Any] = {"node_name": pod["spec"].get("nodeName") or case.status.node_name}
     # One that only looks is no attempt, and has no job of the VMA.
@@ -251,7 +251,7 @@ async def _poll(ctx: Context, case: Case, pod: Obj, address: str, changes: dict[
 
 
 def _first_asked(ctx: Context, pod_uid: str) -> float:
-    """When this worker was asked for the first time, in vain."""
+    """Return when this worker was asked for the first time, in vain."""
     first = ctx.memory.first_seen.get(pod_uid)
     if first is None:
         first = ctx.monotonic()
@@ -281,7 +281,7 @@ async def _report(ctx: Context, case: Case, report: Progress, pod: Obj, changes:
 
 
 async def wait_for_old_pods(ctx: Context, case: Case) -> float | None:
-    """The Job has gone: seconds to wait for its pods, None when there are none left. One writer at a time."""
+    """Return seconds to wait for the pods of a Job that has gone; None when none is left. One writer at a time."""
     if case.status.worker_job is None:
         return None
     pods = await ctx.cluster.list_objects(POD, case.namespace, labels=case.pods_selector)

@@ -54,7 +54,7 @@ _ENDED_WITHOUT: Final = frozenset({Phase.LOST, Phase.FAILED, Phase.CANCELLED})
 
 
 def sort_records(records: Iterable[Record], taken: datetime, asked: Sequence[Removal]) -> ScanResult:
-    """A catalogue by chains.
+    """Return a catalogue by chains.
 
     A chain of `asked` that is not told has no folder any more; one of which only points are told was not listed to its
     end. Raises CatalogueError for more than can be kept in memory.
@@ -95,7 +95,7 @@ def sort_records(records: Iterable[Record], taken: datetime, asked: Sequence[Rem
 
 
 def merge_scan(old: RepositoryCatalogue | None, told: ScanResult) -> RepositoryCatalogue:
-    """All that is known now: a look at some chains says nothing of the others."""
+    """Return all that is known now: a look at some chains says nothing of the others."""
     if told.root is not None and told.root.complete:
         return RepositoryCatalogue(told.taken, told.chains, told.repository_id)
     before = old or RepositoryCatalogue(taken=None, chains={})
@@ -103,7 +103,7 @@ def merge_scan(old: RepositoryCatalogue | None, told: ScanResult) -> RepositoryC
 
 
 def changed_chains(old: RepositoryCatalogue | None, told: ScanResult) -> list[str]:
-    """VMs of chains of which something new is told."""
+    """Return VMs of chains of which something new is told."""
     before = old.chains if old is not None else {}
     gone = before.keys() - told.chains.keys() if told.root is not None and told.root.complete else set[str]()
     return sorted(gone | {vm for vm, view in told.chains.items() if view.asked or not _same(before.get(vm), view)})
@@ -114,7 +114,7 @@ def _same(old: ChainView | None, new: ChainView) -> bool:
 
 
 def known_backup(backup: Obj) -> KnownBackup:
-    """What a scan has to know of a Backup. Names that many share are kept once."""
+    """Return what a scan has to know of a Backup. Names that many share are kept once."""
     meta, status = backup["metadata"], backup.get("status") or {}
     return KnownBackup(
         name=meta["name"],
@@ -149,14 +149,14 @@ def decide_adoptions(
 
 
 def adopted_names(point: PointRecord) -> tuple[str, str]:
-    """Names for the Backup of an adopted restore point: its own, and the one for when that is taken."""
+    """Return the names for the Backup of an adopted restore point: its own, and the one for when that is taken."""
     own = point.backup if names.is_object_name(point.backup) else point.vm
     second = f"{own[:_NAME_ROOM].rstrip('-')}-{point.backup_uid[:8]}"
     return (own if own == point.backup else second), second
 
 
 def build_adopted(namespace: str, repository: str, point: PointRecord, name: str) -> Obj:
-    """The Backup of a restore point that was found. Its status comes later, its finalizer at once."""
+    """Return the Backup of a restore point that was found. Its status comes later, its finalizer at once."""
     spec = BackupSpec(
         vm_ref=LocalRef(name=point.vm),
         repository_ref=LocalRef(name=repository),
@@ -180,7 +180,7 @@ def build_adopted(namespace: str, repository: str, point: PointRecord, name: str
 
 
 def owned_by_another(uid: str, owner: str) -> str:
-    """Why an object is refused whose restore point belongs to another one."""
+    """Return why an object is refused whose restore point belongs to another one."""
     return (
         f"restore point {uid} belongs to Backup {owner}. This object has no files; deleting it removes none. "
         f"Delete it, or delete Backup {owner} first if this one is to take over"
@@ -212,7 +212,7 @@ class Judgement:
 
 
 def judge_backup(told: ScanResult, backups: Iterable[KnownBackup]) -> Iterator[Judgement]:
-    """What a scan changes for the Backups that are there and over. One that waits or runs is left to its worker."""
+    """Return what a scan changes for Backups that are over; those that wait or run are left alone."""
     if told.root is None:
         return iter(())
     known = identify(backups, told.chains)
@@ -256,7 +256,7 @@ def _completed(
 
 
 def _is_open(view: ChainView | None) -> bool:
-    """Whether nothing can be concluded from what is missing in a chain: it is being written, or holds newer manifests.
+    """Return whether a chain is inconclusive: it is being written, or holds manifests of newer formats.
 
     Without its lock a listing is no view of one moment: a manifest that is renamed meanwhile may be seen nowhere.
     """
@@ -269,7 +269,7 @@ def _damage(status: Obj) -> str:
 
 
 def is_missing(told: ScanResult | RepositoryCatalogue, backup: Obj, vm: str) -> bool:
-    """Whether its chain was listed after an adopting Backup was made, and all of it read, without its restore point."""
+    """Return whether the whole chain was listed after the adopting Backup's creation, without its point."""
     view = told.chains.get(vm)
     if not _was_there(told, backup):
         return False
@@ -279,7 +279,7 @@ def is_missing(told: ScanResult | RepositoryCatalogue, backup: Obj, vm: str) -> 
 
 
 def why_unread(told: ScanResult | RepositoryCatalogue, backup: Obj, vm: str) -> str:
-    """That not all of its chain could be read after an adopting Backup was made, in words; empty: it could."""
+    """Describe what of its chain could not be read after the adopting Backup's creation; empty: nothing."""
     view = told.chains.get(vm)
     count = view.chain.unreadable + view.chain.newer if view is not None else 0
     if view is None or not count or not _was_there(told, backup):
@@ -289,5 +289,5 @@ def why_unread(told: ScanResult | RepositoryCatalogue, backup: Obj, vm: str) -> 
 
 
 def _was_there(told: ScanResult | RepositoryCatalogue, backup: Obj) -> bool:
-    """Whether a Backup was made before what is told was listed."""
+    """Return whether a Backup was made before what is told was listed."""
     return told.taken is not None and created(backup) < told.taken

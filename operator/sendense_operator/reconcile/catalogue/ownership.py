@@ -25,7 +25,7 @@ _WITH_POINT: Final = frozenset({Phase.COMPLETED, Phase.LOST})
 
 
 def point_uid(backup: Obj) -> str:
-    """UID by which the repository knows the restore point of a Backup: of the object that made it."""
+    """Return the UID by which the repository knows the restore point of a Backup: of the object that made it."""
     adopt = backup["spec"].get("adopt")
     if adopt:
         return str(adopt["uid"])
@@ -33,7 +33,7 @@ def point_uid(backup: Obj) -> str:
 
 
 def is_restored(backup: Obj) -> bool:
-    """Whether another tool created this object from a copy of a completed one, without its status.
+    """Return whether another tool created this object from a copy of a completed one, without its status.
 
     Its label says that it was completed, which only the controller writes, and only after the status. From then on
     `status.adopted` remembers it, since the label follows the phase. Such an object never copies anything: it waits for
@@ -48,7 +48,7 @@ def is_restored(backup: Obj) -> bool:
 
 
 def is_refused(backup: Obj) -> bool:
-    """Whether this object failed because another one owned its restore point.
+    """Return whether this object failed because another one owned its restore point.
 
     It stays so when that owner is gone: else deleting the owner with Retain would bring the point back unasked.
     """
@@ -58,17 +58,17 @@ def is_refused(backup: Obj) -> bool:
 
 
 def owns_point(backup: Obj) -> bool:
-    """Whether this object counts as one that owns its restore point: it is neither being deleted nor has it failed."""
+    """Return whether this object owns its restore point: it is neither being deleted nor failed."""
     return _counts(is_deleting(backup), (backup.get("status") or {}).get("phase"))
 
 
 def owner_of(uid: str, backups: Iterable[KnownBackup]) -> KnownBackup | None:
-    """The one object that owns the restore point `uid`, None if there is none."""
+    """Return the one object that owns the restore point `uid`, None if there is none."""
     return owners(backups).get(uid)
 
 
 def owners(backups: Iterable[KnownBackup]) -> dict[str, KnownBackup]:
-    """The one object that owns each restore point, by the point's UID.
+    """Return the one object that owns each restore point, by the point's UID.
 
     The object that made it comes first, then one that is already complete, then the oldest one.
     """
@@ -132,13 +132,13 @@ def _point_of_copy(backup: KnownBackup, view: ChainView, written: dict[str, _Wri
 
 
 def point_named(view: ChainView, name: str) -> PointRecord | None:
-    """The newest restore point of the Backup name `name` in a chain."""
+    """Return the newest restore point of the Backup name `name` in a chain."""
     found = [point for point in view.points.values() if point.backup == name]
     return max(found, key=lambda point: point.sequence, default=None)
 
 
 def find_point(backup: Obj, view: ChainView) -> PointRecord | None:
-    """The restore point of an object that copies nothing: by the UID that it names, else by its own name."""
+    """Return the restore point of an object that copies nothing: by the UID that it names, else by its own name."""
     if is_restored(backup):
         return point_named(view, backup["metadata"]["name"])
     return view.points.get(point_uid(backup))

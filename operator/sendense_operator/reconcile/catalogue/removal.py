@@ -44,13 +44,13 @@ class Kept:
 
 
 def is_leaving(obj: Obj) -> bool:
-    """Whether a Backup waits for nothing but the decision about its files: it is being deleted, its worker is gone."""
+    """Return whether a deleted Backup waits only for the decision about its files: its worker is gone."""
     held = has_finalizer(obj, names.FINALIZER_RESTORE_POINT) and not has_finalizer(obj, names.FINALIZER)
     return is_deleting(obj) and held
 
 
 async def look_for_guard(ctx: Context, namespace: str) -> Kept | None:
-    """Why nothing of this namespace may be removed now: it goes as a whole, or that can't be told."""
+    """Return why nothing of this namespace may be removed now: it goes as a whole, or that can't be told."""
     try:
         found = await find(ctx.cluster, NAMESPACE, None, namespace)
         if found is None or is_deleting(found):
@@ -67,7 +67,7 @@ async def look_for_guard(ctx: Context, namespace: str) -> Kept | None:
 
 
 def decide_removal(spec: BackupSpec, repository: Obj | None, guard: Kept | None) -> Kept | None:
-    """Why the files of a deleted Backup are kept; None: they are to be removed."""
+    """Return why the files of a deleted Backup are kept; None: they are to be removed."""
     if deletion_policy_of(spec, repository) is DeletionPolicy.RETAIN:
         return Kept("deletionPolicy is Retain")
     if guard is not None:
@@ -78,7 +78,7 @@ def decide_removal(spec: BackupSpec, repository: Obj | None, guard: Kept | None)
 
 
 def deletion_policy_of(spec: BackupSpec, repository: Obj | None) -> DeletionPolicy:
-    """The stricter one of what the Backup and its repository say: what either retains stays."""
+    """Return the stricter one of what the Backup and its repository say: what either retains stays."""
     said = [spec.deletion_policy]
     if repository is not None:
         said.append(BackupRepositorySpec.model_validate(repository["spec"]).deletion_policy)
@@ -86,19 +86,19 @@ def deletion_policy_of(spec: BackupSpec, repository: Obj | None) -> DeletionPoli
 
 
 def grace_left(point: RemovedPoint, spec: BackupRepositorySpec, now: datetime) -> float:
-    """Seconds for which a deleted restore point is still kept whole, so that it can be taken back; 0: none."""
+    """Return seconds for which a deleted restore point is still kept whole, so that it can be taken back; 0: none."""
     if point.state is not RemovalState.PENDING:
         return 0.0
     return max((point.since - now).total_seconds() + spec.deletion_grace_seconds, 0.0)
 
 
 def is_retained_now(point: RemovedPoint, spec: BackupRepositorySpec) -> bool:
-    """Whether the repository was set to Retain after a Backup was deleted, and before its files were removed."""
+    """Return whether the repository was set to Retain after a Backup was deleted, and before its files were removed."""
     return point.state is RemovalState.PENDING and spec.deletion_policy is DeletionPolicy.RETAIN
 
 
 def removal_of(obj: Obj, points: Sequence[RestorePoint], state: RemovalState = RemovalState.PENDING) -> RemovedPoint:
-    """What the chain says of a Backup that is being deleted: its restore point is to go, or it is retained.
+    """Return what the chain says of a Backup that is being deleted: its restore point is to go, or it is retained.
 
     `points`: what it said of its restore points before.
     """
@@ -118,14 +118,14 @@ def removal_of(obj: Obj, points: Sequence[RestorePoint], state: RemovalState = R
 
 
 def room_for(removed: Sequence[RemovedPoint]) -> int:
-    """How many more may wait for the repository. Those that it knows of already give way."""
+    """Return how many more may wait for the repository. Those that it knows of already give way."""
     return MAX_WAITING - sum(point.state is RemovalState.PENDING for point in removed)
 
 
 def merge_removed(
     old: Sequence[RemovedPoint], new: Sequence[RemovedPoint], view: ChainView | None
 ) -> list[RemovedPoint]:
-    """The removed points of a chain whose files may still be there, the oldest first.
+    """Return the removed points of a chain whose files may still be there, the oldest first.
 
     `new`: Backups that are being deleted; the last word on a restore point is what counts, one that was retained and
     adopted again may be removed. `view`: what the repository's pod said last. Nothing is dropped from the list unless a
@@ -153,7 +153,7 @@ def merge_removed(
 
 
 def freed_points(old: Sequence[RemovedPoint], view: ChainView | None) -> list[RemovedPoint]:
-    """Those of a chain's removed points whose files are gone by the repository's word, with the bytes last told of.
+    """Return a chain's removed points whose files the repository reports gone, with their last known bytes.
 
     Not those that were retained: they were not removed by us. Nor those that never had bytes: a Backup that ended
     without a worker's word is asked for in the repository, and mostly has nothing there.
@@ -174,7 +174,7 @@ def describe_freed(points: Sequence[RemovedPoint]) -> str:
 
 
 def _after(point: RemovedPoint, view: ChainView) -> RemovedPoint | None:
-    """A removed point after a pod's word on its chain; None when nothing is left of it."""
+    """Return a removed point after a pod's word on its chain; None when nothing is left of it."""
     if point.uid in view.points:
         if point.state is RemovalState.RETAINED:
             return point
@@ -192,7 +192,7 @@ def _after(point: RemovedPoint, view: ChainView) -> RemovedPoint | None:
 
 
 def is_out_of_reach(point: RemovedPoint, view: ChainView | None) -> bool:
-    """Whether a pod was told to remove this point and found no manifest of it that can be read, but some that can't."""
+    """Return whether a pod had to remove this point and found only manifests that can't be read."""
     if view is None or point.state is not RemovalState.PENDING or point.uid in view.points:
         return False
     return point.uid in view.asked and view.chain.complete and not view.chain.is_understood

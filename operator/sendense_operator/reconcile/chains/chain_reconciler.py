@@ -71,7 +71,7 @@ class _Chain:
 
 
 def key_of_chain(obj: Obj) -> Key:
-    """What a BackupChain is looked at by: it may have to be made again after somebody deleted it."""
+    """Return what a BackupChain is looked at by: it may have to be made again after somebody deleted it."""
     spec = obj["spec"]
     name = f"{spec['vmRef']['name']}/{spec['repositoryRef']['name']}"
     return Key(Work.CHAIN, obj["metadata"]["namespace"], name)
@@ -127,7 +127,7 @@ async def reconcile_chain(ctx: Context, namespace: str, vm: str, repository: str
 
 
 async def _decide(ctx: Context, seen: _Chain) -> tuple[list[Obj], list[Obj], bool]:
-    """Deleted Backups whose files are to be removed, those whose files are retained, and whether there are more.
+    """Return deleted Backups to remove, those to retain, and whether there are more.
 
     All others are let go. Where everything goes, retained ones too: a chain to list them in can't be made any more.
     """
@@ -157,7 +157,7 @@ async def _let_go(ctx: Context, obj: Obj, kept: Kept, *, reason: str) -> None:
 
 
 async def _create(ctx: Context, seen: _Chain, name: str) -> Obj | None:
-    """The new chain; None when its namespace, or its definition, takes nothing new any more or is gone."""
+    """Create the chain; None when its namespace, or its definition, takes nothing new any more or is gone."""
     spec = BackupChainSpec(vm_ref=LocalRef(name=seen.vm), repository_ref=LocalRef(name=seen.repository_name))
     obj = {"metadata": {"namespace": seen.namespace, "name": name}, "spec": spec.to_dict()}
     try:
@@ -199,7 +199,7 @@ async def _write(
 
 
 def _by_policy(point: RemovedPoint, spec: BackupRepositorySpec | None) -> RemovedPoint:
-    """The removed point with the end of its grace; retained when the repository has been set to Retain meanwhile."""
+    """Return the removed point with the end of its grace, or retained where the repository says Retain by now."""
     if spec is not None and is_retained_now(point, spec):
         return point.model_copy(update={"state": RemovalState.RETAINED, "kept_until": None})
     grace = spec.deletion_grace_seconds if spec is not None else 0
@@ -208,12 +208,12 @@ def _by_policy(point: RemovedPoint, spec: BackupRepositorySpec | None) -> Remove
 
 
 def _waits_for_writer(view: ChainView, removed: list[RemovedPoint]) -> bool:
-    """Whether something is to be removed or freed that the repository's pod left alone for the chain was in use."""
+    """Return whether a removal or freeing is left because the chain was in use."""
     return any(is_unexplained(point) or (view.chain.busy and point.state is RemovalState.PENDING) for point in removed)
 
 
 def _is_older(view: ChainView, status: BackupChainStatus) -> bool:
-    """Whether a backup has ended since the repository's pod looked: the chain is free now."""
+    """Return whether a backup has ended since the repository's pod looked: the chain is free now."""
     return status.latest_time is not None and status.latest_time > view.taken
 
 

@@ -71,7 +71,7 @@ class _Point:
 def chain_status(
     old: BackupChainStatus, facts: ChainFacts, *, generation: int | None, now: datetime
 ) -> BackupChainStatus:
-    """The status that tells of `facts`."""
+    """Return the status that tells of `facts`."""
     points = _in_order(_points(facts.backups), old, facts.view)
     _find_fulls(points, old, facts.removed)
     present = [point for point in points if point.state is not PointState.LOST]
@@ -104,7 +104,7 @@ def chain_status(
 
 
 def _needed(points: Sequence[_Point], removed: Sequence[RemovedPoint]) -> list[RemovedPoint]:
-    """Who needs a removed point, where the repository's pod came too early to see it: who stands on it directly."""
+    """Return who depends directly on a removed point that the maintenance pod came too early to see."""
     above = {disk.parent: point.name for point in reversed(points) for disk in point.status.disks if disk.parent}
     return [
         point.model_copy(update={"needed_by": above.get(point.backup)})

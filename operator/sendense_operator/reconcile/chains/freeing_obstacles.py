@@ -54,7 +54,7 @@ def with_freeing(
 
 
 def _reason_of(obstacle: Obstacle) -> Hindrance:
-    """A worker may have words of its own; what the API shows is from our list."""
+    """Map an obstacle's reason to the API's closed list."""
     known = {hindrance.value: hindrance for hindrance in Hindrance}
     return known.get(obstacle.reason, Hindrance.STORAGE_ERROR)
 
@@ -67,7 +67,7 @@ def _describe(obstacles: Sequence[Obstacle]) -> str:
 
 
 def freeing_change(before: BackupChainStatus, after: BackupChainStatus) -> Change | None:
-    """What to tell in an event: something new is in the way, or nothing is any more.
+    """Return what to tell in an event: something new is in the way, or nothing is any more.
 
     A backup that is being made is no news: it passes.
     """

@@ -21,7 +21,7 @@ _WORDS: Final = {
 def decide_next(
     newest: BackupStatus | None, disks: Sequence[VMDisk], *, max_depth: int, full_next: str = ""
 ) -> NextBackup:
-    """What a Backup of type Auto would make now: Incremental only if every disk can be one.
+    """Return what a Backup of type Auto would make now: Incremental only if every disk can be one.
 
     `newest`: of the newest restore point; `disks`: the VM's, as last looked up, empty when that is not known;
     `full_next`: what the repository knows against the newest one.
@@ -45,7 +45,7 @@ def decide_next(
 
 
 def is_damaged(status: BackupStatus) -> bool:
-    """Whether the restore point, or one that it stands on, can't be read as it was written."""
+    """Return whether the restore point, or one that it stands on, can't be read as it was written."""
     return conditions.is_true(conditions.dicts_of(status), conditions.DAMAGED)
 
 

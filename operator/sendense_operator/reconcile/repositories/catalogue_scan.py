@@ -72,7 +72,7 @@ class MaintenanceRequest:
 
 
 async def wanted(ctx: Context, repository: Obj) -> MaintenanceRequest:
-    """What is to be done in a repository now."""
+    """Return what is to be done in a repository now."""
     key = key_of(repository)
     known = ctx.memory.catalogues.get(key)
     request = str((repository["metadata"].get("annotations") or {}).get(names.ANNOTATION_SCAN, ""))[:256]
@@ -115,7 +115,7 @@ def first_removals(found: Sequence[tuple[Removal, RemovedPoint]]) -> tuple[Remov
 
 
 async def _of_chains(ctx: Context, repository: Obj, take: Callable[[Obj], list[T]]) -> list[T]:
-    """What `take` finds in the chains of a repository."""
+    """Return what `take` finds in the chains of a repository."""
     meta = repository["metadata"]
     fields = f"spec.repositoryRef.name={meta['name']}"
     found = await collect(ctx.cluster, BACKUP_CHAIN, meta["namespace"], take, fields=fields)
@@ -151,7 +151,7 @@ def _points(chain: Obj) -> list[int]:
 
 
 def removed_points(chain: Obj) -> list[RemovedPoint]:
-    """What a chain's status says of removed restore points."""
+    """Return what a chain's status says of removed restore points."""
     return [RemovedPoint.model_validate(raw) for raw in _removed(chain)]
 
 
@@ -160,12 +160,12 @@ def _removed(chain: Obj) -> list[Obj]:
 
 
 def is_wanted(point: RemovedPoint) -> bool:
-    """Whether the repository has to be told of a removed point."""
+    """Return whether the repository has to be told of a removed point."""
     return point.state is RemovalState.PENDING or is_unexplained(point)
 
 
 def is_unexplained(point: RemovedPoint) -> bool:
-    """Whether the layers of a removed point stay only since their chain was in use when the pod looked."""
+    """Return whether the layers of a removed point stay only since their chain was in use when the pod looked."""
     return point.state is RemovalState.NEEDED and point.needed_by is None
 
 
@@ -175,7 +175,7 @@ def _was_asked(known: RepositoryCatalogue | None, removal: Removal) -> bool:
 
 
 def scan_is_due(ctx: Context, repository: Obj, request: str) -> bool:
-    """Whether a repository was never scanned, not for its interval, or a scan is asked for."""
+    """Return whether a repository was never scanned, not for its interval, or a scan is asked for."""
     status = BackupRepositoryStatus.model_validate(repository.get("status") or {})
     if status.catalogue is None or status.catalogue.time is None:
         return True
@@ -187,7 +187,7 @@ def scan_is_due(ctx: Context, repository: Obj, request: str) -> bool:
 
 
 def has_doubts(backups: list[Obj], repository: Obj | None, known: RepositoryCatalogue | None) -> bool:
-    """Whether one of these Backups ended since the last scan in a way that only a scan explains.
+    """Return whether one of these Backups ended since the last scan in a way that only a scan explains.
 
     Read from the objects, so that a controller which dies forgets nothing of it.
     """
@@ -248,7 +248,7 @@ async def take_in(ctx: Context, repository: Obj, job: Obj, pod: Obj | None, task
 async def _read(
     ctx: Context, job: Obj, pod: Obj | None, task: ProbeTask, answer: Answer, seal: CatalogueSeal
 ) -> ScanResult:
-    """What a pod told. Raises CatalogueError, ClusterError."""
+    """Return what a pod told. Raises CatalogueError, ClusterError."""
     if pod is None:
         raise CatalogueError("the pod is gone, and its log with it")
     lines = await ctx.cluster.read_log(job["metadata"]["namespace"], pod["metadata"]["name"], CONTAINER)
@@ -297,7 +297,7 @@ async def _apply(ctx: Context, repository: Obj, task: ProbeTask, told: ScanResul
 def summarise(
     told: ScanResult, last: Catalogue | None, backups: list[KnownBackup], request: str, lost: int
 ) -> Catalogue:
-    """What a scan found, for the repository's status. An incomplete one leaves the time of the last complete one."""
+    """Summarise a scan for the repository's status. An incomplete one keeps the last complete one's time."""
     chains = [view.chain for view in told.chains.values()]
     damaged = sum(bool(point.damage) for view in told.chains.values() for point in view.points.values())
     root = told.root

@@ -120,7 +120,7 @@ def _key(obj: Obj) -> str:
 
 
 def _due_in(ctx: Context, seen: _Seen) -> float:
-    """Seconds until the next probe, 0 when it is due."""
+    """Return seconds until the next probe, 0 when it is due."""
     if _key(seen.obj) in ctx.memory.probe_wanted:
         return 0.0
     ready = ready_condition(seen.obj)
@@ -186,7 +186,7 @@ async def _start_probe(ctx: Context, seen: _Seen, want: MaintenanceRequest) -> f
 
 
 async def _not_made(ctx: Context, seen: _Seen, words: str) -> float:
-    """The maintenance pod is forbidden, by a quota for example: that says nothing of a repository that works."""
+    """Report that the maintenance pod is forbidden, for example by a quota; a repository that works stays Ready."""
     if _is_proven(ctx, seen):
         await ctx.events.post(seen.obj, "Warning", "PodForbidden", f"the maintenance pod is forbidden: {words}")
         await _write(ctx, seen.obj, None, seen.active, seen.claim)
@@ -196,12 +196,12 @@ async def _not_made(ctx: Context, seen: _Seen, words: str) -> float:
 
 
 def _is_proven(ctx: Context, seen: _Seen) -> bool:
-    """Whether backups show that the repository works: one runs, or one ended since the status was written."""
+    """Return whether backups show that the repository works: one runs, or one ended since the status was written."""
     return is_in_order(seen.obj) and (seen.active > 0 or ctx.memory.capacities.get(_key(seen.obj)) is not None)
 
 
 def _deadline(settings: Settings, obj: Obj, task: ProbeTask) -> int:
-    """Seconds for a pod. Of a repository that is not known to be well, it has to be told soon that it is not."""
+    """Return seconds for a pod. Of a repository that is not known to be well, it has to be told soon that it is not."""
     patient = is_in_order(obj) and steps_of(task)
     return settings.scan_deadline_seconds if patient else settings.probe_deadline_seconds
 
@@ -240,13 +240,13 @@ async def _read_probe(ctx: Context, seen: _Seen, job: Obj) -> float | None:
 
 
 def _settling(ctx: Context, pod: Obj | None) -> float:
-    """Seconds until the next look at a pod that runs, soon when its worker has ended."""
+    """Return seconds until the next look at a pod that runs, soon when its worker has ended."""
     ended = pod is not None and terminated(pod) is not None
     return min(LINGER_S, ctx.settings.wait_poll_seconds) if ended else ctx.settings.wait_poll_seconds
 
 
 async def _unfinished(ctx: Context, seen: _Seen, task: ProbeTask, probed: Probed) -> Probed | None:
-    """What a pod says that did not come to its end; None: nothing against a repository that was in order before.
+    """Return what a pod says that did not come to its end; None: nothing against a repository that was in order before.
 
     It may have had too much to do. So one that has nothing else to do looks next, and Backups go on meanwhile.
     """

@@ -38,7 +38,7 @@ class Probed:
 
 
 def decide_probe(job: Obj, pods: Sequence[Obj], remembered: Answer | None, spec: BackupRepositorySpec) -> Probed:
-    """What an ended probe says about the repository."""
+    """Return what an ended probe says about the repository."""
     answer = last_answer(pods) or remembered
     if answer is None or answer.outcome == "Cancelled":
         # By its deadline it is told to end, and may still say that it was.
@@ -73,7 +73,7 @@ def _room(capacity: Capacity | None, spec: BackupRepositorySpec) -> Problem | No
 
 
 def is_in_order(repository: Obj) -> bool:
-    """Whether the last look found a repository that answers: at most it lacks room."""
+    """Return whether the last look found a repository that answers: at most it lacks room."""
     ready = ready_condition(repository)
     return ready is not None and (ready["status"] == "True" or ready["reason"] == FULL)
 
@@ -92,7 +92,7 @@ def next_repository_status(
     generation: int | None,
     now: datetime,
 ) -> BackupRepositoryStatus:
-    """The status that tells of `result` (None: nothing new of it).
+    """Return the status that tells of `result` (None: nothing new of it).
 
     `found`: what a backup found meanwhile; `note`: what is to be said of a repository that can be used.
     """

@@ -22,17 +22,17 @@ class MaintenanceStep(StrEnum):
 
 
 def steps_of(task: ProbeTask) -> list[MaintenanceStep]:
-    """What a pod was asked for."""
+    """Return what a pod was asked for."""
     return [MaintenanceStep.SCAN] * task.scan + [MaintenanceStep.REMOVAL] * bool(task.remove)
 
 
 def pause(tries: int, longest: float) -> float:
-    """Seconds until the next try after so many that failed in a row (1, 2, …)."""
+    """Return seconds until the next try after so many that failed in a row (1, 2, …)."""
     return float(min(FIRST_S * 2 ** min(tries - 1, 20), longest))
 
 
 def back_off(ctx: Context, repository: Obj, duty: MaintenanceStep, why: str, request: str = "") -> None:
-    """It failed once more. `request`: the scan's that was asked for; a new one does not wait for an old one's failures.
+    """Record a failure. `request`: the requested scan's; a new request does not wait for old failures.
 
     A scan waits for its own interval at most, a removal for that of the looks, which bring it along.
     """
@@ -45,18 +45,18 @@ def back_off(ctx: Context, repository: Obj, duty: MaintenanceStep, why: str, req
 
 
 def clear_backoff(ctx: Context, repository: Obj, duty: MaintenanceStep) -> None:
-    """It came about."""
+    """Record the success: nothing is held back any more."""
     ctx.memory.holds.pop(_key(repository, duty))
 
 
 def remaining_backoff(ctx: Context, repository: Obj, duty: MaintenanceStep, request: str = "") -> float:
-    """Seconds for which it is not tried again; 0 when it may be."""
+    """Return seconds for which it is not tried again; 0 when it may be."""
     held = ctx.memory.holds.get(_key(repository, duty))
     return max(held.until - ctx.monotonic(), 0.0) if held is not None and held.request == request else 0.0
 
 
 def troubles(ctx: Context, repository: Obj) -> str:
-    """Why duties that failed did, in words; empty when none did."""
+    """Return why duties that failed did, in words; empty when none did."""
     held = [(duty, ctx.memory.holds.get(_key(repository, duty))) for duty in MaintenanceStep]
     return "; ".join(f"the last {duty} did not succeed: {one.why}" for duty, one in held if one is not None)
 

@@ -9,6 +9,6 @@ from sendense_operator.task import BackupType, DiskAnswer
 
 
 def backup_type_of(disks: Sequence[BackupDisk] | Sequence[DiskAnswer]) -> BackupType:
-    """What ran: Incremental when every disk is an increment."""
+    """Return what ran: Incremental when every disk is an increment."""
     increments = disks and all(disk.type is BackupType.INCREMENTAL for disk in disks)
     return BackupType.INCREMENTAL if increments else BackupType.FULL

@@ -27,17 +27,17 @@ class Appliance(Protocol):
     """What the controller asks a VMA. Raises VMAError's subclasses only."""
 
     async def health(self) -> VMAHealth:
-        """Its own word on its health."""
+        """Return its own word on its health."""
         ...
 
     async def discover(
         self, credentials: Credentials, vcenter: str, datacenter: str, name_filter: str = ""
     ) -> Inventory:
-        """The VMs of a datacenter."""
+        """Return the VMs of a datacenter."""
         ...
 
     async def cbt_status(self, credentials: Credentials, vcenter: str, vm_path: str) -> CBTStatus:
-        """Whether Changed Block Tracking is on for a VM."""
+        """Return whether Changed Block Tracking is on for a VM."""
         ...
 
     async def aclose(self) -> None:
@@ -101,7 +101,7 @@ class WorkerReader(Protocol):
     """Reads workers' status."""
 
     async def progress(self, address: str) -> Progress | None:
-        """What the worker at that IP address says; None when it does not answer, or not sensibly."""
+        """Return what the worker at that IP address says; None when it does not answer, or not sensibly."""
         ...
 
     async def cancel(self, address: str) -> bool:

@@ -140,7 +140,7 @@ class DiscoveryRun:
         return bool(self.problems or self.doubts)
 
     def is_off(self, step: Step) -> bool:
-        """Whether the rest of this run leaves a step alone."""
+        """Return whether the rest of this run leaves a step alone."""
         if step.seen.vm.path in self.refused:
             return True
         if isinstance(step, Creation) or step.replaced:

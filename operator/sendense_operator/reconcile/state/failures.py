@@ -54,7 +54,7 @@ async def count_failure(ctx: Context, key: Key, error: Exception) -> None:
 
 
 def forget_failures(ctx: Context, key: Key) -> None:
-    """A reconcile came to its end."""
+    """Record that a reconcile ended."""
     ctx.memory.failures.pop(str(key))
 
 
@@ -75,7 +75,7 @@ async def _show(ctx: Context, key: Key, error: Exception) -> None:
 
 
 def describe_failure(error: Exception) -> tuple[str, str]:
-    """Reason and message of the Ready condition for an error that a reconcile raised."""
+    """Return the reason and message of the Ready condition for an error that a reconcile raised."""
     end = "it is tried again with increasing pauses"
     match error:
         case TimeoutError():
@@ -94,7 +94,7 @@ def describe_failure(error: Exception) -> tuple[str, str]:
 
 
 def failed_status(old: Status, reason: str, message: str, *, generation: int | None, now: datetime) -> Status | None:
-    """The status with a Ready condition that says so; None where Ready is True, or the end: that is still right.
+    """Return the status with a Ready condition that says so; None where Ready is True, or the end: that is still right.
 
     A Backup that runs goes on running: its worker does not depend on the controller.
     """

@@ -36,7 +36,7 @@ def human_duration(seconds: float) -> str:
 
 
 def parse_time(text: str | None) -> datetime | None:
-    """A Kubernetes timestamp (RFC 3339, always UTC); None stays None."""
+    """Return a Kubernetes timestamp (RFC 3339, always UTC); None stays None."""
     return datetime.fromisoformat(text.replace("Z", "+00:00")) if text else None
 
 

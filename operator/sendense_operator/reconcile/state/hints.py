@@ -48,15 +48,15 @@ class Recent(Generic[V]):
             total -= self._weigh(gone)
 
     def get(self, key: str) -> V | None:
-        """What is remembered, or None."""
+        """Return what is remembered, or None."""
         return self._values.get(key)
 
     def values(self) -> list[V]:
-        """All that is remembered, the oldest first."""
+        """Return all that is remembered, the oldest first."""
         return list(self._values.values())
 
     def pop(self, key: str) -> V | None:
-        """What is remembered, for the last time."""
+        """Return what is remembered, for the last time."""
         return self._values.pop(key, None)
 
 

@@ -10,7 +10,7 @@ _VM_FOLDER: Final = "/vm/"
 
 
 def datacenter_of(vm: ProtectedVMSpec) -> str:
-    """The VM's datacenter: what the spec says, or what stands before `/vm/` in its path."""
+    """Return the VM's datacenter: what the spec says, or what stands before `/vm/` in its path."""
     if vm.datacenter:
         return vm.datacenter
     head, found, _ = vm.path.partition(_VM_FOLDER)
@@ -18,5 +18,5 @@ def datacenter_of(vm: ProtectedVMSpec) -> str:
 
 
 def below_datacenter(vm_path: str) -> str:
-    """Folders and name of a VM below its datacenter's VM folder, such as production/db01; empty if there is none."""
+    """Return folders and name below the datacenter's VM folder, such as production/db01; empty without one."""
     return vm_path.partition(_VM_FOLDER)[2]

@@ -16,17 +16,17 @@ _HARMLESS_WAITS: Final = frozenset({"ContainerCreating", "PodInitializing"})
 
 
 def labels_of(obj: Obj) -> dict[str, str]:
-    """Labels, empty when there are none."""
+    """Return labels, empty when there are none."""
     return obj["metadata"].get("labels") or {}
 
 
 def is_deleting(obj: Obj) -> bool:
-    """Whether its deletion has begun."""
+    """Return whether its deletion has begun."""
     return bool(obj["metadata"].get("deletionTimestamp"))
 
 
 def created(obj: Obj) -> datetime:
-    """Its creation, by the API server's clock."""
+    """Return its creation, by the API server's clock."""
     moment = parse_time(obj["metadata"].get("creationTimestamp"))
     if moment is None:
         raise ValueError("object without a creationTimestamp")
@@ -34,7 +34,7 @@ def created(obj: Obj) -> datetime:
 
 
 def owner_ref(owner: Obj) -> Obj:
-    """An owner reference that makes the owned object go with `owner`."""
+    """Return an owner reference that makes the owned object go with `owner`."""
     return {
         "apiVersion": owner["apiVersion"],
         "kind": owner["kind"],
@@ -46,7 +46,7 @@ def owner_ref(owner: Obj) -> Obj:
 
 
 def is_owned_by(obj: Obj, owner: Obj) -> bool:
-    """Whether `obj` was made for exactly this `owner`."""
+    """Return whether `obj` was made for exactly this `owner`."""
     uid = owner["metadata"]["uid"]
     return any(ref.get("uid") == uid for ref in obj["metadata"].get("ownerReferences") or [])
 
@@ -62,7 +62,7 @@ class JobEnd:
 
 
 def job_end(job: Obj) -> JobEnd | None:
-    """How the Job ended; None while it runs (a Job whose pods are still being stopped runs)."""
+    """Return how the Job ended; None while it runs (a Job whose pods are still being stopped runs)."""
     for condition in (job.get("status") or {}).get("conditions") or []:
         if condition.get("type") in ("Complete", "Failed") and condition.get("status") == "True":
             return JobEnd(
@@ -75,55 +75,55 @@ def job_end(job: Obj) -> JobEnd | None:
 
 
 def began(job: Obj) -> datetime:
-    """When the Job controller took the Job up."""
+    """Return when the Job controller took the Job up."""
     return parse_time((job.get("status") or {}).get("startTime")) or created(job)
 
 
 def is_live(job: Obj) -> bool:
-    """Whether pods of this Job run or may still be started."""
+    """Return whether pods of this Job run or may still be started."""
     return job_end(job) is None
 
 
 def host_ports(job: Obj) -> set[int]:
-    """Ports of the node that the Job's pods take."""
+    """Return the ports of the node that the Job's pods take."""
     containers = job["spec"]["template"]["spec"].get("containers") or []
     ports = [port for container in containers for port in container.get("ports") or []]
     return {int(port["hostPort"]) for port in ports if port.get("hostPort")}
 
 
 def newest(pods: Iterable[Obj]) -> Obj | None:
-    """The latest pod; of two of the same second, the one that is not finished."""
+    """Return the latest pod; of two of the same second, the one that is not finished."""
     return max(pods, key=lambda pod: (created(pod), not is_finished(pod), pod["metadata"]["name"]), default=None)
 
 
 def is_finished(pod: Obj) -> bool:
-    """Whether all of the pod's containers ended for good, the worker and what was added to it."""
+    """Return whether all of the pod's containers ended for good, the worker and what was added to it."""
     return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 
 
 def is_disrupted(pod: Obj) -> bool:
-    """Whether the cluster ended the pod (evicted, preempted, drained), which is no failure of its own."""
+    """Return whether the cluster ended the pod (evicted, preempted, drained), which is no failure of its own."""
     found = (pod.get("status") or {}).get("conditions") or []
     return any(c.get("type") == "DisruptionTarget" and c.get("status") == "True" for c in found)
 
 
 def pod_ip(pod: Obj) -> str | None:
-    """Address of a pod whose worker runs."""
+    """Return address of a pod whose worker runs."""
     return (pod.get("status") or {}).get("podIP") if is_worker_running(pod) else None
 
 
 def terminated(pod: Obj) -> Obj | None:
-    """The ended state of the worker; None while it has not ended, whatever other containers did."""
+    """Return the ended state of the worker; None while it has not ended, whatever other containers did."""
     return worker_state(pod).get("terminated") or None
 
 
 def worker_started(pod: Obj) -> datetime | None:
-    """When the worker's container started, if it runs."""
+    """Return when the worker's container started, if it runs."""
     return parse_time((worker_state(pod).get("running") or {}).get("startedAt"))
 
 
 def answer_of(pod: Obj) -> Answer | None:
-    """The worker's termination message; None when there is none, or none of ours."""
+    """Return the worker's termination message; None when there is none, or none of ours."""
     message = (terminated(pod) or {}).get("message") or ""
     try:
         return Answer.from_message(message) if message else None
@@ -132,7 +132,7 @@ def answer_of(pod: Obj) -> Answer | None:
 
 
 def death_of(pod: Obj) -> str:
-    """What ended a worker that left no answer, in words."""
+    """Return what ended a worker that left no answer, in words."""
     state = terminated(pod)
     if state is None:
         return _never_ran(pod)
@@ -150,7 +150,7 @@ def _never_ran(pod: Obj) -> str:
 
 
 def pod_trouble(pod: Obj) -> tuple[str, str] | None:
-    """Why the worker does not start, as (reason, words); None when nothing is wrong, or not yet.
+    """Return why the worker does not start, as (reason, words); None when nothing is wrong, or not yet.
 
     A container beside the worker that can't start keeps the pod `Pending`, but not the worker from its work; an init
     container does.
@@ -189,7 +189,7 @@ def not_ready_since(node: Obj | None) -> datetime | None:
 
 
 def ready_condition(obj: Obj) -> Obj | None:
-    """The object's Ready condition, if it speaks of the present spec."""
+    """Return the object's Ready condition, if it speaks of the present spec."""
     generation = obj["metadata"].get("generation")
     for condition in (obj.get("status") or {}).get("conditions") or []:
         if condition.get("type") == "Ready":
@@ -204,7 +204,7 @@ QueuePlace = tuple[str, bool, str]
 
 
 def chain_of(backup: Obj) -> ChainKey:
-    """The chain of a Backup, within its namespace."""
+    """Return the chain of a Backup, within its namespace."""
     return backup["spec"]["vmRef"]["name"], backup["spec"]["repositoryRef"]["name"]
 
 

@@ -25,7 +25,7 @@ _COMMON: Final = (
 
 
 def pack(record: PointRecord) -> bytes:
-    """The same record gives the same bytes."""
+    """Return the same record gives the same bytes."""
     packing = zlib.compressobj(6, zdict=_COMMON)
     text = record.model_dump_json(by_alias=True, exclude_defaults=True)
     return packing.compress(text.encode()) + packing.flush()
@@ -47,7 +47,7 @@ class PackedPoints(Mapping[str, PointRecord]):
         """Bytes of memory, about."""
 
     def add(self, record: PointRecord) -> int:
-        """One more; it replaces one of the same UID. Bytes that it takes."""
+        """Return one more; it replaces one of the same UID. Bytes that it takes."""
         self._packed[record.backup_uid] = packed = pack(record)
         size = len(packed) + OVERHEAD
         self.size += size

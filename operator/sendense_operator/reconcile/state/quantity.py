@@ -17,7 +17,7 @@ _FACTORS: Final = {
 
 
 def parse_quantity(text: str | float) -> int:
-    """Bytes of a quantity as Kubernetes writes it, such as 1Gi. Raises ValueError."""
+    """Return the bytes of a quantity as Kubernetes writes it, such as 1Gi. Raises ValueError."""
     match = _QUANTITY.match(str(text).strip())
     if match is None:
         raise ValueError(f"not a quantity: {str(text)[:40]!r}")

@@ -36,7 +36,7 @@ class QueueSnapshot:
     """By chain of this namespace: the first Backup that has no worker yet, whatever it waits for."""
 
     def elder_of(self, backup: Obj) -> str | None:
-        """Name of the Backup of the same chain that starts before this one, None: it is the first."""
+        """Return the name of the Backup of the same chain that starts before this one, None: it is the first."""
         first = self.elders.get(chain_of(backup))
         return first[-1] if first is not None and first < queue_place(backup) else None
 

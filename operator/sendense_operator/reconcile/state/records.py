@@ -103,7 +103,7 @@ class ScanResult:
         return listed and all(view.chain.complete for view in self.chains.values())
 
     def knows_all_of(self, vm: str) -> bool:
-        """Whether a restore point of that VM that is not told is not there."""
+        """Return whether a restore point of that VM that is not told is not there."""
         if self.root is None or not self.root.complete:
             return False
         view = self.chains.get(vm)

@@ -88,7 +88,7 @@ class Settings(BaseModel):
     @field_validator("worker_pod_template", mode="wrap")
     @classmethod
     def _known(cls, value: Any, read: ValidatorFunctionWrapHandler) -> PodTemplate:
-        """What a resource would only ignore is a mistake in the chart's values."""
+        """Return what a resource would only ignore is a mistake in the chart's values."""
         template: PodTemplate = read(value)
         if isinstance(value, dict):
             known = template.model_dump(mode="json", by_alias=True, exclude_unset=True)
@@ -101,7 +101,7 @@ class Settings(BaseModel):
     @field_validator("worker_max_memory", "worker_resources")
     @classmethod
     def _memory(cls, value: Any) -> Any:
-        """What Backups would stumble over one by one stops the controller."""
+        """Return what Backups would stumble over one by one stops the controller."""
         limit = (value.get("limits") or {}).get("memory") if isinstance(value, dict) else value
         if limit:
             parse_quantity(limit)
@@ -115,7 +115,7 @@ class Settings(BaseModel):
 
 
 def _unknown(given: Any, known: Any, path: str = "") -> str | None:
-    """Path of the first field that is given and not known."""
+    """Return the path of the first field that is given and not known."""
     pairs: Iterable[tuple[str, Any, Any]] = ()
     if isinstance(given, dict):
         lost = next((name for name in given if name not in known), None)

@@ -110,7 +110,7 @@ class UnroutedCalls:
         return {place for place, _ in before ^ self._told}
 
     def _summary(self, now: float) -> set[tuple[ApplianceKey, str]]:
-        """What an appliance's status depends on, as comparable entries."""
+        """Return what an appliance's status depends on, as comparable entries."""
         jobs = {(key[:2], key[2]) for key, seen in self._jobs.items() if self._is_stuck(seen)}
         calls = {
             ((call.namespace, call.appliance), "/".join(key))

@@ -65,7 +65,7 @@ class UnroutedSummary:
 def callback_url(
     namespace: str, name: str, spec: VMwareApplianceSpec, settings: Settings, keys: CallbackKeys
 ) -> str | None:
-    """The control-plane URL to set on the appliance; None when no base URL or no key is known."""
+    """Return the control-plane URL to set on the appliance; None when no base URL or no key is known."""
     base, key = spec.callbacks.base_url or settings.gateway_url, keys.current()
     if not base or key is None:
         return None
@@ -103,7 +103,7 @@ async def reconcile_appliance(ctx: Context, namespace: str, name: str) -> float 
 
 
 async def _running_jobs(ctx: Context, namespace: str, name: str) -> frozenset[str]:
-    """Job IDs of the workers that have not ended. One that was told to go may be lost: it does not count."""
+    """Return Job IDs of the workers that have not ended. One that was told to go may be lost: it does not count."""
     selector = f"{names.LABEL_COMPONENT}={names.COMPONENT_WORKER},{names.LABEL_APPLIANCE}={name}"
     pods = await ctx.cluster.list_objects(POD, namespace, labels=selector)
     return frozenset(
@@ -120,13 +120,13 @@ def _seen(ctx: Context, namespace: str, name: str) -> UnroutedSummary:
 
 
 def was_ready(obj: Obj) -> bool:
-    """Whether its Ready condition says True of the present spec."""
+    """Return whether its Ready condition says True of the present spec."""
     ready = ready_condition(obj)
     return ready is not None and ready["status"] == "True"
 
 
 async def _wake_vms(ctx: Context, namespace: str, name: str) -> None:
-    """The appliance answers again: look at the VMs that could not be looked up."""
+    """Reconcile the VMs that could not be looked up: the appliance answers again."""
     vms = await ctx.cluster.list_objects(PROTECTED_VM, namespace, fields=f"spec.applianceRef.name={name}")
     for vm in vms:
         if not was_ready(vm):
@@ -134,14 +134,14 @@ async def _wake_vms(ctx: Context, namespace: str, name: str) -> None:
 
 
 async def active_jobs(ctx: Context, namespace: str, label: str, name: str) -> int:
-    """Workers that have not ended, by a label of their Jobs."""
+    """Return the workers that have not ended, by a label of their Jobs."""
     selector = f"{names.LABEL_COMPONENT}={names.COMPONENT_WORKER},{label}={name}"
     jobs = await ctx.cluster.list_objects(JOB, namespace, labels=selector)
     return sum(1 for job in jobs if is_live(job) and is_worker_job(job))
 
 
 def _not_due(ctx: Context, obj: Obj, interval: float) -> float | None:
-    """Seconds until the next call; None when it is due, or when the last one went wrong."""
+    """Return the seconds until the next call; None when it is due, or when the last one went wrong."""
     last = ctx.memory.health.get(obj["metadata"]["uid"])
     ready = ready_condition(obj)
     if last is None or ready is None:
@@ -209,7 +209,7 @@ def next_appliance_status(
     generation: int | None,
     now: datetime,
 ) -> VMwareApplianceStatus:
-    """The status that tells of `result`; None: it was not asked, only the rest is new."""
+    """Return the status that tells of `result`; None: it was not asked, only the rest is new."""
     status = old.model_copy(deep=True)
     status.callback_url = url
     status.active_backups = workers.active

@@ -26,7 +26,7 @@ _PATH_LIMIT = 1024
 
 
 def known_of(obj: Obj, appliance: str) -> KnownVM:
-    """What a ProtectedVM stands for. `appliance`: the one that discovers."""
+    """Return what a ProtectedVM stands for. `appliance`: the one that discovers."""
     spec = ProtectedVMSpec.model_validate(obj["spec"])
     status = obj.get("status") or {}
     # What was found before counts for the spec that it was found for.
@@ -85,7 +85,7 @@ def decide_plan(
 
 
 def _distinct(inventories: Mapping[str, Inventory]) -> list[DiscoveredVM]:
-    """Each path once, in order: a path is where a VM is found again."""
+    """Return each path once, in order: a path is where a VM is found again."""
     found: dict[str, DiscoveredVM] = {}
     for datacenter, inventory in inventories.items():
         for vm in inventory.vms:
@@ -111,7 +111,7 @@ class _Left:
 def _pair(
     machines: Sequence[DiscoveredVM], broken: Sequence[BrokenVM], known: Sequence[KnownVM], looked_at: Collection[str]
 ) -> list[tuple[KnownVM, DiscoveredVM]]:
-    """Each object with its VM. `looked_at`: names of those whose VM would have been seen at its path."""
+    """Return each object with its VM. `looked_at`: names of those whose VM would have been seen at its path."""
     by_path = {seen.vm.path: seen for seen in machines}
     pairs = [(one, by_path[one.spec.path]) for one in known if _stands_for(one, by_path.get(one.spec.path))]
     paired, covered = {one.name for one, _ in pairs}, {seen.vm.path for _, seen in pairs}
@@ -131,13 +131,13 @@ def _pair(
 
 
 def _moves(pairs: Sequence[tuple[KnownVM, DiscoveredVM]], paths: Collection[str]) -> tuple[Move, ...]:
-    """The objects that have to follow. `paths`: where VMs are."""
+    """Return the objects that have to follow. `paths`: where VMs are."""
     moved = [(one, seen) for one, seen in pairs if one.made and one.spec.path != seen.vm.path]
     return tuple(Move(one, seen, replaced=one.spec.path in paths) for one, seen in moved)
 
 
 def _stands_for(one: KnownVM, seen: DiscoveredVM | None) -> bool:
-    """Whether the VM at its path is the object's. By hand and without `spec.uuid`, the path alone decides."""
+    """Return whether the VM at its path is the object's. By hand and without `spec.uuid`, the path alone decides."""
     return seen is not None and (one.spec.uuid is None or seen.uuid in (None, one.uuid))
 
 
@@ -151,7 +151,7 @@ def _why_unusable(seen: DiscoveredVM) -> str:
 
 
 def _held(missing: Sequence[DiscoveredVM], away: Sequence[KnownVM]) -> dict[str, str]:
-    """Which VMs must not have objects of their own yet, and why, by path: they may be those of objects that are `away`.
+    """Return, by path, why a VM must not get an object yet: it may be the VM of an object that is `away`.
 
     An object that was made for a VM stays its object, so the list that tells a move from a clone is waited for.
     """
@@ -163,7 +163,7 @@ def _held(missing: Sequence[DiscoveredVM], away: Sequence[KnownVM]) -> dict[str,
 def _name_all(
     missing: Sequence[DiscoveredVM], uses: Mapping[str, int], vcenter: str, taken: Collection[str]
 ) -> tuple[list[Creation], dict[str, str]]:
-    """The same name in each run and each cluster, so that a repository's folders are found again; and who gets none."""
+    """Choose names that are the same in each run and cluster, so that a repository's folders are found again."""
     used, creations, without = set(taken), [], {}
     for seen in missing:
         by_uuid = vm_object_name(seen.vm.name, vcenter, seen.uuid or "")

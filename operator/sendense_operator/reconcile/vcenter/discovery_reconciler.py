@@ -70,13 +70,13 @@ async def reconcile_discovery(ctx: Context, namespace: str, name: str) -> float 
 
 
 def specs_of(appliance: Obj) -> tuple[str, int]:
-    """UID and generation: what was heard for another spec does not count."""
+    """Return the UID and generation: what was heard for another spec does not count."""
     meta = appliance["metadata"]
     return str(meta["uid"]), int(meta.get("generation", 0))
 
 
 def _not_due(ctx: Context, obj: Obj, rules: DiscoverySpec) -> float | None:
-    """Seconds until a run has to begin; None while one goes on, or when it is time."""
+    """Return the seconds until a run has to begin; None while one goes on, or when it is time."""
     meta, interval = obj["metadata"], float(rules.interval_seconds)
     here = f"{meta['namespace']}/{meta['name']}"
     run = ctx.memory.runs.get(here)
@@ -98,7 +98,7 @@ def _not_due(ctx: Context, obj: Obj, rules: DiscoverySpec) -> float | None:
 
 
 def _done_before(ctx: Context, obj: Obj, interval: float) -> float | None:
-    """The same by the status: a restarted controller does not begin anew."""
+    """Return the same by the status: a restarted controller does not begin anew."""
     status = obj.get("status") or {}
     told, last = status.get("discovery") or {}, conditions.find(status.get("conditions") or [], DISCOVERED)
     when = parse_time(told.get("lastTime"))
@@ -198,7 +198,7 @@ async def _plan(ctx: Context, obj: Obj, spec: VMwareApplianceSpec, rules: Discov
 
 
 async def _beside(ctx: Context, namespace: str, vcenter: str) -> set[str]:
-    """Names of the appliances of a vCenter: a VM that one of them has needs no second object."""
+    """Return the names of the appliances of a vCenter: a VM that one of them has needs no second object."""
     appliances = await ctx.cluster.list_objects(APPLIANCE, namespace)
     return {a["metadata"]["name"] for a in appliances if a["spec"]["vcenter"]["host"].lower() == vcenter.lower()}
 
@@ -221,7 +221,7 @@ def _key(known: KnownVM) -> Key:
 
 
 def is_changed(known: KnownVM, seen: DiscoveredVM) -> bool:
-    """Whether the object says something else than vCenter does."""
+    """Return whether the object says something else than vCenter does."""
     status, vm = known.obj.get("status") or {}, seen.vm
     told = (
         known.spec.path,

@@ -14,7 +14,7 @@ Rule = Callable[[InventoryVM], bool]
 
 
 def build_rule(spec: DiscoverySpec) -> Rule:
-    """Whether a VM is asked for: in the folder, its name fits a pattern, and none of the excluding ones."""
+    """Return whether a VM is asked for: in the folder, its name fits a pattern, and none of the excluding ones."""
     wanted, excluded = _patterns(spec.name_patterns), _patterns(spec.exclude_patterns)
 
     def rule(vm: InventoryVM) -> bool:
@@ -26,7 +26,7 @@ def build_rule(spec: DiscoverySpec) -> Rule:
 
 
 def _patterns(patterns: Sequence[str]) -> Callable[[str], bool] | None:
-    """Whether a name fits one of them; None without any."""
+    """Return whether a name fits one of them; None without any."""
     if not patterns:
         return None
     # `[` opens a class in fnmatch, which VMware names may hold: only `*` and `?` are special here.

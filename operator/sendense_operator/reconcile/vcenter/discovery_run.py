@@ -29,7 +29,7 @@ class DiscoveryReport:
 
 
 def report_discovery(run: DiscoveryRun, rules: DiscoverySpec, old: DiscoveryStatus | None) -> DiscoveryReport:
-    """What there is to say of a discovery. What was counted before stays until it is counted anew."""
+    """Return what there is to say of a discovery. What was counted before stays until it is counted anew."""
     status = old.model_copy(deep=True) if old else DiscoveryStatus()
     status.created, status.updated = run.created, run.updated
     if run.plan is not None:

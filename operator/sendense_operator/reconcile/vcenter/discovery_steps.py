@@ -43,7 +43,7 @@ async def do_step(ctx: Context, obj: Obj, run: DiscoveryRun) -> bool:
 
 
 def build_vm(appliance: Obj, creation: Creation) -> Obj:
-    """The ProtectedVM of a discovered VM. Nobody owns it: it stays when the appliance goes."""
+    """Return the ProtectedVM of a discovered VM. Nobody owns it: it stays when the appliance goes."""
     seen, meta = creation.seen, appliance["metadata"]
     spec: dict[str, Any] = {"applianceRef": {"name": meta["name"]}, **_place(seen)}
     if seen.uuid:
@@ -59,14 +59,14 @@ def build_vm(appliance: Obj, creation: Creation) -> Obj:
 
 
 def _place(seen: DiscoveredVM) -> dict[str, str]:
-    """Path, and the datacenter if the path does not tell it."""
+    """Return path, and the datacenter if the path does not tell it."""
     path = seen.vm.path
     told = datacenter_of(ProtectedVMSpec.model_validate({"applianceRef": {"name": "any"}, "path": path}))
     return {"path": path, "datacenter": "" if told == seen.datacenter else seen.datacenter}
 
 
 async def _may_follow(ctx: Context, appliance: Obj, move: Move, run: DiscoveryRun) -> bool:
-    """Whether the VM is certain to have left its old path; else it is noted what is known.
+    """Return whether the VM is certain to have left its old path; else it is noted what is known.
 
     A list may leave the VM out and have a clone of it, whose disks must not get into the chain of the VM.
     """

@@ -17,12 +17,12 @@ _OVERDUE: Final = 2.0
 
 
 def listing_for(ctx: Context, namespace: str, spec: ProtectedVMSpec) -> DatacenterInventory | None:
-    """The last list of the VM's datacenter, if its appliance's discovery made one."""
+    """Return the last list of the VM's datacenter, if its appliance's discovery made one."""
     return ctx.memory.listings.get(DatacenterInventory.key(namespace, spec.appliance_ref.name, datacenter_of(spec)))
 
 
 def expected_in(ctx: Context, appliance: Obj, spec: ProtectedVMSpec) -> float | None:
-    """Seconds for which the VM may wait for its appliance's discovery; None when that does not look after it."""
+    """Return seconds for which the VM may wait for its appliance's discovery; None when that does not look after it."""
     rules = VMwareApplianceSpec.model_validate(appliance["spec"]).discovery
     if rules is None or datacenter_of(spec) not in rules.datacenters:
         return None

@@ -11,7 +11,7 @@ REMEDY: Final = "restart the appliance's service to free them"
 
 
 def stuck_jobs(known: Sequence[str], seen: Iterable[str], running: Collection[str], *, settled: bool) -> list[str]:
-    """Job IDs whose clients hang: those `seen`, but for jobs that a worker is `running`.
+    """Return Job IDs whose clients hang: those `seen`, but for jobs that a worker is `running`.
 
     Unless it is `settled` what gateways see, those `known` before stay: a controller that just started has heard too
     little to forget them. When the list is full it stays as it is: that there are so many is what counts.
@@ -23,5 +23,5 @@ def stuck_jobs(known: Sequence[str], seen: Iterable[str], running: Collection[st
 
 
 def describe_stuck(count: int) -> str:
-    """What to do about `count` of them."""
+    """Return what to do about `count` of them."""
     return f"{count} {'client hangs' if count == 1 else 'clients hang'} on the appliance: {REMEDY}"

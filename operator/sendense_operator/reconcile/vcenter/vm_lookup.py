@@ -40,7 +40,7 @@ class Moved(Problem):
 async def look_up(
     ctx: Context, access: VMAConnection, wanted: VMQuery, listing: DatacenterInventory | None = None
 ) -> FoundVM | Problem:
-    """What vCenter says of a VM. With a listing, only what is not in there is asked for."""
+    """Return what vCenter says of a VM. With a listing, only what is not in there is asked for."""
     try:
         async with opened(ctx, access) as client:
             return await _ask(client, access, wanted, listing)
@@ -51,7 +51,7 @@ async def look_up(
 
 
 async def list_datacenter(ctx: Context, access: VMAConnection, datacenter: str) -> Inventory | Problem:
-    """All VMs of a datacenter."""
+    """Return all VMs of a datacenter."""
     try:
         async with opened(ctx, access) as client:
             try:
@@ -67,7 +67,7 @@ async def list_datacenter(ctx: Context, access: VMAConnection, datacenter: str) 
 
 
 async def is_there(ctx: Context, access: VMAConnection, path: str) -> bool | Problem:
-    """Whether vCenter knows a VM at a path, whatever its lists say."""
+    """Return whether vCenter knows a VM at a path, whatever its lists say."""
     try:
         async with opened(ctx, access) as client:
             return await _absence(client, access, path) is None
@@ -99,7 +99,7 @@ async def _ask(
 async def _find(
     client: Appliance, access: VMAConnection, spec: ProtectedVMSpec, listing: DatacenterInventory | None
 ) -> tuple[InventoryVM | None, Inventory | None]:
-    """The VM at the path, and all VMs if they had to be asked for.
+    """Return the VM at the path, and all VMs if they had to be asked for.
 
     The filter keeps the answer small; what it does with odd names is not known, so a miss is asked again.
     """
@@ -117,13 +117,13 @@ async def _list(client: Appliance, access: VMAConnection, spec: ProtectedVMSpec,
 
 
 def is_the_one(wanted: VMQuery, vm: InventoryVM) -> bool:
-    """Whether the VM at the path is the one that `spec.uuid` asks for; a VM that tells no UUID is taken for it."""
+    """Return whether the VM at the path has `spec.uuid`; a VM without a UUID counts as the one."""
     uuid = wanted.spec.uuid
     return uuid is None or bios_uuid(vm) in (None, uuid.lower())
 
 
 def decide_missing(wanted: VMQuery, there: InventoryVM | None, vms: Sequence[InventoryVM]) -> Problem:
-    """What it means that the VM is not at its path. `there`: another one that is; `vms`: all of the datacenter."""
+    """Decide about a VM that is not at its path. `there`: the one that is; `vms`: all of the datacenter."""
     same = [vm for vm in vms if wanted.uuid and bios_uuid(vm) == wanted.uuid and vm is not there]
     if len(same) == 1:
         where = f"vCenter has the VM with BIOS UUID {wanted.uuid} at {same[0].path!r} now"
@@ -134,7 +134,7 @@ def decide_missing(wanted: VMQuery, there: InventoryVM | None, vms: Sequence[Inv
 
 
 def decide_gone(wanted: VMQuery, there: InventoryVM | None, same: Sequence[InventoryVM]) -> Problem:
-    """That it is nowhere. `same`: VMs that have its UUID and are not it."""
+    """Return the problem of a VM that is nowhere. `same`: other VMs that have its UUID."""
     spec = wanted.spec
     clones = f"; of the VMs with that UUID ({len(same)}) none is known to be it" if same else ""
     if there is not None:
@@ -147,7 +147,7 @@ def decide_gone(wanted: VMQuery, there: InventoryVM | None, same: Sequence[Inven
 
 
 async def _confirmed(client: Appliance, access: VMAConnection, spec: ProtectedVMSpec, problem: Problem) -> Problem:
-    """The problem if vCenter itself knows no VM at the path: a list may leave something out. Else what is wrong."""
+    """Ask vCenter whether it knows a VM at the path, since a list may be incomplete; return the problem."""
     where = f"vCenter {access.spec.vcenter.host}: {problem.message}"
     try:
         words = await _absence(client, access, spec.path)
@@ -161,7 +161,7 @@ async def _confirmed(client: Appliance, access: VMAConnection, spec: ProtectedVM
 
 
 async def _absence(client: Appliance, access: VMAConnection, path: str) -> str | None:
-    """The words in which vCenter says that it knows no VM at a path, None if it knows one.
+    """Return the words in which vCenter says that it knows no VM at a path, None if it knows one.
 
     Raises VMAError if it says neither. The question for a VM's CBT is the one that vCenter answers for a path itself.
     """
@@ -175,7 +175,7 @@ async def _absence(client: Appliance, access: VMAConnection, path: str) -> str |
 
 
 async def _refused(client: Appliance, error: VMARefused, vm_path: str) -> Problem:
-    """The words of vCenter, unless the appliance itself is what fails."""
+    """Return the words of vCenter, unless the appliance itself is what fails."""
     try:
         await client.health()
     except VMAError as sick:
@@ -184,7 +184,7 @@ async def _refused(client: Appliance, error: VMARefused, vm_path: str) -> Proble
 
 
 def decide_trouble(error: VMAError, url: str, vm_path: str) -> Problem:
-    """What it means that a call for a VM (empty: for all of them) told nothing. `url`: of the appliance."""
+    """Return what it means that a call for a VM (empty: for all of them) told nothing. `url`: of the appliance."""
     match error:
         case VMARefused():
             return decide_refusal(error, vm_path)
@@ -195,7 +195,7 @@ def decide_trouble(error: VMAError, url: str, vm_path: str) -> Problem:
 
 
 def decide_refusal(error: VMARefused, vm_path: str) -> Problem:
-    """What an error means that the appliance answered for a VM at `vm_path` (empty: for all of them)."""
+    """Return what an error means that the appliance answered for a VM at `vm_path` (empty: for all of them)."""
     match reason_of_refusal(error.text, vm_path):
         case None:
             # Not vCenter's words: the appliance's own trouble, which may pass.
@@ -216,7 +216,7 @@ async def _cbt(client: Appliance, access: VMAConnection, spec: ProtectedVMSpec) 
 
 
 def check_disks(vm: InventoryVM) -> Problem | None:
-    """Why the VM can't be backed up. Raises VMAGarbage for a bad key."""
+    """Return why the VM can't be backed up. Raises VMAGarbage for a bad key."""
     if not vm.disks:
         return Problem("NoDisks", "the VM has no disks", Meaning.FINAL)
     if len(vm.disks) > MAX_DISKS:
@@ -228,7 +228,7 @@ def check_disks(vm: InventoryVM) -> Problem | None:
 
 
 def disks_of(vm: InventoryVM) -> tuple[VMDisk, ...]:
-    """The VM's disks by position, with the device keys that an NBD target is given for. Raises VMAGarbage."""
+    """Return the VM's disks by position, with the device keys that an NBD target is given for. Raises VMAGarbage."""
     return tuple(_disk(index, disk) for index, disk in enumerate(vm.disks))
 
 

@@ -68,7 +68,7 @@ async def reconcile_vm(ctx: Context, namespace: str, name: str) -> float | None:
 
 
 async def _not_due(ctx: Context, vm: Obj, spec: ProtectedVMSpec, known: VMLookup | None) -> float | None:
-    """Seconds until the VM has to be asked for by itself; None when it has to be now."""
+    """Return seconds until the VM has to be asked for by itself; None when it has to be now."""
     ready = ready_condition(vm)
     if ready is None or (ready["status"] != "True" and ready["reason"] not in GONE):
         return None
@@ -79,7 +79,7 @@ async def _not_due(ctx: Context, vm: Obj, spec: ProtectedVMSpec, known: VMLookup
 
 
 def _still_fresh(ctx: Context, vm: Obj, interval: float) -> float | None:
-    """Seconds until the VM is due, by its status: a restarted controller does not ask about all VMs at once."""
+    """Return seconds until the VM is due, by its status: a restarted controller does not ask about all VMs at once."""
     asked = parse_time((vm.get("status") or {}).get("lastDiscoveryTime"))
     if asked is None:
         return None
@@ -88,7 +88,7 @@ def _still_fresh(ctx: Context, vm: Obj, interval: float) -> float | None:
 
 
 def _not_before(ctx: Context, known: VMLookup | None) -> float:
-    """A failed discovery is done again whenever the queue comes back to it, not after the whole interval."""
+    """Return a failed discovery is done again whenever the queue comes back to it, not after the whole interval."""
     if known is not None and isinstance(known.result, Problem):
         # Not for each event, though: our own status write is one.
         pause = 20.0 if known.result.meaning is Meaning.FINAL else ctx.settings.retry_seconds / 2
@@ -97,7 +97,7 @@ def _not_before(ctx: Context, known: VMLookup | None) -> float:
 
 
 async def discovered(ctx: Context, vm: Obj, *, since: float, key: Key) -> FoundVM | Problem:
-    """What vCenter says of the VM, no older than `since` (monotonic). Written to its status when asked anew.
+    """Return what vCenter says of the VM, no older than `since` (monotonic). Written to its status when asked anew.
 
     `key`: who wants to know, to be looked at again when it is its turn.
     """
@@ -126,7 +126,7 @@ async def discovered(ctx: Context, vm: Obj, *, since: float, key: Key) -> FoundV
 
 
 def decide_away(appliance: Obj) -> Unasked | None:
-    """Why an appliance is not asked: by its own status it does not answer. Each VM would wait for the time-out."""
+    """Return why an appliance is not called: its status says that it is away, and each VM would time out."""
     ready = ready_condition(appliance)
     if ready is None or ready["status"] == "True" or ready["reason"] not in _AWAY:
         return None
@@ -162,7 +162,7 @@ async def _ask(ctx: Context, vm: Obj, spec: ProtectedVMSpec, appliance: Obj, sin
 
 
 def wanted_of(vm: Obj, appliance: VMwareApplianceSpec) -> VMQuery:
-    """What is known of the VM."""
+    """Return what is known of the VM."""
     meta, status = vm["metadata"], vm.get("status") or {}
     spec = ProtectedVMSpec.model_validate(vm["spec"])
     # What was found for another spec was another VM.
@@ -174,7 +174,7 @@ def wanted_of(vm: Obj, appliance: VMwareApplianceSpec) -> VMQuery:
 
 
 async def _followed(ctx: Context, vm: Obj, wanted: VMQuery, moved: Moved) -> Problem:
-    """A VM of that UUID is elsewhere: it is gone if that one is another object's, else discovery is told."""
+    """Return a VM of that UUID is elsewhere: it is gone if that one is another object's, else discovery is told."""
     meta, appliance = vm["metadata"], wanted.spec.appliance_ref.name
     others = await ctx.cluster.list_objects(
         PROTECTED_VM, meta["namespace"], fields=f"spec.applianceRef.name={appliance}"

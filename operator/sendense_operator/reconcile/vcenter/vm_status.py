@@ -37,7 +37,7 @@ def next_vm_status(
     asked: datetime | None = None,
     shared: bool = False,
 ) -> ProtectedVMStatus:
-    """The status that tells of `result`. What was known of the VM stays when it can't be asked.
+    """Return the status that tells of `result`. What was known of the VM stays when it can't be asked.
 
     `asked`: when vCenter was, if it was; `shared`: for all VMs at once.
     """

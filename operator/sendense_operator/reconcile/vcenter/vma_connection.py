@@ -54,7 +54,7 @@ async def read_connection(ctx: Context, namespace: str, spec: VMwareApplianceSpe
 
 @asynccontextmanager
 async def opened(ctx: Context, access: VMAConnection, limit: float = MAX_TIMEOUT_S) -> AsyncIterator[Appliance]:
-    """A client of the VMA, each call of which takes `limit` seconds at most.
+    """Open a client of the VMA, each call of which takes `limit` seconds at most.
 
     Raises ValueError when its URL or CA bundle can't be used.
     """

@@ -23,12 +23,12 @@ class Claim:
 
 
 def is_exclusive(claim: Obj) -> bool:
-    """Whether one pod at a time may use the claim."""
+    """Return whether one pod at a time may use the claim."""
     return (claim.get("spec") or {}).get("accessModes") == ["ReadWriteOncePod"]
 
 
 def needs_one_node(claim: Obj) -> bool:
-    """Whether all pods that use the claim at the same time have to be on one node, wherever that is.
+    """Return whether all pods that use the claim at the same time have to be on one node, wherever that is.
 
     Only one at a time uses a ReadWriteOncePod claim. A bound claim tells its volume's modes too, which may be more.
     """
@@ -37,7 +37,7 @@ def needs_one_node(claim: Obj) -> bool:
 
 
 def decide_claim(repository: Obj, found: Claim, rivals: Sequence[Obj]) -> Problem | None:
-    """What is wrong with the claim; `rivals`: all repositories of the namespace that name it."""
+    """Return what is wrong with the claim; `rivals`: all repositories of the namespace that name it."""
     claim = found.claim
     if claim is None:
         return Problem("ClaimNotFound", f"there is no PersistentVolumeClaim {found.name}")

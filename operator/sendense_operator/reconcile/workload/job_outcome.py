@@ -89,7 +89,7 @@ WorkerObservation = Ended | Died | AnswerLost | RunningAttempt
 
 
 def observe_worker(job: Obj, pods: Sequence[Obj], remembered: Answer | None) -> WorkerObservation:
-    """What the Job and its pods say. `remembered`: the answer of a pod that is gone."""
+    """Return what the Job and its pods say. `remembered`: the answer of a pod that is gone."""
     end = job_end(job)
     pod = newest(pods)
     answer = last_answer(pods) or remembered
@@ -110,7 +110,7 @@ def observe_worker(job: Obj, pods: Sequence[Obj], remembered: Answer | None) -> 
 
 
 def last_answer(pods: Sequence[Obj]) -> Answer | None:
-    """The answer of the newest pod that ended; of any, when it tells of a commit.
+    """Return the answer of the newest pod that ended; of any, when it tells of a commit.
 
     A pod whose other containers fail is replaced by the Job although its worker ended well.
     """
@@ -123,7 +123,7 @@ def last_answer(pods: Sequence[Obj]) -> Answer | None:
 
 
 def decide_lingering(job: Obj, pods: Sequence[Obj], now: datetime) -> Ended | Lingering | None:
-    """What becomes of a live Job whose worker has ended and whose pod goes on with other containers.
+    """Return what becomes of a live Job whose worker has ended and whose pod goes on with other containers.
 
     The last attempt's answer is the end, read from the pod: its Job is removed once it is in the status. After any
     other, the pod is deleted, and the Job counts the failure by the exit code of the worker.
@@ -141,7 +141,7 @@ def decide_lingering(job: Obj, pods: Sequence[Obj], now: datetime) -> Ended | Li
 
 
 def is_lingering(pod: Obj, now: datetime) -> bool:
-    """Whether other containers keep a pod running whose worker ended a while ago."""
+    """Return whether other containers keep a pod running whose worker ended a while ago."""
     state = terminated(pod)
     ended = parse_time((state or {}).get("finishedAt"))
     return ended is not None and not is_finished(pod) and (now - ended).total_seconds() >= LINGER_S
@@ -166,7 +166,7 @@ def _attempt(job: Obj, pods: Sequence[Obj], remembered: Answer | None) -> Runnin
 
 
 def _has_ended(job: Obj, pods: Sequence[Obj]) -> bool:
-    """Whether a Job whose pods have all ended makes no other one, by its podFailurePolicy and backoffLimit.
+    """Return whether a Job whose pods have all ended makes no other one, by its podFailurePolicy and backoffLimit.
 
     Its own status tells so a moment later. Evicted and drained pods do not count.
     """
@@ -176,7 +176,7 @@ def _has_ended(job: Obj, pods: Sequence[Obj]) -> bool:
 
 
 def decide_lost(pod: Obj, node: Obj | None, now: datetime, limit_seconds: float) -> Lost | None:
-    """Whether a worker's node has been away for too long.
+    """Return whether a worker's node has been away for too long.
 
     `node` is None when the API server knows no such node any more; then the pod's own age counts.
     """
@@ -194,5 +194,5 @@ def decide_lost(pod: Obj, node: Obj | None, now: datetime, limit_seconds: float)
 
 
 def still_there(pods: Sequence[Obj]) -> list[Obj]:
-    """Pods that may still write."""
+    """Return the pods that may still write."""
     return [pod for pod in pods if not is_finished(pod)]

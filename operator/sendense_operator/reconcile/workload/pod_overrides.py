@@ -100,7 +100,7 @@ def metadata(wanted: PodTemplate, labels: Mapping[str, str], annotations: Mappin
 
 
 def placement(wanted: PodTemplate, *, beside: Obj | None) -> Obj:
-    """The fields of a pod's spec that say where it runs and how important it is.
+    """Return the fields of a pod's spec that say where it runs and how important it is.
 
     `beside` is our own required term of the pod affinity. The scheduler looks for one pod that meets all such terms,
     so there are none of users.

@@ -16,7 +16,7 @@ TTL_SECONDS = 600
 def worker_labels(
     backup: Obj, *, vm: str, repository: str, appliance: str, vm_key: str, vm_identity: str
 ) -> dict[str, str]:
-    """Labels of a worker's Job and pods: the gateway and the admission find them by these."""
+    """Return the labels of a worker's Job and pods: the gateway and the admission find them by these."""
     return {
         names.LABEL_COMPONENT: names.COMPONENT_WORKER,
         names.LABEL_BACKUP: backup["metadata"]["name"],
@@ -30,7 +30,7 @@ def worker_labels(
 
 
 def build_worker_job(backup: Obj, template: Obj, labels: dict[str, str], *, retries: int, deadline_seconds: int) -> Obj:
-    """The Job of a Backup. Its name is the lock that keeps a second one from being made."""
+    """Return the Job of a Backup. Its name is the lock that keeps a second one from being made."""
     meta = backup["metadata"]
     return {
         "metadata": {
@@ -67,7 +67,7 @@ def build_worker_job(backup: Obj, template: Obj, labels: dict[str, str], *, retr
 
 
 def probe_labels(repository: Obj) -> dict[str, str]:
-    """Labels of a probe's Job and pod."""
+    """Return the labels of a probe's Job and pod."""
     return {
         names.LABEL_COMPONENT: names.COMPONENT_PROBE,
         names.LABEL_REPOSITORY: repository["metadata"]["name"],
@@ -75,7 +75,7 @@ def probe_labels(repository: Obj) -> dict[str, str]:
 
 
 def build_probe_job(repository: Obj, template: Obj, labels: dict[str, str], *, deadline_seconds: int) -> Obj:
-    """The Job that looks at a repository."""
+    """Return the Job that looks at a repository."""
     meta = repository["metadata"]
     return {
         "metadata": {

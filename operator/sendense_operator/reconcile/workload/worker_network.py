@@ -12,7 +12,7 @@ from sendense_operator.reconcile.state.settings import Settings
 
 
 def build_service(backup: Obj, labels: dict[str, str], disks: int) -> Obj:
-    """A NodePort Service with one port a disk, in the disks' order; the cluster chooses the ports.
+    """Return a NodePort Service with one port a disk, in the disks' order; the cluster chooses the ports.
 
     `externalTrafficPolicy: Local`: the worker's node answers without another hop, and the NetworkPolicy sees the
     appliance's own address. Not-ready addresses are published because a worker is reached as soon as it listens.
@@ -38,7 +38,7 @@ def build_service(backup: Obj, labels: dict[str, str], disks: int) -> Obj:
 
 
 def node_ports(service: Obj) -> tuple[int, ...]:
-    """The node's ports of a Service made by `build_service`, in the disks' order; none when one is missing."""
+    """Return the node's ports of a Service made by `build_service`, in the disks' order; none when one is missing."""
     ports = sorted(service["spec"].get("ports") or [], key=lambda port: int(port["port"]))
     chosen = tuple(int(port.get("nodePort") or 0) for port in ports)
     return chosen if all(chosen) else ()
@@ -47,7 +47,7 @@ def node_ports(service: Obj) -> tuple[int, ...]:
 def build_network_policy(
     backup: Obj, labels: dict[str, str], disks: int, allowed_from: Sequence[str], settings: Settings
 ) -> Obj:
-    """Who may connect to a worker: the appliance to the exports, gateway and controller to the status port."""
+    """Return who may connect to a worker: the appliance to the exports, gateway and controller to the status port."""
     exports: Obj = {
         "ports": [{"protocol": "TCP", "port": names.NBD_BASE_PORT, "endPort": names.NBD_BASE_PORT + disks - 1}]
     }

@@ -52,7 +52,7 @@ def build_worker_template(
     resources: Obj,
     settings: Settings,
 ) -> Obj:
-    """Pod template of a Backup's worker. One that is to adopt only calls nobody and opens no export.
+    """Return pod template of a Backup's worker. One that is to adopt only calls nobody and opens no export.
 
     `resources` are the container's. `host_ports`: one a disk, or none.
     `one_node`: whether all pods of the repository have to be on one.
@@ -83,7 +83,7 @@ def build_worker_template(
 
 
 def _hand_credentials_over(spec: Obj, appliance: VMwareApplianceSpec, resources: Obj, settings: Settings) -> None:
-    """Let an init container copy the credentials for the worker, which mounts no Secret (see `worker.privacy`)."""
+    """Let an init container copy the credentials for the worker, which mounts no Secret: `credential_isolation`."""
     secret = _secret_volume(appliance)
     files = [f"{contract.SECRET_DIR}/{key}" for key in _CREDENTIAL_KEYS]
     spec["volumes"].append(secret.source)
@@ -117,7 +117,7 @@ def _export_ports(task: BackupTask, host_ports: tuple[int, ...]) -> list[Obj]:
 def build_probe_template(
     task: ProbeTask, *, labels: dict[str, str], repository: BackupRepositorySpec, one_node: bool, settings: Settings
 ) -> Obj:
-    """Pod template of a repository's probe. `one_node`: as for a worker."""
+    """Return pod template of a repository's probe. `one_node`: as for a worker."""
     return _template(
         task.model_dump_json(by_alias=True),
         name="",
@@ -173,7 +173,7 @@ def _template(
 
 
 def _beside_its_own(labels: dict[str, str]) -> Obj:
-    """The term of a pod affinity that lets a pod run only where others of its repository are.
+    """Return the term of a pod affinity that lets a pod run only where others of its repository are.
 
     A volume that one node at a time can have is there. On any other one the pod would hang while its volume is being
     attached, and nobody moves it from there. The scheduler lets the first pod of all go anywhere, since it fits its own
@@ -232,7 +232,7 @@ def _scratch_volume() -> Volume:
 
 
 def _credentials_volume() -> Volume:
-    """Memory, which the worker empties as soon as it has read what is in there."""
+    """Return memory, which the worker empties as soon as it has read what is in there."""
     return Volume(
         {"name": "credentials", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
         {"name": "credentials", "mountPath": contract.CREDENTIALS_DIR},
@@ -269,7 +269,7 @@ def _ca_volume(appliance: VMwareApplianceSpec) -> Volume:
 
 
 def probe_task_of(job: Obj) -> ProbeTask | None:
-    """The task that a repository's Job was made with; None when it is not readable."""
+    """Return the task that a repository's Job was made with; None when it is not readable."""
     annotations = job["spec"]["template"]["metadata"].get("annotations") or {}
     try:
         return ProbeTask.model_validate(json.loads(annotations.get(names.ANNOTATION_TASK, "")))
@@ -278,7 +278,7 @@ def probe_task_of(job: Obj) -> ProbeTask | None:
 
 
 def task_of(job: Obj) -> BackupTask | None:
-    """The task that a worker's Job was made with; None when it is not readable."""
+    """Return the task that a worker's Job was made with; None when it is not readable."""
     annotations = job["spec"]["template"]["metadata"].get("annotations") or {}
     try:
         return BackupTask.model_validate(json.loads(annotations.get(names.ANNOTATION_TASK, "")))

@@ -90,7 +90,7 @@ async def seal(
     mode: ModeChoice,
     runtime: Path,
 ) -> Sealed:
-    """Digest the partial of an examined layer and make both durable. Raises WorkerError.
+    """Return the digest the partial of an examined layer and make both durable. Raises WorkerError.
 
     `parent`: of a layer that is an increment, whose digests are taken over where it says nothing.
     """
@@ -111,7 +111,7 @@ async def seal(
 
 
 def _begin_list(root: Path, listing: PurePosixPath, layer: LayerMap, parent: ParentLayer | None) -> DigestFile:
-    """The list of a layer before its own chunks are read: its parent's, or zeroes only. Raises OSError, WorkerError."""
+    """Return a layer's initial digest list: its parent's, or all zeroes. Raises OSError, WorkerError."""
     digests = DigestFile.create(root / layout.partial(listing), Chunks(layer.size, layer.chunk))
     try:
         if parent is None:

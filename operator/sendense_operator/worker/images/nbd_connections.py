@@ -75,7 +75,7 @@ class Connections:
             log.warning("the kernel does not tell the end of connections (%s): they are only sampled", error)
 
     def look(self) -> list[Connection]:
-        """Those that ended since the last look, and those that are there now."""
+        """Return those that ended since the last look, and those that are there now."""
         if self.knows_bytes:
             try:
                 found = [*self._dump(), *self._just_ended()]
@@ -150,7 +150,7 @@ def _messages(data: bytes) -> Iterator[Connection]:
 
 
 def parse_message(body: bytes) -> Connection:
-    """An `inet_diag_msg` with its attributes. Raises struct.error when it is too short."""
+    """Return an `inet_diag_msg` with its attributes. Raises struct.error when it is too short."""
     port = struct.unpack_from(">H", body, 4)[0]
     cookie = struct.unpack_from("=Q", body, _COOKIE_AT)[0]
     received = None
@@ -179,6 +179,6 @@ def _from_proc(family: socket.AddressFamily) -> Iterator[Connection]:
 
 
 def _peer_of(text: str) -> IPv4Address | IPv6Address:
-    """An address of /proc/net/tcp: 32-bit words in the machine's byte order."""
+    """Return an address of /proc/net/tcp: 32-bit words in the machine's byte order."""
     words = (int(text[at : at + 8], 16) for at in range(0, len(text), 8))
     return ip_address(b"".join(struct.pack("=I", word) for word in words))

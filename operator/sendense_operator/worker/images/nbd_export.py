@@ -60,7 +60,7 @@ class ModeChoice:
 
 
 def environment(library: Path = _JEMALLOC) -> dict[str, str]:
-    """A server's environment: ours, with jemalloc where it is installed.
+    """Return a server's environment: ours, with jemalloc where it is installed.
 
     QEMU takes a buffer for each request and frees it. glibc returns such buffers to the kernel at once, which then
     clears every page for every request: two thirds of the time a copy takes. glibc's own settings help as well, but
@@ -86,7 +86,7 @@ class Nbd:
         return self.process.returncode is not None
 
     def stderr(self) -> str:
-        """Last line of what it said."""
+        """Return last line of what it said."""
         try:
             said = self.stderr_file.read_text("utf-8", "replace")
             return last_line(said, self.image, "the layer") if said else ""

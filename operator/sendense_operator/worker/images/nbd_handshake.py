@@ -13,7 +13,7 @@ _PAUSE: Final = 0.1
 
 
 async def greets(host: str, port: int) -> bool:
-    """Whether the NBD greeting comes from there, within a few seconds."""
+    """Return whether the NBD greeting comes from there, within a few seconds."""
     writer: asyncio.StreamWriter | None = None
     try:
         async with asyncio.timeout(_TRY_SECONDS):

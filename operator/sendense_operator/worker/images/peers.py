@@ -20,7 +20,7 @@ Address = IPv4Address | IPv6Address
 
 
 def plain(address: Address) -> Address:
-    """An IPv4-mapped IPv6 address as the IPv4 address that it is."""
+    """Return an IPv4-mapped IPv6 address as the IPv4 address that it is."""
     return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
 
 
@@ -28,19 +28,19 @@ class Peers:
     """Tells strangers by their addresses. Without any allowed network everybody is let in."""
 
     def __init__(self, allowed: Sequence[str], own: Iterable[str]) -> None:
-        """`allowed`: networks (CIDR); `own`: addresses of the pod and its node. Raises ValueError for what is none."""
+        """Parse `allowed` networks (CIDR) and `own` addresses of the pod and its node. Raises ValueError."""
         self._networks = [ip_network(cidr, strict=False) for cidr in allowed]
         self._own = {plain(ip_address(text)) for text in own if text}
 
     def may_connect(self, address: Address) -> bool:
-        """Whether it is one of ours, or of the appliance's."""
+        """Return whether it is one of ours, or of the appliance's."""
         address = plain(address)
         if not self._networks or address in self._own:
             return True
         return any(address in network for network in self._networks)
 
     def stranger(self, found: Iterable[Connection]) -> Connection | None:
-        """The first connection that must not be there. One that said nothing was not served and does not count."""
+        """Return the first foreign connection. One that sent nothing was not served and does not count."""
         for item in found:
             silent = item.received is not None and item.received <= (0 if item.established else END_OF_STREAM)
             if item.peer is not None and not silent and not self.may_connect(item.peer):
@@ -49,7 +49,7 @@ class Peers:
 
 
 def gateways(root: Path = Path("/proc/self/net")) -> list[str]:
-    """Addresses of the pod's default gateways: the node's own face on the pod's network."""
+    """Return addresses of the pod's default gateways: the node's own face on the pod's network."""
     found = []
     for line in _lines(root / "route")[1:]:
         fields = line.split()

@@ -147,7 +147,7 @@ class Comparison:
                     self._wrong[first + at] = 1
 
     def judge(self, disk: ManifestDisk) -> None:
-        """Raises Unproven for the first chunks that do not read as they were written."""
+        """Raise Unproven for the first chunks that do not read as they were written."""
         first = self._wrong.find(1)
         if first < 0:
             return
@@ -158,7 +158,7 @@ class Comparison:
 
 @contextmanager
 def _blaming(layer: str = "") -> Iterator[None]:
-    """What a file shows speaks against the restore point."""
+    """Condemn the restore point for what a file shows."""
     try:
         yield
     except WorkerError as error:
@@ -168,7 +168,7 @@ def _blaming(layer: str = "") -> Iterator[None]:
 
 
 async def _check_structure(root: Path, stack: tuple[ManifestDisk, ...]) -> LayerMap:
-    """All headers before any image is opened: opening one opens those below it.
+    """Return all headers before any image is opened: opening one opens those below it.
 
     The lowest layer comes first: one that is damaged spoils the checks of all above it.
     """
@@ -199,7 +199,7 @@ def _check_length(path: Path, end: int) -> None:
 
 
 def open_list(root: Path, disk: ManifestDisk) -> DigestFile:
-    """The digest list of a disk; its content is not looked at. Raises WorkerError."""
+    """Return the digest list of a disk; its content is not looked at. Raises WorkerError."""
     # Its place follows from the layer's, which was checked to be below the root.
     place = layout.digests_of(PurePosixPath(disk.file))
     try:
@@ -211,7 +211,7 @@ def open_list(root: Path, disk: ManifestDisk) -> DigestFile:
 
 
 def check_digest_root(disk: ManifestDisk, found: str) -> None:
-    """Raises WorkerError ImageCorrupt unless a list with the root `found` is the one that the manifest knows."""
+    """Raise WorkerError ImageCorrupt unless a list with the root `found` is the one that the manifest knows."""
     if found != disk.digest.root:
         place = layout.digests_of(PurePosixPath(disk.file))
         raise WorkerError(Reason.IMAGE_CORRUPT, f"{place.name}: it is not the one that its manifest knows")

@@ -93,7 +93,7 @@ def _cache_options(layers: int, top: int, prefix: str) -> list[str]:
 
 
 def serve_options(path: Path, mode: IoMode, refuse_zeroes: bool, layers: int) -> str:
-    """Image options of an export for the VMA; `layers`: how many are read through it, itself counted.
+    """Return image options of an export for the VMA; `layers`: how many are read through it, itself counted.
 
     With `refuse_zeroes` WRITE_ZEROES answers EIO: the VMA guesses at zeroes by samples, and this makes it read
     and write the block instead.
@@ -113,7 +113,7 @@ def serve_options(path: Path, mode: IoMode, refuse_zeroes: bool, layers: int) ->
 
 
 def read_options(path: Path, mode: IoMode, layers: int) -> str:
-    """Image options of a read-only export for ourselves; `layers` as for `serve_options`."""
+    """Return image options of a read-only export for ourselves; `layers` as for `serve_options`."""
     return ",".join(["driver=qcow2", *_file_options(path, mode, ""), *_cache_options(layers, READ_CACHE, "")])
 
 
@@ -157,7 +157,7 @@ async def _run(*command: str) -> tuple[int, str, str]:
 
 
 def last_line(text: str, image: str = "", name: str = "") -> str:
-    """The end of what a tool said, bounded. `image`: our own argument, which it repeats; shown as `name`."""
+    """Return the end of what a tool said, bounded. `image`: our own argument, which it repeats; shown as `name`."""
     if image:
         text = text.replace(image, name)
     lines = text.strip().splitlines()
@@ -182,7 +182,7 @@ async def version() -> str:
 
 
 async def create(path: Path, size: int, backing: str | None = None) -> None:
-    """A new, empty layer of `size` bytes: a full, or an increment on its sibling `backing`. Raises WorkerError.
+    """Create an empty layer of `size` bytes: a full, or an increment on `backing`. Raises WorkerError.
 
     The backing name is an argument of its own: inside `-o` a comma in it would begin another option. The layers below
     are not opened (`-u`): whoever opens the new one finds out whether they are there.
@@ -213,7 +213,7 @@ async def cut_off(path: Path, size: int) -> None:
 
 
 def read_header(path: Path, size: int, backing: str | None = None) -> qcow2.Header:
-    """The header of an image that is about to be opened. Raises WorkerError, ImageCorrupt unless it fits."""
+    """Return the header of an image that is about to be opened. Raises WorkerError, ImageCorrupt unless it fits."""
     try:
         header = qcow2.parse(read_regular(path, qcow2.HEADER_BYTES))
         qcow2.check_header(header, size, backing)
@@ -244,7 +244,7 @@ async def check(path: Path) -> None:
 
 
 async def map_layer(path: Path, size: int, chunk: int, layers: int) -> LayerMap:
-    """What the layer holds, of an image that `check` found sound: a map that fails says nothing about its content.
+    """Return the extents of an image that `check` found sound; a failing map says nothing about its content.
 
     `layers` as for `serve_options`. Raises WorkerError StorageError.
     """

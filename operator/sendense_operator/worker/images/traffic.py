@@ -57,12 +57,12 @@ class Traffic:
             self._total, self.last_bytes = total, now
 
     def bytes_of(self, port: int) -> int:
-        """Bytes that went into one export, as well as it is known."""
+        """Return the bytes that went into one export, as well as it is known."""
         state = self.ports[port]
         return state.received if self.known else state.allocated
 
     def received(self, port: int) -> int | None:
-        """Bytes of one export's connections that may have written, None where the kernel doesn't tell.
+        """Return the bytes of one export's connections that may have written, None where the kernel doesn't tell.
 
         Health checks that say a little, again and again for hours, would else add up to writes that nobody made.
         """
@@ -96,7 +96,7 @@ def _look_at_port(state: PortTraffic, now: float, found: list[Connection]) -> No
 
 
 def _payload(item: Connection) -> int:
-    """Bytes that the other side sent, as far as known; one less where its end is not among them."""
+    """Return the bytes that the other side sent, as far as known; one less where its end is not among them."""
     received = item.received or 0
     return received if item.established else max(0, received - END_OF_STREAM)
 
@@ -125,5 +125,5 @@ class RateMeter:
 
 
 def eta_seconds(left: int, rate: float) -> int | None:
-    """Whole seconds until `left` bytes are moved, None when nothing moves."""
+    """Return whole seconds until `left` bytes are moved, None when nothing moves."""
     return None if rate <= 0 else int(left / rate + 0.999)

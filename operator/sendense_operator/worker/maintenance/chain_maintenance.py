@@ -67,12 +67,12 @@ class Survey:
 
 
 def needs_sweep(root: Path, paths: ChainPaths) -> bool:
-    """Whether a dead attempt left something. Raises OSError."""
+    """Return whether a dead attempt left something. Raises OSError."""
     return bool(recovery.partials(root, paths) or recovery.stray_marks(root, paths))
 
 
 def needs_care(root: Path, paths: ChainPaths) -> bool:
-    """Whether there may be something to sweep or to free. Raises OSError."""
+    """Return whether there may be something to sweep or to free. Raises OSError."""
     return needs_sweep(root, paths) or any(tombstones_in(root, paths))
 
 
@@ -127,7 +127,7 @@ def _told(survey: Survey, doing: str, root: Path) -> Iterator[None]:
 
 
 def obstacle_of(error: OSError, doing: str, root: Path) -> Obstacle:
-    """An error of the file system as an obstacle; `root`: of the repository, cut off its path."""
+    """Return an error of the file system as an obstacle; `root`: of the repository, cut off its path."""
     file = str(error.filename or "").removeprefix(f"{root}/")
     reason = storage_error(error, doing).reason
     return Obstacle(reason=reason, doing=doing, file=file[:_WORDS], message=str(error.strerror or error)[:_WORDS])
@@ -157,7 +157,7 @@ def _look(root: Path, paths: ChainPaths, survey: Survey, lock: ChainLock | None,
 
 
 def _flaws(chain: ChainFolder, *, locked: bool) -> Iterator[Obstacle]:
-    """What keeps a chain from being understood, so that nothing is freed."""
+    """Yield what keeps a chain from being understood, so that nothing is freed."""
     for places, reason in (
         (chain.unreadable, Hindrance.MANIFEST_UNREADABLE),
         (chain.newer, Hindrance.MANIFEST_NEWER),
@@ -193,7 +193,7 @@ def _put_aside(root: Path, survey: Survey, beside: list[os.DirEntry[str]], lock:
 
 
 def _beside_manifests(root: Path, paths: ChainPaths) -> list[os.DirEntry[str]]:
-    """What lies among the manifests and is neither one nor ours."""
+    """Return what lies among the manifests and is neither one nor ours."""
     try:
         with os.scandir(root / paths.backups) as entries:
             return [entry for entry in entries if not _is_ours(entry.name)]
@@ -206,6 +206,6 @@ def _is_ours(name: str) -> bool:
 
 
 def _odd_folders(root: Path, paths: ChainPaths) -> int:
-    """Entries of the chain's own folder that are none of the layout's."""
+    """Return the entries of the chain's own folder that are none of the layout's."""
     with os.scandir(root / paths.folder) as entries:
         return sum(not (entry.name in _KNOWN or layout.is_disk_folder(entry.name)) for entry in entries)

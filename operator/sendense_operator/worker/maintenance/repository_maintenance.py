@@ -59,7 +59,7 @@ def run_probe(settings: Settings, task: ProbeTask, emit: Callable[[str], None] =
 
 
 def _is_full(root: Path, tag: str) -> bool:
-    """Whether nothing can be written for lack of room, which removing may end. Raises WorkerError for other reasons."""
+    """Return whether the volume is full, which removals may end. Raises WorkerError for other reasons."""
     try:
         repository_marker.check_writable(root, tag)
     except WorkerError as error:
@@ -71,7 +71,7 @@ def _is_full(root: Path, tag: str) -> bool:
 
 
 def _places(settings: Settings, task: ProbeTask) -> tuple[Path, dict[ChainPaths, list[Removal]]]:
-    """The root and what is to be removed by chain, checked before anything is touched. Raises WorkerError."""
+    """Return the root and what is to be removed by chain, checked before anything is touched. Raises WorkerError."""
     removals: dict[ChainPaths, list[Removal]] = {}
     try:
         layout.check_folder(_folder(task))
@@ -100,7 +100,7 @@ class _Round:
         """Whether a chain that nobody asked for is reported, too: something is in the way there."""
 
     def go(self, removals: dict[ChainPaths, list[Removal]]) -> tuple[int, CatalogueSeal | None]:
-        """How many files were swept, and the seal of what was told. Raises OSError."""
+        """Return how many files were swept, and the seal of what was told. Raises OSError."""
         troubles = {paths: self._remove(paths, asked) for paths, asked in removals.items()}
         self._swept += repository_listing.sweep_root(self._root)
         complete, unknown, others = True, 0, list[str]()
@@ -123,7 +123,7 @@ class _Round:
         return self._swept, self._writer.close()
 
     def _remove(self, paths: ChainPaths, asked: Iterable[Removal]) -> Obstacle | None:
-        """What went wrong."""
+        """Return what went wrong."""
         try:
             for removal in asked:
                 entomb(self._root, paths, removal)

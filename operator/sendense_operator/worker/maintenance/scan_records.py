@@ -48,7 +48,7 @@ def chain_records(survey: Survey) -> Iterator[Record]:
 
 
 def _rank(obstacle: Obstacle) -> bool:
-    """A backup that is being made explains the least."""
+    """Return a backup that is being made explains the least."""
     return obstacle.reason == Hindrance.CHAIN_BUSY
 
 

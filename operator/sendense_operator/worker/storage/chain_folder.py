@@ -104,12 +104,12 @@ def read_chain(root: Path, paths: ChainPaths) -> ChainFolder:
 
 
 def manifests_in(root: Path, paths: ChainPaths) -> Iterator[PurePosixPath]:
-    """Paths of a chain's manifests below `root`, in the order of their names. Raises OSError."""
+    """Return the paths of a chain's manifests below `root`, in the order of their names. Raises OSError."""
     return (paths.backups / name for name in _names(root / paths.backups) if layout.is_manifest(name))
 
 
 def tombstones_in(root: Path, paths: ChainPaths) -> Iterator[PurePosixPath]:
-    """The same of its tombstones."""
+    """Return the same of its tombstones."""
     return (paths.tombstones / name for name in _names(root / paths.tombstones) if layout.is_tombstone(name))
 
 
@@ -125,7 +125,7 @@ def _identity(point: StoredPoint) -> tuple[str, ...]:
 
 
 def manifest_bytes(root: Path, place: PurePosixPath) -> bytes:
-    """What lies in the place of a manifest, whatever it says. Raises as `read_manifest` does."""
+    """Return what lies in the place of a manifest, whatever it says. Raises as `read_manifest` does."""
     try:
         data = read_regular(root / place, _MANIFEST_LIMIT + 1)
     except NotRegularError as error:
@@ -136,7 +136,7 @@ def manifest_bytes(root: Path, place: PurePosixPath) -> bytes:
 
 
 def read_manifest(root: Path, place: PurePosixPath) -> Manifest:
-    """One manifest. Raises ManifestError, FileNotFoundError, and OSError where storage is at fault."""
+    """Return one manifest. Raises ManifestError, FileNotFoundError, and OSError where storage is at fault."""
     manifest = Manifest.from_json(manifest_bytes(root, place))
     try:
         layout.check_backup(manifest.backup.name, manifest.backup.uid)
@@ -146,7 +146,7 @@ def read_manifest(root: Path, place: PurePosixPath) -> Manifest:
 
 
 def read_point(root: Path, place: PurePosixPath) -> StoredPoint:
-    """One manifest with the marks that are about it. Raises as `read_manifest` does."""
+    """Return one manifest with the marks that are about it. Raises as `read_manifest` does."""
     manifest = read_manifest(root, place)
     try:
         data = read_regular(root / layout.unfit_of(place), _MANIFEST_LIMIT)

@@ -40,7 +40,7 @@ class ChainLock:
 
     @classmethod
     def try_acquire(cls, path: Path, root: Path, owner: str, *, may_be_nameless: bool = False) -> ChainLock | None:
-        """The lock, or None while somebody else holds it. `owner`: pod UID. Raises WorkerError.
+        """Return the lock, or None while somebody else holds it. `owner`: pod UID. Raises WorkerError.
 
         `may_be_nameless`: take it on a full volume too, where the owner's record finds no room. That is for who only
         removes what anybody may remove: nothing else makes room again.
@@ -63,7 +63,7 @@ class ChainLock:
 
     @classmethod
     async def acquire(cls, path: Path, root: Path, owner: str, wait: float) -> ChainLock:
-        """The lock within `wait` seconds, else WorkerError ChainBusy with the owner's pod."""
+        """Return the lock within `wait` seconds, else WorkerError ChainBusy with the owner's pod."""
         deadline = time.monotonic() + wait
         while True:
             lock = cls.try_acquire(path, root, owner)
@@ -74,7 +74,7 @@ class ChainLock:
             await asyncio.sleep(_RETRY_SECONDS)
 
     def check(self) -> None:
-        """Raises WorkerError Fenced unless the lock is still ours: same file, same owner."""
+        """Raise WorkerError Fenced unless the lock is still ours: same file, same owner."""
         try:
             mine, there = os.fstat(self._fd), self._path.stat(follow_symlinks=False)
         except OSError as error:
@@ -84,7 +84,7 @@ class ChainLock:
             raise WorkerError(Reason.FENCED, f"the chain's lock now belongs to pod {_owner_at(self._path)}")
 
     def _is_recorded(self) -> bool:
-        """Whether the record is ours; of a nameless holder, whether there is still none."""
+        """Return whether the record is ours; of a nameless holder, whether there is still none."""
         try:
             found = read_regular(_record_of(self._path), _RECORD_LIMIT)
         except FileNotFoundError:
@@ -118,7 +118,7 @@ class ChainLock:
 
 
 def _try_lock(fd: int) -> bool:
-    """Whether nobody else holds it. Raises OSError."""
+    """Return whether nobody else holds it. Raises OSError."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):  # a share of SMB says EACCES
@@ -159,7 +159,7 @@ def _record_of(lock: Path) -> Path:
 
 
 def _owner_at(lock: Path) -> str:
-    """Pod UID of who has the lock. One of an older version has its record in the lock itself."""
+    """Return pod UID of who has the lock. One of an older version has its record in the lock itself."""
     try:
         place = lock if lock.stat(follow_symlinks=False).st_size else _record_of(lock)
         return _owner_in(read_regular(place, _RECORD_LIMIT)) or "(unknown)"

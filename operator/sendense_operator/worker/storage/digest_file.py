@@ -31,12 +31,12 @@ class DigestFile:
 
     @classmethod
     def create(cls, path: Path, chunks: Chunks) -> DigestFile:
-        """A new, empty list in place of any that is there: `fill_zeroes` or `copy` comes next."""
+        """Return a new, empty list in place of any that is there: `fill_zeroes` or `copy` comes next."""
         return cls(open_new(path), chunks)
 
     @classmethod
     def open(cls, path: Path, chunks: Chunks) -> DigestFile:
-        """A list that is only read. Raises ValueError, too, where its length does not fit."""
+        """Return a list that is only read. Raises ValueError, too, where its length does not fit."""
         descriptor = open_regular(path)
         length = os.fstat(descriptor).st_size
         if length != chunks.list_bytes:
@@ -71,7 +71,7 @@ class DigestFile:
         return root.hexdigest()
 
     def put(self, index: int, value: bytes) -> None:
-        """The digest of chunk `index`. Raises IndexError or ValueError, too."""
+        """Return the digest of chunk `index`. Raises IndexError, ValueError."""
         if not 0 <= index < self.chunks.count:
             raise IndexError(f"chunk {index} of {self.chunks.count}")
         if len(value) != DIGEST_SIZE:
@@ -86,11 +86,11 @@ class DigestFile:
             first, count = first + some, count - some
 
     def get(self, index: int) -> bytes:
-        """The digest of chunk `index`."""
+        """Return the digest of chunk `index`."""
         return self._read(index, 1)
 
     def pages(self) -> Iterator[tuple[int, bytes]]:
-        """(number of the first chunk, digests) of all chunks, PAGE at a time."""
+        """Yield (index of the first chunk, digests) of all chunks, PAGE at a time."""
         for first in range(0, self.chunks.count, PAGE):
             yield first, self._read(first, min(PAGE, self.chunks.count - first))
 

@@ -49,7 +49,7 @@ def ensure_folder(path: Path, root: Path) -> None:
 
 
 def open_new(path: Path, mode: int = 0o660) -> int:
-    """Descriptor of a new, empty file that replaces any file, link or pipe in its place. Raises OSError."""
+    """Return the descriptor of a new, empty file that replaces any file, link or pipe in its place. Raises OSError."""
     path.unlink(missing_ok=True)
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFE, mode)
 
@@ -80,7 +80,7 @@ def _open(path: Path, flags: int) -> int:
 
 
 def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
-    """Descriptor of a file, never of a link, and never waiting as a pipe would. Raises OSError."""
+    """Return the descriptor of a file, never of a link, and never waiting as a pipe would. Raises OSError."""
     fd = _open(path, flags)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
@@ -89,13 +89,13 @@ def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
 
 
 def read_regular(path: Path, limit: int) -> bytes:
-    """The first `limit` bytes of a file. Raises OSError as `open_regular` does."""
+    """Return the first `limit` bytes of a file. Raises OSError as `open_regular` does."""
     with os.fdopen(open_regular(path), "rb") as file:
         return file.read(limit)
 
 
 def is_regular(path: Path) -> bool:
-    """Whether there is a file, which a link to one is not. Raises OSError where that can't be told."""
+    """Return whether there is a file, which a link to one is not. Raises OSError where that can't be told."""
     try:
         return stat.S_ISREG(os.lstat(path).st_mode)
     except (FileNotFoundError, NotADirectoryError):
@@ -103,7 +103,7 @@ def is_regular(path: Path) -> bool:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether there is a folder, which a link to one is not. Raises OSError where that can't be told."""
+    """Return whether there is a folder, which a link to one is not. Raises OSError where that can't be told."""
     try:
         return stat.S_ISDIR(os.lstat(path).st_mode)
     except (FileNotFoundError, NotADirectoryError):
@@ -111,7 +111,7 @@ def is_folder(path: Path) -> bool:
 
 
 def allocated(path: Path) -> int:
-    """Bytes that a file takes on its file system; 0 for a file that is not there."""
+    """Return the bytes that a file takes on its file system; 0 for a file that is not there."""
     try:
         return path.lstat().st_blocks * 512
     except FileNotFoundError:

@@ -43,7 +43,7 @@ def find_committed(root: Path, paths: ChainPaths, backup: str, uid: str) -> tupl
 
 
 def free_place(root: Path, paths: ChainPaths, backup: str, uid: str) -> PurePosixPath:
-    """Where this Backup's manifest goes without touching that of an older Backup of the same name."""
+    """Return where this Backup's manifest goes without touching that of an older Backup of the same name."""
     first, second = paths.manifests(backup, uid)
     return second if os.path.lexists(root / first) else first
 
@@ -104,7 +104,7 @@ def _take_back(root: Path, paths: ChainPaths, manifest: Manifest, on_step: _Step
 
 
 def _committed_texts(root: Path, paths: ChainPaths) -> list[bytes]:
-    """What all committed manifests say, those included that nobody understands. Raises ManifestError, OSError."""
+    """Return all committed manifests, including those of unknown formats. Raises ManifestError, OSError."""
     places = [*manifests_in(root, paths), *tombstones_in(root, paths)]
     return [manifest_bytes(root, place) for place in places]
 
@@ -117,7 +117,7 @@ def partials(root: Path, paths: ChainPaths) -> list[Path]:
 
 
 def stray_marks(root: Path, paths: ChainPaths) -> list[Path]:
-    """Marks whose restore point is gone: they would speak against the next one of its name."""
+    """Remove marks whose restore point is gone: they would count against the next one of its name."""
     folder = root / paths.backups
     names = names_in(folder)
     manifests = set(names)

@@ -34,7 +34,7 @@ class FolderListing:
 
 
 def list_root(root: Path) -> FolderListing:
-    """Folders of namespaces. Raises OSError."""
+    """Return the folders of namespaces. Raises OSError."""
     names, unknown = list[str](), 0
     with os.scandir(root) as entries:
         for entry in entries:
@@ -46,7 +46,7 @@ def list_root(root: Path) -> FolderListing:
 
 
 def list_chains(root: Path, folder: str) -> FolderListing:
-    """Chains of a namespace's folder; none where there is no such folder. Raises OSError."""
+    """Return chains of a namespace's folder; none where there is no such folder. Raises OSError."""
     names, unknown = list[str](), 0
     try:
         with os.scandir(root / folder) as entries:

@@ -23,7 +23,7 @@ _MARKER_LIMIT: Final = 64 << 10
 
 
 def read_marker(root: Path) -> str | None:
-    """The repository's id, None where there is no marker. Raises WorkerError."""
+    """Return the repository's id, None where there is no marker. Raises WorkerError."""
     try:
         data = read_regular(root / MARKER, _MARKER_LIMIT)
     except FileNotFoundError:
@@ -45,7 +45,7 @@ def read_marker(root: Path) -> str | None:
 
 
 def open_repository(root: Path, expected_id: str) -> None:
-    """Raises WorkerError unless `root` is the repository with this id."""
+    """Raise WorkerError unless `root` is the repository with this id."""
     found = read_marker(root)
     if found is None:
         raise WorkerError(
@@ -60,7 +60,7 @@ def open_repository(root: Path, expected_id: str) -> None:
 
 
 def init_repository(root: Path, new_id: str, expected_id: str | None) -> str:
-    """The id of the repository at `root`; an empty folder becomes the repository `new_id`.
+    """Return the id of the repository at `root`; an empty folder becomes the repository `new_id`.
 
     With `expected_id` nothing is ever initialised: a known repository that looks empty is a volume that is
     not mounted, or another one. Raises WorkerError.

@@ -163,7 +163,7 @@ def _forget(root: Path, chain: ChainFolder, plan: FreePlan, on_step: _Step) -> N
 
 
 def waiting_tombstones(root: Path, chain: ChainFolder) -> tuple[Waiting, ...]:
-    """All tombstones of a chain that somebody else may be using, and who needs them. Raises OSError."""
+    """Return all tombstones of a chain that somebody else may be using, and who needs them. Raises OSError."""
     if not chain.tombstones:
         return ()
     if not chain.is_understood:
@@ -195,7 +195,7 @@ def _files(layer: str) -> tuple[PurePosixPath, PurePosixPath]:
 
 
 def _size(path: Path) -> int | None:
-    """Bytes that a file takes; None: there is none."""
+    """Return the bytes that a file takes; None: there is none."""
     try:
         return path.lstat().st_blocks * 512
     except FileNotFoundError:

@@ -63,7 +63,7 @@ class Attempt:
         self._supervisor: Supervisor | None = None
 
     async def plan(self) -> tuple[LayerPlan, ...]:
-        """What becomes of each disk; what an increment is to stand on has been proven. Raises WorkerError."""
+        """Return what becomes of each disk; what an increment is to stand on has been proven. Raises WorkerError."""
         self._state.stage = Stage.CHECKING_PARENT
         plans = await self._parents.plan(self._exports.choice, self._runtime, self._state.tell)
         self._state.message = ""
@@ -114,7 +114,7 @@ class Attempt:
             self._parents.mark(parent, mark, error.message)
 
     def _note_reset(self, error: WorkerError, plan: LayerPlan, arrival: Arrival) -> None:
-        """A change id of other tracking makes the VMA copy all into the overlay, which some builds leave holes in.
+        """Mark a parent whose change ID belongs to other tracking: with it the VMA would copy everything.
 
         The next attempt must not ask for an increment again: it would end the same way.
         """
@@ -211,7 +211,7 @@ class Attempt:
         )
 
     async def commit(self, manifest: Manifest, on_step: Callable[[str], None]) -> str:
-        """Path of the manifest below the root. Once begun it is not cancelled. Raises WorkerError."""
+        """Return the path of the manifest below the root. Once begun it is not cancelled. Raises WorkerError."""
         self._state.stage = Stage.COMMITTING
         gone = missing_parent(self._root, manifest)
         if gone is not None:
@@ -255,7 +255,7 @@ class Attempt:
             log.info("%s", self._state.left)
 
     def _must_stop(self) -> bool:
-        """Whether what is written from now on harms others: another owner, or no room.
+        """Return whether what is written from now on harms others: another owner, or no room.
 
         A client that writes on may have half of what is kept free.
         """
@@ -282,7 +282,7 @@ class Attempt:
 
 
 async def to_the_end(work: Coroutine[Any, Any, _T]) -> _T:
-    """What must not be cut short: a cancellation meanwhile is not raised, the caller goes on."""
+    """Return what must not be cut short: a cancellation meanwhile is not raised, the caller goes on."""
     task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)

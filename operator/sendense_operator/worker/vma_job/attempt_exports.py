@@ -150,11 +150,11 @@ class ExportSet:
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def gone(self) -> tuple[int, ...]:
-        """Disks whose qemu-nbd has ended."""
+        """Return the disks whose qemu-nbd has ended."""
         return tuple(item.disk.index for item in self.disks if item.server is None or item.server.gone)
 
     def allocated(self) -> dict[int, int]:
-        """Bytes of each partial, by disk."""
+        """Return the bytes of each partial, by disk."""
         return {item.disk.index: allocated(self._root / layout.partial(item.file)) for item in self.disks}
 
     async def close(self) -> None:

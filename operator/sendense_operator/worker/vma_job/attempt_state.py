@@ -31,7 +31,7 @@ class JobState:
         self.left = ""
         """What is left on the appliance and in vCenter of a job that was given up, for a person."""
         self.callbacks_missing = False
-        """Whether the VMA copies without a callback having arrived (`clocks.are_callbacks_missing`)."""
+        """Whether the VMA copies without a callback having arrived (`stall_clocks.are_callbacks_missing`)."""
         self.stopping = Stopping()
         self._peers = Peers(task.allowed_from, _own_addresses(task, settings))
         self._stranger: Connection | None = None
@@ -52,11 +52,11 @@ class JobState:
         self.traffic = Traffic(self._ports.values())
 
     def tell(self, message: str) -> None:
-        """What a person reads of the attempt while it runs."""
+        """Set the message that users see while the attempt runs."""
         self.message = message
 
     def plan(self, disks: Sequence[DiskPlan]) -> None:
-        """What the VMA's asks are to be answered with; to be settled before its job is started."""
+        """Set the answers to the VMA's change-ID requests, before its job is started."""
         self._plans = disks
         self.callbacks = JobCallbacks(self.job_id, self._vm_name, disks, self._habits)
 
@@ -70,7 +70,7 @@ class JobState:
         self.traffic = Traffic(self._ports.values())
 
     def port(self, index: int) -> int:
-        """Where disk `index` listens."""
+        """Return where disk `index` listens."""
         return self._ports[index]
 
     def look(self, allocated: Mapping[int, int] | None = None) -> None:
@@ -88,7 +88,7 @@ class JobState:
         self._rate.add(now, sum(self._moved.values()))
 
     def turn_connected(self) -> float | None:
-        """When the export of the disk whose turn it is last had a connection in this turn (monotonic), None: never."""
+        """Return when the export of the current disk last had a connection (monotonic seconds); None: never."""
         turn = self.callbacks.turn
         port = None if turn is None else self.traffic.ports[self._ports[turn]]
         return None if port is None else self.callbacks.in_turn(port.last_connected)
@@ -118,7 +118,7 @@ class JobState:
         return self._connections.knows_bytes
 
     def received(self, index: int) -> int | None:
-        """Bytes that arrived for a disk, None where the kernel doesn't tell."""
+        """Return the bytes that arrived for a disk, None where the kernel doesn't tell."""
         return self.traffic.received(self._ports[index])
 
     def _disk_progress(self, disk: TaskDisk, copying: bool) -> DiskProgress:

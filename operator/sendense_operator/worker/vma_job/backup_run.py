@@ -64,7 +64,7 @@ async def run_backup(
 
 
 def _places(settings: Settings, task: BackupTask) -> tuple[Path, ChainPaths]:
-    """The repository's root and the chain, checked before anything is touched."""
+    """Return the repository's root and the chain, checked before anything is touched."""
     try:
         root = settings.repository / layout.check_root(task.repository_path)
         paths = ChainPaths(task.folder or task.namespace, task.vm)

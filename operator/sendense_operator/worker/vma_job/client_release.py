@@ -48,7 +48,7 @@ async def let_increment_end(state: JobState, limit: float, must_stop: Callable[[
 
 
 def has_ended(state: JobState) -> bool:
-    """Whether the client was told that its job is over and has closed all its connections: it ends by itself."""
+    """Return whether the client was told that its job is over and has closed all its connections: it ends by itself."""
     return state.callbacks.told_gone and not state.traffic.connections
 
 
@@ -68,7 +68,7 @@ async def await_end(state: JobState, limit: float) -> None:
 
 
 def describe_left(state: JobState, *, cut_off: bool) -> str:
-    """What is left on the appliance and in vCenter. `cut_off`: amid an increment its export was closed."""
+    """Return what is left on the appliance and in vCenter. `cut_off`: amid an increment its export was closed."""
     snapshot = "its snapshot (sbak-…) stays in vCenter until the VM's next backup starts"
     job = f"the appliance's client of job {state.job_id}"
     if state.stuck_client:

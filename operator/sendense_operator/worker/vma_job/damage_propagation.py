@@ -25,7 +25,7 @@ async def find_damaged(
     runtime: Path,
     tell: Callable[[str], None],
 ) -> AsyncIterator[tuple[StoredPoint, ManifestDisk, Unproven]]:
-    """Each disk of an `older` restore point that has the damage `found` under `parent` too, with what was found there.
+    """Yield each disk of an `older` restore point that shares the damage `found` below `parent`.
 
     A layer that is at fault spoils all that are read through it. Of content that is not what was written nobody knows
     in which layer it lies, and an increment may hold what hides it: so the same chunks are read through each of the

@@ -54,7 +54,7 @@ class Supervisor:
         return self._started_at is not None and not self._state.callbacks.done
 
     async def run(self, credentials: Credentials, found: Preflight) -> None:
-        """Raises WorkerError unless every disk was reported complete."""
+        """Raise WorkerError unless every disk was reported complete."""
         self._lock.check()
         await self._check_room()
         self._state.forget_callers()
@@ -161,7 +161,7 @@ class Supervisor:
             raise not_an_increment(turn, why)
 
     def _is_untouched(self, index: int) -> bool:
-        """Whether nothing of a disk can have been written: known only where the kernel tells bytes."""
+        """Return whether nothing of a disk can have been written: known only where the kernel tells bytes."""
         received = self._state.received(index)
         return received is not None and received < HANDSHAKES
 
@@ -176,7 +176,7 @@ class Supervisor:
             raise WorkerError(Reason.REPOSITORY_FULL, words)
 
     async def _poll(self) -> None:
-        """The VMA's own word is used for two things: that its client lives at first, that it answers at all."""
+        """Use the VMA's own report only to see that its client has started and that it answers at all."""
         pause = min(1.0, self._settings.poll)
         while True:
             await asyncio.sleep(pause)

@@ -13,7 +13,7 @@ _MIB: Final = 1 << 20
 
 
 def limit(files: Iterable[Path]) -> int | None:
-    """Bytes that the container may use; None where nothing bounds it, or nobody says so."""
+    """Return the bytes that the container may use; None where nothing bounds it, or nobody says so."""
     for file in files:
         try:
             text = file.read_text("ascii").strip()
@@ -24,7 +24,7 @@ def limit(files: Iterable[Path]) -> int | None:
 
 
 def check_memory(disks: Sequence[DiskLoad], allowed: int | None) -> None:
-    """Raises WorkerError MemoryExceeded, with the numbers, where the disks need more than is `allowed`."""
+    """Raise WorkerError MemoryExceeded, with the numbers, where the disks need more than is `allowed`."""
     needed = estimate(disks)
     if allowed is not None and needed > allowed:
         raise WorkerError(

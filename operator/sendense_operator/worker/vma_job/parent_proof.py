@@ -60,7 +60,7 @@ class Parents:
         return self._chain.next_sequence
 
     async def plan(self, choice: ModeChoice, runtime: Path, tell: Callable[[str], None]) -> tuple[LayerPlan, ...]:
-        """What becomes of each disk; every parent in it is proven. `tell` gets what is being done, for a person.
+        """Return what becomes of each disk; every parent in it is proven. `tell` gets what is being done, for a person.
 
         Raises WorkerError: a FullReason where a disk can't be an increment and the task does not allow a full.
         """
@@ -88,7 +88,7 @@ class Parents:
         return choose_parent(disk, self._chain.points, self._chain.tombstones, self._paths, self._task.max_depth)
 
     def _newest_unknown(self) -> str | None:
-        """A manifest that can't be read and may be the newest: an older one is not what a user expects."""
+        """Return a manifest that can't be read and may be the newest: an older one is not what a user expects."""
         places = [place for place in self._chain.unreadable + self._chain.newer if place.parent == self._paths.backups]
         try:
             newest = max(((self._root / place).lstat().st_mtime_ns, place.name) for place in places) if places else None
@@ -150,7 +150,7 @@ class Parents:
     async def _reads_back(
         self, above: ParentLayer, disk: ManifestDisk, mark: Unfit, choice: ModeChoice, runtime: Path
     ) -> bool:
-        """Whether the chunks that were wrong of a `disk` below `above` are right now."""
+        """Return whether the chunks that were wrong of a `disk` below `above` are right now."""
         depth = next(at for at, layer in enumerate(above.stack) if layer.file == disk.file)
         try:
             await prove_chunks(self._root, above.stack[depth:], mark.chunks, choice, runtime)
@@ -162,7 +162,7 @@ class Parents:
         return True
 
     def _save(self, position: int, marks: tuple[Unfit, ...]) -> None:
-        """Raises WorkerError Fenced."""
+        """Raise WorkerError Fenced."""
         point = self._chain.points[position]
         self._lock.check()
         try:
@@ -231,6 +231,6 @@ def _log_plan(plan: LayerPlan) -> None:
 
 
 def missing_parent(root: Path, manifest: Manifest) -> str | None:
-    """The first layer that an increment stands on and that is gone, None when all are there."""
+    """Return the first layer that an increment stands on and that is gone, None when all are there."""
     parents = (disk.parent.file for disk in manifest.disks if disk.parent)
     return next((file for file in parents if not is_regular(root / file)), None)

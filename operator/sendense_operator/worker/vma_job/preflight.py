@@ -33,14 +33,14 @@ class Preflight:
 
 
 def appliance_error(error: VMAError) -> WorkerError:
-    """An error of the VMA's client as the end of the attempt."""
+    """Return an error of the VMA's client as the end of the attempt."""
     if isinstance(error, VMAUnreachable):
         return WorkerError(Reason.APPLIANCE_UNREACHABLE, str(error))
     return WorkerError(Reason.APPLIANCE_ERROR, str(error))
 
 
 def decide_disks(wanted: Sequence[TaskDisk], found: Sequence[DiscoveredDisk]) -> str | None:
-    """How the VM's disks differ from those of the task, None when they don't."""
+    """Return how the VM's disks differ from those of the task, None when they don't."""
     want = [(disk.index, disk.key, disk.size) for disk in wanted]
     have = [(disk.index, disk.key, disk.size) for disk in found]
     if want == have:
@@ -58,7 +58,7 @@ async def preflight(
     tell: Callable[[str], None] = lambda _: None,
     pauses: Sequence[float] = PAUSES,
 ) -> Preflight:
-    """Raises WorkerError when the job could not work.
+    """Raise WorkerError when the job could not work.
 
     A vCenter that is away is asked again for up to `task.clocks.vcenter` seconds; `tell` hears what is waited for.
     The last of `pauses` (seconds between two attempts) is repeated.

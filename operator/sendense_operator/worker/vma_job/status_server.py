@@ -1,6 +1,6 @@
 """The worker's HTTP side: its status, and the VMA's callbacks under the VMA's own paths.
 
-It must outlive everything else in the worker, so it holds no rule: those are in `vma.callbacks`.
+It must outlive everything else in the worker, so it holds no rule: those are in `vma.callback_rules`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _STOP_SECONDS = 10.0
 
 
 def build_app(state: JobState) -> Starlette:
-    """The routes of one job."""
+    """Return the routes of one job."""
 
     async def status(_: Request) -> Response:
         return Response(state.progress().model_dump_json(by_alias=True), media_type="application/json")

@@ -27,7 +27,7 @@ Obj = dict[str, Any]
 
 
 def backup(name: str = FULL, vm_id: str = "db01", **changes: Any) -> Obj:
-    """A Completed Backup of one disk; `changes` replace parts of its status."""
+    """Return a Completed Backup of one disk; `changes` replace parts of its status."""
     status = {
         "phase": "Completed",
         "type": "Full",
@@ -168,7 +168,7 @@ class Rig:
 
 
 def application(*backups: Obj, namespaces: tuple[str, ...] = ()) -> tuple[FastAPI, World, Drain]:
-    """The application over a world with one VM, one repository and these Backups."""
+    """Return the application over a world with one VM, one repository and these Backups."""
     world, drain = World(), Drain()
     world.stores.vms.put(CachedVM.from_object(vm()))
     world.stores.repositories.put(

@@ -29,7 +29,7 @@ class Rig:
     program: Program
 
     async def ready(self, authority: Authority) -> bool:
-        """Whether the pod gets traffic. `authority`: of the certificate."""
+        """Return whether the pod gets traffic. `authority`: of the certificate."""
         return (await self.ask(authority, "/readyz")).status_code == 200
 
     async def ask(self, authority: Authority, path: str = LIST, method: str = "GET", **options: Any) -> httpx.Response:
@@ -43,7 +43,7 @@ class Rig:
         return {one["backup_id"] for one in answer.json()["backups"]} if answer.is_success else set()
 
     async def refuses(self) -> bool:
-        """Whether nobody listens on REST's port."""
+        """Return whether nobody listens on REST's port."""
         try:
             _, writer = await asyncio.open_connection(HOST, self.rest)
         except ConnectionError:

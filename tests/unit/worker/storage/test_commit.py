@@ -30,7 +30,7 @@ class CutShort(Exception):  # noqa: N818
 
 
 def make(root: Path, uid: str = UID, backup: str = "nightly", second: int = 0) -> Manifest:
-    """A manifest of two disks, with its partials on the disk."""
+    """Return a manifest of two disks, with its partials on the disk."""
     disks = []
     for index in range(2):
         stem = layout.layer_stem(BackupType.FULL, AT.replace(second=second))

@@ -119,7 +119,7 @@ def test_any_order_and_twice(tmp_path_factory: pytest.TempPathFactory, order: li
 
 
 def below(number: int) -> set[str]:
-    """Files that a restore point of CHAIN needs."""
+    """Return the files that a restore point of CHAIN needs."""
     return names_of(FULL4) if number == 4 else names_of(*CHAIN[:number])
 
 

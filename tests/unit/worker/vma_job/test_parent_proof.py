@@ -61,7 +61,7 @@ class Proofs:
 
 
 async def proven(root: Path, *manifests: Manifest) -> list[tuple[str, int]]:
-    """Names and disks of what is marked after an increment was planned; it must have become a full of disk 0."""
+    """Return the names and disks of what is marked after an increment was planned; disk 0 must have become a full."""
     for manifest in manifests:
         write_point(root, manifest)
     lock = ChainLock.try_acquire(root / PATHS.lock, root, "pod")
