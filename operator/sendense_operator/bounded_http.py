@@ -21,7 +21,7 @@ async def read_at_most(response: httpx.Response, limit: int) -> tuple[bytes, boo
     Raises EncodedError for a compressed one, and httpx.HTTPError. Time is the caller's to limit.
     """
     if response.headers.get("Content-Encoding", "").strip().lower() not in _IDENTITY:
-        raise EncodedError("the answer is compressed, which was not asked for")
+        raise EncodedError("the answer is compressed, which was not requested")
     body = bytearray()
     async for chunk in response.aiter_bytes():
         body += chunk

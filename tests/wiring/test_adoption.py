@@ -94,7 +94,7 @@ async def test_one_whose_manifest_no_status_can_hold_says_so() -> None:
     await scanned(rig)
     await rig.run(lambda: rig.phases().get("b2") == "Failed", seconds=10)
     message = rig.backup("b2")["status"]["conditions"][0]["message"]
-    assert rig.reason("b2") == "NotTold"
+    assert rig.reason("b2") == "StatusRejected"
     assert "b2.json" in message
     assert "can't be told" in message
     made = rig.backup("b2")["metadata"]["uid"]

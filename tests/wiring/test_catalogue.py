@@ -91,5 +91,5 @@ async def test_one_that_no_status_can_tell_of_keeps_nobody_waiting() -> None:
     assert rig.phases() == {"b1": "Completed", "b2": "Lost", "b3": "Completed"}
     catalogue = rig.world.cluster.one(kinds.BACKUP_REPOSITORY, "store")["status"]["catalogue"]
     assert (catalogue["points"], catalogue["lost"]) == (3, 0)
-    assert "Backup b2" in rig.events("NotTold")[0]["message"]
+    assert "Backup b2" in rig.events("StatusRejected")[0]["message"]
     assert rig.controller.errors == []

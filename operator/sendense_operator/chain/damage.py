@@ -79,7 +79,7 @@ class Judge:
 
     def _tell(self, disk: ManifestDisk, flaw: _Flaw) -> str:
         owner = self._layers.get(flaw.layer)
-        return flaw.text if flaw.layer == disk.file or owner is None else f"it stands on {owner.owner}: {flaw.text}"
+        return flaw.text if flaw.layer == disk.file or owner is None else f"it depends on {owner.owner}: {flaw.text}"
 
     def _flaw_under(self, top: str) -> _Flaw | None:
         """Of a layer, or of the first one below it that has one."""
@@ -90,7 +90,7 @@ class Judge:
             if at in self._flaws:
                 flaw = self._flaws[at]
                 break
-            text = f"{at} stands on itself" if at in passed else self._own_flaw(at)
+            text = f"{at} is its own parent" if at in passed else self._own_flaw(at)
             if text:
                 flaw = self._flaws[at] = _Flaw(at, text)
                 break
@@ -116,7 +116,7 @@ class Judge:
             return self._flaw_of_stranger(path, file)
         parent = PurePosixPath(layer.disk.parent.file) if layer.disk.parent else None
         if parent is not None and parent.parent != PurePosixPath(path).parent:
-            return f"{path} stands on {parent}, which is in another folder"
+            return f"{path} is based on {parent}, which is in another folder"
         try:
             qcow2.check_header(file.header, layer.disk.virtual_size, parent.name if parent else None)
         except HeaderError as error:

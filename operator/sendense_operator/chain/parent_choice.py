@@ -139,7 +139,7 @@ def _stack(top: ManifestDisk, known: Iterable[Point], paths: ChainPaths) -> tupl
         if below is None:
             raise _BrokenError(f"no restore point knows its layer {parent.file}")
         if below in stack:
-            raise _BrokenError(f"its layer {parent.file} stands on itself")
+            raise _BrokenError(f"its layer {parent.file} is its own parent")
         if below.virtual_size != top.virtual_size:
             raise _BrokenError(f"its layer {parent.file} has {below.virtual_size} bytes, not {top.virtual_size}")
         stack.append(below)

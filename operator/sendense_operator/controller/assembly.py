@@ -148,7 +148,7 @@ def counted(
 
     async def work(key: Key) -> float | None:
         with backup_context(key.namespace, key.name) if key.work is Work.BACKUP else contextlib.nullcontext():
-            _log.debug("look at %s", key)
+            _log.debug("reconcile %s", key)
             delay = await reconcile(key)
         health.done(key)
         return delay

@@ -152,7 +152,7 @@ def _first_sign(seen: JobObservation, clocks: Clocks) -> _Clock:
         Failed(
             "NoSignOfLife",
             f"the VMA accepted the job and showed nothing for {limit:.0f} s: no progress record, no callback, no "
-            "connection. Its client has most likely ended: look at the client's log on the appliance and at "
+            "connection. Its client has most likely ended: check the client's log on the appliance and "
             "vCenter's recent tasks",
         ),
     )
@@ -164,8 +164,8 @@ def _snapshot(since: float, clocks: Clocks) -> _Clock:
         "the VMA to create the snapshot",
         Failed(
             "SnapshotTimeout",
-            f"the VMA reported progress, but asked nothing and connected to no export for {clocks.snapshot:.0f} s: "
-            "look in vCenter whether the quiesced snapshot of the VM hangs, and at the client's log on the appliance",
+            f"the VMA reported progress, but sent no request and connected to no export for {clocks.snapshot:.0f} s: "
+            "check in vCenter whether the quiesced snapshot of the VM hangs, and the client's log on the appliance",
         ),
     )
 
@@ -176,7 +176,7 @@ def _connect(since: float, offered: str, clocks: Clocks) -> _Clock:
         "the VMA to connect to the disk's export",
         Failed(
             "NotConnected",
-            f"the VMA asked for the disk's change id, but did not connect to its export at {offered} for "
+            f"the VMA requested the disk's change ID, but did not connect to its export at {offered} for "
             f"{clocks.connect:.0f} s: check that the appliance reaches this address and port (tunnel, firewall, "
             "spec.nbd.allowedFrom)",
         ),
@@ -214,7 +214,7 @@ def _refused(since: float, seen: JobObservation, clocks: Clocks) -> _Clock:
         lost.waiting_for,
         Failed(
             INCREMENT_REFUSED,
-            "the VMA's client asked for a disk's changes and ended before it wrote any: most likely vCenter refused "
+            "the VMA's client requested a disk's changes and ended before it wrote any: most likely vCenter refused "
             "the change id of the last restore point. The next attempt copies this disk in full",
         ),
     )
@@ -245,7 +245,7 @@ def _stall(seen: JobObservation, clocks: Clocks) -> _Clock:
             "data; the VMA's health call fails",
             Failed(
                 "ApplianceSilent",
-                f"no data arrived and the VMA's health call failed for {clocks.stall_unhealthy:.0f} s: look whether "
+                f"no data arrived and the VMA's health call failed for {clocks.stall_unhealthy:.0f} s: check whether "
                 "the appliance runs and whether the network or the tunnel to it is up",
             ),
         )
@@ -254,7 +254,7 @@ def _stall(seen: JobObservation, clocks: Clocks) -> _Clock:
         "data",
         Failed(
             "Stalled",
-            f"the VMA is connected, but no data arrived for {clocks.stall:.0f} s: look at the client's log on the "
+            f"the VMA is connected, but no data arrived for {clocks.stall:.0f} s: check the client's log on the "
             "appliance and at the load of vCenter and its hosts",
         ),
     )

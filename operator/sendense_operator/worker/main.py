@@ -122,7 +122,7 @@ def _cancelled(stopping: Stopping) -> Answer:
     return Answer(
         outcome="Cancelled",
         reason=Reason.TERMINATED,
-        message="the worker was told to end before the backup was committed",
+        message="the worker received a termination signal before the backup was committed",
     )
 
 

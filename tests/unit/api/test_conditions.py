@@ -13,6 +13,7 @@ from sendense_operator.api.v1alpha1.conditions import (
     RUNNING_REASONS,
     TERMINAL_PHASES,
     Conditions,
+    State,
     find,
     is_true,
     phase_of,
@@ -40,7 +41,7 @@ def shape(conditions: Conditions) -> dict[str, str]:
         (stalled("WritesLost", "lost"), {"Ready": "False", "Stalled": "True"}),
     ],
 )
-def test_abnormal_conditions_are_there_only_while_true(state: dict[str, str], expected: dict[str, str]) -> None:
+def test_abnormal_conditions_are_there_only_while_true(state: State, expected: dict[str, str]) -> None:
     assert shape(update([], state, generation=1, now=NOON)) == expected
     busy = update([], reconciling("Copying", ""), now=NOON)
     assert shape(update(busy, state, now=LATER)) == expected

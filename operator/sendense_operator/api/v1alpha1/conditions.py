@@ -7,6 +7,7 @@ itself) are abnormal-true: they are there only while true. See kubernetes-sigs/c
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -58,38 +59,48 @@ def models_of(conditions: Iterable[Mapping[str, Any]]) -> list[Condition]:
     return [Condition.model_validate(condition) for condition in conditions]
 
 
-def ready(reason: str, message: str) -> dict[str, str]:
-    """State that the object is what its spec wants."""
-    return {READY: "True", "reason": reason, "message": message}
+@dataclass(frozen=True)
+class State:
+    """Which condition of Ready's family is true, and why."""
+
+    kind: str
+    """READY, RECONCILING or STALLED."""
+    reason: str
+    message: str
 
 
-def reconciling(reason: str, message: str) -> dict[str, str]:
-    """Work is under way, or waits for something that is named."""
-    return {RECONCILING: "True", "reason": reason, "message": message}
+def ready(reason: str, message: str) -> State:
+    """Return the state of an object that is what its spec wants."""
+    return State(READY, reason, message)
 
 
-def stalled(reason: str, message: str) -> dict[str, str]:
-    """State that the object needs action; the message says which."""
-    return {STALLED: "True", "reason": reason, "message": message}
+def reconciling(reason: str, message: str) -> State:
+    """Return the state of an object that is being worked on, or waits for what the message names."""
+    return State(RECONCILING, reason, message)
+
+
+def stalled(reason: str, message: str) -> State:
+    """Return the state of an object that needs action; the message says which."""
+    return State(STALLED, reason, message)
 
 
 def update(
     old: Iterable[Mapping[str, Any]],
-    state: Mapping[str, str],
+    state: State,
     *,
     generation: int | None = None,
     now: datetime | None = None,
 ) -> Conditions:
-    """Return the conditions that say `state` (made by `ready`, `reconciling` or `stalled`).
+    """Return the conditions that say `state`.
 
     Transition times are kept where the status did not change. Conditions of other types in `old` stay.
     """
     before = {c["type"]: c for c in old}
     kept = [dict(c) for c in before.values() if c["type"] not in (READY, RECONCILING, STALLED)]
-    wanted = [(READY, "True" if READY in state else "False")]
-    wanted += [(kind, "True") for kind in (RECONCILING, STALLED) if kind in state]
+    wanted = [(READY, "True" if state.kind == READY else "False")]
+    wanted += [(state.kind, "True")] if state.kind != READY else []
     made = [
-        _condition(kind, status, state["reason"], state["message"], before.get(kind), generation, now)
+        _condition(kind, status, state.reason, state.message, before.get(kind), generation, now)
         for kind, status in wanted
     ]
     return made + kept

@@ -156,7 +156,7 @@ def vm_json(obj: Mapping[str, Any]) -> Json:
         "total_bytes": number(status.get("totalBytes")),
         "disks": disks,
         "ready": ready,
-        "message": None if ready else _reason(status) or "vCenter has not been asked yet",
+        "message": None if ready else _reason(status) or "vCenter has not been queried yet",
     }
 
 

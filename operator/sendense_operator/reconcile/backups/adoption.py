@@ -47,9 +47,9 @@ from sendense_operator.reconcile.state.kubernetes_objects import created, is_del
 from sendense_operator.reconcile.state.records import RepositoryCatalogue
 from sendense_operator.task import Answer
 
-UNTOLD: Final = (ValidationError, InvalidError)
+STATUS_ERRORS: Final = (ValidationError, InvalidError)
 """What says that no status can hold what a manifest says; repeated, it would end the same way."""
-REASON_UNTOLD: Final = "NotTold"
+REASON_REJECTED: Final = "StatusRejected"
 BATCH: Final = 1000
 """Backups made in one go. Between two, the Backups that there are are listed once more."""
 _RESCAN: Final = timedelta(minutes=5)
@@ -72,9 +72,9 @@ async def reconcile_adopted(ctx: Context, case: Case) -> float | None:
     if point is not None:
         try:
             await _record(ctx, case, point)
-        except UNTOLD as error:
-            text = f"what {point.manifest} says can't be told in a status: {why_untold(error)}"
-            await publish(ctx, case, conditions.stalled(REASON_UNTOLD, text))
+        except STATUS_ERRORS as error:
+            text = f"the content of {point.manifest} does not fit the API: {why_rejected(error)}"
+            await publish(ctx, case, conditions.stalled(REASON_REJECTED, text))
         return None  # what is left to do for it, its new status tells
     if known is not None and is_missing(known, case.obj, case.spec.vm_ref.name):
         await publish(ctx, case, conditions.stalled(conditions.REASON_LOST, _missing(case)), adopted=True)
@@ -115,8 +115,8 @@ async def _other_owner(ctx: Context, case: Case, uid: str) -> str:
     return owner.name if owner is not None and owner.uid != case.uid else ""
 
 
-def why_untold(error: Exception) -> str:
-    """Of an error of UNTOLD, for a message."""
+def why_rejected(error: Exception) -> str:
+    """Of an error of STATUS_ERRORS, for a message."""
     return str(error.errors(include_input=False)[0]["msg"]) if isinstance(error, ValidationError) else str(error)
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Final, Literal, Unpack
 
 from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.api.v1alpha1.backup import BackupSpec, BackupStatus, Phase
+from sendense_operator.api.v1alpha1.conditions import State
 from sendense_operator.cluster.errors import ClusterError
 from sendense_operator.cluster.kinds import BACKUP
 from sendense_operator.cluster.object_names import service_name, worker_name
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import write_status
+from sendense_operator.reconcile.backups.status_changes import BackupChanges
 from sendense_operator.reconcile.catalogue.ownership import is_restored, point_uid
 from sendense_operator.reconcile.state.context import Context
 from sendense_operator.reconcile.state.formatting import human_duration, whole_seconds
@@ -99,12 +101,12 @@ class Case:
         return f"{names.LABEL_COMPONENT}={names.COMPONENT_WORKER},{names.LABEL_BACKUP_UID}={self.uid}"
 
 
-def next_backup_status(case: Case, state: dict[str, str], changes: dict[str, Any], now: datetime) -> BackupStatus:
-    """Return the status with `state` (of api/conditions) and `changes`; phase and message follow from it."""
+def next_backup_status(case: Case, state: State, changes: BackupChanges, now: datetime) -> BackupStatus:
+    """Return the status with `state` and `changes`; phase and message follow from `state`."""
     generation = case.obj["metadata"].get("generation")
     old = conditions.dicts_of(case.status)
-    if not _REASON.fullmatch(state["reason"]):
-        state = {**state, "reason": "WorkerFailed", "message": f"{state['reason']}: {state['message']}"}
+    if not _REASON.fullmatch(state.reason):
+        state = State(state.kind, "WorkerFailed", f"{state.reason}: {state.message}")
     updated = conditions.update(old, state, generation=generation, now=now)
     phase = conditions.phase_of(updated)
     over = phase in conditions.TERMINAL_PHASES
@@ -119,7 +121,7 @@ def next_backup_status(case: Case, state: dict[str, str], changes: dict[str, Any
             "conditions": conditions.models_of(updated),
             "phase": phase,
             "stage": changes.get("stage") if not over else None,
-            "message": conditions.shortened(state["message"]),
+            "message": conditions.shortened(state.message),
             "completion_time": ended if over else None,
             "duration_seconds": seconds,
             "duration": human_duration(seconds) if seconds is not None else None,
@@ -127,7 +129,9 @@ def next_backup_status(case: Case, state: dict[str, str], changes: dict[str, Any
     )
 
 
-async def publish(ctx: Context, case: Case, state: dict[str, str], *, urgent: bool = False, **changes: Any) -> float:
+async def publish(
+    ctx: Context, case: Case, state: State, *, urgent: bool = False, **changes: Unpack[BackupChanges]
+) -> float:
     """Write the status if it says something new, and tell of it in Events.
 
     Returns 0, or the seconds until it may be written: what is neither `urgent` nor a change of phase or stage

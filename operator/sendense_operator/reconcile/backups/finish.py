@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Final, Literal, Unpack
 
 from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.api.v1alpha1.backup import Phase
@@ -20,6 +20,7 @@ from sendense_operator.reconcile.backups.progress import (
     stopped_disks,
     stopped_progress,
 )
+from sendense_operator.reconcile.backups.status_changes import BackupChanges
 from sendense_operator.reconcile.state.backup_type import backup_type_of
 from sendense_operator.reconcile.state.context import Context
 from sendense_operator.reconcile.state.formatting import human_bytes, parse_time, whole_seconds
@@ -48,23 +49,24 @@ _UNHEARD_S: Final = 10.0
 """For which a worker is requested to cancel that does not hear it."""
 
 
-async def complete(ctx: Context, case: Case, answer: Answer, **more: Any) -> None:
+async def complete(ctx: Context, case: Case, answer: Answer, **more: Unpack[BackupChanges]) -> None:
     """Record the committed result that the worker answered, and free its slot."""
     await record(ctx, case, answer, **more)
     _after(ctx, case, answer)
 
 
-async def record(ctx: Context, case: Case, answer: Answer, **more: Any) -> None:
+async def record(ctx: Context, case: Case, answer: Answer, **more: Unpack[BackupChanges]) -> None:
     """Say of a Backup what is committed, and `more` fields of the status."""
     state = conditions.ready(
         "Committed", describe_result(answer, "adopted from the repository" if more.get("adopted") else "")
     )
-    await publish(ctx, case, state, **{**_result(case, answer, ctx.now()), **more})
+    result: BackupChanges = {**_result(case, answer, ctx.now()), **more}
+    await publish(ctx, case, state, **result)
 
 
-def _result(case: Case, answer: Answer, now: datetime) -> dict[str, Any]:
+def _result(case: Case, answer: Answer, now: datetime) -> BackupChanges:
     stored = sum(disk.stored for disk in answer.disks)
-    return dict(  # noqa: C408 - the names are those of the status
+    return BackupChanges(
         type=backup_type_of(answer.disks),
         disks=final_disks(answer),
         progress=final_progress(answer, case.status.start_time or answer.started, now),
@@ -97,7 +99,7 @@ async def cancelled(ctx: Context, case: Case, message: str) -> None:
     _after(ctx, case, None)
 
 
-def _stopped(ctx: Context, case: Case) -> dict[str, Any]:
+def _stopped(ctx: Context, case: Case) -> BackupChanges:
     progress = stopped_progress(case.status.progress, case.status.start_time, ctx.now())
     return {"progress": progress, "disks": stopped_disks(case.status.disks)}
 
@@ -186,11 +188,13 @@ async def cancel(ctx: Context, case: Case, job: Obj | None) -> float | None:
         if await _ends_by_itself(ctx, case, job, left):
             return _STOP_POLL_S
         await _stop(ctx, case, job)
-        state = conditions.reconciling("Cancelling", "the worker was told to stop")
+        state = conditions.reconciling("Cancelling", "the worker was requested to stop")
         await publish(ctx, case, state, urgent=True)
         return _STOP_POLL_S
     if left and not _waited_enough(ctx, case, job, left):
-        text = "the worker was told to stop" if job is not None else "its Job is gone, its worker is waited for"
+        text = (
+            "the worker was requested to stop" if job is not None else "its Job is gone; waiting for its worker to end"
+        )
         await publish(ctx, case, conditions.reconciling("Cancelling", text))
         return _STOP_POLL_S
     if not left:
@@ -228,7 +232,7 @@ async def _ends_by_itself(ctx: Context, case: Case, job: Obj, pods: list[Obj]) -
         return False
     report = await ctx.workers.progress(address) if heard else None
     words = report.message if report is not None and report.stage is Stage.CANCELLING else ""
-    state = conditions.reconciling("Cancelling", words or "the worker was told to stop")
+    state = conditions.reconciling("Cancelling", words or "the worker was requested to stop")
     await publish(ctx, case, state, urgent=case.ready_reason != "Cancelling", stage=case.status.stage)
     return True
 
@@ -266,7 +270,7 @@ async def _stop_for_good(ctx: Context, case: Case) -> float | None:
     asked = parse_time(case.obj["metadata"]["deletionTimestamp"]) or ctx.now()
     if (ctx.now() - asked).total_seconds() < ctx.settings.cancel_seconds:
         if case.status.phase is not Phase.DELETING and not case.is_over:
-            state = conditions.reconciling(conditions.REASON_DELETING, "the worker was told to stop")
+            state = conditions.reconciling(conditions.REASON_DELETING, "the worker was requested to stop")
             await publish(ctx, case, state)
         return _STOP_POLL_S
     await ctx.events.post(case.obj, "Warning", "WorkerLeftBehind", _left_behind(left))

@@ -19,8 +19,8 @@ _FARTHEST_S: Final = 2_592_000
 
 STAGE_MESSAGES: Final = {
     Stage.STARTING: "the worker gets ready",
-    Stage.CHECKING_PARENT: "the newest restore point is checked, which the increment is to stand on",
-    Stage.PREFLIGHT: "the worker asks the appliance and vCenter whether the backup can run",
+    Stage.CHECKING_PARENT: "verifying the newest restore point, the parent of the increment",
+    Stage.PREFLIGHT: "checking with the appliance and vCenter whether the backup can run",
     Stage.WAITING_FOR_VMA: "the appliance takes the snapshot",
     Stage.COPYING: "the appliance writes the disks",
     Stage.VERIFYING: "the layers are checked and digested",

@@ -117,7 +117,7 @@ def _repository_ready(repository: Obj, accepted: frozenset[str] = frozenset()) -
     name = repository["metadata"]["name"]
     ready = ready_condition(repository)
     if ready is None:
-        return Problem("RepositoryNotReady", f"repository {name} has not been looked at yet")
+        return Problem("RepositoryNotReady", f"repository {name} has not been checked yet")
     if ready["status"] != "True" and ready["reason"] not in accepted:
         text = f"repository {name}: {ready['reason']}: {ready.get('message', '')}"
         return Problem("RepositoryNotReady", text)
@@ -130,7 +130,7 @@ def _appliance_ready(appliance: Obj) -> Problem | None:
     name = appliance["metadata"]["name"]
     ready = ready_condition(appliance)
     if ready is None:
-        return Problem("ApplianceNotReady", f"appliance {name} has not been looked at yet")
+        return Problem("ApplianceNotReady", f"appliance {name} has not been checked yet")
     if ready["status"] == "True":
         return None
     reason, words = ready["reason"], ready.get("message", "")

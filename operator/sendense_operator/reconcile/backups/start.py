@@ -166,7 +166,7 @@ async def _create_worker(
             if len(ports) != count:
                 # Made for another number of disks before the controller was restarted.
                 await ctx.cluster.delete(SERVICE, case.namespace, case.service_name)
-                return Problem("PortsChanging", "the Service is made anew")
+                return Problem("PortsChanging", "the Service is being recreated")
         template = _template(ctx, case, refs, plan, ports)
         deadline = _remaining(ctx, case)
         job = build_worker_job(case.obj, template, labels, retries=case.spec.retries, deadline_seconds=deadline)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.api.v1alpha1.backup import BackupDisk, RequestedType
+from sendense_operator.api.v1alpha1.conditions import State
 from sendense_operator.cluster.kinds import JOB, POD
 from sendense_operator.cluster.object_names import chain_name
 from sendense_operator.cluster.objects import Obj
@@ -14,6 +15,7 @@ from sendense_operator.reconcile.backups.backup_status import Case, publish
 from sendense_operator.reconcile.backups.deadlines import node_lost, overrun, start_overdue
 from sendense_operator.reconcile.backups.finish import complete, fail
 from sendense_operator.reconcile.backups.progress import STAGE_MESSAGES, merge_disks, merge_progress, stopped_disks
+from sendense_operator.reconcile.backups.status_changes import BackupChanges, changed_status
 from sendense_operator.reconcile.state.context import Context
 from sendense_operator.reconcile.state.formatting import whole_seconds
 from sendense_operator.reconcile.state.kubernetes_objects import began, is_deleting, labels_of, pod_ip, worker_started
@@ -56,8 +58,8 @@ async def follow_backup(ctx: Context, case: Case, job: Obj) -> float | None:
             return await _attempt(ctx, case, job, seen, _adopt(case, job, seen.pod, len(pods)))
 
 
-async def _ended(ctx: Context, case: Case, seen: Ended, changes: dict[str, Any]) -> float | None:
-    case.status = case.status.model_copy(update=changes)
+async def _ended(ctx: Context, case: Case, seen: Ended, changes: BackupChanges) -> float | None:
+    case.status = changed_status(case.status, changes)
     answer = seen.answer
     if answer is None:
         await fail(ctx, case, seen.reason, seen.message)
@@ -69,7 +71,7 @@ async def _ended(ctx: Context, case: Case, seen: Ended, changes: dict[str, Any])
     return 0.0
 
 
-async def _died(ctx: Context, case: Case, job: Obj, seen: Died, changes: dict[str, Any]) -> float | None:
+async def _died(ctx: Context, case: Case, job: Obj, seen: Died, changes: BackupChanges) -> float | None:
     """Start one recovery attempt, since a worker that died may have committed; its own death is final."""
     task = task_of(job)
     if task is None or task.adopt_only:
@@ -77,7 +79,7 @@ async def _died(ctx: Context, case: Case, job: Obj, seen: Died, changes: dict[st
     return await _look(ctx, case, job, seen.message, changes)
 
 
-async def _answer_lost(ctx: Context, case: Case, job: Obj, seen: AnswerLost, changes: dict[str, Any]) -> float | None:
+async def _answer_lost(ctx: Context, case: Case, job: Obj, seen: AnswerLost, changes: BackupChanges) -> float | None:
     """Start recovery attempts until one answers or the deadline passes: the worker that succeeded has committed.
 
     They copy nothing either. Should the manifest have gone meanwhile, that is to be told, not to be papered over by
@@ -88,7 +90,7 @@ async def _answer_lost(ctx: Context, case: Case, job: Obj, seen: AnswerLost, cha
     return await _look(ctx, case, job, seen.message, changes)
 
 
-async def _look(ctx: Context, case: Case, job: Obj, death: str, changes: dict[str, Any]) -> float:
+async def _look(ctx: Context, case: Case, job: Obj, death: str, changes: BackupChanges) -> float:
     """Make the Job once more: its worker finds the manifest, if there is one, and answers from it."""
     # In the status before the Job goes: the next one is made by it, and an end that finds nothing tells it.
     changes = {
@@ -96,23 +98,23 @@ async def _look(ctx: Context, case: Case, job: Obj, death: str, changes: dict[st
         "start_time": case.status.start_time or whole_seconds(began(job)),
         **changes,
     }
-    state = conditions.reconciling("Recovering", f"{death}; another one looks whether it had committed")
+    state = conditions.reconciling("Recovering", f"{death}; a recovery attempt finds out whether it had committed")
     await publish(ctx, case, state, urgent=True, **changes)
     if not is_deleting(job):
         await ctx.events.post(
-            case.obj, "Warning", "AnswerLost", "the worker's answer is lost: another one looks into the repository"
+            case.obj, "Warning", "AnswerLost", "the worker's answer is lost: a recovery attempt reads the repository"
         )
         await ctx.cluster.delete(JOB, case.namespace, job["metadata"]["name"], uid=job["metadata"]["uid"])
     return _JOB_GOES_POLL_S
 
 
-async def _attempt(ctx: Context, case: Case, job: Obj, seen: RunningAttempt, changes: dict[str, Any]) -> float | None:
+async def _attempt(ctx: Context, case: Case, job: Obj, seen: RunningAttempt, changes: BackupChanges) -> float | None:
     pod = seen.pod
     if await overrun(ctx, case, pod):
         return 0.0
     if pod is None:
         return await _without_pod(ctx, case, job, seen)
-    if changes.get("attempts", 1) > 1:
+    if (changes.get("attempts") or 1) > 1:
         await _new_attempt(ctx, case, seen, changes)
         changes = {"node_name": changes["node_name"]}
     if seen.trouble is not None:
@@ -127,7 +129,7 @@ async def _attempt(ctx: Context, case: Case, job: Obj, seen: RunningAttempt, cha
     return await _poll(ctx, case, pod, address, changes)
 
 
-async def _lingering(ctx: Context, case: Case, seen: Lingering, changes: dict[str, Any]) -> float:
+async def _lingering(ctx: Context, case: Case, seen: Lingering, changes: BackupChanges) -> float:
     """Delete the pod, so that the Job sees the worker's end and goes on."""
     reason = "Ending" if seen.is_last else _again(case)
     await publish(ctx, case, conditions.reconciling(reason, seen.message), urgent=True, **changes)
@@ -139,13 +141,13 @@ async def _lingering(ctx: Context, case: Case, seen: Lingering, changes: dict[st
     return _JOB_GOES_POLL_S
 
 
-async def _new_attempt(ctx: Context, case: Case, seen: RunningAttempt, changes: dict[str, Any]) -> None:
+async def _new_attempt(ctx: Context, case: Case, seen: RunningAttempt, changes: BackupChanges) -> None:
     """Another pod: its progress begins anew."""
     why = seen.failed_before or "the worker before it is gone"
     known = changes.get("disks", case.status.disks)
     disks = [disk.model_copy(update={"bytes_transferred": 0, "percent": 0}) for disk in stopped_disks(known)]
     state = conditions.reconciling(_again(case), f"the attempt before: {why}")
-    begun = {**changes, "progress": None, "disks": disks, "last_failure": why[:1024]}
+    begun: BackupChanges = {**changes, "progress": None, "disks": disks, "last_failure": why[:1024]}
     await publish(ctx, case, state, urgent=True, **begun)
     await ctx.events.post(case.obj, "Warning", _again(case), f"attempt {changes['attempts']}: {why}")
 
@@ -158,16 +160,16 @@ def _again(case: Case) -> str:
     return "Retrying" if case.spec.retries and not case.only_looks else "Recovering"
 
 
-def _adopt(case: Case, job: Obj, pod: Obj | None, pods: int) -> dict[str, Any]:
+def _adopt(case: Case, job: Obj, pod: Obj | None, pods: int) -> BackupChanges:
     """Return what the status still has to learn of a Job and of its newest pod."""
     return {**_adopt_job(case, job), **(_adopt_pod(case, pod, pods) if pod is not None else {})}
 
 
-def _adopt_job(case: Case, job: Obj) -> dict[str, Any]:
+def _adopt_job(case: Case, job: Obj) -> BackupChanges:
     """Return what the status lacks of a Job: the controller that made it may have died before writing."""
     if case.status.worker_job is not None:
         return {}
-    changes: dict[str, Any] = {
+    changes: BackupChanges = {
         "worker_job": case.job_name,
         "chain_name": chain_name(case.spec.vm_ref.name, case.spec.repository_ref.name),
     }
@@ -181,10 +183,10 @@ def _adopt_job(case: Case, job: Obj) -> dict[str, Any]:
     return changes
 
 
-def _adopt_pod(case: Case, pod: Obj, pods: int) -> dict[str, Any]:
+def _adopt_pod(case: Case, pod: Obj, pods: int) -> BackupChanges:
     """Return the status changes for a new pod. Several may have come since the last reconcile."""
     job_id = names.vma_job_id(pod["metadata"]["uid"])
-    changes: dict[str, Any] = {"node_name": pod["spec"].get("nodeName") or case.status.node_name}
+    changes: BackupChanges = {"node_name": pod["spec"].get("nodeName") or case.status.node_name}
     # One that only looks is no attempt, and has no job of the VMA.
     if case.status.job_id != job_id and not case.only_looks:
         changes["job_id"] = job_id
@@ -202,7 +204,7 @@ async def _without_pod(ctx: Context, case: Case, job: Obj, seen: RunningAttempt)
     return rest or ctx.settings.poll_seconds
 
 
-def _waiting_state(case: Case, seen: RunningAttempt) -> dict[str, str]:
+def _waiting_state(case: Case, seen: RunningAttempt) -> State:
     if seen.is_last:
         return conditions.reconciling("Ending", f"the worker has ended: {seen.failed_before}")
     if seen.failed_before:
@@ -212,7 +214,7 @@ def _waiting_state(case: Case, seen: RunningAttempt) -> dict[str, str]:
     return conditions.reconciling("Starting", "the worker's pod is being started")
 
 
-async def _not_starting(ctx: Context, case: Case, trouble: tuple[str, str], changes: dict[str, Any]) -> float | None:
+async def _not_starting(ctx: Context, case: Case, trouble: tuple[str, str], changes: BackupChanges) -> float | None:
     reason, words = trouble
     if await start_overdue(ctx, case, f"{reason}: {words}"):
         return 0.0
@@ -223,7 +225,7 @@ async def _not_starting(ctx: Context, case: Case, trouble: tuple[str, str], chan
     return rest or ctx.settings.poll_seconds
 
 
-async def _poll(ctx: Context, case: Case, pod: Obj, address: str, changes: dict[str, Any]) -> float | None:
+async def _poll(ctx: Context, case: Case, pod: Obj, address: str, changes: BackupChanges) -> float | None:
     uid = pod["metadata"]["uid"]
     reached = ctx.memory.reached.get(uid)
     pause = ctx.settings.poll_seconds if reached is not None else _FIRST_POLL_S
@@ -246,7 +248,8 @@ async def _poll(ctx: Context, case: Case, pod: Obj, address: str, changes: dict[
         state = conditions.reconciling("Starting", "the worker has started")
     else:
         return pause
-    rest = await publish(ctx, case, state, stage=case.status.stage, **changes)
+    kept: BackupChanges = {**changes, "stage": case.status.stage}
+    rest = await publish(ctx, case, state, **kept)
     return rest or (ctx.settings.poll_seconds if reached is not None else _FIRST_POLL_S)
 
 
@@ -259,7 +262,7 @@ def _first_asked(ctx: Context, pod_uid: str) -> float:
     return first
 
 
-async def _report(ctx: Context, case: Case, report: Progress, pod: Obj, changes: dict[str, Any]) -> float:
+async def _report(ctx: Context, case: Case, report: Progress, pod: Obj, changes: BackupChanges) -> float:
     pod_uid = pod["metadata"]["uid"]
     whole = case.spec.type is RequestedType.FULL
     disks = merge_disks(changes.get("disks", case.status.disks), report, whole=whole)
@@ -272,12 +275,9 @@ async def _report(ctx: Context, case: Case, report: Progress, pod: Obj, changes:
     ctx.memory.sightings.note_silence(place, pod_uid, report.callbacks_missing, ctx.monotonic())
     stray = ctx.memory.sightings.call_of_pod(pod_uid)
     reason = stage.value if stray is None else CALLBACKS_ELSEWHERE
-    return await publish(
-        ctx,
-        case,
-        conditions.reconciling(reason, message if stray is None else describe_call(stray)),
-        **{**changes, "stage": stage, "disks": disks, "progress": progress},
-    )
+    state = conditions.reconciling(reason, message if stray is None else describe_call(stray))
+    seen: BackupChanges = {**changes, "stage": stage, "disks": disks, "progress": progress}
+    return await publish(ctx, case, state, **seen)
 
 
 async def wait_for_old_pods(ctx: Context, case: Case) -> float | None:

@@ -61,7 +61,7 @@ async def look_for_guard(ctx: Context, namespace: str) -> Kept | None:
                 text = f"the CustomResourceDefinition {name} is being deleted"
                 return Kept(text, warning=True, going=True)
     except ForbiddenError as error:
-        text = f"it can't be told whether the namespace or a CustomResourceDefinition is being deleted: {error}"
+        text = f"it is not known whether the namespace or a CustomResourceDefinition is being deleted: {error}"
         return Kept(text, warning=True)
     return None
 

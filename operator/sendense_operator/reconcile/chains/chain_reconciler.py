@@ -46,7 +46,7 @@ from sendense_operator.reconcile.state.kubernetes_objects import is_deleting
 from sendense_operator.reconcile.state.records import ChainView
 
 _AGAIN_S: Final = 1.0
-_RETAINED: Final = Kept("deletionPolicy is Retain; a scan that is asked for brings it back")
+_RETAINED: Final = Kept("deletionPolicy is Retain; a requested scan brings it back")
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from sendense_operator.api.v1alpha1.backupchain import (
     RestorePoint,
 )
 from sendense_operator.api.v1alpha1.base import MAX_POINTS
+from sendense_operator.api.v1alpha1.conditions import State
 from sendense_operator.api.v1alpha1.names import is_object_name
 from sendense_operator.api.v1alpha1.protectedvm import VMDisk
 from sendense_operator.cluster.objects import Obj
@@ -203,7 +204,7 @@ def _restore_point(point: _Point) -> RestorePoint:
     )
 
 
-def _state(points: Sequence[_Point], newest: _Point | None, following: NextBackup) -> dict[str, str]:
+def _state(points: Sequence[_Point], newest: _Point | None, following: NextBackup) -> State:
     lost = sum(point.state is PointState.LOST for point in points)
     damaged = sum(point.state is PointState.DAMAGED for point in points)
     if newest is None:

@@ -19,11 +19,11 @@ _ADVICE: Final = {
     Hindrance.MANIFEST_UNREADABLE: "Nothing is freed until it can be read: restore the file, or move it out of its "
     "folder if its restore point is given up",
     Hindrance.MANIFEST_NEWER: "Nothing is freed by this version: update the operator",
-    Hindrance.LISTING_CHANGED: "It is tried again; if it stays so, look at the storage's caches and at who else "
+    Hindrance.LISTING_CHANGED: "The operator tries again; if this persists, check the storage's caches and who else "
     "writes there",
     Hindrance.CHAIN_BUSY: "It is tried again when that backup has ended",
-    Hindrance.STORAGE_ERROR: "It is tried again; if it stays so, look at the file and at the storage",
-    Hindrance.READ_ONLY: "It is tried again; look at the file's owner, mode and attributes (lsattr)",
+    Hindrance.STORAGE_ERROR: "The operator tries again; if this persists, check the file and the storage",
+    Hindrance.READ_ONLY: "The operator tries again; check the file's owner, mode and attributes (lsattr)",
     Hindrance.REPOSITORY_FULL: "It is tried again; make room on the volume",
 }
 

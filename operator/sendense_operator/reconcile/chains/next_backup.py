@@ -12,7 +12,7 @@ from sendense_operator.api.v1alpha1.protectedvm import VMDisk
 from sendense_operator.task import BackupType, FullReason
 
 _WORDS: Final = {
-    FullReason.NO_PARENT: "there is no restore point to stand on",
+    FullReason.NO_PARENT: "there is no restore point to use as parent",
     FullReason.PARENT_UNVERIFIED: "the newest restore point can't be read as it was written",
     FullReason.CHANGE_ID_REFUSED: "vCenter refused the change id of the newest restore point",
 }

@@ -18,7 +18,7 @@ from sendense_operator.cluster.errors import ClusterError
 from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN
 from sendense_operator.cluster.listing import collect
 from sendense_operator.cluster.objects import Obj
-from sendense_operator.reconcile.backups.adoption import REASON_UNTOLD, UNTOLD, adopt, carry_out, why_untold
+from sendense_operator.reconcile.backups.adoption import REASON_REJECTED, STATUS_ERRORS, adopt, carry_out, why_rejected
 from sendense_operator.reconcile.backups.finish import UNSEEN_REASONS
 from sendense_operator.reconcile.catalogue.decisions import (
     ScanVerdict,
@@ -279,9 +279,9 @@ async def _apply(ctx: Context, repository: Obj, task: ProbeTask, told: ScanResul
         lost += judgement.verdict is ScanVerdict.LOST
         try:
             await carry_out(ctx, namespace, judgement)
-        except UNTOLD as error:  # it must not keep the others waiting
-            text = f"what a scan found of Backup {judgement.name} can't be told in its status: {why_untold(error)}"
-            await ctx.events.post(repository, "Warning", REASON_UNTOLD, text)
+        except STATUS_ERRORS as error:  # it must not keep the others waiting
+            text = f"the result of a scan for Backup {judgement.name} does not fit the API: {why_rejected(error)}"
+            await ctx.events.post(repository, "Warning", REASON_REJECTED, text)
     key = key_of(repository)
     ctx.memory.scan_wanted.discard(key)
     if told.is_complete:

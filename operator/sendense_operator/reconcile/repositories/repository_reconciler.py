@@ -180,7 +180,7 @@ async def _start_probe(ctx: Context, seen: _Seen, want: MaintenanceRequest) -> f
         return await _not_made(ctx, seen, str(error))
     ctx.memory.probe_wanted.discard(_key(obj))
     if ready_condition(obj) is None:
-        problem = Problem("Probing", f"a pod looks at claim {seen.spec.claim_name}")
+        problem = Problem("Probing", f"a maintenance pod checks claim {seen.spec.claim_name}")
         await _write(ctx, obj, problem, seen.active, seen.claim)
     return ctx.settings.wait_poll_seconds
 

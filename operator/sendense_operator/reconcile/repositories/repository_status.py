@@ -14,6 +14,7 @@ from sendense_operator.api.v1alpha1.backuprepository import (
     Catalogue,
     RepositoryCapacity,
 )
+from sendense_operator.api.v1alpha1.conditions import State
 from sendense_operator.chain.free_space import FILES_TO_START, lacks_files
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.reconcile.backups.finish import REPOSITORY_REASONS
@@ -126,7 +127,7 @@ def _is_ready(status: BackupRepositoryStatus) -> bool:
     return conditions.is_true(conditions.dicts_of(status), conditions.READY)
 
 
-def _state(problem: Problem | None, status: BackupRepositoryStatus, note: str) -> dict[str, str]:
+def _state(problem: Problem | None, status: BackupRepositoryStatus, note: str) -> State:
     if problem is not None:
         make = conditions.stalled if problem.meaning is Meaning.FINAL else conditions.reconciling
         return make(problem.reason, problem.message)

@@ -42,7 +42,7 @@ def report_discovery(run: DiscoveryRun, rules: DiscoverySpec, old: DiscoveryStat
         status.message = text if run.plan is None else f"{text}. {_words(status, run, run.plan, rules)}"
         return DiscoveryReport(status, False, problem.reason, status.message)
     if run.plan is None:
-        status.message = "vCenter is asked for its VMs"
+        status.message = "listing the VMs of vCenter"
         return DiscoveryReport(status, False, "Discovering", status.message)
     status.message = _words(status, run, run.plan, rules)
     if run.ended is None:
@@ -74,7 +74,7 @@ def _words(status: DiscoveryStatus, run: DiscoveryRun, plan: DiscoveryPlan, rule
         kept = _some([known.name for known in plan.kept])
         parts.append(f"{len(plan.kept)} not listed, though vCenter knows a VM at their path ({kept})")
     if plan.clones:
-        parts.append(f"{plan.clones} share their BIOS UUID with another and are told by their paths")
+        parts.append(f"{plan.clones} share their BIOS UUID with another VM and are identified by their paths")
     if unusable := _unusable(run, plan):
         parts.append(
             f"{len(unusable)} can't have one ({_some([f'{path!r}: {why}' for path, why in unusable.items()])})"

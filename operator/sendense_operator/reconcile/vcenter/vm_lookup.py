@@ -153,7 +153,7 @@ async def _confirmed(client: Appliance, access: VMAConnection, spec: ProtectedVM
         words = await _absence(client, access, spec.path)
     except VMAError as error:
         doubt = decide_trouble(error, access.spec.url, spec.path)
-        return replace(doubt, message=f"{where}; but asked for it alone: {doubt.message}")
+        return replace(doubt, message=f"{where}; querying that VM alone failed: {doubt.message}")
     if words is None:
         text = f"{where}, but vCenter knows one there (appliance {access.spec.url})"
         return Problem("ApplianceError", text, Meaning.RETRY)

@@ -121,7 +121,7 @@ async def discovered(ctx: Context, vm: Obj, *, since: float, key: Key) -> FoundV
     with ctx.turns.turn(appliance["metadata"]["uid"], meta["uid"], key) as granted:
         if granted:
             return await _ask(ctx, vm, spec, appliance, since)
-    text = f"appliance {name} is asked about {AT_A_TIME} VMs at a time, and others are asked for now"
+    text = f"appliance {name} answers for {AT_A_TIME} VMs at a time; others are being looked up"
     return Unasked("WaitingForAppliance", text)
 
 

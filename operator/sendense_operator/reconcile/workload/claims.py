@@ -45,7 +45,7 @@ def decide_claim(repository: Obj, found: Claim, rivals: Sequence[Obj]) -> Proble
     if older["metadata"]["uid"] != repository["metadata"]["uid"]:
         return Problem(
             "ClaimInUse",
-            f"BackupRepository {older['metadata']['name']} uses claim {found.name} already: one a claim",
+            f"BackupRepository {older['metadata']['name']} uses claim {found.name} already: only one may use a claim",
             Meaning.FINAL,
         )
     if is_deleting(claim):

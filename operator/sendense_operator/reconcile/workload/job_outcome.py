@@ -190,7 +190,7 @@ def decide_lost(pod: Obj, node: Obj | None, now: datetime, limit_seconds: float)
     if away < limit_seconds:
         return None
     what = "is gone" if node is None else "is not ready"
-    return Lost(name, f"node {name} {what} for {int(away)} s; its worker can't be asked and was given up")
+    return Lost(name, f"node {name} {what} for {int(away)} s; its worker can't be reached and was given up")
 
 
 def still_there(pods: Sequence[Obj]) -> list[Obj]:

@@ -169,7 +169,7 @@ def _flaws(chain: ChainFolder, *, locked: bool) -> Iterator[Obstacle]:
 
 
 def _vanished(file: str) -> Obstacle:
-    text = "it vanished while its folder was listed although nobody else may write there: the listing is stale"
+    text = "it vanished while its folder was being listed, although this worker holds the lock: the listing is stale"
     return Obstacle(reason=Hindrance.LISTING_CHANGED, doing="freeing", file=file, message=text)
 
 

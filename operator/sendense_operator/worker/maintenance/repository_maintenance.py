@@ -140,7 +140,7 @@ class _Round:
             if not told and not chain_maintenance.needs_care(self._root, paths):
                 return
         except OSError as error:
-            log.warning("%s is not looked after: %s", paths.folder, error)
+            log.warning("maintenance of %s failed: %s", paths.folder, error)
             return
         survey: Survey = chain_maintenance.tend(self._root, paths, self._owner, clean=self._task.scan)
         self._swept += survey.swept

@@ -39,7 +39,7 @@ def put_aside(
         on_step(f"put aside {file}")
         ensure_folder(root / folder, root)
         (root / file).rename(root / folder / file.name)
-        log.warning("nobody knows %s: put aside as %s", file, folder / file.name)
+        log.warning("no manifest names %s: quarantined as %s", file, folder / file.name)
     # Where they are first: a power cut must not leave them in neither place.
     for folder in sorted({target / file.parent.name for file in chosen}) + sorted({file.parent for file in chosen}):
         fsync_path(root / folder)

@@ -89,7 +89,7 @@ def _take_back(root: Path, paths: ChainPaths, manifest: Manifest, on_step: _Step
     try:
         committed = b"\n".join(_committed_texts(root, paths))
     except ManifestError as error:
-        log.error("layers of a commit that was cut short stay: nobody knows what they belong to: %s", error)
+        log.error("layers of an interrupted commit are kept, since their restore point is unknown: %s", error)
         committed = None
     for name in manifest.files():
         path = PurePosixPath(name)

@@ -115,7 +115,7 @@ def capacity(root: Path) -> Capacity:
     try:
         stat = os.statvfs(root)
     except OSError as error:
-        raise storage_error(error, "asking the volume for its room") from error
+        raise storage_error(error, "reading the volume's free space") from error
     return Capacity(
         total=stat.f_blocks * stat.f_frsize,
         free=stat.f_bavail * stat.f_frsize,

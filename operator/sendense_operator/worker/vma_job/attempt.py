@@ -215,7 +215,7 @@ class Attempt:
         self._state.stage = Stage.COMMITTING
         gone = missing_parent(self._root, manifest)
         if gone is not None:
-            raise WorkerError(Reason.PARENT_GONE, f"{gone}, which an increment stands on, is not there any more")
+            raise WorkerError(Reason.PARENT_GONE, f"{gone}, the parent of an increment, no longer exists")
         place = recovery.free_place(self._root, self._paths, self._task.backup, self._task.backup_uid)
         await to_the_end(asyncio.to_thread(commit, self._root, place, manifest, self._lock, on_step))
         log.info("committed %s", place)
@@ -228,7 +228,7 @@ class Attempt:
         try:
             freed = free_layers(self._root, read_chain(self._root, self._paths), self._lock.before)
         except (OSError, WorkerError) as error:
-            log.warning("layers that nobody needs any more stay for now: %s", error)
+            log.warning("layers that no restore point needs could not be freed: %s", error)
             return
         if freed.files:
             log.info("freed %d files of removed restore points", freed.files)

@@ -131,11 +131,15 @@ class ExportSet:
             return
         text = f"no NBD greeting at {host}:{silent[0]} within {self._settings.probe_wait:.0f} s"
         if self._task.advertised_host not in (None, host):
-            log.warning("%s; the appliance is told %s, so it may still work", text, self._task.advertised_host)
+            log.warning(
+                "%s; the appliance uses %s, so the export may still be reachable from there",
+                text,
+                self._task.advertised_host,
+            )
             return
         raise WorkerError(
             Reason.EXPORT_UNREACHABLE,
-            f"{text}: look at the Service, the port range and NetworkPolicies ({self._task.exposure})",
+            f"{text}: check the Service, the port range and the NetworkPolicies ({self._task.exposure})",
         )
 
     def nbd_targets(self) -> str:

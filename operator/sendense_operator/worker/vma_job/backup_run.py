@@ -55,7 +55,7 @@ async def run_backup(
         if done is not None:
             log.info("this backup is committed already: %s", done[0])
         elif credentials is None:
-            raise WorkerError(Reason.WORKER_DIED, "another worker looked: the repository holds no such backup")
+            raise WorkerError(Reason.WORKER_DIED, "a recovery attempt found no such backup in the repository")
         else:
             parents = Parents(root, paths, task, chain, lock, memory=limit(settings.memory_limits))
             attempt = Attempt(settings, task, state, root, paths, lock, parents)

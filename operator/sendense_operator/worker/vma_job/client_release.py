@@ -77,7 +77,7 @@ def describe_left(state: JobState, *, cut_off: bool) -> str:
         return "the appliance's client has ended and removes its snapshot"
     if cut_off:
         return (
-            f"{job} lost its export amid an increment and may hang, though it sends no telemetry: look at the "
+            f"{job} lost its export amid an increment and may hang, though it sends no telemetry: check the "
             f"appliance's processes; if it hangs, {snapshot}"
         )
     if state.traffic.connected:

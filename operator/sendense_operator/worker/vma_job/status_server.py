@@ -49,7 +49,7 @@ def build_app(state: JobState) -> Starlette:
             time.monotonic(),
             request.headers.get(CALL_ID_HEADER, "")[:128],
         )
-        log.info("the VMA asked for the change id of disk %r: %d", query.get("disk_id", "")[:16], reply.status)
+        log.info("the VMA requested the change ID of disk %r: %d", query.get("disk_id", "")[:16], reply.status)
         return _answer(state, reply)
 
     async def complete(request: Request) -> Response:

@@ -13,6 +13,7 @@ from tests.wiring.rig import Rig
 
 from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.api.v1alpha1.backup import BackupDisk, BackupStatus, Phase
+from sendense_operator.api.v1alpha1.conditions import State
 from sendense_operator.reconcile.backups.backup_status import (
     Case,
     events_of_change,
@@ -27,7 +28,7 @@ def case(status: Obj | None = None, **spec: object) -> Case:
     return Case.of(sample.backup("b1", status, **spec))  # type: ignore[arg-type]
 
 
-def after(*states: dict[str, str], stage: Stage | None = None) -> BackupStatus:
+def after(*states: State, stage: Stage | None = None) -> BackupStatus:
     found = case()
     for number, state in enumerate(states):
         found.status = next_backup_status(found, state, {"stage": stage} if stage else {}, at(number))
@@ -52,7 +53,7 @@ CANCELLED = conditions.stalled("Cancelled", "as asked")
         (conditions.reconciling("Deleting", ""), Phase.DELETING, False),
     ],
 )
-def test_the_phase_follows(state: dict[str, str], phase: Phase, over: bool) -> None:
+def test_the_phase_follows(state: State, phase: Phase, over: bool) -> None:
     found = case()
     found.status = next_backup_status(found, state, {"stage": Stage.COPYING}, at(5))
     assert (found.status.phase, found.is_over) == (phase, over)
@@ -109,11 +110,11 @@ def test_whatever_a_worker_says_fits_the_schema(reason: str, message: str) -> No
         ((DONE,), (DONE,), []),
     ],
 )
-def test_events(old: tuple[dict[str, str], ...], new: tuple[dict[str, str], ...], told: list[tuple[str, str]]) -> None:
+def test_events(old: tuple[State, ...], new: tuple[State, ...], told: list[tuple[str, str]]) -> None:
     assert [event[:2] for event in events_of_change(after(*old), after(*new))] == told
 
 
-def queued(position: int) -> dict[str, str]:
+def queued(position: int) -> State:
     return conditions.reconciling("WaitingForSlot", f"position {position} in the queue")
 
 
@@ -130,7 +131,7 @@ def queued(position: int) -> dict[str, str]:
     ],
 )
 async def test_when_it_is_written(
-    states: list[tuple[float, dict[str, str]]], changes: dict[str, Any], written: list[float]
+    states: list[tuple[float, State]], changes: dict[str, Any], written: list[float]
 ) -> None:
     """`changes`: what the last of the states says besides."""
     rig = Rig()

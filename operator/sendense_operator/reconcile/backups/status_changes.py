@@ -1,0 +1,40 @@
+"""What reconciles change in a Backup's status: typed, so that a wrong field or value is found by the type checker."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TypedDict
+
+from sendense_operator.api.v1alpha1.backup import BackupDisk, BackupProgress, BackupStatus
+from sendense_operator.task import BackupType, Stage
+
+
+class BackupChanges(TypedDict, total=False):
+    """Fields of `BackupStatus` by name. `next_backup_status` derives the others from the conditions and times."""
+
+    type: BackupType | None
+    adopted: bool | None
+    stage: Stage | None
+    vm_name: str | None
+    chain_name: str | None
+    worker_job: str | None
+    job_id: str | None
+    attempts: int | None
+    node_name: str | None
+    worker_death: str | None
+    start_time: datetime | None
+    completion_time: datetime | None
+    last_failure: str | None
+    progress: BackupProgress | None
+    stored_bytes: int | None
+    stored: str | None
+    repository_id: str | None
+    guest_bytes: int | None
+    manifest: str | None
+    restore_point_uid: str | None
+    disks: list[BackupDisk]
+
+
+def changed_status(status: BackupStatus, changes: BackupChanges) -> BackupStatus:
+    """Return `status` with the changes; nothing is validated, as with `model_copy`."""
+    return status.model_copy(update=dict(changes))
