@@ -62,8 +62,8 @@ def reading(space: Workspace) -> dict[str, float]:
 
 def _read_seconds(space: Workspace, paths: list[Path]) -> tuple[float, float]:
     """Medians of the even and of the odd ones."""
-    told = [float(word) for word in images.in_image(space, f"SIZE={_SIZE}\n{_READ}", *paths).split()]
-    taken = [end - start for start, end in zip(told[::2], told[1::2], strict=True)]
+    reported = [float(word) for word in images.in_image(space, f"SIZE={_SIZE}\n{_READ}", *paths).split()]
+    taken = [end - start for start, end in zip(reported[::2], reported[1::2], strict=True)]
     return statistics.median(taken[::2]), statistics.median(taken[1::2])
 
 

@@ -80,8 +80,8 @@ def _convert(space: Workspace, source: Path) -> float:
     """Return seconds of QEMU's own copy into a QCOW2 in the repository's file system, its start-up not counted."""
     target = space.folders["repo"].path.parent / f"{space.namespace}-convert.qcow2"
     script = 'date +%s.%N; qemu-img convert -t none -f raw -O qcow2 "$1" "$2" && date +%s.%N; rm -f "$2"'
-    told = images.in_image(space, script, source, target)
-    start, end = map(float, told.split())
+    reported = images.in_image(space, script, source, target)
+    start, end = map(float, reported.split())
     return end - start
 
 

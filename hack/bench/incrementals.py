@@ -33,12 +33,12 @@ def increments(space: Workspace) -> dict[str, float]:
     space.wait_ready(_VM, "ProtectedVM")
     with _limited(space):
         full, _ = _backup(space, "full", type="Full")
-        runs, told = _increment(space, "runs", long_runs("runs"))
+        runs, reported = _increment(space, "runs", long_runs("runs"))
     numbers = {"incremental_ratio": runs / full, "full_seconds": full, "incremental_seconds": runs}
-    numbers |= _ratios(space, "runs", told)
+    numbers |= _ratios(space, "runs", reported)
     for name, size in (("64k", 64 << 10), ("4k", 4 << 10)):
-        _, told = _increment(space, name, scattered(size, name))
-        numbers |= _ratios(space, name, told)
+        _, reported = _increment(space, name, scattered(size, name))
+        numbers |= _ratios(space, name, reported)
     full, _ = _backup(space, "full-unlimited", type="Full")
     runs, _ = _increment(space, "runs-unlimited", long_runs("again"))
     images.assert_identical(space, "runs-unlimited", vm=_VM)

@@ -21,10 +21,10 @@ def worker(space: Workspace) -> dict[str, float]:
 
 
 def _measure(space: Workspace, size: int, depth: int, step: int) -> float:
-    told = programs.engine(
+    reported = programs.engine(
         *("run", "--rm", "--network", "none", "--user", "0", "--entrypoint", "python3"),
         *("--volume", f"{CHECKOUT}:{_SOURCE}:ro", "--env", f"PYTHONPATH={_SOURCE}/operator:/opt/sendense"),
         *(images.operator_image(space), f"{_SOURCE}/hack/bench/layers.py", str(size), str(depth), str(step)),
         timeout=900,
     )
-    return float(told.strip().splitlines()[-1])
+    return float(reported.strip().splitlines()[-1])

@@ -15,7 +15,7 @@ FILE: Final = CHECKOUT / "build" / "bench.json"
 
 @dataclass(frozen=True)
 class Goal:
-    """A number's meaning and its bound; without a bound it is only told."""
+    """A number's meaning and its bound; without a bound it is only reported."""
 
     text: str
     bound: float | None = None
@@ -58,7 +58,7 @@ GOALS: Final[Mapping[str, Goal]] = {
     "sent_ratio_4k": Goal("sent / changed"),
     "chain_read_ratio": Goal("reading one layer's time / eight layers' of the same content", 0.85, at_least=True),
     "chain_read_seconds": Goal("reading 2 GiB, 58% data, through eight layers"),
-    "scan_1000_seconds": Goal("scan of 1000 restore points, asked for to told", 60),
+    "scan_1000_seconds": Goal("scan of 1000 restore points, from request to report", 60),
     "adopt_1000_seconds": Goal("until there is a Completed Backup for each"),
     "delete_seconds": Goal("kubectl delete of one of them to the object gone, median of 5"),
     "freed_seconds": Goal("to its files gone"),

@@ -132,8 +132,8 @@ def compare(backup: dict[str, Any], vm: dict[str, Any], *, kept: bool = False) -
             answer = _inside(*command).strip()
         except DemoError as error:
             answer = str(error).partition("\n")[2]
-        told = f"disk {disk['id']}, {disk['type']}, {size(disk['virtualSize'])}, stored {size(disk['storedBytes'])}"
-        print(f"  {answer}   ({told})\n")
+        reported = f"disk {disk['id']}, {disk['type']}, {size(disk['virtualSize'])}, stored {size(disk['storedBytes'])}"
+        print(f"  {answer}   ({reported})\n")
         same = same and answer == IDENTICAL
     return same
 

@@ -1,7 +1,7 @@
 """kind's node image from packages: kind's own files on a Debian root, with Kubernetes built from Go modules.
 
 Two halves that need nothing of each other are made side by side: the Debian root with its packages (network), and
-the commands (compilers). What is odd in it, and why, is told in hack/README.md.
+the commands (compilers). What is odd in it, and why, is documented in hack/README.md.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ def remove(engine: Engine) -> None:
     if not engine.own:
         return
     ids = engine.run("ps", "-aq", "--filter", f"label={KIND_LABEL}").split()
-    # one of them may go meanwhile: what is left is told all the same
+    # one of them may go meanwhile: what is left is reported all the same
     listed = attempt(engine.command, "inspect", "--format", _FORMAT, *ids, env=engine.env).stdout if ids else ""
     for name, checkout in orphans(listed, lambda folder: (folder / "hack" / "cluster").exists()):
         step(f"removing cluster {name} of {checkout}, a checkout that is gone")

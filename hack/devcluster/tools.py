@@ -25,7 +25,7 @@ def go() -> str:
     """Return a Go that is new enough. Raises SetupError saying what to install."""
     for candidate in (shutil.which("go"), "/usr/local/go/bin/go"):
         found = re.search(r"go(\d+)\.(\d+)", attempt(candidate, "version").stdout) if candidate else None
-        # an older one fetches the version a module asks for by itself, unless told not to
+        # an older one fetches the version a module asks for by itself, unless configured not to
         if (
             candidate
             and found

@@ -114,9 +114,9 @@ class ChainRecord(Wire):
     kind: Literal["chain"] = "chain"
     vm: str
     complete: bool = True
-    """False: a folder could not be listed. Then nothing may be concluded from a restore point that is not told."""
+    """False: a folder could not be listed. Then nothing may be concluded from a restore point that is not reported."""
     busy: bool = False
-    """Whether somebody else may have been writing it: then it may commit a restore point that is not told."""
+    """Whether somebody else may have been writing it: then it may commit a restore point that is not reported."""
     points: Bytes = 0
     unknown: Bytes = 0
     """Files that nobody knows and that stay where they are."""
@@ -132,7 +132,7 @@ class ChainRecord(Wire):
 
     @property
     def is_understood(self) -> bool:
-        """Whether a restore point that is not told is not there: all was listed, and every manifest could be read."""
+        """Whether a restore point that is not reported does not exist: all was listed, and every manifest was read."""
         return self.complete and not (self.unreadable or self.newer)
 
 

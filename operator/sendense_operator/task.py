@@ -1,4 +1,4 @@
-"""What a worker is told and what it answers: the contract between controller and worker.
+"""What a worker receives and what it answers: the contract between controller and worker.
 
 A task travels as an annotation of the pod (read as a file by the downward API), an answer as the container's
 termination message (4096 bytes, set by the kubelet), progress over HTTP while the pod runs. Credentials are
@@ -109,20 +109,20 @@ class TaskDisk(Wire):
     """VMware's device key, such as 2000."""
     size: Bytes
     port: Annotated[int, Field(ge=1, le=65535)]
-    """The port the appliance is told; the worker listens on NBD_BASE_PORT + index."""
+    """The port that the appliance receives; the worker listens on NBD_BASE_PORT + index."""
 
 
 class Clocks(Wire):
-    """Seconds after which silence counts as failure, one a stage (vma-contract, "What follows", 7)."""
+    """Seconds after which silence counts as failure, one per stage (vma-contract, "What follows", 7)."""
 
     first_sign: Seconds = 300
     """From the accepted start to the first progress report or ask."""
     first_sign_cbt: Seconds = 900
     """The same while CBT has to be turned on."""
     snapshot: Seconds = 1800
-    """From the first progress report to the first ask."""
+    """From the first progress report to the first request."""
     connect: Seconds = 120
-    """From an ask to a connection on the export."""
+    """From a request to a connection on the export."""
     reconnect: Seconds = 180
     """Without any connection while disks are missing."""
     stall: Seconds = 1800
@@ -153,7 +153,7 @@ class ApplianceTask(Wire):
     full_coverage: Literal["WholeDisk", "AllocatedOnly"] = "WholeDisk"
     """Whether a full copy of this appliance writes each block of the disk, so that a gap is a lost write."""
     change_id_asks: Literal["AlwaysZero", "OwnDisk"] = "AlwaysZero"
-    """Whether an ask names the disk that it is for."""
+    """Whether a request names the disk that it is for."""
     callback_retries: Literal["Never", "UntilAnswered"] = "Never"
     """Whether a callback that was not answered comes again."""
 
@@ -183,7 +183,7 @@ class BackupTask(Wire):
     allowed_from: Annotated[tuple[str, ...], Field(max_length=32)] = ()
     """Networks (CIDR) that may connect to the exports; empty: any."""
     advertised_host: str | None = None
-    """Host told to the appliance; None: the pod's or the node's own address, as the exposure says."""
+    """Host that the appliance receives; None: the pod's or the node's own address, as the exposure says."""
     disks: Annotated[tuple[TaskDisk, ...], Field(min_length=1, max_length=MAX_DISKS)]
     clocks: Clocks = Clocks()
     min_free: Bytes = 1 << 30
@@ -219,7 +219,7 @@ class ProbeTask(Wire):
     remove: Annotated[tuple[Removal, ...], Field(max_length=MAX_REMOVALS)] = ()
     """Restore points to remove, by UID. One that is not there counts as removed."""
     scan: bool = False
-    """Whether to list all restore points and to quarantine what nobody knows; else only chains of `remove` are told."""
+    """Whether to list all restore points and to quarantine orphans; else only chains of `remove` are reported."""
     scan_request: str = ""
     """What asked for the scan, kept for the one who reads the answer."""
     repository: str

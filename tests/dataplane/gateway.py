@@ -34,8 +34,8 @@ class LossyGateway:
                 self.failed.append(path)
         if found is not None and not found[1]:
             return _ERROR, b"{}"
-        told = self._pass_on(method, path, body)
-        return told if found is None else (_ERROR, b"{}")
+        reported = self._pass_on(method, path, body)
+        return reported if found is None else (_ERROR, b"{}")
 
     def _pass_on(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self._worker_port, timeout=30)
@@ -63,11 +63,11 @@ def lossy_gateway(worker_port: int) -> Iterator[tuple[str, LossyGateway]]:
 
         def _answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            status, told = gateway.answer(self.command, self.path, body)
+            status, reported = gateway.answer(self.command, self.path, body)
             self.send_response(status)
-            self.send_header("Content-Length", str(len(told)))
+            self.send_header("Content-Length", str(len(reported)))
             self.end_headers()
-            self.wfile.write(told)
+            self.wfile.write(reported)
 
         def log_message(self, format: str, *args: object) -> None:
             """The VMA's log has all calls."""

@@ -34,33 +34,37 @@ class QemuIo:
     def write(self, image: Path, content: bytes, changed: Iterable[bool]) -> None:
         """Write the chosen blocks of `content`."""
         commands = [f"write -P {value} {at * BLOCK} {count * BLOCK}" for at, count, value in runs(content, changed)]
-        told = self._ask([f"open -o driver=qcow2 {image}", *commands, "close"])
-        assert told.count("wrote ") == len(commands), told
+        reported = self._ask([f"open -o driver=qcow2 {image}", *commands, "close"])
+        assert reported.count("wrote ") == len(commands), reported
 
     def differs(self, image: Path, content: bytes) -> str:
         """Return what qemu-io says against the image holding exactly `content`; empty: nothing."""
         commands = [f"read -P {value} {at * BLOCK} {count * BLOCK}" for at, count, value in runs(content)]
-        told = self._ask([f"open -r -o driver=qcow2 {image}", "length", *commands, "close"])
-        good = told.count("bytes at offset") == len(commands) and "failed" not in told and "error" not in told.lower()
-        return "" if good else told
+        reported = self._ask([f"open -r -o driver=qcow2 {image}", "length", *commands, "close"])
+        good = (
+            reported.count("bytes at offset") == len(commands)
+            and "failed" not in reported
+            and "error" not in reported.lower()
+        )
+        return "" if good else reported
 
     def _ask(self, commands: list[str]) -> str:
         """Return one at a time: it looks for the next line only when its input becomes readable again."""
         assert self._process.stdin is not None
-        told = []
+        reported = []
         for command in commands:
             self._process.stdin.write(command.encode() + b"\n")
-            told.append(self._until_prompt())
-        return "".join(told)
+            reported.append(self._until_prompt())
+        return "".join(reported)
 
     def _until_prompt(self) -> str:
         assert self._process.stdout is not None
-        told = b""
-        while not told.endswith(_PROMPT):
+        reported = b""
+        while not reported.endswith(_PROMPT):
             more = self._process.stdout.read(1 << 16)
-            assert more, told
-            told += more
-        return told.removesuffix(_PROMPT).decode()
+            assert more, reported
+            reported += more
+        return reported.removesuffix(_PROMPT).decode()
 
     def close(self) -> None:
         self._process.kill()

@@ -1,4 +1,4 @@
-"""Backups that must not succeed: nothing is committed, nothing is left, and the reason is told."""
+"""Backups that must not succeed: nothing is committed, nothing is left, and the reason is reported."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def test_in_the_operators_image(operator: str) -> None:
     packages = Path(sysconfig.get_path("purelib")).resolve().relative_to(CHECKOUT)
     # The image's own packages first: those of the checkout may be built for another Python.
     path = ":".join([f"{_SOURCE}/operator", _SOURCE, "/opt/sendense", f"{_SOURCE}/{packages}"])
-    told = programs.engine(
+    reported = programs.engine(
         *("run", "--rm", "--network", "none", "--user", "0", "--entrypoint", "python3"),
         *("--cpu-shares", str(_SHARES)),
         *("--volume", f"{CHECKOUT}:{_SOURCE}:ro", "--workdir", _SOURCE, "--env", f"PYTHONPATH={path}"),
@@ -38,7 +38,7 @@ def test_in_the_operators_image(operator: str) -> None:
         *("--ignore", f"{_HERE}/test_in_image.py"),
         timeout=1700,
     )
-    print(told)
-    summary = told.strip().splitlines()[-1]
+    print(reported)
+    summary = reported.strip().splitlines()[-1]
     assert " passed" in summary
     assert "skipped" not in summary, "every test has to run here"

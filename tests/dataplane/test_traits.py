@@ -31,7 +31,7 @@ MODES["all"] = (
 
 @pytest.fixture(params=MODES)
 def traits(request: pytest.FixtureRequest, vma: Vma) -> dict[str, Any]:
-    """What the worker is told of the appliance, which is a build of that kind."""
+    """What the worker receives of the appliance, which is a build of that kind."""
     settings, traits = MODES[request.param]
     vma.call("PATCH", "settings", settings)
     return traits
@@ -80,7 +80,7 @@ def gateway(bench: Bench, vma: Vma) -> Iterator[LossyGateway]:
 
 
 def repeating(retries: str) -> dict[str, Any]:
-    """For a task: what its worker is told of an appliance with that trait."""
+    """For a task: what its worker receives of an appliance with that trait."""
     appliance = VMwareApplianceSpec.model_validate({**TOLD, "traits": {"callbackRetries": retries}})
     clocks = backup_task._clocks(appliance).model_dump(include={"reconnect", "stall"})
     return {"appliance": {"callbackRetries": retries}, "clocks": {**clocks, "cancel": 1}}
@@ -105,15 +105,15 @@ def test_a_complete_that_a_vma_is_not_trusted_to_repeat(gateway: LossyGateway, b
 
 
 def test_an_ask_that_fails_once(gateway: LossyGateway, bench: Bench, vma: Vma, tmp_path: Path) -> None:
-    """The worker has seen one ask more than it took then: it must not count on their number."""
-    told = repeating("UntilAnswered")
+    """The worker has seen one request more than it took then: it must not count on their number."""
+    reported = repeating("UntilAnswered")
     points = points_of(bench, vma, tmp_path, *[{"size": 6 * MIB, "kind": "random"}] * 2)
-    points.back_up(type="Full", **told)
+    points.back_up(type="Full", **reported)
     points.write(3, 65536, seed=1)
     gateway.fail_once("/changeid", arrives=True)
-    assert kinds(points.back_up(**told)) == INCREMENTS
+    assert kinds(points.back_up(**reported)) == INCREMENTS
     vma.call("POST", f"vms/{points.vm['name']}/reset-cbt")
     gateway.fail_once("/changeid", arrives=True)
-    assert kinds(points.back_up(**told)) == [(BackupType.FULL, FullReason.CBT_RESET)] * 2
+    assert kinds(points.back_up(**reported)) == [(BackupType.FULL, FullReason.CBT_RESET)] * 2
     assert len(gateway.failed) == 2
     points.assert_all_read_back()

@@ -67,7 +67,7 @@ def test_a_secret_without_a_password(space: Workspace) -> None:
 
 
 def test_a_corrected_build_is_used_to_its_full(space: Workspace) -> None:
-    """Whatever it can be trusted with at once: its zeroes, its asks, and callbacks that it makes again."""
+    """Whatever it can be trusted with at once: its zeroes, its requests, and callbacks that it makes again."""
     space.vma.configure(zeroes="exact", asks="own", callbacks="repeated")
     traits = {"zeroWrites": "Trust", "changeIDAsks": "OwnDisk", "callbackRetries": "UntilAnswered"}
     space.ready(Disk("hidden", 12 * MIB), Disk("pattern", 4 * MIB), appliance={"traits": traits})

@@ -150,5 +150,5 @@ def test_callbacks_at_the_url_of_another_object(space: Workspace) -> None:
 
 
 def _tells_of_other(space: Workspace) -> None:
-    told = [(kind, reason) for kind, reason, _ in space.story("vma", "VMwareAppliance")]
-    until(("Warning", "CallbacksElsewhere") in told, told)
+    reported = [(kind, reason) for kind, reason, _ in space.story("vma", "VMwareAppliance")]
+    until(("Warning", "CallbacksElsewhere") in reported, reported)

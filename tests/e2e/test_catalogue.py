@@ -55,8 +55,8 @@ def wait_back(space: Workspace, name: str) -> Object:
 def assert_same_point(found: Object, original: Object) -> None:
     """All that a status says of a restore point, and whose it was."""
     assert found["spec"]["adopt"]["uid"] == original["metadata"]["uid"]
-    told = ("type", "vmName", "jobID", "storedBytes", "guestBytes", "manifest", "repositoryID")
-    for field in told:
+    reported = ("type", "vmName", "jobID", "storedBytes", "guestBytes", "manifest", "repositoryID")
+    for field in reported:
         assert found["status"][field] == original["status"][field], field
     # The manifest tells when all was durable, the original when its controller had heard of it.
     heard = moment(original["status"]["completionTime"]) - moment(found["status"]["completionTime"])
@@ -153,7 +153,7 @@ def test_deleting_while_the_repository_is_away(two: History) -> None:
 
 @pytest.fixture
 def elsewhere(space: Workspace) -> Iterator[Workspace]:
-    """Another namespace, as another cluster would be: it has the appliance, which is told to call back there."""
+    """Another namespace, as another cluster would be: it has the appliance, which is requested to call back there."""
     with namespaces.temporary(space.kube, "elsewhere") as name:
         other = replace(space, namespace=name, folders={})
         other.add_secret()
@@ -214,7 +214,7 @@ def test_a_namespace_that_was_deleted(two: History) -> None:
 
 
 def test_a_restore_point_that_vanished(space: Workspace, history: History) -> None:
-    """Lost, and told so by the chain; back when its files are."""
+    """Lost, and reported so by the chain; back when its files are."""
     space.ready(*SMALL)
     folder = space.folders["repo"]
     history.backup("first")

@@ -50,9 +50,9 @@ def wait_told(space: Workspace, **wanted: Any) -> Object:
     """Return the appliance's status.discovery once it says this."""
 
     def probe() -> Object:
-        told: Object = space.status("vma", "VMwareAppliance").get("discovery") or {}
-        until(all(told.get(name) == value for name, value in wanted.items()), told)
-        return told
+        reported: Object = space.status("vma", "VMwareAppliance").get("discovery") or {}
+        until(all(reported.get(name) == value for name, value in wanted.items()), reported)
+        return reported
 
     return wait_for(f"a discovery with {wanted}", probe, timeout=SLOW_MACHINE)
 
@@ -61,12 +61,12 @@ def test_from_a_dry_run_to_a_backup(space: Workspace) -> None:
     discovering(space, dryRun=True, folder="prod", namePatterns=["db*"])
     space.vma.add_vm("db 1/ü", SMALL, Disk("random", 2 * MIB), path="/DC1/vm/prod/db 1%2fü", uuid=uuid(1))
     space.vma.add_vm("db2", SMALL, path="/DC1/vm/test/db2", uuid=uuid(2))
-    told = wait_told(space, matched=1, pending=1)
-    assert [one["path"] for one in told["planned"]] == ["/DC1/vm/prod/db 1%2fü"]
+    reported = wait_told(space, matched=1, pending=1)
+    assert [one["path"] for one in reported["planned"]] == ["/DC1/vm/prod/db 1%2fü"]
     assert objects(space) == {}
     space.kube.merge("VMwareAppliance", "vma", space.namespace, {"spec": {"discovery": {"dryRun": False}}})
     (obj,) = wait_found(space, "prod/db 1%2fü").values()
-    assert obj["metadata"]["name"] == told["planned"][0]["name"]
+    assert obj["metadata"]["name"] == reported["planned"][0]["name"]
     assert obj["spec"]["uuid"] == uuid(1)
     assert [disk["capacityBytes"] for disk in obj["status"]["disks"]] == [4 * MIB, 2 * MIB]
     assert condition(obj["status"], "ChangeTracking")["status"] == "True"

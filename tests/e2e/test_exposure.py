@@ -103,7 +103,7 @@ def test_a_range_that_is_too_small(relaxed: Workspace) -> None:
 
 
 def test_the_advertised_host_is_told_to_the_appliance(space: Workspace) -> None:
-    """A name that leads nowhere: the appliance is told it all the same, and the worker says what it could not reach."""
+    """A name that leads nowhere: the appliance still receives it, and the worker says what it could not reach."""
     space.ready(TWO[0], appliance={"nbd": {"exposure": "NodePort", "advertisedHost": "tunnel.invalid"}})
     space.backup()
     failed = condition(space.wait_phase("Failed"), "Ready")

@@ -66,9 +66,9 @@ def assert_stored_what_changed(space: Workspace, statuses: dict[str, Object]) ->
             assert status["storedBytes"] < 1.1 * sent[status["jobID"]] + overhead
     layers = [folder.path / disk["file"] for status in statuses.values() for disk in status["disks"]]
     images.check(space, *layers)
-    told = images.info(space, layers[-1])
-    assert "/" not in told["backing-filename"]
-    assert told["backing-filename-format"] == "qcow2"
+    reported = images.info(space, layers[-1])
+    assert "/" not in reported["backing-filename"]
+    assert reported["backing-filename-format"] == "qcow2"
     assert folder.strangers() == []
 
 
@@ -176,7 +176,7 @@ def test_what_fits(space: Workspace, history: History) -> None:
 
 
 def test_nothing_to_stand_on(space: Workspace) -> None:
-    """It fails before the VMA is told anything where the spec says so, else it is a full."""
+    """It fails before the VMA receives anything where the spec says so, else it is a full."""
     space.ready(*SMALL)
     space.backup("strict", type="Incremental", onMissingParent="Fail", retries=2)
     status = space.wait_phase("Failed", "strict")
@@ -191,7 +191,7 @@ def test_nothing_to_stand_on(space: Workspace) -> None:
 
 
 def test_what_turns_out_to_be_a_full(space: Workspace, history: History) -> None:
-    """Known from the asks and from what the layer covers, not from what the VMA calls it; the next goes on from it."""
+    """Known from the requests and the layer's coverage, not from what the VMA calls it; the next continues from it."""
     space.ready(*SMALL)
     history.backup("full")
     space.vma.reset_cbt("vm")

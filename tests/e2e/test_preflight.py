@@ -1,4 +1,4 @@
-"""What the appliance would swallow in silence is found out beforehand, and told in vCenter's own words."""
+"""What the appliance would swallow in silence is found out beforehand, and reported in vCenter's own words."""
 
 from __future__ import annotations
 

@@ -61,14 +61,14 @@ def _numbers_never_go_back(seen: Recording) -> None:
 
 
 def _rate_and_estimate_are_told(seen: Recording) -> None:
-    told = [status["progress"] for status in _running(seen) if status["progress"].get("rateBytesPerSecond")]
-    assert told, "no rate was ever told"
-    assert all(MIB // 2 < progress["rateBytesPerSecond"] < 16 * MIB for progress in told[1:])
-    assert any(progress.get("etaSeconds") is not None and progress["eta"] and progress["rate"] for progress in told)
+    reported = [status["progress"] for status in _running(seen) if status["progress"].get("rateBytesPerSecond")]
+    assert reported, "no rate was ever reported"
+    assert all(MIB // 2 < progress["rateBytesPerSecond"] < 16 * MIB for progress in reported[1:])
+    assert any(progress.get("etaSeconds") is not None and progress["eta"] and progress["rate"] for progress in reported)
 
 
 def _writes_keep_their_distance(seen: Recording) -> None:
-    """Of progress; a change of phase or stage is told at once.
+    """Of progress; a change of phase or stage is reported at once.
 
     By the times that the writer puts into them: when a watch brings them says more of a busy machine.
     """

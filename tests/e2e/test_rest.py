@@ -44,9 +44,9 @@ def wait_vm(caller: Caller, **wanted: Any) -> Object:
     """Return the only VM, once REST says this of it."""
 
     def probe() -> Object:
-        told = caller.get("vms")
-        until(told["total"] == 1, told)
-        (vm,) = told["vms"]
+        reported = caller.get("vms")
+        until(reported["total"] == 1, reported)
+        (vm,) = reported["vms"]
         until(all(vm[name] == value for name, value in wanted.items()), vm)
         return dict(vm)
 
@@ -57,11 +57,11 @@ def wait_completed(caller: Caller, backup_id: str) -> Object:
     """Return the backup, once it is completed."""
 
     def probe() -> Object:
-        told = caller.get(f"backup/{backup_id}")
-        if told["status"] == "failed":
-            raise Impossible(told["error_message"])
-        until(told["status"] == "completed", told)
-        return told
+        reported = caller.get(f"backup/{backup_id}")
+        if reported["status"] == "failed":
+            raise Impossible(reported["error_message"])
+        until(reported["status"] == "completed", reported)
+        return reported
 
     return wait_for(f"{backup_id} completed", probe, timeout=180)
 
@@ -72,18 +72,18 @@ def wait_chain(caller: Caller, *backups: str, **query: str) -> Object:
     def probe() -> Object:
         answer = caller.call("GET", "backup/chain", params=query)
         until(answer.is_success, answer.text)
-        told: Object = answer.json()
-        until([one["backup_id"] for one in told["backups"]] == list(backups), told)
-        return told
+        reported: Object = answer.json()
+        until([one["backup_id"] for one in reported["backups"]] == list(backups), reported)
+        return reported
 
     return wait_for(f"a chain of {', '.join(backups)}", probe)
 
 
 def delete(caller: Caller, backup_id: str) -> Object:
-    """Return what is told of the deletion; the backup is gone afterwards."""
+    """Return what is reported of the deletion; the backup is gone afterwards."""
     answer = caller.call("DELETE", f"backup/{backup_id}")
-    told = answered(answer, 202, 200)
-    assert told["status"] == {202: "deleting", 200: "deleted"}[answer.status_code]
+    reported = answered(answer, 202, 200)
+    assert reported["status"] == {202: "deleting", 200: "deleted"}[answer.status_code]
 
     def probe() -> None:
         now = caller.call("GET", f"backup/{backup_id}")
@@ -91,7 +91,7 @@ def delete(caller: Caller, backup_id: str) -> Object:
             raise NotYet(f"{now.status_code}: {now.text}")
 
     wait_for(f"{backup_id} gone", probe)
-    return told
+    return reported
 
 
 def test_from_a_start_to_a_deletion(space: Workspace, editor: Caller, history: History) -> None:
@@ -149,8 +149,8 @@ def _lists(editor: Caller, incr: str) -> None:
         ({"limit": 1, "offset": 1}, ["full"], 2),
     ]
     for query, names, total in expected:
-        told = editor.get("backup/list", **query)
-        assert ([one["backup_id"] for one in told["backups"]], told["total"]) == (names, total), query
+        reported = editor.get("backup/list", **query)
+        assert ([one["backup_id"] for one in reported["backups"]], reported["total"]) == (names, total), query
     assert editor.status("GET", "backup/list?status=done") == httpx.codes.BAD_REQUEST
 
 
@@ -158,13 +158,13 @@ def _deletions(space: Workspace, editor: Caller, full: Object, incr: Object) -> 
     """The full's files stay for the increment, and go with it."""
     folder = space.folders["repo"]
     assert {full["file_path"], incr["file_path"]} == set(folder.layers())
-    told = delete(editor, "full")
-    assert (told["freed_bytes"], told["needed_by"]) == (0, [incr["backup_id"]])
+    reported = delete(editor, "full")
+    assert (reported["freed_bytes"], reported["needed_by"]) == (0, [incr["backup_id"]])
     chain = wait_chain(editor, incr["backup_id"], vm_context_id="vm")
     assert chain["full_backup_id"] == "full"
-    told = delete(editor, incr["backup_id"])
-    assert (told["files"], told["needed_by"]) == ([incr["file_path"]], [])
-    assert told["freed_bytes"] > 0
+    reported = delete(editor, incr["backup_id"])
+    assert (reported["files"], reported["needed_by"]) == ([incr["file_path"]], [])
+    assert reported["freed_bytes"] > 0
     wait_for("all files gone", lambda: until(folder.layers() == [], folder.files()), timeout=60)
     assert editor.get("backup/list")["total"] == 0
 

@@ -1,4 +1,4 @@
-"""Who may run at the same time: one job a VM, slots of repository and appliance, and a queue with positions."""
+"""Who may run at the same time: one job per VM, slots of repository and appliance, and a queue with positions."""
 
 from __future__ import annotations
 
@@ -126,8 +126,8 @@ def test_ten_backups_at_once(space: Workspace) -> None:
     for number in range(10):
         space.backup(f"b{number}", vm=f"vm{number}", repository=f"repo{number % 2}")
     jobs = space.wait_copying_together(10, timeout=400)
-    told = [int(target.rpartition(":")[2]) for target in space.vma.targets()]
-    assert sorted(told) == list(range(ports["first"], ports["last"] + 1))
+    reported = [int(target.rpartition(":")[2]) for target in space.vma.targets()]
+    assert sorted(reported) == list(range(ports["first"], ports["last"] + 1))
     assert len(set(jobs)) == len(space.vma.starts()) == 10
     for job in jobs:
         release(space, job)

@@ -92,7 +92,7 @@ def goes_well(history: History, *, attempts: int) -> Object:
 
 @pytest.mark.disruptive
 def test_the_controller_is_killed(chain: History) -> None:
-    """During the copy, and when the restore point is there but nobody has told it yet."""
+    """During the copy, and when the restore point is there but nobody has reported it yet."""
     space = chain.space
     before = len(space.vma.starts())
     held = copying(chain)
@@ -102,7 +102,7 @@ def test_the_controller_is_killed(chain: History) -> None:
     held.go_on()
     folder = space.folders["repo"]
     wait_for("the commit", lambda: until(len(folder.manifests()) == 3, folder.files()), timeout=PATIENCE, interval=0.05)
-    assert space.status("next")["phase"] == "Running", "nobody has told it"
+    assert space.status("next")["phase"] == "Running", "nobody has reported it"
     chart.kill(space.kube, "controller")
     goes_well(chain, attempts=1)
     assert len(space.vma.starts()) == before + 1

@@ -46,7 +46,7 @@ def _first_disk_done(space: Workspace) -> None:
 def _committed(space: Workspace) -> None:
     folder = space.folders["repo"]
     until(folder.manifests(), folder.files())
-    assert space.status()["phase"] == "Running", "nobody has told it"
+    assert space.status()["phase"] == "Running", "nobody has reported it"
 
 
 def _killed_at(space: Workspace, moment: Callable[[Workspace], None]) -> None:

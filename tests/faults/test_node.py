@@ -55,7 +55,7 @@ def impatient(space: Workspace) -> Iterator[Workspace]:
 
 
 def test_a_node_that_is_lost(impatient: Workspace, history: History) -> None:
-    """Amid an increment: Failed in the end, and nobody else writes until the node has told that the worker is gone.
+    """Amid an increment: Failed in the end, and nobody else writes until the node has reported that the worker is gone.
 
     The next one stands on the last restore point as if nothing had been.
     """
@@ -105,7 +105,7 @@ def _runs(space: Workspace) -> None:
 
 
 def test_the_api_server_is_away(space: Workspace) -> None:
-    """The copy goes on: callbacks reach the worker, the result waits until it can be told."""
+    """The copy goes on: callbacks reach the worker, the result waits until it can be reported."""
     copying(space, MIB)
     with nodes.without_api_server(space.kube):
         folder = space.folders["repo"]

@@ -19,8 +19,8 @@ def assert_identical(space: Workspace, name: str = "backup", *, vm: str = "vm", 
 def assert_points(space: Workspace, sources: Mapping[str, Sequence[Path]], *, repository: str = "repo") -> None:
     """The same for several Backups, each with the disks that it must be: by its name, in device order."""
     pairs = [pair for name, files in sources.items() for pair in _pairs(space, name, files, repository)]
-    told = dict(zip(pairs, compare(space, pairs), strict=True))
-    assert {pair: text for pair, text in told.items() if text != "Images are identical."} == {}
+    reported = dict(zip(pairs, compare(space, pairs), strict=True))
+    assert {pair: text for pair, text in reported.items() if text != "Images are identical."} == {}
 
 
 def _pairs(space: Workspace, name: str, sources: Sequence[Path], repository: str) -> list[tuple[Path, Path]]:
@@ -34,14 +34,14 @@ def _pairs(space: Workspace, name: str, sources: Sequence[Path], repository: str
 def compare(space: Workspace, pairs: list[tuple[Path, Path]]) -> list[str]:
     """Verdict of `qemu-img compare` for each pair of a raw source and a QCOW2."""
     script = " ; ".join('qemu-img compare -f raw -F qcow2 "$1" "$2" 2>&1 | tail -n 1; shift 2' for _ in pairs)
-    told = in_image(space, script, *(path for pair in pairs for path in pair))
-    return told.splitlines()
+    reported = in_image(space, script, *(path for pair in pairs for path in pair))
+    return reported.splitlines()
 
 
 def flip_bit(space: Workspace, image: Path) -> None:
     """One bit of data that the image itself holds, in the middle of its file; its structure stays as it is."""
-    told = json.loads(in_image(space, 'qemu-img map --output=json -f qcow2 "$1"', image))
-    mine = [extent for extent in told if extent["data"] and extent["depth"] == 0]
+    reported = json.loads(in_image(space, 'qemu-img map --output=json -f qcow2 "$1"', image))
+    mine = [extent for extent in reported if extent["data"] and extent["depth"] == 0]
     offset = mine[len(mine) // 2]["offset"]
     with image.open("r+b") as file:
         file.seek(offset)
@@ -52,8 +52,8 @@ def flip_bit(space: Workspace, image: Path) -> None:
 
 def info(space: Workspace, path: Path) -> dict[str, Any]:
     """`qemu-img info` of a QCOW2."""
-    told: dict[str, Any] = json.loads(in_image(space, 'qemu-img info --output=json -f qcow2 "$1"', path))
-    return told
+    reported: dict[str, Any] = json.loads(in_image(space, 'qemu-img info --output=json -f qcow2 "$1"', path))
+    return reported
 
 
 def check(space: Workspace, *paths: Path) -> None:

@@ -76,8 +76,8 @@ class History:
 
         def probe() -> Object:
             chain = self.chain()
-            told = {entry["backup"]: entry["state"] for entry in chain.get("removed", [])}
-            until(told == {name.replace("_", "-"): state for name, state in states.items()}, chain.get("removed"))
+            reported = {entry["backup"]: entry["state"] for entry in chain.get("removed", [])}
+            until(reported == {name.replace("_", "-"): state for name, state in states.items()}, chain.get("removed"))
             return chain
 
         return wait_for(f"removed points {states or '(none)'}", probe, timeout=SLOW_MACHINE)

@@ -62,8 +62,8 @@ class Caller:
 def answered(answer: httpx.Response, *statuses: int) -> Object:
     """Return the object that is answered with one of these statuses."""
     assert answer.status_code in statuses, f"{answer.status_code}: {answer.text}"
-    told: Object = answer.json()
-    return told
+    reported: Object = answer.json()
+    return reported
 
 
 def account(base: str, namespace: str, name: str, role: str) -> Caller:

@@ -69,7 +69,7 @@ class Workspace:
     def add_appliance(self, name: str = "vma", *, connect: bool = True, **spec: Any) -> Object:
         """Return a VMwareAppliance for the workspace's VMA, with short clocks; `nbd`, `timeouts`, … go into its spec.
 
-        With `connect` the VMA is then told to call back to it.
+        With `connect` the VMA is then reported to call back to it.
         """
         timeouts = {**SHORT, **spec.pop("timeouts", {})}
         nbd = {"exposure": "PodIP", **spec.pop("nbd", {})}
@@ -252,7 +252,7 @@ class Workspace:
         return [event["reason"] for event in self._events(name)]
 
     def story(self, name: str = "backup", kind: str = "Backup") -> list[tuple[str, str, str]]:
-        """Type, reason and message of each event about an object, in the order in which they were last told."""
+        """Type, reason and message of each event about an object, in the order in which they were last reported."""
         events = sorted(self._events(name, kind), key=lambda event: int(event["metadata"]["resourceVersion"]))
         return [(event["type"], event["reason"], event["message"]) for event in events]
 

@@ -210,6 +210,6 @@ def test_an_answer_that_is_nested_without_end_is_none() -> None:
 
 
 def test_an_answer_for_more_disks_than_a_vm_may_have_is_none() -> None:
-    told = answer(1).model_copy(update={"disks": disks(MAX_DISKS + 1)})
+    reported = answer(1).model_copy(update={"disks": disks(MAX_DISKS + 1)})
     with pytest.raises(ValueError, match="at most 64"):
-        Answer.from_message(told.model_dump_json(by_alias=True))
+        Answer.from_message(reported.model_dump_json(by_alias=True))

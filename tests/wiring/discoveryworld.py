@@ -58,7 +58,7 @@ class World(Rig):
         """Their names."""
         return {path: str(obj["metadata"]["name"]) for path, obj in self.objects().items()}
 
-    def told(self, name: str = "vma") -> Obj:  # type: ignore[override]
+    def reported(self, name: str = "vma") -> Obj:  # type: ignore[override]
         """Return what the appliance's status says of its discovery."""
         found: Obj = self.world.cluster.one(kinds.APPLIANCE, name).get("status", {}).get("discovery") or {}
         return found

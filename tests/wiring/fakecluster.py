@@ -45,7 +45,7 @@ _STATUS: dict[str, type[Status]] = {
 }
 FOREGROUND = "foregroundDeletion"
 PAGE = 100
-"""Objects of a list that are told at once."""
+"""Objects of a list that are reported at once."""
 
 
 class Killed(BaseException):

@@ -63,9 +63,9 @@ class FakeVMA:
     def _list(self, datacenter: str, name_filter: str) -> Inventory:
         if datacenter not in self.machines:
             raise VMARefused("discover", 500, f"datacenter '{datacenter}' not found")
-        told = [vm for vm in self.machines[datacenter] if name_filter in vm.name and vm.path not in self.hidden]
-        broken = [BrokenVM(path=vm.path, message="vms[0].disks: bad") for vm in told if vm.path in self.broken]
-        return Inventory(vms=tuple(vm for vm in told if vm.path not in self.broken), broken=tuple(broken))
+        reported = [vm for vm in self.machines[datacenter] if name_filter in vm.name and vm.path not in self.hidden]
+        broken = [BrokenVM(path=vm.path, message="vms[0].disks: bad") for vm in reported if vm.path in self.broken]
+        return Inventory(vms=tuple(vm for vm in reported if vm.path not in self.broken), broken=tuple(broken))
 
     def _fail(self, more: Exception | None = None) -> None:
         error = self.error or more

@@ -229,7 +229,7 @@ class Rig:
         """Of all Backups."""
         return {name: self.reason(name) for name in self.phases()}
 
-    def told(self, name: str = "b1") -> list[str]:
+    def reported(self, name: str = "b1") -> list[str]:
         """Return the reasons of its Ready condition in the order they were written, each once in a row."""
         reasons = [s["conditions"][0]["reason"] for s in self.world.cluster.history if s["name"] == name]
         return [reason for i, reason in enumerate(reasons) if i == 0 or reasons[i - 1] != reason]

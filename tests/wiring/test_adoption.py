@@ -68,8 +68,8 @@ async def test_many_are_made_side_by_side_and_one_that_fails_is_made_later() -> 
     failures = iter([UnavailableError("too many requests"), None, UnavailableError("a timeout")])
     rig.world.cluster.failing = lambda verb, kind: next(failures, None) if (verb, kind) == CREATE else None
     await rig.run(lambda: wanted <= {name for name, phase in rig.phases().items() if phase == "Completed"}, seconds=90)
-    told = [event["involvedObject"]["name"] for event in rig.events("Adopted")]
-    assert sorted(told) == sorted(wanted)
+    reported = [event["involvedObject"]["name"] for event in rig.events("Adopted")]
+    assert sorted(reported) == sorted(wanted)
     assert next(failures, None) is None
 
 
@@ -96,7 +96,7 @@ async def test_one_whose_manifest_no_status_can_hold_says_so() -> None:
     message = rig.backup("b2")["status"]["conditions"][0]["message"]
     assert rig.reason("b2") == "StatusRejected"
     assert "b2.json" in message
-    assert "can't be told" in message
+    assert "can't be determined" in message
     made = rig.backup("b2")["metadata"]["uid"]
     await scanned(rig)
     assert rig.backup("b2")["metadata"]["uid"] == made
@@ -149,7 +149,7 @@ async def test_one_whose_manifest_a_newer_version_wrote_is_not_lost_at_once() ->
     assert rig.reason("b2") == "Adopting"
     rig.world.repository.chain().newer.clear()
     await rig.run(lambda: rig.phase("b2") == "Completed", seconds=2 * INTERVAL)
-    assert "Lost" not in rig.told("b2")
+    assert "Lost" not in rig.reported("b2")
 
 
 async def test_it_waits_for_as_long_as_it_may() -> None:
@@ -158,4 +158,4 @@ async def test_it_waits_for_as_long_as_it_may() -> None:
     await rig.settle(seconds=250)
     rig.create_references()
     await rig.run(lambda: rig.phase("b9") == "Completed", seconds=40)
-    assert "Lost" not in rig.told("b9")
+    assert "Lost" not in rig.reported("b9")

@@ -34,7 +34,7 @@ def message(rig: Rig) -> str:
 
 
 def begun(rig: Rig, what: str) -> list[float]:
-    """Return when pods began that were told to scan, or to remove."""
+    """Return when pods began that were requested to scan, or to remove."""
     return [when for when, task in rig.world.looks if getattr(task, what)]
 
 

@@ -93,8 +93,8 @@ async def test_freed_files_are_told_of() -> None:
     assert rig.events("RestorePointFreed") == []
     await delete(rig, "b3", "b2")
     await rig.settle(seconds=30)
-    told = [event["message"] for event in rig.events("RestorePointFreed")]
-    assert sum(int(message.partition(" ")[0]) for message in told) == 3
+    reported = [event["message"] for event in rig.events("RestorePointFreed")]
+    assert sum(int(message.partition(" ")[0]) for message in reported) == 3
     assert all(event["count"] == 1 for event in rig.events("RestorePointFreed"))
     assert {event["involvedObject"]["kind"] for event in rig.events("RestorePointFreed")} == {"BackupChain"}
 
@@ -289,7 +289,7 @@ async def test_a_chain_lets_go_of_what_can_not_be_read() -> None:
 
 
 async def test_a_chain_waits_for_what_can_be_removed_yet() -> None:
-    """A pod that was told of one only says nothing of the other."""
+    """A pod that was reported of one only says nothing of the other."""
     rig = await upgraded_away("b3")
     rig.world.probe = sample.failed_answer("StorageError", "Input/output error")
     rig.delete("b2")

@@ -37,9 +37,15 @@ async def test_what_is_made_of_a_vm() -> None:
     assert [(d["index"], d["key"], d["capacityBytes"]) for d in status["disks"]] == [(0, 2016, GIB), (1, 2015, GIB + 1)]
     assert (status["vmName"], status["powerState"], status["cbtEnabled"]) == ("DB 01", "poweredOn", True)
     assert rig.vm_reason("prod/DB 01", "ChangeTracking") == "Enabled"
-    told = rig.told()
-    assert (told["vms"], told["matched"], told["created"], told["pending"], told["vanished"]) == (2, 2, 2, 0, 0)
-    assert told["lastTime"]
+    reported = rig.reported()
+    assert (reported["vms"], reported["matched"], reported["created"], reported["pending"], reported["vanished"]) == (
+        2,
+        2,
+        2,
+        0,
+        0,
+    )
+    assert reported["lastTime"]
     assert rig.controller.errors == []
 
 
@@ -54,21 +60,21 @@ async def test_only_those_that_are_asked_for() -> None:
     )
     await rig.found()
     assert list(rig.objects()) == ["prod/db1"]
-    assert (rig.told()["vms"], rig.told()["matched"]) == (3, 1)
+    assert (rig.reported()["vms"], rig.reported()["matched"]) == (3, 1)
 
 
 async def test_a_dry_run_makes_nothing_and_says_what_it_would_make() -> None:
     rig = World(*(vm(number) for number in range(60)), dryRun=True)
     await rig.run(lambda: rig.verdict() == ("True", "DryRun"))
     assert rig.objects() == {}
-    told = rig.told()
-    assert (told["matched"], told["pending"], len(told["planned"])) == (60, 60, 50)
-    planned = {one["path"]: one["name"] for one in told["planned"]}
+    reported = rig.reported()
+    assert (reported["matched"], reported["pending"], len(reported["planned"])) == (60, 60, 50)
+    planned = {one["path"]: one["name"] for one in reported["planned"]}
     discovery = rig.world.cluster.one(kinds.APPLIANCE, "vma")["spec"]["discovery"]
     rig.edit(kinds.APPLIANCE, "vma", discovery={**discovery, "dryRun": False})
     await rig.found()
     assert len(rig.objects()) == 60
-    assert rig.told()["planned"] == []
+    assert rig.reported()["planned"] == []
     assert {path: name for path, name in rig.names().items() if f"/DC1/vm/{path}" in planned} == {
         path.removeprefix("/DC1/vm/"): name for path, name in planned.items()
     }
@@ -108,8 +114,8 @@ async def test_a_datacenter_that_is_not_there_keeps_no_other_from_being_found() 
     rig = World(vm(1), datacenters=["Nowhere", "DC1"])
     await rig.run(lambda: rig.verdict() == ("False", "DatacenterNotFound") and rig.objects())
     assert list(rig.objects()) == ["vm1"]
-    assert "Nowhere" in rig.told()["message"]
-    assert "lastTime" not in rig.told()
+    assert "Nowhere" in rig.reported()["message"]
+    assert "lastTime" not in rig.reported()
 
 
 @pytest.mark.parametrize(
@@ -164,7 +170,7 @@ async def test_rights_that_are_missing_are_told() -> None:
     rig = World(vm(1))
     rig.world.cluster.failing = refusing("create", ForbiddenError("protectedvms is forbidden"))
     await rig.run(lambda: rig.verdict() == ("False", "Forbidden"))
-    assert "protectedvms is forbidden" in rig.told()["message"]
+    assert "protectedvms is forbidden" in rig.reported()["message"]
     rig.world.cluster.failing = lambda verb, kind: None
     await rig.found()
     assert list(rig.objects()) == ["vm1"]
@@ -178,8 +184,8 @@ async def test_an_object_that_the_api_server_refuses_keeps_no_other_from_being_m
     )
     await rig.found()
     assert list(rig.objects()) == ["vm2"]
-    assert rig.told()["unusable"] == 1
-    assert "too odd" in rig.told()["message"]
+    assert rig.reported()["unusable"] == 1
+    assert "too odd" in rig.reported()["message"]
 
 
 async def test_an_api_server_that_is_away_for_a_moment() -> None:
@@ -203,7 +209,7 @@ async def test_one_that_was_deleted_comes_back_unless_it_is_excluded() -> None:
 async def test_discovery_that_is_switched_off() -> None:
     rig = await World(vm(1)).found()
     rig.edit(kinds.APPLIANCE, "vma", discovery=None)
-    await rig.run(lambda: not rig.told())
+    await rig.run(lambda: not rig.reported())
     assert rig.verdict() == ("", "")
     asked = rig.lists()
     await rig.next()
@@ -215,6 +221,6 @@ async def test_two_appliances_of_one_vcenter_share_its_vms() -> None:
     rig = await World(vm(1), vm(2), namePatterns=["vm1"]).found()
     rules = {"datacenters": ["DC1"], "intervalSeconds": INTERVAL}
     rig.create(kinds.APPLIANCE, sample.appliance("other", discovery=rules))
-    await rig.run(lambda: rig.told("other").get("lastTime"))
+    await rig.run(lambda: rig.reported("other").get("lastTime"))
     owners = {path: obj["spec"]["applianceRef"]["name"] for path, obj in rig.objects().items()}
     assert owners == {"vm1": "vma", "vm2": "other"}

@@ -1,4 +1,4 @@
-"""Increments: what a worker is told, and what status says of what ran, disk by disk."""
+"""Increments: what a worker receives, and what status says of what ran, disk by disk."""
 
 from __future__ import annotations
 
@@ -105,9 +105,9 @@ async def test_disks_come_and_go(
     assert ran(status) == expected
     assert [disk["key"] for disk in status["disks"]] == list(after)
     assert status["type"] == ("Full" if any(reason for _, reason in expected) else "Incremental")
-    told = [event["message"] for event in rig.events("FellBackToFull")]
-    assert all(str(reason) in told[0] for _, reason in expected if reason)
-    assert bool(told) is any(reason for _, reason in expected)
+    reported = [event["message"] for event in rig.events("FellBackToFull")]
+    assert all(str(reason) in reported[0] for _, reason in expected if reason)
+    assert bool(reported) is any(reason for _, reason in expected)
 
 
 async def test_without_a_parent_it_may_fail_instead() -> None:
@@ -136,9 +136,9 @@ async def test_after_a_damaged_parent_all_of_the_repository_is_looked_at(on_miss
 
 
 class _Recorded(set[str]):
-    def __init__(self, told: list[str]) -> None:
+    def __init__(self, reported: list[str]) -> None:
         super().__init__()
-        self._told = told
+        self._told = reported
 
     def add(self, element: str) -> None:
         self._told.append(element)

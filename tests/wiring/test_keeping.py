@@ -91,7 +91,7 @@ async def test_crds_that_go_wait_for_no_retained_point() -> None:
     ],
 )
 async def test_a_retained_point_whose_chain_can_not_be_made_any_more(error: ClusterError) -> None:
-    """Its definition goes just now, which is not told yet."""
+    """Its definition goes just now, which is not reported yet."""
     rig = await backed_up(Rig(), *THREE)
     rig.edit(kinds.BACKUP, "b1", deletionPolicy="Retain")
     rig.world.cluster.failing = lambda verb, kind: error if (verb, kind) == ("create", kinds.BACKUP_CHAIN) else None
@@ -120,4 +120,4 @@ async def test_what_can_not_be_told_keeps_the_data() -> None:
     rig = await backed_up(Rig(), *THREE)
     refused = ForbiddenError("namespaces is forbidden")
     rig.world.cluster.failing = lambda verb, kind: refused if kind == kinds.NAMESPACE else None
-    await kept(rig, "it can't be told", warning=True)
+    await kept(rig, "it can't be determined", warning=True)

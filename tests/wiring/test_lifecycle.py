@@ -132,7 +132,7 @@ async def test_attempts(endings: list[Ending], phase: str, reason: str, attempts
     await rig.run(over(rig))
     assert (rig.phase(), rig.reason(), rig.backup()["status"]["attempts"]) == (phase, reason, attempts)
     assert (len(rig.world.jobs()), len(rig.world.started)) == (jobs, attempts)
-    assert attempts == 1 or "Retrying" in rig.told()
+    assert attempts == 1 or "Retrying" in rig.reported()
     assert bool(rig.world.repository.names()) is (phase == "Completed")
     assert reason != "WorkerDied" or "exit code 137" in rig.backup()["status"]["message"]
 
@@ -155,7 +155,7 @@ async def test_without_retries_nothing_is_called_a_retry(endings: list[Ending], 
     rig.create_backup(retries=0)
     await rig.run(over(rig))
     assert (rig.phase(), rig.reason()) == (phase, reason)
-    assert "Retrying" not in rig.told()
+    assert "Retrying" not in rig.reported()
     assert "Retrying" not in [event["reason"] for event in rig.world.cluster.all(kinds.EVENT)]
 
 
@@ -166,7 +166,7 @@ async def test_a_lost_node_fails_its_backup_but_not_at_once() -> None:
     await rig.run(lambda: rig.phase() == "Failed")
     assert rig.reason() == "NodeLost"
     assert rig.world.clock.seconds - before == pytest.approx(60, abs=10)
-    assert "Unreachable" in rig.told()
+    assert "Unreachable" in rig.reported()
     await rig.run(lambda: names.FINALIZER not in rig.backup()["metadata"]["finalizers"])
     # The pod may still write: its Job stays, and keeps the VM's turn.
     rig.create_backup("b2")
@@ -215,7 +215,7 @@ async def test_two_backups_of_one_vm_run_one_after_the_other() -> None:
     await rig.run(over(rig, "b1", "b2"))
     assert set(rig.phases().values()) == {"Completed"}
     assert rig.world.most == 1
-    assert "ChainBusy" in rig.told("b1") + rig.told("b2")
+    assert "ChainBusy" in rig.reported("b1") + rig.reported("b2")
 
 
 async def test_one_vm_through_two_appliances_has_one_job_at_a_time() -> None:
@@ -230,7 +230,7 @@ async def test_one_vm_through_two_appliances_has_one_job_at_a_time() -> None:
     await rig.run(over(rig, "b1", "b2"))
     assert set(rig.phases().values()) == {"Completed"}
     assert rig.world.most == 1
-    assert "VMBusy" in rig.told("b1") + rig.told("b2")
+    assert "VMBusy" in rig.reported("b1") + rig.reported("b2")
 
 
 async def test_slots_are_filled_in_order_and_never_overfilled() -> None:

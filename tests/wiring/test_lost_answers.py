@@ -56,8 +56,8 @@ def unready(rig: Rig, reason: str) -> None:
     """The repository, and so it stays."""
     rig.world.probe = sample.failed_answer(reason)
     store = rig.world.cluster.one(kinds.BACKUP_REPOSITORY, "store")
-    told = sample.ready_status(reason, status="False")
-    rig.world.cluster.put(kinds.BACKUP_REPOSITORY, {**store, "status": {**store["status"], **told}})
+    reported = sample.ready_status(reason, status="False")
+    rig.world.cluster.put(kinds.BACKUP_REPOSITORY, {**store, "status": {**store["status"], **reported}})
 
 
 def repository_full(rig: Rig) -> None:

@@ -35,14 +35,14 @@ async def test_a_renamed_and_moved_vm_keeps_its_object() -> None:
     assert rig.names() == {"archive/old-1": names["vm1"], "vm2": names["vm2"]}
     assert rig.objects()["archive/old-1"]["status"]["vmName"] == "old-1"
     assert rig.vm_reason("archive/old-1") == "Discovered"
-    assert (rig.told()["updated"], rig.told()["created"]) == (1, 0)
+    assert (rig.reported()["updated"], rig.reported()["created"]) == (1, 0)
 
 
 async def test_clones_with_one_uuid_get_an_object_each_and_keep_it() -> None:
     rig = await World(vm(1, "/DC1/vm/db"), vm(1, "/DC1/vm/clone")).found()
     names = rig.names()
     assert len(set(names.values())) == 2
-    assert "share their BIOS UUID" in rig.told()["message"]
+    assert "share their BIOS UUID" in rig.reported()["message"]
     await rig.next()
     assert rig.names() == names
     assert {rig.vm_reason(path) for path in names} == {"Discovered"}
@@ -130,8 +130,8 @@ async def test_a_clone_is_not_followed_when_a_list_leaves_the_vm_out() -> None:
     assert rig.names() == names | {CLONE: rig.names()[CLONE]}
     assert rig.vm_reason(CLONE) == "Discovered"
     assert rig.vm_reason("db") == "ApplianceError"
-    assert rig.told()["vanished"] == rig.told()["updated"] == 0
-    assert names["db"] in rig.told()["message"]
+    assert rig.reported()["vanished"] == rig.reported()["updated"] == 0
+    assert names["db"] in rig.reported()["message"]
     rig.vma.hidden = set()
     await rig.next()
     assert rig.vm_reason("db") == "Discovered"
@@ -146,7 +146,7 @@ async def test_nobody_is_followed_until_vcenter_says_that_the_old_path_is_empty(
     await rig.next()
     assert rig.names() == names | {"vm3": rig.names()["vm3"]}
     assert rig.verdict() == ("False", reason)
-    assert names["db"] in rig.told()["message"]
+    assert names["db"] in rig.reported()["message"]
     rig.vma.cbt_error = None
     await rig.next()
     assert rig.names() == {"new/db": names["db"], "vm3": rig.names()["vm3"]}
@@ -205,7 +205,7 @@ async def test_a_vm_that_moved_out_of_a_datacenter_that_cannot_be_listed_keeps_i
     rig.vma.list_errors["DC1"] = VMARefused("discover", 500, "out of memory")
     await rig.next()
     assert rig.names() == names
-    assert f"/DC2/vm/db': it may be the VM of {names['db']}" in rig.told()["message"]
+    assert f"/DC2/vm/db': it may be the VM of {names['db']}" in rig.reported()["message"]
     rig.vma.list_errors.clear()
     await rig.next()
     assert rig.names()["/DC2/vm/db"] == names["db"]

@@ -104,7 +104,7 @@ async def test_a_start_does_not_make_all_who_wait_write() -> None:
     begin, started = rig.world.clock.seconds, len(rig.world.started)
     await rig.settle(seconds=180)
     assert len(rig.world.started) - started >= 8
-    told = [s for s in rig.world.cluster.history if s["at"] > begin and s["phase"] == "Pending"]
-    last = [s["at"] for s in told if s["name"] == f"b{waiting - 1}"]
+    reported = [s for s in rig.world.cluster.history if s["at"] > begin and s["phase"] == "Pending"]
+    last = [s["at"] for s in reported if s["name"] == f"b{waiting - 1}"]
     assert 4 <= len(last) <= 180 / WORDS_S + 1
     assert min(later - earlier for earlier, later in itertools.pairwise(last)) >= WORDS_S

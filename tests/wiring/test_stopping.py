@@ -48,7 +48,7 @@ async def test_cancelled_while_it_runs() -> None:
     rig = await running(Rig())
     rig.edit(kinds.BACKUP, "b1", cancel=True)
     await rig.run(lambda: rig.phase() == "Cancelled" and rig.is_clean(), seconds=20)
-    assert "Cancelling" in rig.told()
+    assert "Cancelling" in rig.reported()
     await rig.settle()
     assert nothing_is_left(rig)
     assert rig.phase() == "Cancelled"

@@ -31,7 +31,7 @@ def hangs(ending: Ending = Ending.STUCK) -> Rig:
     return rig
 
 
-def told(rig: Rig, reason: str = "StuckClient") -> list[Obj]:
+def reported(rig: Rig, reason: str = "StuckClient") -> list[Obj]:
     return [event for event in rig.world.cluster.all(kinds.EVENT) if event["reason"] == reason]
 
 
@@ -54,14 +54,14 @@ async def test_it_is_counted_until_its_telemetry_ends(ending: Ending) -> None:
     rig = hangs(ending)
     job = await ended(rig)
     assert counted(rig) == (1, [job])
-    (event,) = told(rig)
+    (event,) = reported(rig)
     assert (event["type"], event.get("count", 1)) == ("Warning", 1)
     assert "restart the appliance's service" in event["message"]
     rig.restart()
     await rig.settle(seconds=int(FORGET_S + STUCK_AFTER_S) + 120)
     assert counted(rig) == (1, [job])
     assert "restart the appliance's service" in status(rig)["conditions"][0]["message"]
-    assert len(told(rig)) == 1
+    assert len(reported(rig)) == 1
     rig.world.gateways.clients_end()
     await rig.settle(seconds=int(FORGET_S) + 20)
     assert counted(rig) == (0, [])
@@ -106,7 +106,7 @@ async def test_killed_after_each_write() -> None:
 
 
 def kinds_told(rig: Rig) -> list[str]:
-    return sorted(event["involvedObject"]["kind"] for event in told(rig, "CallbacksElsewhere"))
+    return sorted(event["involvedObject"]["kind"] for event in reported(rig, "CallbacksElsewhere"))
 
 
 async def test_callbacks_at_another_objects_path_are_named_within_seconds() -> None:
@@ -114,8 +114,8 @@ async def test_callbacks_at_another_objects_path_are_named_within_seconds() -> N
     await rig.run(lambda: rig.reason() == "Copying")
     rig.world.gateways.stray_call(pod_uid(rig), "other")
     await rig.run(lambda: rig.reason() == "CallbacksElsewhere", seconds=12)
-    await rig.run(lambda: len(told(rig, "CallbacksElsewhere")) == 2, seconds=12)
-    for event in told(rig, "CallbacksElsewhere"):
+    await rig.run(lambda: len(reported(rig, "CallbacksElsewhere")) == 2, seconds=12)
+    for event in reported(rig, "CallbacksElsewhere"):
         assert event["type"] == "Warning"
         assert "VMwareAppliance other" in event["message"]
         assert "status.callbackURL of VMwareAppliance vma" in event["message"]
@@ -134,7 +134,7 @@ async def test_callbacks_that_arrive_nowhere_are_named_until_they_come() -> None
     rig.world.uncalled = True
     await rig.run(lambda: rig.reason() == "CallbacksElsewhere", seconds=30)
     await rig.run(lambda: kinds_told(rig) == ["Backup", "VMwareAppliance"], seconds=12)
-    assert all("none of its callbacks has arrived" in event["message"] for event in told(rig, "CallbacksElsewhere"))
+    assert all("none of its callbacks has arrived" in event["message"] for event in reported(rig, "CallbacksElsewhere"))
     rig.world.uncalled = False
     await rig.run(lambda: rig.reason() == "Copying", seconds=12)
     await rig.run(lambda: not [c for c in status(rig)["conditions"] if c["type"] == "CallbacksArrive"], seconds=30)

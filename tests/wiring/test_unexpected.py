@@ -1,4 +1,4 @@
-"""What a reconcile does not expect is written into the object; who waits is told early, and starts in order."""
+"""What a reconcile does not expect is written into the object; who waits is reported early, and starts in order."""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ async def test_a_vm_that_vanishes_is_marked_kept_and_welcomed_back() -> None:
     status = rig.objects()["vm1"]["status"]
     assert status["vanishedTime"]
     assert status["disks"]
-    assert rig.told()["vanished"] == 1
-    assert rig.names()["vm1"] in rig.told()["message"]
+    assert rig.reported()["vanished"] == 1
+    assert rig.names()["vm1"] in rig.reported()["message"]
     since = status["vanishedTime"]
     await rig.next()
     assert rig.objects()["vm1"]["status"]["vanishedTime"] == since
@@ -27,7 +27,7 @@ async def test_a_vm_that_vanishes_is_marked_kept_and_welcomed_back() -> None:
     await rig.next()
     assert rig.vm_reason("vm1") == "Discovered"
     assert "vanishedTime" not in rig.objects()["vm1"]["status"]
-    assert rig.told()["vanished"] == 0
+    assert rig.reported()["vanished"] == 0
 
 
 async def test_what_a_list_leaves_out_is_not_called_gone() -> None:
@@ -86,5 +86,5 @@ async def test_no_vm_vanishes_while_vcenter_does_not_answer() -> None:
     rig = await World(vm(1)).found()
     rig.vma.vcenter_error = VMARefused("discover", 500, "dial tcp 10.0.0.1:443: connect: connection refused")
     await rig.settle(seconds=3 * INTERVAL)
-    assert rig.told()["vanished"] == 0
+    assert rig.reported()["vanished"] == 0
     assert "vanishedTime" not in rig.objects()["vm1"]["status"]

@@ -80,7 +80,7 @@ class World:
         self.collisions = 0
         """Seconds in which two workers had the same port of the node."""
         self.looks: list[tuple[float, ProbeTask]] = []
-        """When each of a repository's pods began, and what it was told."""
+        """When each of a repository's pods began, and what it was reported."""
         self.hangs: Callable[[ProbeTask], bool] = lambda task: False
         """Which of them never end."""
         self.probe = Answer(outcome="Completed", repository_id="repo-1", capacity=CAPACITY)
@@ -289,12 +289,12 @@ class World:
             case Ending.FAIL:
                 self._end(pod, sample.failed_answer("VMAUnreachable", "no answer"), ExitCode.RETRY)
             case Ending.STUCK:
-                told = {
+                reported = {
                     "job_id": names.vma_job_id(_uid(pod)),
                     "stuck_client": True,
                     "finished": self.clock.now(),
                 }
-                self._end(pod, sample.failed_answer("Stalled").model_copy(update=told), ExitCode.RETRY)
+                self._end(pod, sample.failed_answer("Stalled").model_copy(update=reported), ExitCode.RETRY)
                 self.gateways.client_hangs(names.vma_job_id(_uid(pod)))
             case Ending.FATAL:
                 self._end(pod, sample.failed_answer(), ExitCode.FATAL)
@@ -307,8 +307,8 @@ class World:
             case Ending.DIE:
                 self._stop(pod, "Failed", sample.ended(code=137, reason="Error"))
             case Ending.EVICTED:
-                told = condition("DisruptionTarget", "EvictionByEvictionAPI")
-                self._update(POD, pod, {"phase": "Failed", "conditions": [told]})
+                reported = condition("DisruptionTarget", "EvictionByEvictionAPI")
+                self._update(POD, pod, {"phase": "Failed", "conditions": [reported]})
 
     def _job_of(self, pod: Obj, end: str) -> None:
         (job,) = [job for job in self.cluster.peek(JOB) if _uid(job) == _owner(pod)]
@@ -317,8 +317,8 @@ class World:
     def _commit(self, pod: Obj, *, answers: bool = True) -> None:
         answer = self.repository.commit(_task(pod), names.vma_job_id(_uid(pod)), self.clock.now())
         if answers:
-            told = answer.model_copy(update={"capacity": CAPACITY})
-            self._end(pod, told, ExitCode.COMPLETED if answer.outcome == "Completed" else ExitCode.FATAL)
+            reported = answer.model_copy(update={"capacity": CAPACITY})
+            self._end(pod, reported, ExitCode.COMPLETED if answer.outcome == "Completed" else ExitCode.FATAL)
 
     def _committed(self, pod: Obj, uid: str, *, adopted: bool = False) -> None:
         answer = self.repository.answer(uid, adopted=adopted)

@@ -132,7 +132,7 @@ class Appliance:
                 shutil.rmtree(vm_folder(self.settings.state, vm.uuid) / str(disk.key), ignore_errors=True)
 
     def forget_change_ids(self, vm: VM, key: int | None) -> None:
-        """Of one disk or of all: vCenter refuses the change ids that it told so far, their UUIDs stay."""
+        """Of one disk or of all: vCenter refuses the change ids that it reported so far, their UUIDs stay."""
         with vm_lock(self.settings.state, vm.uuid):
             for disk in vm.disks:
                 if key in (None, disk.key):

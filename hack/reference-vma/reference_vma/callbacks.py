@@ -32,7 +32,7 @@ class ControlPlane:
     """The callbacks of one job. All calls are safe from several threads."""
 
     def __init__(self, base_url: str, job_id: str, report: Report, again_seconds: float | None = None) -> None:
-        """`again_seconds`: pause before an ask or a `complete` that got no 200 is made again; None: it is not."""
+        """`again_seconds`: pause before a request or a `complete` that got no 200 is made again; None: it is not."""
         self._base = urlsplit(base_url.rstrip("/"))
         self._job_id = job_id
         self._report = report

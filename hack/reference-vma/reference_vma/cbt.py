@@ -175,7 +175,7 @@ class DiskTracking:
         self._save()
 
     def forget(self) -> None:
-        """Every change id told so far is refused from now on; the UUID and the content stay what they are."""
+        """Every change id reported so far is refused from now on; the UUID and the content stay what they are."""
         if not self.number:
             return
         hashes = self._hashes_file(self.number).read_bytes()

@@ -72,7 +72,7 @@ class Job:
     def run(self) -> None:
         """The whole job. Raises JobEndedError."""
         if self.spec.doomed or self.spec.fault("silent"):
-            raise JobEndedError(self.spec.doomed or "told to be silent")
+            raise JobEndedError(self.spec.doomed or "configured to be silent")
         if self.spec.fault("hang"):
             self.report("event", event="hanging")
             threading.Event().wait()
@@ -112,7 +112,7 @@ class Job:
     def _check_partial(self, position: int) -> None:
         partial = self.spec.fault("partial")
         if partial and position >= partial.disks:
-            raise JobEndedError(f"told to end after {partial.disks} disks")
+            raise JobEndedError(f"configured to end after {partial.disks} disks")
 
     def _copy_disk(self, position: int) -> None:
         disk = self.spec.disks[position]
@@ -224,7 +224,7 @@ def obey(line: str, gate: Gate) -> None:
         case "rate":
             gate.bytes_per_second = float(command.get("bytes_per_second") or 0)
         case "deadlock":
-            threading.Thread(target=gate.deadlock, args=("told to",), daemon=True).start()
+            threading.Thread(target=gate.deadlock, args=("configured to",), daemon=True).start()
 
 
 def _watch_stdin(gate: Gate) -> None:

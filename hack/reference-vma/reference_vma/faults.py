@@ -68,7 +68,7 @@ class Fault:
         return on == self.on and self.left != 0 and self.vm in ("", vm_path, name) and self.job in ("", job)
 
     def to_client(self) -> FaultSpec:
-        """As the client process is told."""
+        """As the client process receives it."""
         known = {name: value for name, value in self.params.items() if name not in ("status", "body")}
         return FaultSpec(self.mode, **known)
 

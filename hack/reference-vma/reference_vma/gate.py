@@ -17,7 +17,7 @@ def _nothing() -> None:
 
 
 class Gate:
-    """Counts what is about to be written and stops, slows or ends the process as told."""
+    """Counts what is about to be written and stops, slows or ends the process as configured."""
 
     def __init__(self, job: JobSpec, report: Report) -> None:
         self._report = report
@@ -61,7 +61,7 @@ class Gate:
             time.sleep(delay)
 
     def corrupt(self, data: memoryview, offset: int) -> None:
-        """Flip one byte of what goes to the export, if told to."""
+        """Flip one byte of what goes to the export, if configured to."""
         fault = self._corrupt
         if fault and self.disk == (fault.disk or 0) and 0 <= fault.offset - offset < len(data):
             data[fault.offset - offset] ^= 0xFF
@@ -92,7 +92,7 @@ class Gate:
             return
         if fault.mode == "die":
             self.die()
-        self.deadlock("told to")
+        self.deadlock("configured to")
 
     def _delay(self, count: int) -> float:
         if not self.bytes_per_second:

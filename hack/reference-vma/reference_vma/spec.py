@@ -59,7 +59,7 @@ class JobSpec:
 
     @property
     def vm_name(self) -> str:
-        """Last element of the inventory path: all that an ask says about the VM."""
+        """Last element of the inventory path: all that a request says about the VM."""
         return self.vm_path.rstrip("/").rsplit("/", 1)[-1]
 
     def fault(self, mode: str) -> FaultSpec | None:

@@ -22,7 +22,7 @@ class DiskFile:
     backing: str | None = None
     """Backing name as it stands in the header, also in one that is no image of ours; None: none."""
     is_opaque: bool = False
-    """It may have a backing name that can't be told."""
+    """It may have a backing name that can't be read."""
 
     @classmethod
     def of(cls, head: bytes, length: int, stored: int) -> DiskFile:

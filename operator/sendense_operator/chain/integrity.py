@@ -41,7 +41,7 @@ class Evidence:
     on_parent: bool = False
     """The layer was begun as an increment: what it does not say shows the parent."""
     copied_all: FullReason | None = None
-    """Of such a layer: why the appliance copied the whole disk, if its asks say that it did."""
+    """Of such a layer: why the appliance copied the whole disk, if its requests say that it did."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def _judge_on_parent(evidence: Evidence) -> IntegrityRefusal | None:
 def what_ran(evidence: Evidence) -> tuple[BackupType, FullReason | None]:
     """Return what a layer that was not refused is, and why it is a full if it was begun as an increment.
 
-    A layer that covers its whole disk needs no parent, whatever the asks were.
+    A layer that covers its whole disk needs no parent, whatever the requests were.
     """
     if not evidence.on_parent:
         return BackupType.FULL, None

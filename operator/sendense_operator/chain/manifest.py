@@ -82,7 +82,7 @@ class ManifestDisk(_Part):
     label: str = ""
     vmdk_path: str = ""
     type: BackupType
-    """What ran: known from the asks, the bytes and the image."""
+    """What ran: known from the requests, the bytes and the image."""
     reason: str = ""
     """A FullReason where an increment was wanted and a full was made."""
     file: str

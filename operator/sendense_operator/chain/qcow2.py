@@ -135,7 +135,7 @@ def check_header(header: Header, virtual_size: int, backing: str | None = None) 
 def backing_name(data: bytes) -> str | None:
     """Backing name of any file, whatever else its first HEADER_BYTES say: None where there is none.
 
-    Raises HeaderError for a qcow2 image that may have one which can't be told.
+    Raises HeaderError for a qcow2 image that may have one which can't be determined.
     """
     if data[:4] != _MAGIC_BYTES:
         return None

@@ -37,7 +37,7 @@ APPLY_PATCH: Final = "application/apply-patch+yaml"
 
 
 class Cluster(Lister, Protocol):
-    """What the controller asks of the API server. All methods raise `ClusterError` and nothing else."""
+    """What the controller requests of the API server. All methods raise `ClusterError` and nothing else."""
 
     async def get(self, kind: Kind, namespace: str | None, name: str) -> Obj:
         """Return one object; NotFoundError when it is not there."""

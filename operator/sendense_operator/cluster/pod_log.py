@@ -12,7 +12,7 @@ from sendense_operator.cluster.errors import UnavailableError, error_from_status
 from sendense_operator.cluster.kinds import POD
 
 LOG_LIMIT: Final = 16 << 20
-"""Bytes. The kubelet begins a new file at 10 MiB unless it is told otherwise, and only gives the newest."""
+"""Bytes. The kubelet begins a new file at 10 MiB unless it is configured otherwise, and only gives the newest."""
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=60, sock_connect=10, sock_read=15)
 
 

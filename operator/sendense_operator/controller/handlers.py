@@ -105,10 +105,10 @@ def _is_tidy(meta: Any, status: Any) -> bool:
     phase = status.get("phase")
     held = meta.get("finalizers") or []
     known = status.get("observedGeneration") == meta.get("generation")
-    told = (meta.get("labels") or {}).get(names.LABEL_PHASE) == phase
+    reported = (meta.get("labels") or {}).get(names.LABEL_PHASE) == phase
     kept = names.FINALIZER_RESTORE_POINT in held or phase not in _RESTORE_POINTS
     over = phase in conditions.TERMINAL_PHASES and not meta.get("deletionTimestamp")
-    return over and known and told and kept and names.FINALIZER not in held
+    return over and known and reported and kept and names.FINALIZER not in held
 
 
 def keys_of_job(event: str | None, body: Any) -> list[Key]:
@@ -134,12 +134,12 @@ def keys_of_reference(work: Work, event: str | None, body: Any, memory: Hints) -
     heard of. Slots become free with Jobs, which wake by themselves.
     """
     meta = body["metadata"]
-    told = _waited_for(body)
+    reported = _waited_for(body)
     before = memory.waited_for.pop(meta["uid"])
     if event != "DELETED":
-        memory.waited_for.put(meta["uid"], told)
+        memory.waited_for.put(meta["uid"], reported)
     keys = [Key(work, meta["namespace"], meta["name"])]
-    return keys if told == before and event != "DELETED" else [*keys, Key(Work.WAKE, meta["namespace"])]
+    return keys if reported == before and event != "DELETED" else [*keys, Key(Work.WAKE, meta["namespace"])]
 
 
 def _waited_for(body: Any) -> tuple[object, ...]:

@@ -15,7 +15,7 @@ from sendense_operator.vma.callback_keys import MountedKeys
 
 
 def run() -> int:
-    """Run the controller until it is told to stop; its exit code."""
+    """Run the controller until it is requested to stop; its exit code."""
     try:
         settings = settings_from_env(os.environ)
         MountedKeys(Path(settings.callback_key_folder)).check()

@@ -63,7 +63,7 @@ def subject_of_job(job_id: str) -> Subject:
 
 
 def build_changeid(namespace: str, appliance: str, query: bytes) -> Call:
-    """From an ask's raw query. Raises CallbackRefused (404, 400)."""
+    """From a request's raw query. Raises CallbackRefused (404, 400)."""
     _check_appliance(namespace, appliance)
     fields = _query(query)
     vm_name, disk_id = (_single(fields, name) for name in ("vm_name", "disk_id"))

@@ -165,7 +165,7 @@ def _note_stray(gateway: Gateway, origin: Origin, about: Subject, denial: str = 
 def _note_telemetry(gateway: Gateway, origin: Origin, job: str, outcome: Outcome) -> None:
     """Keep for the controller whether a job's telemetry finds a worker. One that was just not reached is none."""
     worker = outcome.worker
-    # One that is told to go and is not reached may be on a node that is lost.
+    # One that was requested to stop and can't be reached may be on a lost node.
     lost = worker is not None and worker.terminating and outcome.status == 502
     if worker is not None and not worker.ended and not lost:
         gateway.sighted.known_job(origin.namespace, origin.appliance, job)

@@ -92,7 +92,7 @@ class Forwarder:
             found = await self._reach(call, call_id)
             if not isinstance(found, _Lost):
                 return found
-            # `complete` is idempotent at the worker, and an ask is recognised by its call id, so both may be sent
+            # `complete` is idempotent at the worker, and a request is recognised by its call id, so both may be sent
             # again. Mostly the worker is about to go: then it is not reached any more, or has ended.
             log.warning(kv(call=call.name, appliance=call.appliance, job=call.job, lost=found))
         return refusal(502, "the worker broke the connection")

@@ -1,4 +1,4 @@
-"""Serving an application until the program is told to stop."""
+"""Serving an application until the program is requested to stop."""
 
 from __future__ import annotations
 

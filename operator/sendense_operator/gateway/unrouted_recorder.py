@@ -73,7 +73,7 @@ class UnroutedRecorder:
             self._calls.popitem(last=False)
 
     def report(self) -> Sightings:
-        """Return what the controller is told."""
+        """Return what the controller receives."""
         now = self._clock()
         self._expire(now)
         return Sightings(

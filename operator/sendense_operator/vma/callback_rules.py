@@ -1,7 +1,7 @@
 """The rules of the VMA's callbacks, as the state of ONE job. No I/O; times are given by the caller.
 
 The VMA copies the disks one after the other in device order, so the disk whose turn it is is the first one
-without a `complete`. What it asks in between tells how it copied (vma-contract): no ask, or one: a full copy;
+without a `complete`. What it asks in between tells how it copied (vma-contract): no request, or one: a full copy;
 two: full, because the change ids belong to different disks; three: incremental.
 """
 
@@ -69,7 +69,7 @@ def check_telemetry(body: bytes) -> None:
 
 
 def parse_disk_id(disk_id: str) -> int:
-    """Return the disk index of an ask. Raise CallbackRefused (400) if it is none."""
+    """Return the disk index of a request. Raise CallbackRefused (400) if it is none."""
     if not (disk_id.isascii() and disk_id.isdigit() and len(disk_id) <= 4):
         raise CallbackRefused(400, "disk_id: not a disk index")
     return int(disk_id)
@@ -96,7 +96,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class DiskPlan:
-    """What a disk's asks are answered with."""
+    """What a disk's requests are answered with."""
 
     index: int
     """N of the export's name."""
@@ -177,7 +177,7 @@ class JobCallbacks:
     def ask(self, vm_name: str, disk_id: str, now: float, call_id: str = "") -> Reply:
         """GET /api/v1/backups/changeid; `now` is monotonic seconds.
 
-        An ask that the gateway sends again (same `call_id`) is answered as before and not counted: how often the
+        A request that the gateway sends again (same `call_id`) is answered as before and not counted: how often the
         VMA asked decides what its copy is taken for.
         """
         if call_id and call_id == self._last_ask.call_id:
@@ -215,7 +215,7 @@ class JobCallbacks:
         return Reply(200, {"status": "ok"})
 
     def cancel(self) -> None:
-        """From now on every ask and complete is answered 410."""
+        """From now on every request and complete is answered 410."""
         self._cancelled = True
         self._last_ask = _LastAsk()
 
@@ -247,12 +247,12 @@ class JobCallbacks:
 
     @property
     def first_ask(self) -> float | None:
-        """When the first ask of the job came."""
+        """When the first request of the job came."""
         return self._times.first_ask
 
     @property
     def turn_ask(self) -> float | None:
-        """When the last ask since the last `complete` came."""
+        """When the last request since the last `complete` came."""
         return self._times.turn_ask
 
     @property
@@ -291,7 +291,7 @@ class JobCallbacks:
         if self._cancelled:
             return self._gone()
         turn = self.turn
-        # 0 stands for whichever disk's turn it is, unless each ask names its disk; what is meant by N > 0 is disk N
+        # 0 stands for whichever disk's turn it is, unless each request names its disk; what is meant by N > 0 is disk N
         asked = turn if disk_id == 0 and not self._habits.names_disks else disk_id
         if asked is not None and asked not in self._disks:
             raise CallbackRefused(404, "disk_id: no such disk in this job")

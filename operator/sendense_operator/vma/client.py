@@ -275,9 +275,9 @@ def _inventory(raw: RawInventory, credentials: Credentials) -> Inventory:
         try:
             vms.append(InventoryVM.model_validate(entry))
         except ValidationError as error:
-            told = entry if isinstance(entry, dict) else {}
+            reported = entry if isinstance(entry, dict) else {}
             message = describe_validation(error, f"vms[{position}]", credentials)
-            broken.append(BrokenVM(id=_text(told.get("id")), path=_text(told.get("path")), message=message))
+            broken.append(BrokenVM(id=_text(reported.get("id")), path=_text(reported.get("path")), message=message))
     return Inventory(vms=tuple(vms), broken=tuple(broken))
 
 

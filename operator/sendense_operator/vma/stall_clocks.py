@@ -60,7 +60,7 @@ class JobObservation:
     unhealthy_since: float | None = None
     """Since when every health call failed; None while the appliance answers."""
     turn_offered: str = ""
-    """HOST:PORT that the VMA was told for the disk whose turn it is."""
+    """HOST:PORT that the VMA received for the disk whose turn it is."""
     exports_gone: tuple[int, ...] = ()
     """Disks whose qemu-nbd has ended."""
 

@@ -40,7 +40,7 @@ def main() -> int:
 
 
 async def run(settings: Settings, on_step: Callable[[str], None] = no_step) -> int:
-    """Return exit code of the worker; the termination message is written. `on_step` is told the commit's steps."""
+    """Return exit code of the worker; the termination message is written. `on_step` receives the commit's steps."""
     try:
         task = read_task(settings)
     except WorkerError as error:

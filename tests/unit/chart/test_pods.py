@@ -1,4 +1,4 @@
-"""What the programs are told, and how their pods are fenced in."""
+"""What the programs are reported, and how their pods are fenced in."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ async def test_who_reads_slowly_gets_all(tmp_path: Path, tls: bool) -> None:
 
 
 async def test_the_end_of_an_answer_is_waited_for_no_longer(caplog: pytest.LogCaptureFixture) -> None:
-    """All of it was handed over, and the server is told to stop."""
+    """All of it was handed over, and the server is requested to stop."""
     caplog.set_level(logging.DEBUG)
     async with serving(0.2, count=1) as served:
         _, writer = await served.asked()

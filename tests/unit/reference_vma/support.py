@@ -70,7 +70,7 @@ class ControlPlane:
         self._thread.start()
 
     def expect_increment(self, parents: list[str]) -> None:
-        """Answer the next job's asks with these change ids; "" for a disk that must become full."""
+        """Answer the next job's requests with these change ids; "" for a disk that must become full."""
         self._parents, self._parents_since = parents, len(self.completes)
 
     @property

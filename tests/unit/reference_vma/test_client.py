@@ -221,8 +221,8 @@ def test_a_lost_server_deadlocks_an_increment(vma: VMA, small: dict[str, Any], m
     export.kill()
     job = vma.ended("backup-2")
     assert (job["state"], job["alive"]) == ("deadlocked", True)
-    told = len(vma.plane.telemetry)
-    eventually(lambda: len(vma.plane.telemetry) > told)
+    reported = len(vma.plane.telemetry)
+    eventually(lambda: len(vma.plane.telemetry) > reported)
     assert vma.plane.telemetry[-1]["status"] == "running"
     assert len(vma.http.get("/_control/vms/small").json()["snapshots"]) == 1
     # The next job works and removes the snapshot, the process stays.

@@ -88,9 +88,9 @@ def test_tracking_counts_changes(tmp_path: Path) -> None:
     third = snapshot()
     assert (third.uuid, third.number) == (first.uuid, 3)
     assert third.areas_since(third.change_id, 3, 4 * CHUNK) == []
-    for told in (first.change_id, second.change_id.replace("/3", "/2")):
+    for reported in (first.change_id, second.change_id.replace("/3", "/2")):
         with pytest.raises(cbt.ChangeIdRefusedError):
-            third.areas_since(told, 3, 4 * CHUNK)
+            third.areas_since(reported, 3, 4 * CHUNK)
 
 
 @given(st.integers(1, 2 << 30), st.integers(1, 8))

@@ -150,10 +150,10 @@ def test_cleanup(vma: VMA, action: str | None, status: int) -> None:
 
 
 def test_health(vma: VMA) -> None:
-    told = [vma.http.get("/api/v1/health").json() for _ in range(2)]
-    assert set(told[0]) == {"status", "timestamp", "uptime"}
+    reported = [vma.http.get("/api/v1/health").json() for _ in range(2)]
+    assert set(reported[0]) == {"status", "timestamp", "uptime"}
     # Of the call, not of the service: always below a second, and never growing with it.
-    assert all(re.fullmatch(r"\d{1,9}ns", one["uptime"]) for one in told)
+    assert all(re.fullmatch(r"\d{1,9}ns", one["uptime"]) for one in reported)
 
 
 @pytest.mark.parametrize(

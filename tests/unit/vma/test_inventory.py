@@ -43,7 +43,7 @@ def test_repeated_key() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "uuid"),
+    ("reported", "uuid"),
     [
         ("4210c0de-0000-4000-8000-00000000000a", "4210c0de-0000-4000-8000-00000000000a"),
         (" 4210C0DE-0000-4000-8000-00000000000A ", "4210c0de-0000-4000-8000-00000000000a"),
@@ -53,5 +53,5 @@ def test_repeated_key() -> None:
         ("٤210c0de-0000-4000-8000-00000000000a", None),
     ],
 )
-def test_bios_uuid(told: str, uuid: str | None) -> None:
-    assert bios_uuid(InventoryVM(id=told, name="db", path="/DC1/vm/db")) == uuid
+def test_bios_uuid(reported: str, uuid: str | None) -> None:
+    assert bios_uuid(InventoryVM(id=reported, name="db", path="/DC1/vm/db")) == uuid

@@ -63,7 +63,7 @@ def seen(**changes: object) -> JobObservation:
             "Stalled",
         ),
         (
-            "connected without any ask",
+            "connected without any request",
             seen(turn_connections=2, turn_connected=1102, turn_last_connected=1200),
             2902,
             "Stalled",
@@ -110,7 +110,7 @@ def test_each_clock_runs_out_exactly_then(name: str, observation: JobObservation
     [
         ("the client is gone", {}, 1100 + CLIENT_NOTICES_S, "IncrementRefused"),
         ("it may still be there", {"connections": 1}, 1280, "IncrementRefused"),
-        ("it told of itself last then", {"last_telemetry": 1105}, 1105 + CLIENT_NOTICES_S, "IncrementRefused"),
+        ("it reported of itself last then", {"last_telemetry": 1105}, 1105 + CLIENT_NOTICES_S, "IncrementRefused"),
         ("it goes on telling", {"last_telemetry": 1275}, 1280, "ConnectionLost"),
         ("the appliance forgot the job", {"last_record": 1099}, 1280, "ConnectionLost"),
         ("the appliance never showed it", {"last_record": None}, 1280, "ConnectionLost"),

@@ -67,8 +67,8 @@ def fill(root: Path, *manifests: Manifest) -> None:
         write_point(root, manifest)
 
 
-def names(told: Told) -> list[str]:
-    return [record.backup for record in told.points]
+def names(reported: Told) -> list[str]:
+    return [record.backup for record in reported.points]
 
 
 def put(root: Path, path: str, data: bytes | str = b"x") -> Path:

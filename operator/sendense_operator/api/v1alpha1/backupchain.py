@@ -76,7 +76,7 @@ class RemovalState(StrEnum):
     """How far the removal of a restore point is."""
 
     PENDING = "Pending"
-    """The repository has not been told yet, could not be reached, or its manifest can't be read."""
+    """The repository has not been notified yet, could not be reached, or its manifest can't be read."""
     NEEDED = "Needed"
     """It is no restore point any more; its layers stay while others stand on them."""
     RETAINED = "Retained"
@@ -141,7 +141,7 @@ class BackupChainStatus(Status):
     """The newest restore points, oldest first (at most 1000 are listed; `points` counts all)."""
     removed: Annotated[list[RemovedPoint], Field(max_length=MAX_WAITING, json_schema_extra=_ATOMIC)] = []
     """Deleted restore points whose layers are still there: what waits to be freed. At most 1000, first of all those
-    that the repository has not been told of; when so many wait for it, further Backups wait in their deletion."""
+    of which the repository has not been notified; when so many wait for it, further Backups wait in their deletion."""
 
 
 BACKUP_CHAIN = Resource(

@@ -1,4 +1,4 @@
-"""What a VMwareAppliance is told about finding VMs, and what it says of it."""
+"""Settings of a VMwareAppliance's discovery, and its status."""
 
 from __future__ import annotations
 

@@ -82,9 +82,9 @@ class NBD(Model):
     """PodIP: the pod's address; NodePort: a Service a Backup; HostPort: ports of the node out of portRange (a
     tunnel's), which Pod Security `baseline` and `restricted` forbid."""
     advertised_host: Host | None = None
-    """Host that the appliance is told instead of the pod's or node's address: the other end of a tunnel."""
+    """Host that the appliance receives instead of the pod's or node's address: the other end of a tunnel."""
     port_range: PortRange = PortRange()
-    """Ports for HostPort, one a disk."""
+    """Ports for HostPort, one per disk."""
     allowed_from: Annotated[list[CIDR], Field(max_length=32)] = []
     """Networks that may connect to the exports: a NetworkPolicy per worker, and the worker itself ends an attempt when
     it sees anybody else. NodePort and HostPort need it; 0.0.0.0/0 and ::/0 let everybody in. Empty (PodIP): any."""
@@ -153,14 +153,14 @@ class Traits(Model):
     full_coverage: FullCoverage = FullCoverage.WHOLE_DISK
     """WholeDisk: a full writes each block, so a gap is a lost write and fails. AllocatedOnly: gaps are holes."""
     change_id_asks: ChangeIDAsks = Field(default=ChangeIDAsks.ALWAYS_ZERO, alias="changeIDAsks")
-    """AlwaysZero: an ask for disk 0 is meant for the disk whose turn it is. OwnDisk: each ask names its disk."""
+    """AlwaysZero: a request for disk 0 is meant for the disk whose turn it is. OwnDisk: each request names its disk."""
     callback_retries: CallbackRetries = CallbackRetries.NEVER
     """Never: a callback that gets lost ends the job, so silence is a failure soon. UntilAnswered: the appliance calls
     again, so a job without a connection is given the time of timeouts.stallSeconds."""
 
 
 class Timeouts(Model):
-    """Seconds after which silence of the appliance counts as failure, one a stage."""
+    """Seconds after which silence of the appliance counts as failure, one per stage."""
 
     first_sign_seconds: _Wait = 300
     """From the accepted start to the first progress report or callback."""

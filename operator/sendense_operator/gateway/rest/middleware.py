@@ -24,7 +24,7 @@ _STATE: Final = "audit"
 
 @dataclass(slots=True)
 class Audit:
-    """Who did what: filled while the request is worked on, told when it is answered."""
+    """Who did what: filled while the request is handled, logged when it is answered."""
 
     operation: str = "unknown"
     user: str = "-"

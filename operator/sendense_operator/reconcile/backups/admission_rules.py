@@ -1,4 +1,4 @@
-"""Who may start now: slots, one job a VM, ports. Computed from the Jobs that are there, never from a counter."""
+"""Who may start now: slots, one job per VM, ports. Computed from the Jobs that are there, never from a counter."""
 
 from __future__ import annotations
 

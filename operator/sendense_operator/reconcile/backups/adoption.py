@@ -170,7 +170,7 @@ async def _record(ctx: Context, case: Case, point: PointRecord) -> None:
 async def adopt(ctx: Context, repository: Obj, points: Iterator[PointRecord]) -> bool:
     """Make Backups for the first of `points`. Whether any were made: a namespace that goes takes none.
 
-    A point that can't have one is told of and left alone: it must not keep the others waiting.
+    A point that can't have one is reported and left alone: it must not keep the others waiting.
     """
     made = 0
     while some := list(islice(points, _ABREAST)):

@@ -180,8 +180,8 @@ def _distance(old: BackupStatus, new: BackupStatus, poll_seconds: float) -> floa
 
 
 def _wordless(status: BackupStatus) -> BackupStatus:
-    told = [condition.model_copy(update={"message": ""}) for condition in status.conditions]
-    return status.model_copy(update={"message": None, "conditions": told})
+    reported = [condition.model_copy(update={"message": ""}) for condition in status.conditions]
+    return status.model_copy(update={"message": None, "conditions": reported})
 
 
 _ORDINARY_WAIT: Final = re.compile(r".*Busy|Waiting.*|.*NotFound|.*NotReady|ClaimPending|PortsChanging|Starting")

@@ -1,4 +1,4 @@
-"""What a worker is told: tasks built from the resources."""
+"""The tasks of workers, built from the resources."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sendense_operator.task import (
 
 
 def disk_ports(exposure: Exposure, count: int, given: Sequence[int]) -> list[int]:
-    """Return the port that the appliance is told for each disk. `given`: the node's or the Service's ports."""
+    """Return the port that the appliance receives for each disk. `given`: the node's or the Service's ports."""
     if exposure is Exposure.POD_IP:
         return [names.NBD_BASE_PORT + index for index in range(count)]
     if len(given) != count:
@@ -47,7 +47,7 @@ def build_backup_task(
     adopt_only: bool = False,
 ) -> BackupTask:
     """Return the task of a Backup's worker; `adopt_only`: of one that looks for what a dead one may have committed."""
-    told = disk_ports(appliance.nbd.exposure, len(disks), ports)
+    reported = disk_ports(appliance.nbd.exposure, len(disks), ports)
     return BackupTask(
         namespace=namespace,
         backup=backup,
@@ -76,7 +76,7 @@ def build_backup_task(
         advertised_host=appliance.nbd.advertised_host,
         disks=tuple(
             TaskDisk(index=disk.index, key=disk.key, size=disk.capacity_bytes, port=port)
-            for disk, port in zip(disks, told, strict=True)
+            for disk, port in zip(disks, reported, strict=True)
         ),
         clocks=_clocks(appliance),
         min_free=repository.min_free_bytes,

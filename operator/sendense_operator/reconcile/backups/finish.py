@@ -299,7 +299,7 @@ async def _stop(ctx: Context, case: Case, job: Obj) -> None:
 
 
 def _waited_enough(ctx: Context, case: Case, job: Obj | None, left: list[Obj]) -> bool:
-    """Return whether pods had their time to stop since one was told to; if none was, since that was first seen.
+    """Return whether pods had their time to stop since one was requested to; if none was, since that was first seen.
 
     Nobody tells them to when somebody deleted their Job and left them as orphans.
     """

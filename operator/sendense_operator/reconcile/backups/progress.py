@@ -69,7 +69,7 @@ def merge_progress(
 ) -> BackupProgress:
     """Return the total of `disks`. `last_update_time` moves only when something else does.
 
-    `whole`: all disks are copied whole, so that it can be told when that is done.
+    `whole`: all disks are copied whole, so that its end can be estimated.
     """
     total = sum(disk.virtual_size for disk in disks)
     transferred = max(sum(disk.bytes_transferred for disk in disks), old.bytes_transferred if old else 0)

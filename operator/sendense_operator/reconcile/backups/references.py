@@ -86,7 +86,7 @@ async def _discovered(ctx: Context, case: Case, vm: Obj) -> FoundVM | Problem:
 
 
 def known_vm(case: Case, vm: ProtectedVMSpec) -> FoundVM:
-    """Return the VM as the worker was told of it that ended without a word."""
+    """Return the VM as in the task of the worker that ended without an answer."""
     disks = [VMDisk(index=disk.id, key=disk.key, capacity_bytes=disk.virtual_size) for disk in case.status.disks]
     name = case.status.vm_name or last_path_element(vm.path)
     return FoundVM(InventoryVM(name=name, path=vm.path), tuple(disks), cbt_enabled=None)

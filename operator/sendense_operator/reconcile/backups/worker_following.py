@@ -82,7 +82,7 @@ async def _died(ctx: Context, case: Case, job: Obj, seen: Died, changes: BackupC
 async def _answer_lost(ctx: Context, case: Case, job: Obj, seen: AnswerLost, changes: BackupChanges) -> float | None:
     """Start recovery attempts until one answers or the deadline passes: the worker that succeeded has committed.
 
-    They copy nothing either. Should the manifest have gone meanwhile, that is to be told, not to be papered over by
+    They copy nothing either. Should the manifest have gone meanwhile, that is to be reported, not to be papered over by
     another copy, for which vCenter would be needed too.
     """
     if task_of(job) is None:

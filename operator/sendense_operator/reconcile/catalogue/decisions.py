@@ -56,7 +56,7 @@ _ENDED_WITHOUT: Final = frozenset({Phase.LOST, Phase.FAILED, Phase.CANCELLED})
 def sort_records(records: Iterable[Record], taken: datetime, asked: Sequence[Removal]) -> ScanResult:
     """Return a catalogue by chains.
 
-    A chain of `asked` that is not told has no folder any more; one of which only points are told was not listed to its
+    A chain of `asked` that is not reported has no folder; one of which only points are reported was not listed to its
     end. Raises CatalogueError for more than can be kept in memory.
     """
     chains: dict[str, ChainRecord] = {}
@@ -94,19 +94,21 @@ def sort_records(records: Iterable[Record], taken: datetime, asked: Sequence[Rem
     return ScanResult(taken, views, root)
 
 
-def merge_scan(old: RepositoryCatalogue | None, told: ScanResult) -> RepositoryCatalogue:
+def merge_scan(old: RepositoryCatalogue | None, reported: ScanResult) -> RepositoryCatalogue:
     """Return all that is known now: a look at some chains says nothing of the others."""
-    if told.root is not None and told.root.complete:
-        return RepositoryCatalogue(told.taken, told.chains, told.repository_id)
+    if reported.root is not None and reported.root.complete:
+        return RepositoryCatalogue(reported.taken, reported.chains, reported.repository_id)
     before = old or RepositoryCatalogue(taken=None, chains={})
-    return replace(before, chains={**before.chains, **told.chains}, repository_id=told.repository_id)
+    return replace(before, chains={**before.chains, **reported.chains}, repository_id=reported.repository_id)
 
 
-def changed_chains(old: RepositoryCatalogue | None, told: ScanResult) -> list[str]:
-    """Return VMs of chains of which something new is told."""
+def changed_chains(old: RepositoryCatalogue | None, reported: ScanResult) -> list[str]:
+    """Return VMs of chains of which something new is reported."""
     before = old.chains if old is not None else {}
-    gone = before.keys() - told.chains.keys() if told.root is not None and told.root.complete else set[str]()
-    return sorted(gone | {vm for vm, view in told.chains.items() if view.asked or not _same(before.get(vm), view)})
+    gone = (
+        before.keys() - reported.chains.keys() if reported.root is not None and reported.root.complete else set[str]()
+    )
+    return sorted(gone | {vm for vm, view in reported.chains.items() if view.asked or not _same(before.get(vm), view)})
 
 
 def _same(old: ChainView | None, new: ChainView) -> bool:
@@ -135,17 +137,17 @@ def known_backup(backup: Obj) -> KnownBackup:
 
 
 def decide_adoptions(
-    told: ScanResult, backups: Iterable[KnownBackup], removed: frozenset[str]
+    reported: ScanResult, backups: Iterable[KnownBackup], removed: frozenset[str]
 ) -> Iterator[PointRecord]:
     """Restore points that get a Backup, the oldest first, one at a time.
 
     `backups`: all of the repository, those being deleted too. `removed`: UIDs that get none: they wait for removal, or
     were retained and nobody asks for them.
     """
-    if told.root is None:
+    if reported.root is None:
         return iter(())
-    known = {backup.point_uid for backup in identify(backups, told.chains) if not backup.is_refused} | removed
-    return told.points_beside(known)
+    known = {backup.point_uid for backup in identify(backups, reported.chains) if not backup.is_refused} | removed
+    return reported.points_beside(known)
 
 
 def adopted_names(point: PointRecord) -> tuple[str, str]:
@@ -211,18 +213,18 @@ class Judgement:
     message: str = ""
 
 
-def judge_backup(told: ScanResult, backups: Iterable[KnownBackup]) -> Iterator[Judgement]:
+def judge_backup(reported: ScanResult, backups: Iterable[KnownBackup]) -> Iterator[Judgement]:
     """Return what a scan changes for Backups that are over; those that wait or run are left alone."""
-    if told.root is None:
+    if reported.root is None:
         return iter(())
-    known = identify(backups, told.chains)
+    known = identify(backups, reported.chains)
     owned = owners(known)
-    judged = (_judge(told, backup, owned.get(backup.point_uid)) for backup in known if not backup.is_deleting)
+    judged = (_judge(reported, backup, owned.get(backup.point_uid)) for backup in known if not backup.is_deleting)
     return (found for found in judged if found is not None)
 
 
-def _judge(told: ScanResult, backup: KnownBackup, owner: KnownBackup | None) -> Judgement | None:
-    view = told.chains.get(backup.vm)
+def _judge(reported: ScanResult, backup: KnownBackup, owner: KnownBackup | None) -> Judgement | None:
+    view = reported.chains.get(backup.vm)
     point = view.points.get(backup.point_uid) if view is not None else None
     verdict, message = None, ""
     if owner is not None and owner.uid != backup.uid:
@@ -231,7 +233,7 @@ def _judge(told: ScanResult, backup: KnownBackup, owner: KnownBackup | None) -> 
     elif backup.is_identified and not backup.is_restored:
         verdict = ScanVerdict.FOUND
     elif backup.phase == Phase.COMPLETED:
-        verdict, message = _completed(told, view, point, backup)
+        verdict, message = _completed(reported, view, point, backup)
         if verdict is ScanVerdict.DAMAGED and message == backup.damage:
             verdict = None
     elif backup.phase in _ENDED_WITHOUT and point is not None and not backup.is_refused:
@@ -240,14 +242,14 @@ def _judge(told: ScanResult, backup: KnownBackup, owner: KnownBackup | None) -> 
 
 
 def _completed(
-    told: ScanResult, view: ChainView | None, point: PointRecord | None, backup: KnownBackup
+    reported: ScanResult, view: ChainView | None, point: PointRecord | None, backup: KnownBackup
 ) -> tuple[ScanVerdict | None, str]:
     if point is not None:
         if point.damage:
             return ScanVerdict.DAMAGED, point.damage
         return (ScanVerdict.SOUND if backup.damage else None), ""
     vm, ended = view.chain.vm if view is not None else "", backup.ended
-    if ended is None or ended >= told.taken or not told.knows_all_of(vm) or _is_open(view):
+    if ended is None or ended >= reported.taken or not reported.knows_all_of(vm) or _is_open(view):
         return None, ""
     if view is not None and view.chain.unreadable:
         count = view.chain.unreadable
@@ -268,26 +270,26 @@ def _damage(status: Obj) -> str:
     return str(found.get("message", "")) if found is not None else ""
 
 
-def is_missing(told: ScanResult | RepositoryCatalogue, backup: Obj, vm: str) -> bool:
+def is_missing(reported: ScanResult | RepositoryCatalogue, backup: Obj, vm: str) -> bool:
     """Return whether the whole chain was listed after the adopting Backup's creation, without its point."""
-    view = told.chains.get(vm)
-    if not _was_there(told, backup):
+    view = reported.chains.get(vm)
+    if not _was_there(reported, backup):
         return False
     if view is None:
         return True
     return view.chain.is_understood and not view.chain.busy and find_point(backup, view) is None
 
 
-def why_unread(told: ScanResult | RepositoryCatalogue, backup: Obj, vm: str) -> str:
+def why_unread(reported: ScanResult | RepositoryCatalogue, backup: Obj, vm: str) -> str:
     """Describe what of its chain could not be read after the adopting Backup's creation; empty: nothing."""
-    view = told.chains.get(vm)
+    view = reported.chains.get(vm)
     count = view.chain.unreadable + view.chain.newer if view is not None else 0
-    if view is None or not count or not _was_there(told, backup):
+    if view is None or not count or not _was_there(reported, backup):
         return ""
     of_newer = f", {view.chain.newer} of them written by a newer version" if view.chain.newer else ""
     return f"its restore point is not among those that can be read; {count} of its chain can't be{of_newer}"
 
 
-def _was_there(told: ScanResult | RepositoryCatalogue, backup: Obj) -> bool:
-    """Return whether a Backup was made before what is told was listed."""
-    return told.taken is not None and created(backup) < told.taken
+def _was_there(reported: ScanResult | RepositoryCatalogue, backup: Obj) -> bool:
+    """Return whether a Backup was made before what is reported was listed."""
+    return reported.taken is not None and created(backup) < reported.taken

@@ -1,7 +1,7 @@
 """What becomes of a restore point whose Backup is deleted: kept or removed, and what is said of it until its files go.
 
 Removing is the only thing here that destroys data, so it needs a reason: a Backup that somebody deleted by itself. One
-that goes because its namespace or the CRD goes is no such reason, and when that can't be told, nothing is removed.
+deleted with its namespace or the CRD is no such reason, and when that can't be determined, nothing is removed.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def is_leaving(obj: Obj) -> bool:
 
 
 async def look_for_guard(ctx: Context, namespace: str) -> Kept | None:
-    """Return why nothing of this namespace may be removed now: it goes as a whole, or that can't be told."""
+    """Return why nothing of this namespace may be removed now: it is being deleted, or that can't be determined."""
     try:
         found = await find(ctx.cluster, NAMESPACE, None, namespace)
         if found is None or is_deleting(found):
@@ -129,7 +129,7 @@ def merge_removed(
 
     `new`: Backups that are being deleted; the last word on a restore point is what counts, one that was retained and
     adopted again may be removed. `view`: what the repository's pod said last. Nothing is dropped from the list unless a
-    pod that was told to remove it, or that had seen its tombstone before, says that it is neither restore point nor
+    pod that had to remove it, or that had seen its tombstone before, says that it is neither restore point nor
     tombstone any more.
     """
     known = {point.uid: point for point in old}
@@ -140,11 +140,11 @@ def merge_removed(
     listed = list(known.values())
     if view is not None:
         listed = [after for point in listed if (after := _after(point, view)) is not None]
-        told = {point.uid for point in listed} | view.points.keys()
+        reported = {point.uid for point in listed} | view.points.keys()
         listed += [
             _waiting(RemovedPoint(backup=record.backup, uid=uid, since=view.taken), record)
             for uid, record in view.tombstones.items()
-            if uid not in told and names.is_object_name(record.backup)
+            if uid not in reported and names.is_object_name(record.backup)
         ]
     # The repository tells of its tombstones again; nobody else knows what is retained or to be removed.
     ranks = {RemovalState.PENDING: 2, RemovalState.RETAINED: 1}
@@ -178,7 +178,7 @@ def _after(point: RemovedPoint, view: ChainView) -> RemovedPoint | None:
     if point.uid in view.points:
         if point.state is RemovalState.RETAINED:
             return point
-        # It was not told yet; or it is back, with a volume that was set back or by a second attempt that was thought
+        # The repository has not been notified; or it is back: a volume was set back, or by a second attempt that was thought
         # dead: then there is a tombstone of the first one too.
         return point.model_copy(update={"state": RemovalState.PENDING, "needed_by": None})
     if record := view.tombstones.get(point.uid):

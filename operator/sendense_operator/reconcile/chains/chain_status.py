@@ -77,12 +77,12 @@ def chain_status(
     _find_fulls(points, old, facts.removed)
     present = [point for point in points if point.state is not PointState.LOST]
     newest = present[-1] if present else None
-    told = facts.view.points.get(newest.uid) if facts.view is not None and newest is not None else None
+    reported = facts.view.points.get(newest.uid) if facts.view is not None and newest is not None else None
     following = decide_next(
         newest.status if newest else None,
         facts.disks,
         max_depth=facts.max_depth,
-        full_next=told.full_next if told is not None else "",
+        full_next=reported.full_next if reported is not None else "",
     )
     stored = _total(point.status.stored_bytes for point in present) + _total(p.stored_bytes for p in facts.removed)
     state = _state(points, newest, following)
@@ -136,8 +136,10 @@ def _in_order(points: Sequence[_Point], old: BackupChainStatus, view: ChainView 
     for the list of before: then all that is left is its time.
     """
     if view is not None and view.chain.complete:
-        told = sorted(view.points.values(), key=lambda record: (record.sequence, record.finished, record.backup_uid))
-        places = {record.backup_uid: place for place, record in enumerate(told)}
+        reported = sorted(
+            view.points.values(), key=lambda record: (record.sequence, record.finished, record.backup_uid)
+        )
+        places = {record.backup_uid: place for place, record in enumerate(reported)}
         known = [(places[point.uid], point) for point in points if point.uid in places]
         horizon = view.taken
     else:

@@ -40,7 +40,7 @@ class Change:
 def with_freeing(
     old: conditions.Conditions, view: ChainView | None, *, generation: int | None, now: datetime
 ) -> conditions.Conditions:
-    """`old` with the condition Freeing as the repository's pod last told. Without its word what was known stays."""
+    """`old` with the condition Freeing as the repository's pod last reported. Without its word what was known stays."""
     if view is None:
         return old
     if view.chain.obstacles:

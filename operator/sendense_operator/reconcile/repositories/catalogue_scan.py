@@ -58,7 +58,7 @@ class MaintenanceRequest:
 
     remove: tuple[Removal, ...] = ()
     urgent: bool = False
-    """Whether a removal waits that no pod was told of yet."""
+    """Whether a removal waits that no pod has received yet."""
     scan: bool = False
     request: str = ""
     """Value of the annotation that the scan answers."""
@@ -160,7 +160,7 @@ def _removed(chain: Obj) -> list[Obj]:
 
 
 def is_wanted(point: RemovedPoint) -> bool:
-    """Return whether the repository has to be told of a removed point."""
+    """Return whether the repository has to be notified of a removed point."""
     return point.state is RemovalState.PENDING or is_unexplained(point)
 
 
@@ -224,7 +224,7 @@ async def take_in(ctx: Context, repository: Obj, job: Obj, pod: Obj | None, task
         return True
     key, uid = key_of(repository), job["metadata"]["uid"]
     try:
-        told = ctx.memory.told.get(uid) or await _read(ctx, job, pod, task, answer, answer.catalogue)
+        reported = ctx.memory.reported.get(uid) or await _read(ctx, job, pod, task, answer, answer.catalogue)
     except (CatalogueError, ClusterError) as error:
         hold_all(ctx, repository, task, "its catalogue can't be read")
         _log.warning("the catalogue of repository %s can't be read: %s", key, error)
@@ -234,27 +234,27 @@ async def take_in(ctx: Context, repository: Obj, job: Obj, pod: Obj | None, task
     if task.remove:
         clear_backoff(ctx, repository, MaintenanceStep.REMOVAL)
     before = ctx.memory.catalogues.get(key)
-    ctx.memory.catalogues.put(key, merge_scan(before, told))
+    ctx.memory.catalogues.put(key, merge_scan(before, reported))
     namespace = repository["metadata"]["namespace"]
-    for vm in changed_chains(before, told):
+    for vm in changed_chains(before, reported):
         ctx.again(Key(Work.CHAIN, namespace, f"{vm}/{repository['metadata']['name']}"))
-    ctx.memory.told.put(uid, told)
-    done = told.root is None or await _apply(ctx, repository, task, told)
+    ctx.memory.reported.put(uid, reported)
+    done = reported.root is None or await _apply(ctx, repository, task, reported)
     if done:
-        ctx.memory.told.pop(uid)
+        ctx.memory.reported.pop(uid)
     return done
 
 
 async def _read(
     ctx: Context, job: Obj, pod: Obj | None, task: ProbeTask, answer: Answer, seal: CatalogueSeal
 ) -> ScanResult:
-    """Return what a pod told. Raises CatalogueError, ClusterError."""
+    """Return what a pod reported. Raises CatalogueError, ClusterError."""
     if pod is None:
         raise CatalogueError("the pod is gone, and its log with it")
     lines = await ctx.cluster.read_log(job["metadata"]["namespace"], pod["metadata"]["name"], CONTAINER)
     # Tens of thousands of records take a second, which would hold up everything else.
-    told = await asyncio.to_thread(lambda: sort_records(read_catalogue(lines, seal), created(job), task.remove))
-    return replace(told, repository_id=answer.repository_id)
+    reported = await asyncio.to_thread(lambda: sort_records(read_catalogue(lines, seal), created(job), task.remove))
+    return replace(reported, repository_id=answer.repository_id)
 
 
 def hold_all(ctx: Context, repository: Obj, task: ProbeTask, why: str) -> None:
@@ -263,7 +263,7 @@ def hold_all(ctx: Context, repository: Obj, task: ProbeTask, why: str) -> None:
         back_off(ctx, repository, duty, why, task.scan_request if duty is MaintenanceStep.SCAN else "")
 
 
-async def _apply(ctx: Context, repository: Obj, task: ProbeTask, told: ScanResult) -> bool:
+async def _apply(ctx: Context, repository: Obj, task: ProbeTask, reported: ScanResult) -> bool:
     namespace, name = repository["metadata"]["namespace"], repository["metadata"]["name"]
     # Before the chains: a Backup that goes meanwhile is in its chain's status by then.
     backups = await collect(ctx.cluster, BACKUP, namespace, known_backup, fields=f"spec.repositoryRef.name={name}")
@@ -272,10 +272,10 @@ async def _apply(ctx: Context, repository: Obj, task: ProbeTask, told: ScanResul
     everything = last is None or last.time is None or (task.scan_request and task.scan_request != last.request)
     gone = await _of_chains(ctx, repository, removed_points)
     removed = frozenset(point.uid for point in gone if not (everything and point.state is RemovalState.RETAINED))
-    if await adopt(ctx, repository, decide_adoptions(told, backups, removed)):
+    if await adopt(ctx, repository, decide_adoptions(reported, backups, removed)):
         return False  # looked at once more: these have Backups then
     lost = 0
-    for judgement in judge_backup(told, backups):
+    for judgement in judge_backup(reported, backups):
         lost += judgement.verdict is ScanVerdict.LOST
         try:
             await carry_out(ctx, namespace, judgement)
@@ -284,33 +284,33 @@ async def _apply(ctx: Context, repository: Obj, task: ProbeTask, told: ScanResul
             await ctx.events.post(repository, "Warning", REASON_REJECTED, text)
     key = key_of(repository)
     ctx.memory.scan_wanted.discard(key)
-    if told.is_complete:
+    if reported.is_complete:
         clear_backoff(ctx, repository, MaintenanceStep.SCAN)
     else:
-        back_off(ctx, repository, MaintenanceStep.SCAN, _incomplete(told), task.scan_request)
-        await ctx.events.post(repository, "Warning", "ScanIncomplete", _incomplete(told))
-    status.catalogue = summarise(told, last, backups, task.scan_request, lost)
+        back_off(ctx, repository, MaintenanceStep.SCAN, _incomplete(reported), task.scan_request)
+        await ctx.events.post(repository, "Warning", "ScanIncomplete", _incomplete(reported))
+    status.catalogue = summarise(reported, last, backups, task.scan_request, lost)
     ctx.memory.summaries.put(key, status.catalogue)
     return True
 
 
 def summarise(
-    told: ScanResult, last: Catalogue | None, backups: list[KnownBackup], request: str, lost: int
+    reported: ScanResult, last: Catalogue | None, backups: list[KnownBackup], request: str, lost: int
 ) -> Catalogue:
     """Summarise a scan for the repository's status. An incomplete one keeps the last complete one's time."""
-    chains = [view.chain for view in told.chains.values()]
-    damaged = sum(bool(point.damage) for view in told.chains.values() for point in view.points.values())
-    root = told.root
-    complete = told.is_complete
+    chains = [view.chain for view in reported.chains.values()]
+    damaged = sum(bool(point.damage) for view in reported.chains.values() for point in view.points.values())
+    root = reported.root
+    complete = reported.is_complete
     return Catalogue(
-        time=told.taken if complete else last.time if last else None,
+        time=reported.taken if complete else last.time if last else None,
         request=request if complete else last.request if last else "",
-        points=sum(len(view.points) for view in told.chains.values()),
-        chains=sum(1 for view in told.chains.values() if view.points),
-        adopted=sum(backup.adopted is not None and backup.adopted >= told.taken for backup in backups),
+        points=sum(len(view.points) for view in reported.chains.values()),
+        chains=sum(1 for view in reported.chains.values() if view.points),
+        adopted=sum(backup.adopted is not None and backup.adopted >= reported.taken for backup in backups),
         lost=lost,
         damaged=damaged,
-        waiting=sum(len(view.tombstones) for view in told.chains.values()),
+        waiting=sum(len(view.tombstones) for view in reported.chains.values()),
         unknown_files=sum(chain.unknown for chain in chains) + (root.unknown if root else 0),
         quarantined=sum(chain.quarantined for chain in chains),
         unreadable=sum(chain.unreadable for chain in chains),
@@ -319,7 +319,7 @@ def summarise(
     )
 
 
-def _incomplete(told: ScanResult) -> str:
-    bad = [view.chain.vm for view in told.chains.values() if not view.chain.complete]
+def _incomplete(reported: ScanResult) -> str:
+    bad = [view.chain.vm for view in reported.chains.values() if not view.chain.complete]
     what = f"the folders of {', '.join(bad[:5])}" if bad else "the repository's folders"
     return f"{what} could not all be listed: nothing is concluded from what is missing there"

@@ -201,7 +201,7 @@ def _is_proven(ctx: Context, seen: _Seen) -> bool:
 
 
 def _deadline(settings: Settings, obj: Obj, task: ProbeTask) -> int:
-    """Return seconds for a pod. Of a repository that is not known to be well, it has to be told soon that it is not."""
+    """Return seconds for a pod. Of a repository that is not known to be well, its failure has to be reported soon."""
     patient = is_in_order(obj) and steps_of(task)
     return settings.scan_deadline_seconds if patient else settings.probe_deadline_seconds
 

@@ -42,7 +42,7 @@ def decide_probe(job: Obj, pods: Sequence[Obj], remembered: Answer | None, spec:
     """Return what an ended probe says about the repository."""
     answer = last_answer(pods) or remembered
     if answer is None or answer.outcome == "Cancelled":
-        # By its deadline it is told to end, and may still say that it was.
+        # At its deadline it is requested to end, and may still report that it was.
         return Probed(Problem("ProbeFailed", _silence(job, pods), Meaning.FINAL), is_unfinished=True)
     if answer.outcome != "Completed":
         problem = Problem(answer.reason or "ProbeFailed", answer.message, Meaning.FINAL)

@@ -35,7 +35,7 @@ class KnownVM:
     obj: Obj
     spec: ProtectedVMSpec
     uuid: str | None
-    """What its VM is told by: `spec.uuid`, or what was found at this path before."""
+    """What identifies its VM: `spec.uuid`, or what was found at this path before."""
     own: bool
     """By this appliance, not by another one of the same vCenter."""
     made: bool

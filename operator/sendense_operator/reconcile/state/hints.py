@@ -87,7 +87,7 @@ class Hints:
     capacities: Recent[Capacity] = field(default_factory=Recent)
     """By namespace/repository: what a backup that just ended found."""
     waited_for: Recent[tuple[object, ...]] = field(default_factory=lambda: Recent(_MANY))
-    """By UID of a repository, a VM or an appliance: what Backups may wait for of it, as they were last told."""
+    """By UID of a repository, a VM or an appliance: what Backups may wait for of it, as last reported."""
     probe_wanted: set[str] = field(default_factory=set)
     """namespace/repository: a backup failed because of it, so it is to be looked at now."""
     holds: Recent[Backoff] = field(default_factory=Recent)
@@ -100,15 +100,15 @@ class Hints:
     catalogues: Recent[RepositoryCatalogue] = field(
         default_factory=lambda: Recent(200, weigh=lambda known: known.size, most=CATALOGUES_SIZE)
     )
-    """By namespace/repository: what its pods told of restore points."""
+    """By namespace/repository: what its pods reported of restore points."""
     points: Recent[int] = field(default_factory=Recent)
     """By namespace/repository: restore points of all its chains, until one of them changes."""
     failures: Recent[int] = field(default_factory=Recent)
     """By key of the work queue: reconciles that failed in a row."""
     created: Recent[bool] = field(default_factory=lambda: Recent(_MANY))
     """By Backup UID: objects that a scan created for restore points that no other object owned."""
-    told: Recent[ScanResult] = field(default_factory=lambda: Recent(8))
-    """By Job UID: what a pod told that is being acted on; shares its points with `catalogues`."""
+    reported: Recent[ScanResult] = field(default_factory=lambda: Recent(8))
+    """By Job UID: what a pod reported that is being acted on; shares its points with `catalogues`."""
     unreachable: Recent[float] = field(default_factory=lambda: Recent(_MANY))
     """By Backup UID: since when it waits for an appliance that does not answer."""
     discoveries: Recent[VMLookup] = field(default_factory=lambda: Recent(_MANY))

@@ -48,7 +48,7 @@ class KnownBackup:
 
 @dataclass(frozen=True)
 class ChainView:
-    """A chain as the last repository pod that looked at it told of it."""
+    """A chain as the last repository pod that looked at it reported of it."""
 
     chain: ChainRecord
     taken: datetime
@@ -58,7 +58,7 @@ class ChainView:
     tombstones: Mapping[str, TombstoneRecord] = field(default_factory=dict)
     """Removed ones whose files are not all freed, by the same UID."""
     asked: frozenset[str] = frozenset()
-    """UIDs that this pod was told to remove: one that is neither point nor tombstone afterwards is gone for good."""
+    """UIDs that this pod had to remove: one that is neither point nor tombstone afterwards is gone for good."""
 
     @property
     def size(self) -> int:
@@ -74,7 +74,7 @@ class RepositoryCatalogue:
     taken: datetime | None
     """Creation of the last complete scan's Job, by the API server's clock; None: there was none."""
     chains: Mapping[str, ChainView]
-    """By ProtectedVM. One of which a pod was told to remove something has a view, even if it has no folder any more."""
+    """By ProtectedVM. A chain with removals has a view even if it has no folder any more."""
     repository_id: str = ""
     """Identity of the repository, which its status may only tell a moment later."""
 
@@ -86,14 +86,14 @@ class RepositoryCatalogue:
 
 @dataclass(frozen=True)
 class ScanResult:
-    """What one pod told of a repository's restore points."""
+    """What one pod reported of a repository's restore points."""
 
     taken: datetime
     """Creation of its Job."""
     chains: Mapping[str, ChainView]
     """By ProtectedVM."""
     root: RootRecord | None = None
-    """None: it was asked for removals only, and told of their chains only."""
+    """None: it was asked for removals only, and reported of their chains only."""
     repository_id: str = ""
 
     @property
@@ -103,7 +103,7 @@ class ScanResult:
         return listed and all(view.chain.complete for view in self.chains.values())
 
     def knows_all_of(self, vm: str) -> bool:
-        """Return whether a restore point of that VM that is not told is not there."""
+        """Return whether a restore point of that VM that is not reported is not there."""
         if self.root is None or not self.root.complete:
             return False
         view = self.chains.get(vm)

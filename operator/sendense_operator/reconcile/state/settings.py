@@ -58,7 +58,7 @@ class Settings(BaseModel):
     appliance_patience_seconds: Annotated[float, Field(gt=0)] = 180
     """How long a Backup that could start waits for an appliance that does not answer, before it fails."""
     cancel_seconds: Annotated[float, Field(gt=0, lt=60)] = 50
-    """How long a worker that was told to stop is waited for."""
+    """How long to wait for a worker that was requested to stop."""
     termination_grace_seconds: Annotated[int, Field(ge=1)] = 45
     """Given to a worker between TERM and KILL, to cancel the VMA's job and to clean up."""
     poll_seconds: Annotated[float, Field(ge=5)] = 5

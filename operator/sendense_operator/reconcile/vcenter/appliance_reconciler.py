@@ -103,7 +103,7 @@ async def reconcile_appliance(ctx: Context, namespace: str, name: str) -> float 
 
 
 async def _running_jobs(ctx: Context, namespace: str, name: str) -> frozenset[str]:
-    """Return Job IDs of the workers that have not ended. One that was told to go may be lost: it does not count."""
+    """Return job IDs of the workers that have not ended, without those requested to stop: they may be lost."""
     selector = f"{names.LABEL_COMPONENT}={names.COMPONENT_WORKER},{names.LABEL_APPLIANCE}={name}"
     pods = await ctx.cluster.list_objects(POD, namespace, labels=selector)
     return frozenset(
@@ -264,11 +264,11 @@ def tell_discovery(
         status.discovery = None
         status.conditions = [c for c in status.conditions if c.type != DISCOVERED]
     elif run is not None and run.specs[1] == generation:
-        told = report_discovery(run, rules, status.discovery)
-        status.discovery = told.status
+        reported = report_discovery(run, rules, status.discovery)
+        status.discovery = reported.status
         before = conditions.dicts_of(status)
         updated = conditions.with_aspect(
-            before, DISCOVERED, told.holds, told.reason, told.message, generation=generation, now=now
+            before, DISCOVERED, reported.holds, reported.reason, reported.message, generation=generation, now=now
         )
         status.conditions = conditions.models_of(updated)
 

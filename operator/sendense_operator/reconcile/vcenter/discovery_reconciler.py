@@ -100,8 +100,8 @@ def _not_due(ctx: Context, obj: Obj, rules: DiscoverySpec) -> float | None:
 def _done_before(ctx: Context, obj: Obj, interval: float) -> float | None:
     """Return the same by the status: a restarted controller does not begin anew."""
     status = obj.get("status") or {}
-    told, last = status.get("discovery") or {}, conditions.find(status.get("conditions") or [], DISCOVERED)
-    when = parse_time(told.get("lastTime"))
+    reported, last = status.get("discovery") or {}, conditions.find(status.get("conditions") or [], DISCOVERED)
+    when = parse_time(reported.get("lastTime"))
     if when is None or last is None or last["status"] != "True":
         return None
     if last.get("observedGeneration") != obj["metadata"].get("generation"):
@@ -223,7 +223,7 @@ def _key(known: KnownVM) -> Key:
 def is_changed(known: KnownVM, seen: DiscoveredVM) -> bool:
     """Return whether the object says something else than vCenter does."""
     status, vm = known.obj.get("status") or {}, seen.vm
-    told = (
+    reported = (
         known.spec.path,
         status.get("vmName", ""),
         status.get("uuid", ""),
@@ -231,7 +231,7 @@ def is_changed(known: KnownVM, seen: DiscoveredVM) -> bool:
         [disk.get("capacityBytes") for disk in status.get("disks") or []],
         status.get("vanishedTime"),
     )
-    return told != (
+    return reported != (
         vm.path,
         vm.name[:1024],
         vm.id[:256],

@@ -1,4 +1,4 @@
-"""One step of a discovery's plan: a ProtectedVM is made, or told where its VM is now."""
+"""One step of a discovery's plan: a ProtectedVM is created, or moved to where its VM is now."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def build_vm(appliance: Obj, creation: Creation) -> Obj:
 def _place(seen: DiscoveredVM) -> dict[str, str]:
     """Return path, and the datacenter if the path does not tell it."""
     path = seen.vm.path
-    told = datacenter_of(ProtectedVMSpec.model_validate({"applianceRef": {"name": "any"}, "path": path}))
-    return {"path": path, "datacenter": "" if told == seen.datacenter else seen.datacenter}
+    reported = datacenter_of(ProtectedVMSpec.model_validate({"applianceRef": {"name": "any"}, "path": path}))
+    return {"path": path, "datacenter": "" if reported == seen.datacenter else seen.datacenter}
 
 
 async def _may_follow(ctx: Context, appliance: Obj, move: Move, run: DiscoveryRun) -> bool:

@@ -1,4 +1,4 @@
-"""What the gateways saw of calls that reach no worker: read from all of them, kept, and told to whom it concerns."""
+"""Calls that reach no worker, as the gateways saw them: read from all, kept, passed on to the objects concerned."""
 
 from __future__ import annotations
 

@@ -184,7 +184,7 @@ async def _refused(client: Appliance, error: VMARefused, vm_path: str) -> Proble
 
 
 def decide_trouble(error: VMAError, url: str, vm_path: str) -> Problem:
-    """Return what it means that a call for a VM (empty: for all of them) told nothing. `url`: of the appliance."""
+    """Return what it means that a call for a VM (empty: for all of them) gave no answer. `url`: of the appliance."""
     match error:
         case VMARefused():
             return decide_refusal(error, vm_path)

@@ -174,7 +174,7 @@ def wanted_of(vm: Obj, appliance: VMwareApplianceSpec) -> VMQuery:
 
 
 async def _followed(ctx: Context, vm: Obj, wanted: VMQuery, moved: Moved) -> Problem:
-    """Return a VM of that UUID is elsewhere: it is gone if that one is another object's, else discovery is told."""
+    """Return a VM of that UUID is elsewhere: it is gone if that one is another object's, else discovery is notified."""
     meta, appliance = vm["metadata"], wanted.spec.appliance_ref.name
     others = await ctx.cluster.list_objects(
         PROTECTED_VM, meta["namespace"], fields=f"spec.applianceRef.name={appliance}"

@@ -42,7 +42,7 @@ def build_worker_job(backup: Obj, template: Obj, labels: dict[str, str], *, retr
         "spec": {
             "backoffLimit": retries,
             "activeDeadlineSeconds": deadline_seconds,
-            # The next attempt only starts when the last one is gone for good: one writer a chain.
+            # The next attempt only starts when the last one is gone for good: one writer per chain.
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {
                 "rules": [

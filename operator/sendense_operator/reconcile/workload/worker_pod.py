@@ -54,7 +54,7 @@ def build_worker_template(
 ) -> Obj:
     """Return pod template of a Backup's worker. One that is to adopt only calls nobody and opens no export.
 
-    `resources` are the container's. `host_ports`: one a disk, or none.
+    `resources` are the container's. `host_ports`: one per disk, or none.
     `one_node`: whether all pods of the repository have to be on one.
     """
     volumes = [_task_volume(), _repository_volume(repository), _scratch_volume()]
@@ -222,7 +222,7 @@ def _task_volume() -> Volume:
 
 
 def _repository_volume(repository: BackupRepositorySpec) -> Volume:
-    # No subPath: the kubelet would make a missing folder as root's. The worker makes it, told by its task.
+    # No subPath: the kubelet would make a missing folder as root's. The worker makes it, as its task says.
     mount = {"name": "repository", "mountPath": contract.REPOSITORY_DIR}
     return Volume({"name": "repository", "persistentVolumeClaim": {"claimName": repository.claim_name}}, mount)
 

@@ -34,7 +34,7 @@ class Arrival:
     whole_disk: bool
     """Whether a full copy must have written every block."""
     copied_all: FullReason | None
-    """Of a layer begun as an increment: why the appliance copied the whole disk, if its asks say so."""
+    """Of a layer begun as an increment: why the appliance copied the whole disk, if its requests say so."""
 
 
 @dataclass(frozen=True)

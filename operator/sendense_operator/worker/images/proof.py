@@ -226,7 +226,7 @@ class _Meter:
         self._told = 0
 
     def add(self, _: int) -> None:
-        """One more; called by several threads, so that a tenth may be told twice at worst."""
+        """One more; called by several threads, so that a tenth may be reported twice at worst."""
         self._done += 1
         tenth = self._done * 10 // max(1, self._total)
         if tenth > self._told:

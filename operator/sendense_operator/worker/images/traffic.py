@@ -18,7 +18,7 @@ _LEAST_WRITE: Final = 540
 
 @dataclass
 class PortTraffic:
-    """One export's. `received` is a lower bound: exact once all connections have ended and the kernel told so."""
+    """One export's. `received` is a lower bound: exact once the kernel has reported the end of all connections."""
 
     by_connection: dict[int, int] = field(default_factory=dict)
     """Most bytes seen of each connection that ever was. Kept after its end: a look can miss a connection that is

@@ -45,7 +45,7 @@ class Survey:
     """Tombstones that remain."""
     swept: int = 0
     unknown: int = 0
-    """Files that nobody knows and that stay where they are; not told of a chain that is being written."""
+    """Orphans that stay where they are; not reported of a chain that is being written."""
     quarantined: int = 0
     obstacles: list[Obstacle] = field(default_factory=list)
     """What went wrong, and what nothing could be freed for."""
@@ -79,7 +79,7 @@ def needs_care(root: Path, paths: ChainPaths) -> bool:
 def tend(root: Path, paths: ChainPaths, owner: str, *, clean: bool) -> Survey:
     """Care for a chain and look at it; `clean`: also put aside what nobody knows. `owner`: the pod's UID.
 
-    Of a chain that somebody else is writing only what can be read is told. Errors end in the survey.
+    Of a chain that somebody else is writing only what can be read is reported. Errors end in the survey.
     """
     survey, lock = Survey(ChainFolder(paths)), None
     with _told(survey, "the chain's lock", root):
@@ -104,7 +104,7 @@ def tend(root: Path, paths: ChainPaths, owner: str, *, clean: bool) -> Survey:
 def sweep_chain(root: Path, paths: ChainPaths, on_step: Callable[[str], None]) -> int:
     """Remove what dead attempts left in a chain whose lock is held; how many files. Raises OSError.
 
-    `on_step` is told what comes next; it may raise to stop there.
+    `on_step` receives what comes next; it may raise to stop there.
     """
     before = len(recovery.partials(root, paths)) + len(recovery.stray_marks(root, paths))
     recovery.finish_commits(root, paths, None, on_step)

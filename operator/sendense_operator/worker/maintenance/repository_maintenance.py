@@ -100,7 +100,7 @@ class _Round:
         """Whether a chain that nobody asked for is reported, too: something is in the way there."""
 
     def go(self, removals: dict[ChainPaths, list[Removal]]) -> tuple[int, CatalogueSeal | None]:
-        """Return how many files were swept, and the seal of what was told. Raises OSError."""
+        """Return how many files were swept, and the seal of what was reported. Raises OSError."""
         troubles = {paths: self._remove(paths, asked) for paths, asked in removals.items()}
         self._swept += repository_listing.sweep_root(self._root)
         complete, unknown, others = True, 0, list[str]()
@@ -133,11 +133,11 @@ class _Round:
         return None
 
     def _care(self, paths: ChainPaths, *, asked: bool, trouble: Obstacle | None) -> None:
-        told = asked or self._task.scan
+        reported = asked or self._task.scan
         if not is_folder(self._root / paths.folder):
-            return  # the controller knows: a chain that is asked for and not told is not there
+            return  # the controller knows: a chain that is asked for and not reported is not there
         try:
-            if not told and not chain_maintenance.needs_care(self._root, paths):
+            if not reported and not chain_maintenance.needs_care(self._root, paths):
                 return
         except OSError as error:
             log.warning("maintenance of %s failed: %s", paths.folder, error)
@@ -147,7 +147,7 @@ class _Round:
         if trouble is not None:
             survey.obstacles.insert(0, trouble)
         self._hindered = self._hindered or survey.is_hindered
-        if told or survey.is_hindered:
+        if reported or survey.is_hindered:
             for record in chain_records(survey):
                 self._writer.add(record)
 

@@ -1,4 +1,4 @@
-"""What is told of a chain and of a repository: records for the catalogue."""
+"""What is reported of a chain and of a repository: records for the catalogue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One writer a chain: `flock` on `<vm>/.lock`, and the owner's record in `<vm>/.owner` beside it.
+"""One writer per chain: `flock` on `<vm>/.lock`, and the owner's record in `<vm>/.owner` beside it.
 
 The kernel's lock dies with its holder. A file system that forgets locks (a node that was away too long) is
 why the record is read again right before each step of a commit: a worker that was thought dead and comes

@@ -29,7 +29,7 @@ def commit(
     """Make the backup a restore point.
 
     `place`: path of the manifest below `root`. All files of the manifest lie beside their names with
-    `.partial` added and are durable. `on_step` is told what comes next; a test stops the process there.
+    `.partial` added and are durable. `on_step` receives what comes next; a test stops the process there.
     Raises WorkerError: Fenced before anything is touched by a worker that lost the lock.
     """
     intent = root / layout.partial(place)

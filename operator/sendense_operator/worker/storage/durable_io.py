@@ -95,7 +95,7 @@ def read_regular(path: Path, limit: int) -> bytes:
 
 
 def is_regular(path: Path) -> bool:
-    """Return whether there is a file, which a link to one is not. Raises OSError where that can't be told."""
+    """Return whether there is a file, which a link to one is not. Raises OSError where that can't be determined."""
     try:
         return stat.S_ISREG(os.lstat(path).st_mode)
     except (FileNotFoundError, NotADirectoryError):
@@ -103,7 +103,7 @@ def is_regular(path: Path) -> bool:
 
 
 def is_folder(path: Path) -> bool:
-    """Return whether there is a folder, which a link to one is not. Raises OSError where that can't be told."""
+    """Return whether there is a folder, which a link to one is not. Raises OSError where that can't be determined."""
     try:
         return stat.S_ISDIR(os.lstat(path).st_mode)
     except (FileNotFoundError, NotADirectoryError):

@@ -27,7 +27,7 @@ def put_aside(
 ) -> int:
     """Move files of a chain whose lock is held into its quarantine; how many. Raises OSError.
 
-    `on_step` is told what comes next; it may raise to stop there. The files keep the names of their folders, so that
+    `on_step` receives what comes next; it may raise to stop there. The files keep the names of their folders, so that
     images which stand on each other still find each other there.
     """
     chosen = sorted(files)

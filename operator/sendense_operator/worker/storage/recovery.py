@@ -1,6 +1,6 @@
 """What earlier attempts left in a chain: committed backups, commits that were cut short, and partials.
 
-All of it happens under the chain's lock, which is looked at before each step (`on_step`, told what comes next, raises
+All of it happens under the chain's lock, which is checked before each step (`on_step` receives what comes next, raises
 for one that was lost). A commit writes its manifest as `*.json.partial` (the intent) when every layer is checked and
 durable, then renames the layers, then the manifest: so an intent can be carried to its end or taken back, and nothing
 that a committed manifest names is ever touched.

@@ -63,7 +63,7 @@ class FreeResult:
 def entomb(root: Path, paths: ChainPaths, removal: Removal, on_step: _Step = no_step) -> bool:
     """Take a restore point out of the list: its manifest becomes a tombstone. Whether there was one.
 
-    Needs no lock: nothing that a writer of the chain may use is touched. `on_step` is told what comes next.
+    Needs no lock: nothing that a writer of the chain may use is touched. `on_step` receives what comes next.
     Raises OSError, LayoutError.
     """
     candidates = paths.manifests(removal.backup, removal.backup_uid)
@@ -124,7 +124,7 @@ def free_layers(root: Path, chain: ChainFolder, on_step: _Step = no_step) -> Fre
 
     The chain's lock is held, `chain` was read since. In a chain that is not understood nothing is touched, nor where a
     file vanished while it was listed: nobody else has the lock, so the listing is stale and may lack others.
-    `on_step` is told what comes next; it may raise to stop there. Raises OSError, and leaves what the next call
+    `on_step` receives what comes next; it may raise to stop there. Raises OSError, and leaves what the next call
     carries on with.
     """
     if not chain.tombstones or not chain.is_understood:

@@ -94,7 +94,7 @@ class Attempt:
         self._state.stage, self._state.message = Stage.VERIFYING, ""
         self._state.look()
         await self._exports.close()
-        # Every connection has ended by now, and the kernel has told its last numbers.
+        # Every connection has ended by now, and the kernel has reported its last numbers.
         self._state.look()
         self._state.refuse_strangers()
         return found
@@ -171,7 +171,7 @@ class Attempt:
         # Written zeroes show in a layer as well as data does, so this holds for trusted WRITE_ZEROES too.
         whole = appliance.full_coverage == "WholeDisk"
         index = item.disk.index
-        # Every connection has ended by now, and the kernel has told its last numbers.
+        # Every connection has ended by now, and the kernel has reported its last numbers.
         self._state.look()
         arrival = Arrival(self._state.received(index), whole, self._state.callbacks.copied_all(index))
         try:

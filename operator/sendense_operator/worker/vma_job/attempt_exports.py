@@ -112,7 +112,7 @@ class ExportSet:
 
     @property
     def advertised_host(self) -> str:
-        """What the appliance is told."""
+        """What the appliance receives."""
         own = self._settings.pod_ip if self._task.exposure == Exposure.POD_IP else self._settings.node_ip
         return self._task.advertised_host or own
 
@@ -148,7 +148,7 @@ class ExportSet:
         return build_nbd_targets([Target(item.disk.key, host, item.disk.port, item.name) for item in self.disks])
 
     def offered(self, index: int) -> str:
-        """HOST:PORT that the appliance is told for a disk."""
+        """HOST:PORT that the appliance receives for a disk."""
         host = self.advertised_host
         port = next(disk.port for disk in self._task.disks if disk.index == index)
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -63,8 +63,8 @@ class JobState:
     def forget_callers(self) -> None:
         """Start to count anew, right before the VMA's job is started.
 
-        Connections so far were our own looks at the exports, and asks those of an earlier job's client that was given
-        up: an ask names no job, and how often is asked decides what a copy is taken for.
+        Connections so far were our own checks of the exports, requests those of an earlier job's client that was given
+        up: a request names no job, and how often is asked decides what a copy is taken for.
         """
         self.plan(self._plans)
         self.traffic = Traffic(self._ports.values())
@@ -96,7 +96,7 @@ class JobState:
     def refuse_strangers(self) -> None:
         """Raise WorkerError if anybody who is not allowed to has spoken to an export, as far as was looked.
 
-        What they read or wrote can't be told, so nothing of the attempt may be kept.
+        What they read or wrote can't be determined, so nothing of the attempt may be kept.
         """
         if self._stranger is None:
             return

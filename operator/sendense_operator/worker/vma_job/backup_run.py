@@ -38,7 +38,7 @@ async def run_backup(
     A task that is to adopt only needs no credentials, since the VMA is never called.
 
     Raises WorkerError. Failed or cancelled, nothing of the attempt is left, at the VMA and in the repository.
-    `on_step` is told each step of the commit.
+    `on_step` receives each step of the commit.
     """
     root, paths = _places(settings, task)
     credentials = None if task.adopt_only else _credentials(settings)
@@ -104,7 +104,7 @@ async def _attempt(
         return await attempt.commit(manifest, on_step), manifest
     except BaseException as error:
         log.warning("giving up: %s", error or type(error).__name__)
-        # To its end, whoever wants to stop it: a client that is not told to go hangs on the appliance for ever.
+        # To its end, whoever wants to stop it: a client that is not released hangs on the appliance for ever.
         await to_the_end(attempt.abandon(error))
         raise
     finally:

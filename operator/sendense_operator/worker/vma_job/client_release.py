@@ -48,7 +48,7 @@ async def let_increment_end(state: JobState, limit: float, must_stop: Callable[[
 
 
 def has_ended(state: JobState) -> bool:
-    """Return whether the client was told that its job is over and has closed all its connections: it ends by itself."""
+    """Return whether the client knows that its job is over and has closed all connections: it ends by itself."""
     return state.callbacks.told_gone and not state.traffic.connections
 
 

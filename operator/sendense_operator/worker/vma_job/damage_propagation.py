@@ -1,6 +1,6 @@
 """How far damage goes that was found under the newest restore point: others are read through the same layers.
 
-Who is not told of now is told of never: the next backup is a full, and nobody looks below that one.
+What is not reported now never is: the next backup is a full, and nothing reads below that one.
 """
 
 from __future__ import annotations

@@ -36,12 +36,12 @@ async def test_every_example_is_what_is_answered(operation: str, named: bool) ->
     async with running(backup()) as rig:
         described = (await rig.http.get("/openapi.json")).json()
         template = path.partition("?")[0].replace(FULL, "{backup_id}").replace(f"/{NAMESPACE}/", "/{namespace}/")
-        told = described["paths"][template][method.lower()]
+        reported = described["paths"][template][method.lower()]
         options: dict[str, Any] = {}
-        if "requestBody" in told:
-            options["json"] = told["requestBody"]["content"]["application/json"]["examples"]["example"]["value"]
+        if "requestBody" in reported:
+            options["json"] = reported["requestBody"]["content"]["application/json"]["examples"]["example"]["value"]
         answer = await rig.call(method, path, **options)
-        expected = told["responses"][str(answer.status_code)]["content"]["application/json"]["examples"]["example"]
+        expected = reported["responses"][str(answer.status_code)]["content"]["application/json"]["examples"]["example"]
         got = answer.json()
         if operation == "start":
             got["backup_id"] = expected["value"]["backup_id"]
@@ -121,16 +121,16 @@ async def test_a_vm_that_was_made_anew() -> None:
         rig.world.stores.vms.put(CachedVM.from_object(vm("db01-9f3a", "DB 01")))
         answer = await rig.call("POST", f"{BASE}/start", json=START)
         assert (answer.status_code, answer.json()["vm_context_id"]) == (202, "db01-9f3a")
-        told = (await rig.call("GET", f"{BASE}/chain?vm_name=DB%2001")).json()
-        assert (told["vm_context_id"], told["backup_count"]) == ("db01", 1)
+        reported = (await rig.call("GET", f"{BASE}/chain?vm_name=DB%2001")).json()
+        assert (reported["vm_context_id"], reported["backup_count"]) == ("db01", 1)
 
 
 async def test_restore_points_outlive_the_protected_vm() -> None:
     async with running(backup()) as rig:
         rig.world.stores.vms.remove("uid-vm-db01")
         for query in ("vm_name=DB%2001", "vm_name=db01", "vm_context_id=db01"):
-            told = (await rig.call("GET", f"{BASE}/chain?{query}")).json()
-            assert (told["vm_context_id"], told["vm_name"], told["backup_count"]) == ("db01", "DB 01", 1)
+            reported = (await rig.call("GET", f"{BASE}/chain?{query}")).json()
+            assert (reported["vm_context_id"], reported["vm_name"], reported["backup_count"]) == ("db01", "DB 01", 1)
 
 
 async def test_a_start_by_id_needs_no_right_to_list_vms() -> None:
@@ -218,7 +218,7 @@ async def test_rights(token: str, operation: str, status: int, caplog: pytest.Lo
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "token", "told"),
+    ("method", "path", "token", "reported"),
     [
         ("GET", f"{BASE}/{FULL}", "wrong", f"audit=get user=- namespace={NAMESPACE} target={FULL} status=401"),
         ("GET", f"{BASE}/list?limit=x&vm_name=a", "admin",
@@ -229,13 +229,13 @@ async def test_rights(token: str, operation: str, status: int, caplog: pytest.Lo
     ],
 )  # fmt: skip
 async def test_what_was_refused_is_told_too(
-    method: str, path: str, token: str, told: str, caplog: pytest.LogCaptureFixture
+    method: str, path: str, token: str, reported: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, AUDIT)
     async with running(backup()) as rig:
         await rig.call(method, path, token)
         (line,) = [record.getMessage() for record in caplog.records if record.name == AUDIT]
-        assert line.replace(f" method={method}", "").startswith(told)
+        assert line.replace(f" method={method}", "").startswith(reported)
 
 
 async def test_the_api_server_away() -> None:
@@ -264,10 +264,14 @@ async def test_who_may_delete_one_is_told_no_other_names() -> None:
     younger = backup("younger", disks=[{"id": 0, "parent": FULL, "file": "b"}])
     async with running(backup(), younger) as rig:
         assert (await rig.call("GET", f"{BASE}/younger", "owner")).status_code == 403
-        told = (await rig.call("DELETE", f"{BASE}/{FULL}", "owner")).json()
-        assert (told["freed_bytes"], told["needed_by"], "younger" in told["message"]) == (0, [], False)
-        told = (await rig.call("DELETE", f"{BASE}/{FULL}")).json()
-        assert (told["freed_bytes"], told["needed_by"], "younger" in told["message"]) == (0, ["younger"], True)
+        reported = (await rig.call("DELETE", f"{BASE}/{FULL}", "owner")).json()
+        assert (reported["freed_bytes"], reported["needed_by"], "younger" in reported["message"]) == (0, [], False)
+        reported = (await rig.call("DELETE", f"{BASE}/{FULL}")).json()
+        assert (reported["freed_bytes"], reported["needed_by"], "younger" in reported["message"]) == (
+            0,
+            ["younger"],
+            True,
+        )
 
 
 async def test_a_long_list_is_whole_and_metrics_tell_of_it() -> None:

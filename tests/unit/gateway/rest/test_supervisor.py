@@ -11,7 +11,7 @@ QUICK = (0.001, 0.004)
 
 
 class Work:
-    """Fails with each of the problems in turn (None: ends), then goes on until told to stop."""
+    """Fails with each of the problems in turn (None: ends), then goes on until reported to stop."""
 
     def __init__(self, *problems: Exception | None) -> None:
         self.problems = list(problems)
@@ -25,14 +25,14 @@ class Work:
         elif problem := self.problems.pop(0):
             raise problem
 
-    async def told(self) -> None:
+    async def reported(self) -> None:
         async with asyncio.timeout(10):
             await keep_running("work", self, self.stop, QUICK)
 
 
 async def test_what_fails_or_ends_is_begun_again(caplog: pytest.LogCaptureFixture) -> None:
     work = Work(ssl.SSLError("no key"), None, ExceptionGroup("mirrors", [TypeError("odd")]))
-    task = asyncio.create_task(work.told())
+    task = asyncio.create_task(work.reported())
     await until(lambda: work.began == 4)
     work.stop.set()
     await task
@@ -43,7 +43,7 @@ async def test_what_fails_or_ends_is_begun_again(caplog: pytest.LogCaptureFixtur
 
 async def test_pauses_grow_up_to_a_limit(caplog: pytest.LogCaptureFixture) -> None:
     work = Work(*(OSError("x") for _ in range(4)))
-    task = asyncio.create_task(work.told())
+    task = asyncio.create_task(work.reported())
     await until(lambda: work.began == 5)
     work.stop.set()
     await task
@@ -64,5 +64,5 @@ async def test_told_to_stop_it_waits_no_longer(caplog: pytest.LogCaptureFixture)
 async def test_it_is_not_begun_again_after_the_end() -> None:
     work = Work(None)
     work.stop.set()
-    await work.told()
+    await work.reported()
     assert work.began == 1

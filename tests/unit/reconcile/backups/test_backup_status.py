@@ -93,7 +93,7 @@ def test_whatever_a_worker_says_fits_the_schema(reason: str, message: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "reported"),
     [
         ((), (WAITS,), [("Normal", "VMNotFound")]),
         ((WAITS,), (WAITS, conditions.reconciling("VMNotFound", "other words")), []),
@@ -110,8 +110,8 @@ def test_whatever_a_worker_says_fits_the_schema(reason: str, message: str) -> No
         ((DONE,), (DONE,), []),
     ],
 )
-def test_events(old: tuple[State, ...], new: tuple[State, ...], told: list[tuple[str, str]]) -> None:
-    assert [event[:2] for event in events_of_change(after(*old), after(*new))] == told
+def test_events(old: tuple[State, ...], new: tuple[State, ...], reported: list[tuple[str, str]]) -> None:
+    assert [event[:2] for event in events_of_change(after(*old), after(*new))] == reported
 
 
 def queued(position: int) -> State:
@@ -164,9 +164,9 @@ def test_a_point_that_is_lost_and_found_was_made_when_it_was_made() -> None:
 def test_disks_that_fell_back_are_told(reasons: tuple[str | None, ...], kind: str | None) -> None:
     disks = [BackupDisk(id=i, key=2000 + i, virtual_size=1, reason=reason) for i, reason in enumerate(reasons)]
     done = after(COPIES, DONE).model_copy(update={"disks": disks})
-    told = [event for event in events_of_change(after(COPIES), done) if event[1] == "FellBackToFull"]
-    assert [event[0] for event in told] == ([kind] if kind else [])
-    assert all(f"disk {i} was copied in full: {r}" in told[0][2] for i, r in enumerate(reasons) if r)
+    reported = [event for event in events_of_change(after(COPIES), done) if event[1] == "FellBackToFull"]
+    assert [event[0] for event in reported] == ([kind] if kind else [])
+    assert all(f"disk {i} was copied in full: {r}" in reported[0][2] for i, r in enumerate(reasons) if r)
     assert not [e for e in events_of_change(after(COPIES, DONE, LOST), done) if e[1] == "FellBackToFull"], "found again"
 
 

@@ -1,4 +1,4 @@
-"""What a worker is told."""
+"""What a worker receives."""
 
 from __future__ import annotations
 

@@ -34,8 +34,8 @@ DIED: Obj = {**RAN, "workerDeath": "OOMKilled, exit code 137"}
 def test_who_may_have_committed_is_held_for_its_files(
     phase: str, reason: str, status: Obj, may_have_a_point: bool
 ) -> None:
-    told = {**ready_status(reason, status="False"), "phase": phase, **status}
-    add, remove = decide_finalizers(Case.of(sample.backup("b1", told)))
+    reported = {**ready_status(reason, status="False"), "phase": phase, **status}
+    add, remove = decide_finalizers(Case.of(sample.backup("b1", reported)))
     assert names.FINALIZER in remove
     assert (names.FINALIZER_RESTORE_POINT in remove) is not may_have_a_point
     assert not add or may_have_a_point

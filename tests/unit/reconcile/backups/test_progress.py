@@ -119,12 +119,12 @@ def test_how_long_an_increment_takes_is_not_known() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reported", "eta", "text"),
+    ("estimate", "eta", "text"),
     [(2_592_000, 2_592_000, "30d0h"), (2_592_001, None, ""), (1 << 70, None, ""), (-1, None, ""), (None, None, "")],
 )
-def test_centuries_are_no_estimate(reported: int | None, eta: int | None, text: str) -> None:
-    told = report(1, rate=0.001).model_copy(update={"eta_seconds": reported})
-    progress = merge_progress(None, merge_disks([], told, whole=True), told, whole=True, now=NOON)
+def test_centuries_are_no_estimate(estimate: int | None, eta: int | None, text: str) -> None:
+    reported = report(1, rate=0.001).model_copy(update={"eta_seconds": estimate})
+    progress = merge_progress(None, merge_disks([], reported, whole=True), reported, whole=True, now=NOON)
     assert (progress.eta_seconds, progress.eta) == (eta, text)
 
 
@@ -194,7 +194,7 @@ def test_what_stops_keeps_how_far_it_came() -> None:
 @pytest.mark.parametrize("whole", [True, False])
 def test_each_disk_has_its_rate_and_its_end(whole: bool) -> None:
     """Of the one whose turn it is; when an increment ends is not known."""
-    told = Progress(
+    reported = Progress(
         job_id="j",
         stage=Stage.COPYING,
         started=NOON,
@@ -204,7 +204,7 @@ def test_each_disk_has_its_rate_and_its_end(whole: bool) -> None:
             DiskProgress(index=2, size=GIB, transferred=300, rate=0.1, eta_seconds=1 << 40),
         ),
     )
-    disks = merge_disks([], told, whole=whole)
+    disks = merge_disks([], reported, whole=whole)
     assert [(disk.rate, disk.rate_bytes_per_second) for disk in disks] == [
         (None, None),
         ("5.0 MiB/s", 5 << 20),

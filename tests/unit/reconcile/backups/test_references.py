@@ -1,4 +1,4 @@
-"""What of a Backup's references is missing or not ready, and in which order that is told."""
+"""What of a Backup's references is missing or not ready, and in which order that is reported."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def point(name: str = "b1", *, vm: str = "db", finished: float = 60, **more: Any
     )
 
 
-def told(*records: Record, root: RootRecord | None = RootRecord()) -> ScanResult:  # noqa: B008 - frozen
+def reported(*records: Record, root: RootRecord | None = RootRecord()) -> ScanResult:  # noqa: B008 - frozen
     return sort_records([*records, *([root] if root else [])], at(TAKEN), [])
 
 
@@ -85,7 +85,7 @@ def test_what_is_kept_of_an_adopted_one() -> None:
     ],
 )
 def test_a_verdict(obj: Obj, records: list[Record], verdict: ScanVerdict | None) -> None:
-    found = list(judge_backup(told(*records), [known_backup(obj)]))
+    found = list(judge_backup(reported(*records), [known_backup(obj)]))
     assert [one.verdict for one in found] == ([verdict] if verdict else [])
     assert all((one.name, one.uid, one.vm) == ("b1", UID, "db") for one in found)
 
@@ -93,18 +93,18 @@ def test_a_verdict(obj: Obj, records: list[Record], verdict: ScanVerdict | None)
 @pytest.mark.parametrize(("chain", "missing"), [({}, True), ({"busy": True}, False), ({"unreadable": 1}, False)])
 def test_what_is_missing_for_an_adopting_backup(chain: dict[str, Any], missing: bool) -> None:
     obj = sample.backup("b1", adopt={"uid": uid_of("Backup", "gone")}, age=5)
-    assert is_missing(told(point(), ChainRecord(vm="db", **chain)), obj, "db") is missing
+    assert is_missing(reported(point(), ChainRecord(vm="db", **chain)), obj, "db") is missing
 
 
 @pytest.mark.parametrize("root", [None, RootRecord(complete=False)])
 def test_nothing_is_lost_by_half_a_listing(root: RootRecord | None) -> None:
-    assert list(judge_backup(told(ChainRecord(vm="web"), root=root), [known_backup(backup())])) == []
+    assert list(judge_backup(reported(ChainRecord(vm="web"), root=root), [known_backup(backup())])) == []
 
 
 def test_what_is_known_removed_or_retained_is_not_adopted() -> None:
-    listed = told(*(point(f"b{number}", finished=number) for number in (3, 2, 1, 0)))
+    listed = reported(*(point(f"b{number}", finished=number) for number in (3, 2, 1, 0)))
     known = [known_backup(sample.backup("b1")), known_backup(sample.backup("x", adopt={"uid": uid_of("Backup", "b2")}))]
     removed = frozenset({uid_of("Backup", "b3")})
     assert [one.backup for one in decide_adoptions(listed, known, removed)] == ["b0"]
     assert [one.backup for one in decide_adoptions(listed, [], frozenset())] == ["b0", "b1", "b2", "b3"]
-    assert list(decide_adoptions(told(point(), root=None), [], frozenset())) == []
+    assert list(decide_adoptions(reported(point(), root=None), [], frozenset())) == []

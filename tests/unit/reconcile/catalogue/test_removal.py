@@ -134,9 +134,9 @@ def view(
 @pytest.mark.parametrize(
     ("old", "seen", "expected"),
     [
-        pytest.param(removed(), None, PENDING, id="nothing was told yet"),
+        pytest.param(removed(), None, PENDING, id="nothing was reported yet"),
         pytest.param(removed(), view(points=("b1",)), PENDING, id="it was not removed yet"),
-        pytest.param(removed(), view(), PENDING, id="a pod that was not told to remove it, so it may be newer"),
+        pytest.param(removed(), view(), PENDING, id="a pod that was not reported to remove it, so it may be newer"),
         pytest.param(removed(), view(asked=("b1",)), None, id="gone with all its files"),
         pytest.param(removed(), view(asked=("b1",), complete=False), PENDING, id="half a listing"),
         pytest.param(removed(), view(asked=("b1",), unreadable=1), PENDING, id="its manifest may be the one"),
@@ -156,7 +156,7 @@ def view(
         pytest.param(
             removed(state=RETAINED), view(tombstone(), points=("b1",)), RETAINED, id="retained, in spite of a tombstone"
         ),
-        pytest.param(removed(state=RETAINED), None, RETAINED, id="retained, and nothing was told yet"),
+        pytest.param(removed(state=RETAINED), None, RETAINED, id="retained, and nothing was reported yet"),
         pytest.param(removed(state=RETAINED), view(points=("b1",)), RETAINED, id="retained, and there"),
         pytest.param(removed(state=RETAINED), view(), None, id="retained, and gone all the same"),
         pytest.param(removed(state=RETAINED), view(complete=False), RETAINED, id="retained, and half a listing"),
@@ -184,7 +184,7 @@ def test_what_was_freed() -> None:
     seen = view(tombstone("needed"), asked=("gone", "never"))
     assert [point.backup for point in freed_points(old, seen)] == ["gone", "freed"]
     assert freed_points(old, None) == []
-    assert freed_points(merge_removed(old, [], seen), seen) == [], "it is told once"
+    assert freed_points(merge_removed(old, [], seen), seen) == [], "it is reported once"
 
 
 def test_what_is_told_of_it() -> None:
@@ -248,10 +248,10 @@ def test_the_last_word_counts(
 
 
 def test_of_too_many_those_that_nobody_was_told_of_stay() -> None:
-    told = [removed(f"n{number}", NEEDED) for number in range(MAX_WAITING)]
+    reported = [removed(f"n{number}", NEEDED) for number in range(MAX_WAITING)]
     kept = [removed(f"r{number}", RETAINED, since=number) for number in range(30)]
     waiting = [removed(f"p{number}", since=number) for number in range(30)]
-    assert room_for(told + waiting) == MAX_WAITING - 30
-    found = merge_removed(told + kept, waiting, None)
+    assert room_for(reported + waiting) == MAX_WAITING - 30
+    found = merge_removed(reported + kept, waiting, None)
     assert len(found) == MAX_WAITING
     assert {point.backup for point in waiting + kept} <= {point.backup for point in found}

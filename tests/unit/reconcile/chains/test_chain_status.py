@@ -61,7 +61,7 @@ def test_points_are_in_the_order_of_their_commits() -> None:
     assert found.next.type is BackupType.INCREMENTAL
 
 
-def told(*names: str, taken: float, complete: bool = True) -> ChainView:
+def reported(*names: str, taken: float, complete: bool = True) -> ChainView:
     """These in the order of their sequence."""
     records = [
         PointRecord(
@@ -91,14 +91,14 @@ NEXT = point("next", 20, "ahead")
 
 
 def test_the_sequence_counts_and_no_clock() -> None:
-    found = status(AHEAD, NEXT, point("first", 10), view=told("first", "ahead", "next", taken=30))
+    found = status(AHEAD, NEXT, point("first", 10), view=reported("first", "ahead", "next", taken=30))
     assert order(found) == ["first", "ahead", "next"]
     assert (found.latest_backup, found.latest_time) == ("next", at(20))
     assert fulls(found)["next"] == "ahead"
 
 
 def test_what_was_committed_since_the_last_word_comes_last() -> None:
-    view = told("first", "ahead", taken=15)
+    view = reported("first", "ahead", taken=15)
     found = status(point("last", 40, "next"), NEXT, AHEAD, point("first", 10), view=view)
     assert order(found) == ["first", "ahead", "next", "last"]
     assert found.latest_backup == "last"
@@ -106,14 +106,19 @@ def test_what_was_committed_since_the_last_word_comes_last() -> None:
 
 def test_what_the_repository_does_not_know_any_more_is_put_in_by_its_time() -> None:
     chain = [point("first", 10), point("lost", 12, phase="Lost"), AHEAD, NEXT]
-    assert order(status(*chain, view=told("first", "ahead", "next", taken=30))) == ["first", "lost", "ahead", "next"]
+    assert order(status(*chain, view=reported("first", "ahead", "next", taken=30))) == [
+        "first",
+        "lost",
+        "ahead",
+        "next",
+    ]
 
 
-@pytest.mark.parametrize("view", [None, told("next", taken=90, complete=False)])
+@pytest.mark.parametrize("view", [None, reported("next", taken=90, complete=False)])
 def test_until_the_first_word_the_order_of_before_holds(view: ChainView | None) -> None:
     """The controller was restarted, or the repository can't be listed."""
     chain = [point("first", 10), AHEAD, NEXT]
-    before = status(*chain, view=told("first", "ahead", "next", taken=30))
+    before = status(*chain, view=reported("first", "ahead", "next", taken=30))
     found = status(*chain, point("since", 50, "next"), old=before, view=view)
     assert order(found) == ["first", "ahead", "next", "since"]
     assert status(*chain, point("since", 50, "next"), old=found, view=view) == found
@@ -121,7 +126,7 @@ def test_until_the_first_word_the_order_of_before_holds(view: ChainView | None) 
 
 def test_one_too_old_for_the_list_of_before_stays_the_oldest() -> None:
     chain = [point("first", 10), AHEAD, NEXT]
-    before = status(*chain[1:], view=told("ahead", "next", taken=30))
+    before = status(*chain[1:], view=reported("ahead", "next", taken=30))
     assert order(status(*chain, old=before)) == ["first", "ahead", "next"]
 
 

@@ -22,8 +22,8 @@ DIED: Obj = {"workerDeath": "OOMKilled, exit code 137"}
 
 
 def ended(phase: str, reason: str, *, at_second: float = 200, **status: object) -> Obj:
-    told = {**ready_status(reason, status="False"), "phase": phase, "completionTime": stamp(at_second), **status}
-    return sample.backup("b1", told)
+    reported = {**ready_status(reason, status="False"), "phase": phase, "completionTime": stamp(at_second), **status}
+    return sample.backup("b1", reported)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def said(answer: Answer) -> list[Obj]:
     return [pod("p1", "Succeeded", containerStatuses=ended(answer.to_message()))]
 
 
-TOLD_TO_END = Answer(outcome="Cancelled", reason="Terminated", message="the worker was told to end")
+TOLD_TO_END = Answer(outcome="Cancelled", reason="Terminated", message="the worker was requested to end")
 
 
 @pytest.mark.parametrize(

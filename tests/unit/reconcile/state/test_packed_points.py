@@ -46,8 +46,8 @@ def test_many_points_of_several_repositories_take_few_bytes() -> None:
     tracemalloc.start()
     try:
         for number in range(REPOSITORIES):
-            told = sort_records(points(EACH, number), AT, ())
-            memory.catalogues.put(f"ns/r{number}", merge_scan(None, told))
+            reported = sort_records(points(EACH, number), AT, ())
+            memory.catalogues.put(f"ns/r{number}", merge_scan(None, reported))
         kept, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -75,10 +75,10 @@ def test_a_catalogue_that_takes_too_much_is_refused(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_point_that_changed_is_noticed() -> None:
-    def told(damage: str) -> ScanResult:
+    def reported(damage: str) -> ScanResult:
         records = [record.model_copy(update={"vm": "db", "damage": damage}) for record in points(3)]
         return sort_records([*records, ChainRecord(vm="db"), RootRecord()], AT, ())
 
-    before = merge_scan(None, told(""))
-    assert changed_chains(before, told("")) == []
-    assert changed_chains(before, told("bad")) == ["db"]
+    before = merge_scan(None, reported(""))
+    assert changed_chains(before, reported("")) == []
+    assert changed_chains(before, reported("bad")) == ["db"]

@@ -38,7 +38,7 @@ def run(planned: DiscoveryPlan | None = None, **fields: Any) -> DiscoveryRun:
     return made
 
 
-def told(of: DiscoveryRun, *, dry: bool = False, old: DiscoveryStatus | None = None) -> DiscoveryReport:
+def reported(of: DiscoveryRun, *, dry: bool = False, old: DiscoveryStatus | None = None) -> DiscoveryReport:
     return report_discovery(of, DiscoverySpec(datacenters=["DC1"], dry_run=dry), old)
 
 
@@ -59,39 +59,39 @@ def told(of: DiscoveryRun, *, dry: bool = False, old: DiscoveryStatus | None = N
     ],
 )
 def test_the_condition(of: DiscoveryRun, dry: bool, expected: tuple[bool, str]) -> None:
-    found = told(of, dry=dry)
+    found = reported(of, dry=dry)
     assert (found.holds, found.reason) == expected
     assert found.message == found.status.message
 
 
 def test_what_is_left_to_do() -> None:
-    status = told(run(plan(3), created=1)).status
+    status = reported(run(plan(3), created=1)).status
     assert (status.vms, status.matched, status.created, status.pending) == (3, 3, 1, 3)
     assert status.planned == []
 
 
 def test_a_dry_run_shows_the_first_ones_and_counts_all() -> None:
-    found = told(run(plan(MAX_PLANNED + 5), ended=1.0), dry=True)
+    found = reported(run(plan(MAX_PLANNED + 5), ended=1.0), dry=True)
     assert (found.status.pending, len(found.status.planned)) == (MAX_PLANNED + 5, MAX_PLANNED)
     assert f"{MAX_PLANNED + 5} ProtectedVMs would be made" in found.message
 
 
 def test_what_can_not_be_made_is_named_but_not_without_limit() -> None:
-    found = told(run(plan(1, odd=9), ended=1.0, refused={"/DC1/vm/x": "too odd" * 1000}))
+    found = reported(run(plan(1, odd=9), ended=1.0, refused={"/DC1/vm/x": "too odd" * 1000}))
     assert found.status.unusable == 10
     assert "'odd0'" in found.message
     assert len(found.message) < 1000
 
 
 def test_a_failure_keeps_what_was_counted_and_when() -> None:
-    before = told(run(plan(2), ended=1.0, created=2)).status
-    failed = told(run(ended=9.0, problems={"": Problem("ApplianceUnreachable", "no answer")}), old=before).status
+    before = reported(run(plan(2), ended=1.0, created=2)).status
+    failed = reported(run(ended=9.0, problems={"": Problem("ApplianceUnreachable", "no answer")}), old=before).status
     assert (failed.vms, failed.matched, failed.last_time) == (2, 2, at(0))
     assert failed.message == "no answer"
 
 
 def test_what_vcenter_did_not_say_is_told_and_keeps_no_vm_from_being_counted() -> None:
-    found = told(run(plan(2), ended=5.0, doubts={"db": Problem("ApplianceError", "404 page not found")}))
+    found = reported(run(plan(2), ended=5.0, doubts={"db": Problem("ApplianceError", "404 page not found")}))
     assert "whether 1 moved is not known (db: 404 page not found)" in found.message
     assert "2 of 2 VMs match" in found.message
     assert found.status.last_time == at(0)

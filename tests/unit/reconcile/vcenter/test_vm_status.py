@@ -28,7 +28,7 @@ def after(result: FoundVM | Problem, seconds: float = 0, old: ProtectedVMStatus 
     return next_vm_status(old or ProtectedVMStatus(), result, generation=1, now=now, **{"asked": now, **more})
 
 
-def told(status: ProtectedVMStatus, kind: str = "Ready") -> tuple[str, str]:
+def reported(status: ProtectedVMStatus, kind: str = "Ready") -> tuple[str, str]:
     return next(((c.status.value, c.reason) for c in status.conditions if c.type == kind), ("", ""))
 
 
@@ -36,7 +36,7 @@ def test_what_is_known_of_a_vm() -> None:
     status = after(found())
     assert (status.vm_name, status.uuid, status.size, status.total_bytes) == ("db", UUID, "2.0 GiB", 2 * GIB)
     assert [(disk.index, disk.key) for disk in status.disks] == [(0, 2016), (1, 2000)]
-    assert told(status) == ("True", "Discovered")
+    assert reported(status) == ("True", "Discovered")
 
 
 @pytest.mark.parametrize(
@@ -44,20 +44,20 @@ def test_what_is_known_of_a_vm() -> None:
 )
 def test_change_tracking(cbt: bool | None, expected: tuple[str, str]) -> None:
     status = after(found(cbt=cbt))
-    assert (told(status, CHANGE_TRACKING), status.cbt_enabled) == (expected, cbt)
+    assert (reported(status, CHANGE_TRACKING), status.cbt_enabled) == (expected, cbt)
 
 
 @pytest.mark.parametrize("reason", ["VMVanished", "VMReplaced"])
 def test_a_vm_that_is_gone_is_marked_once_and_what_was_known_stays(reason: str) -> None:
     gone = after(Problem(reason, "gone", Meaning.FINAL), 60, after(found()))
     assert (gone.vanished_time, gone.vm_name, len(gone.disks)) == (at(60), "db", 2)
-    assert told(gone) == ("False", reason)
-    assert told(gone, "Stalled") == ("True", reason)
-    assert told(gone, CHANGE_TRACKING) == ("True", "Enabled")
+    assert reported(gone) == ("False", reason)
+    assert reported(gone, "Stalled") == ("True", reason)
+    assert reported(gone, CHANGE_TRACKING) == ("True", "Enabled")
     assert after(Problem(reason, "gone", Meaning.FINAL), 120, gone).vanished_time == at(60)
     back = after(found(), 180, gone)
     assert back.vanished_time is None
-    assert told(back, "Stalled") == ("", "")
+    assert reported(back, "Stalled") == ("", "")
 
 
 def test_a_vm_that_cannot_be_asked_for_is_not_gone() -> None:

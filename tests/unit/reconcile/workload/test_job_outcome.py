@@ -84,7 +84,7 @@ FATAL = pod("p1", "Failed", containerStatuses=ended(BAD.to_message(), code=ExitC
     ],
 )
 def test_whether_another_attempt_follows(retries: int, pods: list[Obj], is_last: bool) -> None:
-    """Told from the pods: the Job's own status says so a moment later."""
+    """Reported from the pods: the Job's own status says so a moment later."""
     there = job("j1")
     there["spec"]["backoffLimit"] = retries
     seen = observe_worker(there, pods, None)

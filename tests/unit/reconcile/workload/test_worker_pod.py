@@ -73,10 +73,10 @@ def template(
 
 
 def probe(*, one_node: bool = False, wanted: Obj | None = None) -> Obj:
-    told = ProbeTask(namespace="shop", repository="store", repository_uid="uid-1")
+    reported = ProbeTask(namespace="shop", repository="store", repository_uid="uid-1")
     spec = BackupRepositorySpec.model_validate(sample.repository(podTemplate=wanted or {})["spec"])
     labels = probe_labels(sample.repository())
-    return build_probe_template(told, labels=labels, repository=spec, one_node=one_node, settings=SETTINGS)
+    return build_probe_template(reported, labels=labels, repository=spec, one_node=one_node, settings=SETTINGS)
 
 
 @pytest.mark.parametrize("built", [template(), probe()], ids=["worker", "probe"])
@@ -217,8 +217,8 @@ def test_a_job_without_a_task(annotations: Obj | None) -> None:
 def test_a_probe_job_is_tried_once_and_bounded() -> None:
     found = build_probe_job(sample.repository(), probe(), probe_labels(sample.repository()), deadline_seconds=60)
     assert (found["spec"]["backoffLimit"], found["spec"]["activeDeadlineSeconds"]) == (0, 60)
-    told = json.loads(found["spec"]["template"]["metadata"]["annotations"][names.ANNOTATION_TASK])
-    assert ProbeTask.model_validate(told).repository_uid == "uid-1"
+    reported = json.loads(found["spec"]["template"]["metadata"]["annotations"][names.ANNOTATION_TASK])
+    assert ProbeTask.model_validate(reported).repository_uid == "uid-1"
 
 
 WANTED: Obj = {

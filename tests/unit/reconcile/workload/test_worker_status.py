@@ -18,8 +18,8 @@ DISK = {"index": 0, "size": 1, "transferred": 1}
 
 
 def status(disks: int = 1) -> bytes:
-    told = {"jobId": "j", "stage": "Copying", "started": "2025-10-05T12:00:00Z", "disks": [DISK] * disks}
-    return json.dumps(told).encode()
+    reported = {"jobId": "j", "stage": "Copying", "started": "2025-10-05T12:00:00Z", "disks": [DISK] * disks}
+    return json.dumps(reported).encode()
 
 
 class Body(httpx.AsyncByteStream):

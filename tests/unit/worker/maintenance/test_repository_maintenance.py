@@ -20,21 +20,21 @@ from sendense_operator.worker.storage.durable_io import list_names, read_regular
 
 def test_a_look_tells_no_catalogue(root: Path) -> None:
     fill(root, FULL)
-    told = probe(root)
-    assert (told.answer.catalogue, told.lines) == (None, [])
+    reported = probe(root)
+    assert (reported.answer.catalogue, reported.lines) == (None, [])
 
 
 def test_an_empty_repository(root: Path) -> None:
-    told = scan(root)
-    assert told.records == [RootRecord()]
+    reported = scan(root)
+    assert reported.records == [RootRecord()]
 
 
 def test_a_scan_tells_all(root: Path) -> None:
     fill(root, FULL, I2, FULL3)
-    told = scan(root)
-    assert names(told) == ["b1", "b2", "b3"]
-    assert told.chain == ChainRecord(vm="db", points=3)
-    record = told.points[1]
+    reported = scan(root)
+    assert names(reported) == ["b1", "b2", "b3"]
+    assert reported.chain == ChainRecord(vm="db", points=3)
+    record = reported.points[1]
     assert record == PointRecord(
         vm="db",
         backup="b2",
@@ -48,26 +48,26 @@ def test_a_scan_tells_all(root: Path) -> None:
         disks=(I2.disks[0].to_answer(),),
     )
     assert record.disks[0].parent == "b1"
-    assert told.root == RootRecord()
+    assert reported.root == RootRecord()
 
 
 def test_removing_tells_of_its_chains_only(root: Path) -> None:
     other = ChainPaths("shop", "web")
     fill(root, FULL, I2)
     write_point(root, point(7, paths=other), paths=other)
-    told = probe(root, FULL)
-    assert (names(told), list(told.chains), told.roots) == (["b2"], ["db"], [])
-    ((grave),) = told.tombstones
+    reported = probe(root, FULL)
+    assert (names(reported), list(reported.chains), reported.roots) == (["b2"], ["db"], [])
+    ((grave),) = reported.tombstones
     assert (grave.backup, grave.needed_by) == ("b1", "b2")
     assert grave.stored > 0
-    told = probe(root, I2, FULL)
-    assert (names(told), told.tombstones, told.chain) == ([], [], ChainRecord(vm="db"))
+    reported = probe(root, I2, FULL)
+    assert (names(reported), reported.tombstones, reported.chain) == ([], [], ChainRecord(vm="db"))
 
 
 def test_removing_from_a_chain_that_is_gone(root: Path) -> None:
-    told = probe(root, FULL)
-    assert told.answer.catalogue is not None
-    assert told.records == []
+    reported = probe(root, FULL)
+    assert reported.answer.catalogue is not None
+    assert reported.records == []
     assert not (root / "shop").exists()
 
 
@@ -92,8 +92,8 @@ def full_while(monkeypatch: pytest.MonkeyPatch, file: Path, reason: str = Reason
 def test_removing_from_a_full_volume(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(root, FULL, FULL3)
     full_while(monkeypatch, root / FULL3.disks[0].file)
-    told = probe(root, FULL3)
-    assert (names(told), told.tombstones) == (["b1"], [])
+    reported = probe(root, FULL3)
+    assert (names(reported), reported.tombstones) == (["b1"], [])
     assert files(root) == {*FULL.files(), "shop/db/backups/b1.json"}
 
 
@@ -127,12 +127,12 @@ def test_a_manifest_that_can_t_be_read_is_named(root: Path, data: bytes) -> None
     """Whatever was asked for: nothing of this chain is freed until it can be."""
     fill(root, FULL, FULL3)
     put(root, "shop/db/backups/bad.json", data)
-    for told in (probe(root, FULL3), probe(root), scan(root)):
-        (obstacle,) = told.chain.obstacles
+    for reported in (probe(root, FULL3), probe(root), scan(root)):
+        (obstacle,) = reported.chain.obstacles
         assert (obstacle.reason, obstacle.doing) == (Hindrance.MANIFEST_UNREADABLE, "freeing")
         assert obstacle.file == "shop/db/backups/bad.json"
         assert obstacle.message.startswith(("not JSON", "nested too deeply"))
-        assert told.tombstones
+        assert reported.tombstones
     (root / "shop/db/backups/bad.json").unlink()
     assert scan(root).chain.obstacles == ()
     assert files(root) == {*FULL.files(), "shop/db/backups/b1.json"}
@@ -176,9 +176,9 @@ def test_nothing_is_put_aside_by_a_stale_listing(root: Path, monkeypatch: pytest
         monkeypatch.setattr(chain_folder, "list_names", stale)
     else:
         monkeypatch.setattr(disk_listing, "read_regular", vanishing)
-    told = scan(root)
+    reported = scan(root)
     assert files(root) == before
-    assert (told.chain.complete, told.chain.obstacles[0].reason) == (False, Hindrance.LISTING_CHANGED)
+    assert (reported.chain.complete, reported.chain.obstacles[0].reason) == (False, Hindrance.LISTING_CHANGED)
     monkeypatch.undo()
     assert scan(root).chain.quarantined == 1
 
@@ -188,34 +188,34 @@ def test_orphans_among_manifests_stop_nothing(root: Path) -> None:
     fill(root, FULL, FULL3)
     for name in ("b1 (conflicted copy).json", "._b1.json", ".nfs0000000012"):
         put(root, f"shop/db/backups/{name}", FULL.to_json())
-    told = scan(root, FULL3)
-    assert (names(told), told.tombstones) == (["b1"], [])
-    assert (told.chain.quarantined, told.chain.unknown, told.chain.obstacles) == (1, 2, ())
+    reported = scan(root, FULL3)
+    assert (names(reported), reported.tombstones) == (["b1"], [])
+    assert (reported.chain.quarantined, reported.chain.unknown, reported.chain.obstacles) == (1, 2, ())
 
 
 @pytest.mark.usefixtures("busy")
 def test_a_chain_in_use_where_nothing_waits(root: Path) -> None:
     fill(root, FULL)
-    told = scan(root)
-    assert (told.chain.busy, told.chain.obstacles) == (True, ())
+    reported = scan(root)
+    assert (reported.chain.busy, reported.chain.obstacles) == (True, ())
 
 
 @pytest.mark.usefixtures("busy")
 def test_a_chain_in_use(root: Path) -> None:
-    """What is listed is told, nothing is swept, freed or put aside: its writer may be about to use it."""
+    """What is listed is reported, nothing is swept, freed or put aside: its writer may be about to use it."""
     fill(root, FULL, I2, FULL3)
     put(root, "shop/db/disk-0/stranger")
     writing = put(
         root, "shop/db/disk-0/incr-20251006-000000.qcow2.partial", head(1 << 20, Path(FULL3.disks[0].file).name)
     )
     before = files(root)
-    told = scan(root, FULL3)
-    assert names(told) == ["b1", "b2"]
-    assert [(grave.backup, grave.needed_by) for grave in told.tombstones] == [("b3", "")]
-    assert (told.chain.complete, told.chain.busy) == (True, True)
-    assert "writing this chain" in told.chain.message
-    assert [obstacle.reason for obstacle in told.chain.obstacles] == [Hindrance.CHAIN_BUSY]
-    assert (told.chain.unknown, told.chain.quarantined, told.answer.swept) == (0, 0, 0)
+    reported = scan(root, FULL3)
+    assert names(reported) == ["b1", "b2"]
+    assert [(grave.backup, grave.needed_by) for grave in reported.tombstones] == [("b3", "")]
+    assert (reported.chain.complete, reported.chain.busy) == (True, True)
+    assert "writing this chain" in reported.chain.message
+    assert [obstacle.reason for obstacle in reported.chain.obstacles] == [Hindrance.CHAIN_BUSY]
+    assert (reported.chain.unknown, reported.chain.quarantined, reported.answer.swept) == (0, 0, 0)
     assert len(files(root)) == len(before)
     assert writing.exists()
     assert (root / FULL3.disks[0].file).exists()
@@ -232,18 +232,18 @@ def test_what_waits_for_a_writer_goes_after_it(root: Path, busy: ChainLock) -> N
 def test_a_lock_that_can_t_be_had_is_as_good_as_taken(root: Path) -> None:
     fill(root, FULL)
     (root / PATHS.lock).mkdir()
-    told = scan(root)
-    assert (names(told), told.chain.complete, told.chain.busy) == (["b1"], True, True)
+    reported = scan(root)
+    assert (names(reported), reported.chain.complete, reported.chain.busy) == (["b1"], True, True)
 
 
 def test_a_removal_that_fails_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(root, FULL, I2)
     with monkeypatch.context() as patch:
         failing(patch, "/b1.json")
-        told = probe(root, FULL)
-    assert not told.chain.complete
-    assert "removing" in told.chain.message
-    first = told.chain.obstacles[0]
+        reported = probe(root, FULL)
+    assert not reported.chain.complete
+    assert "removing" in reported.chain.message
+    first = reported.chain.obstacles[0]
     assert (first.reason, first.doing, first.file) == (Hindrance.STORAGE_ERROR, "removing", "shop/db/backups/b1.json")
     assert first.message == os.strerror(5)
     assert probe(root, FULL).chain.complete

@@ -35,9 +35,9 @@ def test_what_lies_beside_the_chains(root: Path) -> None:
         put(root, path)
     (root / "link").symlink_to(root / "shop")
     before = files(root)
-    told = scan(root)
-    assert told.root == RootRecord(unknown=5, other_folders=("other",))
-    assert list(told.chains) == ["db"]
+    reported = scan(root)
+    assert reported.root == RootRecord(unknown=5, other_folders=("other",))
+    assert list(reported.chains) == ["db"]
     assert files(root) == before
 
 
@@ -45,9 +45,9 @@ def test_another_folder_than_the_namespace(root: Path) -> None:
     other = ChainPaths("archive", "web")
     write_point(root, point(7, paths=other), paths=other)
     fill(root, FULL)
-    told = scan(root, folder="archive")
-    assert (names(told), told.root.other_folders) == (["b7"], ("shop",))
-    assert told.points[0].manifest == "archive/web/backups/b7.json"
+    reported = scan(root, folder="archive")
+    assert (names(reported), reported.root.other_folders) == (["b7"], ("shop",))
+    assert reported.points[0].manifest == "archive/web/backups/b7.json"
 
 
 def test_other_namespaces_are_swept_and_nothing_else(root: Path) -> None:
@@ -55,8 +55,8 @@ def test_other_namespaces_are_swept_and_nothing_else(root: Path) -> None:
     put(root, "shop/db/disk-0/x")
     put(root, "shop/db/disk-0/full-20250101-000000.qcow2.partial")
     put(root, "shop/db/disk-0/holiday.partial")
-    told = scan(root, namespace="elsewhere")
-    assert told.answer.swept == 1
+    reported = scan(root, namespace="elsewhere")
+    assert reported.answer.swept == 1
     assert {"shop/db/disk-0/x", "shop/db/disk-0/holiday.partial"} <= files(root)
     assert not (root / "shop/db/disk-0/full-20250101-000000.qcow2.partial").exists()
 
@@ -78,14 +78,14 @@ def test_a_manifest_that_can_t_be_read_is_left_alone(root: Path, data: bytes, un
     odd = root / "shop/db/backups/b3.json"
     odd.write_bytes(data)
     stranger = put(root, "shop/db/disk-0/x")
-    told = scan(root, I2)
-    assert (told.chain.unreadable, told.chain.newer, told.chain.complete) == (unreadable, newer, True)
-    assert names(told) == ["b1"]
-    assert [(grave.backup, grave.needed_by) for grave in told.tombstones] == [("b2", "")]
+    reported = scan(root, I2)
+    assert (reported.chain.unreadable, reported.chain.newer, reported.chain.complete) == (unreadable, newer, True)
+    assert names(reported) == ["b1"]
+    assert [(grave.backup, grave.needed_by) for grave in reported.tombstones] == [("b2", "")]
     assert odd.read_bytes() == data
     assert stranger.exists()
     assert {*FULL3.files(), *I2.files()} <= files(root)
-    assert told.chain.quarantined == 0
+    assert reported.chain.quarantined == 0
 
 
 def test_a_manifest_with_a_name_that_is_none(root: Path) -> None:
@@ -102,10 +102,14 @@ def test_damage_is_told(root: Path) -> None:
     (seen,) = [item for item in read_chain(root, PATHS).points if item.manifest == FULL3]
     refused = Unfit(index=0, reason=FullReason.CHANGE_ID_REFUSED, time=datetime(2025, 10, 6, tzinfo=UTC))
     mark_unfit(root, seen, (refused,))
-    told = scan(root)
-    assert [bool(record.damage) for record in told.points] == [True, True, False]
-    assert "stands on b1" in told.points[1].damage
-    assert [record.full_next for record in told.points] == ["ParentUnverified", "ParentUnverified", "ChangeIDRefused"]
+    reported = scan(root)
+    assert [bool(record.damage) for record in reported.points] == [True, True, False]
+    assert "stands on b1" in reported.points[1].damage
+    assert [record.full_next for record in reported.points] == [
+        "ParentUnverified",
+        "ParentUnverified",
+        "ChangeIDRefused",
+    ]
 
 
 @pytest.mark.parametrize("end", ["/db", "/db/backups", "/db/.tombstones", "/db/disk-0", "/b2.json", "/db/.quarantine"])
@@ -120,24 +124,24 @@ def test_half_a_listing_is_none(root: Path, monkeypatch: pytest.MonkeyPatch, end
     before = files(root)
     with monkeypatch.context() as patch:
         failing(patch, end, code)
-        told = scan(root)
-    assert not told.chain.complete
-    assert os.strerror(code) in told.chain.message
-    assert names(told) == ["b7"]
-    assert told.chains["web"].complete
+        reported = scan(root)
+    assert not reported.chain.complete
+    assert os.strerror(code) in reported.chain.message
+    assert names(reported) == ["b7"]
+    assert reported.chains["web"].complete
     assert len(files(root)) == len(before)
     assert {*FULL.files(), *I2.files()} <= files(root)
 
 
 def test_a_layer_that_can_t_be_opened(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Is told as damage of what needs it; the others are told as ever."""
+    """Is reported as damage of what needs it; the others are reported as ever."""
     fill(root, FULL, I2, FULL3)
     with monkeypatch.context() as patch:
         failing(patch, I2.disks[0].file.rpartition("/")[2])
-        told = scan(root)
-    assert told.chain.complete
-    assert [record.damage != "" for record in told.points] == [False, True, False]
-    assert "Input/output error" in told.points[1].damage
+        reported = scan(root)
+    assert reported.chain.complete
+    assert [record.damage != "" for record in reported.points] == [False, True, False]
+    assert "Input/output error" in reported.points[1].damage
     assert scan(root).points[1].damage == ""
 
 
@@ -145,9 +149,9 @@ def test_a_root_that_can_t_be_listed(root: Path, monkeypatch: pytest.MonkeyPatch
     fill(root, FULL)
     with monkeypatch.context() as patch:
         failing(patch, "/shop")
-        told = scan(root)
-    assert not told.root.complete
-    assert told.points == []
+        reported = scan(root)
+    assert not reported.root.complete
+    assert reported.points == []
     assert files(root) == {*FULL.files(), "shop/db/backups/b1.json"}
 
 
@@ -156,8 +160,8 @@ def test_what_a_killed_probe_left_at_the_root(root: Path) -> None:
     stranger = put(root, "film.partial")
     for path in (old, stranger):
         os.utime(path, (1, 1))
-    told = scan(root)
-    assert (told.answer.swept, told.root.unknown) == (1, 1)
+    reported = scan(root)
+    assert (reported.answer.swept, reported.root.unknown) == (1, 1)
     assert (old.exists(), new.exists(), stranger.exists()) == (False, True, True)
 
 
@@ -195,10 +199,10 @@ def fill_chains(root: Path, chains: int, points: int) -> None:
 def test_a_thousand_restore_points(root: Path) -> None:
     fill_chains(root, 20, 50)
     started = time.monotonic()
-    told = scan(root)
+    reported = scan(root)
     assert time.monotonic() - started < SECONDS_FOR_1000
-    assert len(told.points) == 1000
-    assert not any(record.damage for record in told.points)
+    assert len(reported.points) == 1000
+    assert not any(record.damage for record in reported.points)
 
 
 def peak(root: Path) -> int:

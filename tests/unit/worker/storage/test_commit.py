@@ -167,21 +167,21 @@ def test_who_is_fenced_while_it_tidies_up_touches_nothing_more(tmp_path: Path, o
         run(tmp_path, manifest, 2)
     lock = ChainLock.try_acquire(tmp_path / PATHS.lock, tmp_path, "pod")
     assert lock is not None
-    told: list[str] = []
+    reported: list[str] = []
     before: set[str] = set()
 
     def on_step(name: str) -> None:
-        if len(told) == at:
+        if len(reported) == at:
             (tmp_path / PATHS.folder / layout.OWNER).write_text('{"podUID": "other"}')
             before.update(files(tmp_path))
-        told.append(name)
+        reported.append(name)
         lock.before(name)
 
     with lock, pytest.raises(WorkerError) as caught:
         recovery.finish_commits(tmp_path, PATHS, own_uid, on_step)
         recovery.sweep(tmp_path, PATHS, on_step)
     assert caught.value.reason == Reason.FENCED
-    assert len(told) == at + 1
+    assert len(reported) == at + 1
     assert files(tmp_path) == before
 
 

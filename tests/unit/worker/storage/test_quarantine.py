@@ -27,8 +27,8 @@ def test_strangers_are_put_aside(root: Path) -> None:
     }
     for path, data in strangers.items():
         put(root, path, data)
-    told = scan(root)
-    assert (told.chain.unknown, told.chain.quarantined) == (0, 5)
+    reported = scan(root)
+    assert (reported.chain.unknown, reported.chain.quarantined) == (0, 5)
     moved = files(root) - known
     assert {path.split("/", 4)[4]: (root / path).read_bytes() for path in moved} == {
         path.removeprefix("shop/db/"): data for path, data in strangers.items()
@@ -81,6 +81,6 @@ def test_what_is_odd_is_counted_only(root: Path) -> None:
     (root / "shop/db/backups/link").symlink_to("/etc/passwd")
     put(root, "shop/db/disk-0/.nfs0001")
     put(root, "shop/db/lost")
-    told = scan(root)
-    assert (told.chain.unknown, told.chain.quarantined, told.chain.complete) == (6, 0, True)
-    assert told.points[0].damage == ""
+    reported = scan(root)
+    assert (reported.chain.unknown, reported.chain.quarantined, reported.chain.complete) == (6, 0, True)
+    assert reported.points[0].damage == ""
