@@ -19,7 +19,7 @@ _SIZE: Final = 4 * GIB
 _DATA_RUNS: Final = 5
 _FIXED_RUNS: Final = 5
 PROBE_SECONDS: Final = 3600
-"""Of the repositories here, which the tests have looked at every 10 s: the pod of a look would be part of a time."""
+"""Of the repositories here, which the tests have looked at every 10 s: the pod of a check would be part of a time."""
 TIMEOUTS: Final = {"stallSeconds": 300, "reconnectSeconds": 120, "connectSeconds": 60, "requestSeconds": 30}
 
 
@@ -39,7 +39,7 @@ def data(space: Workspace) -> dict[str, float]:
         copies.append(copy)
         wholes.append(whole)
         converts.append(_convert(space, source))
-    # Apart from what is timed: the kubelet's own look at a pod costs the machine something.
+    # Apart from what is timed: the kubelet's own check of a pod costs the machine something.
     with _memory(space) as seen:
         _back_up(space, "large")
     images.assert_identical(space, "large", vm="large", repository="near")

@@ -84,7 +84,7 @@ def _settle(space: Workspace) -> None:
             seen[:] = [now, time.monotonic()]
         until(time.monotonic() - seen[1] > _QUIET, now)
 
-    # objects that are looked at again and again (health, capacity) never let it come to rest: then go on as it is
+    # objects that are checked again and again (health, capacity) never let it come to rest: then go on as it is
     try:
         wait_for("a quiet controller", probe, timeout=60)
     except AssertionError:

@@ -58,7 +58,7 @@ class PointRecord(Wire):
     damage: str = ""
     """Why it can't be read as it was written; empty: nothing is known against it."""
     full_next: str = ""
-    """A FullReason if no increment can stand on it, of the first disk that has one."""
+    """A FullReason if no increment can depend on it, of the first disk that has one."""
 
 
 class TombstoneRecord(Wire):
@@ -71,7 +71,7 @@ class TombstoneRecord(Wire):
     stored: Bytes
     """Bytes that its files occupy."""
     needed_by: str = ""
-    """A Backup whose restore point stands on it; empty: it could not be freed yet, since the chain is in use."""
+    """A Backup whose restore point depends on it; empty: it could not be freed yet, since the chain is in use."""
 
 
 class Obstacle(Wire):
@@ -109,7 +109,7 @@ MAX_OBSTACLES: Final = 8
 
 
 class ChainRecord(Wire):
-    """One chain that was looked at."""
+    """One chain that was checked."""
 
     kind: Literal["chain"] = "chain"
     vm: str
@@ -119,7 +119,7 @@ class ChainRecord(Wire):
     """Whether somebody else may have been writing it: then it may commit a restore point that is not reported."""
     points: Bytes = 0
     unknown: Bytes = 0
-    """Files that nobody knows and that stay where they are."""
+    """Orphans and that stay where they are."""
     quarantined: Bytes = 0
     """Files in its quarantine."""
     unreadable: Bytes = 0

@@ -249,7 +249,7 @@ class DiskAnswer(Wire):
     reason: str = ""
     """A FullReason where an increment was wanted and a full was made."""
     parent: str = ""
-    """Of an increment: name of the Backup that it stands on."""
+    """Of an increment: name of the Backup that it depends on."""
     parent_change_id: str = ""
     """Of an increment: where it began. Left out as `change_id` is."""
     depth: Annotated[int, Field(ge=1)] = 1

@@ -62,7 +62,7 @@ def test_a_disk_that_vcenter_replaced(traits: dict[str, Any], bench: Bench, vma:
 
 RETRY = 6
 """Seconds after which the VMA makes a call again."""
-TOLD = {
+REPORTED = {
     "url": "http://vma.example:8081",
     "vcenter": {"host": "vc", "credentialsSecretRef": {"name": "vcenter"}},
     "timeouts": {"reconnectSeconds": RETRY // 2, "stallSeconds": 120},
@@ -81,7 +81,7 @@ def gateway(bench: Bench, vma: Vma) -> Iterator[LossyGateway]:
 
 def repeating(retries: str) -> dict[str, Any]:
     """For a task: what its worker receives of an appliance with that trait."""
-    appliance = VMwareApplianceSpec.model_validate({**TOLD, "traits": {"callbackRetries": retries}})
+    appliance = VMwareApplianceSpec.model_validate({**REPORTED, "traits": {"callbackRetries": retries}})
     clocks = backup_task._clocks(appliance).model_dump(include={"reconnect", "stall"})
     return {"appliance": {"callbackRetries": retries}, "clocks": {**clocks, "cancel": 1}}
 

@@ -65,7 +65,7 @@ def assert_same_point(found: Object, original: Object) -> None:
 
 
 def goes_on(history: History, name: str, parent: str) -> None:
-    """The next increment stands on that point; all that is kept is what it was."""
+    """The next increment depends on that point; all that is kept is what it was."""
     history.space.vma.write("vm", count=3, size=4096, seed=name)
     status = history.increment(name)
     assert {(disk["type"], disk["parent"]) for disk in status["disks"]} == {("Incremental", parent)}
@@ -147,7 +147,7 @@ def test_deleting_while_the_repository_is_away(two: History) -> None:
     two.assert_identical("incr")
     space.delete_and_wait("incr")
     wait_for("all files gone", lambda: until(folder.layers() == [], folder.files()), timeout=SLOW_MACHINE)
-    assert folder.strangers() == []
+    assert folder.orphans() == []
     two.wait_removed()
 
 
@@ -247,7 +247,7 @@ def _is_lost(space: Workspace, history: History) -> None:
 
 
 def test_what_nobody_knows(space: Workspace, history: History) -> None:
-    """Put aside, never deleted. With a manifest of a newer format nobody knows what it needs: then nothing moves."""
+    """Put aside, never deleted. With a manifest of a newer format what it needs is unknown: then nothing moves."""
     space.ready(*SMALL)
     folder = space.folders["repo"]
     status = history.backup("first")
@@ -302,10 +302,8 @@ def test_definitions_and_release_that_were_deleted(two: History, capsys: pytest.
     space = two.space
     with capsys.disabled():
         namespaces.remove_demo(space.kube)
-    if strangers := namespaces.of_strangers(space.kube):
-        pytest.fail(
-            f"this test would delete the objects in {sorted(strangers)}: move or delete them, then run it again"
-        )
+    if orphans := namespaces.of_others(space.kube):
+        pytest.fail(f"this test would delete the objects in {sorted(orphans)}: move or delete them, then run it again")
     originals = {name: space.get(name) for name in ("full", "incr")}
     files = space.folders["repo"].files("**/disk-*/*")
     try:

@@ -1,4 +1,4 @@
-"""A full and what stands on it: each restore point is the VM's disks of its time, whatever comes and goes around it."""
+"""A full and what depends on it: each restore point is the VM's disks of its time, whatever happens around it."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def assert_stored_what_changed(space: Workspace, statuses: dict[str, Object]) ->
     reported = images.info(space, layers[-1])
     assert "/" not in reported["backing-filename"]
     assert reported["backing-filename-format"] == "qcow2"
-    assert folder.strangers() == []
+    assert folder.orphans() == []
 
 
 def assert_told_by_the_chain(space: Workspace, chain: Object, statuses: dict[str, Object]) -> None:
@@ -106,12 +106,12 @@ def removed_in_any_order(history: History, names: list[str]) -> None:
             left.remove(name)
         chain = wait_handled(history, left)
         history.assert_identical(*left)
-        assert folder.strangers() == []
+        assert folder.orphans() == []
         assert {point["backup"]["name"] for point in folder.manifests()} == set(left)
         waiting = {point["backup"]["name"] for point in folder.tombstones()}
         assert waiting == {entry["backup"] for entry in chain["removed"]}
         newest = max((names.index(name) for name in left), default=-1)
-        assert waiting == set(names[: newest + 1]) - set(left), "a layer stays just as long as a point stands on it"
+        assert waiting == set(names[: newest + 1]) - set(left), "a layer stays just as long as a point depends on it"
     assert folder.layers() == []
 
 
@@ -129,7 +129,7 @@ def wait_handled(history: History, left: list[str]) -> Object:
 
 
 def test_disks_that_come_grow_go_and_are_replaced(space: Workspace, history: History) -> None:
-    """Disk by disk: only what has nothing to stand on is copied whole."""
+    """Disk by disk: only what has nothing to depend on is copied whole."""
     space.ready(*SMALL)
     history.backup("two")
     hardware.add_disk(space, 2002, 4 * MIB)
@@ -154,7 +154,7 @@ def test_disks_that_come_grow_go_and_are_replaced(space: Workspace, history: His
     history.assert_identical(*history.kept)
     chain = history.wait_points(*history.kept)
     assert chain["virtualBytes"] == 14 * MIB
-    assert space.folders["repo"].strangers() == []
+    assert space.folders["repo"].orphans() == []
 
 
 def test_what_fits(space: Workspace, history: History) -> None:
@@ -268,7 +268,7 @@ def test_a_parent_that_is_not_what_was_written(harmed: Workspace) -> None:
 
 
 def _is_damaged(space: Workspace, vm: str) -> None:
-    """It and its chain say so; the next point stands on its other disk only."""
+    """It and its chain say so; the next point depends on its other disk only."""
     status = space.status(f"full-{vm}")
     until(condition(status, "Damaged").get("status") == "True", status)
     (chain,) = space.kube.select("BackupChain", space.namespace, fields=f"spec.vmRef.name={vm}")
@@ -277,7 +277,7 @@ def _is_damaged(space: Workspace, vm: str) -> None:
 
 
 def test_two_at_once(space: Workspace, history: History) -> None:
-    """The second waits, and stands on the first."""
+    """The second waits, and depends on the first."""
     space.ready(*SMALL)
     history.backup("full")
     space.vma.fault("client", "rate", bytes_per_second=64 * KIB)

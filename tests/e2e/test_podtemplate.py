@@ -48,6 +48,6 @@ def test_a_priority_class_that_is_missing_is_named(space: Workspace) -> None:
 
 
 def _names(space: Workspace, what: str) -> None:
-    """Its repository may not have been looked at before."""
+    """Its repository may not have been checked before."""
     status = space.status()
     until(what in condition(status, "Ready").get("message", ""), summary(status))

@@ -191,7 +191,7 @@ def test_rights_are_those_of_the_cluster(space: Workspace, base: str, elsewhere:
     space.backup("mine")
     reader = account(base, here, "reader", "view")
     editor = account(base, here, "editor", "edit")
-    stranger = account(base, elsewhere, "editor", "edit")
+    orphan = account(base, elsewhere, "editor", "edit")
     forbidden, missing = httpx.codes.FORBIDDEN, httpx.codes.NOT_FOUND
     assert [one["backup_id"] for one in reader.get("backup/list")["backups"]] == ["mine"]
     assert reader.get("backup/mine")["vm_context_id"] == "vm"
@@ -199,12 +199,12 @@ def test_rights_are_those_of_the_cluster(space: Workspace, base: str, elsewhere:
     assert reader.status("DELETE", "backup/mine") == forbidden
     assert editor.status("POST", "backup/start", json=START) == missing, "there is no such VM"
     for path in ("backup/list", "backup/mine", "backup/chain?vm_context_id=vm", "vms"):
-        assert stranger.status("GET", path, namespace=here) == forbidden, path
+        assert orphan.status("GET", path, namespace=here) == forbidden, path
         assert editor.status("GET", path, namespace=elsewhere) == forbidden, path
-    assert stranger.status("POST", "backup/start", namespace=here, json=START) == forbidden
-    assert stranger.status("DELETE", "backup/mine", namespace=here) == forbidden
-    assert stranger.get("backup/list") == {"backups": [], "total": 0}
-    assert stranger.status("GET", "backup/mine") == missing
+    assert orphan.status("POST", "backup/start", namespace=here, json=START) == forbidden
+    assert orphan.status("DELETE", "backup/mine", namespace=here) == forbidden
+    assert orphan.get("backup/list") == {"backups": [], "total": 0}
+    assert orphan.status("GET", "backup/mine") == missing
     assert space.get("mine")["metadata"].get("deletionTimestamp") is None
 
 

@@ -84,7 +84,7 @@ def goes_well(history: History, *, attempts: int) -> Object:
     assert {(disk["type"], disk["parent"]) for disk in status["disks"]} == {("Incremental", "incr")}
     history.assert_identical(*history.kept)
     assert folder.partials() == []
-    assert folder.strangers() == []
+    assert folder.orphans() == []
     images.check(space, *(folder.path / name for name in folder.layers()))
     history.wait_points("full", "incr", "next")
     return status
@@ -155,7 +155,7 @@ def _stage(space: Workspace, stage: str) -> None:
 
 
 def test_the_points_below_are_deleted_meanwhile(chain: History) -> None:
-    """They go at once, what the increment stands on stays; and all of it goes with the increment."""
+    """They go at once, what the increment depends on stays; and all of it goes with the increment."""
     space, folder = chain.space, chain.space.folders["repo"]
     held = copying(chain)
     for name in ("incr", "full"):
@@ -176,4 +176,4 @@ def test_the_points_below_are_deleted_meanwhile(chain: History) -> None:
     wait_for("the chain to say who needs them", needed_by, timeout=60)
     space.delete_and_wait("next")
     wait_for("all files gone", lambda: until(folder.layers() == [], folder.files()), timeout=60)
-    assert folder.strangers() == []
+    assert folder.orphans() == []

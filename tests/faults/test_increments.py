@@ -41,7 +41,7 @@ def is_an_increment(history: History, status: Object) -> None:
     assert {(disk["type"], disk["parent"]) for disk in status["disks"]} == {("Incremental", "full")}
     history.assert_identical("full", "incr")
     assert folder.partials() == []
-    assert folder.strangers() == []
+    assert folder.orphans() == []
     assert {point["backup"]["name"] for point in folder.manifests()} == {"full", "incr"}
     assert len(space.vma.starts()) == 3
 

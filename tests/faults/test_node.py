@@ -19,7 +19,7 @@ LONG = 300
 GIVEN_UP = 10
 """Seconds of being NotReady after which the controller gives a node up, where it is impatient."""
 LOOK = 5
-"""Seconds between two looks at a running worker."""
+"""Seconds between two checks at a running worker."""
 
 
 def ready(space: Workspace) -> None:
@@ -57,7 +57,7 @@ def impatient(space: Workspace) -> Iterator[Workspace]:
 def test_a_node_that_is_lost(impatient: Workspace, history: History) -> None:
     """Amid an increment: Failed in the end, and nobody else writes until the node has reported that the worker is gone.
 
-    The next one stands on the last restore point as if nothing had been.
+    The next one depends on the last restore point as if nothing had been.
     """
     space = impatient
     ready(space)

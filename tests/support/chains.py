@@ -87,7 +87,7 @@ def point(
 
 
 def increment(number: int, parent: Manifest, paths: ChainPaths = PATHS) -> Manifest:
-    """Restore point `number`, all of whose disks stand on `parent`."""
+    """Restore point `number`, all of whose disks depend on `parent`."""
     disks = [layer(number, disk.index, parent=(parent, at), paths=paths) for at, disk in enumerate(parent.disks)]
     return point(number, disks, paths=paths)
 

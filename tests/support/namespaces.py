@@ -48,7 +48,7 @@ def remove_demo(kube: Kube) -> None:
         wait_gone(kube, "Namespace", name, timeout=180)
 
 
-def of_strangers(kube: Kube) -> set[str]:
+def of_others(kube: Kube) -> set[str]:
     """Namespaces with objects of our kinds that no test has made."""
     used = {obj["metadata"]["namespace"] for kind in OUR_KINDS for obj in kube.select(kind)}
     return used - {found["metadata"]["name"] for found in kube.select("Namespace", labels=LABEL)}

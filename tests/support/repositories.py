@@ -48,7 +48,7 @@ class Folder:
         """Return the files that nobody knew, as they are called now."""
         return self.files("**/.quarantine/**/*")
 
-    def strangers(self) -> list[str]:
+    def orphans(self) -> list[str]:
         """Return the layers and digests that no manifest names."""
         owned = {
             name

@@ -78,7 +78,7 @@ class World(Rig):
         return self.vma.asked.count("DC1")
 
     async def found(self) -> World:
-        """After the first discovery, when all that it made has been looked at."""
+        """After the first discovery, when all that it made has been checked."""
         await self.run(lambda: self.verdict() == ("True", "Discovered"))
         await self.run(lambda: all(self.vm_reason(path) for path in self.objects()))
         return self

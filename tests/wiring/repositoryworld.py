@@ -48,7 +48,7 @@ class StoredPoint:
     layers: dict[int, DiskAnswer]
     """By device key."""
     parents: dict[int, str] = field(default_factory=dict)
-    """UID of the point that a disk stands on, by device key."""
+    """UID of the point that a disk depends on, by device key."""
     damage: str = ""
     full_next: str = ""
 
@@ -148,7 +148,7 @@ class RepositoryWorld:
         self.chains: dict[tuple[str, str], StoredChain] = {}
         """By folder and VM."""
         self._parents: dict[str, StoredPoint | None] = {}
-        """By UID of a Backup whose worker runs: what it stands on, whatever becomes of that meanwhile."""
+        """By UID of a Backup whose worker runs: what it depends on, whatever becomes of that meanwhile."""
         self.removals = 0
         """Restore points that became tombstones."""
 
@@ -237,7 +237,7 @@ class RepositoryWorld:
     # What a pod does that looks after the repository.
 
     def look(self, task: ProbeTask, answer: Answer, busy: frozenset[str]) -> tuple[Answer, list[str]]:
-        """`answer` with the seal of what stands on its log, and that log. `busy`: VMs that a worker writes to."""
+        """`answer` with the seal of what depends on its log, and that log. `busy`: VMs that a worker writes to."""
         folder = task.folder or task.namespace
         for removal in task.remove:
             chain = self.chain(removal.vm, folder)

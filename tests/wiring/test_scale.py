@@ -1,4 +1,4 @@
-"""Thousands of objects: what a look at all of them costs."""
+"""Thousands of objects: what a check of all of them costs."""
 
 from __future__ import annotations
 

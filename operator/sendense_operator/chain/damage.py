@@ -29,7 +29,7 @@ class DamageVerdict:
     damage: str = ""
     """Empty: nothing is known against it."""
     full_next: str = ""
-    """A FullReason if no increment can stand on it, of the first disk that has one."""
+    """A FullReason if no increment can depend on it, of the first disk that has one."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Judge:
         if file.header is None:
             return f"{path}: {file.flaw}"
         if layer is None:
-            return self._flaw_of_stranger(path, file)
+            return self._flaw_of_orphan(path, file)
         parent = PurePosixPath(layer.disk.parent.file) if layer.disk.parent else None
         if parent is not None and parent.parent != PurePosixPath(path).parent:
             return f"{path} is based on {parent}, which is in another folder"
@@ -132,7 +132,7 @@ class Judge:
         return next((f"{disk.file}: {mark.message or mark.reason}" for mark in marks), "")
 
     @staticmethod
-    def _flaw_of_stranger(path: str, file: DiskFile) -> str:
+    def _flaw_of_orphan(path: str, file: DiskFile) -> str:
         if file.backing is not None and not layout.is_layer(file.backing):
             return f"{path}, which no manifest names, has the backing name {file.backing!r}"
         return ""

@@ -1,6 +1,6 @@
-"""Which files of removed restore points may go now: those that nothing which remains stands on.
+"""Which files of removed restore points may go now: those that nothing which remains depends on.
 
-Both words count: what a manifest says its layer stands on, and the backing name in the image itself. Whatever could
+Both words count: what a manifest says its layer depends on, and the backing name in the image itself. Whatever could
 be needed by a file that nobody can explain stays.
 """
 
@@ -21,9 +21,9 @@ class Fate:
     free: tuple[str, ...]
     """Its layers that may go; each with its list of digests."""
     kept: tuple[str, ...]
-    """Its layers that something else stands on."""
+    """Its layers that something else depends on."""
     needed_by: str = ""
-    """Name of the Backup whose restore point, the oldest one, stands on a kept layer; empty: no restore point does."""
+    """Name of the Backup whose restore point, the oldest one, depends on a kept layer; empty: no restore point does."""
 
     @property
     def is_done(self) -> bool:
@@ -36,7 +36,7 @@ class FreePlan:
     """Verdict on all tombstones of a chain."""
 
     order: tuple[str, ...] = ()
-    """Layers to remove, paths below the repository's root: each before what it stands on."""
+    """Layers to remove, paths below the repository's root: each before what it depends on."""
     fates: tuple[Fate, ...] = ()
     """As many as tombstones, in their order."""
 
@@ -47,7 +47,7 @@ def plan_freeing(
     """Decide for a chain of which every manifest could be read.
 
     `folder`: the chain's own, files elsewhere are never touched. `points`: restore points, oldest first.
-    `images`: all files in the chain's disk folders by path, uncommitted ones and strangers included.
+    `images`: all files in the chain's disk folders by path, uncommitted ones and orphans included.
     """
     live = {disk.file for point in points for disk in point.disks}
     owned = [tuple(_own_layers(folder, tombstone)) for tombstone in tombstones]
@@ -65,7 +65,7 @@ def _own_layers(folder: PurePosixPath, manifest: Manifest) -> Iterator[str]:
 def stands_on(
     manifests: Iterable[Manifest], images: Mapping[str, DiskFile], removed: Iterable[str]
 ) -> dict[str, frozenset[str]]:
-    """Return what each file stands on, by its manifest and by its header.
+    """Return what each file depends on, by its manifest and by its header.
 
     `removed`: layers that a backing name which is none of ours may mean.
     """
@@ -127,7 +127,7 @@ def _fate(layers: Sequence[str], live: set[str], holders: Mapping[str, str]) -> 
 
 
 def _children_first(layers: set[str], links: Mapping[str, frozenset[str]]) -> list[str]:
-    """`layers` so that each comes before what it stands on; a circle, which only damage can make, in any order."""
+    """`layers` so that each comes before what it depends on; a circle, which only damage can make, in any order."""
     seen: set[str] = set()
     parents_first: list[str] = []
     for layer in sorted(layers):

@@ -6,7 +6,7 @@
     <root>/<namespace>/<protectedvm>/disk-0/full-20251005-120000.qcow2
     <root>/<namespace>/<protectedvm>/disk-0/full-20251005-120000.qcow2.digests
     <root>/<namespace>/<protectedvm>/backups/<backup-name>.json
-    <root>/<namespace>/<protectedvm>/backups/<backup-name>.json.unfit       why no increment may stand on it
+    <root>/<namespace>/<protectedvm>/backups/<backup-name>.json.unfit       why no increment may depend on it
     <root>/<namespace>/<protectedvm>/.tombstones/<backup-name>.<uid>.json   removed, its layers not all freed yet
     <root>/<namespace>/<protectedvm>/.quarantine/<time>/<folder>/<file>     files that nobody knew
 

@@ -52,7 +52,7 @@ class Digest(_Part):
 
 
 class Parent(_Part):
-    """What an incremental layer stands on."""
+    """What an incremental layer depends on."""
 
     backup: str
     backup_uid: str

@@ -1,4 +1,4 @@
-"""Files of a chain that nobody knows: no manifest names them, and the next sweep would not take them."""
+"""Orphans, files that no manifest names, and the next sweep would not take them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why no increment may stand on a restore point: a small file beside its manifest, which itself never changes.
+"""Why no increment may depend on a restore point: a small file beside its manifest, which itself never changes.
 
 It is written when a check of the point failed or when vCenter refused its change id, so that the next attempt, in
 another pod or another cluster, knows of it. Each mark says what it is about: the Backup, and the digest or the change

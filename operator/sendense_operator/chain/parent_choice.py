@@ -1,4 +1,4 @@
-"""Which disks of a backup may be increments, what they stand on, and where their layers go. Pure.
+"""Which disks of a backup may be increments, what they depend on, and where their layers go. Pure.
 
 An increment holds the changes since a change id, and only the restore point that was made with that very id shows
 what lies below. So parent and change id come from one manifest, and whatever is in doubt makes a full.
@@ -38,7 +38,7 @@ _P = TypeVar("_P", bound=Point)
 
 @dataclass(frozen=True)
 class ParentLayer:
-    """What an increment is to stand on."""
+    """What an increment is to depend on."""
 
     manifest: Manifest
     disk: ManifestDisk

@@ -60,7 +60,7 @@ class Worker:
 
 
 class WorkerIndex:
-    """Workers by pod UID and by VM. Keeps genuine ones only: a callback must not reach a stranger's pod."""
+    """Workers by pod UID and by VM. Keeps genuine ones only: a callback must not reach a foreign pod."""
 
     def __init__(self) -> None:
         self._workers: dict[str, Worker] = {}

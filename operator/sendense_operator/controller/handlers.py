@@ -22,7 +22,7 @@ from sendense_operator.reconcile.state.kubernetes_objects import answer_of, is_l
 _RESTORE_POINTS: Final = (Phase.COMPLETED, Phase.LOST)
 """Phases of Backups that a chain lists."""
 SETTLE_S: Final = 5.0
-"""Seconds until a chain is looked at of which adopted Backups come: a repository may hold thousands of them."""
+"""Seconds until a chain is checked of which adopted Backups come: a repository may hold thousands of them."""
 
 Add = Callable[[Key, float], None]
 """Look at something in so many seconds."""
@@ -83,7 +83,7 @@ def keys_of_backup(event: str | None, body: Any) -> list[Key]:
 
 
 def settling_s(key: Key, event: str | None, body: Any) -> float:
-    """Return seconds that a key of a Backup can wait: its chain lists all of its Backups at each look.
+    """Return seconds that a key of a Backup can wait: its chain lists all of its Backups at each check.
 
     With an adopted one more of its chain come, and when the watch begins (no event) all there are.
     """

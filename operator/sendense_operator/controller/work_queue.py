@@ -100,7 +100,7 @@ class WorkQueue(Generic[K]):
         self._wake.set()
 
     def pause(self) -> None:
-        """Stop working at once: what runs is cancelled and will be looked at again after `resume`."""
+        """Stop working at once: what runs is cancelled and will be checked again after `resume`."""
         self._open.clear()
         for key, task in self._running.items():
             self._again.add(key)
@@ -162,7 +162,7 @@ class WorkQueue(Generic[K]):
         if error is not None:
             self._failures[key] += 1
             delay = backoff(self._failures[key], random.random())  # noqa: S311 - spreads retries
-            # Once is nothing: an object that changed, or went, while it was looked at.
+            # Once is nothing: an object that changed, or went, while it was checked.
             level = logging.WARNING if self._failures[key] > 1 else logging.INFO
             _log.log(level, "%s: %s: %s; again in %.1f s", key, type(error).__name__, error, delay)
             _log.debug("%s failed", key, exc_info=error)

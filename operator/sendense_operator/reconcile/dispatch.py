@@ -46,7 +46,7 @@ class Reconciler:
         self._resyncs = 0
 
     async def __call__(self, key: Key) -> float | None:
-        """Return seconds until the key is to be looked at again, or None. Raises what the reconcile did not expect."""
+        """Return seconds until the key is to be checked again, or None. Raises what the reconcile did not expect."""
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 delay = await self._reconcile(key)

@@ -1,4 +1,4 @@
-"""What runs in the pod of one Job: one backup, or one look at a repository.
+"""What runs in the pod of one Job: one backup, or one check of a repository.
 
 Neither kopf nor the Kubernetes client is imported here: the pod has no token.
 """

@@ -39,7 +39,7 @@ class Reason(StrEnum):
     EXPORT_UNREACHABLE = "ExportUnreachable"
     IMAGE_CORRUPT = "ImageCorrupt"
     PARENT_GONE = "ParentGone"
-    """A layer that an increment stands on went away while it was made."""
+    """A layer that an increment depends on went away while it was made."""
     INCREMENT_REFUSED = INCREMENT_REFUSED
     CANCELLED = "Cancelled"
     TERMINATED = "Terminated"

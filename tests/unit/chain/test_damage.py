@@ -72,7 +72,7 @@ def test_a_bad_layer_and_all_that_stand_on_it(
                 assert text in verdict.damage
                 assert bad in verdict.damage
                 assert verdict.full_next == FullReason.PARENT_UNVERIFIED
-                assert (f"stands on b{first + 1}" in verdict.damage) is (number > first)
+                assert (f"depends on b{first + 1}" in verdict.damage) is (number > first)
 
 
 def test_a_layer_that_was_cut() -> None:
@@ -94,7 +94,7 @@ def test_a_mark_of_damage_counts_for_all_above() -> None:
     verdicts = judge({}, {2: (mark(FullReason.PARENT_UNVERIFIED, message="chunk 7 differs"),)})
     assert verdicts[0] == DamageVerdict()
     assert "chunk 7 differs" in verdicts[1].damage
-    assert "stands on b2" in verdicts[2].damage
+    assert "depends on b2" in verdicts[2].damage
 
 
 def test_a_refused_change_id_is_no_damage() -> None:
@@ -160,7 +160,7 @@ def test_a_circle_ends() -> None:
     parent = disk.parent.model_copy(update={"file": disk.file})
     circle = I2.model_copy(update={"disks": (disk.model_copy(update={"parent": parent}),)})
     files = all_files() | {MIDDLE: image(backing=NAMES[MIDDLE])}
-    assert "stands on itself" in Judge([(circle, ())], (), files).judge(circle).damage
+    assert "is its own parent" in Judge([(circle, ())], (), files).judge(circle).damage
 
 
 def test_a_chain_longer_than_the_interpreter_s_stack() -> None:

@@ -18,7 +18,7 @@ def changed(data: bytes, at: int, value: bytes) -> bytes:
         (head(SIZE), True, None, False),
         (head(SIZE, BACKING), True, BACKING, False),
         (head(SIZE, "json:{}"), True, "json:{}", False),
-        # refused as an image, and still it says what it stands on
+        # refused as an image, and still it says what it depends on
         (changed(head(SIZE, BACKING), 4, struct.pack(">I", 2)), False, BACKING, False),
         (changed(head(SIZE, BACKING), 72, struct.pack(">Q", 2)), False, BACKING, False),
         (changed(head(SIZE, BACKING), 8, struct.pack(">Q", 1 << 20)), False, None, True),

@@ -28,9 +28,9 @@ def backing_of(disk: ManifestDisk) -> str | None:
     return PurePosixPath(disk.parent.file).name if disk.parent else None
 
 
-def on_disk(*manifests: Manifest, **strangers: str | None) -> dict[str, DiskFile]:
+def on_disk(*manifests: Manifest, **orphans: str | None) -> dict[str, DiskFile]:
     found = {disk.file: DiskFile(backing=backing_of(disk)) for manifest in manifests for disk in manifest.disks}
-    return found | {f"shop/db/disk-0/{name}": DiskFile(backing=backing) for name, backing in strangers.items()}
+    return found | {f"shop/db/disk-0/{name}": DiskFile(backing=backing) for name, backing in orphans.items()}
 
 
 def plan(
@@ -79,7 +79,7 @@ def test_a_file_elsewhere_is_never_touched() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stranger", "stays"),
+    ("orphan", "stays"),
     [
         (None, False),
         ("full-20251005-120001.qcow2", True),
@@ -94,19 +94,19 @@ def test_a_file_elsewhere_is_never_touched() -> None:
     ],
 )
 @pytest.mark.parametrize("name", ["mine.qcow2", "incr-20251005-120002.qcow2.partial", "x"])
-def test_what_a_stranger_stands_on_stays(name: str, stranger: str | None, stays: bool) -> None:
-    found = plan([], [FULL], on_disk(FULL, **{name: stranger}))
+def test_what_a_orphan_stands_on_stays(name: str, orphan: str | None, stays: bool) -> None:
+    found = plan([], [FULL], on_disk(FULL, **{name: orphan}))
     assert bool(found.order) is not stays
     assert found.fates[0].needed_by == ""
 
 
-def test_below_what_a_stranger_stands_on() -> None:
+def test_below_what_a_orphan_stands_on() -> None:
     found = plan([], [FULL, I2, I3], on_disk(FULL, I2, I3, x=PurePosixPath(file_of(I2)).name))
     assert found.order == (file_of(I3),)
 
 
 @pytest.mark.parametrize("folder", [0, 1])
-def test_a_stranger_that_hides_its_backing_name(folder: int) -> None:
+def test_a_orphan_that_hides_its_backing_name(folder: int) -> None:
     images = on_disk(FULL) | {f"shop/db/disk-{folder}/x": DiskFile(is_opaque=True)}
     assert bool(plan([], [FULL], images).order) is (folder == 1)
 
@@ -144,7 +144,7 @@ class Model:
         self.points: list[Manifest] = []
         self.tombstones: list[Manifest] = []
         self.files: dict[str, DiskFile] = {}
-        self.strangers: set[str] = set()
+        self.orphans: set[str] = set()
 
     def backup(self, wish: int) -> None:
         """A bit of `wish` for each disk: whether it should be an increment."""
@@ -181,16 +181,16 @@ class Model:
             self.tombstones.append(self.points.pop(which % len(self.points)))
             self.tombstones.sort(key=lambda manifest: manifest.sequence)
 
-    def stranger(self, which: int) -> None:
+    def orphan(self, which: int) -> None:
         self.number += 1
         layers = [disk.file for manifest in self.points + self.tombstones for disk in manifest.disks]
-        path = f"shop/db/disk-0/stranger-{self.number}"
-        self.strangers.add(path)
+        path = f"shop/db/disk-0/orphan-{self.number}"
+        self.orphans.add(path)
         self.files[path] = DiskFile(backing=PurePosixPath(layers[which % len(layers)]).name if layers else None)
 
-    def forget_stranger(self, _: int) -> None:
-        if self.strangers:
-            self.files.pop(self.strangers.pop())
+    def forget_orphan(self, _: int) -> None:
+        if self.orphans:
+            self.files.pop(self.orphans.pop())
 
     def free(self, steps: int) -> None:
         """Cut short after some steps, or run to the end from 8 on."""
@@ -206,7 +206,7 @@ class Model:
         names = [fate.needed_by for fate in found.fates if not fate.is_done]
         reached = {manifest.backup.name: self.reached(manifest) for manifest in self.points}
         for manifest, name in zip(kept, names, strict=True):
-            assert self.strangers or name
+            assert self.orphans or name
             assert not name or reached[name] & {disk.file for disk in manifest.disks}
         self.tombstones = kept
 
@@ -221,23 +221,23 @@ class Model:
         return found
 
     def check_backings(self) -> None:
-        """No file that is there stands on one that isn't."""
+        """No file that is there depends on one that isn't."""
         for path, file in self.files.items():
             assert (
                 file.backing is None
                 or str(PurePosixPath(path).with_name(file.backing)) in self.files
-                or (path in self.strangers)
+                or (path in self.orphans)
             )
 
     def check(self) -> None:
         for manifest in self.points:
             assert self.reached(manifest) <= self.files.keys()
         owned = {disk.file for manifest in self.points + self.tombstones for disk in manifest.disks}
-        assert self.files.keys() <= owned | self.strangers
+        assert self.files.keys() <= owned | self.orphans
 
 
 _ACTIONS = ["backup"] * 4 + ["delete"] * 3 + ["free"] * 2
-_ACTIONS += ["resize", "add_disk", "remove_disk", "stranger", "forget_stranger"]
+_ACTIONS += ["resize", "add_disk", "remove_disk", "orphan", "forget_orphan"]
 
 
 @settings(max_examples=2000, deadline=None)
@@ -247,8 +247,8 @@ def test_random_histories(actions: list[tuple[str, int]]) -> None:
     for name, number in actions:
         getattr(model, name)(number)
         model.check()
-    while model.strangers:
-        model.forget_stranger(0)
+    while model.orphans:
+        model.forget_orphan(0)
     model.free(8)
     model.check()
     needed = {file for manifest in model.points for file in model.reached(manifest)}

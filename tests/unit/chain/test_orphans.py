@@ -16,7 +16,7 @@ def known(*files: str) -> dict[str, DiskFile]:
 
 
 @pytest.mark.parametrize(
-    ("strangers", "unknown", "movable"),
+    ("orphans", "unknown", "movable"),
     [
         ({}, [], []),
         ({"x": None}, ["x"], ["x"]),
@@ -25,7 +25,7 @@ def known(*files: str) -> dict[str, DiskFile]:
         ({"full-20251005-130000.qcow2.partial": None}, [], []),
         ({"holiday.partial": None}, ["holiday.partial"], ["holiday.partial"]),
         ({".nfs0001": None}, [".nfs0001"], []),
-        # one stranger on another, and on a layer of ours
+        # one orphan on another, and on a layer of ours
         ({"a": None, "b": "a"}, ["a", "b"], ["a", "b"]),
         ({"b": NAME}, ["b"], ["b"]),
         # what stays in place needs it
@@ -33,8 +33,8 @@ def known(*files: str) -> dict[str, DiskFile]:
         ({"a": None, "a.digests": None, ".b": "a"}, ["a", "a.digests", ".b"], []),
     ],
 )
-def test_strangers(strangers: dict[str, str | None], unknown: list[str], movable: list[str]) -> None:
-    files = known(BASE, TOP) | {f"{FOLDER}/{name}": DiskFile(backing=below) for name, below in strangers.items()}
+def test_orphans(orphans: dict[str, str | None], unknown: list[str], movable: list[str]) -> None:
+    files = known(BASE, TOP) | {f"{FOLDER}/{name}": DiskFile(backing=below) for name, below in orphans.items()}
     assert unknown_files([FULL, I2], files) == tuple(f"{FOLDER}/{name}" for name in unknown)
     assert movable_files([FULL, I2], files) == tuple(f"{FOLDER}/{name}" for name in movable)
 

@@ -27,7 +27,7 @@ def certificate_of(context: ssl.SSLContext, trust: ssl.SSLContext) -> bytes:
 
 @asynccontextmanager
 async def reloading(folder: Path) -> AsyncIterator[ssl.SSLContext]:
-    """A context with the folder's pair, which is looked at all the time."""
+    """A context with the folder's pair, which is checked all the time."""
     known = stamp_of(folder)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "tls.crt", folder / "tls.key")

@@ -29,7 +29,7 @@ I2 = increment(2, FULL)
 FULL3 = point(3)
 
 
-class Told:
+class Reported:
     """What a probe answered and what it wrote."""
 
     def __init__(self, answer: Answer, lines: list[str]) -> None:
@@ -50,15 +50,15 @@ class Told:
         return root
 
 
-def probe(root: Path, *remove: Manifest, **changes: Any) -> Told:
+def probe(root: Path, *remove: Manifest, **changes: Any) -> Reported:
     lines: list[str] = []
     asked = tuple(Removal(vm=item.vm.name, backup=item.backup.name, backup_uid=item.backup.uid) for item in remove)
     task = ProbeTask(namespace="shop", repository="main", repository_uid=ID, remove=asked)
     settings = Settings(pod_uid=POD, pod_ip="127.0.0.1", node_ip="", repository=root)
-    return Told(run_probe(settings, task.model_copy(update=changes), lines.append), lines)
+    return Reported(run_probe(settings, task.model_copy(update=changes), lines.append), lines)
 
 
-def scan(root: Path, *remove: Manifest, **changes: Any) -> Told:
+def scan(root: Path, *remove: Manifest, **changes: Any) -> Reported:
     return probe(root, *remove, scan=True, **changes)
 
 
@@ -67,7 +67,7 @@ def fill(root: Path, *manifests: Manifest) -> None:
         write_point(root, manifest)
 
 
-def names(reported: Told) -> list[str]:
+def names(reported: Reported) -> list[str]:
     return [record.backup for record in reported.points]
 
 

@@ -83,7 +83,7 @@ class BackupSpec(Model):
     on_missing_parent: Annotated[MissingParent, Field(json_schema_extra=immutable("spec.onMissingParent"))] = (
         MissingParent.FULL
     )
-    """What an Incremental does with a disk that has nothing to stand on: copy it in Full, or Fail."""
+    """What an Incremental does with a disk that has nothing to depend on: copy it in Full, or Fail."""
     deletion_policy: DeletionPolicy | None = None
     """What becomes of the files when this object is deleted. The stricter one of this and the repository's policy
     applies: where either says Retain, they stay. Left out: as the repository says."""
@@ -152,7 +152,7 @@ class BackupDisk(Model):
     reason: ShortText | None = None
     """Why it is a full although an increment was wanted."""
     parent: ObjectName | None = None
-    """Name of the Backup that the increment stands on."""
+    """Name of the Backup that the increment depends on."""
     parent_change_id: Text | None = Field(default=None, alias="parentChangeID")
     """Change id at which the increment began: its parent's own."""
     depth: Annotated[int, Field(ge=1, le=1000)] | None = None
@@ -193,7 +193,7 @@ class BackupStatus(Status):
     node_name: Text | None = None
     """Node of the latest worker."""
     worker_death: Text | None = None
-    """How the worker ended that left no answer: another one then only looks whether it had committed."""
+    """How the worker ended that left no answer: another one then only checks whether it had committed."""
     start_time: datetime | None = None
     """When the first worker was started."""
     completion_time: datetime | None = None

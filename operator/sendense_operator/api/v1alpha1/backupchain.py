@@ -61,7 +61,7 @@ class RestorePoint(Model):
     type: BackupType
     """Incremental when every disk is an increment."""
     full: ObjectName | None = None
-    """Name of the Backup whose full it stands on (the oldest one, if its disks stand on several)."""
+    """Name of the Backup whose full it depends on (the oldest one, if its disks depend on several)."""
     depth: Count = 1
     """Layers that have to be read for its deepest disk."""
     stored_bytes: Bytes = 0
@@ -78,7 +78,7 @@ class RemovalState(StrEnum):
     PENDING = "Pending"
     """The repository has not been notified yet, could not be reached, or its manifest can't be read."""
     NEEDED = "Needed"
-    """It is no restore point any more; its layers stay while others stand on them."""
+    """It is no restore point any more; its layers stay while others depend on them."""
     RETAINED = "Retained"
     """Its files were kept, by deletionPolicy Retain: a scan that somebody asks for brings its Backup back."""
 
@@ -95,9 +95,9 @@ class RemovedPoint(Model):
     stored_bytes: Bytes = 0
     """Bytes that wait to be freed."""
     needed_by: ObjectName | None = None
-    """A Backup that stands on its layers."""
+    """A Backup that depends on its layers."""
     full: ObjectName | None = None
-    """Name of the Backup whose full it stood on, for those that still stand on it."""
+    """Name of the Backup whose full it depended on, for those that still depend on it."""
     since: datetime
     """When its Backup was deleted."""
     kept_until: datetime | None = None

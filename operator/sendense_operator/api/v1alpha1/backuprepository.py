@@ -61,7 +61,7 @@ class BackupRepositorySpec(Model):
     min_free_bytes: Bytes = 1 << 30
     """Free space to keep: a backup that gets below it is stopped, and none is started."""
     probe_interval_seconds: Annotated[int, Field(ge=10, le=86_400)] = 900
-    """How often a pod looks whether the repository is there, writable and how full."""
+    """How often a pod checks whether the repository is there, writable and how full."""
     scan_interval_seconds: Annotated[int, Field(ge=10, le=2_592_000)] = 21_600
     """How often all restore points of the repository are listed and compared with the Backups. Asked for at once by a
     new value of the annotation backup.sendense.io/scan."""
@@ -122,7 +122,7 @@ class Catalogue(Model):
     waiting: Count = 0
     """Deleted restore points whose layers others still need."""
     unknown_files: Count = 0
-    """Files that nobody knows and that stay where they are."""
+    """Orphans and that stay where they are."""
     quarantined: Count = 0
     """Unknown files that were moved into a chain's .quarantine folder; never deleted."""
     unreadable: Count = 0

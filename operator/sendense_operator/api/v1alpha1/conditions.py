@@ -24,7 +24,7 @@ REASON_LOST: Final = "Lost"
 FREEING: Final = "Freeing"
 """Condition type of a chain, there once something was in the way: whether files that nobody needs can be removed."""
 DAMAGED: Final = "Damaged"
-"""Condition type, there only while true: this restore point, or one that it stands on, can't be read as written."""
+"""Condition type, there only while true: this restore point, or one that it depends on, can't be read as written."""
 RUNNING_REASONS: Final = frozenset(
     {
         "Starting",

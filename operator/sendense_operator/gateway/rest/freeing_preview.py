@@ -1,6 +1,6 @@
 """What becomes free when a Backup is deleted. Pure.
 
-A layer stays as long as a restore point stands on it: reached from one of its disks by the parents that the Backups
+A layer stays as long as a restore point depends on it: reached from one of its disks by the parents that the Backups
 name. Where that trail breaks off (a parent whose Backup was deleted before), the chain's order decides, and in doubt
 a layer is said to stay.
 """
@@ -59,7 +59,7 @@ def _counts(record: CachedBackup) -> bool:
 
 
 def _layers_below(record: CachedBackup, known: Mapping[str, CachedBackup]) -> set[str]:
-    """Return the names of the Backups whose layers `record` stands on, as far as they can be followed."""
+    """Return the names of the Backups whose layers `record` depends on, as far as they can be followed."""
     found: set[str] = set()
     for layer in record.layers:
         parent, seen = layer.parent, set[str]()
@@ -72,7 +72,7 @@ def _layers_below(record: CachedBackup, known: Mapping[str, CachedBackup]) -> se
 
 
 def _needs(name: str, below: set[str], backup: str, chain: CachedChain | None) -> bool:
-    """Return whether `name` stands on `backup`, directly or through restore points that were removed before."""
+    """Return whether `name` depends on `backup`, directly or through restore points that were removed before."""
     if backup in below:
         return True
     removed = {one.backup for one in chain.removed} if chain else set()

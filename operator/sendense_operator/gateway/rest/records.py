@@ -21,7 +21,7 @@ class Layer:
 
     disk: int
     parent: str
-    """Name of the Backup that it stands on; empty for a full."""
+    """Name of the Backup that it depends on; empty for a full."""
     file: str
     stored_bytes: int
 
@@ -106,7 +106,7 @@ class CachedChain(CachedObject):
     latest_time: str
     stored_bytes: int
     fulls: tuple[tuple[str, str], ...]
-    """Restore points, oldest first: name of the Backup, and of the one whose full it stands on (empty: not known)."""
+    """Restore points, oldest first: name of the Backup, and of the one whose full it depends on (empty: not known)."""
     removed: tuple[Removed, ...]
 
     @classmethod

@@ -143,7 +143,7 @@ class Chain(_Model):
     disk_id: int
     repository_id: str
     full_backup_id: str | None
-    """The full that the newest restore point stands on."""
+    """The full that the newest restore point depends on."""
     backups: list[Backup]
     total_size_bytes: int
     """Stored bytes of this disk's layers."""

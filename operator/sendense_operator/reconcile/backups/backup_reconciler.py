@@ -15,7 +15,7 @@ from sendense_operator.reconcile.state.problem import Problem
 
 
 async def reconcile_backup(ctx: Context, namespace: str, name: str) -> float | None:
-    """Take a Backup one step further; seconds until the next look, None when an event will tell."""
+    """Take a Backup one step further; seconds until the next check, None when an event will tell."""
     obj = await find(ctx.cluster, BACKUP, namespace, name)
     if obj is None:
         return None

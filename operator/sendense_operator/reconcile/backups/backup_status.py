@@ -1,4 +1,4 @@
-"""One Backup while it is looked at: what it wants, what it says, and the one place that writes its status."""
+"""One Backup while it is checked: what it wants, what it says, and the one place that writes its status."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Case:
 
     @property
     def only_looks(self) -> bool:
-        """Whether a worker ended without a word: the next one copies nothing, and looks whether it had committed."""
+        """Whether a worker ended without a word: the next one copies nothing, and checks whether it had committed."""
         return self.status.worker_death is not None
 
     @property
@@ -241,7 +241,7 @@ def wanted_labels(case: Case) -> dict[str, str]:
 
 
 async def label(ctx: Context, case: Case) -> None:
-    """Keep the labels; they are a convenience, so a failure to write them is left to the next look."""
+    """Keep the labels; they are a convenience, so a failure to write them is left to the next check."""
     wanted = wanted_labels(case)
     present = case.obj["metadata"].get("labels") or {}
     if all(present.get(key) == value for key, value in wanted.items()):

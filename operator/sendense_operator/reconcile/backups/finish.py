@@ -41,7 +41,7 @@ REPOSITORY_REASONS: Final = frozenset(
         "StorageError",
     }
 )
-"""Failures after which the repository is looked at."""
+"""Failures after which the repository is checked."""
 UNSEEN_REASONS: Final = frozenset({"WorkerDied", "NodeLost", "ActiveDeadlineExceeded"})
 """Failures without a worker's word: its restore point may be in the repository all the same."""
 _STOP_POLL_S: Final = 1.0

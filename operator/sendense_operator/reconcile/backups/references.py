@@ -102,7 +102,7 @@ async def _parent_check(ctx: Context, case: Case) -> ParentCheck:
 
 
 def decide_references(case: Case, repository: Obj | None, appliance_name: str, appliance: Obj | None) -> Problem | None:
-    """Return what of repository and appliance is missing or not ready. All that a look has to wait for is a wait."""
+    """Return what of repository and appliance is missing or not ready. All that a check has to wait for is a wait."""
     if repository is None or is_deleting(repository):
         return Problem("RepositoryNotFound", f"there is no BackupRepository {case.spec.repository_ref.name}")
     if appliance is None or is_deleting(appliance):

@@ -36,7 +36,7 @@ _MIN_DEADLINE_S = 60
 
 
 async def start_backup(ctx: Context, case: Case) -> float | None:
-    """Make the worker's Job, or say what the Backup waits for. Seconds until the next look."""
+    """Make the worker's Job, or say what the Backup waits for. Seconds until the next check."""
     if not case.ready_reason:
         # Before the appliance is asked, which may take as long as its time-out lets it.
         text = f"VM {case.spec.vm_ref.name} and repository {case.spec.repository_ref.name} are being checked"

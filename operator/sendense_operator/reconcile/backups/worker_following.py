@@ -34,13 +34,13 @@ from sendense_operator.reconcile.workload.worker_pod import task_of
 from sendense_operator.task import Progress, Stage
 
 _FIRST_POLL_S: Final = 1.0
-"""Between two looks at a worker that has not answered yet."""
+"""Between two checks at a worker that has not answered yet."""
 _UNREACHABLE_AFTER_S: Final = 30.0
 _JOB_GOES_POLL_S: Final = 1.0
 
 
 async def follow_backup(ctx: Context, case: Case, job: Obj) -> float | None:
-    """Look at the worker; seconds until the next look."""
+    """Look at the worker; seconds until the next check."""
     listed = await ctx.cluster.list_objects(POD, case.namespace, labels=case.pods_selector)
     pods = [pod for pod in listed if is_worker_pod(pod)]
     seen = observe_worker(job, pods, ctx.memory.answers.get(case.uid))

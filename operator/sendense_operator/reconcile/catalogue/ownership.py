@@ -118,7 +118,7 @@ _Written = dict[tuple[str, str], str]
 
 
 def _point_of_copy(backup: KnownBackup, view: ChainView, written: dict[str, _Written]) -> PointRecord | None:
-    """`written`: by ProtectedVM; filled here, since each look at a point unpacks it."""
+    """`written`: by ProtectedVM; filled here, since each check of a point unpacks it."""
     if backup.is_deleting:
         return None
     if backup.is_restored:

@@ -178,7 +178,7 @@ def _after(point: RemovedPoint, view: ChainView) -> RemovedPoint | None:
     if point.uid in view.points:
         if point.state is RemovalState.RETAINED:
             return point
-        # The repository has not been notified; or it is back: a volume was set back, or by a second attempt that was thought
+        # The repository has not been notified; or it is back: the volume was set back, or a second attempt was thought
         # dead: then there is a tombstone of the first one too.
         return point.model_copy(update={"state": RemovalState.PENDING, "needed_by": None})
     if record := view.tombstones.get(point.uid):

@@ -1,6 +1,6 @@
 """BackupChain: the restore points of one VM in one repository, and the end of those whose Backups are deleted.
 
-One place decides about the files of deleted Backups, so that no two looks disagree. The order of its writes keeps a
+One place decides about the files of deleted Backups, so that no two checks disagree. The order of its writes keeps a
 removal from being forgotten: first the chain is held, then it lists the point as removed, then the Backup may go.
 """
 
@@ -71,7 +71,7 @@ class _Chain:
 
 
 def key_of_chain(obj: Obj) -> Key:
-    """Return what a BackupChain is looked at by: it may have to be made again after somebody deleted it."""
+    """Return what a BackupChain is checked by: it may have to be made again after somebody deleted it."""
     spec = obj["spec"]
     name = f"{spec['vmRef']['name']}/{spec['repositoryRef']['name']}"
     return Key(Work.CHAIN, obj["metadata"]["namespace"], name)

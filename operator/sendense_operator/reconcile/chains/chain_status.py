@@ -54,7 +54,7 @@ class _Point:
     time: datetime
     status: BackupStatus
     roots: dict[int, tuple[int, str]] = field(default_factory=dict)
-    """By device key: place in the chain and name of the full that the disk stands on; -1: no restore point any more."""
+    """By device key: place in the chain and name of the full below the disk; -1: no longer a restore point."""
 
     @property
     def written_as(self) -> str:
@@ -158,7 +158,7 @@ def _in_order(points: Sequence[_Point], old: BackupChainStatus, view: ChainView 
 
 
 def _find_fulls(points: Sequence[_Point], old: BackupChainStatus, removed: Sequence[RemovedPoint]) -> None:
-    """Follow each disk to the full that it stands on, the oldest point first.
+    """Follow each disk to the full that it depends on, the oldest point first.
 
     A parent is known by its name, and is older. One that was removed is still listed as such, or the status from before
     knows its full.

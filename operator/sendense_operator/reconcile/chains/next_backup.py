@@ -45,7 +45,7 @@ def decide_next(
 
 
 def is_damaged(status: BackupStatus) -> bool:
-    """Return whether the restore point, or one that it stands on, can't be read as it was written."""
+    """Return whether the restore point, or one that it depends on, can't be read as it was written."""
     return conditions.is_true(conditions.dicts_of(status), conditions.DAMAGED)
 
 

@@ -1,4 +1,4 @@
-"""A repository's pod: what it is asked for besides a look, and what is done with its catalogue."""
+"""A repository's pod: what it is asked for besides a check, and what is done with its catalogue."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ async def _of_chains(ctx: Context, repository: Obj, take: Callable[[Obj], list[T
 def pending_removals(chain: Obj) -> list[tuple[Removal, RemovedPoint]]:
     """Restore points of a chain that its repository still has to forget, and what the chain says of each.
 
-    Of the status nothing else is read: this is asked for at each look, of chains with hundreds of points.
+    Of the status nothing else is read: this is asked for at each check, of chains with hundreds of points.
     """
     vm = chain["spec"]["vmRef"]["name"]
     return [
@@ -202,7 +202,7 @@ def has_doubts(backups: list[Obj], repository: Obj | None, known: RepositoryCata
         if ended is None or ended <= since:
             continue
         if status.get("workerDeath") and status.get("phase") in _ENDED_WITHOUT:
-            return True  # whatever kept the look at what it had committed from its end
+            return True  # whatever kept the check of what it had committed from its end
         ready = ready_condition(backup)
         reasons = {disk.get("reason") for disk in status.get("disks") or ()} | {ready["reason"] if ready else None}
         if reasons & {FullReason.PARENT_UNVERIFIED, *UNSEEN_REASONS}:

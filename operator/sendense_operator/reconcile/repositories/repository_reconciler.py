@@ -62,7 +62,7 @@ class _Seen:
 
 
 async def reconcile_repository(ctx: Context, namespace: str, name: str) -> float | None:
-    """Keep a repository's status fresh; seconds until the next look."""
+    """Keep a repository's status fresh; seconds until the next check."""
     obj = await find(ctx.cluster, BACKUP_REPOSITORY, namespace, name)
     if obj is None or is_deleting(obj):
         return None  # the probe Job is owned by it
@@ -103,7 +103,7 @@ async def _probe(ctx: Context, seen: _Seen) -> float | None:
     if job is not None:
         return await _read_probe(ctx, seen, job)
     want = await wanted(ctx, obj)
-    # One that can't be used is looked at soon enough, and what is wanted goes along.
+    # One that can't be used is checked soon enough, and what is wanted goes along.
     due_in = 0.0 if want.is_due and is_in_order(obj) else _due_in(ctx, seen)
     if due_in > 0:
         await _write(ctx, obj, None, seen.active, seen.claim)
@@ -240,7 +240,7 @@ async def _read_probe(ctx: Context, seen: _Seen, job: Obj) -> float | None:
 
 
 def _settling(ctx: Context, pod: Obj | None) -> float:
-    """Return seconds until the next look at a pod that runs, soon when its worker has ended."""
+    """Return seconds until the next check at a pod that runs, soon when its worker has ended."""
     ended = pod is not None and terminated(pod) is not None
     return min(LINGER_S, ctx.settings.wait_poll_seconds) if ended else ctx.settings.wait_poll_seconds
 

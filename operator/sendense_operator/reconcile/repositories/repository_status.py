@@ -74,7 +74,7 @@ def _room(capacity: Capacity | None, spec: BackupRepositorySpec) -> Problem | No
 
 
 def is_in_order(repository: Obj) -> bool:
-    """Return whether the last look found a repository that answers: at most it lacks room."""
+    """Return whether the last check found a repository that answers: at most it lacks room."""
     ready = ready_condition(repository)
     return ready is not None and (ready["status"] == "True" or ready["reason"] == FULL)
 

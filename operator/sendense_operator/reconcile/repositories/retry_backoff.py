@@ -15,7 +15,7 @@ FIRST_S: Final = 30.0
 
 
 class MaintenanceStep(StrEnum):
-    """What a repository's pod may be asked for besides a look."""
+    """What a repository's pod may be asked for besides a check."""
 
     SCAN = "scan"
     REMOVAL = "removal"

@@ -1,6 +1,6 @@
 """Whose turn it is to ask an appliance for a VM.
 
-Nobody waits in here: who has no turn goes, and is looked at again when there is one. A worker of the queue that waited
+Nobody waits in here: who has no turn goes, and is checked again when there is one. A worker of the queue that waited
 would be held by an appliance that does not answer.
 """
 

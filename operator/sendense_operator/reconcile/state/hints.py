@@ -1,4 +1,4 @@
-"""What the controller remembers between two looks. Only hints: losing all of it costs time, never a backup."""
+"""What the controller remembers between two checks. Only hints: losing all of it costs time, never a backup."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Hints:
     waited_for: Recent[tuple[object, ...]] = field(default_factory=lambda: Recent(_MANY))
     """By UID of a repository, a VM or an appliance: what Backups may wait for of it, as last reported."""
     probe_wanted: set[str] = field(default_factory=set)
-    """namespace/repository: a backup failed because of it, so it is to be looked at now."""
+    """namespace/repository: a backup failed because of it, so it is to be checked now."""
     holds: Recent[Backoff] = field(default_factory=Recent)
     """By UID of a repository and duty: what its pods did not bring about."""
     summaries: Recent[Catalogue] = field(default_factory=Recent)

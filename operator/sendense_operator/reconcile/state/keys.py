@@ -1,4 +1,4 @@
-"""What the work queue holds: which object (or which recurring duty) is to be looked at."""
+"""What the work queue holds: which object (or which recurring duty) is to be checked."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ HEALTH_TIMEOUT_S: Final = 10.0
 CALLBACKS: Final = "CallbacksArrive"
 """Condition, False while callbacks of this appliance's backups arrive where they do not belong."""
 CONTACT_STEP_S: Final = 300.0
-"""A healthy appliance's contact time is written that often, not with each look."""
+"""A healthy appliance's contact time is written that often, not with each check."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def callback_url(
 
 
 async def reconcile_appliance(ctx: Context, namespace: str, name: str) -> float | None:
-    """Keep an appliance's status fresh; seconds until the next look."""
+    """Keep an appliance's status fresh; seconds until the next check."""
     obj = await find(ctx.cluster, APPLIANCE, namespace, name)
     if obj is None or is_deleting(obj):
         return None

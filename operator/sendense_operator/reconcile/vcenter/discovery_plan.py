@@ -1,6 +1,6 @@
 """What a discovery does about the VMs that vCenter has: which get a ProtectedVM, which moved, which are gone.
 
-A VM is identified by its BIOS UUID. Clones share one, and some VMs have none: their path identifies them. So a ProtectedVM
+A VM is identified by its BIOS UUID. Clones share one, some VMs have none: their path is used. So a ProtectedVM
 belongs to the VM at its path if that has its UUID, else to the one VM of that UUID that belongs to no other. The latter
 only if its own VM would have been seen: a list that is missing or could not be read makes no clone of a VM the VM.
 """

@@ -1,7 +1,7 @@
 """Discovery: asks vCenter for all VMs of some datacenters, and makes and follows ProtectedVMs for them.
 
-A run asks for one datacenter a look, then does a few steps of its plan a look, so that neither the appliance nor the
-API server sees a burst. What it heard is kept for the single VMs' own look-ups (`sharing`).
+A run asks for one datacenter a check, then does a few steps of its plan a check, so that neither the appliance nor the
+API server sees a burst. What it heard is kept for the single VMs' own check-ups (`sharing`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from sendense_operator.reconcile.vcenter.vma_connection import read_connection
 from sendense_operator.vma.messages import Inventory
 
 STEPS: Final = 10
-"""Objects that are made or changed in one look."""
+"""Objects that are made or changed in one check."""
 PAUSE_S: Final = 1.0
 """Between two such looks."""
 _LOOKS_TOLD: Final = 10
@@ -47,7 +47,7 @@ _MOVED_PAUSE_S: Final = 30.0
 
 
 async def reconcile_discovery(ctx: Context, namespace: str, name: str) -> float | None:
-    """Go on with the appliance's discovery, or begin one when it is time; seconds until the next look."""
+    """Go on with the appliance's discovery, or begin one when it is time; seconds until the next check."""
     obj = await find(ctx.cluster, APPLIANCE, namespace, name)
     if obj is None or is_deleting(obj):
         return None

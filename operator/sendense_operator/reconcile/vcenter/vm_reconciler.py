@@ -27,7 +27,7 @@ from sendense_operator.reconcile.vcenter.vm_status import GONE, next_vm_status
 from sendense_operator.reconcile.vcenter.vma_connection import read_connection
 
 _MAX_PAUSE_S: Final = 300.0
-"""Between two looks at a VM that could not be looked up."""
+"""Between two checks at a VM that could not be looked up."""
 _AWAY: Final = frozenset({"ApplianceUnreachable", "ApplianceError"})
 """Reasons of an appliance's Ready with which it is not asked for VMs: its health is asked again and again."""
 
@@ -38,7 +38,7 @@ class Unasked(Problem):
 
 
 async def reconcile_vm(ctx: Context, namespace: str, name: str) -> float | None:
-    """Keep a ProtectedVM's status fresh; seconds until the next look."""
+    """Keep a ProtectedVM's status fresh; seconds until the next check."""
     vm = await find(ctx.cluster, PROTECTED_VM, namespace, name)
     if vm is None or is_deleting(vm):
         return None
@@ -99,7 +99,7 @@ def _not_before(ctx: Context, known: VMLookup | None) -> float:
 async def discovered(ctx: Context, vm: Obj, *, since: float, key: Key) -> FoundVM | Problem:
     """Return what vCenter says of the VM, no older than `since` (monotonic). Written to its status when asked anew.
 
-    `key`: who wants to know, to be looked at again when it is its turn.
+    `key`: who wants to know, to be checked again when it is its turn.
     """
     meta = vm["metadata"]
     spec = ProtectedVMSpec.model_validate(vm["spec"])

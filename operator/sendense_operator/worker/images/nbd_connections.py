@@ -75,7 +75,7 @@ class Connections:
             log.warning("the kernel does not tell the end of connections (%s): they are only sampled", error)
 
     def look(self) -> list[Connection]:
-        """Return those that ended since the last look, and those that are there now."""
+        """Return those that ended since the last check, and those that are there now."""
         if self.knows_bytes:
             try:
                 found = [*self._dump(), *self._just_ended()]

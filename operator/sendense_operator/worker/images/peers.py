@@ -25,7 +25,7 @@ def plain(address: Address) -> Address:
 
 
 class Peers:
-    """Tells strangers by their addresses. Without any allowed network everybody is let in."""
+    """Recognises foreign peers by their addresses. Without any allowed network everybody is let in."""
 
     def __init__(self, allowed: Sequence[str], own: Iterable[str]) -> None:
         """Parse `allowed` networks (CIDR) and `own` addresses of the pod and its node. Raises ValueError."""
@@ -39,7 +39,7 @@ class Peers:
             return True
         return any(address in network for network in self._networks)
 
-    def stranger(self, found: Iterable[Connection]) -> Connection | None:
+    def foreign(self, found: Iterable[Connection]) -> Connection | None:
         """Return the first foreign connection. One that sent nothing was not served and does not count."""
         for item in found:
             silent = item.received is not None and item.received <= (0 if item.established else END_OF_STREAM)

@@ -48,7 +48,7 @@ class Unproven(Exception):  # noqa: N818 - says what was found
 async def prove(
     root: Path, parent: ParentLayer, content: bool, choice: ModeChoice, runtime: Path, tell: Callable[[str], None]
 ) -> None:
-    """Check a disk of a restore point with all layers that it stands on, cheap proofs first.
+    """Check a disk of a restore point with all layers that it depends on, cheap proofs first.
 
     With `content` all its data is read and compared with its digests. `tell` gets what is being done. Raises
     Unproven, or WorkerError for what is not the restore point's fault.

@@ -21,7 +21,7 @@ class PortTraffic:
     """One export's. `received` is a lower bound: exact once the kernel has reported the end of all connections."""
 
     by_connection: dict[int, int] = field(default_factory=dict)
-    """Most bytes seen of each connection that ever was. Kept after its end: a look can miss a connection that is
+    """Most bytes seen of each connection that ever was. Kept after its end: a check can miss a connection that is
     just closing, and the kernel's last word on it comes later."""
     connections: int = 0
     first_connected: float | None = None
@@ -89,7 +89,7 @@ def _look_at_port(state: PortTraffic, now: float, found: list[Connection]) -> No
         state.by_connection[cookie] = max(received, state.by_connection.get(cookie, 0))
     # A client has to speak before it is served: one that said nothing yet is a port scan or a tunnel's health check.
     state.connections = sum(item.established and item.received != 0 for item in found)
-    # One that came and went between two looks counts too, if it said anything: our own probes don't.
+    # One that came and went between two checks counts too, if it said anything: our own probes don't.
     if state.connections or any(there.values()):
         state.first_connected = now if state.first_connected is None else state.first_connected
         state.last_connected = now

@@ -1,4 +1,4 @@
-"""Care for one chain while nobody writes it: sweep, free, put aside what nobody knows; and a look at it all."""
+"""Care for one chain while nobody writes it: sweep, free, put aside orphans; and a check of it all."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def needs_care(root: Path, paths: ChainPaths) -> bool:
 
 
 def tend(root: Path, paths: ChainPaths, owner: str, *, clean: bool) -> Survey:
-    """Care for a chain and look at it; `clean`: also put aside what nobody knows. `owner`: the pod's UID.
+    """Care for a chain and look at it; `clean`: also put aside orphans. `owner`: the pod's UID.
 
     Of a chain that somebody else is writing only what can be read is reported. Errors end in the survey.
     """

@@ -56,7 +56,7 @@ class ChainFolder:
 
     @property
     def is_understood(self) -> bool:
-        """Whether every manifest could be read: else nothing may be freed, since nobody knows what they need."""
+        """Whether every manifest could be read: else nothing may be freed, since what they need is unknown."""
         return not (self.unreadable or self.newer or self.vanished)
 
     @property

@@ -61,6 +61,6 @@ def _disk_folders(root: Path, paths: ChainPaths) -> list[PurePosixPath]:
 
 def _read(entry: os.DirEntry[str]) -> DiskFile:
     state = entry.stat(follow_symlinks=False)
-    # A list of digests has no head: its length is all that is looked at.
+    # A list of digests has no head: its length is all that is checked.
     head = b"" if entry.name.endswith(layout.DIGESTS) else read_regular(Path(entry.path), HEADER_BYTES)
     return DiskFile.of(head, state.st_size, state.st_blocks * 512)

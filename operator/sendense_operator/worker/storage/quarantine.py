@@ -1,4 +1,4 @@
-"""Files that nobody knows are put aside, never deleted: somebody may find out what they are."""
+"""Orphans are put aside, never deleted: somebody may find out what they are."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def put_aside(
     """Move files of a chain whose lock is held into its quarantine; how many. Raises OSError.
 
     `on_step` receives what comes next; it may raise to stop there. The files keep the names of their folders, so that
-    images which stand on each other still find each other there.
+    images which depend on each other still find each other there.
     """
     chosen = sorted(files)
     if not chosen:

@@ -110,7 +110,7 @@ def _committed_texts(root: Path, paths: ChainPaths) -> list[bytes]:
 
 
 def partials(root: Path, paths: ChainPaths) -> list[Path]:
-    """Whatever of ours is not committed in a chain's folders, intents included. A stranger's file is none of it."""
+    """Whatever of ours is not committed in a chain's folders, intents included. A foreign file is not."""
     chain = root / paths.folder
     folders = [name for name in names_in(chain) if layout.is_disk_folder(name) or name == layout.BACKUPS]
     return [chain / folder / name for folder in folders for name in names_in(chain / folder) if layout.is_partial(name)]

@@ -71,12 +71,12 @@ def init_repository(root: Path, new_id: str, expected_id: str | None) -> str:
         return expected_id
     if found is not None:
         return found
-    strangers = [name for name in _listing(root) if name not in _IGNORED]
-    if strangers:
+    foreign = [name for name in _listing(root) if name not in _IGNORED]
+    if foreign:
         raise WorkerError(
             Reason.NOT_A_REPOSITORY,
-            f"the volume is not empty and holds no {MARKER} (there is {strangers[0]!r} and "
-            f"{len(strangers) - 1} more): give the repository an empty volume",
+            f"the volume is not empty and holds no {MARKER} (there is {foreign[0]!r} and "
+            f"{len(foreign) - 1} more): give the repository an empty volume",
         )
     marker = {
         "format": FORMAT,

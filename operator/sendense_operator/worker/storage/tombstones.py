@@ -1,4 +1,4 @@
-"""Restore points go in two steps: at once out of the list, and their layers when nothing stands on them any more.
+"""Restore points go in two steps: at once out of the list, and their layers when nothing depends on them any more.
 
 Both can be cut short anywhere and be done again. A file goes only if a manifest named it.
 """
@@ -43,7 +43,7 @@ class Waiting:
     stored: int
     """Bytes that they take on their file system."""
     needed_by: str = ""
-    """Name of a Backup whose restore point stands on them; empty: none does, they could not be freed yet."""
+    """Name of a Backup whose restore point depends on them; empty: none does, they could not be freed yet."""
 
 
 @dataclass(frozen=True)

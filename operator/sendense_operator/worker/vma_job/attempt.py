@@ -63,7 +63,7 @@ class Attempt:
         self._supervisor: Supervisor | None = None
 
     async def plan(self) -> tuple[LayerPlan, ...]:
-        """Return what becomes of each disk; what an increment is to stand on has been proven. Raises WorkerError."""
+        """Return what becomes of each disk; what an increment is to depend on has been proven. Raises WorkerError."""
         self._state.stage = Stage.CHECKING_PARENT
         plans = await self._parents.plan(self._exports.choice, self._runtime, self._state.tell)
         self._state.message = ""
@@ -96,7 +96,7 @@ class Attempt:
         await self._exports.close()
         # Every connection has ended by now, and the kernel has reported its last numbers.
         self._state.look()
-        self._state.refuse_strangers()
+        self._state.refuse_foreign_peers()
         return found
 
     def _note_refusal(self, error: WorkerError, plans: Sequence[LayerPlan]) -> None:
@@ -238,7 +238,7 @@ class Attempt:
         self._state.stage, self._state.message = Stage.CANCELLING, ""
         callbacks, clocks = self._state.callbacks, self._task.clocks
         has_client = self._supervisor is not None and self._supervisor.may_run
-        # Strangers go at once, whatever becomes of the client.
+        # Orphans go at once, whatever becomes of the client.
         foreign = isinstance(error, WorkerError) and error.reason == Reason.FOREIGN_PEER
         amid_increment = has_client and callbacks.copies_changes and not self._exports.gone() and self._lock.is_ours()
         callbacks.cancel()

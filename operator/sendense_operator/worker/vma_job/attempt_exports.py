@@ -120,7 +120,7 @@ class ExportSet:
         """Wait for the greeting of each export where Kubernetes makes it reachable.
 
         Another advertised host is the end of a tunnel that only the appliance sees: then the node's own
-        address is looked at, and a failure is only logged. Raises WorkerError ExportUnreachable.
+        address is checked, and a failure is only logged. Raises WorkerError ExportUnreachable.
         """
         inside = self._task.exposure == Exposure.POD_IP
         host = self._settings.pod_ip if inside else self._settings.node_ip

@@ -34,7 +34,7 @@ class JobState:
         """Whether the VMA copies without a callback having arrived (`stall_clocks.are_callbacks_missing`)."""
         self.stopping = Stopping()
         self._peers = Peers(task.allowed_from, _own_addresses(task, settings))
-        self._stranger: Connection | None = None
+        self._foreign_peer: Connection | None = None
         self._vm_name = last_path_element(task.appliance.vm_path)
         self._habits = Habits(
             names_disks=task.appliance.change_id_asks == "OwnDisk",
@@ -77,7 +77,7 @@ class JobState:
         """Look at the connections now; `allocated`: bytes of the images by disk, used if the kernel is silent."""
         now = time.monotonic()
         found = self._connections.look()
-        self._stranger = self._stranger or self._peers.stranger(found)
+        self._foreign_peer = self._foreign_peer or self._peers.foreign(found)
         self.traffic.known = self._connections.knows_bytes
         by_port = {self._ports[index]: size for index, size in (allocated or {}).items()}
         self.traffic.look(now, found, by_port)
@@ -93,23 +93,23 @@ class JobState:
         port = None if turn is None else self.traffic.ports[self._ports[turn]]
         return None if port is None else self.callbacks.in_turn(port.last_connected)
 
-    def refuse_strangers(self) -> None:
+    def refuse_foreign_peers(self) -> None:
         """Raise WorkerError if anybody who is not allowed to has spoken to an export, as far as was looked.
 
         What they read or wrote can't be determined, so nothing of the attempt may be kept.
         """
-        if self._stranger is None:
+        if self._foreign_peer is None:
             return
-        index = next(index for index, port in self._ports.items() if port == self._stranger.port)
+        index = next(index for index, port in self._ports.items() if port == self._foreign_peer.port)
         raise WorkerError(
             Reason.FOREIGN_PEER,
-            f"{self._stranger.peer} was connected to the export of disk {index}, and is not in the appliance's "
+            f"{self._foreign_peer.peer} was connected to the export of disk {index}, and is not in the appliance's "
             "spec.nbd.allowedFrom: if it is the appliance, or the address of a router or tunnel before it, add it "
             "there; else close its way to the exports (firewall, NetworkPolicy)",
         )
 
     def close(self) -> None:
-        """No more looks."""
+        """No more checks."""
         self._connections.close()
 
     @property

@@ -27,7 +27,7 @@ async def find_damaged(
 ) -> AsyncIterator[tuple[StoredPoint, ManifestDisk, Unproven]]:
     """Yield each disk of an `older` restore point that shares the damage `found` below `parent`.
 
-    A layer that is at fault spoils all that are read through it. Of content that is not what was written nobody knows
+    A layer that is at fault spoils all that are read through it. Where content is not what was written, it is unknown
     in which layer it lies, and an increment may hold what hides it: so the same chunks are read through each of the
     points below. Raises WorkerError for trouble of this attempt.
     """

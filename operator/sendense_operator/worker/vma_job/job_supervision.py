@@ -106,7 +106,7 @@ class Supervisor:
                 return
             if isinstance(verdict, Failed):
                 raise WorkerError(verdict.reason, verdict.message)
-            self._state.refuse_strangers()
+            self._state.refuse_foreign_peers()
             self._require_increment()
             self._state.message = f"waiting for {verdict.waiting_for}"
             if self._state.traffic.connections:

@@ -1,4 +1,4 @@
-"""What an incremental stands on: chosen, proven before anything is put on it, and marked if it can't be used.
+"""What an incremental depends on: chosen, proven before anything is put on it, and marked if it can't be used.
 
 All of it happens under the chain's lock. A parent that fails is marked beside its manifest, so that neither the next
 attempt nor the next backup tries it again, and the disk becomes a full.
@@ -231,6 +231,6 @@ def _log_plan(plan: LayerPlan) -> None:
 
 
 def missing_parent(root: Path, manifest: Manifest) -> str | None:
-    """Return the first layer that an increment stands on and that is gone, None when all are there."""
+    """Return the first layer that an increment depends on and that is gone, None when all are there."""
     parents = (disk.parent.file for disk in manifest.disks if disk.parent)
     return next((file for file in parents if not is_regular(root / file)), None)

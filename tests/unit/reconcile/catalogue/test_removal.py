@@ -142,7 +142,7 @@ def view(
         pytest.param(removed(), view(asked=("b1",), unreadable=1), PENDING, id="its manifest may be the one"),
         pytest.param(removed(), view(asked=("b1",), newer=1), PENDING, id="or one of a newer version"),
         pytest.param(removed(), view(asked=("b1",), busy=True), PENDING, id="a worker that was given up may commit it"),
-        pytest.param(removed(), view(tombstone(), asked=("b1",)), NEEDED, id="others stand on it"),
+        pytest.param(removed(), view(tombstone(), asked=("b1",)), NEEDED, id="others depend on it"),
         pytest.param(removed(state=NEEDED), view(tombstone()), NEEDED, id="they still do"),
         pytest.param(removed(state=NEEDED), view(), None, id="freed"),
         pytest.param(removed(state=NEEDED), view(complete=False), NEEDED, id="half a listing of it"),

@@ -23,7 +23,7 @@ DAMAGED = [{"type": "Damaged", "status": "True", "reason": "Unreadable", "lastTr
 def point(
     name: str, seconds: float, *parents: str | None, stored: int = GIB, phase: str = "Completed", **more: Any
 ) -> Obj:
-    """Return a restore point whose disks stand on those Backups; None: a full."""
+    """Return a restore point whose disks depend on those Backups; None: a full."""
     disks = [
         {"id": i, "key": 2000 + i, "virtualSize": 8 * GIB, "type": "Incremental" if parent else "Full", "depth": i + 1}
         | ({"parent": parent} if parent else {})

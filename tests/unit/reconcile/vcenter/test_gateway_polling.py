@@ -40,16 +40,16 @@ async def test_the_real_endpoint() -> None:
     port = sock.getsockname()[1]
     serving = asyncio.create_task(serve(create_status_app(sighted, KEYS), Drain(), 0, sock, stop))
     reader = HttpGatewayReader("127.0.0.1", port, KEYS)
-    stranger = HttpGatewayReader("127.0.0.1", port, FixedKeys(b"x" * 32))
+    orphan = HttpGatewayReader("127.0.0.1", port, FixedKeys(b"x" * 32))
     try:
         (report,) = await reader.read()
         assert [job.job for job in report.jobs] == ["backup-1"]
-        assert await stranger.read() == []
+        assert await orphan.read() == []
     finally:
         stop.set()
         await serving
         await reader.close()
-        await stranger.close()
+        await orphan.close()
 
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"

@@ -159,16 +159,16 @@ def test_a_file_that_can_t_be_removed_is_named(root: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("where", ["manifest", "layer"])
 def test_nothing_is_put_aside_by_a_stale_listing(root: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
-    """The layers of a restore point whose manifest it lacks would be strangers."""
+    """The layers of a restore point whose manifest it lacks would be orphans."""
     fill(root, FULL)
-    put(root, "shop/db/disk-0/stranger")
+    put(root, "shop/db/disk-0/orphan")
     before = files(root)
 
     def stale(path: Path) -> list[str]:
         return [*list_names(path), *(["gone.json"] if path.name == "backups" else [])]
 
     def vanishing(path: Path, limit: int) -> bytes:
-        if path.name == "stranger":
+        if path.name == "orphan":
             raise FileNotFoundError(2, "No such file or directory", str(path))
         return read_regular(path, limit)
 
@@ -204,7 +204,7 @@ def test_a_chain_in_use_where_nothing_waits(root: Path) -> None:
 def test_a_chain_in_use(root: Path) -> None:
     """What is listed is reported, nothing is swept, freed or put aside: its writer may be about to use it."""
     fill(root, FULL, I2, FULL3)
-    put(root, "shop/db/disk-0/stranger")
+    put(root, "shop/db/disk-0/orphan")
     writing = put(
         root, "shop/db/disk-0/incr-20251006-000000.qcow2.partial", head(1 << 20, Path(FULL3.disks[0].file).name)
     )

@@ -77,13 +77,13 @@ def test_a_manifest_that_can_t_be_read_is_left_alone(root: Path, data: bytes, un
     fill(root, FULL, I2, FULL3)
     odd = root / "shop/db/backups/b3.json"
     odd.write_bytes(data)
-    stranger = put(root, "shop/db/disk-0/x")
+    orphan = put(root, "shop/db/disk-0/x")
     reported = scan(root, I2)
     assert (reported.chain.unreadable, reported.chain.newer, reported.chain.complete) == (unreadable, newer, True)
     assert names(reported) == ["b1"]
     assert [(grave.backup, grave.needed_by) for grave in reported.tombstones] == [("b2", "")]
     assert odd.read_bytes() == data
-    assert stranger.exists()
+    assert orphan.exists()
     assert {*FULL3.files(), *I2.files()} <= files(root)
     assert reported.chain.quarantined == 0
 
@@ -104,7 +104,7 @@ def test_damage_is_told(root: Path) -> None:
     mark_unfit(root, seen, (refused,))
     reported = scan(root)
     assert [bool(record.damage) for record in reported.points] == [True, True, False]
-    assert "stands on b1" in reported.points[1].damage
+    assert "depends on b1" in reported.points[1].damage
     assert [record.full_next for record in reported.points] == [
         "ParentUnverified",
         "ParentUnverified",
@@ -157,12 +157,12 @@ def test_a_root_that_can_t_be_listed(root: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_what_a_killed_probe_left_at_the_root(root: Path) -> None:
     old, new = put(root, f".sendense-write-{uid_of(2)}.partial"), put(root, f".sendense-write-{uid_of(3)}.partial")
-    stranger = put(root, "film.partial")
-    for path in (old, stranger):
+    orphan = put(root, "film.partial")
+    for path in (old, orphan):
         os.utime(path, (1, 1))
     reported = scan(root)
     assert (reported.answer.swept, reported.root.unknown) == (1, 1)
-    assert (old.exists(), new.exists(), stranger.exists()) == (False, True, True)
+    assert (old.exists(), new.exists(), orphan.exists()) == (False, True, True)
 
 
 @pytest.mark.parametrize(

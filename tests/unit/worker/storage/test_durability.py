@@ -234,16 +234,16 @@ def test_a_mark(tmp_path: Path, watch: Watch) -> None:
 def test_what_is_put_aside(tmp_path: Path, watch: Watch) -> None:
     """Flushed where it is now before where it was: else it might be in neither place."""
     write_point(tmp_path, point(1))
-    stranger = PATHS.disk(0) / "stranger"
-    (tmp_path / stranger).write_bytes(b"x")
+    orphan = PATHS.disk(0) / "orphan"
+    (tmp_path / orphan).write_bytes(b"x")
     found = watch()
-    put_aside(tmp_path, PATHS, [stranger], NOW)
+    put_aside(tmp_path, PATHS, [orphan], NOW)
     aside = f"{CHAIN}/.quarantine/20251006-000000"
     assert found == [
         f"fsync {CHAIN}",
         f"fsync {CHAIN}/.quarantine",
         f"fsync {aside}",
-        f"rename {stranger} -> {aside}/disk-0/stranger",
+        f"rename {orphan} -> {aside}/disk-0/orphan",
         f"fsync {aside}/disk-0",
         f"fsync {CHAIN}/disk-0",
     ]

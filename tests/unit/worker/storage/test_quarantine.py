@@ -15,30 +15,30 @@ from sendense_operator.worker.storage.chain_lock import ChainLock
 from sendense_operator.worker.storage.quarantine import put_aside
 
 
-def test_strangers_are_put_aside(root: Path) -> None:
+def test_orphans_are_put_aside(root: Path) -> None:
     fill(root, FULL)
     known = files(root)
-    strangers = {
+    orphans = {
         "shop/db/disk-0/full-20250101-000000.qcow2": head(512),
         "shop/db/disk-0/full-20250101-000000.qcow2.digests": b"x" * 32,
         "shop/db/disk-1/incr-20250101-000001.qcow2": head(512, "full-20250101-000000.qcow2"),
         "shop/db/disk-0/holiday.partial": b"a person's",
         "shop/db/backups/notes.txt": b"a person's",
     }
-    for path, data in strangers.items():
+    for path, data in orphans.items():
         put(root, path, data)
     reported = scan(root)
     assert (reported.chain.unknown, reported.chain.quarantined) == (0, 5)
     moved = files(root) - known
     assert {path.split("/", 4)[4]: (root / path).read_bytes() for path in moved} == {
-        path.removeprefix("shop/db/"): data for path, data in strangers.items()
+        path.removeprefix("shop/db/"): data for path, data in orphans.items()
     }
     assert all(path.startswith("shop/db/.quarantine/") for path in moved)
     assert (scan(root).chain.quarantined, names(scan(root))) == (5, ["b1"])
     assert files(root) == known | moved
 
 
-def test_a_second_stranger_of_a_name_replaces_none(root: Path) -> None:
+def test_a_second_orphan_of_a_name_replaces_none(root: Path) -> None:
     fill(root, FULL)
     for text in ("first", "second", "third"):
         put(root, "shop/db/disk-0/x", text)
@@ -49,8 +49,8 @@ def test_a_second_stranger_of_a_name_replaces_none(root: Path) -> None:
 
 def test_who_is_fenced_puts_nothing_more_aside(root: Path) -> None:
     fill(root, FULL)
-    strangers = [PurePosixPath(f"shop/db/disk-0/{name}") for name in ("x", "y", "z")]
-    for path in strangers:
+    orphans = [PurePosixPath(f"shop/db/disk-0/{name}") for name in ("x", "y", "z")]
+    for path in orphans:
         put(root, str(path))
     lock = ChainLock.try_acquire(root / PATHS.lock, root, POD)
     assert lock is not None
@@ -61,16 +61,16 @@ def test_who_is_fenced_puts_nothing_more_aside(root: Path) -> None:
         lock.before(name)
 
     with lock, pytest.raises(WorkerError) as caught:
-        put_aside(root, PATHS, strangers, datetime.now(UTC), on_step)
+        put_aside(root, PATHS, orphans, datetime.now(UTC), on_step)
     assert caught.value.reason == Reason.FENCED
-    assert [(root / path).exists() for path in strangers] == [False, True, True]
+    assert [(root / path).exists() for path in orphans] == [False, True, True]
 
 
 def test_only_a_scan_puts_aside(root: Path) -> None:
     fill(root, FULL, FULL3)
-    stranger = put(root, "shop/db/disk-0/x")
+    orphan = put(root, "shop/db/disk-0/x")
     assert probe(root, FULL3).chain.unknown == 1
-    assert stranger.exists()
+    assert orphan.exists()
 
 
 def test_what_is_odd_is_counted_only(root: Path) -> None:

@@ -145,7 +145,7 @@ def test_removing_is_cut_short(tmp_path: Path, number: int) -> None:
 
 @pytest.mark.parametrize("number", range(30))
 def test_freeing_is_cut_short(tmp_path: Path, number: int) -> None:
-    """A file goes before what it stands on, and a tombstone after its files."""
+    """A file goes before what it depends on, and a tombstone after its files."""
     fill(tmp_path, *CHAIN)
     for manifest in (FULL, I2, I3):
         remove(tmp_path, manifest)
@@ -363,15 +363,15 @@ def test_a_folder_that_can_t_be_listed_frees_nothing(tmp_path: Path, monkeypatch
     assert names_of(*CHAIN) <= files(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["stranger.qcow2", "incr-20251005-130000.qcow2.partial"])
+@pytest.mark.parametrize("name", ["orphan.qcow2", "incr-20251005-130000.qcow2.partial"])
 def test_what_an_unknown_image_stands_on_stays(tmp_path: Path, name: str) -> None:
     fill(tmp_path, FULL4)
-    stranger = tmp_path / "shop/db/disk-0" / name
-    stranger.write_bytes(head(1 << 20, Path(FULL4.disks[0].file).name))
+    orphan = tmp_path / "shop/db/disk-0" / name
+    orphan.write_bytes(head(1 << 20, Path(FULL4.disks[0].file).name))
     remove(tmp_path, FULL4)
     assert len(free(tmp_path).waiting) == 1
     assert names_of(FULL4) <= files(tmp_path)
-    stranger.unlink()
+    orphan.unlink()
     assert free(tmp_path).waiting == ()
 
 
