@@ -1,16 +1,15 @@
-"""Liveness, readiness and a few numbers, over HTTP."""
+"""Liveness, readiness and metrics, over HTTP."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
 from aiohttp import web
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, generate_latest
 
 from sendense_operator.cluster.lease import LeaderElection
-from sendense_operator.process_metrics import resident_bytes
 from sendense_operator.reconcile.state.keys import Key, Work
 
 STALE_S: Final = 60.0
@@ -33,14 +32,18 @@ class Health:
         """Whether all objects were listed once."""
         self.stalled_s: Callable[[], float] = lambda: 0.0
         """Seconds for which work has waited while none began or ended."""
-        self.reconciles: Counter[str] = Counter()
+        self._registry = CollectorRegistry()
+        self._reconciles = Counter("sendense_reconciles", "Reconciles by kind.", ["kind"], registry=self._registry)
+        leading = Gauge("sendense_leading", "Whether this process holds the Lease.", registry=self._registry)
+        leading.set_function(election.leading.is_set)
+        ProcessCollector(registry=self._registry)
 
     def done(self, key: Key) -> None:
         """Record that a piece of work was done."""
         if key.work is Work.HEARTBEAT:
             self._beat = time.monotonic()
         if key.work not in _OWN_DUTIES:
-            self.reconciles[key.work.value] += 1
+            self._reconciles.labels(key.work.value).inc()
 
     def gained(self) -> None:
         """Record that the process leads from now on."""
@@ -58,17 +61,8 @@ class Health:
         return ""
 
     def metrics(self) -> str:
-        """In Prometheus' text format."""
-        lines = ["# TYPE sendense_reconciles_total counter"]
-        lines += [
-            f'sendense_reconciles_total{{kind="{kind}"}} {count}' for kind, count in sorted(self.reconciles.items())
-        ]
-        lines += ["# TYPE sendense_leading gauge", f"sendense_leading {int(self._election.leading.is_set())}"]
-        lines += [
-            "# TYPE process_resident_memory_bytes gauge",
-            f"process_resident_memory_bytes {resident_bytes()}",
-        ]
-        return "\n".join(lines) + "\n"
+        """Return all metrics in Prometheus' text format."""
+        return generate_latest(self._registry).decode()
 
 
 def build_app(health: Health) -> web.Application:

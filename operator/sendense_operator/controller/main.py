@@ -10,14 +10,14 @@ from pathlib import Path
 
 from sendense_operator.controller.assembly import run_controller
 from sendense_operator.logs import setup_logging
-from sendense_operator.reconcile.state.settings import settings_from_env
+from sendense_operator.reconcile.state.settings import Settings
 from sendense_operator.vma.callback_keys import MountedKeys
 
 
 def run() -> int:
     """Run the controller until it is requested to stop; its exit code."""
     try:
-        settings = settings_from_env(os.environ)
+        settings = Settings.from_environment(os.environ)
         MountedKeys(Path(settings.callback_key_folder)).check()
     except ValueError as error:
         print(f"settings: {error}", file=sys.stderr)

@@ -2,48 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Final, Self
+from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import Field
+from pydantic_settings import NoDecode
 
 from sendense_operator.api.v1alpha1 import names
+from sendense_operator.program_settings import ProgramSettings, SplitText
 from sendense_operator.vma.callback_keys import FOLDER
-
-PREFIX: Final = "SENDENSE_"
-
-
-def _split(value: object) -> object:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
 
 Name = Annotated[str, Field(pattern=names.NAME_PATTERN)]
 
 
-class ServerSettings(BaseModel):
-    """What the programs that serve HTTP have in common. Read from SENDENSE_<FIELD>; times in seconds."""
+class ServerSettings(ProgramSettings):
+    """Settings that the programs serving HTTP have in common."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    namespaces: Annotated[tuple[Name, ...], BeforeValidator(_split)] = ()
+    namespaces: Annotated[tuple[Name, ...], NoDecode, SplitText] = ()
     """Comma-separated; none: all."""
     drain_seconds: Annotated[float, Field(ge=0, le=300)] = 5.0
     """Between "not ready" and the closing of the listener: endpoints need that long to be updated."""
-    log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """Read the variables that are set and not empty. Raises ValueError with the variable's name."""
-        found = {
-            field: environment[PREFIX + field.upper()]
-            for field in cls.model_fields
-            if environment.get(PREFIX + field.upper())
-        }
-        try:
-            return cls.model_validate(found)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            raise ValueError(f"{PREFIX}{str(first['loc'][0]).upper()}: {first['msg']}") from None
 
 
 class Settings(ServerSettings):

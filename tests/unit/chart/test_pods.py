@@ -12,7 +12,7 @@ from sendense_operator.api.v1alpha1 import names
 from sendense_operator.api.v1alpha1.pod_template import PodTemplate
 from sendense_operator.gateway.rest.settings import RestSettings
 from sendense_operator.gateway.settings import Settings as GatewaySettings
-from sendense_operator.reconcile.state.settings import settings_from_env
+from sendense_operator.reconcile.state.settings import Settings
 from sendense_operator.vma.callback_keys import FOLDER
 
 from .conftest import CHART, CHECKOUT, Object, Render, all_of, environment, one
@@ -73,7 +73,7 @@ def test_the_controller_accepts_what_the_chart_tells_it(render: Render) -> None:
         "logLevel": "DEBUG",
     }
     objects = render(values)
-    settings = settings_from_env(environment(one(objects, "Deployment", "-controller")))
+    settings = Settings.from_environment(environment(one(objects, "Deployment", "-controller")))
     assert settings.worker_image == "registry.example/backup:1.2"
     assert settings.image_pull_policy == "Always"
     assert settings.image_pull_secrets == ("registry",)
@@ -104,7 +104,7 @@ def test_the_controller_reads_the_chart_s_pod_template(render: Render) -> None:
     variables = environment(one(render({"worker": WORKER}), "Deployment", "-controller"))
     # as the kubelet does with a variable's value
     variables = {name: value.replace("$$", "$") for name, value in variables.items()}
-    template = settings_from_env(variables).pod_defaults
+    template = Settings.from_environment(variables).pod_defaults
     assert template.labels == WORKER["podLabels"]
     assert template.annotations == WORKER["podAnnotations"]
     assert template.node_selector == WORKER["nodeSelector"]
@@ -116,7 +116,7 @@ def test_the_controller_reads_the_chart_s_pod_template(render: Render) -> None:
 
 
 def test_without_values_pods_are_as_they_were(render: Render) -> None:
-    settings = settings_from_env(environment(one(render(), "Deployment", "-controller")))
+    settings = Settings.from_environment(environment(one(render(), "Deployment", "-controller")))
     assert settings.worker_pod_template == PodTemplate()
 
 
@@ -267,7 +267,7 @@ def _selector(objects: list[Object], program: str) -> Object:
 
 def test_the_controller_finds_each_gateways_status(render: Render) -> None:
     objects = render()
-    settings = settings_from_env(environment(one(objects, "Deployment", "-controller")))
+    settings = Settings.from_environment(environment(one(objects, "Deployment", "-controller")))
     gateway = GatewaySettings.from_environment(environment(one(objects, "Deployment", "-gateway")))
     service = one(objects, "Service", "-sightings")
     assert settings.gateway_status_host == f"{service['metadata']['name']}.ops.svc"

@@ -34,7 +34,7 @@ def create_rest_app(service: Service, drain: Drain, namespace: str, calls: int, 
     )  # fmt: skip
     app.state.service = service
     app.state.namespace = namespace
-    metrics = app.state.metrics = Metrics()
+    metrics = app.state.metrics = Metrics(service.stores, service.freshness)
     users = app.state.users = UserLimits(calls_per_user)
     _add_errors(app)
     _add_probes(app, service, drain)
@@ -48,8 +48,8 @@ def create_metrics_app(rest: FastAPI) -> Starlette:
     """Return the numbers of a REST application, for a port of their own: they are not for its callers."""
 
     async def numbers(_: Request) -> Response:
-        service: Service = rest.state.service
-        return PlainTextResponse(rest.state.metrics.text(service.stores, service.freshness))
+        metrics: Metrics = rest.state.metrics
+        return PlainTextResponse(metrics.text())
 
     return Starlette(routes=[Route("/metrics", numbers)])
 

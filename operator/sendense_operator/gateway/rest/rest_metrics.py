@@ -1,62 +1,67 @@
-"""Numbers of the REST listener in Prometheus' text format. No names of users, VMs or backups."""
+"""Metrics of the REST listener. No names of users, VMs or backups."""
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import Counter, defaultdict
+from collections.abc import Iterator
 from typing import Final
 
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
 from sendense_operator.gateway.rest.object_cache import Freshness, Stores
-from sendense_operator.process_metrics import resident_bytes
 
 BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
-class Metrics:
-    """Counted since the start."""
+class _Objects(Collector):
+    """The object cache at the moment of a scrape."""
 
-    def __init__(self) -> None:
-        self._requests: Counter[tuple[str, int]] = Counter()
-        self._buckets: Counter[tuple[str, int]] = Counter()
-        self._seconds: defaultdict[str, float] = defaultdict(float)
+    def __init__(self, stores: Stores, freshness: Freshness) -> None:
+        self._stores = stores
+        self._freshness = freshness
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield the number of objects by kind, and the age of the cache."""
+        objects = GaugeMetricFamily("sendense_rest_objects", "Objects in the cache.", labels=["kind"])
+        for kind, store in (
+            ("Backup", self._stores.backups),
+            ("BackupChain", self._stores.chains),
+            ("BackupRepository", self._stores.repositories),
+            ("ProtectedVM", self._stores.vms),
+        ):
+            objects.add_metric([kind], len(store))
+        yield objects
+        yield GaugeMetricFamily(
+            "sendense_rest_cache_age_seconds",
+            "Seconds since the cache was known to be current; +Inf before the first list.",
+            value=self._freshness.age_s,
+        )
+
+
+class Metrics:
+    """Counted since the start. A registry of its own: several applications may live in one process."""
+
+    def __init__(self, stores: Stores, freshness: Freshness) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "sendense_rest_requests", "Answered requests.", ["operation", "code"], registry=self._registry
+        )
+        self._seconds = Histogram(
+            "sendense_rest_request_seconds",
+            "Seconds until the answer.",
+            ["operation"],
+            buckets=BUCKETS_S,
+            registry=self._registry,
+        )
+        self._registry.register(_Objects(stores, freshness))
+        ProcessCollector(registry=self._registry)
 
     def done(self, operation: str, status: int, seconds: float) -> None:
         """Count an answered request."""
-        self._requests[operation, status] += 1
-        self._buckets[operation, bisect_left(BUCKETS_S, seconds)] += 1
-        self._seconds[operation] += seconds
+        self._requests.labels(operation, str(status)).inc()
+        self._seconds.labels(operation).observe(seconds)
 
-    def text(self, stores: Stores, freshness: Freshness) -> str:
-        """Return all of them."""
-        age = freshness.age_s
-        lines = ["# TYPE sendense_rest_requests_total counter"]
-        lines += [
-            f'sendense_rest_requests_total{{operation="{operation}",code="{status}"}} {count}'
-            for (operation, status), count in sorted(self._requests.items())
-        ]
-        lines += ["# TYPE sendense_rest_request_seconds histogram", *self._histogram()]
-        lines += ["# TYPE sendense_rest_objects gauge"]
-        lines += [
-            f'sendense_rest_objects{{kind="{kind}"}} {len(store)}'
-            for kind, store in (
-                ("Backup", stores.backups),
-                ("BackupChain", stores.chains),
-                ("BackupRepository", stores.repositories),
-                ("ProtectedVM", stores.vms),
-            )
-        ]
-        lines += ["# TYPE sendense_rest_cache_age_seconds gauge"]
-        lines += [f"sendense_rest_cache_age_seconds {'+Inf' if age == float('inf') else round(age, 3)}"]
-        lines += ["# TYPE process_resident_memory_bytes gauge", f"process_resident_memory_bytes {resident_bytes()}"]
-        return "\n".join(lines) + "\n"
-
-    def _histogram(self) -> list[str]:
-        name, lines = "sendense_rest_request_seconds", []
-        for operation in sorted({operation for operation, _ in self._buckets}):
-            total = 0
-            for place, bound in enumerate((*BUCKETS_S, "+Inf")):
-                total += self._buckets[operation, place]
-                lines.append(f'{name}_bucket{{operation="{operation}",le="{bound}"}} {total}')
-            lines.append(f'{name}_sum{{operation="{operation}"}} {self._seconds[operation]:.6f}')
-            lines.append(f'{name}_count{{operation="{operation}"}} {total}')
-        return lines
+    def text(self) -> str:
+        """Return all metrics in Prometheus' text format."""
+        return generate_latest(self._registry).decode()

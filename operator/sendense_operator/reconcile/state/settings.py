@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Final, Literal
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidatorFunctionWrapHandler, field_validator
+from pydantic import Field, ValidatorFunctionWrapHandler, field_validator
 
 from sendense_operator.api.v1alpha1.pod_template import PodTemplate, Resources
+from sendense_operator.program_settings import ProgramSettings, TextList
 from sendense_operator.reconcile.state.quantity import parse_quantity
 from sendense_operator.vma.callback_keys import FOLDER
 
-_PREFIX: Final = "SENDENSE_"
 _Labels = dict[str, str]
 
 
-class Settings(BaseModel):
-    """Each field is read from SENDENSE_<FIELD NAME>; lists and mappings are written as JSON."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class Settings(ProgramSettings):
+    """Settings of the controller."""
 
     worker_image: Annotated[str, Field(min_length=1)]
     """Image of the workers: the one that holds this program."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
-    image_pull_secrets: tuple[str, ...] = ()
+    image_pull_secrets: TextList = ()
     """Names of Secrets, to be found in the Backups' namespaces."""
     gateway_url: str = ""
     """Base URL of the callbacks for appliances that give none of their own."""
     callback_key_folder: str = FOLDER
     """Folder of the mounted Secret that the base paths of callbacks are derived from."""
-    namespaces: tuple[str, ...] = ()
+    namespaces: TextList = ()
     """Namespaces to serve; none: all."""
     operator_namespace: str = "default"
     """Where controller and gateway run."""
@@ -74,7 +71,6 @@ class Settings(BaseModel):
     health_port: Annotated[int, Field(ge=0, le=65535)] = 8081
     queue_workers: Annotated[int, Field(ge=1, le=256)] = 32
     """Reconciles at the same time, and half as many more that ask appliances: most of their time they wait."""
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @property
     def pod_defaults(self) -> PodTemplate:
@@ -88,7 +84,7 @@ class Settings(BaseModel):
     @field_validator("worker_pod_template", mode="wrap")
     @classmethod
     def _known(cls, value: Any, read: ValidatorFunctionWrapHandler) -> PodTemplate:
-        """Return what a resource would only ignore is a mistake in the chart's values."""
+        """Refuse unknown fields: a resource would only ignore them, here they are a mistake in the chart's values."""
         template: PodTemplate = read(value)
         if isinstance(value, dict):
             known = template.model_dump(mode="json", by_alias=True, exclude_unset=True)
@@ -101,7 +97,7 @@ class Settings(BaseModel):
     @field_validator("worker_max_memory", "worker_resources")
     @classmethod
     def _memory(cls, value: Any) -> Any:
-        """Return what Backups would stumble over one by one stops the controller."""
+        """Refuse a wrong quantity at start: else each Backup would fail because of it."""
         limit = (value.get("limits") or {}).get("memory") if isinstance(value, dict) else value
         if limit:
             parse_quantity(limit)
@@ -125,26 +121,3 @@ def _unknown(given: Any, known: Any, path: str = "") -> str | None:
     elif isinstance(given, list):
         pairs = ((f"{path}[{index}]", *both) for index, both in enumerate(zip(given, known, strict=True)))
     return next((found for where, a, b in pairs if (found := _unknown(a, b, where)) is not None), None)
-
-
-def settings_from_env(env: Mapping[str, str]) -> Settings:
-    """Read the settings; raises ValueError that names the variable (pydantic's error is one)."""
-    values: dict[str, Any] = {}
-    for name, field in Settings.model_fields.items():
-        text = env.get(_PREFIX + name.upper(), "").strip()
-        if not text:
-            continue
-        values[name] = _parse(name, text, field.annotation)
-    return Settings.model_validate(values)
-
-
-def _parse(name: str, text: str, annotation: Any) -> Any:
-    structured = annotation is PodTemplate or getattr(annotation, "__origin__", None) in (tuple, dict)
-    if not structured:
-        return text
-    if annotation == tuple[str, ...] and not text.startswith("["):
-        return [part.strip() for part in text.split(",") if part.strip()]
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{_PREFIX}{name.upper()} is not JSON: {error}") from error

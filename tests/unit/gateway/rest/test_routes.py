@@ -282,8 +282,8 @@ async def test_a_long_list_is_whole_and_metrics_tell_of_it() -> None:
         transport = httpx.ASGITransport(create_metrics_app(rig.app))
         async with httpx.AsyncClient(transport=transport, base_url="http://metrics") as numbers:
             text = (await numbers.get("/metrics")).text
-        assert 'sendense_rest_requests_total{operation="list",code="200"} 1' in text
-        assert 'sendense_rest_objects{kind="Backup"} 450' in text
+        assert 'sendense_rest_requests_total{code="200",operation="list"} 1.0' in text
+        assert 'sendense_rest_objects{kind="Backup"} 450.0' in text
         assert "<pre>" in (await rig.http.get("/docs")).text
 
 

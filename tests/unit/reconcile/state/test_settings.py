@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from sendense_operator.reconcile.state.settings import Settings, settings_from_env
+from sendense_operator.reconcile.state.settings import Settings
 
 IMAGE = {"SENDENSE_WORKER_IMAGE": "image:1"}
 
 
 def test_defaults() -> None:
-    assert settings_from_env(IMAGE) == Settings(worker_image="image:1")
+    assert Settings.from_environment(IMAGE) == Settings(worker_image="image:1")
 
 
 @pytest.mark.parametrize(
@@ -29,16 +29,16 @@ def test_defaults() -> None:
     ],
 )
 def test_values(name: str, text: str, field: str, value: object) -> None:
-    settings = settings_from_env({**IMAGE, f"SENDENSE_{name}": text, "SENDENSE_UNKNOWN": "x", "PATH": "/bin"})
+    settings = Settings.from_environment({**IMAGE, f"SENDENSE_{name}": text, "SENDENSE_UNKNOWN": "x", "PATH": "/bin"})
     assert getattr(settings, field) == value
 
 
 @pytest.mark.parametrize(
     ("env", "words"),
     [
-        ({}, "worker_image"),
-        ({**IMAGE, "SENDENSE_QUEUE_WORKERS": "none"}, "queue_workers"),
-        ({**IMAGE, "SENDENSE_QUEUE_WORKERS": "0"}, "queue_workers"),
+        ({}, "SENDENSE_WORKER_IMAGE"),
+        ({**IMAGE, "SENDENSE_QUEUE_WORKERS": "none"}, "SENDENSE_QUEUE_WORKERS"),
+        ({**IMAGE, "SENDENSE_QUEUE_WORKERS": "0"}, "SENDENSE_QUEUE_WORKERS"),
         ({**IMAGE, "SENDENSE_WORKER_RESOURCES": "{"}, "SENDENSE_WORKER_RESOURCES"),
         ({**IMAGE, "SENDENSE_WORKER_RESOURCES": '{"limits": {"cpu": "fast"}}'}, "limits.cpu"),
         ({**IMAGE, "SENDENSE_WORKER_POD_TEMPLATE": "{"}, "SENDENSE_WORKER_POD_TEMPLATE"),
@@ -46,10 +46,10 @@ def test_values(name: str, text: str, field: str, value: object) -> None:
         ({**IMAGE, "SENDENSE_WORKER_POD_TEMPLATE": '{"tolerations": [{"key": "a", "operators": "x"}]}'}, r"operators"),
         ({**IMAGE, "SENDENSE_WORKER_POD_TEMPLATE": '{"affinity": {"podAffinity": {"required": []}}}'}, "podAffinity"),
         ({**IMAGE, "SENDENSE_WORKER_POD_TEMPLATE": '{"priorityClassName": "low"}'}, "settings of their own"),
-        ({**IMAGE, "SENDENSE_LOG_LEVEL": "LOUD"}, "log_level"),
-        ({**IMAGE, "SENDENSE_IMAGE_PULL_POLICY": "Sometimes"}, "image_pull_policy"),
+        ({**IMAGE, "SENDENSE_LOG_LEVEL": "LOUD"}, "SENDENSE_LOG_LEVEL"),
+        ({**IMAGE, "SENDENSE_IMAGE_PULL_POLICY": "Sometimes"}, "SENDENSE_IMAGE_PULL_POLICY"),
     ],
 )
 def test_errors_name_the_setting(env: dict[str, str], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        settings_from_env(env)
+        Settings.from_environment(env)
