@@ -96,7 +96,7 @@ async def test_one_whose_manifest_no_status_can_hold_says_so() -> None:
     message = rig.backup("b2")["status"]["conditions"][0]["message"]
     assert rig.reason("b2") == "StatusRejected"
     assert "b2.json" in message
-    assert "can't be determined" in message
+    assert "does not fit the API" in message
     made = rig.backup("b2")["metadata"]["uid"]
     await scanned(rig)
     assert rig.backup("b2")["metadata"]["uid"] == made

@@ -19,7 +19,7 @@ from tests.support.sample import NAMESPACE, Obj
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster import kinds
-from sendense_operator.cluster.client import KubernetesCluster
+from sendense_operator.cluster.api_client import KubernetesCluster
 from sendense_operator.cluster.kinds import Kind
 from sendense_operator.cluster.object_names import worker_name
 from sendense_operator.controller.bulk_watch import Follower

@@ -16,7 +16,7 @@ import aiohttp
 from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
 
-from sendense_operator.cluster.client import Cluster, KubernetesCluster
+from sendense_operator.cluster.api_client import Cluster, KubernetesCluster
 from sendense_operator.cluster.errors import ClusterError, ForbiddenError, UnavailableError
 from sendense_operator.cluster.kinds import Kind
 from sendense_operator.cluster.objects import Obj

@@ -7,7 +7,7 @@ import logging
 from datetime import UTC, datetime
 from typing import Final, Literal
 
-from sendense_operator.cluster.client import Cluster
+from sendense_operator.cluster.api_client import Cluster
 from sendense_operator.cluster.errors import AlreadyExistsError, ClusterError
 from sendense_operator.cluster.kinds import EVENT
 from sendense_operator.cluster.objects import Obj

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from sendense_operator.cluster.client import Cluster, find
+from sendense_operator.cluster.api_client import Cluster, find
 from sendense_operator.cluster.errors import ClusterError
 from sendense_operator.cluster.kinds import LEASE
 from sendense_operator.cluster.objects import Obj

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sendense_operator.api.v1alpha1.base import Status
-from sendense_operator.cluster.client import Cluster
+from sendense_operator.cluster.api_client import Cluster
 from sendense_operator.cluster.errors import ConflictError, InvalidError
 from sendense_operator.cluster.kinds import Kind
 from sendense_operator.cluster.objects import Obj

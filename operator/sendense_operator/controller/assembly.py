@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
-from sendense_operator.cluster.client import Cluster, KubernetesCluster
+from sendense_operator.cluster.api_client import Cluster, KubernetesCluster
 from sendense_operator.cluster.errors import ClusterError
 from sendense_operator.cluster.events import EventRecorder
 from sendense_operator.cluster.kinds import BACKUP
@@ -30,7 +30,7 @@ from sendense_operator.reconcile.state.settings import Settings
 from sendense_operator.reconcile.vcenter.gateway_polling import HttpGatewayReader
 from sendense_operator.reconcile.workload.worker_status import HttpWorkerReader
 from sendense_operator.vma.callback_keys import MountedKeys
-from sendense_operator.vma.client import VMAClient
+from sendense_operator.vma.vma_client import VMAClient
 
 _API_POLL_S: Final = 2.0
 _log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sendense_operator.cluster.client import KubernetesCluster
+from sendense_operator.cluster.api_client import KubernetesCluster
 from sendense_operator.cluster.informer import Mirror
 from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN
 from sendense_operator.cluster.objects import Obj

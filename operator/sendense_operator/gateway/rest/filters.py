@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar, get_args
 
+from sendense_operator.gateway.rest.cached_objects import CachedBackup
 from sendense_operator.gateway.rest.errors import RestError
-from sendense_operator.gateway.rest.records import CachedBackup
 from sendense_operator.gateway.rest.schemas import BackupState, BackupType
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from sendense_operator.api.v1alpha1.backup import DeletionPolicy
 from sendense_operator.gateway.rest.backup_view import COMPLETED
-from sendense_operator.gateway.rest.records import CachedBackup, CachedChain
+from sendense_operator.gateway.rest.cached_objects import CachedBackup, CachedChain
 
 
 @dataclass(frozen=True, slots=True)

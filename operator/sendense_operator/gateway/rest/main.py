@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
+from sendense_operator.cluster.api_client import connect_api
 from sendense_operator.cluster.authorization import KubernetesAuthorizer
-from sendense_operator.cluster.client import connect_api
 from sendense_operator.gateway.drain import Drain
 from sendense_operator.gateway.rest.object_cache import Mirrors, Stores
 from sendense_operator.gateway.rest.rest_app import create_metrics_app, create_rest_app

@@ -11,8 +11,8 @@ from sendense_operator.cluster.informer import Mirror
 from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN, BACKUP_REPOSITORY, PROTECTED_VM
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.gateway.rest.backup_view import part, text
+from sendense_operator.gateway.rest.cached_objects import CachedBackup, CachedChain, CachedRepository, CachedVM
 from sendense_operator.gateway.rest.record_store import Store
-from sendense_operator.gateway.rest.records import CachedBackup, CachedChain, CachedRepository, CachedVM
 
 STALE_S: Final = 90.0
 """Nothing heard of the API server for so long (a watch lasts 30): what is remembered is no answer any more."""

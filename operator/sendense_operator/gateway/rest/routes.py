@@ -11,10 +11,10 @@ from starlette.responses import Response, StreamingResponse
 
 from sendense_operator.api.v1alpha1.base import MAX_DISKS
 from sendense_operator.gateway.rest import schemas
+from sendense_operator.gateway.rest.cached_objects import CachedBackup, encode
 from sendense_operator.gateway.rest.errors import RestError
 from sendense_operator.gateway.rest.filters import STATES, TYPES, Filter, window
 from sendense_operator.gateway.rest.openapi import IN_NAMESPACE, PARAMETERS, Operation, answers, body_of
-from sendense_operator.gateway.rest.records import CachedBackup, encode
 from sendense_operator.gateway.rest.request_context import (
     DECIMAL,
     CurrentSession,

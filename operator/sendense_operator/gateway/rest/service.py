@@ -19,12 +19,12 @@ from sendense_operator.cluster.errors import AlreadyExistsError, NotFoundError
 from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN, BACKUP_REPOSITORY, PROTECTED_VM, Kind
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.gateway.rest.authentication import Right, Session, require
+from sendense_operator.gateway.rest.cached_objects import CachedBackup, CachedChain, CachedRepository, CachedVM
 from sendense_operator.gateway.rest.chain_view import chain_body, pick_chain, vm_json
 from sendense_operator.gateway.rest.errors import RestError, unavailable
 from sendense_operator.gateway.rest.filters import Filter
 from sendense_operator.gateway.rest.freeing_preview import Freed, decide_freed
 from sendense_operator.gateway.rest.object_cache import Freshness, Stores, trouble
-from sendense_operator.gateway.rest.records import CachedBackup, CachedChain, CachedRepository, CachedVM
 from sendense_operator.gateway.rest.schemas import StartRequest
 from sendense_operator.gateway.rest.start_request import backup_name, build_backup, check_disk, check_request
 from sendense_operator.gateway.rest.vm_resolution import find_chained_vm, find_vm

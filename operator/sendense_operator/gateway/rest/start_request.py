@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from sendense_operator.cluster.kinds import BACKUP
+from sendense_operator.gateway.rest.cached_objects import CachedVM
 from sendense_operator.gateway.rest.errors import RestError
-from sendense_operator.gateway.rest.records import CachedVM
 from sendense_operator.gateway.rest.schemas import StartRequest
 from sendense_operator.gateway.rest.tags import is_tag_key, metadata_of
 

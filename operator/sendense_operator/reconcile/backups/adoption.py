@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.api.v1alpha1.backup import Phase
 from sendense_operator.catalogue_format import PointRecord
-from sendense_operator.cluster.client import find
+from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.errors import AlreadyExistsError, ForbiddenError, InvalidError
 from sendense_operator.cluster.kinds import BACKUP, BACKUP_REPOSITORY
 from sendense_operator.cluster.listing import collect

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sendense_operator.cluster.client import find
+from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.kinds import BACKUP, JOB
 from sendense_operator.reconcile.backups.adoption import reconcile_adopted
 from sendense_operator.reconcile.backups.backup_status import Case

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
-from sendense_operator.cluster.client import find
+from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.errors import ForbiddenError
 from sendense_operator.cluster.kinds import NODE
 from sendense_operator.cluster.objects import Obj

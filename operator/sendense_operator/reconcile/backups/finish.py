@@ -7,7 +7,7 @@ from typing import Final, Literal, Unpack
 
 from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.api.v1alpha1.backup import Phase
-from sendense_operator.cluster.client import find
+from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.kinds import BACKUP, JOB, NETWORK_POLICY, POD, SERVICE
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.provenance import is_worker_pod

@@ -11,7 +11,7 @@ from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
 from sendense_operator.api.v1alpha1.names import last_path_element
 from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMSpec, VMDisk
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
-from sendense_operator.cluster.client import find
+from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.kinds import APPLIANCE, BACKUP_CHAIN, BACKUP_REPOSITORY, PROTECTED_VM
 from sendense_operator.cluster.object_names import chain_name
 from sendense_operator.cluster.objects import Obj

@@ -9,7 +9,7 @@ from typing import Any
 from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.api.v1alpha1.backup import BackupDisk, RequestedType
 from sendense_operator.chain.memory_estimate import DiskLoad
-from sendense_operator.cluster.client import find
+from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.errors import AlreadyExistsError, ForbiddenError, InvalidError
 from sendense_operator.cluster.kinds import BACKUP, CLAIM, JOB, NETWORK_POLICY, POD, SERVICE, Kind
 from sendense_operator.cluster.object_names import chain_name

@@ -12,7 +12,7 @@ from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
 from sendense_operator.api.v1alpha1.conditions import TERMINAL_PHASES
 from sendense_operator.api.v1alpha1.names import last_path_element, vm_identity, vm_key
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
-from sendense_operator.cluster.client import find
+from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.kinds import APPLIANCE, BACKUP, BACKUP_REPOSITORY, CLAIM, JOB, PROTECTED_VM
 from sendense_operator.cluster.listing import collect
 from sendense_operator.cluster.objects import Obj

@@ -16,7 +16,7 @@ from sendense_operator.api.v1alpha1.backup import BackupSpec, BackupStatus, Dele
 from sendense_operator.api.v1alpha1.backupchain import MAX_WAITING, RemovalState, RemovedPoint, RestorePoint
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
 from sendense_operator.catalogue_format import TombstoneRecord
-from sendense_operator.cluster.client import find
+from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.errors import ForbiddenError
 from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN, BACKUP_REPOSITORY, DEFINITION, NAMESPACE
 from sendense_operator.cluster.objects import Obj

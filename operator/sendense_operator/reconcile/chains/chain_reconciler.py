@@ -16,7 +16,7 @@ from sendense_operator.api.v1alpha1.backupchain import BackupChainSpec, BackupCh
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
 from sendense_operator.api.v1alpha1.base import LocalRef
 from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMStatus
-from sendense_operator.cluster.client import find
+from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.errors import ForbiddenError, NotFoundError
 from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN, BACKUP_REPOSITORY, PROTECTED_VM
 from sendense_operator.cluster.object_names import chain_name

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec, BackupRepositoryStatus
-from sendense_operator.cluster.client import find
+from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.errors import AlreadyExistsError, ForbiddenError, InvalidError
 from sendense_operator.cluster.kinds import BACKUP_REPOSITORY, CLAIM, JOB, POD, STORAGE_CLASS
 from sendense_operator.cluster.object_names import probe_name

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
-from sendense_operator.cluster.client import Cluster
+from sendense_operator.cluster.api_client import Cluster
 from sendense_operator.cluster.events import EventRecorder
 from sendense_operator.reconcile.state.appliance_limiter import ApplianceLimiter
 from sendense_operator.reconcile.state.hints import Hints

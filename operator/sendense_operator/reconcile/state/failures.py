@@ -18,7 +18,7 @@ from sendense_operator.api.v1alpha1.backuprepository import BackupRepositoryStat
 from sendense_operator.api.v1alpha1.base import Status
 from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMStatus
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceStatus
-from sendense_operator.cluster.client import find
+from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.errors import ClusterError, ConflictError, ForbiddenError, InvalidError, UnavailableError
 from sendense_operator.cluster.kinds import APPLIANCE, BACKUP, BACKUP_CHAIN, BACKUP_REPOSITORY, PROTECTED_VM, Kind
 from sendense_operator.cluster.object_names import chain_name

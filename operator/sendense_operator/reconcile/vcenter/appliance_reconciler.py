@@ -11,7 +11,7 @@ from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.api.v1alpha1.base import Condition
 from sendense_operator.api.v1alpha1.discovery import DiscoverySpec
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec, VMwareApplianceStatus
-from sendense_operator.cluster.client import find
+from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.kinds import APPLIANCE, JOB, POD, PROTECTED_VM
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.provenance import is_worker_job, is_worker_pod

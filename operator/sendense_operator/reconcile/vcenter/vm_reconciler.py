@@ -9,7 +9,7 @@ from typing import Final
 from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMSpec, ProtectedVMStatus
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
-from sendense_operator.cluster.client import find
+from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.kinds import APPLIANCE, PROTECTED_VM
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import write_status

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
-from sendense_operator.cluster.client import find
+from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.errors import ForbiddenError
 from sendense_operator.cluster.kinds import SECRET
 from sendense_operator.cluster.objects import Obj

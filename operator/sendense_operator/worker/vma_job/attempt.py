@@ -18,8 +18,8 @@ from sendense_operator.chain.manifest import Manifest, ManifestBackup, ManifestD
 from sendense_operator.chain.parent_choice import LayerPlan
 from sendense_operator.task import BackupTask, BackupType, FullReason, MissingParent, Stage
 from sendense_operator.vma.callback_rules import DiskPlan
-from sendense_operator.vma.client import VMAClient
 from sendense_operator.vma.credentials import Credentials
+from sendense_operator.vma.vma_client import VMAClient
 from sendense_operator.worker.errors import Reason, WorkerError, not_an_increment
 from sendense_operator.worker.images import qemu_tools
 from sendense_operator.worker.images.layer_verification import Arrival, Examined, Sealed, examine, seal

@@ -11,8 +11,8 @@ from sendense_operator.chain import layout
 from sendense_operator.chain.layout import ChainPaths, LayoutError
 from sendense_operator.chain.manifest import Manifest
 from sendense_operator.task import Answer, BackupTask, Stage
-from sendense_operator.vma.client import VMAClient
 from sendense_operator.vma.credentials import Credentials, CredentialsError
+from sendense_operator.vma.vma_client import VMAClient
 from sendense_operator.worker.errors import Reason, WorkerError, storage_error
 from sendense_operator.worker.settings import Settings
 from sendense_operator.worker.storage import recovery

@@ -12,11 +12,11 @@ from sendense_operator.api.v1alpha1.names import last_path_element
 from sendense_operator.chain.free_space import FILES_TO_COMMIT, lacks_files
 from sendense_operator.chain.integrity import HANDSHAKES
 from sendense_operator.task import BackupTask, MissingParent, Stage
-from sendense_operator.vma.client import VMAClient
 from sendense_operator.vma.credentials import Credentials
 from sendense_operator.vma.errors import StartUnknown, VMAError
 from sendense_operator.vma.messages import VMAStartRequest
 from sendense_operator.vma.stall_clocks import Failed, JobObservation, are_callbacks_missing, decide_clocks
+from sendense_operator.vma.vma_client import VMAClient
 from sendense_operator.worker.errors import Reason, WorkerError, not_an_increment
 from sendense_operator.worker.settings import Settings
 from sendense_operator.worker.storage.chain_lock import ChainLock

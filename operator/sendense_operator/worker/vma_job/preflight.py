@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from sendense_operator.task import BackupTask, TaskDisk
-from sendense_operator.vma.client import VMAClient
 from sendense_operator.vma.credentials import Credentials
 from sendense_operator.vma.errors import VMAError, VMARefused, VMAUnreachable
 from sendense_operator.vma.inventory import DiscoveredDisk, disks_of, find_vm
 from sendense_operator.vma.messages import InventoryVM
 from sendense_operator.vma.refusal_texts import reason_of_refusal
+from sendense_operator.vma.vma_client import VMAClient
 from sendense_operator.worker.errors import Reason, WorkerError
 
 log = logging.getLogger(__name__)

@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 from tests.unit.gateway.rest.rig import backup
 
+from sendense_operator.gateway.rest.cached_objects import CachedBackup, CachedChain
 from sendense_operator.gateway.rest.freeing_preview import decide_freed
-from sendense_operator.gateway.rest.records import CachedBackup, CachedChain
 
 
 def point(name: str, parent: str = "", **changes: Any) -> CachedBackup:

@@ -11,7 +11,7 @@ from tests.unit.gateway.rest.rig import CALLS_PER_USER, FULL, NAMESPACE, backup,
 from sendense_operator.cluster.authorization import Caller
 from sendense_operator.cluster.errors import UnavailableError
 from sendense_operator.gateway.rest import examples
-from sendense_operator.gateway.rest.records import CachedVM
+from sendense_operator.gateway.rest.cached_objects import CachedVM
 from sendense_operator.gateway.rest.rest_app import create_metrics_app
 from sendense_operator.logs import AUDIT
 

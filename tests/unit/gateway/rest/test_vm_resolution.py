@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 from tests.unit.gateway.rest.rig import backup, chain, vm
 
+from sendense_operator.gateway.rest.cached_objects import CachedBackup, CachedChain, CachedVM
 from sendense_operator.gateway.rest.errors import RestError
-from sendense_operator.gateway.rest.records import CachedBackup, CachedChain, CachedVM
 from sendense_operator.gateway.rest.vm_resolution import find_chained_vm, find_vm
 
 NAME = "web"

@@ -16,8 +16,8 @@ from sendense_operator.api.v1alpha1.names import vma_job_id
 from sendense_operator.chain import layout
 from sendense_operator.task import Answer, BackupTask, Clocks, ExitCode
 from sendense_operator.vma.callback_rules import DiskPlan
-from sendense_operator.vma.client import VMAClient
 from sendense_operator.vma.credentials import Credentials
+from sendense_operator.vma.vma_client import VMAClient
 from sendense_operator.worker import main
 from sendense_operator.worker.errors import Reason, WorkerError
 from sendense_operator.worker.images.nbd_connections import Connection

@@ -15,7 +15,7 @@ from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
 
 from sendense_operator.cluster import kinds, pod_log
-from sendense_operator.cluster.client import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, KubernetesCluster, find
+from sendense_operator.cluster.api_client import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, KubernetesCluster, find
 from sendense_operator.cluster.errors import ClusterError, InvalidError, NotFoundError, UnavailableError
 
 

@@ -11,10 +11,10 @@ import httpx
 import pytest
 
 from sendense_operator.logs import setup_logging
-from sendense_operator.vma.client import VMAClient
 from sendense_operator.vma.credentials import Credentials
 from sendense_operator.vma.errors import StartUnknown, VMAError, VMAGarbage, VMARefused, VMAUnreachable
 from sendense_operator.vma.messages import MAX_VMS, VMAStartRequest
+from sendense_operator.vma.vma_client import VMAClient
 
 PASSWORD = 'canary &/"1'
 CREDENTIALS = Credentials("backup@vsphere.local", PASSWORD)
