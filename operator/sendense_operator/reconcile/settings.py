@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidatorFunctionWrapHandler, field_validator
 
 from sendense_operator.api.v1alpha1.podtemplate import PodTemplate, Resources
+from sendense_operator.certificates.names import general_names
 from sendense_operator.reconcile.workermemory import parse_quantity
 from sendense_operator.vma.callbackkeys import FOLDER
 
@@ -53,6 +54,12 @@ class Settings(BaseModel):
     """Labels of the controller's pods: they may call workers."""
     network_policies: bool = True
     """Whether each worker gets a NetworkPolicy of its own."""
+    certificate_secret: str = ""
+    """Secret beside the operator that the REST API's certificate is made in. Empty: none is made."""
+    certificate_service: str = "sendense-api"
+    """Service that the certificate is for."""
+    certificate_names: tuple[str, ...] = ()
+    """DNS names and IP addresses that it is good for besides the Service's own."""
     node_lost_seconds: Annotated[float, Field(gt=0)] = 600
     """A worker whose node has not been ready for so long is given up."""
     appliance_patience_seconds: Annotated[float, Field(gt=0)] = 180
@@ -97,6 +104,12 @@ class Settings(BaseModel):
             if template.resources is not None or template.priority_class_name is not None:
                 raise ValueError("resources and priorityClassName are settings of their own")
         return template
+
+    @field_validator("certificate_names")
+    @classmethod
+    def _named(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        general_names(value)
+        return value
 
     @field_validator("worker_max_memory", "worker_resources")
     @classmethod
