@@ -45,7 +45,7 @@ def _end_interrupted(engine: Engine) -> None:
 def _upgrade(engine: Engine, repository: str, tag: str) -> None:
     image = f"{repository}:{tag}"
     step(f"installing the chart with {image} (20 s the first time)")
-    options = ["--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "120s"]
+    options = ["--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "180s"]
     options += ["--set-string", f"image.repository={repository},image.tag={tag}"]
     options += shlex.split(os.environ.get("HELM_ARGS", ""))
     try:

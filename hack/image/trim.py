@@ -13,7 +13,10 @@ import sys
 from pathlib import Path
 
 SYNCHRONOUS = ("client", "config", "dynamic", "informer", "leaderelection", "stream", "utils", "watch")
-WANTED = "kopf, kubernetes.aio.client, kubernetes.aio.config, pydantic, httpx, fastapi, uvicorn, blake3, yaml"
+WANTED = (
+    "kopf, kubernetes.aio.client, kubernetes.aio.config, pydantic, httpx, fastapi, uvicorn, blake3, yaml, "
+    "cryptography.x509"
+)
 UNCHECKED = py_compile.PycInvalidationMode.UNCHECKED_HASH
 
 

@@ -145,6 +145,15 @@ def test_the_lease_is_the_controllers_and_at_home_only(kube: Kube, operator: str
     assert not _may(kube, user, "patch", group, "leases", ELSEWHERE, own)
 
 
+def test_of_all_secrets_the_controller_changes_that_of_rests_certificate(kube: Kube, operator: str) -> None:
+    user = _user(kube, "controller")
+    own = chart.only(kube, "Secret", "api")["metadata"]["name"]
+    assert {verb for verb in ALL if _may(kube, user, verb, "", "secrets", operator, own)} == {"get", "patch"}
+    for verb in ("create", "update", "patch", "delete"):
+        assert not _may(kube, user, verb, "", "secrets", operator, "another")
+        assert not _may(kube, user, verb, "", "secrets", ELSEWHERE, own)
+
+
 def test_users_get_the_kinds_with_the_clusters_own_roles(kube: Kube, operator: str, namespace: str) -> None:
     """`view` reads, `edit` makes backups, and only `admin` says where to and by which appliance."""
     expected = {

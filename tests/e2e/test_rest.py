@@ -11,7 +11,7 @@ import pytest
 from tests.support import chart, namespaces, programs, rest
 from tests.support.kube import Kube
 from tests.support.points import History
-from tests.support.rest import Caller, account, answered
+from tests.support.rest import Caller, Endpoint, account, answered
 from tests.support.vma import MIB, Disk
 from tests.support.waiting import Impossible, NotYet, until, wait_for
 from tests.support.workspace import Workspace
@@ -24,14 +24,14 @@ START: Final = {"vm_name": VMWARE, "backup_type": "full", "repository_id": "repo
 
 
 @pytest.fixture
-def base(kube: Kube, operator: str) -> Iterator[str]:
-    """Base URL of REST."""
-    with rest.base_url(kube) as url:
-        yield url
+def base(kube: Kube, operator: str) -> Iterator[Endpoint]:
+    """Where REST is, and whom to trust there."""
+    with rest.endpoint(kube) as found:
+        yield found
 
 
 @pytest.fixture
-def editor(space: Workspace, base: str) -> Caller:
+def editor(space: Workspace, base: Endpoint) -> Caller:
     """Who may back up what is in the workspace."""
     space.add_secret()
     space.add_appliance()
@@ -186,7 +186,7 @@ def elsewhere(kube: Kube) -> Iterator[str]:
         yield name
 
 
-def test_rights_are_those_of_the_cluster(space: Workspace, base: str, elsewhere: str) -> None:
+def test_rights_are_those_of_the_cluster(space: Workspace, base: Endpoint, elsewhere: str) -> None:
     here = space.namespace
     space.backup("mine")
     reader = account(base, here, "reader", "view")
@@ -208,18 +208,18 @@ def test_rights_are_those_of_the_cluster(space: Workspace, base: str, elsewhere:
     assert space.get("mine")["metadata"].get("deletionTimestamp") is None
 
 
-def test_tokens_are_those_of_the_cluster(space: Workspace, base: str) -> None:
+def test_tokens_are_those_of_the_cluster(space: Workspace, base: Endpoint) -> None:
     reader = account(base, space.namespace, "reader", "view")
     other = rest.token(space.namespace, "reader", "--audience=other")
     for token in ("", "nonsense", other, reader.token[:-8]):
         answer = replace(reader, token=token).call("GET", "backup/list")
         assert answer.status_code == httpx.codes.UNAUTHORIZED, answer.text
         assert answer.headers["www-authenticate"] == "Bearer"
-    described = httpx.get(f"{base}/openapi.json", trust_env=False)
+    described = httpx.get(f"{base.url}/openapi.json", trust_env=False, verify=base.trust)
     assert "/api/v1/namespaces/{namespace}/backup/start" in described.json()["paths"]
 
 
-def test_a_right_to_one_backup(space: Workspace, base: str) -> None:
+def test_a_right_to_one_backup(space: Workspace, base: Endpoint) -> None:
     space.backup("mine")
     space.backup("other")
     owner = rest.unbound(base, space.namespace, "owner")

@@ -41,7 +41,7 @@ def test_one_job_a_vm(space: Workspace) -> None:
 
 
 def test_two_vms_of_one_name_on_an_appliance(space: Workspace) -> None:
-    """Callbacks name a VM by the last element of its path only."""
+    """Callbacks name per VM by the last element of its path only."""
     space.ready(Disk("random", 16 * MIB))
     space.add_vm("other", SMALL, vmware="vm", path="/DC1/vm/elsewhere/vm")
     space.vma.fault("client", "rate", bytes_per_second=SLOW)

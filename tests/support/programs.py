@@ -52,9 +52,12 @@ def kubectl(*arguments: str, stdin: str | None = None, timeout: float = 300) -> 
 
 
 @contextmanager
-def forwarded(service: str, port: int, namespace: str) -> Iterator[str]:
-    """HOST:PORT on this machine that leads to one pod of a Service while the block runs. Raises ProgramError."""
-    command = ("kubectl", "port-forward", "-n", namespace, f"service/{service}", f":{port}")
+def forwarded(target: str, port: int, namespace: str) -> Iterator[str]:
+    """HOST:PORT on this machine that leads to a pod while the block runs. Raises ProgramError.
+
+    `target`: `pod/NAME`, or `service/NAME` for one of its pods.
+    """
+    command = ("kubectl", "port-forward", "-n", namespace, target, f":{port}")
     tunnel = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         assert tunnel.stdout is not None

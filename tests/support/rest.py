@@ -1,10 +1,14 @@
-"""The installed REST API, called as its users do: on a forwarded port, with the token of a ServiceAccount."""
+"""The installed REST API, called as its users do: on a forwarded port, by TLS, with the token of
+a ServiceAccount.
+"""
 
 from __future__ import annotations
 
+import base64
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -15,29 +19,63 @@ from tests.support.waiting import until, wait_for
 Object = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Endpoint:
+    """Where REST is reached from here, and whom a caller trusts there."""
+
+    url: str
+    trust: ssl.SSLContext = field(repr=False)
+
+
 @contextmanager
-def base_url(kube: Kube) -> Iterator[str]:
-    """Of the chart's REST Service, as it is installed without TLS."""
+def endpoint(kube: Kube) -> Iterator[Endpoint]:
+    """The chart's REST Service, as `make install` leaves it: with a certificate that the controller made."""
     service = chart.only(kube, "Service", "api")
     (port,) = service["spec"]["ports"]
     meta = service["metadata"]
-    with programs.forwarded(meta["name"], port["port"], meta["namespace"]) as address:
-        yield f"{port['name']}://{address}"
+    trust = ssl.create_default_context(cadata=authority(kube))
+    with programs.forwarded(f"service/{meta['name']}", port["port"], meta["namespace"]) as address:
+        yield Endpoint(f"{port['name']}://{address}", trust)
+
+
+def authority(kube: Kube) -> str:
+    """Return the certificate of the authority that callers trust, in PEM."""
+    return base64.b64decode(secret(kube)["data"]["ca.crt"]).decode()
+
+
+def secret(kube: Kube) -> Object:
+    """Return what the certificate is kept in."""
+    return chart.only(kube, "Secret", "api")
+
+
+def certificates(kube: Kube) -> dict[str, bytes]:
+    """By name of each of REST's pods: the certificate that it shows, in DER."""
+    return {pod["metadata"]["name"]: _shown(pod) for pod in chart.pods(kube, "api")}
+
+
+def _shown(pod: Object) -> bytes:
+    meta, (container,) = pod["metadata"], pod["spec"]["containers"]
+    (port,) = [port["containerPort"] for port in container["ports"] if port["name"] == "api"]
+    with programs.forwarded(f"pod/{meta['name']}", port, meta["namespace"]) as address:
+        host, _, number = address.rpartition(":")
+        return ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate((host, int(number)), timeout=30))
 
 
 @dataclass(frozen=True)
 class Caller:
     """Somebody with a token, or (empty) without."""
 
-    base: str
+    base: Endpoint
     namespace: str
     token: str
 
     def call(self, method: str, path: str, *, namespace: str = "", **options: Any) -> httpx.Response:
         """Return the answer. `path`: below that of the namespace, the caller's own unless another one is given."""
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
-        url = f"{self.base}/api/v1/namespaces/{namespace or self.namespace}/{path}"
-        return httpx.request(method, url, headers=headers, timeout=60, trust_env=False, **options)
+        url = f"{self.base.url}/api/v1/namespaces/{namespace or self.namespace}/{path}"
+        return httpx.request(
+            method, url, headers=headers, timeout=60, trust_env=False, verify=self.base.trust, **options
+        )
 
     def get(self, path: str, **query: Any) -> Object:
         """Return the object that is answered with 200."""
@@ -66,7 +104,7 @@ def answered(answer: httpx.Response, *statuses: int) -> Object:
     return reported
 
 
-def account(base: str, namespace: str, name: str, role: str) -> Caller:
+def account(base: Endpoint, namespace: str, name: str, role: str) -> Caller:
     """Return a new ServiceAccount with one of the cluster's roles in its namespace, as soon as it may list."""
     caller = unbound(base, namespace, name)
     bind(namespace, name, f"--clusterrole={role}")
@@ -74,7 +112,7 @@ def account(base: str, namespace: str, name: str, role: str) -> Caller:
     return caller
 
 
-def unbound(base: str, namespace: str, name: str) -> Caller:
+def unbound(base: Endpoint, namespace: str, name: str) -> Caller:
     """Return a new ServiceAccount without any right."""
     programs.kubectl("create", "serviceaccount", name, "-n", namespace)
     return Caller(base, namespace, token(namespace, name))

@@ -82,6 +82,20 @@ http://{{ include "sendense.fullname" . }}-gateway.{{ .Release.Namespace }}.svc:
 {{- .Values.gateway.callbackKey.existingSecret | default (printf "%s-callbacks" (include "sendense.fullname" .)) -}}
 {{- end -}}
 
+{{/* The Secret whose certificate REST serves by; empty without TLS. */}}
+{{- define "sendense.restSecret" -}}
+{{- if .Values.rest.tls.enabled -}}
+{{- .Values.rest.tls.secretName | default (include "sendense.restMadeSecret" .) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The one that the controller fills; empty when there is none to fill. */}}
+{{- define "sendense.restMadeSecret" -}}
+{{- if and .Values.rest.enabled .Values.rest.tls.enabled (not .Values.rest.tls.secretName) -}}
+{{ include "sendense.fullname" . }}-api-tls
+{{- end -}}
+{{- end -}}
+
 {{- define "sendense.restNamespace" -}}
 {{- .Values.rest.defaultNamespace | default (first .Values.watchNamespaces) | default .Release.Namespace -}}
 {{- end -}}

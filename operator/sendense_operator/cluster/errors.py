@@ -1,7 +1,8 @@
 """Errors of the API server, translated once.
 
 Callers see only these; each carries the API server's message, which never holds a credential because none is
-ever sent to it.
+ever sent to it. The one exception, the certificate's keys, is why controller/certificate_renewal.py leaves the message
+of an InvalidError out.
 """
 
 from __future__ import annotations

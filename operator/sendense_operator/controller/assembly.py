@@ -8,7 +8,7 @@ import logging
 import socket
 import tempfile
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +18,7 @@ from sendense_operator.cluster.events import EventRecorder
 from sendense_operator.cluster.kinds import BACKUP
 from sendense_operator.cluster.lease import LeaderElection
 from sendense_operator.controller.bulk_watch import Follower
+from sendense_operator.controller.certificate_renewal import CertificateRenewal
 from sendense_operator.controller.health import Health, serve
 from sendense_operator.controller.kopf_watches import watch_forever
 from sendense_operator.controller.work_pools import pool_of, pool_sizes
@@ -108,8 +109,17 @@ async def _run(
         asyncio.create_task(_watch(ctx, identity, is_ready), name="watches"),
         asyncio.create_task(follower.run(), name="follower"),
     ]
+    if renewal := CertificateRenewal.of(settings, cluster):
+        background.append(asyncio.create_task(renewal.run(election.leading, cluster.now), name="certificate"))
     try:
-        # The watches end by a signal; nothing else may end.
+        await _until_one_ends(background)
+    finally:
+        await site.cleanup()
+
+
+async def _until_one_ends(background: Sequence[asyncio.Task[None]]) -> None:
+    """Wait for the end of the first, which only a signal may cause; end the others, and raise what it raised."""
+    try:
         done, _ = await asyncio.wait(background, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
@@ -117,7 +127,6 @@ async def _run(
         for task in background:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
-        await site.cleanup()
 
 
 async def _watch(ctx: Context, identity: str, on_ready: Callable[[], None]) -> None:

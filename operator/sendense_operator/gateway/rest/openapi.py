@@ -39,7 +39,7 @@ _MEANINGS: Final = {
     503: "The Kubernetes API is away: try again after `Retry-After` seconds.",
 }
 IN_NAMESPACE: Final = "_in_namespace"
-"""Ends the operation ids of the paths that name a namespace."""
+"""Ends the operation ids of the paths that name per namespace."""
 PARAMETERS: Final = {name: {"example": Example(value=value)} for name, value in examples.PARAMETERS.items()}
 
 

@@ -46,7 +46,7 @@ Repository = Annotated[str, Query(description="Name of the BackupRepository.")]
 
 
 def build_router(*, in_namespace: bool) -> APIRouter:
-    """Return all endpoints, below the plain paths or below those that name a namespace."""
+    """Return all endpoints, below the plain paths or below those that name per namespace."""
     router = APIRouter(
         prefix="/api/v1/namespaces/{namespace}" if in_namespace else "/api/v1",
         tags=["in a namespace" if in_namespace else "in the default namespace"],

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidatorFunctionWrapHandler, field_validator
 
 from sendense_operator.api.v1alpha1.pod_template import PodTemplate, Resources
+from sendense_operator.certificates.subject_names import general_names
 from sendense_operator.program_settings import ProgramSettings, TextList
 from sendense_operator.reconcile.state.quantity import parse_quantity
 from sendense_operator.vma.callback_keys import FOLDER
@@ -50,6 +51,12 @@ class Settings(ProgramSettings):
     """Labels of the controller's pods: they may call workers."""
     network_policies: bool = True
     """Whether each worker gets a NetworkPolicy of its own."""
+    certificate_secret: str = ""
+    """Secret beside the operator that the REST API's certificate is made in. Empty: none is made."""
+    certificate_service: str = "sendense-api"
+    """Service that the certificate is for."""
+    certificate_names: TextList = ()
+    """DNS names and IP addresses that it is good for besides the Service's own."""
     node_lost_seconds: Annotated[float, Field(gt=0)] = 600
     """A worker whose node has not been ready for so long is given up."""
     appliance_patience_seconds: Annotated[float, Field(gt=0)] = 180
@@ -93,6 +100,12 @@ class Settings(ProgramSettings):
             if template.resources is not None or template.priority_class_name is not None:
                 raise ValueError("resources and priorityClassName are settings of their own")
         return template
+
+    @field_validator("certificate_names")
+    @classmethod
+    def _named(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        general_names(value)
+        return value
 
     @field_validator("worker_max_memory", "worker_resources")
     @classmethod

@@ -25,6 +25,8 @@ def test_defaults() -> None:
         ("NETWORK_POLICIES", "false", "network_policies", False),
         ("QUEUE_WORKERS", "3", "queue_workers", 3),
         ("NODE_LOST_SECONDS", "90", "node_lost_seconds", 90.0),
+        ("CERTIFICATE_SECRET", "api-tls", "certificate_secret", "api-tls"),
+        ("CERTIFICATE_NAMES", '["a.example", "2001:db8::1"]', "certificate_names", ("a.example", "2001:db8::1")),
         ("LOG_LEVEL", "DEBUG", "log_level", "DEBUG"),
     ],
 )
@@ -46,6 +48,7 @@ def test_values(name: str, text: str, field: str, value: object) -> None:
         ({**IMAGE, "SENDENSE_WORKER_POD_TEMPLATE": '{"tolerations": [{"key": "a", "operators": "x"}]}'}, r"operators"),
         ({**IMAGE, "SENDENSE_WORKER_POD_TEMPLATE": '{"affinity": {"podAffinity": {"required": []}}}'}, "podAffinity"),
         ({**IMAGE, "SENDENSE_WORKER_POD_TEMPLATE": '{"priorityClassName": "low"}'}, "settings of their own"),
+        ({**IMAGE, "SENDENSE_CERTIFICATE_NAMES": "a.example, b c"}, "b c"),
         ({**IMAGE, "SENDENSE_LOG_LEVEL": "LOUD"}, "SENDENSE_LOG_LEVEL"),
         ({**IMAGE, "SENDENSE_IMAGE_PULL_POLICY": "Sometimes"}, "SENDENSE_IMAGE_PULL_POLICY"),
     ],

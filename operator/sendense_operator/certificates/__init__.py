@@ -1,0 +1,1 @@
+"""An authority and the serving certificates that it issues: made, read and judged, without any I/O."""

@@ -1,0 +1,128 @@
+"""Keeps the certificate that the REST API serves by: in a Secret that the chart makes and this program fills."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import Final
+
+from sendense_operator.certificates.renewal import Need, decide, make
+from sendense_operator.certificates.subject_names import Server
+from sendense_operator.cluster.api_client import Cluster
+from sendense_operator.cluster.errors import (
+    ConflictError,
+    ForbiddenError,
+    InvalidError,
+    NotFoundError,
+    UnavailableError,
+)
+from sendense_operator.cluster.kinds import SECRET
+from sendense_operator.controller.work_queue import backoff
+from sendense_operator.reconcile.state.settings import Settings
+
+CHECK_S: Final = 60.0
+"""Between two checks. Time would allow an hour, but pods can't start while the Secret is empty."""
+TIMEOUT_S: Final = 60.0
+"""Seconds that one check may take."""
+REMIND_AFTER: Final = timedelta(hours=1)
+"""The same trouble is reported again after so long."""
+_log = logging.getLogger(__name__)
+
+
+class CertificateRenewal:
+    """Looks after one Secret, which must be there: the right to make one can't be bound to its name.
+
+    Two that do it at once are harmless: the one that writes later is refused, and looks again.
+    """
+
+    def __init__(self, cluster: Cluster, namespace: str, secret: str, server: Server) -> None:
+        self._cluster = cluster
+        self._namespace = namespace
+        self._secret = secret
+        self._server = server
+        self._told: tuple[str, datetime] | None = None
+
+    @classmethod
+    def of(cls, settings: Settings, cluster: Cluster) -> CertificateRenewal | None:
+        """As the settings say; None where no certificate is to be made."""
+        if not settings.certificate_secret:
+            return None
+        namespace = settings.operator_namespace
+        server = Server(settings.certificate_service, namespace, settings.certificate_names)
+        return cls(cluster, namespace, settings.certificate_secret, server)
+
+    async def run(
+        self,
+        leading: asyncio.Event,
+        now: Callable[[], datetime],
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """Look again and again while this process leads, until cancelled. Nothing else ends it."""
+        failures = 0
+        while True:
+            await leading.wait()
+            try:
+                async with asyncio.timeout(TIMEOUT_S):
+                    await self.look(now())
+            except Exception as error:
+                failures += 1
+                self._tell(error, now())
+                await pause(backoff(failures, random.random()))  # noqa: S311 - spreads retries
+            else:
+                failures = 0
+                self._told = None
+                await pause(CHECK_S)
+
+    async def look(self, now: datetime) -> None:
+        """Renew what has to be renewed. Raises ClusterError; ConflictError when somebody else was faster."""
+        secret = await self._cluster.get(SECRET, self._namespace, self._secret)
+        data: dict[str, str] = secret.get("data") or {}
+        plan = decide(data, self._server, now)
+        if plan.need is Need.NOTHING:
+            return
+        patch = {
+            "metadata": {"resourceVersion": secret["metadata"]["resourceVersion"]},
+            "data": make(plan, self._server, now),
+        }
+        await self._cluster.merge_patch(SECRET, self._namespace, self._secret, patch)
+        _log.info("new %s in Secret %s/%s: %s", plan.need.value, self._namespace, self._secret, plan.why)
+
+    def _tell(self, error: Exception, now: datetime) -> None:
+        """Log what happened and what to do, unless that was just said."""
+        text = f"{_what(error)}: {_advice(error)}"
+        if self._told is not None and self._told[0] == text and now - self._told[1] < REMIND_AFTER:
+            return
+        self._told = (text, now)
+        # one conflict is nothing: the next check sees what the other one wrote
+        level = logging.INFO if isinstance(error, ConflictError) else logging.WARNING
+        place = f"{self._namespace}/{self._secret}"
+        _log.log(level, "REST's certificate, Secret %s: %s; trying again", place, text)
+
+
+def _what(error: Exception) -> str:
+    """Without the words of an API server that quotes what it finds invalid: the patch holds keys."""
+    name = type(error).__name__
+    return name if isinstance(error, InvalidError) or not str(error) else f"{name}: {error}"
+
+
+def _advice(error: Exception) -> str:
+    match error:
+        case NotFoundError():
+            return "install the chart again (helm upgrade), which makes the Secret, or set rest.tls.secretName"
+        case ConflictError():
+            return "it was changed meanwhile"
+        case ForbiddenError():
+            return (
+                "give the controller `get` and `patch` on it, as the chart's Role does, or ask who refuses the change"
+            )
+        case InvalidError():
+            return (
+                "delete it and install the chart again (helm upgrade), in case it was made immutable or of another type"
+            )
+        case UnavailableError() | TimeoutError():
+            return "if this goes on, see whether the API server answers"
+        case _:
+            return "nobody expected that: delete the Secret's data in case it is to blame, and report it"
