@@ -40,7 +40,7 @@ check: venv ## the inner loop, without a cluster: format, lint, types, layers, g
 	@.venv/bin/python hack/check
 
 docs: venv ## the documentation as a site in build/docs; a dead link or anchor fails
-	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs --quiet build --strict
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 
 # The cluster first: it brings helm, without which the chart's tests are skipped.
 test: up check ## everything: check, then API server, data plane, end to end and faults on the cluster
