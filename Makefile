@@ -7,7 +7,7 @@ BACKUP ?=
 FOLLOW ?=
 PARTS ?=
 
-.PHONY: help up down status image load install logs check test bench demo format generate lock venv clean
+.PHONY: help up down status image load install logs check docs test bench demo format generate lock venv clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -36,8 +36,11 @@ logs: ## controller, gateways and workers in order of time (BACKUP=name, FOLLOW=
 venv: ## .venv with the locked packages
 	@$(PYTHON) hack/venv
 
-check: venv ## the inner loop, without a cluster: format, lint, types, layers, generated files, locks, unit, wiring
+check: venv ## the inner loop, without a cluster: format, lint, types, layers, generated files, locks, docs, unit, wiring
 	@.venv/bin/python hack/check
+
+docs: venv ## the documentation as a site in build/docs; a dead link or anchor fails
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 
 # The cluster first: it brings helm, without which the chart's tests are skipped.
 test: up check ## everything: check, then API server, data plane, end to end and faults on the cluster
@@ -52,7 +55,7 @@ demo: up install ## one VM backed up and compared with its source; leaves the cl
 format: venv ## put the code into its format, fix what can be fixed
 	@.venv/bin/ruff format --quiet . && .venv/bin/ruff check --quiet --fix .
 
-generate: venv ## write the CRDs from the models
+generate: venv ## write the CRDs and docs/reference/api.md from the models
 	@.venv/bin/python -m sendense_operator.api.generate
 
 lock: ## pin the newest versions that pyproject.toml allows, with hashes

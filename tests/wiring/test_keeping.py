@@ -120,4 +120,4 @@ async def test_what_can_not_be_told_keeps_the_data() -> None:
     rig = await backed_up(Rig(), *THREE)
     refused = ForbiddenError("namespaces is forbidden")
     rig.world.cluster.failing = lambda verb, kind: refused if kind == kinds.NAMESPACE else None
-    await kept(rig, "it can't be determined", warning=True)
+    await kept(rig, "it is not known whether", warning=True)

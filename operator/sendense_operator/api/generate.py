@@ -1,4 +1,6 @@
-"""Writes the CRDs: `python -m sendense_operator.api.generate [--check] [FOLDER ...]` (default: crds, and the chart).
+"""Writes what follows from the models: `python -m sendense_operator.api.generate [--check] [FOLDER ...]`.
+
+The CRDs go into crds and the chart, the API reference into docs; with folders named, the CRDs into these alone.
 
 With --check nothing is written; the exit code is 1 when a file is not what the models say.
 """
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import yaml
 
+from sendense_operator.api.reference import reference
 from sendense_operator.api.schema import crd
 from sendense_operator.api.v1alpha1 import RESOURCES, Resource
 from sendense_operator.api.v1alpha1.names import GROUP
@@ -24,6 +27,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 FOLDERS = [Path("crds"), Path("charts/sendense-backup/files/crds")]
+REFERENCE = Path("docs/reference/api.md")
 HEADER = "# Generated from operator/sendense_operator/api by `make generate`. Do not edit.\n"
 
 
@@ -40,21 +44,22 @@ def main(arguments: list[str] | None = None) -> int:
     """Write or check the files; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing, fail when a file differs")
-    parser.add_argument("folders", nargs="*", type=Path, default=FOLDERS)
+    parser.add_argument("folders", nargs="*", type=Path)
     options = parser.parse_args(arguments)
+    wanted = {folder / name: text for folder in options.folders or FOLDERS for name, text in rendered().items()}
+    if not options.folders:
+        wanted[REFERENCE] = reference()
     stale = False
-    for folder in options.folders:
-        for name, text in rendered().items():
-            path = folder / name
-            if path.exists() and path.read_text(encoding="utf-8") == text:
-                continue
-            stale = True
-            if options.check:
-                print(f"{path} is not what the models say: run `make generate`", file=sys.stderr)
-            else:
-                folder.mkdir(parents=True, exist_ok=True)
-                path.write_text(text, encoding="utf-8")
-                print(f"wrote {path}")
+    for path, text in wanted.items():
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            continue
+        stale = True
+        if options.check:
+            print(f"{path} is not what the models say: run `make generate`", file=sys.stderr)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            print(f"wrote {path}")
     return 1 if options.check and stale else 0
 
 

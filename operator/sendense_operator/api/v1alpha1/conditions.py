@@ -39,6 +39,7 @@ RUNNING_REASONS: Final = frozenset(
         "Recovering",
         "Ending",
         "Unreachable",
+        "CallbacksElsewhere",
     }
 )
 """Reasons of Reconciling while a worker exists; any other reason means that the Backup waits."""

@@ -1,4 +1,4 @@
-"""The README says what the programs say: the reasons that they give, the columns that kubectl shows."""
+"""The documentation has what the programs say: the reasons that they give, the columns that kubectl shows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from sendense_operator.task import FullReason
 from sendense_operator.worker.errors import Reason
 
 CHECKOUT: Final = Path(__file__).resolve().parents[3]
-README: Final = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+DOCS: Final = CHECKOUT / "docs"
+TROUBLESHOOTING: Final = (DOCS / "operations" / "troubleshooting.md").read_text(encoding="utf-8")
+INCREMENTALS: Final = (DOCS / "guide" / "incrementals.md").read_text(encoding="utf-8")
+PAGES: Final = (CHECKOUT / "README.md", *sorted(DOCS.rglob("*.md")))
 SOURCES: Final = sorted((CHECKOUT / "operator").rglob("*.py"))
 
 POSITIONS: Final = {
@@ -39,10 +42,12 @@ ORDINARY: Final = frozenset(
 """What passes by itself, or was wanted."""
 
 
+def _headings() -> list[str]:
+    return re.findall(r"^### (.*)$", TROUBLESHOOTING, re.MULTILINE)
+
+
 def _documented() -> set[str]:
-    table = README.split("## When it does not go on", 1)[1].split("\n## ", 1)[0]
-    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
-    return {reason for row in rows for reason in re.findall(r"`([A-Za-z]+)`", row)}
+    return {reason for heading in _headings() for reason in re.findall(r"`([A-Za-z]+)`", heading)}
 
 
 def _given(source: ast.AST) -> Iterator[str]:
@@ -73,6 +78,19 @@ def _texts(expression: ast.expr | None) -> list[str]:
     return [text for text in found if isinstance(text, str) and re.fullmatch("[A-Z][A-Za-z]+", text)]
 
 
+def test_each_reason_has_one_anchor() -> None:
+    assert [heading for heading in _headings() if not re.fullmatch(r"`[A-Za-z]+`", heading)] == []
+    anchors = [heading.strip("`").lower() for heading in _headings()]
+    assert len(anchors) > 90
+    assert sorted(set(anchors)) == sorted(anchors)
+
+
+def test_each_reason_says_what_to_do() -> None:
+    sections = re.split(r"^#{2,3} ", TROUBLESHOOTING, flags=re.MULTILINE)
+    empty = [text.splitlines()[0] for text in sections if text.startswith("`") and len(text.splitlines()) < 3]
+    assert empty == []
+
+
 def test_it_explains_reasons_that_exist() -> None:
     code = "".join(path.read_text(encoding="utf-8") for path in SOURCES)
     assert {reason for reason in _documented() if f'"{reason}"' not in code} == set()
@@ -90,13 +108,20 @@ def test_it_explains_each_reason_that_is_written_out() -> None:
     assert given - _documented() - ORDINARY == set()
 
 
+def test_it_names_the_ordinary_reasons() -> None:
+    named = set(re.findall(r"`([A-Za-z]+)`", TROUBLESHOOTING))
+    assert named >= ORDINARY
+
+
 def test_it_explains_why_a_disk_is_a_full() -> None:
-    table = README.split("| `status.disks[].reason` |", 1)[1].split("\n\n", 1)[0]
-    assert {str(reason) for reason in FullReason} - set(re.findall(r"`([A-Za-z]+)`", table)) == set()
+    table = INCREMENTALS.split("| `status.disks[].reason` |", 1)[1].split("\n\n", 1)[0]
+    explained = set(re.findall(r"`([A-Za-z]+)`", "".join(line.split("|")[1] for line in table.splitlines()[2:])))
+    assert explained == {str(reason) for reason in FullReason}
 
 
 def test_it_shows_the_columns_of_kubectl() -> None:
-    shown = [line.split() for line in README.splitlines() if line.startswith("NAME ")]
+    lines = [line for page in PAGES for line in page.read_text(encoding="utf-8").splitlines()]
+    shown = [line.split() for line in lines if line.startswith("NAME ")]
     columns = [[column.name.upper() for column in resource.columns if column.priority == 0] for resource in RESOURCES]
-    assert shown
+    assert len(shown) == 3
     assert [header for header in shown if header[1:] not in columns] == []
