@@ -133,6 +133,7 @@ async def test_callbacks_that_arrive_nowhere_are_named_until_they_come() -> None
     rig = hangs(Ending.HANG)
     rig.world.uncalled = True
     await rig.run(lambda: rig.reason() == "CallbacksElsewhere", seconds=30)
+    assert rig.phase() == "Running", "its worker copies"
     await rig.run(lambda: kinds_told(rig) == ["Backup", "VMwareAppliance"], seconds=12)
     assert all("none of its callbacks has arrived" in event["message"] for event in reported(rig, "CallbacksElsewhere"))
     rig.world.uncalled = False

@@ -19,6 +19,7 @@ from sendense_operator.reconcile.backups.status_changes import BackupChanges
 from sendense_operator.reconcile.catalogue.ownership import is_restored, point_uid
 from sendense_operator.reconcile.state.context import Context
 from sendense_operator.reconcile.state.formatting import human_duration, whole_seconds
+from sendense_operator.reconcile.state.unrouted_calls import CALLBACKS_ELSEWHERE
 from sendense_operator.task import FullReason
 
 _REASON: Final = re.compile(r"[A-Za-z]([A-Za-z0-9_,:]{0,254}[A-Za-z0-9_])?")
@@ -211,9 +212,16 @@ def events_of_change(old: BackupStatus, new: BackupStatus) -> list[tuple[Literal
         return []
     if new.phase is Phase.PENDING and (was is None or was.reason != reason):
         return [("Normal" if _ORDINARY_WAIT.fullmatch(reason) else "Warning", reason, message)]
-    if reason == "Cancelling" and (was is None or was.reason != reason):
-        return [("Normal", reason, message)]
+    if reason in _EVENTS_WHILE_RUNNING and (was is None or was.reason != reason):
+        return [(_EVENTS_WHILE_RUNNING[reason], reason, message)]
     return []
+
+
+_EVENTS_WHILE_RUNNING: Final[dict[str, Literal["Normal", "Warning"]]] = {
+    "Cancelling": "Normal",
+    CALLBACKS_ELSEWHERE: "Warning",
+}
+"""Reasons of a running Backup that are worth an Event: somebody did or has to do something."""
 
 
 _EXPECTED: Final = frozenset({FullReason.NO_PARENT, FullReason.NEW_DISK, FullReason.CHAIN_TOO_LONG})
