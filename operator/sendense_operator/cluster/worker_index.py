@@ -97,12 +97,16 @@ class WorkerIndex:
             return None
         return worker
 
-    def find_owner(self, uid: str, vm_key: str) -> Worker | None:
-        """Return the worker that a call is meant for, whichever appliance it belongs to: by pod UID, else by VM."""
+    def find_owner(self, uid: str, vm_key: str, namespace: str) -> Worker | None:
+        """Return the worker that a call is meant for, whichever appliance it belongs to: by pod UID, else by VM.
+
+        VMs of one name may be anywhere: those in the `namespace` of the call's path come first.
+        """
         if uid:
             return self._workers.get(uid)
         found = [worker for worker in self._workers.values() if worker.vm_key == vm_key and worker.running]
-        return max((worker for worker in found if not worker.ended), key=_preference, default=None)
+        live = [worker for worker in found if not worker.ended]
+        return max(live, key=lambda worker: (worker.namespace == namespace, _preference(worker)), default=None)
 
     def find_by_vm(self, namespace: str, appliance: str, vm_key: str) -> Worker | None:
         """Return the worker that copies a VM now.

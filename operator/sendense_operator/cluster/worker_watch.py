@@ -26,9 +26,9 @@ class WorkerPods(Mirror[Worker]):
         """See `WorkerIndex`."""
         return self._workers.find_by_pod_uid(namespace, appliance, uid)
 
-    def find_owner(self, uid: str, vm_key: str) -> Worker | None:
+    def find_owner(self, uid: str, vm_key: str, namespace: str) -> Worker | None:
         """See `WorkerIndex`."""
-        return self._workers.find_owner(uid, vm_key)
+        return self._workers.find_owner(uid, vm_key, namespace)
 
     def find_by_vm(self, namespace: str, appliance: str, vm_key: str) -> Worker | None:
         """See `WorkerIndex`."""

@@ -151,7 +151,7 @@ async def _answer(
 
 def _note_stray(gateway: Gateway, origin: Origin, about: Subject, denial: str = "") -> None:
     """Keep for the controller that a running job's call does not get to its worker by this path."""
-    owner = gateway.directory.find_owner(about.uid, about.vm_key)
+    owner = gateway.directory.find_owner(about.uid, about.vm_key, origin.namespace)
     if owner is None or owner.ended:
         return
     own = (owner.namespace, owner.appliance) == (origin.namespace, origin.appliance)

@@ -24,8 +24,8 @@ class WorkerDirectory(Protocol):
         """Return the worker with that pod UID, also a terminating or ended one."""
         ...
 
-    def find_owner(self, uid: str, vm_key: str) -> Worker | None:
-        """Return the worker that a call is meant for, whichever appliance it belongs to."""
+    def find_owner(self, uid: str, vm_key: str, namespace: str) -> Worker | None:
+        """Return the worker that a call is meant for, whichever appliance it belongs to; `namespace` comes first."""
         ...
 
     def find_by_vm(self, namespace: str, appliance: str, vm_key: str) -> Worker | None:

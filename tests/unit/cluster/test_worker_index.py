@@ -115,11 +115,20 @@ def test_a_pod_that_somebody_else_made(missing: str) -> None:
     assert not worker.genuine
     built = index(RUNNING)
     assert not built.put(replace(worker, uid="u9"))
-    assert built.find_owner("u9", "k") is None
+    assert built.find_owner("u9", "k", "shop") is None
     assert built.put(worker), "the pod under this UID is no worker (any more)"
     assert len(built) == 0
     built.replace([worker, NEWER], None)
     assert built.find_by_vm("shop", "vma", "k") == NEWER
+
+
+@pytest.mark.parametrize(("namespace", "uid"), [("shop", "u1"), ("lab", "u6"), ("elsewhere", "u6")])
+def test_the_owner_of_a_call_is_first_sought_in_the_namespace_of_its_path(namespace: str, uid: str) -> None:
+    """Of several workers with a VM of that name; elsewhere the newest."""
+    others = replace(RUNNING, uid="u6", namespace="lab", created="2025-10-05T15:00:00Z")
+    owner = index(RUNNING, others).find_owner("", "k", namespace)
+    assert owner is not None
+    assert owner.uid == uid
 
 
 def test_from_a_bare_terminating_pod() -> None:

@@ -142,7 +142,7 @@ async def publish(
     if status == case.status:
         return 0.0
     moved = status.phase != case.status.phase
-    urgent = urgent or status.stage != case.status.stage
+    urgent = urgent or status.stage != case.status.stage or _needs_attention(case.status, status)
     last = ctx.memory.written.get(case.uid)
     distance = _distance(case.status, status, ctx.settings.poll_seconds)
     if not (moved or urgent) and last is not None:
@@ -212,7 +212,7 @@ def events_of_change(old: BackupStatus, new: BackupStatus) -> list[tuple[Literal
         return []
     if new.phase is Phase.PENDING and (was is None or was.reason != reason):
         return [("Normal" if _ORDINARY_WAIT.fullmatch(reason) else "Warning", reason, message)]
-    if reason in _EVENTS_WHILE_RUNNING and (was is None or was.reason != reason):
+    if _needs_attention(old, new):
         return [(_EVENTS_WHILE_RUNNING[reason], reason, message)]
     return []
 
@@ -222,6 +222,12 @@ _EVENTS_WHILE_RUNNING: Final[dict[str, Literal["Normal", "Warning"]]] = {
     CALLBACKS_ELSEWHERE: "Warning",
 }
 """Reasons of a running Backup that are worth an Event: somebody did or has to do something."""
+
+
+def _needs_attention(old: BackupStatus, new: BackupStatus) -> bool:
+    """Return whether the reason has just become one that is worth an Event, so that its status does not wait."""
+    was, now = (next((c.reason for c in s.conditions if c.type == conditions.READY), "") for s in (old, new))
+    return now in _EVENTS_WHILE_RUNNING and was != now
 
 
 _EXPECTED: Final = frozenset({FullReason.NO_PARENT, FullReason.NEW_DISK, FullReason.CHAIN_TOO_LONG})

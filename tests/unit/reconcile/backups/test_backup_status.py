@@ -126,6 +126,7 @@ def queued(position: int) -> State:
         ([(0, queued(3)), (1, COPIES)], {}, [0, 1]),
         ([(0, queued(3)), (1, FAILED)], {}, [0, 1]),
         ([(0, COPIES), (1, conditions.reconciling("Verifying", "")), (6, DONE)], {}, [0, 6]),
+        ([(0, COPIES), (1, conditions.reconciling("CallbacksElsewhere", ""))], {}, [0, 1]),
         ([(0, queued(3)), (1, queued(3)), (40, queued(3))], {}, [0]),
         ([(0, queued(3)), (1, queued(2))], {"vm_name": "db"}, [0, 1]),
     ],
