@@ -14,8 +14,8 @@ from pathlib import Path
 
 SYNCHRONOUS = ("client", "config", "dynamic", "informer", "leaderelection", "stream", "utils", "watch")
 WANTED = (
-    "kopf, kubernetes.aio.client, kubernetes.aio.config, pydantic, httpx, fastapi, uvicorn, blake3, yaml, "
-    "cryptography.x509"
+    "kopf, kubernetes.aio.client, kubernetes.aio.config, pydantic, pydantic_settings, httpx, fastapi, uvicorn, blake3, "
+    "yaml, cryptography.x509, prometheus_client"
 )
 UNCHECKED = py_compile.PycInvalidationMode.UNCHECKED_HASH
 

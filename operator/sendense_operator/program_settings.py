@@ -29,10 +29,10 @@ def _split(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()]
 
 
-TextList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
-"""Comma-separated, or a JSON list."""
 SplitText = BeforeValidator(_split)
 """For lists whose elements have a type of their own; goes with `NoDecode`."""
+TextList = Annotated[tuple[str, ...], NoDecode, SplitText]
+"""Comma-separated, or a JSON list."""
 
 
 class _Variables(EnvSettingsSource):

@@ -109,21 +109,19 @@ def _default(field: dict[str, Any], *, required: bool) -> str:
 
 
 def _description(field: dict[str, Any], place: str) -> str:
-    text = field.get("description", "")
-    if any("is immutable" in rule["message"] for rule in field.get("x-kubernetes-validations", ())):
-        text += " *Immutable.*"
-    if place in _ELSEWHERE:
-        text += f" Fields: {_ELSEWHERE[place]}."
-    return _escaped(text.strip())
+    immutable = any("is immutable" in rule["message"] for rule in field.get("x-kubernetes-validations", ()))
+    parts = (
+        _escaped(field.get("description", "")),
+        "*Immutable.*" if immutable else "",
+        f"Fields: {_ELSEWHERE[place]}." if place in _ELSEWHERE else "",
+    )
+    return " ".join(part for part in parts if part)
 
 
 def _escaped(text: str) -> str:
     """Markdown's own characters outside of code."""
     pieces = text.split("`")
-    pieces[::2] = [
-        piece.replace("<", "&lt;").replace("_", r"\_").replace("*", r"\*").replace(r"\*Immutable.\*", "*Immutable.*")
-        for piece in pieces[::2]
-    ]
+    pieces[::2] = [piece.replace("<", "&lt;").replace("_", r"\_").replace("*", r"\*") for piece in pieces[::2]]
     return "`".join(pieces).replace("|", r"\|")
 
 

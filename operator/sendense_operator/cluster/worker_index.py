@@ -104,9 +104,8 @@ class WorkerIndex:
         """
         if uid:
             return self._workers.get(uid)
-        found = [worker for worker in self._workers.values() if worker.vm_key == vm_key and worker.running]
-        live = [worker for worker in found if not worker.ended]
-        return max(live, key=lambda worker: (worker.namespace == namespace, _preference(worker)), default=None)
+        found = [one for one in self._workers.values() if one.vm_key == vm_key and one.running and not one.ended]
+        return max(found, key=lambda worker: (worker.namespace == namespace, _preference(worker)), default=None)
 
     def find_by_vm(self, namespace: str, appliance: str, vm_key: str) -> Worker | None:
         """Return the worker that copies a VM now.

@@ -33,9 +33,9 @@ _log = logging.getLogger(__name__)
 
 
 class CertificateRenewal:
-    """Looks after one Secret, which must be there: the right to make one can't be bound to its name.
+    """Keeps one Secret filled, which must be there: the right to make one can't be bound to its name.
 
-    Two that do it at once are harmless: the one that writes later is refused, and looks again.
+    Two that do it at once are harmless: the one that writes later is refused, and checks again.
     """
 
     def __init__(self, cluster: Cluster, namespace: str, secret: str, server: Server) -> None:
@@ -43,7 +43,7 @@ class CertificateRenewal:
         self._namespace = namespace
         self._secret = secret
         self._server = server
-        self._told: tuple[str, datetime] | None = None
+        self._logged: tuple[str, datetime] | None = None
 
     @classmethod
     def of(cls, settings: Settings, cluster: Cluster) -> CertificateRenewal | None:
@@ -60,23 +60,23 @@ class CertificateRenewal:
         now: Callable[[], datetime],
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """Look again and again while this process leads, until cancelled. Nothing else ends it."""
+        """Check at intervals while this process leads, until cancelled. Nothing else ends it."""
         failures = 0
         while True:
             await leading.wait()
             try:
                 async with asyncio.timeout(TIMEOUT_S):
-                    await self.look(now())
+                    await self.check(now())
             except Exception as error:
                 failures += 1
-                self._tell(error, now())
+                self._log_once(error, now())
                 await pause(backoff(failures, random.random()))  # noqa: S311 - spreads retries
             else:
                 failures = 0
-                self._told = None
+                self._logged = None
                 await pause(CHECK_S)
 
-    async def look(self, now: datetime) -> None:
+    async def check(self, now: datetime) -> None:
         """Renew what has to be renewed. Raises ClusterError; ConflictError when somebody else was faster."""
         secret = await self._cluster.get(SECRET, self._namespace, self._secret)
         data: dict[str, str] = secret.get("data") or {}
@@ -90,12 +90,12 @@ class CertificateRenewal:
         await self._cluster.merge_patch(SECRET, self._namespace, self._secret, patch)
         _log.info("new %s in Secret %s/%s: %s", plan.need.value, self._namespace, self._secret, plan.why)
 
-    def _tell(self, error: Exception, now: datetime) -> None:
+    def _log_once(self, error: Exception, now: datetime) -> None:
         """Log what happened and what to do, unless that was just said."""
         text = f"{_what(error)}: {_advice(error)}"
-        if self._told is not None and self._told[0] == text and now - self._told[1] < REMIND_AFTER:
+        if self._logged is not None and self._logged[0] == text and now - self._logged[1] < REMIND_AFTER:
             return
-        self._told = (text, now)
+        self._logged = (text, now)
         # one conflict is nothing: the next check sees what the other one wrote
         level = logging.INFO if isinstance(error, ConflictError) else logging.WARNING
         place = f"{self._namespace}/{self._secret}"
@@ -123,6 +123,6 @@ def _advice(error: Exception) -> str:
                 "delete it and install the chart again (helm upgrade), in case it was made immutable or of another type"
             )
         case UnavailableError() | TimeoutError():
-            return "if this goes on, see whether the API server answers"
+            return "if this persists, check whether the API server answers"
         case _:
-            return "nobody expected that: delete the Secret's data in case it is to blame, and report it"
+            return "unexpected: delete the Secret's data in case it is the cause, and report the error"

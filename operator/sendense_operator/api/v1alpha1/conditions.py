@@ -21,6 +21,8 @@ STALLED: Final = "Stalled"
 REASON_CANCELLED: Final = "Cancelled"
 REASON_DELETING: Final = "Deleting"
 REASON_LOST: Final = "Lost"
+REASON_CALLBACKS_ELSEWHERE: Final = "CallbacksElsewhere"
+"""A callback of the job went where it reaches no worker. Also the reason of an appliance's CallbacksArrive."""
 FREEING: Final = "Freeing"
 """Condition type of a chain, there once something was in the way: whether files that nobody needs can be removed."""
 DAMAGED: Final = "Damaged"
@@ -39,7 +41,7 @@ RUNNING_REASONS: Final = frozenset(
         "Recovering",
         "Ending",
         "Unreachable",
-        "CallbacksElsewhere",
+        REASON_CALLBACKS_ELSEWHERE,
     }
 )
 """Reasons of Reconciling while a worker exists; any other reason means that the Backup waits."""
@@ -155,6 +157,17 @@ def shortened(text: str) -> str:
 def find(conditions: Iterable[Mapping[str, Any]], kind: str) -> Mapping[str, Any] | None:
     """Return the condition of that type, if it is there."""
     return next((c for c in conditions if c.get("type") == kind), None)
+
+
+def of_status(status: Status, kind: str) -> Condition | None:
+    """Return the status's condition of that type, if it is there."""
+    return next((condition for condition in status.conditions if condition.type == kind), None)
+
+
+def changed_ready(old: Status, new: Status) -> Condition | None:
+    """Return the Ready condition of `new` if its reason is another one than in `old`."""
+    was, now = of_status(old, READY), of_status(new, READY)
+    return now if now is not None and (was is None or was.reason != now.reason) else None
 
 
 def is_true(conditions: Iterable[Mapping[str, Any]], kind: str) -> bool:

@@ -19,7 +19,6 @@ from sendense_operator.reconcile.backups.status_changes import BackupChanges
 from sendense_operator.reconcile.catalogue.ownership import is_restored, point_uid
 from sendense_operator.reconcile.state.context import Context
 from sendense_operator.reconcile.state.formatting import human_duration, whole_seconds
-from sendense_operator.reconcile.state.unrouted_calls import CALLBACKS_ELSEWHERE
 from sendense_operator.task import FullReason
 
 _REASON: Final = re.compile(r"[A-Za-z]([A-Za-z0-9_,:]{0,254}[A-Za-z0-9_])?")
@@ -94,7 +93,8 @@ class Case:
     @property
     def ready_reason(self) -> str:
         """Reason of its Ready condition; empty before the first one."""
-        return next((c.reason for c in self.status.conditions if c.type == conditions.READY), "")
+        ready = conditions.of_status(self.status, conditions.READY)
+        return ready.reason if ready else ""
 
     @property
     def pods_selector(self) -> str:
@@ -191,7 +191,7 @@ _ORDINARY_WAIT: Final = re.compile(r".*Busy|Waiting.*|.*NotFound|.*NotReady|Clai
 
 def events_of_change(old: BackupStatus, new: BackupStatus) -> list[tuple[Literal["Normal", "Warning"], str, str]]:
     """Return the Events of a change: (type, reason, message)."""
-    ready = next((c for c in new.conditions if c.type == conditions.READY), None)
+    ready = conditions.of_status(new, conditions.READY)
     reason, message = (ready.reason, ready.message) if ready else ("", "")
     if new.phase != old.phase:
         match new.phase:
@@ -207,27 +207,24 @@ def events_of_change(old: BackupStatus, new: BackupStatus) -> list[tuple[Literal
                 return [("Normal", "Cancelled", message)]
             case Phase.RUNNING:
                 return [("Normal", "Started", f"worker {new.worker_job}: {message}")]
-    was = next((c for c in old.conditions if c.type == conditions.READY), None)
-    if reason == ACCEPTED:
+    if reason == ACCEPTED or conditions.changed_ready(old, new) is None:
         return []
-    if new.phase is Phase.PENDING and (was is None or was.reason != reason):
+    if new.phase is Phase.PENDING:
         return [("Normal" if _ORDINARY_WAIT.fullmatch(reason) else "Warning", reason, message)]
-    if _needs_attention(old, new):
-        return [(_EVENTS_WHILE_RUNNING[reason], reason, message)]
-    return []
+    return [(_EVENTS_WHILE_RUNNING[reason], reason, message)] if reason in _EVENTS_WHILE_RUNNING else []
 
 
 _EVENTS_WHILE_RUNNING: Final[dict[str, Literal["Normal", "Warning"]]] = {
     "Cancelling": "Normal",
-    CALLBACKS_ELSEWHERE: "Warning",
+    conditions.REASON_CALLBACKS_ELSEWHERE: "Warning",
 }
 """Reasons of a running Backup that are worth an Event: somebody did or has to do something."""
 
 
 def _needs_attention(old: BackupStatus, new: BackupStatus) -> bool:
     """Return whether the reason has just become one that is worth an Event, so that its status does not wait."""
-    was, now = (next((c.reason for c in s.conditions if c.type == conditions.READY), "") for s in (old, new))
-    return now in _EVENTS_WHILE_RUNNING and was != now
+    ready = conditions.changed_ready(old, new)
+    return ready is not None and ready.reason in _EVENTS_WHILE_RUNNING
 
 
 _EXPECTED: Final = frozenset({FullReason.NO_PARENT, FullReason.NEW_DISK, FullReason.CHAIN_TOO_LONG})

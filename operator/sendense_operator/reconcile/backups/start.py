@@ -82,7 +82,7 @@ def overdue(ctx: Context, case: Case) -> Problem | None:
         return None
     if now - created(case.obj) <= timedelta(seconds=case.spec.start_deadline_seconds):
         return None
-    ready = next((c for c in case.status.conditions if c.type == conditions.READY), None)
+    ready = conditions.of_status(case.status, conditions.READY)
     what = f"it waited for {ready.reason}: {ready.message}" if ready else "no controller processed it in that time"
     text = f"not started within spec.startDeadlineSeconds ({case.spec.start_deadline_seconds} s); {what}"
     return Problem("StartDeadlineExceeded", text, Meaning.FINAL)

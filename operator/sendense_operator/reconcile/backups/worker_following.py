@@ -19,7 +19,7 @@ from sendense_operator.reconcile.backups.status_changes import BackupChanges, ch
 from sendense_operator.reconcile.state.context import Context
 from sendense_operator.reconcile.state.formatting import whole_seconds
 from sendense_operator.reconcile.state.kubernetes_objects import began, is_deleting, labels_of, pod_ip, worker_started
-from sendense_operator.reconcile.state.unrouted_calls import CALLBACKS_ELSEWHERE, describe_call
+from sendense_operator.reconcile.state.unrouted_calls import describe_call
 from sendense_operator.reconcile.workload.job_outcome import (
     AnswerLost,
     Died,
@@ -34,7 +34,7 @@ from sendense_operator.reconcile.workload.worker_pod import task_of
 from sendense_operator.task import Progress, Stage
 
 _FIRST_POLL_S: Final = 1.0
-"""Between two checks at a worker that has not answered yet."""
+"""Seconds between two requests to a worker that has not answered yet."""
 _UNREACHABLE_AFTER_S: Final = 30.0
 _JOB_GOES_POLL_S: Final = 1.0
 
@@ -274,7 +274,7 @@ async def _report(ctx: Context, case: Case, report: Progress, pod: Obj, changes:
     place = (case.namespace, labels_of(pod).get(names.LABEL_APPLIANCE, ""))
     ctx.memory.sightings.note_silence(place, pod_uid, report.callbacks_missing, ctx.monotonic())
     stray = ctx.memory.sightings.call_of_pod(pod_uid)
-    reason = stage.value if stray is None else CALLBACKS_ELSEWHERE
+    reason = stage.value if stray is None else conditions.REASON_CALLBACKS_ELSEWHERE
     state = conditions.reconciling(reason, message if stray is None else describe_call(stray))
     seen: BackupChanges = {**changes, "stage": stage, "disks": disks, "progress": progress}
     return await publish(ctx, case, state, **seen)

@@ -240,7 +240,7 @@ async def _read_probe(ctx: Context, seen: _Seen, job: Obj) -> float | None:
 
 
 def _settling(ctx: Context, pod: Obj | None) -> float:
-    """Return seconds until the next check at a pod that runs, soon when its worker has ended."""
+    """Return seconds until the next check of a running pod: soon when its worker has ended."""
     ended = pod is not None and terminated(pod) is not None
     return min(LINGER_S, ctx.settings.wait_poll_seconds) if ended else ctx.settings.wait_poll_seconds
 
@@ -283,8 +283,6 @@ async def _write(ctx: Context, obj: Obj, result: Probed | Problem | None, active
     )
     if not await write_status(ctx.cluster, BACKUP_REPOSITORY, obj, status):
         return
-    was = next((c for c in old.conditions if c.type == conditions.READY), None)
-    now = next((c for c in status.conditions if c.type == conditions.READY), None)
-    if now is not None and (was is None or was.reason != now.reason):
-        good = now.status == "True" or (isinstance(result, Problem) and result.meaning is Meaning.WAIT)
-        await ctx.events.post(obj, "Normal" if good else "Warning", now.reason, now.message)
+    if ready := conditions.changed_ready(old, status):
+        good = ready.status == "True" or (isinstance(result, Problem) and result.meaning is Meaning.WAIT)
+        await ctx.events.post(obj, "Normal" if good else "Warning", ready.reason, ready.message)

@@ -7,8 +7,6 @@ from decimal import Decimal
 from typing import Final
 
 _QUANTITY: Final = re.compile(r"^\+?([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:(m|k|[MGTPE]|[KMGTPE]i)|[eE]([+-]?[0-9]{1,2}))?$")
-
-
 _FACTORS: Final = {
     "": Decimal(1), "m": Decimal("0.001"), "k": Decimal(10**3),
     **{unit: Decimal(1000 ** (power + 2)) for power, unit in enumerate("MGTPE")},

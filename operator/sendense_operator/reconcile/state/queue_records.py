@@ -10,38 +10,6 @@ from sendense_operator.reconcile.state.kubernetes_objects import ChainKey, Queue
 
 
 @dataclass(frozen=True)
-class QueuedBackup:
-    """A Backup that waits for its turn, as it was a moment ago."""
-
-    place: QueuePlace
-    candidate: Candidate
-    verdict: AdmissionDecision
-
-
-@dataclass
-class QueueSnapshot:
-    """Who runs and who waits in one namespace, a moment ago.
-
-    Shared for a second, so that a queue of hundreds is read once and decided on once.
-    """
-
-    taken: float
-    running: Sequence[RunningJob]
-    """Of all namespaces."""
-    exclusive: dict[str, bool] = field(default_factory=dict)
-    """By claim of a repository: whether one pod at a time may use it; filled when somebody wants to know."""
-    queue: Mapping[str, QueuedBackup] = field(default_factory=dict)
-    """By UID, the first one first."""
-    elders: Mapping[ChainKey, QueuePlace] = field(default_factory=dict)
-    """By chain of this namespace: the first Backup that has no worker yet, whatever it waits for."""
-
-    def elder_of(self, backup: Obj) -> str | None:
-        """Return the name of the Backup of the same chain that starts before this one, None: it is the first."""
-        first = self.elders.get(chain_of(backup))
-        return first[-1] if first is not None and first < queue_place(backup) else None
-
-
-@dataclass(frozen=True)
 class Limits:
     """What the objects that a Backup refers to allow."""
 
@@ -100,3 +68,35 @@ class Waits:
 
 
 AdmissionDecision = Admitted | Waits
+
+
+@dataclass(frozen=True)
+class QueuedBackup:
+    """A Backup that waits for its turn, as it was a moment ago."""
+
+    place: QueuePlace
+    candidate: Candidate
+    verdict: AdmissionDecision
+
+
+@dataclass
+class QueueSnapshot:
+    """Who runs and who waits in one namespace, a moment ago.
+
+    Shared for a second, so that a queue of hundreds is read once and decided on once.
+    """
+
+    taken: float
+    running: Sequence[RunningJob]
+    """Of all namespaces."""
+    exclusive: dict[str, bool] = field(default_factory=dict)
+    """By claim of a repository: whether one pod at a time may use it; filled when somebody wants to know."""
+    queue: Mapping[str, QueuedBackup] = field(default_factory=dict)
+    """By UID, the first one first."""
+    elders: Mapping[ChainKey, QueuePlace] = field(default_factory=dict)
+    """By chain of this namespace: the first Backup that has no worker yet, whatever it waits for."""
+
+    def elder_of(self, backup: Obj) -> str | None:
+        """Return the name of the Backup of the same chain that starts before this one, None: it is the first."""
+        first = self.elders.get(chain_of(backup))
+        return first[-1] if first is not None and first < queue_place(backup) else None

@@ -19,8 +19,6 @@ _MAX_CALLS: Final = 1024
 _NOWHERE: Final = "Nowhere"
 """Denial of a call that no gateway has seen: a worker waits for it."""
 
-CALLBACKS_ELSEWHERE: Final = "CallbacksElsewhere"
-"""Reason, of an appliance and of a running Backup."""
 ApplianceKey = tuple[str, str]
 """Namespace and name of an appliance."""
 

@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Final
 
 from sendense_operator.api.v1alpha1 import conditions, names
-from sendense_operator.api.v1alpha1.base import Condition
 from sendense_operator.api.v1alpha1.discovery import DiscoverySpec
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec, VMwareApplianceStatus
 from sendense_operator.cluster.api_client import find
@@ -23,7 +22,7 @@ from sendense_operator.reconcile.state.keys import Key, Work
 from sendense_operator.reconcile.state.kubernetes_objects import is_deleting, is_finished, is_live, ready_condition
 from sendense_operator.reconcile.state.problem import Problem
 from sendense_operator.reconcile.state.settings import Settings
-from sendense_operator.reconcile.state.unrouted_calls import CALLBACKS_ELSEWHERE, describe_call
+from sendense_operator.reconcile.state.unrouted_calls import describe_call
 from sendense_operator.reconcile.vcenter.discovery_run import DISCOVERED, report_discovery
 from sendense_operator.reconcile.vcenter.stuck_clients import describe_stuck, stuck_jobs
 from sendense_operator.reconcile.vcenter.vma_connection import VMAConnection, opened, read_connection
@@ -185,18 +184,13 @@ async def _write(
     run = ctx.memory.runs.get(f"{meta['namespace']}/{meta['name']}")
     tell_discovery(status, spec.discovery, run, generation=meta.get("generation"), now=ctx.now())
     written = await write_status(ctx.cluster, APPLIANCE, obj, status)
-    was, now = _ready(old), _ready(status)
-    if written and now is not None and (was is None or was.reason != now.reason):
-        await ctx.events.post(obj, "Warning" if isinstance(result, Problem) else "Normal", now.reason, now.message)
+    if written and (ready := conditions.changed_ready(old, status)):
+        await ctx.events.post(obj, "Warning" if isinstance(result, Problem) else "Normal", ready.reason, ready.message)
     if written and status.stuck_clients > old.stuck_clients:
         await ctx.events.post(obj, "Warning", "StuckClient", describe_stuck(status.stuck_clients))
-    strays = [_message_of(one, CALLBACKS) for one in (old, status)]
+    strays = [_callbacks_message(one) for one in (old, status)]
     if written and strays[1] and strays[0] != strays[1]:
-        await ctx.events.post(obj, "Warning", CALLBACKS_ELSEWHERE, strays[1])
-
-
-def _ready(status: VMwareApplianceStatus) -> Condition | None:
-    return next((c for c in status.conditions if c.type == conditions.READY), None)
+        await ctx.events.post(obj, "Warning", conditions.REASON_CALLBACKS_ELSEWHERE, strays[1])
 
 
 def next_appliance_status(
@@ -242,13 +236,14 @@ def tell_calls(
         return
     before, message = conditions.dicts_of(status), describe_call(calls[0])
     updated = conditions.with_aspect(
-        before, CALLBACKS, False, CALLBACKS_ELSEWHERE, message, generation=generation, now=now
+        before, CALLBACKS, False, conditions.REASON_CALLBACKS_ELSEWHERE, message, generation=generation, now=now
     )
     status.conditions = conditions.models_of(updated)
 
 
-def _message_of(status: VMwareApplianceStatus, kind: str) -> str:
-    return next((c.message for c in status.conditions if c.type == kind), "")
+def _callbacks_message(status: VMwareApplianceStatus) -> str:
+    condition = conditions.of_status(status, CALLBACKS)
+    return condition.message if condition else ""
 
 
 def tell_discovery(

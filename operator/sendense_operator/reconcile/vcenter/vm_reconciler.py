@@ -27,7 +27,7 @@ from sendense_operator.reconcile.vcenter.vm_status import GONE, next_vm_status
 from sendense_operator.reconcile.vcenter.vma_connection import read_connection
 
 _MAX_PAUSE_S: Final = 300.0
-"""Between two checks at a VM that could not be looked up."""
+"""Seconds between two lookups of a VM that could not be looked up."""
 _AWAY: Final = frozenset({"ApplianceUnreachable", "ApplianceError"})
 """Reasons of an appliance's Ready with which it is not asked for VMs: its health is asked again and again."""
 
@@ -88,7 +88,7 @@ def _still_fresh(ctx: Context, vm: Obj, interval: float) -> float | None:
 
 
 def _not_before(ctx: Context, known: VMLookup | None) -> float:
-    """Return a failed discovery is done again whenever the queue comes back to it, not after the whole interval."""
+    """Return since when (monotonic seconds) an answer counts: a failed lookup is repeated before the interval."""
     if known is not None and isinstance(known.result, Problem):
         # Not for each event, though: our own status write is one.
         pause = 20.0 if known.result.meaning is Meaning.FINAL else ctx.settings.retry_seconds / 2
@@ -174,7 +174,7 @@ def wanted_of(vm: Obj, appliance: VMwareApplianceSpec) -> VMQuery:
 
 
 async def _followed(ctx: Context, vm: Obj, wanted: VMQuery, moved: Moved) -> Problem:
-    """Return a VM of that UUID is elsewhere: it is gone if that one is another object's, else discovery is notified."""
+    """Decide about a VM that moved: it is gone if another object has that path, else discovery is notified."""
     meta, appliance = vm["metadata"], wanted.spec.appliance_ref.name
     others = await ctx.cluster.list_objects(
         PROTECTED_VM, meta["namespace"], fields=f"spec.applianceRef.name={appliance}"
@@ -198,6 +198,6 @@ async def _write(
     old = ProtectedVMStatus.model_validate(fresh.get("status") or {})
     status = next_vm_status(old, result, generation=meta.get("generation"), now=ctx.now(), asked=asked, shared=shared)
     if await write_status(ctx.cluster, PROTECTED_VM, fresh, status) and isinstance(result, Problem):
-        was = conditions.find(conditions.dicts_of(old), conditions.READY)
-        if was is None or was["reason"] != result.reason:
+        was = conditions.of_status(old, conditions.READY)
+        if was is None or was.reason != result.reason:
             await ctx.events.post(fresh, "Warning", result.reason, result.message)
