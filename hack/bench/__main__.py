@@ -58,7 +58,7 @@ PARTS: Final[Mapping[str, tuple[str, Callable[[Workspace], dict[str, float]]]]] 
 
 
 def main(chosen: list[str]) -> int:
-    """Return exit code: 0 when all goals are met."""
+    """Return the exit code: 0 when all goals are met."""
     numbers: dict[str, float] = {}
     with workspace() as space:
         for name in chosen or PARTS:

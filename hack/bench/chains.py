@@ -68,7 +68,7 @@ def _read_seconds(space: Workspace, paths: list[Path]) -> tuple[float, float]:
 
 
 def catalogue(space: Workspace) -> dict[str, float]:
-    """Return a scan of a repository with many restore points, of which but one has no Backup; then deleting a few."""
+    """Measure a scan of a repository with many restore points, one of them with a Backup; then deleting a few."""
     space.add_repository("full-house", node=1, probeIntervalSeconds=PROBE_SECONDS)
     space.add_vm("seed", Disk("random", MIB))
     space.backup("seed", vm="seed", repository="full-house")

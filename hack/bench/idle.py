@@ -20,7 +20,7 @@ _KEPT: Final = ("name", "namespace", "labels", "annotations")
 
 
 def controller(space: Workspace) -> dict[str, float]:
-    """Return the memory and reconciles with COUNT Completed Backups in the cluster, all but one copies of that one.
+    """Measure memory and reconciles with COUNT Completed Backups in the cluster, all but one copies of that one.
 
     The controller is away while they are made, so that it meets them as it would after a restart: complete.
     """

@@ -135,7 +135,7 @@ def _family() -> Iterator[int]:
 
 
 def _resident(process: int) -> int:
-    """Return its share of what is resident: a program that is being started has all pages of this one for a moment."""
+    """Return the proportional set size in bytes: a starting program shares all pages of this one for a moment."""
     try:
         lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
     except OSError:

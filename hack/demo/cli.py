@@ -28,7 +28,7 @@ _steps: int = 0
 
 
 def main() -> int:
-    """Return exit code: 0 when every disk is identical."""
+    """Return the exit code: 0 when every disk is identical."""
     try:
         return 0 if _demo() else 1
     except DemoError as error:

@@ -1,4 +1,4 @@
-"""Reading answers of orphans over HTTP: so many bytes and no more, as they came over the wire."""
+"""Reading untrusted answers over HTTP: so many bytes and no more, as they came over the wire."""
 
 from __future__ import annotations
 

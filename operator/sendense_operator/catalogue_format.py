@@ -119,7 +119,7 @@ class ChainRecord(Wire):
     """Whether somebody else may have been writing it: then it may commit a restore point that is not reported."""
     points: Bytes = 0
     unknown: Bytes = 0
-    """Orphans and that stay where they are."""
+    """Orphans that stay where they are."""
     quarantined: Bytes = 0
     """Files in its quarantine."""
     unreadable: Bytes = 0

@@ -20,7 +20,7 @@ _PATHS = ("task_file", "credentials_dir", "ca_bundle", "repository", "terminatio
 
 
 def main() -> int:
-    """Return exit code of the worker."""
+    """Return the exit code of the worker."""
     fields = json.loads(Path(sys.argv[1]).read_text())
     fields |= {name: Path(fields[name]) for name in _PATHS}
     stop_at = int(sys.argv[2]) if len(sys.argv) > 2 else -1

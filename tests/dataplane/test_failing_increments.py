@@ -78,7 +78,7 @@ def test_writes_that_are_lost(points: Points, bench: Bench, tmp_path: Path, wher
 def test_a_client_that_fails(
     points: Points, bench: Bench, vma: Vma, mode: str, clocks: dict[str, float], reason: str
 ) -> None:
-    """In the middle of the first disk's changes. One that is there still, and says so, is reported of."""
+    """In the middle of the first disk's changes. One that is still there, and says so, is reported."""
     vma.call("PATCH", "settings", {"telemetry_seconds": 0.5})
     vma.fault("client", "rate", bytes_per_second=MIB)
     vma.fault("client", mode, bytes=MIB)

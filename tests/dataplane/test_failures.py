@@ -284,8 +284,8 @@ def test_a_stranger_at_an_export(bench: Bench, vma: Vma) -> None:
     with socket.create_connection(address, source_address=("127.0.0.2", 0)):
         before = worker.until_copying(MIB).disks[0].transferred
         worker.until_copying(before + 4 * MIB)
-    with socket.create_connection(address, source_address=("127.0.0.3", 0)) as orphan:
-        orphan.sendall(bytes(4))
+    with socket.create_connection(address, source_address=("127.0.0.3", 0)) as outsider:
+        outsider.sendall(bytes(4))
         message = failed(bench, worker, "ForeignPeer", ExitCode.RETRY)
     assert "127.0.0.3 was connected to the export of disk 0" in message
     assert "allowedFrom" in message

@@ -173,7 +173,7 @@ def flip(path: Path, at: int) -> None:
 
 @pytest.mark.parametrize("harm", ["flipped", "truncated", "gone", "no image", "digests"])
 def test_a_parent_that_is_damaged(points: Points, bench: Bench, harm: str) -> None:
-    """What is wrong with the full is wrong with all that are read through it, and reported of each."""
+    """What is wrong with the full is wrong with all that are read through it, and reported for each."""
     for seed in (1, 2):
         points.write(3, 65536, seed=seed)
         points.back_up()

@@ -119,7 +119,7 @@ def test_deleted_and_taken_back(space: Workspace, history: History) -> None:
 
 
 def _is_labelled(space: Workspace, name: str) -> bool:
-    """Return an export of a Backup that has just ended may still have the label of its phase before."""
+    """Return whether its label says Completed: an export made right after the end may have the phase before."""
     return bool(space.get(name)["metadata"]["labels"].get("backup.sendense.io/phase") == "Completed")
 
 
@@ -214,7 +214,7 @@ def test_a_namespace_that_was_deleted(two: History) -> None:
 
 
 def test_a_restore_point_that_vanished(space: Workspace, history: History) -> None:
-    """Lost, and reported so by the chain; back when its files are."""
+    """Lost, and reported as such by the chain; back when its files are."""
     space.ready(*SMALL)
     folder = space.folders["repo"]
     history.backup("first")
@@ -302,8 +302,8 @@ def test_definitions_and_release_that_were_deleted(two: History, capsys: pytest.
     space = two.space
     with capsys.disabled():
         namespaces.remove_demo(space.kube)
-    if orphans := namespaces.of_others(space.kube):
-        pytest.fail(f"this test would delete the objects in {sorted(orphans)}: move or delete them, then run it again")
+    if others := namespaces.of_others(space.kube):
+        pytest.fail(f"this test would delete the objects in {sorted(others)}: move or delete them, then run it again")
     originals = {name: space.get(name) for name in ("full", "incr")}
     files = space.folders["repo"].files("**/disk-*/*")
     try:

@@ -55,7 +55,7 @@ def test_while_a_backup_runs_and_after_it(space: Workspace) -> None:
     space.backup()
     job = space.wait_copying()["job_id"]
     for node in repositories.worker_nodes(space.kube):
-        # The appliance's own processes are outside of the product: it is reported the password on its standard input.
+        # The appliance's own processes are outside of the product: it receives the password on its standard input.
         assert space.password not in arguments_and_environments(node)
     assert_nowhere(space, space.password)
     space.vma.command(job, "rate", bytes_per_second=1 << 30)

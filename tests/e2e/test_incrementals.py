@@ -129,7 +129,7 @@ def wait_handled(history: History, left: list[str]) -> Object:
 
 
 def test_disks_that_come_grow_go_and_are_replaced(space: Workspace, history: History) -> None:
-    """Disk by disk: only what has nothing to depend on is copied whole."""
+    """Disk by disk: only what has no parent is copied whole."""
     space.ready(*SMALL)
     history.backup("two")
     hardware.add_disk(space, 2002, 4 * MIB)

@@ -80,7 +80,7 @@ def wait_chain(caller: Caller, *backups: str, **query: str) -> Object:
 
 
 def delete(caller: Caller, backup_id: str) -> Object:
-    """Return what is reported of the deletion; the backup is gone afterwards."""
+    """Return what is reported about the deletion; the backup is gone afterwards."""
     answer = caller.call("DELETE", f"backup/{backup_id}")
     reported = answered(answer, 202, 200)
     assert reported["status"] == {202: "deleting", 200: "deleted"}[answer.status_code]
@@ -191,7 +191,7 @@ def test_rights_are_those_of_the_cluster(space: Workspace, base: Endpoint, elsew
     space.backup("mine")
     reader = account(base, here, "reader", "view")
     editor = account(base, here, "editor", "edit")
-    orphan = account(base, elsewhere, "editor", "edit")
+    outsider = account(base, elsewhere, "editor", "edit")
     forbidden, missing = httpx.codes.FORBIDDEN, httpx.codes.NOT_FOUND
     assert [one["backup_id"] for one in reader.get("backup/list")["backups"]] == ["mine"]
     assert reader.get("backup/mine")["vm_context_id"] == "vm"
@@ -199,12 +199,12 @@ def test_rights_are_those_of_the_cluster(space: Workspace, base: Endpoint, elsew
     assert reader.status("DELETE", "backup/mine") == forbidden
     assert editor.status("POST", "backup/start", json=START) == missing, "there is no such VM"
     for path in ("backup/list", "backup/mine", "backup/chain?vm_context_id=vm", "vms"):
-        assert orphan.status("GET", path, namespace=here) == forbidden, path
+        assert outsider.status("GET", path, namespace=here) == forbidden, path
         assert editor.status("GET", path, namespace=elsewhere) == forbidden, path
-    assert orphan.status("POST", "backup/start", namespace=here, json=START) == forbidden
-    assert orphan.status("DELETE", "backup/mine", namespace=here) == forbidden
-    assert orphan.get("backup/list") == {"backups": [], "total": 0}
-    assert orphan.status("GET", "backup/mine") == missing
+    assert outsider.status("POST", "backup/start", namespace=here, json=START) == forbidden
+    assert outsider.status("DELETE", "backup/mine", namespace=here) == forbidden
+    assert outsider.get("backup/list") == {"backups": [], "total": 0}
+    assert outsider.status("GET", "backup/mine") == missing
     assert space.get("mine")["metadata"].get("deletionTimestamp") is None
 
 

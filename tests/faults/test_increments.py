@@ -61,7 +61,7 @@ def test_with_another_attempt(chain: History, mode: str) -> None:
     (why,) = [message for _, reason, message in space.story("incr") if reason == "Retrying"]
     assert f"attempt 2: {MODES[mode]}: " in why
     stuck = [first["job_id"]] if mode == "deadlock" else []
-    wait_for("the stuck client reported of", lambda: _tells_of_stuck(space, stuck), timeout=90)
+    wait_for("the stuck client to be reported", lambda: _tells_of_stuck(space, stuck), timeout=90)
 
 
 def _tells_of_stuck(space: Workspace, jobs: list[str]) -> None:

@@ -19,7 +19,7 @@ LONG = 300
 GIVEN_UP = 10
 """Seconds of being NotReady after which the controller gives a node up, where it is impatient."""
 LOOK = 5
-"""Seconds between two checks at a running worker."""
+"""Seconds between two requests to a running worker."""
 
 
 def ready(space: Workspace) -> None:

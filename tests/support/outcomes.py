@@ -23,7 +23,7 @@ def completed(space: Workspace, name: str = "backup", *, timeout: float = PATIEN
 
 
 def completed_with_one_start(space: Workspace) -> dict[str, Any]:
-    """As `completed`; whatever happened on the way, the VMA received once to start, and started one client."""
+    """As `completed`; whatever happened on the way, the VMA was requested once to start, and started one client."""
     status = completed(space)
     assert [entry["body"]["job_id"] for entry in space.vma.starts()] == [status["jobID"]]
     assert len(space.vma.events("job_started")) == 1

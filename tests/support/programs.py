@@ -74,7 +74,7 @@ def forwarded(target: str, port: int, namespace: str) -> Iterator[str]:
 
 
 def engine(*arguments: str, timeout: float = 300) -> str:
-    """Return the container engine that the test cluster runs on (docker or podman)."""
+    """Run the container engine of the test cluster (docker or podman); return its output."""
     return run(environment()["SENDENSE_CONTAINER_COMMAND"], *arguments, timeout=timeout)
 
 

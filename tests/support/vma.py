@@ -121,7 +121,7 @@ class ReferenceVMA:
         self._call("POST", f"vms/{name}/track")
 
     def forget_change_ids(self, name: str, key: int) -> None:
-        """vCenter refuses the change ids that it reported of a disk so far, though their UUID is the disk's."""
+        """vCenter refuses the change ids that it gave for a disk so far, though their UUID is the disk's."""
         self._call("POST", f"vms/{name}/forget-change-ids", json={"key": key})
 
     def fault(self, on: str, mode: str, **more: Any) -> int:
@@ -142,7 +142,7 @@ class ReferenceVMA:
         return [entry for entry in self.log(kind="received") if entry["path"].endswith("/api/v1/backup/start")]
 
     def targets(self) -> list[str]:
-        """HOST:PORT of every disk, as the start calls reported them."""
+        """HOST:PORT of every disk, as the start calls passed them."""
         reported = [part for entry in self.starts() for part in str(entry["body"]["nbd_targets"]).split(",")]
         return [target.split("://")[1].split("/")[0] for target in reported]
 

@@ -69,7 +69,7 @@ class Workspace:
     def add_appliance(self, name: str = "vma", *, connect: bool = True, **spec: Any) -> Object:
         """Return a VMwareAppliance for the workspace's VMA, with short clocks; `nbd`, `timeouts`, … go into its spec.
 
-        With `connect` the VMA is then reported to call back to it.
+        With `connect` the VMA is then configured to call back to it.
         """
         timeouts = {**SHORT, **spec.pop("timeouts", {})}
         nbd = {"exposure": "PodIP", **spec.pop("nbd", {})}

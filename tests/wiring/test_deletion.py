@@ -289,7 +289,7 @@ async def test_a_chain_lets_go_of_what_can_not_be_read() -> None:
 
 
 async def test_a_chain_waits_for_what_can_be_removed_yet() -> None:
-    """A pod that was reported of one only says nothing of the other."""
+    """A pod that received one only says nothing about the other."""
     rig = await upgraded_away("b3")
     rig.world.probe = sample.failed_answer("StorageError", "Input/output error")
     rig.delete("b2")

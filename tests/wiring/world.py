@@ -80,7 +80,7 @@ class World:
         self.collisions = 0
         """Seconds in which two workers had the same port of the node."""
         self.looks: list[tuple[float, ProbeTask]] = []
-        """When each of a repository's pods began, and what it was reported."""
+        """When each of a repository's pods began, and what it received."""
         self.hangs: Callable[[ProbeTask], bool] = lambda task: False
         """Which of them never end."""
         self.probe = Answer(outcome="Completed", repository_id="repo-1", capacity=CAPACITY)

@@ -92,7 +92,7 @@ def changed_areas(old: bytes, new: bytes, size: int) -> list[Area]:
 
 
 def merge_areas(areas: list[Area], gap: int = MERGE_GAP) -> list[Area]:
-    """Return the areas at most `gap` bytes apart become one, what lies between included. `areas` are sorted."""
+    """Merge sorted areas that are at most `gap` bytes apart, including what lies between."""
     merged: list[Area] = []
     for offset, length in areas:
         if merged and offset - sum(merged[-1]) <= gap:

@@ -54,7 +54,7 @@ class DiskCopy:
         self._zeroes = mmap.mmap(-1, request_bytes, flags=_PRIVATE)  # never written: the kernel's zero page
 
     def full(self, plan: list[list[Area]]) -> None:
-        """Copy everything: blocks that check empty as zeroes. Raises CopyFailedError after four tries."""
+        """Copy everything: blocks that look empty as zeroes. Raises CopyFailedError after four tries."""
         self._run([partial(self._full_worker, blocks) for blocks in plan])
         if self._refused:
             self._report("event", event="zero_refused", count=self._refused)

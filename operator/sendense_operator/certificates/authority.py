@@ -80,7 +80,7 @@ def _new_key() -> ec.EllipticCurvePrivateKey:
 
 
 def _name(common: str, server: Server) -> x509.Name:
-    """Return each part is at most 64 characters long: Kubernetes' names are shorter."""
+    """Return a distinguished name. Its parts fit into the 64 characters allowed: Kubernetes' names are shorter."""
     return x509.Name(
         [
             x509.NameAttribute(NameOID.ORGANIZATION_NAME, server.namespace),

@@ -48,7 +48,7 @@ class Cluster(Lister, Protocol):
         ...
 
     async def create(self, kind: Kind, obj: Obj, *, dry_run: bool = False) -> Obj:
-        """Return a new object; AlreadyExistsError when its name is taken."""
+        """Create an object. Raises AlreadyExistsError when its name is taken."""
         ...
 
     async def apply(self, kind: Kind, obj: Obj, *, subresource: str = "") -> Obj:

@@ -67,7 +67,7 @@ def _on(registry: kopf.OperatorRegistry, kind: kinds.Kind, handler: Any) -> None
 
 
 def keys_of_backup(event: str | None, body: Any) -> list[Key]:
-    """Return a Backup changed. One that is over and tidied up is only of interest to its chain."""
+    """Return the keys to reconcile for a changed Backup; one that is over and tidied up concerns only its chain."""
     meta, status = body["metadata"], body.get("status") or {}
     phase = status.get("phase")
     spec = body.get("spec") or {}

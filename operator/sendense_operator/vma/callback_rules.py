@@ -215,7 +215,7 @@ class JobCallbacks:
         return Reply(200, {"status": "ok"})
 
     def cancel(self) -> None:
-        """From now on every request and complete is answered 410."""
+        """From now on every change-ID request and completion call is answered 410."""
         self._cancelled = True
         self._last_ask = _LastAsk()
 

@@ -16,7 +16,7 @@ def _none_is_empty(value: object) -> object:
 
 
 def _any_scalar(value: object) -> object:
-    """Return a number is as good as its text; what is neither is left out: it is only shown, and must fail nothing."""
+    """Return text for a text or a number, empty for anything else: it is only shown, and must fail nothing."""
     if isinstance(value, str):
         return value[:256]
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else ""

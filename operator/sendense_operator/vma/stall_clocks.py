@@ -197,7 +197,7 @@ def _reconnect(since: float, clocks: Clocks) -> _Clock:
 
 
 def _refused(since: float, seen: JobObservation, clocks: Clocks) -> _Clock:
-    """Return the VMA asked for a disk's changes, and has had no connection `since` then, without having written a byte.
+    """Return the clock of a request for a disk's changes that no connection followed `since` then.
 
     vCenter refuses a change id in just that moment, and the client ends, after it has removed its snapshot. Broken
     networks look alike, so these speak against it: a client that goes on sending telemetry was cut off; an appliance

@@ -89,7 +89,7 @@ class WorkerError(Exception):
 
 
 def not_an_increment(index: int, why: FullReason) -> WorkerError:
-    """Return the appliance copied a disk whole although only an increment may be committed."""
+    """Return the error for a disk that the appliance copied whole although only an increment may be committed."""
     return WorkerError(
         why,
         f"disk {index}: the appliance copied the whole disk instead of its changes ({why}), and "

@@ -40,7 +40,7 @@ def main() -> int:
 
 
 async def run(settings: Settings, on_step: Callable[[str], None] = no_step) -> int:
-    """Return exit code of the worker; the termination message is written. `on_step` receives the commit's steps."""
+    """Return the exit code of the worker; the termination message is written. `on_step` receives the commit's steps."""
     try:
         task = read_task(settings)
     except WorkerError as error:
@@ -90,7 +90,7 @@ async def _answer(
 
 
 async def _backup(settings: Settings, task: BackupTask, on_step: Callable[[str], None], stopping: Stopping) -> Answer:
-    """Return an answer for each end: those of a backup say which job of the VMA was given up, and what became of it."""
+    """Run a backup; whatever its end, the answer says which job of the VMA was given up, and what is left of it."""
     state = JobState(task, settings)
     state.stopping = stopping
     try:

@@ -32,7 +32,7 @@ def handshake(data: Data, host: str, folder: Path, authority: Data | None = None
     server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server_context.load_cert_chain(folder / CERTIFICATE, folder / KEY)
     trust = ssl.create_default_context(cadata=pem(authority or data, AUTHORITY).decode())
-    # what Python 3.13 requests of certificates unless reported otherwise
+    # what Python 3.13 requires of certificates by default
     trust.verify_flags |= ssl.VERIFY_X509_STRICT
     there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = trust.wrap_bio(back, there, server_hostname=host)

@@ -94,19 +94,19 @@ def test_a_file_elsewhere_is_never_touched() -> None:
     ],
 )
 @pytest.mark.parametrize("name", ["mine.qcow2", "incr-20251005-120002.qcow2.partial", "x"])
-def test_what_a_orphan_stands_on_stays(name: str, orphan: str | None, stays: bool) -> None:
+def test_what_an_orphan_stands_on_stays(name: str, orphan: str | None, stays: bool) -> None:
     found = plan([], [FULL], on_disk(FULL, **{name: orphan}))
     assert bool(found.order) is not stays
     assert found.fates[0].needed_by == ""
 
 
-def test_below_what_a_orphan_stands_on() -> None:
+def test_below_what_an_orphan_stands_on() -> None:
     found = plan([], [FULL, I2, I3], on_disk(FULL, I2, I3, x=PurePosixPath(file_of(I2)).name))
     assert found.order == (file_of(I3),)
 
 
 @pytest.mark.parametrize("folder", [0, 1])
-def test_a_orphan_that_hides_its_backing_name(folder: int) -> None:
+def test_an_orphan_that_hides_its_backing_name(folder: int) -> None:
     images = on_disk(FULL) | {f"shop/db/disk-{folder}/x": DiskFile(is_opaque=True)}
     assert bool(plan([], [FULL], images).order) is (folder == 1)
 

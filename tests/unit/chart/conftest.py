@@ -17,7 +17,7 @@ import yaml
 CHECKOUT: Final = Path(__file__).resolve().parents[3]
 CHART: Final = CHECKOUT / "charts" / "sendense-backup"
 _CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sendense-backup" / "tools"
-# helm built from its Go module thinks that it talks to a very old cluster unless reported otherwise.
+# helm built from its Go module thinks that it talks to a very old cluster unless configured otherwise.
 _COMMAND: Final = ("template", "rel", str(CHART), "--namespace", "ops", "--kube-version", "1.32.0")
 
 Object = dict[str, Any]

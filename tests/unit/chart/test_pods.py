@@ -1,4 +1,4 @@
-"""What the programs are reported, and how their pods are fenced in."""
+"""The programs' settings, and how their pods are fenced in."""
 
 from __future__ import annotations
 

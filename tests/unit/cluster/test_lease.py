@@ -47,7 +47,7 @@ def test_an_empty_lease_has_no_holder() -> None:
 
 
 class Candidate:
-    """An election and what it was reported."""
+    """An election, and how often it lost the Lease."""
 
     def __init__(self, cluster: FakeCluster, name: str) -> None:
         self.election = LeaderElection(cluster, "system", "lease", name)

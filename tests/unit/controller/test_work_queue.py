@@ -359,7 +359,7 @@ steps = st.tuples(
 @settings(deadline=None, max_examples=60)
 @given(st.lists(steps, max_size=40))
 def test_whatever_happens_the_last_change_is_looked_at(history: list[tuple[str, str, int]]) -> None:
-    """Each key is checked after its last event, one check of a time (the bench sees to that)."""
+    """Each key is checked after its last event, one reconcile of a key at a time (the bench sees to that)."""
 
     async def story() -> None:
         async def work(key: str) -> float | None:

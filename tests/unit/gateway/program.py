@@ -60,7 +60,7 @@ class Program:
         return self.stderr.read_text(errors="replace")
 
     async def end(self) -> tuple[int, str]:
-        """Return exit code and log, once it has ended. Raises TimeoutError."""
+        """Return the exit code and log, once it has ended. Raises TimeoutError."""
         async with asyncio.timeout(20):
             code = await self.process.wait()
         return code, self.log

@@ -110,7 +110,7 @@ def test_each_clock_runs_out_exactly_then(name: str, observation: JobObservation
     [
         ("the client is gone", {}, 1100 + CLIENT_NOTICES_S, "IncrementRefused"),
         ("it may still be there", {"connections": 1}, 1280, "IncrementRefused"),
-        ("it reported of itself last then", {"last_telemetry": 1105}, 1105 + CLIENT_NOTICES_S, "IncrementRefused"),
+        ("it sent telemetry last then", {"last_telemetry": 1105}, 1105 + CLIENT_NOTICES_S, "IncrementRefused"),
         ("it goes on telling", {"last_telemetry": 1275}, 1280, "ConnectionLost"),
         ("the appliance forgot the job", {"last_record": 1099}, 1280, "ConnectionLost"),
         ("the appliance never showed it", {"last_record": None}, 1280, "ConnectionLost"),

@@ -83,7 +83,7 @@ class BackupSpec(Model):
     on_missing_parent: Annotated[MissingParent, Field(json_schema_extra=immutable("spec.onMissingParent"))] = (
         MissingParent.FULL
     )
-    """What an Incremental does with a disk that has nothing to depend on: copy it in Full, or Fail."""
+    """What an Incremental does with a disk that has no usable parent: copy it in Full, or Fail."""
     deletion_policy: DeletionPolicy | None = None
     """What becomes of the files when this object is deleted. The stricter one of this and the repository's policy
     applies: where either says Retain, they stay. Left out: as the repository says."""

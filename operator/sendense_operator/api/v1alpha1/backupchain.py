@@ -97,7 +97,7 @@ class RemovedPoint(Model):
     needed_by: ObjectName | None = None
     """A Backup that depends on its layers."""
     full: ObjectName | None = None
-    """Name of the Backup whose full it depended on, for those that still depend on it."""
+    """Name of the Backup whose full it was based on, for removed points that are still needed."""
     since: datetime
     """When its Backup was deleted."""
     kept_until: datetime | None = None

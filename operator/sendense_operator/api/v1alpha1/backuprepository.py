@@ -122,7 +122,7 @@ class Catalogue(Model):
     waiting: Count = 0
     """Deleted restore points whose layers others still need."""
     unknown_files: Count = 0
-    """Orphans and that stay where they are."""
+    """Orphans that stay where they are."""
     quarantined: Count = 0
     """Unknown files that were moved into a chain's .quarantine folder; never deleted."""
     unreadable: Count = 0

@@ -65,7 +65,7 @@ class DiscoverySpec(Model):
     dry_run: bool = False
     """Make and change no ProtectedVM; status.discovery says what would be made."""
     interval_seconds: Annotated[int, Field(ge=10, le=86_400)] = 3600
-    """How often listing the VMs of vCenter."""
+    """How often the VMs of vCenter are listed."""
 
 
 class PlannedVM(Model):

@@ -113,7 +113,7 @@ def _disk(disk: Mapping[str, Any], uid: str | None, status: Mapping[str, Any], s
 
 
 def _disk_state(disk: Mapping[str, Any], state: str) -> str:
-    """Return all disks are committed together: until then one that is copied is still running."""
+    """Return a disk's state: all are committed together, so a copied disk of a running backup is running."""
     if state != RUNNING:
         return state
     return RUNNING if number(disk.get("bytesTransferred")) or number(disk.get("percent")) else PENDING

@@ -125,7 +125,7 @@ def final_disks(answer: Answer) -> list[BackupDisk]:
 
 
 def describe_result(answer: Answer, how: str = "") -> str:
-    """Return a committed backup in one line: what ran, how it came here, how much of it there is."""
+    """Describe a committed backup in one line: what ran, how it was committed, its sizes."""
     count = len(answer.disks)
     increments = sum(disk.type is BackupType.INCREMENTAL for disk in answer.disks)
     mixed = 0 < increments < count

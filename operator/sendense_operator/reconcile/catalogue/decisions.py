@@ -95,7 +95,7 @@ def sort_records(records: Iterable[Record], taken: datetime, asked: Sequence[Rem
 
 
 def merge_scan(old: RepositoryCatalogue | None, reported: ScanResult) -> RepositoryCatalogue:
-    """Return all that is known now: a check of some chains says nothing of the others."""
+    """Return the old catalogue with the scan's result: a scan of some chains says nothing of the others."""
     if reported.root is not None and reported.root.complete:
         return RepositoryCatalogue(reported.taken, reported.chains, reported.repository_id)
     before = old or RepositoryCatalogue(taken=None, chains={})

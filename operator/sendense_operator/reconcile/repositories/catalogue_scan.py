@@ -1,4 +1,4 @@
-"""A repository's pod: what it is asked for besides a check, and what is done with its catalogue."""
+"""A maintenance pod: what it is requested to do besides its probe, and what is done with its catalogue."""
 
 from __future__ import annotations
 

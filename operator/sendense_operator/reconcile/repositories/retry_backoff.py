@@ -15,7 +15,7 @@ FIRST_S: Final = 30.0
 
 
 class MaintenanceStep(StrEnum):
-    """What a repository's pod may be asked for besides a check."""
+    """What a maintenance pod may be requested to do besides its probe."""
 
     SCAN = "scan"
     REMOVAL = "removal"

@@ -100,7 +100,7 @@ class Hints:
     catalogues: Recent[RepositoryCatalogue] = field(
         default_factory=lambda: Recent(200, weigh=lambda known: known.size, most=CATALOGUES_SIZE)
     )
-    """By namespace/repository: what its pods reported of restore points."""
+    """By namespace/repository: what its pods reported about restore points."""
     points: Recent[int] = field(default_factory=Recent)
     """By namespace/repository: restore points of all its chains, until one of them changes."""
     failures: Recent[int] = field(default_factory=Recent)

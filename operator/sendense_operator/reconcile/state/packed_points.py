@@ -47,7 +47,7 @@ class PackedPoints(Mapping[str, PointRecord]):
         """Bytes of memory, about."""
 
     def add(self, record: PointRecord) -> int:
-        """Return one more; it replaces one of the same UID. Bytes that it takes."""
+        """Add a record, or replace the one of the same UID; return the bytes that it takes."""
         self._packed[record.backup_uid] = packed = pack(record)
         size = len(packed) + OVERHEAD
         self.size += size

@@ -48,7 +48,7 @@ class KnownBackup:
 
 @dataclass(frozen=True)
 class ChainView:
-    """A chain as the last repository pod that looked at it reported of it."""
+    """A chain as the last maintenance pod reported it."""
 
     chain: ChainRecord
     taken: datetime
@@ -86,14 +86,14 @@ class RepositoryCatalogue:
 
 @dataclass(frozen=True)
 class ScanResult:
-    """What one pod reported of a repository's restore points."""
+    """What one maintenance pod reported about a repository's restore points."""
 
     taken: datetime
     """Creation of its Job."""
     chains: Mapping[str, ChainView]
     """By ProtectedVM."""
     root: RootRecord | None = None
-    """None: it was asked for removals only, and reported of their chains only."""
+    """None: it was requested to remove only, and reported only the chains concerned."""
     repository_id: str = ""
 
     @property

@@ -66,9 +66,9 @@ class Settings(ProgramSettings):
     termination_grace_seconds: Annotated[int, Field(ge=1)] = 45
     """Given to a worker between TERM and KILL, to cancel the VMA's job and to clean up."""
     poll_seconds: Annotated[float, Field(ge=5)] = 5
-    """Between two checks at a running worker, and between two writes of its progress."""
+    """Between two requests to a running worker, and between two writes of its progress."""
     wait_poll_seconds: Annotated[float, Field(gt=0)] = 15
-    """Between two checks at what a Backup waits for, where no event tells of it."""
+    """Between two checks of what a Backup waits for, where no event reports it."""
     retry_seconds: Annotated[float, Field(gt=0)] = 5
     """First pause after a failed look at an appliance, a VM or a repository; doubles up to its interval."""
     probe_deadline_seconds: Annotated[int, Field(ge=10)] = 300

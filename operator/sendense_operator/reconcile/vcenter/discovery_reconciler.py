@@ -98,7 +98,7 @@ def _not_due(ctx: Context, obj: Obj, rules: DiscoverySpec) -> float | None:
 
 
 def _done_before(ctx: Context, obj: Obj, interval: float) -> float | None:
-    """Return the same by the status: a restarted controller does not begin anew."""
+    """Return seconds until the next discovery by the status alone: a restarted controller does not begin anew."""
     status = obj.get("status") or {}
     reported, last = status.get("discovery") or {}, conditions.find(status.get("conditions") or [], DISCOVERED)
     when = parse_time(reported.get("lastTime"))

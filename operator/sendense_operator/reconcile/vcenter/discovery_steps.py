@@ -59,7 +59,7 @@ def build_vm(appliance: Obj, creation: Creation) -> Obj:
 
 
 def _place(seen: DiscoveredVM) -> dict[str, str]:
-    """Return path, and the datacenter if the path does not tell it."""
+    """Return the path, and the datacenter if the path does not contain it."""
     path = seen.vm.path
     reported = datacenter_of(ProtectedVMSpec.model_validate({"applianceRef": {"name": "any"}, "path": path}))
     return {"path": path, "datacenter": "" if reported == seen.datacenter else seen.datacenter}

@@ -52,7 +52,7 @@ def build_worker_template(
     resources: Obj,
     settings: Settings,
 ) -> Obj:
-    """Return pod template of a Backup's worker. One that is to adopt only calls nobody and opens no export.
+    """Return the pod template of a Backup's worker. One that is to adopt only calls nobody and opens no export.
 
     `resources` are the container's. `host_ports`: one per disk, or none.
     `one_node`: whether all pods of the repository have to be on one.
@@ -117,7 +117,7 @@ def _export_ports(task: BackupTask, host_ports: tuple[int, ...]) -> list[Obj]:
 def build_probe_template(
     task: ProbeTask, *, labels: dict[str, str], repository: BackupRepositorySpec, one_node: bool, settings: Settings
 ) -> Obj:
-    """Return pod template of a repository's probe. `one_node`: as for a worker."""
+    """Return the pod template of a repository's probe. `one_node`: as for a worker."""
     return _template(
         task.model_dump_json(by_alias=True),
         name="",
@@ -232,7 +232,7 @@ def _scratch_volume() -> Volume:
 
 
 def _credentials_volume() -> Volume:
-    """Return memory, which the worker empties as soon as it has read what is in there."""
+    """Return a volume in memory, which the worker empties as soon as it has read the credentials."""
     return Volume(
         {"name": "credentials", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
         {"name": "credentials", "mountPath": contract.CREDENTIALS_DIR},

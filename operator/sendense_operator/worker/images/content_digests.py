@@ -58,7 +58,7 @@ async def write_digests(
 
 
 def _prepare(layer: LayerMap, layers: int, digests: DigestFile) -> bytearray:
-    """Return the chunks to read; those of an increment that became zeroes are put."""
+    """Return the chunks to read, after putting the digests of an increment's chunks that became zeroes."""
     if layers == 1:
         return layer.data_chunks
     for first, count in runs(bytearray(map(gt, layer.own_chunks, layer.data_chunks))):

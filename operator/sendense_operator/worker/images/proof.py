@@ -168,7 +168,7 @@ def _blaming(layer: str = "") -> Iterator[None]:
 
 
 async def _check_structure(root: Path, stack: tuple[ManifestDisk, ...]) -> LayerMap:
-    """Return all headers before any image is opened: opening one opens those below it.
+    """Check all headers before any image is opened: opening one opens those below it.
 
     The lowest layer comes first: one that is damaged spoils the checks of all above it.
     """

@@ -93,7 +93,7 @@ def _cache_options(layers: int, top: int, prefix: str) -> list[str]:
 
 
 def serve_options(path: Path, mode: IoMode, refuse_zeroes: bool, layers: int) -> str:
-    """Return image options of an export for the VMA; `layers`: how many are read through it, itself counted.
+    """Return the image options of an export for the VMA; `layers`: how many are read through it, itself counted.
 
     With `refuse_zeroes` WRITE_ZEROES answers EIO: the VMA guesses at zeroes by samples, and this makes it read
     and write the block instead.
@@ -113,7 +113,7 @@ def serve_options(path: Path, mode: IoMode, refuse_zeroes: bool, layers: int) ->
 
 
 def read_options(path: Path, mode: IoMode, layers: int) -> str:
-    """Return image options of a read-only export for ourselves; `layers` as for `serve_options`."""
+    """Return the image options of a read-only export for ourselves; `layers` as for `serve_options`."""
     return ",".join(["driver=qcow2", *_file_options(path, mode, ""), *_cache_options(layers, READ_CACHE, "")])
 
 

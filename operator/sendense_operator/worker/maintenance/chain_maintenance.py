@@ -45,7 +45,7 @@ class Survey:
     """Tombstones that remain."""
     swept: int = 0
     unknown: int = 0
-    """Orphans that stay where they are; not reported of a chain that is being written."""
+    """Orphans that stay where they are; not reported for a chain that is being written."""
     quarantined: int = 0
     obstacles: list[Obstacle] = field(default_factory=list)
     """What went wrong, and what nothing could be freed for."""

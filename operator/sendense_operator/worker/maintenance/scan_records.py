@@ -1,4 +1,4 @@
-"""What is reported of a chain and of a repository: records for the catalogue."""
+"""What a maintenance pod reports about a chain and a repository: records for the catalogue."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def chain_records(survey: Survey) -> Iterator[Record]:
 
 
 def _rank(obstacle: Obstacle) -> bool:
-    """Return a backup that is being made explains the least."""
+    """Return a sort key that puts last what explains least: a backup that is being made."""
     return obstacle.reason == Hindrance.CHAIN_BUSY
 
 

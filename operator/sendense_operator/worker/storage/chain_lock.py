@@ -159,7 +159,7 @@ def _record_of(lock: Path) -> Path:
 
 
 def _owner_at(lock: Path) -> str:
-    """Return pod UID of who has the lock. One of an older version has its record in the lock itself."""
+    """Return the pod UID of who has the lock. One of an older version has its record in the lock itself."""
     try:
         place = lock if lock.stat(follow_symlinks=False).st_size else _record_of(lock)
         return _owner_in(read_regular(place, _RECORD_LIMIT)) or "(unknown)"

@@ -31,7 +31,7 @@ class DigestFile:
 
     @classmethod
     def create(cls, path: Path, chunks: Chunks) -> DigestFile:
-        """Return a new, empty list in place of any that is there: `fill_zeroes` or `copy` comes next."""
+        """Create an empty list in place of any existing one: `fill_zeroes` or `copy` comes next."""
         return cls(open_new(path), chunks)
 
     @classmethod

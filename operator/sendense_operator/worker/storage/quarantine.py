@@ -47,14 +47,14 @@ def put_aside(
 
 
 def _new_folder(root: Path, paths: ChainPaths, now: datetime) -> PurePosixPath:
-    """Return one that holds nothing yet: a file in it would be replaced."""
+    """Return the path of a new folder: in an existing one, a file of the same name would be replaced."""
     stem = f"{now:%Y%m%d-%H%M%S}"
     names = [stem, *(f"{stem}-{number}" for number in range(2, _MAX_IN_A_SECOND))]
     return next(paths.quarantine / name for name in names if not os.path.lexists(root / paths.quarantine / name))
 
 
 def count_put_aside(root: Path, paths: ChainPaths) -> int:
-    """Return the files in the quarantine. Raises OSError."""
+    """Return the number of files in the quarantine. Raises OSError."""
     found = 0
     todo = [root / paths.quarantine]
     while todo:

@@ -163,7 +163,7 @@ def _forget(root: Path, chain: ChainFolder, plan: FreePlan, on_step: _Step) -> N
 
 
 def waiting_tombstones(root: Path, chain: ChainFolder) -> tuple[Waiting, ...]:
-    """Return all tombstones of a chain that somebody else may be using, and who needs them. Raises OSError."""
+    """Return a chain's tombstones and who needs them, while the chain may be in use. Raises OSError."""
     if not chain.tombstones:
         return ()
     if not chain.is_understood:

@@ -1,4 +1,4 @@
-"""Keeps vCenter's credentials from the processes that serve orphans: qemu-nbd runs as the worker's own user.
+"""Keeps vCenter's credentials from the processes that serve untrusted clients: qemu-nbd runs as the worker's own user.
 
 An init container copies them from their Secret into memory that it shares with the worker, which mounts no Secret. The
 worker reads and removes them before it starts anything. From then on they are in its memory only, which the kernel

@@ -88,7 +88,7 @@ class Parents:
         return choose_parent(disk, self._chain.points, self._chain.tombstones, self._paths, self._task.max_depth)
 
     def _newest_unknown(self) -> str | None:
-        """Return a manifest that can't be read and may be the newest: an older one is not what a user expects."""
+        """Return why the newest manifest can't be read, if it may be newer than every restore point; None otherwise."""
         places = [place for place in self._chain.unreadable + self._chain.newer if place.parent == self._paths.backups]
         try:
             newest = max(((self._root / place).lstat().st_mtime_ns, place.name) for place in places) if places else None

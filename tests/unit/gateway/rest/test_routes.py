@@ -300,7 +300,7 @@ async def test_no_body_is_read_of_who_may_not_start() -> None:
         yield b"{}"
 
     async with running() as rig:
-        for user, status in (("reader", 403), ("nobody", 403), ("orphan", 401)):
+        for user, status in (("reader", 403), ("nobody", 403), ("stranger", 401)):
             assert (await rig.call("POST", f"{BASE}/start", user, content=body())).status_code == status
         assert read == []
         assert (await rig.call("POST", f"{BASE}/start", content=body())).status_code == 400

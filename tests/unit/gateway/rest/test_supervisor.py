@@ -11,7 +11,7 @@ QUICK = (0.001, 0.004)
 
 
 class Work:
-    """Fails with each of the problems in turn (None: ends), then goes on until reported to stop."""
+    """Fails with each of the problems in turn (None: ends), then continues until stopped."""
 
     def __init__(self, *problems: Exception | None) -> None:
         self.problems = list(problems)

@@ -136,7 +136,7 @@ def view(
     [
         pytest.param(removed(), None, PENDING, id="nothing was reported yet"),
         pytest.param(removed(), view(points=("b1",)), PENDING, id="it was not removed yet"),
-        pytest.param(removed(), view(), PENDING, id="a pod that was not reported to remove it, so it may be newer"),
+        pytest.param(removed(), view(), PENDING, id="a pod that was not requested to remove it, so it may be newer"),
         pytest.param(removed(), view(asked=("b1",)), None, id="gone with all its files"),
         pytest.param(removed(), view(asked=("b1",), complete=False), PENDING, id="half a listing"),
         pytest.param(removed(), view(asked=("b1",), unreadable=1), PENDING, id="its manifest may be the one"),

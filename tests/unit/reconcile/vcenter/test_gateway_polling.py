@@ -40,16 +40,16 @@ async def test_the_real_endpoint() -> None:
     port = sock.getsockname()[1]
     serving = asyncio.create_task(serve(create_status_app(sighted, KEYS), Drain(), 0, sock, stop))
     reader = HttpGatewayReader("127.0.0.1", port, KEYS)
-    orphan = HttpGatewayReader("127.0.0.1", port, FixedKeys(b"x" * 32))
+    outsider = HttpGatewayReader("127.0.0.1", port, FixedKeys(b"x" * 32))
     try:
         (report,) = await reader.read()
         assert [job.job for job in report.jobs] == ["backup-1"]
-        assert await orphan.read() == []
+        assert await outsider.read() == []
     finally:
         stop.set()
         await serving
         await reader.close()
-        await orphan.close()
+        await outsider.close()
 
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
