@@ -20,7 +20,7 @@ from sendense_operator.cluster.listing import collect
 from sendense_operator.cluster.object_names import chain_name
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import write_status
-from sendense_operator.reconcile.backups.backup_status import Case, publish
+from sendense_operator.reconcile.backups.backup_status import ObservedBackup, publish
 from sendense_operator.reconcile.backups.finish import chain_key, record
 from sendense_operator.reconcile.catalogue.decisions import (
     UNREADABLE,
@@ -58,61 +58,61 @@ _ABREAST: Final = 8
 """Backups made at the same time: a large repository must not flood the API server."""
 
 
-async def reconcile_adopted(ctx: Context, case: Case) -> float | None:
+async def reconcile_adopted(ctx: Context, backup: ObservedBackup) -> float | None:
     """Adopt: fill the status of a Backup from a restore point in the repository. No worker is started."""
-    repository = case.spec.repository_ref.name
-    key = f"{case.namespace}/{repository}"
+    repository = backup.spec.repository_ref.name
+    key = f"{backup.namespace}/{repository}"
     known = ctx.memory.catalogues.get(key)
-    view = known.chains.get(case.spec.vm_ref.name) if known is not None else None
-    point = find_point(case.obj, view) if view is not None else None
-    if point is not None and (owner := await _other_owner(ctx, case, point.backup_uid)):
+    view = known.chains.get(backup.spec.vm_ref.name) if known is not None else None
+    point = find_point(backup.obj, view) if view is not None else None
+    if point is not None and (owner := await _other_owner(ctx, backup, point.backup_uid)):
         text = owned_by_another(point.backup_uid, owner)
-        await publish(ctx, case, conditions.stalled(REASON_OWNED, text))
+        await publish(ctx, backup, conditions.stalled(REASON_OWNED, text))
         return 0.0
     if point is not None:
         try:
-            await _record(ctx, case, point)
+            await _record(ctx, backup, point)
         except STATUS_ERRORS as error:
             text = f"the content of {point.manifest} does not fit the API: {why_rejected(error)}"
-            await publish(ctx, case, conditions.stalled(REASON_REJECTED, text))
+            await publish(ctx, backup, conditions.stalled(REASON_REJECTED, text))
         return None  # what is left to do for it, its new status tells
-    if known is not None and is_missing(known, case.obj, case.spec.vm_ref.name):
-        await publish(ctx, case, conditions.stalled(conditions.REASON_LOST, _missing(case)), adopted=True)
+    if known is not None and is_missing(known, backup.obj, backup.spec.vm_ref.name):
+        await publish(ctx, backup, conditions.stalled(conditions.REASON_LOST, _missing(backup)), adopted=True)
         return 0.0
-    waits = await _awaited(ctx, case, known)
-    if ctx.now() - created(case.obj) > timedelta(seconds=case.spec.start_deadline_seconds):
-        text = f"not found within spec.startDeadlineSeconds ({case.spec.start_deadline_seconds} s): {waits}"
+    waits = await _awaited(ctx, backup, known)
+    if ctx.now() - created(backup.obj) > timedelta(seconds=backup.spec.start_deadline_seconds):
+        text = f"not found within spec.startDeadlineSeconds ({backup.spec.start_deadline_seconds} s): {waits}"
         state = conditions.stalled(
             conditions.REASON_LOST, f"{text}. A scan that finds its restore point brings it back"
         )
-        await publish(ctx, case, state, adopted=True)
+        await publish(ctx, backup, state, adopted=True)
         return 0.0
-    await publish(ctx, case, conditions.reconciling("Adopting", waits), adopted=True)
+    await publish(ctx, backup, conditions.reconciling("Adopting", waits), adopted=True)
     # A removal of this restore point that nobody has carried out is withdrawn.
-    ctx.again(chain_key(case))
+    ctx.again(chain_key(backup))
     return ctx.settings.wait_poll_seconds
 
 
-def _missing(case: Case) -> str:
-    repository = case.spec.repository_ref.name
-    if case.spec.adopt is not None:
-        return f"repository {repository} holds no restore point of UID {case.spec.adopt.uid}"
+def _missing(backup: ObservedBackup) -> str:
+    repository = backup.spec.repository_ref.name
+    if backup.spec.adopt is not None:
+        return f"repository {repository} holds no restore point of UID {backup.spec.adopt.uid}"
     return (
-        f"repository {repository} holds no restore point of Backup {case.name}, of which this object is a copy "
+        f"repository {repository} holds no restore point of Backup {backup.name}, of which this object is a copy "
         f"(label {names.LABEL_PHASE}={Phase.COMPLETED}). Nothing is copied: delete it and create a new Backup without "
         "that label"
     )
 
 
-async def _other_owner(ctx: Context, case: Case, uid: str) -> str:
+async def _other_owner(ctx: Context, backup: ObservedBackup, uid: str) -> str:
     """Return the name of the Backup that owns the restore point `uid`; empty: this one does."""
-    if ctx.memory.created.get(case.uid) is not None:
+    if ctx.memory.created.get(backup.uid) is not None:
         return ""  # the scan that created it had seen all Backups
-    fields = f"spec.vmRef.name={case.spec.vm_ref.name},spec.repositoryRef.name={case.spec.repository_ref.name}"
-    known = await collect(ctx.cluster, BACKUP, case.namespace, known_backup, fields=fields)
-    view = ctx.memory.catalogues.get(f"{case.namespace}/{case.spec.repository_ref.name}")
+    fields = f"spec.vmRef.name={backup.spec.vm_ref.name},spec.repositoryRef.name={backup.spec.repository_ref.name}"
+    known = await collect(ctx.cluster, BACKUP, backup.namespace, known_backup, fields=fields)
+    view = ctx.memory.catalogues.get(f"{backup.namespace}/{backup.spec.repository_ref.name}")
     owner = owner_of(uid, identify(known, view.chains if view is not None else {}))
-    return owner.name if owner is not None and owner.uid != case.uid else ""
+    return owner.name if owner is not None and owner.uid != backup.uid else ""
 
 
 def why_rejected(error: Exception) -> str:
@@ -120,16 +120,16 @@ def why_rejected(error: Exception) -> str:
     return str(error.errors(include_input=False)[0]["msg"]) if isinstance(error, ValidationError) else str(error)
 
 
-async def _awaited(ctx: Context, case: Case, known: RepositoryCatalogue | None) -> str:
+async def _awaited(ctx: Context, backup: ObservedBackup, known: RepositoryCatalogue | None) -> str:
     """Return what an adopting Backup waits for, in words. A scan is asked for, once."""
-    namespace, name = case.namespace, case.spec.repository_ref.name
+    namespace, name = backup.namespace, backup.spec.repository_ref.name
     repository = await find(ctx.cluster, BACKUP_REPOSITORY, namespace, name)
     if repository is None or is_deleting(repository):
         return f"there is no BackupRepository {name}, which knows this restore point"
-    if known is not None and (unread := why_unread(known, case.obj, case.spec.vm_ref.name)):
+    if known is not None and (unread := why_unread(known, backup.obj, backup.spec.vm_ref.name)):
         return unread  # one more scan would tell the same
-    view = known.chains.get(case.spec.vm_ref.name) if known is not None else None
-    if view is not None and view.chain.busy and created(case.obj) < view.taken > ctx.now() - _RESCAN:
+    view = known.chains.get(backup.spec.vm_ref.name) if known is not None else None
+    if view is not None and view.chain.busy and created(backup.obj) < view.taken > ctx.now() - _RESCAN:
         return "a backup is writing its chain, so that it may not have been seen: scanned again in a few minutes"
     key = f"{namespace}/{name}"
     if key not in ctx.memory.scan_wanted:
@@ -141,8 +141,8 @@ async def _awaited(ctx: Context, case: Case, known: RepositoryCatalogue | None) 
     return f"waiting for a scan of repository {name}, which knows this restore point"
 
 
-async def _record(ctx: Context, case: Case, point: PointRecord) -> None:
-    known = ctx.memory.catalogues.get(f"{case.namespace}/{case.spec.repository_ref.name}")
+async def _record(ctx: Context, backup: ObservedBackup, point: PointRecord) -> None:
+    known = ctx.memory.catalogues.get(f"{backup.namespace}/{backup.spec.repository_ref.name}")
     answer = Answer(
         outcome="Completed",
         job_id=point.job_id,
@@ -155,16 +155,16 @@ async def _record(ctx: Context, case: Case, point: PointRecord) -> None:
     )
     await record(
         ctx,
-        case,
+        backup,
         answer,
-        adopted=True if case.copies_nothing else case.status.adopted,
+        adopted=True if backup.copies_nothing else backup.status.adopted,
         restore_point_uid=point.backup_uid,
-        vm_name=point.vm_name or case.status.vm_name,
-        chain_name=chain_name(case.spec.vm_ref.name, case.spec.repository_ref.name),
+        vm_name=point.vm_name or backup.status.vm_name,
+        chain_name=chain_name(backup.spec.vm_ref.name, backup.spec.repository_ref.name),
         start_time=whole_seconds(point.started),
         completion_time=whole_seconds(point.finished),
     )
-    await say_damage(ctx, case, point.damage)
+    await say_damage(ctx, backup, point.damage)
 
 
 async def adopt(ctx: Context, repository: Obj, points: Iterator[PointRecord]) -> bool:
@@ -216,31 +216,31 @@ async def carry_out(ctx: Context, namespace: str, judgement: Judgement) -> None:
     obj = await find(ctx.cluster, BACKUP, namespace, judgement.name)
     if obj is None or obj["metadata"]["uid"] != judgement.uid or is_deleting(obj):
         return
-    case = Case.of(obj)
+    backup = ObservedBackup.of(obj)
     match judgement.verdict:
         case ScanVerdict.LOST:
-            await publish(ctx, case, conditions.stalled(conditions.REASON_LOST, judgement.message))
+            await publish(ctx, backup, conditions.stalled(conditions.REASON_LOST, judgement.message))
         case ScanVerdict.FOUND if judgement.point is not None:
-            await _record(ctx, case, judgement.point)
+            await _record(ctx, backup, judgement.point)
         case ScanVerdict.DAMAGED:
-            await say_damage(ctx, case, judgement.message)
+            await say_damage(ctx, backup, judgement.message)
         case _:
-            await say_damage(ctx, case, "")
-    ctx.again(chain_key(case))
+            await say_damage(ctx, backup, "")
+    ctx.again(chain_key(backup))
 
 
-async def say_damage(ctx: Context, case: Case, message: str) -> None:
+async def say_damage(ctx: Context, backup: ObservedBackup, message: str) -> None:
     """Keep the condition Damaged: there with a message, absent without."""
-    old = conditions.dicts_of(case.status)
+    old = conditions.dicts_of(backup.status)
     new = [condition for condition in old if condition["type"] != conditions.DAMAGED]
     if message:
-        generation = case.obj["metadata"].get("generation")
+        generation = backup.obj["metadata"].get("generation")
         new = conditions.with_aspect(
             old, conditions.DAMAGED, True, UNREADABLE, message, generation=generation, now=ctx.now()
         )
     if new == old:
         return
-    status = case.status.model_copy(update={"conditions": conditions.models_of(new)})
-    if await write_status(ctx.cluster, BACKUP, case.obj, status) and message:
-        await ctx.events.post(case.obj, "Warning", conditions.DAMAGED, message)
-    case.status = status
+    status = backup.status.model_copy(update={"conditions": conditions.models_of(new)})
+    if await write_status(ctx.cluster, BACKUP, backup.obj, status) and message:
+        await ctx.events.post(backup.obj, "Warning", conditions.DAMAGED, message)
+    backup.status = status

@@ -29,7 +29,7 @@ WORDS_S: Final = 30.0
 
 
 @dataclass
-class Case:
+class ObservedBackup:
     """A Backup as it was read."""
 
     obj: Obj
@@ -37,7 +37,7 @@ class Case:
     status: BackupStatus
 
     @classmethod
-    def of(cls, obj: Obj) -> Case:
+    def of(cls, obj: Obj) -> ObservedBackup:
         """From the object as the API server gives it."""
         return cls(
             obj,
@@ -102,20 +102,20 @@ class Case:
         return f"{names.LABEL_COMPONENT}={names.COMPONENT_WORKER},{names.LABEL_BACKUP_UID}={self.uid}"
 
 
-def next_backup_status(case: Case, state: State, changes: BackupChanges, now: datetime) -> BackupStatus:
+def next_backup_status(backup: ObservedBackup, state: State, changes: BackupChanges, now: datetime) -> BackupStatus:
     """Return the status with `state` and `changes`; phase and message follow from `state`."""
-    generation = case.obj["metadata"].get("generation")
-    old = conditions.dicts_of(case.status)
+    generation = backup.obj["metadata"].get("generation")
+    old = conditions.dicts_of(backup.status)
     if not _REASON.fullmatch(state.reason):
         state = State(state.kind, "WorkerFailed", f"{state.reason}: {state.message}")
     updated = conditions.update(old, state, generation=generation, now=now)
     phase = conditions.phase_of(updated)
     over = phase in conditions.TERMINAL_PHASES
     # A restore point that was lost, or found again, was made when it was made.
-    ended = changes.get("completion_time") or case.status.completion_time or whole_seconds(now)
-    started = changes.get("start_time") or case.status.start_time
+    ended = changes.get("completion_time") or backup.status.completion_time or whole_seconds(now)
+    started = changes.get("start_time") or backup.status.start_time
     seconds = max(int((ended - started).total_seconds()), 0) if over and started is not None else None
-    return case.status.model_copy(
+    return backup.status.model_copy(
         update={
             **changes,
             "observed_generation": generation,
@@ -131,46 +131,46 @@ def next_backup_status(case: Case, state: State, changes: BackupChanges, now: da
 
 
 async def publish(
-    ctx: Context, case: Case, state: State, *, urgent: bool = False, **changes: Unpack[BackupChanges]
+    ctx: Context, backup: ObservedBackup, state: State, *, urgent: bool = False, **changes: Unpack[BackupChanges]
 ) -> float:
     """Write the status if it says something new, and tell of it in Events.
 
     Returns 0, or the seconds until it may be written: what is neither `urgent` nor a change of phase or stage
     waits for `poll_seconds` since the last write, other words of what is waited for for WORDS_S.
     """
-    status = next_backup_status(case, state, changes, ctx.now())
-    if status == case.status:
+    status = next_backup_status(backup, state, changes, ctx.now())
+    if status == backup.status:
         return 0.0
-    moved = status.phase != case.status.phase
-    urgent = urgent or status.stage != case.status.stage or _needs_attention(case.status, status)
-    last = ctx.memory.written.get(case.uid)
-    distance = _distance(case.status, status, ctx.settings.poll_seconds)
+    moved = status.phase != backup.status.phase
+    urgent = urgent or status.stage != backup.status.stage or _needs_attention(backup.status, status)
+    last = ctx.memory.written.get(backup.uid)
+    distance = _distance(backup.status, status, ctx.settings.poll_seconds)
     if not (moved or urgent) and last is not None:
         rest = last + distance - ctx.monotonic()
         if rest > 0:
             return rest
-    if await write_status(ctx.cluster, BACKUP, case.obj, status):
-        ctx.memory.written.put(case.uid, ctx.monotonic())
-        for kind, reason, message in events_of_change(case.status, status):
-            await ctx.events.post(case.obj, kind, reason, message)
-    case.status = status
-    case.obj = {**case.obj, "status": status.to_dict()}
+    if await write_status(ctx.cluster, BACKUP, backup.obj, status):
+        ctx.memory.written.put(backup.uid, ctx.monotonic())
+        for kind, reason, message in events_of_change(backup.status, status):
+            await ctx.events.post(backup.obj, kind, reason, message)
+    backup.status = status
+    backup.obj = {**backup.obj, "status": status.to_dict()}
     if moved:
-        await label(ctx, case)
+        await label(ctx, backup)
     return 0.0
 
 
-async def acknowledge(ctx: Context, case: Case) -> None:
+async def acknowledge(ctx: Context, backup: ObservedBackup) -> None:
     """Say of a Backup that is over that its spec is known as it is now.
 
     What may be edited by then changes nothing of its end, but kstatus takes an older observedGeneration for work that
     is still to be done.
     """
-    generation = case.obj["metadata"].get("generation")
-    known = [condition.model_copy(update={"observed_generation": generation}) for condition in case.status.conditions]
-    status = case.status.model_copy(update={"observed_generation": generation, "conditions": known})
-    await write_status(ctx.cluster, BACKUP, case.obj, status)
-    case.status = status
+    generation = backup.obj["metadata"].get("generation")
+    known = [condition.model_copy(update={"observed_generation": generation}) for condition in backup.status.conditions]
+    status = backup.status.model_copy(update={"observed_generation": generation, "conditions": known})
+    await write_status(ctx.cluster, BACKUP, backup.obj, status)
+    backup.status = status
 
 
 def _distance(old: BackupStatus, new: BackupStatus, poll_seconds: float) -> float:
@@ -240,25 +240,25 @@ def _fell_back(old: BackupStatus, new: BackupStatus) -> list[tuple[Literal["Norm
     return [("Normal" if all(disk.reason in _EXPECTED for disk in disks) else "Warning", "FellBackToFull", text)]
 
 
-def wanted_labels(case: Case) -> dict[str, str]:
+def wanted_labels(backup: ObservedBackup) -> dict[str, str]:
     """Return the labels that make `kubectl get -l` answer what the field selectors answer."""
     labels = {
-        names.LABEL_VM: case.spec.vm_ref.name,
-        names.LABEL_REPOSITORY: case.spec.repository_ref.name,
-        names.LABEL_TYPE: case.spec.type.value,
-        names.LABEL_PHASE: case.status.phase.value if case.status.phase else Phase.PENDING.value,
+        names.LABEL_VM: backup.spec.vm_ref.name,
+        names.LABEL_REPOSITORY: backup.spec.repository_ref.name,
+        names.LABEL_TYPE: backup.spec.type.value,
+        names.LABEL_PHASE: backup.status.phase.value if backup.status.phase else Phase.PENDING.value,
     }
-    return labels | ({names.LABEL_ADOPTED: "true"} if case.spec.adopt is not None or case.status.adopted else {})
+    return labels | ({names.LABEL_ADOPTED: "true"} if backup.spec.adopt is not None or backup.status.adopted else {})
 
 
-async def label(ctx: Context, case: Case) -> None:
+async def label(ctx: Context, backup: ObservedBackup) -> None:
     """Keep the labels; they are a convenience, so a failure to write them is left to the next check."""
-    wanted = wanted_labels(case)
-    present = case.obj["metadata"].get("labels") or {}
+    wanted = wanted_labels(backup)
+    present = backup.obj["metadata"].get("labels") or {}
     if all(present.get(key) == value for key, value in wanted.items()):
         return
-    patch = {"metadata": {"uid": case.uid, "labels": wanted}}
+    patch = {"metadata": {"uid": backup.uid, "labels": wanted}}
     try:
-        case.obj = await ctx.cluster.merge_patch(BACKUP, case.namespace, case.name, patch)
+        backup.obj = await ctx.cluster.merge_patch(BACKUP, backup.namespace, backup.name, patch)
     except ClusterError:
         return

@@ -12,7 +12,7 @@ from sendense_operator.cluster.kinds import BACKUP, JOB, NETWORK_POLICY, POD, SE
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.provenance import is_worker_pod
 from sendense_operator.cluster.status_writer import change_finalizers, has_finalizer, remove_finalizers
-from sendense_operator.reconcile.backups.backup_status import Case, acknowledge, label, publish
+from sendense_operator.reconcile.backups.backup_status import ObservedBackup, acknowledge, label, publish
 from sendense_operator.reconcile.backups.progress import (
     describe_result,
     final_disks,
@@ -49,165 +49,165 @@ _UNHEARD_S: Final = 10.0
 """For which a worker is requested to cancel that does not hear it."""
 
 
-async def complete(ctx: Context, case: Case, answer: Answer, **more: Unpack[BackupChanges]) -> None:
+async def complete(ctx: Context, backup: ObservedBackup, answer: Answer, **more: Unpack[BackupChanges]) -> None:
     """Record the committed result that the worker answered, and free its slot."""
-    await record(ctx, case, answer, **more)
-    _after(ctx, case, answer)
+    await record(ctx, backup, answer, **more)
+    _after(ctx, backup, answer)
 
 
-async def record(ctx: Context, case: Case, answer: Answer, **more: Unpack[BackupChanges]) -> None:
+async def record(ctx: Context, backup: ObservedBackup, answer: Answer, **more: Unpack[BackupChanges]) -> None:
     """Say of a Backup what is committed, and `more` fields of the status."""
     state = conditions.ready(
         "Committed", describe_result(answer, "adopted from the repository" if more.get("adopted") else "")
     )
-    result: BackupChanges = {**_result(case, answer, ctx.now()), **more}
-    await publish(ctx, case, state, **result)
+    result: BackupChanges = {**_result(backup, answer, ctx.now()), **more}
+    await publish(ctx, backup, state, **result)
 
 
-def _result(case: Case, answer: Answer, now: datetime) -> BackupChanges:
+def _result(backup: ObservedBackup, answer: Answer, now: datetime) -> BackupChanges:
     stored = sum(disk.stored for disk in answer.disks)
     return BackupChanges(
         type=backup_type_of(answer.disks),
         disks=final_disks(answer),
-        progress=final_progress(answer, case.status.start_time or answer.started, now),
+        progress=final_progress(answer, backup.status.start_time or answer.started, now),
         stored_bytes=stored,
         stored=human_bytes(stored),
         guest_bytes=sum(disk.guest_bytes for disk in answer.disks),
         manifest=answer.manifest or None,
-        repository_id=answer.repository_id or case.status.repository_id,
-        start_time=case.status.start_time or whole_seconds(answer.started or now),
-        restore_point_uid=case.point_uid,
+        repository_id=answer.repository_id or backup.status.repository_id,
+        start_time=backup.status.start_time or whole_seconds(answer.started or now),
+        restore_point_uid=backup.point_uid,
         # Of the attempt that wrote it, which is not the last one when its answer was lost.
-        job_id=answer.job_id or case.status.job_id,
+        job_id=answer.job_id or backup.status.job_id,
     )
 
 
-async def fail(ctx: Context, case: Case, reason: str, message: str, answer: Answer | None = None) -> None:
+async def fail(ctx: Context, backup: ObservedBackup, reason: str, message: str, answer: Answer | None = None) -> None:
     """Record a failure: the Backup will not become a restore point."""
-    death = case.status.worker_death
+    death = backup.status.worker_death
     if death is not None and death not in message:
         message = f"{death}; {message}"
-    await publish(ctx, case, conditions.stalled(reason, message), **_stopped(ctx, case))
+    await publish(ctx, backup, conditions.stalled(reason, message), **_stopped(ctx, backup))
     if reason in REPOSITORY_REASONS:
-        ctx.memory.probe_wanted.add(f"{case.namespace}/{case.spec.repository_ref.name}")
-    _after(ctx, case, answer)
+        ctx.memory.probe_wanted.add(f"{backup.namespace}/{backup.spec.repository_ref.name}")
+    _after(ctx, backup, answer)
 
 
-async def cancelled(ctx: Context, case: Case, message: str) -> None:
+async def cancelled(ctx: Context, backup: ObservedBackup, message: str) -> None:
     """Record that the Backup was stopped on request."""
-    await publish(ctx, case, conditions.stalled(conditions.REASON_CANCELLED, message), **_stopped(ctx, case))
-    _after(ctx, case, None)
+    await publish(ctx, backup, conditions.stalled(conditions.REASON_CANCELLED, message), **_stopped(ctx, backup))
+    _after(ctx, backup, None)
 
 
-def _stopped(ctx: Context, case: Case) -> BackupChanges:
-    progress = stopped_progress(case.status.progress, case.status.start_time, ctx.now())
-    return {"progress": progress, "disks": stopped_disks(case.status.disks)}
+def _stopped(ctx: Context, backup: ObservedBackup) -> BackupChanges:
+    progress = stopped_progress(backup.status.progress, backup.status.start_time, ctx.now())
+    return {"progress": progress, "disks": stopped_disks(backup.status.disks)}
 
 
-def _after(ctx: Context, case: Case, answer: Answer | None) -> None:
-    repository = case.spec.repository_ref.name
+def _after(ctx: Context, backup: ObservedBackup, answer: Answer | None) -> None:
+    repository = backup.spec.repository_ref.name
     if answer is not None and answer.capacity is not None:
-        ctx.memory.capacities.put(f"{case.namespace}/{repository}", answer.capacity)
-    ctx.memory.answers.pop(case.uid)
+        ctx.memory.capacities.put(f"{backup.namespace}/{repository}", answer.capacity)
+    ctx.memory.answers.pop(backup.uid)
     # The next one of its VM may have waited for it without a Job of it that ends.
-    ctx.again(Key(Work.WAKE, case.namespace))
-    ctx.again(Key(Work.REPOSITORY, case.namespace, repository))
-    ctx.again(chain_key(case))
+    ctx.again(Key(Work.WAKE, backup.namespace))
+    ctx.again(Key(Work.REPOSITORY, backup.namespace, repository))
+    ctx.again(chain_key(backup))
 
 
-def chain_key(case: Case) -> Key:
+def chain_key(backup: ObservedBackup) -> Key:
     """Return the chain that the Backup belongs to."""
-    return Key(Work.CHAIN, case.namespace, f"{case.spec.vm_ref.name}/{case.spec.repository_ref.name}")
+    return Key(Work.CHAIN, backup.namespace, f"{backup.spec.vm_ref.name}/{backup.spec.repository_ref.name}")
 
 
-async def remove_workload(ctx: Context, case: Case) -> float | None:
+async def remove_workload(ctx: Context, backup: ObservedBackup) -> float | None:
     """After the end is in the status: let the Job go, free the ports, keep labels, finalizers and generation."""
-    if has_finalizer(case.obj, names.FINALIZER):
-        rest = await _tidy_worker(ctx, case)
+    if has_finalizer(backup.obj, names.FINALIZER):
+        rest = await _tidy_worker(ctx, backup)
         if rest is not None:
             return rest
-    await label(ctx, case)
-    add, remove = decide_finalizers(case)
-    case.obj = await change_finalizers(ctx.cluster, BACKUP, case.obj, add=add, remove=remove)
-    await acknowledge(ctx, case)
+    await label(ctx, backup)
+    add, remove = decide_finalizers(backup)
+    backup.obj = await change_finalizers(ctx.cluster, BACKUP, backup.obj, add=add, remove=remove)
+    await acknowledge(ctx, backup)
     return None
 
 
-def decide_finalizers(case: Case) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def decide_finalizers(backup: ObservedBackup) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the finalizers that a Backup must have, and those it must not have, once its worker is gone."""
-    silent = case.only_looks or case.ready_reason in UNSEEN_REASONS | {conditions.REASON_CANCELLED}
-    unseen = case.status.worker_job is not None and silent
-    if case.status.phase in (Phase.COMPLETED, Phase.LOST):
+    silent = backup.only_looks or backup.ready_reason in UNSEEN_REASONS | {conditions.REASON_CANCELLED}
+    unseen = backup.status.worker_job is not None and silent
+    if backup.status.phase in (Phase.COMPLETED, Phase.LOST):
         return (names.FINALIZER_RESTORE_POINT,), (names.FINALIZER,)
     return (), (names.FINALIZER,) if unseen else (names.FINALIZER, names.FINALIZER_RESTORE_POINT)
 
 
-async def _tidy_worker(ctx: Context, case: Case) -> float | None:
+async def _tidy_worker(ctx: Context, backup: ObservedBackup) -> float | None:
     """Return seconds to wait for the worker, None when nothing is left of it but a Job that goes by itself.
 
     The NetworkPolicy goes after the last pod: an export has no password, and until its pod has ended the policy is all
     that keeps others off it. Past the bound it stays with a pod that does not stop, and goes with the Backup.
     """
-    job = await _own_job(ctx, case)
+    job = await _own_job(ctx, backup)
     live = job is not None and is_live(job)
     if job is not None and live:
-        ended = case.status.completion_time or ctx.now()
-        if case.status.phase is Phase.COMPLETED and (ctx.now() - ended).total_seconds() < LINGER_S:
+        ended = backup.status.completion_time or ctx.now()
+        if backup.status.phase is Phase.COMPLETED and (ctx.now() - ended).total_seconds() < LINGER_S:
             return _STOP_POLL_S  # its pod has answered, the Job will notice in a moment, unless others keep it running
         if not is_deleting(job):
-            await _stop(ctx, case, job)
+            await _stop(ctx, backup, job)
     elif job is not None and not job["spec"].get("ttlSecondsAfterFinished"):
         patch = {"metadata": {"uid": job["metadata"]["uid"]}, "spec": {"ttlSecondsAfterFinished": TTL_SECONDS}}
-        await ctx.cluster.merge_patch(JOB, case.namespace, case.job_name, patch)
+        await ctx.cluster.merge_patch(JOB, backup.namespace, backup.job_name, patch)
     # A Job that is being deleted in the foreground is live until its last pod is gone.
-    left = live or bool(still_there(await _pods(ctx, case)))
-    ended = case.status.completion_time or ctx.now()
+    left = live or bool(still_there(await _pods(ctx, backup)))
+    ended = backup.status.completion_time or ctx.now()
     if left and (ctx.now() - ended).total_seconds() < ctx.settings.cancel_seconds:
         return _STOP_POLL_S
-    await ctx.cluster.delete(SERVICE, case.namespace, case.service_name)
+    await ctx.cluster.delete(SERVICE, backup.namespace, backup.service_name)
     if not left:
-        await ctx.cluster.delete(NETWORK_POLICY, case.namespace, case.job_name)
+        await ctx.cluster.delete(NETWORK_POLICY, backup.namespace, backup.job_name)
     return None
 
 
-async def _pods(ctx: Context, case: Case) -> list[Obj]:
-    return await ctx.cluster.list_objects(POD, case.namespace, labels=case.pods_selector)
+async def _pods(ctx: Context, backup: ObservedBackup) -> list[Obj]:
+    return await ctx.cluster.list_objects(POD, backup.namespace, labels=backup.pods_selector)
 
 
-async def cancel(ctx: Context, case: Case, job: Obj | None) -> float | None:
+async def cancel(ctx: Context, backup: ObservedBackup, job: Obj | None) -> float | None:
     """`spec.cancel` is set: stop the worker and wait for it, within bounds."""
-    pods = await _pods(ctx, case)
-    answer = last_answer([pod for pod in pods if is_worker_pod(pod)]) or ctx.memory.answers.get(case.uid)
+    pods = await _pods(ctx, backup)
+    answer = last_answer([pod for pod in pods if is_worker_pod(pod)]) or ctx.memory.answers.get(backup.uid)
     if answer is not None and answer.outcome == "Completed":
-        await complete(ctx, case, answer)  # it was faster
+        await complete(ctx, backup, answer)  # it was faster
         return 0.0
     if answer is not None:
-        ctx.memory.answers.put(case.uid, answer)  # its pod goes with its Job
+        ctx.memory.answers.put(backup.uid, answer)  # its pod goes with its Job
     left = still_there(pods)
     if job is not None and is_live(job) and not is_deleting(job):
-        if await _ends_by_itself(ctx, case, job, left):
+        if await _ends_by_itself(ctx, backup, job, left):
             return _STOP_POLL_S
-        await _stop(ctx, case, job)
+        await _stop(ctx, backup, job)
         state = conditions.reconciling("Cancelling", "the worker was requested to stop")
-        await publish(ctx, case, state, urgent=True)
+        await publish(ctx, backup, state, urgent=True)
         return _STOP_POLL_S
-    if left and not _waited_enough(ctx, case, job, left):
+    if left and not _waited_enough(ctx, backup, job, left):
         text = (
             "the worker was requested to stop" if job is not None else "its Job is gone; waiting for its worker to end"
         )
-        await publish(ctx, case, conditions.reconciling("Cancelling", text))
+        await publish(ctx, backup, conditions.reconciling("Cancelling", text))
         return _STOP_POLL_S
     if not left:
         if job is not None and not is_deleting(job):
-            await _stop(ctx, case, job)
+            await _stop(ctx, backup, job)
         words = _remains(answer)
-        await cancelled(ctx, case, f"cancelled by spec.cancel; {words}" if words else "cancelled by spec.cancel")
+        await cancelled(ctx, backup, f"cancelled by spec.cancel; {words}" if words else "cancelled by spec.cancel")
     else:
-        await cancelled(ctx, case, f"cancelled by spec.cancel; {_left_behind(left)}")
+        await cancelled(ctx, backup, f"cancelled by spec.cancel; {_left_behind(left)}")
     return 0.0
 
 
-async def _ends_by_itself(ctx: Context, case: Case, job: Obj, pods: list[Obj]) -> bool:
+async def _ends_by_itself(ctx: Context, backup: ObservedBackup, job: Obj, pods: list[Obj]) -> bool:
     """Request the running worker to cancel; whether it does, and still has time for it.
 
     An increment's export has to stay until the appliance has written the rest of its disk, which no grace period of a
@@ -217,10 +217,10 @@ async def _ends_by_itself(ctx: Context, case: Case, job: Obj, pods: list[Obj]) -
     address = pod_ip(pod) if pod is not None else None
     if pod is None or address is None:
         return False
-    since = ctx.memory.cancelling.get(case.uid)
+    since = ctx.memory.cancelling.get(backup.uid)
     if since is None:
         since = ctx.monotonic()
-        ctx.memory.cancelling.put(case.uid, since)
+        ctx.memory.cancelling.put(backup.uid, since)
     waited = ctx.monotonic() - since
     task = task_of(job)
     limit = ctx.settings.cancel_seconds + (task.clocks.cancel_increment if task is not None else 0.0)
@@ -233,7 +233,7 @@ async def _ends_by_itself(ctx: Context, case: Case, job: Obj, pods: list[Obj]) -
     report = await ctx.workers.progress(address) if heard else None
     words = report.message if report is not None and report.stage is Stage.CANCELLING else ""
     state = conditions.reconciling("Cancelling", words or "the worker was requested to stop")
-    await publish(ctx, case, state, urgent=case.ready_reason != "Cancelling", stage=case.status.stage)
+    await publish(ctx, backup, state, urgent=backup.ready_reason != "Cancelling", stage=backup.status.stage)
     return True
 
 
@@ -242,63 +242,63 @@ def _remains(answer: Answer | None) -> str:
     return answer.left if answer is not None and answer.outcome == "Cancelled" else ""
 
 
-async def finish_deletion(ctx: Context, case: Case) -> float | None:
+async def finish_deletion(ctx: Context, backup: ObservedBackup) -> float | None:
     """Stop a deleted Backup's worker and wait for it within bounds. Its chain decides about the files."""
-    if has_finalizer(case.obj, names.FINALIZER):
-        rest = await _stop_for_good(ctx, case)
+    if has_finalizer(backup.obj, names.FINALIZER):
+        rest = await _stop_for_good(ctx, backup)
         if rest is not None:
             return rest
-        fresh = await find(ctx.cluster, BACKUP, case.namespace, case.name)
-        if fresh is None or fresh["metadata"]["uid"] != case.uid:
+        fresh = await find(ctx.cluster, BACKUP, backup.namespace, backup.name)
+        if fresh is None or fresh["metadata"]["uid"] != backup.uid:
             return None
-        case.obj = await remove_finalizers(ctx.cluster, BACKUP, fresh, names.FINALIZER)
-    if has_finalizer(case.obj, names.FINALIZER_RESTORE_POINT):
-        ctx.again(chain_key(case))
+        backup.obj = await remove_finalizers(ctx.cluster, BACKUP, fresh, names.FINALIZER)
+    if has_finalizer(backup.obj, names.FINALIZER_RESTORE_POINT):
+        ctx.again(chain_key(backup))
     return None
 
 
-async def _stop_for_good(ctx: Context, case: Case) -> float | None:
+async def _stop_for_good(ctx: Context, backup: ObservedBackup) -> float | None:
     """Return seconds to wait for the worker of a Backup that is being deleted, None when it is gone or was given up."""
-    job = await _own_job(ctx, case)
+    job = await _own_job(ctx, backup)
     if job is not None and is_live(job) and not is_deleting(job):
-        await _stop(ctx, case, job)
-    pods = await _pods(ctx, case)
+        await _stop(ctx, backup, job)
+    pods = await _pods(ctx, backup)
     left = still_there(pods)
     if not left:
-        await _tell_remains(ctx, case, pods)
+        await _tell_remains(ctx, backup, pods)
         return None
-    asked = parse_time(case.obj["metadata"]["deletionTimestamp"]) or ctx.now()
+    asked = parse_time(backup.obj["metadata"]["deletionTimestamp"]) or ctx.now()
     if (ctx.now() - asked).total_seconds() < ctx.settings.cancel_seconds:
-        if case.status.phase is not Phase.DELETING and not case.is_over:
+        if backup.status.phase is not Phase.DELETING and not backup.is_over:
             state = conditions.reconciling(conditions.REASON_DELETING, "the worker was requested to stop")
-            await publish(ctx, case, state)
+            await publish(ctx, backup, state)
         return _STOP_POLL_S
-    await ctx.events.post(case.obj, "Warning", "WorkerLeftBehind", _left_behind(left))
+    await ctx.events.post(backup.obj, "Warning", "WorkerLeftBehind", _left_behind(left))
     return None
 
 
-async def _tell_remains(ctx: Context, case: Case, pods: list[Obj]) -> None:
+async def _tell_remains(ctx: Context, backup: ObservedBackup, pods: list[Obj]) -> None:
     """Post an Event about what a stopped worker left on the appliance; the object is about to go."""
-    answer = last_answer(pods) or ctx.memory.answers.get(case.uid)
+    answer = last_answer(pods) or ctx.memory.answers.get(backup.uid)
     words = _remains(answer)
-    if words and not case.is_over:
+    if words and not backup.is_over:
         kind: Literal["Normal", "Warning"] = "Warning" if answer is not None and answer.stuck_client else "Normal"
-        await ctx.events.post(case.obj, kind, "Cancelled", f"stopped because it is being deleted; {words}")
+        await ctx.events.post(backup.obj, kind, "Cancelled", f"stopped because it is being deleted; {words}")
 
 
-async def _own_job(ctx: Context, case: Case) -> Obj | None:
-    job = await find(ctx.cluster, JOB, case.namespace, case.job_name)
-    return job if job is not None and is_owned_by(job, case.obj) else None
+async def _own_job(ctx: Context, backup: ObservedBackup) -> Obj | None:
+    job = await find(ctx.cluster, JOB, backup.namespace, backup.job_name)
+    return job if job is not None and is_owned_by(job, backup.obj) else None
 
 
-async def _stop(ctx: Context, case: Case, job: Obj) -> None:
+async def _stop(ctx: Context, backup: ObservedBackup, job: Obj) -> None:
     """Foreground: the Job stays, and holds its VM and its slot, until its pods are gone."""
     await ctx.cluster.delete(
-        JOB, case.namespace, job["metadata"]["name"], uid=job["metadata"]["uid"], propagation="Foreground"
+        JOB, backup.namespace, job["metadata"]["name"], uid=job["metadata"]["uid"], propagation="Foreground"
     )
 
 
-def _waited_enough(ctx: Context, case: Case, job: Obj | None, left: list[Obj]) -> bool:
+def _waited_enough(ctx: Context, backup: ObservedBackup, job: Obj | None, left: list[Obj]) -> bool:
     """Return whether pods had their time to stop since one was requested to; if none was, since that was first seen.
 
     Nobody tells them to when somebody deleted their Job and left them as orphans.
@@ -306,9 +306,9 @@ def _waited_enough(ctx: Context, case: Case, job: Obj | None, left: list[Obj]) -
     stamps = [obj["metadata"].get("deletionTimestamp") for obj in ([job] if job else []) + left]
     moments = [moment for moment in map(parse_time, stamps) if moment is not None]
     if not moments:
-        since = ctx.memory.orphaned.get(case.uid)
+        since = ctx.memory.orphaned.get(backup.uid)
         if since is None:
-            ctx.memory.orphaned.put(case.uid, ctx.monotonic())
+            ctx.memory.orphaned.put(backup.uid, ctx.monotonic())
             return False
         return ctx.monotonic() - since > ctx.settings.cancel_seconds
     return (ctx.now() - min(moments)).total_seconds() > ctx.settings.cancel_seconds

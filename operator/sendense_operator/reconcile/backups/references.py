@@ -15,7 +15,7 @@ from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.kinds import APPLIANCE, BACKUP_CHAIN, BACKUP_REPOSITORY, PROTECTED_VM
 from sendense_operator.cluster.object_names import chain_name
 from sendense_operator.cluster.objects import Obj
-from sendense_operator.reconcile.backups.backup_status import Case
+from sendense_operator.reconcile.backups.backup_status import ObservedBackup
 from sendense_operator.reconcile.state.context import Context
 from sendense_operator.reconcile.state.keys import Key, Work
 from sendense_operator.reconcile.state.kubernetes_objects import is_deleting, ready_condition
@@ -44,25 +44,25 @@ class References:
     parent_check: ParentCheck = ParentCheck.CONTENT
 
 
-async def resolve(ctx: Context, case: Case) -> References | Problem:
+async def resolve(ctx: Context, backup: ObservedBackup) -> References | Problem:
     """Read what the Backup refers to, and ask vCenter for its VM. The first thing missing is the Problem.
 
     Where the worker is only to look for a manifest, vCenter is not asked, and the appliance may be away: a backup that
     was committed must not end as Failed for something that it does not need any more.
     """
-    namespace = case.namespace
-    vm = await find(ctx.cluster, PROTECTED_VM, namespace, case.spec.vm_ref.name)
+    namespace = backup.namespace
+    vm = await find(ctx.cluster, PROTECTED_VM, namespace, backup.spec.vm_ref.name)
     if vm is None or is_deleting(vm):
-        return Problem("VMNotFound", f"there is no ProtectedVM {case.spec.vm_ref.name}")
-    repository = await find(ctx.cluster, BACKUP_REPOSITORY, namespace, case.spec.repository_ref.name)
+        return Problem("VMNotFound", f"there is no ProtectedVM {backup.spec.vm_ref.name}")
+    repository = await find(ctx.cluster, BACKUP_REPOSITORY, namespace, backup.spec.repository_ref.name)
     vm_spec = ProtectedVMSpec.model_validate(vm["spec"])
     appliance = await find(ctx.cluster, APPLIANCE, namespace, vm_spec.appliance_ref.name)
-    problem = decide_references(case, repository, vm_spec.appliance_ref.name, appliance)
+    problem = decide_references(backup, repository, vm_spec.appliance_ref.name, appliance)
     if problem is not None:
         return problem
     if repository is None or appliance is None:
         raise AssertionError("decide_references lets nothing missing pass")
-    found = known_vm(case, vm_spec) if case.only_looks else await _discovered(ctx, case, vm)
+    found = known_vm(backup, vm_spec) if backup.only_looks else await _discovered(ctx, backup, vm)
     if isinstance(found, Problem):
         return found
     return References(
@@ -71,43 +71,45 @@ async def resolve(ctx: Context, case: Case) -> References | Problem:
         vm=vm_spec,
         found=found,
         appliance=VMwareApplianceSpec.model_validate(appliance["spec"]),
-        parent_check=await _parent_check(ctx, case),
+        parent_check=await _parent_check(ctx, backup),
     )
 
 
-async def _discovered(ctx: Context, case: Case, vm: Obj) -> FoundVM | Problem:
-    seen = ctx.memory.first_seen.get(case.uid) or 0.0
+async def _discovered(ctx: Context, backup: ObservedBackup, vm: Obj) -> FoundVM | Problem:
+    seen = ctx.memory.first_seen.get(backup.uid) or 0.0
     known = ctx.memory.discoveries.get(vm["metadata"]["uid"])
     # What may pass has to be found out again soon after it has passed.
     passing = known is not None and isinstance(known.result, Problem) and known.result.meaning is not Meaning.FINAL
     age = ctx.settings.retry_seconds if passing else MAX_DISCOVERY_AGE_S
     since = max(seen, ctx.monotonic() - age)
-    return await discovered(ctx, vm, since=since, key=Key(Work.BACKUP, case.namespace, case.name))
+    return await discovered(ctx, vm, since=since, key=Key(Work.BACKUP, backup.namespace, backup.name))
 
 
-def known_vm(case: Case, vm: ProtectedVMSpec) -> FoundVM:
+def known_vm(backup: ObservedBackup, vm: ProtectedVMSpec) -> FoundVM:
     """Return the VM as in the task of the worker that ended without an answer."""
-    disks = [VMDisk(index=disk.id, key=disk.key, capacity_bytes=disk.virtual_size) for disk in case.status.disks]
-    name = case.status.vm_name or last_path_element(vm.path)
+    disks = [VMDisk(index=disk.id, key=disk.key, capacity_bytes=disk.virtual_size) for disk in backup.status.disks]
+    name = backup.status.vm_name or last_path_element(vm.path)
     return FoundVM(InventoryVM(name=name, path=vm.path), tuple(disks), cbt_enabled=None)
 
 
-async def _parent_check(ctx: Context, case: Case) -> ParentCheck:
+async def _parent_check(ctx: Context, backup: ObservedBackup) -> ParentCheck:
     """Return the chain's parent check; a chain that does not exist has no parent to check."""
-    if case.spec.type is RequestedType.FULL:
+    if backup.spec.type is RequestedType.FULL:
         return ParentCheck.CONTENT
-    name = chain_name(case.spec.vm_ref.name, case.spec.repository_ref.name)
-    chain = await find(ctx.cluster, BACKUP_CHAIN, case.namespace, name)
+    name = chain_name(backup.spec.vm_ref.name, backup.spec.repository_ref.name)
+    chain = await find(ctx.cluster, BACKUP_CHAIN, backup.namespace, name)
     return BackupChainSpec.model_validate(chain["spec"]).parent_check if chain is not None else ParentCheck.CONTENT
 
 
-def decide_references(case: Case, repository: Obj | None, appliance_name: str, appliance: Obj | None) -> Problem | None:
+def decide_references(
+    backup: ObservedBackup, repository: Obj | None, appliance_name: str, appliance: Obj | None
+) -> Problem | None:
     """Return what of repository and appliance is missing or not ready. All that a check has to wait for is a wait."""
     if repository is None or is_deleting(repository):
-        return Problem("RepositoryNotFound", f"there is no BackupRepository {case.spec.repository_ref.name}")
+        return Problem("RepositoryNotFound", f"there is no BackupRepository {backup.spec.repository_ref.name}")
     if appliance is None or is_deleting(appliance):
         return Problem("ApplianceNotFound", f"there is no VMwareAppliance {appliance_name}")
-    if case.only_looks:
+    if backup.only_looks:
         return _repository_ready(repository, _READABLE)
     return _appliance_ready(appliance) or _repository_ready(repository)
 

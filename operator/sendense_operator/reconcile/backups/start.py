@@ -15,7 +15,7 @@ from sendense_operator.cluster.kinds import BACKUP, CLAIM, JOB, NETWORK_POLICY, 
 from sendense_operator.cluster.object_names import chain_name
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import add_finalizers
-from sendense_operator.reconcile.backups.backup_status import ACCEPTED, Case, publish
+from sendense_operator.reconcile.backups.backup_status import ACCEPTED, ObservedBackup, publish
 from sendense_operator.reconcile.backups.backup_task import build_backup_task
 from sendense_operator.reconcile.backups.finish import fail
 from sendense_operator.reconcile.backups.references import References, resolve
@@ -35,84 +35,84 @@ from sendense_operator.task import Exposure
 _MIN_DEADLINE_S = 60
 
 
-async def start_backup(ctx: Context, case: Case) -> float | None:
+async def start_backup(ctx: Context, backup: ObservedBackup) -> float | None:
     """Make the worker's Job, or say what the Backup waits for. Seconds until the next check."""
-    if not case.ready_reason:
+    if not backup.ready_reason:
         # Before the appliance is asked, which may take as long as its time-out lets it.
-        text = f"VM {case.spec.vm_ref.name} and repository {case.spec.repository_ref.name} are being checked"
-        await publish(ctx, case, conditions.reconciling(ACCEPTED, text))
-    refs = await resolve(ctx, case)
+        text = f"VM {backup.spec.vm_ref.name} and repository {backup.spec.repository_ref.name} are being checked"
+        await publish(ctx, backup, conditions.reconciling(ACCEPTED, text))
+    refs = await resolve(ctx, backup)
     if isinstance(refs, Problem):
-        return await wait_or_fail(ctx, case, refs)
-    ctx.memory.unreachable.pop(case.uid)
-    resources = _resources(ctx, case, refs)
+        return await wait_or_fail(ctx, backup, refs)
+    ctx.memory.unreachable.pop(backup.uid)
+    resources = _resources(ctx, backup, refs)
     if isinstance(resources, Problem):
-        return await wait_or_fail(ctx, case, resources)
+        return await wait_or_fail(ctx, backup, resources)
     async with ctx.admission:
-        seen, verdict = await admit(ctx, case, refs)
-        problem = None if isinstance(verdict, Waits) else await _create_worker(ctx, case, refs, verdict, resources)
+        seen, verdict = await admit(ctx, backup, refs)
+        problem = None if isinstance(verdict, Waits) else await _create_worker(ctx, backup, refs, verdict, resources)
     if isinstance(verdict, Waits):
-        rest = await wait_or_fail(ctx, case, Problem(verdict.reason, verdict.message))
+        rest = await wait_or_fail(ctx, backup, Problem(verdict.reason, verdict.message))
         # A Job that ended since the Jobs were listed woke those that were known to wait, this one maybe not yet.
-        return rest if is_current(ctx, case.namespace, seen) else 0.0
+        return rest if is_current(ctx, backup.namespace, seen) else 0.0
     if problem is not None:
-        return await wait_or_fail(ctx, case, problem)
+        return await wait_or_fail(ctx, backup, problem)
     await publish(
         ctx,
-        case,
+        backup,
         conditions.reconciling("Starting", "the worker's pod is being started"),
-        worker_job=case.job_name,
+        worker_job=backup.job_name,
         vm_name=refs.found.vm.name[:1024],
-        chain_name=chain_name(case.spec.vm_ref.name, case.spec.repository_ref.name),
+        chain_name=chain_name(backup.spec.vm_ref.name, backup.spec.repository_ref.name),
         repository_id=refs.repository_id,
-        disks=case.status.disks
+        disks=backup.status.disks
         or [BackupDisk(id=disk.index, key=disk.key, virtual_size=disk.capacity_bytes) for disk in refs.found.disks],
     )
     return ctx.settings.poll_seconds
 
 
-def overdue(ctx: Context, case: Case) -> Problem | None:
+def overdue(ctx: Context, backup: ObservedBackup) -> Problem | None:
     """Return whether a deadline has passed while there is no worker."""
     now = ctx.now()
-    if case.status.start_time is not None:
-        if now - case.status.start_time > timedelta(seconds=case.spec.active_deadline_seconds):
+    if backup.status.start_time is not None:
+        if now - backup.status.start_time > timedelta(seconds=backup.spec.active_deadline_seconds):
             return Problem(
                 "ActiveDeadlineExceeded", "it took longer than spec.activeDeadlineSeconds allows", Meaning.FINAL
             )
         return None
-    if now - created(case.obj) <= timedelta(seconds=case.spec.start_deadline_seconds):
+    if now - created(backup.obj) <= timedelta(seconds=backup.spec.start_deadline_seconds):
         return None
-    ready = conditions.of_status(case.status, conditions.READY)
+    ready = conditions.of_status(backup.status, conditions.READY)
     what = f"it waited for {ready.reason}: {ready.message}" if ready else "no controller processed it in that time"
-    text = f"not started within spec.startDeadlineSeconds ({case.spec.start_deadline_seconds} s); {what}"
+    text = f"not started within spec.startDeadlineSeconds ({backup.spec.start_deadline_seconds} s); {what}"
     return Problem("StartDeadlineExceeded", text, Meaning.FINAL)
 
 
-async def wait_or_fail(ctx: Context, case: Case, problem: Problem) -> float | None:
+async def wait_or_fail(ctx: Context, backup: ObservedBackup, problem: Problem) -> float | None:
     """Say what it waits for, or end it where waiting makes no sense (any more)."""
     if problem.meaning is Meaning.FINAL:
-        await fail(ctx, case, problem.reason, problem.message)
+        await fail(ctx, backup, problem.reason, problem.message)
         return 0.0
     pause = ctx.settings.wait_poll_seconds
     if problem.meaning is Meaning.RETRY:
-        since = ctx.memory.unreachable.get(case.uid)
+        since = ctx.memory.unreachable.get(backup.uid)
         if since is None:
             since = ctx.monotonic()
-            ctx.memory.unreachable.put(case.uid, since)
+            ctx.memory.unreachable.put(backup.uid, since)
         waited = ctx.monotonic() - since
         if waited > ctx.settings.appliance_patience_seconds:
-            await fail(ctx, case, problem.reason, f"{problem.message} (tried again for {int(waited)} s)")
+            await fail(ctx, backup, problem.reason, f"{problem.message} (tried again for {int(waited)} s)")
             return 0.0
         pause = ctx.settings.retry_seconds
     else:
-        ctx.memory.unreachable.pop(case.uid)
-    await publish(ctx, case, conditions.reconciling(problem.reason, problem.message))
-    return min(pause, _until_deadline(ctx, case))
+        ctx.memory.unreachable.pop(backup.uid)
+    await publish(ctx, backup, conditions.reconciling(problem.reason, problem.message))
+    return min(pause, _until_deadline(ctx, backup))
 
 
-def _until_deadline(ctx: Context, case: Case) -> float:
-    waited = (ctx.now() - created(case.obj)).total_seconds()
-    return max(case.spec.start_deadline_seconds - waited + 0.5, 0.5)
+def _until_deadline(ctx: Context, backup: ObservedBackup) -> float:
+    waited = (ctx.now() - created(backup.obj)).total_seconds()
+    return max(backup.spec.start_deadline_seconds - waited + 0.5, 0.5)
 
 
 @dataclass(frozen=True)
@@ -125,51 +125,51 @@ class _Plan:
     resources: Obj
 
 
-def _resources(ctx: Context, case: Case, refs: References) -> Obj | Problem:
+def _resources(ctx: Context, backup: ObservedBackup, refs: References) -> Obj | Problem:
     """Of the worker's container. How deep a disk's layers lie only the repository knows: as deep as it allows."""
     wanted = merge_overrides(ctx.settings.pod_defaults, refs.repository.pod_template)
-    if case.only_looks:
+    if backup.only_looks:
         return maintenance_resources(wanted)
-    layers = 1 if case.spec.type is RequestedType.FULL else refs.repository.max_chain_depth
+    layers = 1 if backup.spec.type is RequestedType.FULL else refs.repository.max_chain_depth
     disks = [DiskLoad(disk.capacity_bytes, layers) for disk in refs.found.disks]
     return decide_resources(disks, resources_of(wanted), ctx.settings.worker_max_memory)
 
 
 async def _create_worker(
-    ctx: Context, case: Case, refs: References, admitted: Admitted, resources: Obj
+    ctx: Context, backup: ObservedBackup, refs: References, admitted: Admitted, resources: Obj
 ) -> Problem | None:
     """Create the worker's objects, the Job last. Each may exist from before a restart of the controller."""
     labels = worker_labels(
-        case.obj,
-        vm=case.spec.vm_ref.name,
-        repository=case.spec.repository_ref.name,
+        backup.obj,
+        vm=backup.spec.vm_ref.name,
+        repository=backup.spec.repository_ref.name,
         appliance=refs.vm.appliance_ref.name,
         vm_key=names.vm_key(names.last_path_element(refs.vm.path)),
         vm_identity=names.vm_identity(refs.appliance.vcenter.host, refs.vm.path),
     )
-    claim = await find(ctx.cluster, CLAIM, case.namespace, refs.repository.claim_name)
+    claim = await find(ctx.cluster, CLAIM, backup.namespace, refs.repository.claim_name)
     plan = _Plan(labels, admitted.host_ports, claim is not None and needs_one_node(claim), resources)
     count = len(refs.found.disks)
     try:
         provisional = admitted.host_ports or tuple(names.NBD_BASE_PORT + index for index in range(count))
-        await _ask_pod_security(ctx, case, _template(ctx, case, refs, plan, provisional))
+        await _ask_pod_security(ctx, backup, _template(ctx, backup, refs, plan, provisional))
         # Before the first object that has to be cleaned up; refused when the Backup is being deleted.
         held = (names.FINALIZER, names.FINALIZER_RESTORE_POINT)
-        case.obj = await add_finalizers(ctx.cluster, BACKUP, case.obj, *held)
+        backup.obj = await add_finalizers(ctx.cluster, BACKUP, backup.obj, *held)
         if ctx.settings.network_policies:
             allowed = refs.appliance.nbd.allowed_from
-            policy = build_network_policy(case.obj, labels, count, allowed, ctx.settings)
+            policy = build_network_policy(backup.obj, labels, count, allowed, ctx.settings)
             await _ensure_policy(ctx, policy)
         ports = provisional
-        if refs.appliance.nbd.exposure is Exposure.NODE_PORT and not case.only_looks:
-            ports = node_ports(await _ensure(ctx, SERVICE, build_service(case.obj, labels, count)))
+        if refs.appliance.nbd.exposure is Exposure.NODE_PORT and not backup.only_looks:
+            ports = node_ports(await _ensure(ctx, SERVICE, build_service(backup.obj, labels, count)))
             if len(ports) != count:
                 # Made for another number of disks before the controller was restarted.
-                await ctx.cluster.delete(SERVICE, case.namespace, case.service_name)
+                await ctx.cluster.delete(SERVICE, backup.namespace, backup.service_name)
                 return Problem("PortsChanging", "the Service is being recreated")
-        template = _template(ctx, case, refs, plan, ports)
-        deadline = _remaining(ctx, case)
-        job = build_worker_job(case.obj, template, labels, retries=case.spec.retries, deadline_seconds=deadline)
+        template = _template(ctx, backup, refs, plan, ports)
+        deadline = _remaining(ctx, backup)
+        job = build_worker_job(backup.obj, template, labels, retries=backup.spec.retries, deadline_seconds=deadline)
         await _ensure(ctx, JOB, job)
     except ForbiddenError as error:
         reason = "NamespaceTerminating" if error.terminating else "PodForbidden"
@@ -181,12 +181,12 @@ async def _create_worker(
     return None
 
 
-def _template(ctx: Context, case: Case, refs: References, plan: _Plan, ports: tuple[int, ...]) -> Obj:
+def _template(ctx: Context, backup: ObservedBackup, refs: References, plan: _Plan, ports: tuple[int, ...]) -> Obj:
     task = build_backup_task(
-        namespace=case.namespace,
-        backup=case.name,
-        uid=case.uid,
-        spec=case.spec,
+        namespace=backup.namespace,
+        backup=backup.name,
+        uid=backup.uid,
+        spec=backup.spec,
         repository=refs.repository,
         repository_id=refs.repository_id,
         vm=refs.vm,
@@ -194,7 +194,7 @@ def _template(ctx: Context, case: Case, refs: References, plan: _Plan, ports: tu
         appliance=refs.appliance,
         ports=ports,
         parent_check=refs.parent_check,
-        adopt_only=case.only_looks,
+        adopt_only=backup.only_looks,
     )
     return build_worker_template(
         task,
@@ -208,10 +208,10 @@ def _template(ctx: Context, case: Case, refs: References, plan: _Plan, ports: tu
     )
 
 
-async def _ask_pod_security(ctx: Context, case: Case, template: Obj) -> None:
+async def _ask_pod_security(ctx: Context, backup: ObservedBackup, template: Obj) -> None:
     """Dry-run the pod's creation: one that admission forbids would only show as an Event of its Job."""
     pod: dict[str, Any] = {
-        "metadata": {**template["metadata"], "namespace": case.namespace, "name": f"{case.job_name[:58]}-dry"},
+        "metadata": {**template["metadata"], "namespace": backup.namespace, "name": f"{backup.job_name[:58]}-dry"},
         "spec": template["spec"],
     }
     await ctx.cluster.create(POD, pod, dry_run=True)
@@ -238,10 +238,10 @@ async def _ensure_policy(ctx: Context, policy: Obj) -> None:
     await ctx.cluster.create(NETWORK_POLICY, policy)
 
 
-def _remaining(ctx: Context, case: Case) -> int:
+def _remaining(ctx: Context, backup: ObservedBackup) -> int:
     """Return seconds that the worker may take; less than the spec says when an earlier one had a part of them."""
-    allowed = case.spec.active_deadline_seconds
-    if case.status.start_time is None:
+    allowed = backup.spec.active_deadline_seconds
+    if backup.status.start_time is None:
         return allowed
-    used = int((ctx.now() - case.status.start_time).total_seconds())
+    used = int((ctx.now() - backup.status.start_time).total_seconds())
     return min(max(allowed - used, _MIN_DEADLINE_S), allowed)

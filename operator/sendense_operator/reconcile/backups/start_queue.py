@@ -18,7 +18,7 @@ from sendense_operator.cluster.listing import collect
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.provenance import is_worker_job
 from sendense_operator.reconcile.backups.admission_rules import decide_admission, decide_queue
-from sendense_operator.reconcile.backups.backup_status import Case
+from sendense_operator.reconcile.backups.backup_status import ObservedBackup
 from sendense_operator.reconcile.backups.references import References
 from sendense_operator.reconcile.catalogue.ownership import is_restored
 from sendense_operator.reconcile.state.context import Context
@@ -69,23 +69,23 @@ class _Objects:
     appliances: Mapping[str, VMwareApplianceSpec]
 
 
-async def admit(ctx: Context, case: Case, refs: References) -> tuple[QueueSnapshot, AdmissionDecision]:
+async def admit(ctx: Context, backup: ObservedBackup, refs: References) -> tuple[QueueSnapshot, AdmissionDecision]:
     """Return whether the Backup may start, and what that was decided on.
 
     To be called with `ctx.admission` held until its Job is made.
     """
-    snapshot = await _snapshot(ctx, case.namespace)
-    elder = snapshot.elder_of(case.obj)
+    snapshot = await _snapshot(ctx, backup.namespace)
+    elder = snapshot.elder_of(backup.obj)
     if elder is not None:
-        text = f"Backup {elder} of VM {case.spec.vm_ref.name} was created first and has not started yet"
+        text = f"Backup {elder} of VM {backup.spec.vm_ref.name} was created first and has not started yet"
         return snapshot, Waits("ChainBusy", text)
     vm = _VM(refs.vm.path, refs.vm.appliance_ref.name, len(refs.found.disks))
-    slots = await _repository_slots(ctx, snapshot, case.namespace, refs.repository)
-    own = _candidate(case.obj, vm, refs.appliance, slots)
-    queued = snapshot.queue.get(case.uid)
+    slots = await _repository_slots(ctx, snapshot, backup.namespace, refs.repository)
+    own = _candidate(backup.obj, vm, refs.appliance, slots)
+    queued = snapshot.queue.get(backup.uid)
     if queued is not None and queued.candidate == own:  # else: its VM has other disks by now, for example
         return snapshot, queued.verdict
-    return snapshot, decide_admission(own, _ahead(case.obj, snapshot), snapshot.running)
+    return snapshot, decide_admission(own, _ahead(backup.obj, snapshot), snapshot.running)
 
 
 def is_current(ctx: Context, namespace: str, snapshot: QueueSnapshot) -> bool:

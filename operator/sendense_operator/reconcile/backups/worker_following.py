@@ -11,7 +11,7 @@ from sendense_operator.cluster.kinds import JOB, POD
 from sendense_operator.cluster.object_names import chain_name
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.provenance import is_worker_pod
-from sendense_operator.reconcile.backups.backup_status import Case, publish
+from sendense_operator.reconcile.backups.backup_status import ObservedBackup, publish
 from sendense_operator.reconcile.backups.deadlines import node_lost, overrun, start_overdue
 from sendense_operator.reconcile.backups.finish import complete, fail
 from sendense_operator.reconcile.backups.progress import STAGE_MESSAGES, merge_disks, merge_progress, stopped_disks
@@ -39,193 +39,199 @@ _UNREACHABLE_AFTER_S: Final = 30.0
 _JOB_GOES_POLL_S: Final = 1.0
 
 
-async def follow_backup(ctx: Context, case: Case, job: Obj) -> float | None:
+async def follow_backup(ctx: Context, backup: ObservedBackup, job: Obj) -> float | None:
     """Look at the worker; seconds until the next check."""
-    listed = await ctx.cluster.list_objects(POD, case.namespace, labels=case.pods_selector)
+    listed = await ctx.cluster.list_objects(POD, backup.namespace, labels=backup.pods_selector)
     pods = [pod for pod in listed if is_worker_pod(pod)]
-    seen = observe_worker(job, pods, ctx.memory.answers.get(case.uid))
+    seen = observe_worker(job, pods, ctx.memory.answers.get(backup.uid))
     lingering = decide_lingering(job, pods, ctx.now()) if isinstance(seen, RunningAttempt) else None
     match lingering or seen:
         case Lingering() as found:
-            return await _lingering(ctx, case, found, _adopt(case, job, found.pod, len(pods)))
+            return await _lingering(ctx, backup, found, _adopt(backup, job, found.pod, len(pods)))
         case Ended() as seen:
-            return await _ended(ctx, case, seen, _adopt(case, job, seen.pod, len(pods)))
+            return await _ended(ctx, backup, seen, _adopt(backup, job, seen.pod, len(pods)))
         case Died() as seen:
-            return await _died(ctx, case, job, seen, _adopt(case, job, seen.pod, len(pods)))
+            return await _died(ctx, backup, job, seen, _adopt(backup, job, seen.pod, len(pods)))
         case AnswerLost() as seen:
-            return await _answer_lost(ctx, case, job, seen, _adopt(case, job, seen.pod, len(pods)))
+            return await _answer_lost(ctx, backup, job, seen, _adopt(backup, job, seen.pod, len(pods)))
         case RunningAttempt() as seen:
-            return await _attempt(ctx, case, job, seen, _adopt(case, job, seen.pod, len(pods)))
+            return await _attempt(ctx, backup, job, seen, _adopt(backup, job, seen.pod, len(pods)))
 
 
-async def _ended(ctx: Context, case: Case, seen: Ended, changes: BackupChanges) -> float | None:
-    case.status = changed_status(case.status, changes)
+async def _ended(ctx: Context, backup: ObservedBackup, seen: Ended, changes: BackupChanges) -> float | None:
+    backup.status = changed_status(backup.status, changes)
     answer = seen.answer
     if answer is None:
-        await fail(ctx, case, seen.reason, seen.message)
+        await fail(ctx, backup, seen.reason, seen.message)
     elif answer.outcome == "Completed":
-        await complete(ctx, case, answer)
+        await complete(ctx, backup, answer)
     else:
         message = answer.message or f"the worker ended as {answer.outcome}"
-        await fail(ctx, case, answer.reason or "WorkerFailed", message, answer)
+        await fail(ctx, backup, answer.reason or "WorkerFailed", message, answer)
     return 0.0
 
 
-async def _died(ctx: Context, case: Case, job: Obj, seen: Died, changes: BackupChanges) -> float | None:
+async def _died(ctx: Context, backup: ObservedBackup, job: Obj, seen: Died, changes: BackupChanges) -> float | None:
     """Start one recovery attempt, since a worker that died may have committed; its own death is final."""
     task = task_of(job)
     if task is None or task.adopt_only:
-        return await _ended(ctx, case, Ended(None, "WorkerDied", case.status.worker_death or seen.message), changes)
-    return await _look(ctx, case, job, seen.message, changes)
+        return await _ended(ctx, backup, Ended(None, "WorkerDied", backup.status.worker_death or seen.message), changes)
+    return await _look(ctx, backup, job, seen.message, changes)
 
 
-async def _answer_lost(ctx: Context, case: Case, job: Obj, seen: AnswerLost, changes: BackupChanges) -> float | None:
+async def _answer_lost(
+    ctx: Context, backup: ObservedBackup, job: Obj, seen: AnswerLost, changes: BackupChanges
+) -> float | None:
     """Start recovery attempts until one answers or the deadline passes: the worker that succeeded has committed.
 
     They copy nothing either. Should the manifest have gone meanwhile, that is to be reported, not to be papered over by
     another copy, for which vCenter would be needed too.
     """
     if task_of(job) is None:
-        return await _ended(ctx, case, Ended(None, "WorkerDied", seen.message), changes)
-    return await _look(ctx, case, job, seen.message, changes)
+        return await _ended(ctx, backup, Ended(None, "WorkerDied", seen.message), changes)
+    return await _look(ctx, backup, job, seen.message, changes)
 
 
-async def _look(ctx: Context, case: Case, job: Obj, death: str, changes: BackupChanges) -> float:
+async def _look(ctx: Context, backup: ObservedBackup, job: Obj, death: str, changes: BackupChanges) -> float:
     """Make the Job once more: its worker finds the manifest, if there is one, and answers from it."""
     # In the status before the Job goes: the next one is made by it, and an end that finds nothing tells it.
     changes = {
-        "worker_death": case.status.worker_death or death[:1024],
-        "start_time": case.status.start_time or whole_seconds(began(job)),
+        "worker_death": backup.status.worker_death or death[:1024],
+        "start_time": backup.status.start_time or whole_seconds(began(job)),
         **changes,
     }
     state = conditions.reconciling("Recovering", f"{death}; a recovery attempt finds out whether it had committed")
-    await publish(ctx, case, state, urgent=True, **changes)
+    await publish(ctx, backup, state, urgent=True, **changes)
     if not is_deleting(job):
         await ctx.events.post(
-            case.obj, "Warning", "AnswerLost", "the worker's answer is lost: a recovery attempt reads the repository"
+            backup.obj, "Warning", "AnswerLost", "the worker's answer is lost: a recovery attempt reads the repository"
         )
-        await ctx.cluster.delete(JOB, case.namespace, job["metadata"]["name"], uid=job["metadata"]["uid"])
+        await ctx.cluster.delete(JOB, backup.namespace, job["metadata"]["name"], uid=job["metadata"]["uid"])
     return _JOB_GOES_POLL_S
 
 
-async def _attempt(ctx: Context, case: Case, job: Obj, seen: RunningAttempt, changes: BackupChanges) -> float | None:
+async def _attempt(
+    ctx: Context, backup: ObservedBackup, job: Obj, seen: RunningAttempt, changes: BackupChanges
+) -> float | None:
     pod = seen.pod
-    if await overrun(ctx, case, pod):
+    if await overrun(ctx, backup, pod):
         return 0.0
     if pod is None:
-        return await _without_pod(ctx, case, job, seen)
+        return await _without_pod(ctx, backup, job, seen)
     if (changes.get("attempts") or 1) > 1:
-        await _new_attempt(ctx, case, seen, changes)
+        await _new_attempt(ctx, backup, seen, changes)
         changes = {"node_name": changes["node_name"]}
     if seen.trouble is not None:
-        return await _not_starting(ctx, case, seen.trouble, changes)
+        return await _not_starting(ctx, backup, seen.trouble, changes)
     address = pod_ip(pod)
     if address is None or is_deleting(pod):
-        if await node_lost(ctx, case, pod) or await start_overdue(ctx, case, "its pod does not get ready to run"):
+        if await node_lost(ctx, backup, pod) or await start_overdue(ctx, backup, "its pod does not get ready to run"):
             return 0.0
-        rest = await publish(ctx, case, _waiting_state(case, seen), **changes)
+        rest = await publish(ctx, backup, _waiting_state(backup, seen), **changes)
         return rest or ctx.settings.poll_seconds
-    changes["start_time"] = case.status.start_time or whole_seconds(worker_started(pod) or ctx.now())
-    return await _poll(ctx, case, pod, address, changes)
+    changes["start_time"] = backup.status.start_time or whole_seconds(worker_started(pod) or ctx.now())
+    return await _poll(ctx, backup, pod, address, changes)
 
 
-async def _lingering(ctx: Context, case: Case, seen: Lingering, changes: BackupChanges) -> float:
+async def _lingering(ctx: Context, backup: ObservedBackup, seen: Lingering, changes: BackupChanges) -> float:
     """Delete the pod, so that the Job sees the worker's end and goes on."""
-    reason = "Ending" if seen.is_last else _again(case)
-    await publish(ctx, case, conditions.reconciling(reason, seen.message), urgent=True, **changes)
-    if await overrun(ctx, case, seen.pod) or await node_lost(ctx, case, seen.pod):
+    reason = "Ending" if seen.is_last else _again(backup)
+    await publish(ctx, backup, conditions.reconciling(reason, seen.message), urgent=True, **changes)
+    if await overrun(ctx, backup, seen.pod) or await node_lost(ctx, backup, seen.pod):
         return 0.0
     if not is_deleting(seen.pod):
         meta = seen.pod["metadata"]
-        await ctx.cluster.delete(POD, case.namespace, meta["name"], uid=meta["uid"])
+        await ctx.cluster.delete(POD, backup.namespace, meta["name"], uid=meta["uid"])
     return _JOB_GOES_POLL_S
 
 
-async def _new_attempt(ctx: Context, case: Case, seen: RunningAttempt, changes: BackupChanges) -> None:
+async def _new_attempt(ctx: Context, backup: ObservedBackup, seen: RunningAttempt, changes: BackupChanges) -> None:
     """Another pod: its progress begins anew."""
     why = seen.failed_before or "the worker before it is gone"
-    known = changes.get("disks", case.status.disks)
+    known = changes.get("disks", backup.status.disks)
     disks = [disk.model_copy(update={"bytes_transferred": 0, "percent": 0}) for disk in stopped_disks(known)]
-    state = conditions.reconciling(_again(case), f"the attempt before: {why}")
+    state = conditions.reconciling(_again(backup), f"the attempt before: {why}")
     begun: BackupChanges = {**changes, "progress": None, "disks": disks, "last_failure": why[:1024]}
-    await publish(ctx, case, state, urgent=True, **begun)
-    await ctx.events.post(case.obj, "Warning", _again(case), f"attempt {changes['attempts']}: {why}")
+    await publish(ctx, backup, state, urgent=True, **begun)
+    await ctx.events.post(backup.obj, "Warning", _again(backup), f"attempt {changes['attempts']}: {why}")
 
 
-def _again(case: Case) -> str:
+def _again(backup: ObservedBackup) -> str:
     """Return the reason while another worker is to come: a retry only where spec.retries has it.
 
     Evicted pods and removed Jobs are replaced in any case, and a lost answer is read again.
     """
-    return "Retrying" if case.spec.retries and not case.only_looks else "Recovering"
+    return "Retrying" if backup.spec.retries and not backup.only_looks else "Recovering"
 
 
-def _adopt(case: Case, job: Obj, pod: Obj | None, pods: int) -> BackupChanges:
+def _adopt(backup: ObservedBackup, job: Obj, pod: Obj | None, pods: int) -> BackupChanges:
     """Return what the status still has to learn of a Job and of its newest pod."""
-    return {**_adopt_job(case, job), **(_adopt_pod(case, pod, pods) if pod is not None else {})}
+    return {**_adopt_job(backup, job), **(_adopt_pod(backup, pod, pods) if pod is not None else {})}
 
 
-def _adopt_job(case: Case, job: Obj) -> BackupChanges:
+def _adopt_job(backup: ObservedBackup, job: Obj) -> BackupChanges:
     """Return what the status lacks of a Job: the controller that made it may have died before writing."""
-    if case.status.worker_job is not None:
+    if backup.status.worker_job is not None:
         return {}
     changes: BackupChanges = {
-        "worker_job": case.job_name,
-        "chain_name": chain_name(case.spec.vm_ref.name, case.spec.repository_ref.name),
+        "worker_job": backup.job_name,
+        "chain_name": chain_name(backup.spec.vm_ref.name, backup.spec.repository_ref.name),
     }
     task = task_of(job)
     if task is not None:
         changes["vm_name"] = names.last_path_element(task.appliance.vm_path)[:1024]
         changes["repository_id"] = task.repository_id
-        changes["disks"] = case.status.disks or [
+        changes["disks"] = backup.status.disks or [
             BackupDisk(id=disk.index, key=disk.key, virtual_size=disk.size) for disk in task.disks
         ]
     return changes
 
 
-def _adopt_pod(case: Case, pod: Obj, pods: int) -> BackupChanges:
+def _adopt_pod(backup: ObservedBackup, pod: Obj, pods: int) -> BackupChanges:
     """Return the status changes for a new pod. Several may have come since the last reconcile."""
     job_id = names.vma_job_id(pod["metadata"]["uid"])
-    changes: BackupChanges = {"node_name": pod["spec"].get("nodeName") or case.status.node_name}
+    changes: BackupChanges = {"node_name": pod["spec"].get("nodeName") or backup.status.node_name}
     # One that only looks is no attempt, and has no job of the VMA.
-    if case.status.job_id != job_id and not case.only_looks:
+    if backup.status.job_id != job_id and not backup.only_looks:
         changes["job_id"] = job_id
-        changes["attempts"] = max((case.status.attempts or 0) + 1, pods)
+        changes["attempts"] = max((backup.status.attempts or 0) + 1, pods)
     return changes
 
 
-async def _without_pod(ctx: Context, case: Case, job: Obj, seen: RunningAttempt) -> float | None:
+async def _without_pod(ctx: Context, backup: ObservedBackup, job: Obj, seen: RunningAttempt) -> float | None:
     if is_deleting(job):
-        await publish(ctx, case, conditions.reconciling(_again(case), "the worker's Job is being removed"))
+        await publish(ctx, backup, conditions.reconciling(_again(backup), "the worker's Job is being removed"))
         return _JOB_GOES_POLL_S
-    if await start_overdue(ctx, case, "its Job has no pod"):
+    if await start_overdue(ctx, backup, "its Job has no pod"):
         return 0.0
-    rest = await publish(ctx, case, _waiting_state(case, seen), **_adopt_job(case, job))
+    rest = await publish(ctx, backup, _waiting_state(backup, seen), **_adopt_job(backup, job))
     return rest or ctx.settings.poll_seconds
 
 
-def _waiting_state(case: Case, seen: RunningAttempt) -> State:
+def _waiting_state(backup: ObservedBackup, seen: RunningAttempt) -> State:
     if seen.is_last:
         return conditions.reconciling("Ending", f"the worker has ended: {seen.failed_before}")
     if seen.failed_before:
-        return conditions.reconciling(_again(case), f"the attempt before: {seen.failed_before}")
-    if case.status.start_time is not None:
-        return conditions.reconciling(_again(case), "the worker's pod is being replaced")
+        return conditions.reconciling(_again(backup), f"the attempt before: {seen.failed_before}")
+    if backup.status.start_time is not None:
+        return conditions.reconciling(_again(backup), "the worker's pod is being replaced")
     return conditions.reconciling("Starting", "the worker's pod is being started")
 
 
-async def _not_starting(ctx: Context, case: Case, trouble: tuple[str, str], changes: BackupChanges) -> float | None:
+async def _not_starting(
+    ctx: Context, backup: ObservedBackup, trouble: tuple[str, str], changes: BackupChanges
+) -> float | None:
     reason, words = trouble
-    if await start_overdue(ctx, case, f"{reason}: {words}"):
+    if await start_overdue(ctx, backup, f"{reason}: {words}"):
         return 0.0
     message = f"the worker's pod does not start: {words}"
-    if case.status.start_time is not None:
-        reason, message = _again(case), f"{reason}: {message}"
-    rest = await publish(ctx, case, conditions.reconciling(reason, message), **changes)
+    if backup.status.start_time is not None:
+        reason, message = _again(backup), f"{reason}: {message}"
+    rest = await publish(ctx, backup, conditions.reconciling(reason, message), **changes)
     return rest or ctx.settings.poll_seconds
 
 
-async def _poll(ctx: Context, case: Case, pod: Obj, address: str, changes: BackupChanges) -> float | None:
+async def _poll(ctx: Context, backup: ObservedBackup, pod: Obj, address: str, changes: BackupChanges) -> float | None:
     uid = pod["metadata"]["uid"]
     reached = ctx.memory.reached.get(uid)
     pause = ctx.settings.poll_seconds if reached is not None else _FIRST_POLL_S
@@ -236,20 +242,20 @@ async def _poll(ctx: Context, case: Case, pod: Obj, address: str, changes: Backu
     report = await ctx.workers.progress(address)
     if report is not None:
         ctx.memory.reached.put(uid, ctx.monotonic())
-        rest = await _report(ctx, case, report, pod, changes)
+        rest = await _report(ctx, backup, report, pod, changes)
         return rest or ctx.settings.poll_seconds
-    if await node_lost(ctx, case, pod):
+    if await node_lost(ctx, backup, pod):
         return 0.0
     since = reached if reached is not None else _first_asked(ctx, uid)
     if ctx.monotonic() - since > _UNREACHABLE_AFTER_S:
         node = pod["spec"].get("nodeName")
         state = conditions.reconciling("Unreachable", f"the worker on node {node} does not answer; its copy may go on")
-    elif case.status.stage is None:
+    elif backup.status.stage is None:
         state = conditions.reconciling("Starting", "the worker has started")
     else:
         return pause
-    kept: BackupChanges = {**changes, "stage": case.status.stage}
-    rest = await publish(ctx, case, state, **kept)
+    kept: BackupChanges = {**changes, "stage": backup.status.stage}
+    rest = await publish(ctx, backup, state, **kept)
     return rest or (ctx.settings.poll_seconds if reached is not None else _FIRST_POLL_S)
 
 
@@ -262,34 +268,34 @@ def _first_asked(ctx: Context, pod_uid: str) -> float:
     return first
 
 
-async def _report(ctx: Context, case: Case, report: Progress, pod: Obj, changes: BackupChanges) -> float:
+async def _report(ctx: Context, backup: ObservedBackup, report: Progress, pod: Obj, changes: BackupChanges) -> float:
     pod_uid = pod["metadata"]["uid"]
-    whole = case.spec.type is RequestedType.FULL
-    disks = merge_disks(changes.get("disks", case.status.disks), report, whole=whole)
-    progress = merge_progress(case.status.progress, disks, report, whole=whole, now=ctx.now())
+    whole = backup.spec.type is RequestedType.FULL
+    disks = merge_disks(changes.get("disks", backup.status.disks), report, whole=whole)
+    progress = merge_progress(backup.status.progress, disks, report, whole=whole, now=ctx.now())
     # The worker is through, its pod not yet: what it says then is its answer.
     stage = Stage.COMMITTING if report.stage is Stage.DONE else report.stage
     message = report.message or STAGE_MESSAGES[stage]
     # Without its callbacks this copy comes to nothing. Where they arrive only the gateways know.
-    place = (case.namespace, labels_of(pod).get(names.LABEL_APPLIANCE, ""))
+    place = (backup.namespace, labels_of(pod).get(names.LABEL_APPLIANCE, ""))
     ctx.memory.sightings.note_silence(place, pod_uid, report.callbacks_missing, ctx.monotonic())
     stray = ctx.memory.sightings.call_of_pod(pod_uid)
     reason = stage.value if stray is None else conditions.REASON_CALLBACKS_ELSEWHERE
     state = conditions.reconciling(reason, message if stray is None else describe_call(stray))
     seen: BackupChanges = {**changes, "stage": stage, "disks": disks, "progress": progress}
-    return await publish(ctx, case, state, **seen)
+    return await publish(ctx, backup, state, **seen)
 
 
-async def wait_for_old_pods(ctx: Context, case: Case) -> float | None:
+async def wait_for_old_pods(ctx: Context, backup: ObservedBackup) -> float | None:
     """Return seconds to wait for the pods of a Job that has gone; None when none is left. One writer at a time."""
-    if case.status.worker_job is None:
+    if backup.status.worker_job is None:
         return None
-    pods = await ctx.cluster.list_objects(POD, case.namespace, labels=case.pods_selector)
+    pods = await ctx.cluster.list_objects(POD, backup.namespace, labels=backup.pods_selector)
     left = still_there(pods)
     if not left:
         return None
-    if await node_lost(ctx, case, left[0]):
+    if await node_lost(ctx, backup, left[0]):
         return 0.0
-    state = conditions.reconciling(_again(case), "the worker before is being stopped")
-    await publish(ctx, case, state)
+    state = conditions.reconciling(_again(backup), "the worker before is being stopped")
+    await publish(ctx, backup, state)
     return _JOB_GOES_POLL_S

@@ -15,7 +15,7 @@ from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.api.v1alpha1.backup import BackupDisk, BackupStatus, Phase
 from sendense_operator.api.v1alpha1.conditions import State
 from sendense_operator.reconcile.backups.backup_status import (
-    Case,
+    ObservedBackup,
     events_of_change,
     next_backup_status,
     publish,
@@ -24,12 +24,12 @@ from sendense_operator.reconcile.backups.backup_status import (
 from sendense_operator.task import Stage
 
 
-def case(status: Obj | None = None, **spec: object) -> Case:
-    return Case.of(sample.backup("b1", status, **spec))  # type: ignore[arg-type]
+def observed_backup(status: Obj | None = None, **spec: object) -> ObservedBackup:
+    return ObservedBackup.of(sample.backup("b1", status, **spec))  # type: ignore[arg-type]
 
 
 def after(*states: State, stage: Stage | None = None) -> BackupStatus:
-    found = case()
+    found = observed_backup()
     for number, state in enumerate(states):
         found.status = next_backup_status(found, state, {"stage": stage} if stage else {}, at(number))
     return found.status
@@ -54,7 +54,7 @@ CANCELLED = conditions.stalled("Cancelled", "as asked")
     ],
 )
 def test_the_phase_follows(state: State, phase: Phase, over: bool) -> None:
-    found = case()
+    found = observed_backup()
     found.status = next_backup_status(found, state, {"stage": Stage.COPYING}, at(5))
     assert (found.status.phase, found.is_over) == (phase, over)
     assert (found.status.stage is None) is over
@@ -63,20 +63,20 @@ def test_the_phase_follows(state: State, phase: Phase, over: bool) -> None:
 
 
 def test_what_is_not_changed_stays() -> None:
-    found = case({"jobID": "backup-x", "attempts": 2, "startTime": sample.stamp()})
+    found = observed_backup({"jobID": "backup-x", "attempts": 2, "startTime": sample.stamp()})
     status = next_backup_status(found, COPIES, {"node_name": "n1"}, NOON)
     assert (status.job_id, status.attempts, status.start_time, status.node_name) == ("backup-x", 2, NOON, "n1")
 
 
 def test_the_same_again_is_equal() -> None:
-    found = case()
+    found = observed_backup()
     found.status = next_backup_status(found, WAITS, {}, at(1))
     assert next_backup_status(found, WAITS, {}, at(99)) == found.status
 
 
 @pytest.mark.parametrize("reason", ["", "1st", "has space", "ümlaut", "x" * 300, "Trailing-", "a\n"])
 def test_a_reason_that_the_schema_refuses_becomes_part_of_the_message(reason: str) -> None:
-    status = next_backup_status(case(), conditions.stalled(reason, "what happened"), {}, NOON)
+    status = next_backup_status(observed_backup(), conditions.stalled(reason, "what happened"), {}, NOON)
     BackupStatus.model_validate(status.to_dict())
     assert status.conditions[0].reason == "WorkerFailed"
     assert status.conditions[0].message == f"{reason}: what happened"
@@ -84,7 +84,7 @@ def test_a_reason_that_the_schema_refuses_becomes_part_of_the_message(reason: st
 
 @given(st.text(max_size=20), st.text(max_size=6000))
 def test_whatever_a_worker_says_fits_the_schema(reason: str, message: str) -> None:
-    status = next_backup_status(case(), conditions.stalled(reason, message), {}, NOON)
+    status = next_backup_status(observed_backup(), conditions.stalled(reason, message), {}, NOON)
     again = BackupStatus.model_validate(status.to_dict())
     assert again.phase in (Phase.FAILED, Phase.CANCELLED)
     assert again.message is not None
@@ -137,7 +137,7 @@ async def test_when_it_is_written(
     """`changes`: what the last of the states says besides."""
     rig = Rig()
     rig.create_backup()
-    found, clock = Case.of(rig.backup()), rig.world.clock
+    found, clock = ObservedBackup.of(rig.backup()), rig.world.clock
     for number, (clock.seconds, state) in enumerate(states):
         rest = await publish(rig.controller.ctx, found, state, **(changes if number == len(states) - 1 else {}))
         assert (rest > 0) is (next_backup_status(found, state, {}, NOON) != found.status)
@@ -185,20 +185,23 @@ ADOPTED = {"uid": sample.uid_of("an older one")}
 
 
 def test_of_an_adopted_one() -> None:
-    assert wanted_labels(case(adopt=ADOPTED))[names.LABEL_ADOPTED] == "true"
-    assert case(adopt=ADOPTED).point_uid == ADOPTED["uid"]
-    assert case().point_uid == case().uid
+    assert wanted_labels(observed_backup(adopt=ADOPTED))[names.LABEL_ADOPTED] == "true"
+    assert observed_backup(adopt=ADOPTED).point_uid == ADOPTED["uid"]
+    assert observed_backup().point_uid == observed_backup().uid
 
 
 def test_labels() -> None:
-    assert wanted_labels(case()) == {
+    assert wanted_labels(observed_backup()) == {
         names.LABEL_VM: "db",
         names.LABEL_REPOSITORY: "store",
         names.LABEL_TYPE: "Full",
         names.LABEL_PHASE: "Pending",
     }
-    assert wanted_labels(case({"phase": "Completed"}))[names.LABEL_PHASE] == "Completed"
+    assert wanted_labels(observed_backup({"phase": "Completed"}))[names.LABEL_PHASE] == "Completed"
 
 
 def test_pods_are_selected_by_uid() -> None:
-    assert case().pods_selector == f"{names.LABEL_COMPONENT}=worker,{names.LABEL_BACKUP_UID}={case().uid}"
+    assert (
+        observed_backup().pods_selector
+        == f"{names.LABEL_COMPONENT}=worker,{names.LABEL_BACKUP_UID}={observed_backup().uid}"
+    )

@@ -7,7 +7,7 @@ from tests.support import sample
 from tests.support.sample import Obj, ready_status
 
 from sendense_operator.api.v1alpha1 import names
-from sendense_operator.reconcile.backups.backup_status import Case
+from sendense_operator.reconcile.backups.backup_status import ObservedBackup
 from sendense_operator.reconcile.backups.finish import decide_finalizers
 
 RAN: Obj = {"workerJob": "b1-bkp-1"}
@@ -35,7 +35,7 @@ def test_who_may_have_committed_is_held_for_its_files(
     phase: str, reason: str, status: Obj, may_have_a_point: bool
 ) -> None:
     reported = {**ready_status(reason, status="False"), "phase": phase, **status}
-    add, remove = decide_finalizers(Case.of(sample.backup("b1", reported)))
+    add, remove = decide_finalizers(ObservedBackup.of(sample.backup("b1", reported)))
     assert names.FINALIZER in remove
     assert (names.FINALIZER_RESTORE_POINT in remove) is not may_have_a_point
     assert not add or may_have_a_point

@@ -7,11 +7,11 @@ from tests.support import sample
 from tests.support.sample import Obj, ready_status
 
 from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMSpec
-from sendense_operator.reconcile.backups.backup_status import Case
+from sendense_operator.reconcile.backups.backup_status import ObservedBackup
 from sendense_operator.reconcile.backups.references import decide_references, known_vm
 from sendense_operator.reconcile.state.problem import Meaning
 
-CASE = Case.of(sample.backup())
+BACKUP = ObservedBackup.of(sample.backup())
 STORE = sample.repository("store", ready_status(repositoryID="repo-1"))
 VMA = sample.appliance("vma", ready_status("Healthy"))
 
@@ -52,22 +52,22 @@ def unready(kind: str, reason: str, message: str = "why") -> Obj:
     ],
 )
 def test_decide(repository: Obj | None, appliance: Obj | None, reason: str | None, meaning: Meaning | None) -> None:
-    problem = decide_references(CASE, repository, "vma", appliance)
+    problem = decide_references(BACKUP, repository, "vma", appliance)
     assert (problem.reason if problem else None) == reason
     assert (problem.meaning if problem else None) == meaning
 
 
 def test_the_message_names_the_object_and_passes_its_reason_on() -> None:
-    problem = decide_references(CASE, unready("store", "ClaimPending", "not bound"), "vma", VMA)
+    problem = decide_references(BACKUP, unready("store", "ClaimPending", "not bound"), "vma", VMA)
     assert problem is not None
     assert problem.message == "repository store: ClaimPending: not bound"
-    missing = decide_references(CASE, STORE, "vma", None)
+    missing = decide_references(BACKUP, STORE, "vma", None)
     assert missing is not None
     assert missing.message == "there is no VMwareAppliance vma"
 
 
 FULL = ready_status("RepositoryFull", status="False", repositoryID="repo-1")
-LOOKS = Case.of(
+LOOKS = ObservedBackup.of(
     sample.backup(
         "b1",
         {
