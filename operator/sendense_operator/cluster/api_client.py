@@ -13,11 +13,10 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final, Literal, Protocol
 
 import aiohttp
-from kubernetes.aio import config as kube_config
 from kubernetes.aio.client.api_client import ApiClient
-from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.client.exceptions import ApiException
 
+from sendense_operator.cluster.api_connection import connect_api
 from sendense_operator.cluster.errors import ClusterError, NotFoundError, UnavailableError, error_from_status
 from sendense_operator.cluster.kinds import Kind
 from sendense_operator.cluster.listing import Lister, collect
@@ -80,18 +79,6 @@ class Cluster(Lister, Protocol):
     async def read_log(self, namespace: str, pod: str, container: str) -> list[str]:
         """Read a container's log, at most pod_log.LOG_LIMIT bytes. Raises NotFoundError when the pod is gone."""
         ...
-
-
-async def connect_api() -> ApiClient:
-    """Connect by the pod's service account, or else by the kubeconfig that `kubectl` would use."""
-    configuration = Configuration()
-    loader: Any = kube_config
-    try:
-        # Reads the projected token again and again, since it is rotated.
-        loader.load_incluster_config(client_configuration=configuration)
-    except kube_config.ConfigException:
-        await loader.load_kube_config(client_configuration=configuration)
-    return ApiClient(configuration)
 
 
 class KubernetesCluster:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from sendense_operator.cluster.api_client import connect_api
+from sendense_operator.cluster.api_connection import connect_api
 from sendense_operator.cluster.worker_watch import WorkerPods
 from sendense_operator.gateway.appliances import Appliances
 from sendense_operator.gateway.callback_routes import Gateway, create_app

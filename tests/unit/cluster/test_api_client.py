@@ -2,60 +2,35 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from typing import Any
 
 import pytest
 from aiohttp import web
 from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
+from tests.unit.cluster.recorder import Recorder, serving
 
 from sendense_operator.cluster import kinds, pod_log
-from sendense_operator.cluster.api_client import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, KubernetesCluster, find
+from sendense_operator.cluster.api_client import (
+    APPLY_PATCH,
+    JSON_PATCH,
+    MERGE_PATCH,
+    KubernetesCluster,
+    find,
+)
 from sendense_operator.cluster.errors import ClusterError, InvalidError, NotFoundError, UnavailableError
 
 
-class Server:
-    """Remembers requests; answers the next of `answers`, or echoes an empty object."""
-
-    def __init__(self) -> None:
-        self.requests: list[dict[str, Any]] = []
-        self.answers: list[web.Response] = []
-
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        text = await request.text()
-        self.requests.append(
-            {
-                "method": request.method,
-                "path": request.path,
-                "query": dict(request.query),
-                "type": request.content_type,
-                "body": json.loads(text) if text else None,
-            }
-        )
-        return self.answers.pop(0) if self.answers else web.json_response({})
-
-
 @asynccontextmanager
-async def connected() -> AsyncIterator[tuple[KubernetesCluster, Server]]:
-    server = Server()
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", server.handle)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    host, port = runner.addresses[0][:2]
+async def connected() -> AsyncIterator[tuple[KubernetesCluster, Recorder]]:
     configuration = Configuration()
-    configuration.host = f"http://{host}:{port}"
-    try:
+    async with serving() as (url, server):
+        configuration.host = url
         async with KubernetesCluster(ApiClient(configuration)) as cluster:
             yield cluster, server
-    finally:
-        await runner.cleanup()
 
 
 def page(names: list[str], token: str = "") -> web.Response:

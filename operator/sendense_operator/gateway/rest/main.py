@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
-from sendense_operator.cluster.api_client import connect_api
+from sendense_operator.cluster.api_connection import connect_api
 from sendense_operator.cluster.authorization import KubernetesAuthorizer
 from sendense_operator.gateway.drain import Drain
 from sendense_operator.gateway.rest.object_cache import Mirrors, Stores

@@ -28,9 +28,7 @@ _MANY: Final = 20_000
 class Recent(Generic[V]):
     """The latest values by key; the oldest go when there are too many, or when together they weigh more than `most`."""
 
-    def __init__(
-        self, limit: int = 2000, *, weigh: Callable[[V], int] = lambda value: 0, most: int = sys.maxsize
-    ) -> None:
+    def __init__(self, limit: int = 2000, *, weigh: Callable[[V], int] | None = None, most: int = sys.maxsize) -> None:
         self._limit = limit
         self._weigh = weigh
         self._most = most
@@ -42,10 +40,15 @@ class Recent(Generic[V]):
         self._values.move_to_end(key)
         while len(self._values) > self._limit:
             self._values.popitem(last=False)
-        total = sum(map(self._weigh, self._values.values()))
+        if self._weigh is not None:
+            self._drop_weight(self._weigh)
+
+    def _drop_weight(self, weigh: Callable[[V], int]) -> None:
+        """Forget the oldest until the rest weighs at most `most`. Values grow while they are kept: all are weighed."""
+        total = sum(map(weigh, self._values.values()))
         while total > self._most:
             _, gone = self._values.popitem(last=False)
-            total -= self._weigh(gone)
+            total -= weigh(gone)
 
     def get(self, key: str) -> V | None:
         """Return what is remembered, or None."""
