@@ -18,6 +18,7 @@ from sendense_operator.cluster.informer import Mirror
 from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.controller.handlers import Add, keys_of_backup, keys_of_chain, settling_s
+from sendense_operator.controller.pacing import Pacer
 from sendense_operator.reconcile.state.keys import Key
 
 KeysOf = Callable[[str | None, Any], list[Key]]
@@ -54,8 +55,9 @@ def read(keys_of: KeysOf, delay_of: DelayOf, obj: Obj) -> ObservedObject:
 class Waker:
     """The index of a Mirror: adds the keys of what is new, changed or gone to the work queue."""
 
-    def __init__(self, add: Add) -> None:
+    def __init__(self, add: Add, pacer: Pacer | None = None) -> None:
         self._add = add
+        self._pacer = pacer or Pacer()
         self._there: dict[str, tuple[str, tuple[Key, ...]]] = {}
 
     def __len__(self) -> int:
@@ -66,7 +68,7 @@ class Waker:
         due = seen.changed if seen.uid in self._there else seen.listed
         self._there[seen.uid] = (seen.namespace, seen.gone)
         for key, delay in due:
-            self._add(key, delay)
+            self._add(key, self._pacer.wait(key, delay))
         return True
 
     def remove(self, uid: str) -> bool:

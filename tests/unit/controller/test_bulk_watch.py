@@ -11,6 +11,7 @@ from tests.support.sample import NAMESPACE, Obj, stamp
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.controller.bulk_watch import ObservedObject, Waker, read
 from sendense_operator.controller.handlers import SETTLE_S, keys_of_backup, keys_of_chain, settling_s
+from sendense_operator.controller.pacing import Pacer
 from sendense_operator.reconcile.state.keys import Key, Work
 
 MANY = 10_000
@@ -45,7 +46,7 @@ class Queue:
 
 def test_from_the_list_to_the_deletion() -> None:
     queue = Queue()
-    waker = Waker(queue.add)
+    waker = Waker(queue.add, Pacer(lambda: 0.0))
     waker.replace([seen(over("b1")), seen(sample.backup("b2"))], None)
     assert queue.take() == [(CHAIN, SETTLE_S), (Key(Work.BACKUP, NAMESPACE, "b2"), 0.0)]
     waker.put(seen(over("b1")))
@@ -57,7 +58,7 @@ def test_from_the_list_to_the_deletion() -> None:
 
 def test_what_a_fresh_list_misses_was_deleted() -> None:
     queue = Queue()
-    waker = Waker(queue.add)
+    waker = Waker(queue.add, Pacer(lambda: 0.0))
     elsewhere = over("b3", namespace="elsewhere", uid="u3")
     waker.replace([seen(over("b1")), seen(sample.backup("b2")), seen(elsewhere)], None)
     queue.take()
@@ -68,7 +69,7 @@ def test_what_a_fresh_list_misses_was_deleted() -> None:
 
 def test_own_status_of_a_chain_is_no_reason_to_look_again() -> None:
     queue = Queue()
-    waker = Waker(queue.add)
+    waker = Waker(queue.add, Pacer(lambda: 0.0))
     spec = {"vmRef": {"name": "db"}, "repositoryRef": {"name": "store"}}
     chain = sample.custom("BackupChain", "c1", spec, {"observedGeneration": 1})
     chain["metadata"]["generation"] = 1
