@@ -22,6 +22,7 @@ from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import write_status
 from sendense_operator.reconcile.backups.backup_status import ObservedBackup, publish
 from sendense_operator.reconcile.backups.finish import chain_key, record
+from sendense_operator.reconcile.backups.status_changes import DerivedChanges, changed_status
 from sendense_operator.reconcile.catalogue.decisions import (
     UNREADABLE,
     Judgement,
@@ -240,7 +241,7 @@ async def say_damage(ctx: Context, backup: ObservedBackup, message: str) -> None
         )
     if new == old:
         return
-    status = backup.status.model_copy(update={"conditions": conditions.models_of(new)})
+    status = changed_status(backup.status, DerivedChanges(conditions=conditions.models_of(new)))
     if await write_status(ctx.cluster, BACKUP, backup.obj, status) and message:
         await ctx.events.post(backup.obj, "Warning", conditions.DAMAGED, message)
     backup.status = status

@@ -15,7 +15,7 @@ from sendense_operator.cluster.kinds import BACKUP
 from sendense_operator.cluster.object_names import service_name, worker_name
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import write_status
-from sendense_operator.reconcile.backups.status_changes import BackupChanges
+from sendense_operator.reconcile.backups.status_changes import BackupChanges, DerivedChanges, changed_status
 from sendense_operator.reconcile.catalogue.ownership import is_restored, point_uid
 from sendense_operator.reconcile.state.context import Context
 from sendense_operator.reconcile.state.formatting import human_duration, whole_seconds
@@ -115,19 +115,18 @@ def next_backup_status(backup: ObservedBackup, state: State, changes: BackupChan
     ended = changes.get("completion_time") or backup.status.completion_time or whole_seconds(now)
     started = changes.get("start_time") or backup.status.start_time
     seconds = max(int((ended - started).total_seconds()), 0) if over and started is not None else None
-    return backup.status.model_copy(
-        update={
-            **changes,
-            "observed_generation": generation,
-            "conditions": conditions.models_of(updated),
-            "phase": phase,
-            "stage": changes.get("stage") if not over else None,
-            "message": conditions.shortened(state.message),
-            "completion_time": ended if over else None,
-            "duration_seconds": seconds,
-            "duration": human_duration(seconds) if seconds is not None else None,
-        }
-    )
+    derived: DerivedChanges = {
+        **changes,
+        "observed_generation": generation,
+        "conditions": conditions.models_of(updated),
+        "phase": phase,
+        "stage": changes.get("stage") if not over else None,
+        "message": conditions.shortened(state.message),
+        "completion_time": ended if over else None,
+        "duration_seconds": seconds,
+        "duration": human_duration(seconds) if seconds is not None else None,
+    }
+    return changed_status(backup.status, derived)
 
 
 async def publish(
@@ -167,8 +166,10 @@ async def acknowledge(ctx: Context, backup: ObservedBackup) -> None:
     is still to be done.
     """
     generation = backup.obj["metadata"].get("generation")
-    known = [condition.model_copy(update={"observed_generation": generation}) for condition in backup.status.conditions]
-    status = backup.status.model_copy(update={"observed_generation": generation, "conditions": known})
+    status = backup.status.model_copy(deep=True)
+    status.observed_generation = generation
+    for condition in status.conditions:
+        condition.observed_generation = generation
     await write_status(ctx.cluster, BACKUP, backup.obj, status)
     backup.status = status
 
@@ -181,8 +182,11 @@ def _distance(old: BackupStatus, new: BackupStatus, poll_seconds: float) -> floa
 
 
 def _wordless(status: BackupStatus) -> BackupStatus:
-    reported = [condition.model_copy(update={"message": ""}) for condition in status.conditions]
-    return status.model_copy(update={"message": None, "conditions": reported})
+    copy = status.model_copy(deep=True)
+    copy.message = None
+    for condition in copy.conditions:
+        condition.message = ""
+    return copy
 
 
 _ORDINARY_WAIT: Final = re.compile(r".*Busy|Waiting.*|.*NotFound|.*NotReady|ClaimPending|PortsChanging|Starting")

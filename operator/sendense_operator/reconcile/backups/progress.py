@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Final
 
 from sendense_operator.api.v1alpha1.backup import BackupDisk, BackupProgress
+from sendense_operator.reconcile.backups.status_changes import changed_disk, changed_progress
 from sendense_operator.reconcile.state.backup_type import backup_type_of
 from sendense_operator.reconcile.state.formatting import human_bytes, human_duration, human_rate, whole_seconds
 from sendense_operator.task import Answer, BackupType, DiskProgress, Progress, Stage
@@ -160,8 +161,7 @@ def final_progress(answer: Answer, started: datetime | None, now: datetime) -> B
 
 def stopped_disks(old: list[BackupDisk]) -> list[BackupDisk]:
     """Return the disks of a backup that ended without a result: how far each came, and no longer a rate."""
-    gone = {"rate_bytes_per_second": None, "rate": None, "eta_seconds": None, "eta": None}
-    return [disk.model_copy(update=gone) for disk in old]
+    return [changed_disk(disk, rate_bytes_per_second=None, rate=None, eta_seconds=None, eta=None) for disk in old]
 
 
 def stopped_progress(old: BackupProgress | None, started: datetime | None, now: datetime) -> BackupProgress | None:
@@ -169,6 +169,4 @@ def stopped_progress(old: BackupProgress | None, started: datetime | None, now: 
     if old is None:
         return None
     rate = average_rate(old.bytes_transferred, started, now)
-    return old.model_copy(
-        update={"rate_bytes_per_second": rate, "rate": human_rate(rate), "eta_seconds": None, "eta": ""},
-    )
+    return changed_progress(old, rate_bytes_per_second=rate, rate=human_rate(rate), eta_seconds=None, eta="")

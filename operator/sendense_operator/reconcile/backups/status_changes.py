@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TypedDict
+from typing import TypedDict, Unpack
 
-from sendense_operator.api.v1alpha1.backup import BackupDisk, BackupProgress, BackupStatus
+from sendense_operator.api.v1alpha1.backup import BackupDisk, BackupProgress, BackupStatus, Phase
+from sendense_operator.api.v1alpha1.base import Condition
 from sendense_operator.task import BackupType, Stage
 
 
@@ -35,6 +36,47 @@ class BackupChanges(TypedDict, total=False):
     disks: list[BackupDisk]
 
 
+class DerivedChanges(BackupChanges, total=False):
+    """All fields of `BackupStatus`: those that reconciles change, and those that are derived from them."""
+
+    observed_generation: int | None
+    conditions: list[Condition]
+    phase: Phase | None
+    message: str | None
+    duration: str | None
+    duration_seconds: int | None
+
+
+class DiskChanges(TypedDict, total=False):
+    """Fields of `BackupDisk` that change without a new report of the worker."""
+
+    bytes_transferred: int
+    percent: int
+    rate_bytes_per_second: int | None
+    rate: str | None
+    eta_seconds: int | None
+    eta: str | None
+
+
+class ProgressChanges(TypedDict, total=False):
+    """Fields of `BackupProgress` that change without a new report of the worker."""
+
+    rate_bytes_per_second: int
+    rate: str
+    eta_seconds: int | None
+    eta: str
+
+
 def changed_status(status: BackupStatus, changes: BackupChanges) -> BackupStatus:
     """Return `status` with the changes; nothing is validated, as with `model_copy`."""
     return status.model_copy(update=dict(changes))
+
+
+def changed_disk(disk: BackupDisk, **changes: Unpack[DiskChanges]) -> BackupDisk:
+    """Return `disk` with the changes."""
+    return disk.model_copy(update=dict(changes))
+
+
+def changed_progress(progress: BackupProgress, **changes: Unpack[ProgressChanges]) -> BackupProgress:
+    """Return `progress` with the changes."""
+    return progress.model_copy(update=dict(changes))

@@ -15,7 +15,7 @@ from sendense_operator.reconcile.backups.backup_status import ObservedBackup, pu
 from sendense_operator.reconcile.backups.deadlines import node_lost, overrun, start_overdue
 from sendense_operator.reconcile.backups.finish import complete, fail
 from sendense_operator.reconcile.backups.progress import STAGE_MESSAGES, merge_disks, merge_progress, stopped_disks
-from sendense_operator.reconcile.backups.status_changes import BackupChanges, changed_status
+from sendense_operator.reconcile.backups.status_changes import BackupChanges, changed_disk, changed_status
 from sendense_operator.reconcile.state.context import Context
 from sendense_operator.reconcile.state.formatting import whole_seconds
 from sendense_operator.reconcile.state.kubernetes_objects import began, is_deleting, labels_of, pod_ip, worker_started
@@ -149,7 +149,7 @@ async def _new_attempt(ctx: Context, backup: ObservedBackup, seen: RunningAttemp
     """Another pod: its progress begins anew."""
     why = seen.failed_before or "the worker before it is gone"
     known = changes.get("disks", backup.status.disks)
-    disks = [disk.model_copy(update={"bytes_transferred": 0, "percent": 0}) for disk in stopped_disks(known)]
+    disks = [changed_disk(disk, bytes_transferred=0, percent=0) for disk in stopped_disks(known)]
     state = conditions.reconciling(_again(backup), f"the attempt before: {why}")
     begun: BackupChanges = {**changes, "progress": None, "disks": disks, "last_failure": why[:1024]}
     await publish(ctx, backup, state, urgent=True, **begun)

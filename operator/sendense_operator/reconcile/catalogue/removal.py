@@ -22,6 +22,7 @@ from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN, BACKUP_REPOSIT
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import has_finalizer
 from sendense_operator.reconcile.catalogue.ownership import point_uid
+from sendense_operator.reconcile.catalogue.point_changes import changed_point
 from sendense_operator.reconcile.state.context import Context
 from sendense_operator.reconcile.state.formatting import human_bytes, parse_time
 from sendense_operator.reconcile.state.kubernetes_objects import is_deleting
@@ -136,7 +137,7 @@ def merge_removed(
     for point in new:
         before = known.get(point.uid)
         full = point.full or (before.full if before is not None else None)
-        known[point.uid] = point.model_copy(update={"full": full})
+        known[point.uid] = changed_point(point, full=full)
     listed = list(known.values())
     if view is not None:
         listed = [after for point in listed if (after := _after(point, view)) is not None]
@@ -180,7 +181,7 @@ def _after(point: RemovedPoint, view: ChainView) -> RemovedPoint | None:
             return point
         # The repository has not been notified; or it is back: the volume was set back, or a second attempt was thought
         # dead: then there is a tombstone of the first one too.
-        return point.model_copy(update={"state": RemovalState.PENDING, "needed_by": None})
+        return changed_point(point, state=RemovalState.PENDING, needed_by=None)
     if record := view.tombstones.get(point.uid):
         return _waiting(point, record)
     if point.state is RemovalState.PENDING:
@@ -200,5 +201,4 @@ def is_out_of_reach(point: RemovedPoint, view: ChainView | None) -> bool:
 
 def _waiting(point: RemovedPoint, record: TombstoneRecord) -> RemovedPoint:
     needed_by = record.needed_by if names.is_object_name(record.needed_by) else None
-    changes = {"state": RemovalState.NEEDED, "stored_bytes": record.stored, "needed_by": needed_by}
-    return point.model_copy(update=changes)
+    return changed_point(point, state=RemovalState.NEEDED, stored_bytes=record.stored, needed_by=needed_by)

@@ -23,6 +23,7 @@ from sendense_operator.cluster.object_names import chain_name
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import add_finalizers, has_finalizer, remove_finalizers, write_status
 from sendense_operator.reconcile.catalogue.ownership import owns_point, point_uid
+from sendense_operator.reconcile.catalogue.point_changes import changed_point
 from sendense_operator.reconcile.catalogue.removal import (
     Kept,
     decide_removal,
@@ -201,10 +202,10 @@ async def _write(
 def _by_policy(point: RemovedPoint, spec: BackupRepositorySpec | None) -> RemovedPoint:
     """Return the removed point with the end of its grace, or retained where the repository says Retain by now."""
     if spec is not None and is_retained_now(point, spec):
-        return point.model_copy(update={"state": RemovalState.RETAINED, "kept_until": None})
+        return changed_point(point, state=RemovalState.RETAINED, kept_until=None)
     grace = spec.deletion_grace_seconds if spec is not None else 0
     until = point.since + timedelta(seconds=grace) if grace and point.state is RemovalState.PENDING else None
-    return point if point.kept_until == until else point.model_copy(update={"kept_until": until})
+    return point if point.kept_until == until else changed_point(point, kept_until=until)
 
 
 def _waits_for_writer(view: ChainView, removed: list[RemovedPoint]) -> bool:

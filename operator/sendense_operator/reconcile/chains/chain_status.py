@@ -24,6 +24,7 @@ from sendense_operator.api.v1alpha1.conditions import State
 from sendense_operator.api.v1alpha1.names import is_object_name
 from sendense_operator.api.v1alpha1.protectedvm import VMDisk
 from sendense_operator.cluster.objects import Obj
+from sendense_operator.reconcile.catalogue.point_changes import changed_point
 from sendense_operator.reconcile.chains.freeing_obstacles import with_freeing
 from sendense_operator.reconcile.chains.next_backup import decide_next, is_damaged
 from sendense_operator.reconcile.state.backup_type import backup_type_of
@@ -108,7 +109,7 @@ def _needed(points: Sequence[_Point], removed: Sequence[RemovedPoint]) -> list[R
     """Return who depends directly on a removed point that the maintenance pod came too early to see."""
     above = {disk.parent: point.name for point in reversed(points) for disk in point.status.disks if disk.parent}
     return [
-        point.model_copy(update={"needed_by": above.get(point.backup)})
+        changed_point(point, needed_by=above.get(point.backup))
         if point.state is RemovalState.NEEDED and point.needed_by is None
         else point
         for point in removed

@@ -106,7 +106,9 @@ def failed_status(old: Status, reason: str, message: str, *, generation: int | N
         new.sort(key=lambda condition: condition["type"] != conditions.READY)
     else:
         new = conditions.update(before, conditions.reconciling(reason, message), generation=generation, now=now)
-    changes: dict[str, object] = {"conditions": conditions.models_of(new)}
-    if isinstance(old, BackupStatus):
-        changes |= {"phase": old.phase or Phase.PENDING, "message": conditions.shortened(message)}
-    return old.model_copy(update=changes)
+    status = old.model_copy()
+    status.conditions = conditions.models_of(new)
+    if isinstance(status, BackupStatus):
+        status.phase = status.phase or Phase.PENDING
+        status.message = conditions.shortened(message)
+    return status

@@ -82,11 +82,10 @@ class Settings(ProgramSettings):
     @property
     def pod_defaults(self) -> PodTemplate:
         """All that the chart says of the pods that mount a repository."""
-        more = {
-            "resources": Resources.model_validate(self.worker_resources) if self.worker_resources else None,
-            "priority_class_name": self.worker_priority_class or None,
-        }
-        return self.worker_pod_template.model_copy(update=more)
+        template = self.worker_pod_template.model_copy()
+        template.resources = Resources.model_validate(self.worker_resources) if self.worker_resources else None
+        template.priority_class_name = self.worker_priority_class or None
+        return template
 
     @field_validator("worker_pod_template", mode="wrap")
     @classmethod

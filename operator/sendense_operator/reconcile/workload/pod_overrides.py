@@ -44,17 +44,15 @@ def merge_overrides(chart: PodTemplate, repository: PodTemplate | None) -> PodTe
         return chart
     added = [toleration for toleration in repository.tolerations if toleration not in chart.tolerations]
     # A copy is not validated: together they may have more entries than each of them.
-    return chart.model_copy(
-        update={
-            "labels": {**chart.labels, **repository.labels},
-            "annotations": {**chart.annotations, **repository.annotations},
-            "node_selector": {**chart.node_selector, **repository.node_selector},
-            "tolerations": [*chart.tolerations, *added],
-            "affinity": _merge_affinity(chart.affinity, repository.affinity),
-            "priority_class_name": repository.priority_class_name or chart.priority_class_name,
-            "resources": _merge_resources(chart.resources, repository.resources),
-        }
-    )
+    merged = chart.model_copy()
+    merged.labels = {**chart.labels, **repository.labels}
+    merged.annotations = {**chart.annotations, **repository.annotations}
+    merged.node_selector = {**chart.node_selector, **repository.node_selector}
+    merged.tolerations = [*chart.tolerations, *added]
+    merged.affinity = _merge_affinity(chart.affinity, repository.affinity)
+    merged.priority_class_name = repository.priority_class_name or chart.priority_class_name
+    merged.resources = _merge_resources(chart.resources, repository.resources)
+    return merged
 
 
 def _merge_affinity(chart: Affinity | None, repository: Affinity | None) -> Affinity | None:
@@ -71,12 +69,10 @@ def _merge_affinity(chart: Affinity | None, repository: Affinity | None) -> Affi
 def _merge_resources(chart: Resources | None, repository: Resources | None) -> Resources | None:
     if chart is None or repository is None:
         return repository or chart
-    return chart.model_copy(
-        update={
-            "requests": {**chart.requests, **repository.requests},
-            "limits": {**chart.limits, **repository.limits},
-        }
-    )
+    merged = chart.model_copy()
+    merged.requests = {**chart.requests, **repository.requests}
+    merged.limits = {**chart.limits, **repository.limits}
+    return merged
 
 
 def resources_of(wanted: PodTemplate) -> Obj:
