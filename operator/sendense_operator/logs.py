@@ -13,6 +13,8 @@ from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Final, TextIO
 
+from sendense_operator.object_key import ObjectKey
+
 _NONE: Final = "-"
 _backup: ContextVar[str] = ContextVar("backup", default=_NONE)
 
@@ -32,7 +34,7 @@ def silence_http_loggers() -> None:
 @contextmanager
 def backup_context(namespace: str, name: str) -> Iterator[None]:
     """Put `backup=NAMESPACE/NAME` on every log line of this task (and of those it starts)."""
-    token = _backup.set(f"{namespace}/{name}")
+    token = _backup.set(str(ObjectKey(namespace, name)))
     try:
         yield
     finally:
@@ -41,7 +43,7 @@ def backup_context(namespace: str, name: str) -> Iterator[None]:
 
 def set_backup(namespace: str, name: str) -> None:
     """Do what `backup_context` does, for a program that lives for one Backup."""
-    _backup.set(f"{namespace}/{name}")
+    _backup.set(str(ObjectKey(namespace, name)))
 
 
 def kv(**fields: object) -> str:

@@ -85,10 +85,10 @@ class Controller:
                 yield from keys_of_job(event, obj)
             case "Pod":
                 if event == "DELETED":
-                    remember_answer(obj, self.ctx.memory)
+                    remember_answer(obj, self.ctx.watch_hints)
                 yield from keys_of_pod(obj)
             case name if work := _SIMPLE.get(name):
-                yield from keys_of_reference(work, event, obj, self.ctx.memory)
+                yield from keys_of_reference(work, event, obj, self.ctx.watch_hints)
 
     def _enqueue(self, key: Key, delay: float) -> None:
         due = self._world.clock.seconds + delay

@@ -9,6 +9,8 @@ from tests.support.sample import GIB, Obj
 from tests.wiring.rig import Rig
 
 from sendense_operator.cluster import kinds
+from sendense_operator.object_key import ObjectKey
+from sendense_operator.reconcile.state.hints import RepositoryMessages
 from sendense_operator.reconcile.workload.worker_pod import task_of
 
 STORE = "shop/store"
@@ -129,20 +131,20 @@ async def test_after_a_damaged_parent_all_of_the_repository_is_looked_at(on_miss
     point.damage = "disk 0: digest of chunk 3"
     rig.create_backup("b2", type="Incremental", onMissingParent=on_missing_parent)
     wanted: list[str] = []
-    rig.controller.ctx.memory.scan_wanted = _Recorded(wanted)
+    rig.controller.ctx.repository_messages = _Recorded(wanted)
     await rig.run(lambda: rig.is_over("b2"))
     assert set(wanted) == {STORE}
     assert rig.reason("b2") == ("ParentUnverified" if on_missing_parent == "Fail" else "Committed")
 
 
-class _Recorded(set[str]):
+class _Recorded(RepositoryMessages):
     def __init__(self, reported: list[str]) -> None:
         super().__init__()
-        self._told = reported
+        self._reported = reported
 
-    def add(self, element: str) -> None:
-        self._told.append(element)
-        super().add(element)
+    def request_scan(self, key: ObjectKey) -> bool:
+        self._reported.append(str(key))
+        return super().request_scan(key)
 
 
 async def test_how_the_parent_is_checked_is_up_to_the_chain() -> None:

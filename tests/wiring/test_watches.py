@@ -24,7 +24,7 @@ from sendense_operator.cluster.kinds import Kind
 from sendense_operator.cluster.object_names import worker_name
 from sendense_operator.controller.bulk_watch import Follower
 from sendense_operator.controller.kopf_watches import watch_forever
-from sendense_operator.reconcile.state.hints import Hints
+from sendense_operator.reconcile.state.hints import WatchHints
 from sendense_operator.reconcile.state.keys import Key, Work
 
 WATCHED = (
@@ -51,7 +51,7 @@ class Rig:
     def __init__(self, api: Any, session: aiohttp.ClientSession) -> None:
         self.api = api
         self.keys: set[Key] = set()
-        self.memory = Hints()
+        self.hints = WatchHints()
         self._session = session
         self._changed = asyncio.Event()
 
@@ -126,7 +126,7 @@ async def watching(kubeconfig: Path) -> AsyncIterator[Rig]:
         configuration.host = str(api.url).rstrip("/")
         cluster = KubernetesCluster(ApiClient(configuration))
         follow = asyncio.create_task(Follower(cluster, rig.add, ()).run())
-        watch = asyncio.create_task(watch_forever(rig.add, rig.memory, (), "test", lambda: None))
+        watch = asyncio.create_task(watch_forever(rig.add, rig.hints, (), "test", lambda: None))
         try:
             await rig.comes(Key(Work.BACKUP, NAMESPACE, "b0"))  # it was there before
             yield rig
@@ -178,7 +178,7 @@ async def test_the_last_words_of_a_pod_are_kept(kubeconfig: Path) -> None:
         await rig.create(kinds.POD, pod)
         await rig.comes(Key(Work.BACKUP, NAMESPACE, "b1"))
         await rig.delete(kinds.POD, pod["metadata"]["name"])
-        await rig.until(lambda: rig.memory.answers.get("uid-1") == answer)
+        await rig.until(lambda: rig.hints.answers.get("uid-1") == answer)
 
 
 async def test_nothing_is_written_into_what_is_watched(kubeconfig: Path) -> None:

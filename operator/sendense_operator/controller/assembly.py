@@ -131,7 +131,7 @@ async def _until_one_ends(background: Sequence[asyncio.Task[None]]) -> None:
 
 async def _watch(ctx: Context, identity: str, on_ready: Callable[[], None]) -> None:
     await wait_for_api(ctx.cluster, ctx.settings)
-    await watch_forever(ctx.enqueue, ctx.memory, ctx.settings.namespaces, identity, on_ready)
+    await watch_forever(ctx.enqueue, ctx.watch_hints, ctx.settings.namespaces, identity, on_ready)
 
 
 async def wait_for_api(cluster: Cluster, settings: Settings) -> None:

@@ -21,6 +21,7 @@ from sendense_operator.cluster.errors import (
 )
 from sendense_operator.cluster.kinds import SECRET
 from sendense_operator.controller.work_queue import backoff
+from sendense_operator.object_key import ObjectKey
 from sendense_operator.reconcile.state.settings import Settings
 
 CHECK_S: Final = 60.0
@@ -98,7 +99,7 @@ class CertificateRenewal:
         self._logged = (text, now)
         # one conflict is nothing: the next check sees what the other one wrote
         level = logging.INFO if isinstance(error, ConflictError) else logging.WARNING
-        place = f"{self._namespace}/{self._secret}"
+        place = ObjectKey(self._namespace, self._secret)
         _log.log(level, "REST's certificate, Secret %s: %s; trying again", place, text)
 
 

@@ -15,8 +15,8 @@ from sendense_operator.api.v1alpha1.backup import Phase
 from sendense_operator.cluster import kinds
 from sendense_operator.cluster.provenance import is_worker_pod
 from sendense_operator.reconcile.chains.chain_reconciler import key_of_chain
-from sendense_operator.reconcile.state.hints import Hints
-from sendense_operator.reconcile.state.keys import Key, Work
+from sendense_operator.reconcile.state.hints import WatchHints
+from sendense_operator.reconcile.state.keys import ChainKey, Key, Work
 from sendense_operator.reconcile.state.kubernetes_objects import answer_of, is_live
 
 _RESTORE_POINTS: Final = (Phase.COMPLETED, Phase.LOST)
@@ -34,7 +34,7 @@ _SIMPLE: Final = (
 )
 
 
-def register(registry: kopf.OperatorRegistry, add: Add, memory: Hints) -> None:
+def register(registry: kopf.OperatorRegistry, add: Add, hints: WatchHints) -> None:
     """Register the handlers of all kinds but Backups and chains, see `following`."""
 
     async def on_job(type: str | None, body: kopf.Body, **_: Any) -> None:
@@ -43,13 +43,13 @@ def register(registry: kopf.OperatorRegistry, add: Add, memory: Hints) -> None:
 
     async def on_pod(type: str | None, body: kopf.Body, **_: Any) -> None:
         if type == "DELETED":
-            remember_answer(body, memory)
+            remember_answer(body, hints)
         for key in named(keys_of_pod(body)):
             add(key, 0.0)
 
     def on_simple(work: Work) -> Any:
         async def handler(type: str | None, body: kopf.Body, **_: Any) -> None:
-            for key in keys_of_reference(work, type, body, memory):
+            for key in keys_of_reference(work, type, body, hints):
                 add(key, 0.0)
 
         handler.__name__ = f"on_{work.value.lower()}"
@@ -70,13 +70,11 @@ def keys_of_backup(event: str | None, body: Any) -> list[Key]:
     """Return the keys to reconcile for a changed Backup; one that is over and tidied up concerns only its chain."""
     meta, status = body["metadata"], body.get("status") or {}
     phase = status.get("phase")
-    spec = body.get("spec") or {}
     keys = []
     if event != "DELETED" and not _is_tidy(meta, status):
-        keys.append(Key(Work.BACKUP, meta["namespace"], meta["name"]))
+        keys.append(Key.of(Work.BACKUP, body))
     if phase in _RESTORE_POINTS or event == "DELETED" or meta.get("deletionTimestamp"):
-        vm, repository = spec["vmRef"]["name"], spec["repositoryRef"]["name"]
-        keys.append(Key(Work.CHAIN, meta["namespace"], f"{vm}/{repository}"))
+        keys.append(Key.of_chain(meta["namespace"], ChainKey.of(body)))
     if event == "DELETED":
         keys.append(Key(Work.WAKE, meta["namespace"]))
     return keys
@@ -127,7 +125,7 @@ def keys_of_job(event: str | None, body: Any) -> list[Key]:
     return keys
 
 
-def keys_of_reference(work: Work, event: str | None, body: Any, memory: Hints) -> list[Key]:
+def keys_of_reference(work: Work, event: str | None, body: Any, hints: WatchHints) -> list[Key]:
     """Something that Backups refer to changed. They are only woken by what they may wait for.
 
     Hundreds may wait, and most changes are of a status that says how much room is left or when the appliance was last
@@ -135,10 +133,10 @@ def keys_of_reference(work: Work, event: str | None, body: Any, memory: Hints) -
     """
     meta = body["metadata"]
     reported = _waited_for(body)
-    before = memory.waited_for.pop(meta["uid"])
+    before = hints.waited_for.pop(meta["uid"])
     if event != "DELETED":
-        memory.waited_for.put(meta["uid"], reported)
-    keys = [Key(work, meta["namespace"], meta["name"])]
+        hints.waited_for.put(meta["uid"], reported)
+    keys = [Key.of(work, body)]
     return keys if reported == before and event != "DELETED" else [*keys, Key(Work.WAKE, meta["namespace"])]
 
 
@@ -167,7 +165,7 @@ def named(keys: list[Key]) -> list[Key]:
     return [key for key in keys if key.name or key.work is Work.WAKE]
 
 
-def remember_answer(body: Any, memory: Hints) -> None:
+def remember_answer(body: Any, hints: WatchHints) -> None:
     """Keep the answer of a pod that is gone: nobody may have read it yet.
 
     Of a worker it is kept by its Backup's UID, of a maintenance pod by its Job's. Pods that somebody else made say
@@ -180,4 +178,4 @@ def remember_answer(body: Any, memory: Hints) -> None:
         return
     uid = uid or next((ref["uid"] for ref in meta.get("ownerReferences") or []), None)
     if answer is not None and uid:
-        memory.answers.put(uid, answer)
+        hints.answers.put(uid, answer)

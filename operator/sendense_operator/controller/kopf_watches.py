@@ -11,7 +11,7 @@ import kopf
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.controller.handlers import Add, register
-from sendense_operator.reconcile.state.hints import Hints
+from sendense_operator.reconcile.state.hints import WatchHints
 
 _RESTART_S: Final = 5.0
 _KOPF: Final = f"kopf.{names.GROUP}"
@@ -33,7 +33,7 @@ def build_settings() -> kopf.OperatorSettings:
     return settings
 
 
-def build_registry(add: Add, memory: Hints) -> kopf.OperatorRegistry:
+def build_registry(add: Add, hints: WatchHints) -> kopf.OperatorRegistry:
     """Return the handlers, and how kopf logs in (by itself, so that it loads no client library)."""
     registry = kopf.OperatorRegistry()
 
@@ -41,12 +41,12 @@ def build_registry(add: Add, memory: Hints) -> kopf.OperatorRegistry:
     def login(**kwargs: Any) -> Any:
         return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
 
-    register(registry, add, memory)
+    register(registry, add, hints)
     return registry
 
 
 async def watch_forever(
-    add: Add, memory: Hints, namespaces: tuple[str, ...], identity: str, on_ready: Callable[[], None]
+    add: Add, hints: WatchHints, namespaces: tuple[str, ...], identity: str, on_ready: Callable[[], None]
 ) -> None:
     """Until SIGTERM or SIGINT, which kopf listens for, or until cancelled."""
     name: Any = identity
@@ -55,7 +55,7 @@ async def watch_forever(
         announce = asyncio.create_task(_announce(ready, on_ready))
         try:
             await kopf.operator(
-                registry=build_registry(add, memory),
+                registry=build_registry(add, hints),
                 settings=build_settings(),
                 # Else it asks for the user's name, and a container's user has none.
                 identity=name,

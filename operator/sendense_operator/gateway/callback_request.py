@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster.worker_index import Worker
 from sendense_operator.gateway.worker_directory import WorkerDirectory
+from sendense_operator.object_key import ObjectKey
 from sendense_operator.vma.callback_rules import (
     CallbackRefused,
     check_telemetry,
@@ -74,7 +75,7 @@ def build_changeid(namespace: str, appliance: str, query: bytes) -> Call:
     key = names.vm_key(vm_name)
     return Call(
         name="changeid",
-        appliance=f"{namespace}/{appliance}",
+        appliance=str(ObjectKey(namespace, appliance)),
         job=f"vm-{key}",
         method="GET",
         target="/api/v1/backups/changeid?" + query.decode("ascii"),
@@ -89,7 +90,7 @@ def build_complete(namespace: str, appliance: str, job_id: str, body: bytes) -> 
     parse_complete(body)
     return Call(
         name="complete",
-        appliance=f"{namespace}/{appliance}",
+        appliance=str(ObjectKey(namespace, appliance)),
         job=job_id,
         method="POST",
         target=f"/api/v1/backups/{job_id}/complete",
@@ -104,7 +105,7 @@ def build_telemetry(namespace: str, appliance: str, job_id: str, body: bytes) ->
     check_telemetry(body)
     return Call(
         name="telemetry",
-        appliance=f"{namespace}/{appliance}",
+        appliance=str(ObjectKey(namespace, appliance)),
         job=job_id,
         method="POST",
         target=f"/api/v1/telemetry/backup/{job_id}",

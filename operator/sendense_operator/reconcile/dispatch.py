@@ -16,7 +16,7 @@ from sendense_operator.reconcile.backups.start_queue import forget
 from sendense_operator.reconcile.chains.chain_reconciler import key_of_chain, reconcile_chain
 from sendense_operator.reconcile.repositories.repository_reconciler import reconcile_repository
 from sendense_operator.reconcile.state.context import Context
-from sendense_operator.reconcile.state.failures import count_failure, forget_failures
+from sendense_operator.reconcile.state.failures import Failures, count_failure
 from sendense_operator.reconcile.state.keys import Key, Work
 from sendense_operator.reconcile.state.kubernetes_objects import is_deleting
 from sendense_operator.reconcile.vcenter.appliance_reconciler import reconcile_appliance
@@ -44,6 +44,7 @@ class Reconciler:
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
         self._resyncs = 0
+        self._failures = Failures()
 
     async def __call__(self, key: Key) -> float | None:
         """Return seconds until the key is to be checked again, or None. Raises what the reconcile did not expect."""
@@ -51,9 +52,9 @@ class Reconciler:
             async with asyncio.timeout(TIMEOUT_S):
                 delay = await self._reconcile(key)
         except Exception as error:
-            await count_failure(self._ctx, key, error)
+            await count_failure(self._ctx, self._failures, key, error)
             raise
-        forget_failures(self._ctx, key)
+        self._failures.pop(key)
         return delay
 
     async def _reconcile(self, key: Key) -> float | None:
@@ -62,8 +63,7 @@ class Reconciler:
             case Work.BACKUP:
                 return await reconcile_backup(ctx, key.namespace, key.name)
             case Work.CHAIN:
-                vm, _, repository = key.name.partition("/")
-                return await reconcile_chain(ctx, key.namespace, vm, repository)
+                return await reconcile_chain(ctx, key.namespace, *key.chain)
             case Work.REPOSITORY:
                 return await reconcile_repository(ctx, key.namespace, key.name)
             case Work.VM:
@@ -104,11 +104,11 @@ class Reconciler:
         return RESYNC_S
 
     async def _enqueue(self, work: Work, kind: Kind, namespace: str | None, fields: str = "") -> None:
-        await self._look_again(kind, namespace, lambda obj: _key(work, obj), fields)
+        await self._look_again(kind, namespace, lambda obj: Key.of(work, obj), fields)
 
     async def _wake_deleted(self, namespace: str | None) -> None:
         """Backups that are over and are being deleted; no selector finds them."""
-        await self._look_again(BACKUP, namespace, lambda obj: _key(Work.BACKUP, obj) if is_deleting(obj) else None)
+        await self._look_again(BACKUP, namespace, lambda obj: Key.of(Work.BACKUP, obj) if is_deleting(obj) else None)
 
     async def _wake_chains(self, namespace: str | None, fields: str = "") -> None:
         await self._look_again(BACKUP_CHAIN, namespace, key_of_chain, fields)
@@ -119,7 +119,3 @@ class Reconciler:
         """Enqueue what `key_of` makes of the objects. Nothing else of them is kept: there may be tens of thousands."""
         for key in await collect(self._ctx.cluster, kind, namespace, key_of, fields=fields):
             self._ctx.again(key)
-
-
-def _key(work: Work, obj: Obj) -> Key:
-    return Key(work, obj["metadata"]["namespace"], obj["metadata"]["name"])

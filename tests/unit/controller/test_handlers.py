@@ -23,8 +23,9 @@ from sendense_operator.controller.handlers import (
     settling_s,
 )
 from sendense_operator.reconcile.chains.chain_reconciler import key_of_chain
-from sendense_operator.reconcile.state.hints import Hints, Recent
+from sendense_operator.reconcile.state.hints import WatchHints
 from sendense_operator.reconcile.state.keys import Key, Work
+from sendense_operator.reconcile.state.recent import Recent
 
 BACKUP = Key(Work.BACKUP, NAMESPACE, "b1")
 CHAIN = Key(Work.CHAIN, NAMESPACE, "db/store")
@@ -172,13 +173,13 @@ def ready_but(**changes: Any) -> Obj:
 def test_who_waits_is_woken_by_what_it_waits_for(
     work: Work, make: Callable[..., Obj], event: str | None, status: Obj, meta: Obj, wakes: bool
 ) -> None:
-    memory, obj = Hints(), make("x", ready_but())
+    hints, obj = WatchHints(), make("x", ready_but())
     key = Key(work, NAMESPACE, "x")
-    assert keys_of_reference(work, "ADDED", obj, memory) == [key, WAKE]
+    assert keys_of_reference(work, "ADDED", obj, hints) == [key, WAKE]
     changed = {**obj, "status": status, "metadata": {**obj["metadata"], **meta}}
-    assert keys_of_reference(work, event, changed, memory) == ([key, WAKE] if wakes else [key])
+    assert keys_of_reference(work, event, changed, hints) == ([key, WAKE] if wakes else [key])
     if event == "DELETED":
-        assert memory.waited_for.values() == []
+        assert hints.waited_for.values() == []
 
 
 def test_chains_are_known_by_what_they_are_of() -> None:
@@ -201,23 +202,23 @@ def test_pods(labels: dict[str, str], keys: list[Key]) -> None:
 
 @pytest.mark.parametrize(("labels", "uid"), [(WORKER, "uid-1"), (PROBE, "job-uid")])
 def test_the_answer_of_a_pod_that_goes_is_kept(labels: dict[str, str], uid: str) -> None:
-    memory, answer = Hints(), completed_answer()
-    remember_answer(labelled(labels), memory)
-    assert memory.answers.get(uid) is None
-    remember_answer(labelled(labels, phase="Succeeded", containerStatuses=ended(answer.to_message())), memory)
-    assert memory.answers.get(uid) == answer
+    hints, answer = WatchHints(), completed_answer()
+    remember_answer(labelled(labels), hints)
+    assert hints.answers.get(uid) is None
+    remember_answer(labelled(labels, phase="Succeeded", containerStatuses=ended(answer.to_message())), hints)
+    assert hints.answers.get(uid) == answer
 
 
 def test_the_answer_of_somebody_elses_pod_is_not_kept() -> None:
-    memory = Hints()
+    hints = WatchHints()
     forged = labelled(WORKER, phase="Succeeded", containerStatuses=ended(completed_answer().to_message()))
     del forged["metadata"]["ownerReferences"]
-    remember_answer(forged, memory)
-    assert memory.answers.values() == []
+    remember_answer(forged, hints)
+    assert hints.answers.values() == []
 
 
 def test_only_so_much_is_remembered() -> None:
-    recent: Recent[int] = Recent(limit=2)
+    recent: Recent[str, int] = Recent(limit=2)
     for number, key in enumerate("abac"):
         recent.put(key, number)
     assert [recent.get(key) for key in "abc"] == [2, None, 3]

@@ -17,7 +17,6 @@ from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.errors import AlreadyExistsError, ForbiddenError, InvalidError
 from sendense_operator.cluster.kinds import BACKUP, BACKUP_REPOSITORY
 from sendense_operator.cluster.listing import collect
-from sendense_operator.cluster.object_names import chain_name
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import write_status
 from sendense_operator.reconcile.backups.backup_status import ObservedBackup, publish
@@ -41,7 +40,7 @@ from sendense_operator.reconcile.catalogue.ownership import (
     owner_of,
     point_uid,
 )
-from sendense_operator.reconcile.state.context import Context
+from sendense_operator.reconcile.state.context import ChainContext, ReconcileContext, RestorePointContext
 from sendense_operator.reconcile.state.formatting import whole_seconds
 from sendense_operator.reconcile.state.keys import Key, Work
 from sendense_operator.reconcile.state.kubernetes_objects import created, is_deleting, ready_condition
@@ -59,11 +58,9 @@ _ABREAST: Final = 8
 """Backups made at the same time: a large repository must not flood the API server."""
 
 
-async def reconcile_adopted(ctx: Context, backup: ObservedBackup) -> float | None:
+async def reconcile_adopted(ctx: RestorePointContext, backup: ObservedBackup) -> float | None:
     """Adopt: fill the status of a Backup from a restore point in the repository. No worker is started."""
-    repository = backup.spec.repository_ref.name
-    key = f"{backup.namespace}/{repository}"
-    known = ctx.memory.catalogues.get(key)
+    known = ctx.repository_hints.catalogues.get(backup.repository_key)
     view = known.chains.get(backup.spec.vm_ref.name) if known is not None else None
     point = find_point(backup.obj, view) if view is not None else None
     if point is not None and (owner := await _other_owner(ctx, backup, point.backup_uid)):
@@ -105,13 +102,13 @@ def _missing(backup: ObservedBackup) -> str:
     )
 
 
-async def _other_owner(ctx: Context, backup: ObservedBackup, uid: str) -> str:
+async def _other_owner(ctx: RestorePointContext, backup: ObservedBackup, uid: str) -> str:
     """Return the name of the Backup that owns the restore point `uid`; empty: this one does."""
-    if ctx.memory.created.get(backup.uid) is not None:
+    if ctx.backup_hints.was_created_by_scan(backup.uid):
         return ""  # the scan that created it had seen all Backups
     fields = f"spec.vmRef.name={backup.spec.vm_ref.name},spec.repositoryRef.name={backup.spec.repository_ref.name}"
     known = await collect(ctx.cluster, BACKUP, backup.namespace, known_backup, fields=fields)
-    view = ctx.memory.catalogues.get(f"{backup.namespace}/{backup.spec.repository_ref.name}")
+    view = ctx.repository_hints.catalogues.get(backup.repository_key)
     owner = owner_of(uid, identify(known, view.chains if view is not None else {}))
     return owner.name if owner is not None and owner.uid != backup.uid else ""
 
@@ -121,7 +118,7 @@ def why_rejected(error: Exception) -> str:
     return str(error.errors(include_input=False)[0]["msg"]) if isinstance(error, ValidationError) else str(error)
 
 
-async def _awaited(ctx: Context, backup: ObservedBackup, known: RepositoryCatalogue | None) -> str:
+async def _awaited(ctx: ChainContext, backup: ObservedBackup, known: RepositoryCatalogue | None) -> str:
     """Return what an adopting Backup waits for, in words. A scan is asked for, once."""
     namespace, name = backup.namespace, backup.spec.repository_ref.name
     repository = await find(ctx.cluster, BACKUP_REPOSITORY, namespace, name)
@@ -132,18 +129,16 @@ async def _awaited(ctx: Context, backup: ObservedBackup, known: RepositoryCatalo
     view = known.chains.get(backup.spec.vm_ref.name) if known is not None else None
     if view is not None and view.chain.busy and created(backup.obj) < view.taken > ctx.now() - _RESCAN:
         return "a backup is writing its chain, so that it may not have been seen: scanned again in a few minutes"
-    key = f"{namespace}/{name}"
-    if key not in ctx.memory.scan_wanted:
-        ctx.memory.scan_wanted.add(key)
-        ctx.again(Key(Work.REPOSITORY, namespace, name))
+    if ctx.repository_messages.request_scan(backup.repository_key):
+        ctx.again(Key(Work.REPOSITORY, *backup.repository_key))
     ready = ready_condition(repository)
     if ready is not None and ready["status"] != "True":
         return f"waiting for repository {name}, which is not ready: {ready['reason']}: {ready.get('message', '')}"
     return f"waiting for a scan of repository {name}, which knows this restore point"
 
 
-async def _record(ctx: Context, backup: ObservedBackup, point: PointRecord) -> None:
-    known = ctx.memory.catalogues.get(f"{backup.namespace}/{backup.spec.repository_ref.name}")
+async def _record(ctx: RestorePointContext, backup: ObservedBackup, point: PointRecord) -> None:
+    known = ctx.repository_hints.catalogues.get(backup.repository_key)
     answer = Answer(
         outcome="Completed",
         job_id=point.job_id,
@@ -161,14 +156,14 @@ async def _record(ctx: Context, backup: ObservedBackup, point: PointRecord) -> N
         adopted=True if backup.copies_nothing else backup.status.adopted,
         restore_point_uid=point.backup_uid,
         vm_name=point.vm_name or backup.status.vm_name,
-        chain_name=chain_name(backup.spec.vm_ref.name, backup.spec.repository_ref.name),
+        chain_name=backup.chain_key.object_name,
         start_time=whole_seconds(point.started),
         completion_time=whole_seconds(point.finished),
     )
     await say_damage(ctx, backup, point.damage)
 
 
-async def adopt(ctx: Context, repository: Obj, points: Iterator[PointRecord]) -> bool:
+async def adopt(ctx: RestorePointContext, repository: Obj, points: Iterator[PointRecord]) -> bool:
     """Make Backups for the first of `points`. Whether any were made: a namespace that goes takes none.
 
     A point that can't have one is reported and left alone: it must not keep the others waiting.
@@ -188,7 +183,7 @@ async def adopt(ctx: Context, repository: Obj, points: Iterator[PointRecord]) ->
     return made > 0
 
 
-async def _adopt_one(ctx: Context, repository: Obj, point: PointRecord) -> bool:
+async def _adopt_one(ctx: RestorePointContext, repository: Obj, point: PointRecord) -> bool:
     """Return whether a Backup was made: there may be one, others may have its names, or it can't have any."""
     try:
         return await _make(ctx, repository["metadata"]["namespace"], repository["metadata"]["name"], point)
@@ -198,7 +193,7 @@ async def _adopt_one(ctx: Context, repository: Obj, point: PointRecord) -> bool:
         return False
 
 
-async def _make(ctx: Context, namespace: str, repository: str, point: PointRecord) -> bool:
+async def _make(ctx: RestorePointContext, namespace: str, repository: str, point: PointRecord) -> bool:
     for name in dict.fromkeys(adopted_names(point)):
         try:
             made = await ctx.cluster.create(BACKUP, build_adopted(namespace, repository, point, name))
@@ -207,12 +202,12 @@ async def _make(ctx: Context, namespace: str, repository: str, point: PointRecor
             if there is not None and point_uid(there) == point.backup_uid:
                 return False
             continue
-        ctx.memory.created.put(made["metadata"]["uid"], True)
+        ctx.backup_hints.note_created_by_scan(made["metadata"]["uid"])
         return True
     return False
 
 
-async def carry_out(ctx: Context, namespace: str, judgement: Judgement) -> None:
+async def carry_out(ctx: RestorePointContext, namespace: str, judgement: Judgement) -> None:
     """Apply what a scan found for one Backup."""
     obj = await find(ctx.cluster, BACKUP, namespace, judgement.name)
     if obj is None or obj["metadata"]["uid"] != judgement.uid or is_deleting(obj):
@@ -230,7 +225,7 @@ async def carry_out(ctx: Context, namespace: str, judgement: Judgement) -> None:
     ctx.again(chain_key(backup))
 
 
-async def say_damage(ctx: Context, backup: ObservedBackup, message: str) -> None:
+async def say_damage(ctx: ReconcileContext, backup: ObservedBackup, message: str) -> None:
     """Keep the condition Damaged: there with a message, absent without."""
     old = conditions.dicts_of(backup.status)
     new = [condition for condition in old if condition["type"] != conditions.DAMAGED]

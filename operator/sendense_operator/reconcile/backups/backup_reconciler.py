@@ -9,19 +9,19 @@ from sendense_operator.reconcile.backups.backup_status import ObservedBackup
 from sendense_operator.reconcile.backups.finish import cancel, cancelled, finish_deletion, remove_workload
 from sendense_operator.reconcile.backups.start import overdue, start_backup, wait_or_fail
 from sendense_operator.reconcile.backups.worker_following import follow_backup, wait_for_old_pods
-from sendense_operator.reconcile.state.context import Context
+from sendense_operator.reconcile.state.context import BackupContext
 from sendense_operator.reconcile.state.kubernetes_objects import is_deleting, is_owned_by
 from sendense_operator.reconcile.state.problem import Problem
 
 
-async def reconcile_backup(ctx: Context, namespace: str, name: str) -> float | None:
+async def reconcile_backup(ctx: BackupContext, namespace: str, name: str) -> float | None:
     """Take a Backup one step further; seconds until the next check, None when an event will tell."""
     obj = await find(ctx.cluster, BACKUP, namespace, name)
     if obj is None:
         return None
     backup = ObservedBackup.of(obj)
-    if ctx.memory.first_seen.get(backup.uid) is None:
-        ctx.memory.first_seen.put(backup.uid, ctx.monotonic())
+    if ctx.backup_hints.first_seen.get(backup.uid) is None:
+        ctx.backup_hints.first_seen.put(backup.uid, ctx.monotonic())
     if is_deleting(obj):
         return await finish_deletion(ctx, backup)
     if backup.is_over:

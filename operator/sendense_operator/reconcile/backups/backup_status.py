@@ -15,10 +15,12 @@ from sendense_operator.cluster.kinds import BACKUP
 from sendense_operator.cluster.object_names import service_name, worker_name
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import write_status
+from sendense_operator.object_key import ObjectKey
 from sendense_operator.reconcile.backups.status_changes import BackupChanges, DerivedChanges, changed_status
 from sendense_operator.reconcile.catalogue.ownership import is_restored, point_uid
-from sendense_operator.reconcile.state.context import Context
+from sendense_operator.reconcile.state.context import ReconcileContext, RestorePointContext
 from sendense_operator.reconcile.state.formatting import human_duration, whole_seconds
+from sendense_operator.reconcile.state.keys import ChainKey
 from sendense_operator.task import FullReason
 
 _REASON: Final = re.compile(r"[A-Za-z]([A-Za-z0-9_,:]{0,254}[A-Za-z0-9_])?")
@@ -54,6 +56,16 @@ class ObservedBackup:
     def name(self) -> str:
         """Its name."""
         return str(self.obj["metadata"]["name"])
+
+    @property
+    def repository_key(self) -> ObjectKey:
+        """Its BackupRepository."""
+        return ObjectKey(self.namespace, self.spec.repository_ref.name)
+
+    @property
+    def chain_key(self) -> ChainKey:
+        """The chain that it belongs to."""
+        return ChainKey(self.spec.vm_ref.name, self.spec.repository_ref.name)
 
     @property
     def uid(self) -> str:
@@ -130,7 +142,12 @@ def next_backup_status(backup: ObservedBackup, state: State, changes: BackupChan
 
 
 async def publish(
-    ctx: Context, backup: ObservedBackup, state: State, *, urgent: bool = False, **changes: Unpack[BackupChanges]
+    ctx: RestorePointContext,
+    backup: ObservedBackup,
+    state: State,
+    *,
+    urgent: bool = False,
+    **changes: Unpack[BackupChanges],
 ) -> float:
     """Write the status if it says something new, and tell of it in Events.
 
@@ -142,14 +159,14 @@ async def publish(
         return 0.0
     moved = status.phase != backup.status.phase
     urgent = urgent or status.stage != backup.status.stage or _needs_attention(backup.status, status)
-    last = ctx.memory.written.get(backup.uid)
+    last = ctx.backup_hints.written.get(backup.uid)
     distance = _distance(backup.status, status, ctx.settings.poll_seconds)
     if not (moved or urgent) and last is not None:
         rest = last + distance - ctx.monotonic()
         if rest > 0:
             return rest
     if await write_status(ctx.cluster, BACKUP, backup.obj, status):
-        ctx.memory.written.put(backup.uid, ctx.monotonic())
+        ctx.backup_hints.written.put(backup.uid, ctx.monotonic())
         for kind, reason, message in events_of_change(backup.status, status):
             await ctx.events.post(backup.obj, kind, reason, message)
     backup.status = status
@@ -159,7 +176,7 @@ async def publish(
     return 0.0
 
 
-async def acknowledge(ctx: Context, backup: ObservedBackup) -> None:
+async def acknowledge(ctx: ReconcileContext, backup: ObservedBackup) -> None:
     """Say of a Backup that is over that its spec is known as it is now.
 
     What may be edited by then changes nothing of its end, but kstatus takes an older observedGeneration for work that
@@ -255,7 +272,7 @@ def wanted_labels(backup: ObservedBackup) -> dict[str, str]:
     return labels | ({names.LABEL_ADOPTED: "true"} if backup.spec.adopt is not None or backup.status.adopted else {})
 
 
-async def label(ctx: Context, backup: ObservedBackup) -> None:
+async def label(ctx: ReconcileContext, backup: ObservedBackup) -> None:
     """Keep the labels; they are a convenience, so a failure to write them is left to the next check."""
     wanted = wanted_labels(backup)
     present = backup.obj["metadata"].get("labels") or {}

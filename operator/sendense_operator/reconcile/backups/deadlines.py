@@ -11,7 +11,7 @@ from sendense_operator.cluster.kinds import NODE
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.reconcile.backups.backup_status import ObservedBackup
 from sendense_operator.reconcile.backups.finish import fail
-from sendense_operator.reconcile.state.context import Context
+from sendense_operator.reconcile.state.context import RestorePointContext
 from sendense_operator.reconcile.state.kubernetes_objects import created
 from sendense_operator.reconcile.workload.job_outcome import decide_lost
 
@@ -19,7 +19,7 @@ _OVERRUN_S: Final = 120.0
 """Beyond the time that the Job may take; by then it has long ended, unless its pod does not stop."""
 
 
-async def start_overdue(ctx: Context, backup: ObservedBackup, why: str) -> bool:
+async def start_overdue(ctx: RestorePointContext, backup: ObservedBackup, why: str) -> bool:
     """Return whether the first worker did not start in time; then the Backup has failed."""
     deadline = created(backup.obj) + timedelta(seconds=backup.spec.start_deadline_seconds)
     if backup.status.start_time is not None or ctx.now() <= deadline:
@@ -31,7 +31,7 @@ async def start_overdue(ctx: Context, backup: ObservedBackup, why: str) -> bool:
     return True
 
 
-async def overrun(ctx: Context, backup: ObservedBackup, pod: Obj | None) -> bool:
+async def overrun(ctx: RestorePointContext, backup: ObservedBackup, pod: Obj | None) -> bool:
     """Return whether even the Job's own deadline could not stop the worker; then the Backup has failed.
 
     Its Job stays, and with it the VM's turn: who does not stop may still write.
@@ -45,7 +45,7 @@ async def overrun(ctx: Context, backup: ObservedBackup, pod: Obj | None) -> bool
     return True
 
 
-async def node_lost(ctx: Context, backup: ObservedBackup, pod: Obj) -> bool:
+async def node_lost(ctx: RestorePointContext, backup: ObservedBackup, pod: Obj) -> bool:
     """Return whether the worker's node has been away for too long; then the Backup has failed."""
     name = pod["spec"].get("nodeName")
     if not name:

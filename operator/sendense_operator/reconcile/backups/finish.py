@@ -22,7 +22,7 @@ from sendense_operator.reconcile.backups.progress import (
 )
 from sendense_operator.reconcile.backups.status_changes import BackupChanges
 from sendense_operator.reconcile.state.backup_type import backup_type_of
-from sendense_operator.reconcile.state.context import Context
+from sendense_operator.reconcile.state.context import BackupContext, ReconcileContext, RestorePointContext
 from sendense_operator.reconcile.state.formatting import human_bytes, parse_time, whole_seconds
 from sendense_operator.reconcile.state.keys import Key, Work
 from sendense_operator.reconcile.state.kubernetes_objects import is_deleting, is_live, is_owned_by, newest, pod_ip
@@ -49,13 +49,17 @@ _UNHEARD_S: Final = 10.0
 """For which a worker is requested to cancel that does not hear it."""
 
 
-async def complete(ctx: Context, backup: ObservedBackup, answer: Answer, **more: Unpack[BackupChanges]) -> None:
+async def complete(
+    ctx: RestorePointContext, backup: ObservedBackup, answer: Answer, **more: Unpack[BackupChanges]
+) -> None:
     """Record the committed result that the worker answered, and free its slot."""
     await record(ctx, backup, answer, **more)
     _after(ctx, backup, answer)
 
 
-async def record(ctx: Context, backup: ObservedBackup, answer: Answer, **more: Unpack[BackupChanges]) -> None:
+async def record(
+    ctx: RestorePointContext, backup: ObservedBackup, answer: Answer, **more: Unpack[BackupChanges]
+) -> None:
     """Say of a Backup what is committed, and `more` fields of the status."""
     state = conditions.ready(
         "Committed", describe_result(answer, "adopted from the repository" if more.get("adopted") else "")
@@ -82,45 +86,46 @@ def _result(backup: ObservedBackup, answer: Answer, now: datetime) -> BackupChan
     )
 
 
-async def fail(ctx: Context, backup: ObservedBackup, reason: str, message: str, answer: Answer | None = None) -> None:
+async def fail(
+    ctx: RestorePointContext, backup: ObservedBackup, reason: str, message: str, answer: Answer | None = None
+) -> None:
     """Record a failure: the Backup will not become a restore point."""
     death = backup.status.worker_death
     if death is not None and death not in message:
         message = f"{death}; {message}"
     await publish(ctx, backup, conditions.stalled(reason, message), **_stopped(ctx, backup))
     if reason in REPOSITORY_REASONS:
-        ctx.memory.probe_wanted.add(f"{backup.namespace}/{backup.spec.repository_ref.name}")
+        ctx.repository_messages.request_probe(backup.repository_key)
     _after(ctx, backup, answer)
 
 
-async def cancelled(ctx: Context, backup: ObservedBackup, message: str) -> None:
+async def cancelled(ctx: RestorePointContext, backup: ObservedBackup, message: str) -> None:
     """Record that the Backup was stopped on request."""
     await publish(ctx, backup, conditions.stalled(conditions.REASON_CANCELLED, message), **_stopped(ctx, backup))
     _after(ctx, backup, None)
 
 
-def _stopped(ctx: Context, backup: ObservedBackup) -> BackupChanges:
+def _stopped(ctx: ReconcileContext, backup: ObservedBackup) -> BackupChanges:
     progress = stopped_progress(backup.status.progress, backup.status.start_time, ctx.now())
     return {"progress": progress, "disks": stopped_disks(backup.status.disks)}
 
 
-def _after(ctx: Context, backup: ObservedBackup, answer: Answer | None) -> None:
-    repository = backup.spec.repository_ref.name
+def _after(ctx: RestorePointContext, backup: ObservedBackup, answer: Answer | None) -> None:
     if answer is not None and answer.capacity is not None:
-        ctx.memory.capacities.put(f"{backup.namespace}/{repository}", answer.capacity)
-    ctx.memory.answers.pop(backup.uid)
+        ctx.repository_messages.report_capacity(backup.repository_key, answer.capacity)
+    ctx.watch_hints.answers.pop(backup.uid)
     # The next one of its VM may have waited for it without a Job of it that ends.
     ctx.again(Key(Work.WAKE, backup.namespace))
-    ctx.again(Key(Work.REPOSITORY, backup.namespace, repository))
+    ctx.again(Key(Work.REPOSITORY, *backup.repository_key))
     ctx.again(chain_key(backup))
 
 
 def chain_key(backup: ObservedBackup) -> Key:
     """Return the chain that the Backup belongs to."""
-    return Key(Work.CHAIN, backup.namespace, f"{backup.spec.vm_ref.name}/{backup.spec.repository_ref.name}")
+    return Key.of_chain(backup.namespace, backup.chain_key)
 
 
-async def remove_workload(ctx: Context, backup: ObservedBackup) -> float | None:
+async def remove_workload(ctx: ReconcileContext, backup: ObservedBackup) -> float | None:
     """After the end is in the status: let the Job go, free the ports, keep labels, finalizers and generation."""
     if has_finalizer(backup.obj, names.FINALIZER):
         rest = await _tidy_worker(ctx, backup)
@@ -142,7 +147,7 @@ def decide_finalizers(backup: ObservedBackup) -> tuple[tuple[str, ...], tuple[st
     return (), (names.FINALIZER,) if unseen else (names.FINALIZER, names.FINALIZER_RESTORE_POINT)
 
 
-async def _tidy_worker(ctx: Context, backup: ObservedBackup) -> float | None:
+async def _tidy_worker(ctx: ReconcileContext, backup: ObservedBackup) -> float | None:
     """Return seconds to wait for the worker, None when nothing is left of it but a Job that goes by itself.
 
     The NetworkPolicy goes after the last pod: an export has no password, and until its pod has ended the policy is all
@@ -170,19 +175,19 @@ async def _tidy_worker(ctx: Context, backup: ObservedBackup) -> float | None:
     return None
 
 
-async def _pods(ctx: Context, backup: ObservedBackup) -> list[Obj]:
+async def _pods(ctx: ReconcileContext, backup: ObservedBackup) -> list[Obj]:
     return await ctx.cluster.list_objects(POD, backup.namespace, labels=backup.pods_selector)
 
 
-async def cancel(ctx: Context, backup: ObservedBackup, job: Obj | None) -> float | None:
+async def cancel(ctx: BackupContext, backup: ObservedBackup, job: Obj | None) -> float | None:
     """`spec.cancel` is set: stop the worker and wait for it, within bounds."""
     pods = await _pods(ctx, backup)
-    answer = last_answer([pod for pod in pods if is_worker_pod(pod)]) or ctx.memory.answers.get(backup.uid)
+    answer = last_answer([pod for pod in pods if is_worker_pod(pod)]) or ctx.watch_hints.answers.get(backup.uid)
     if answer is not None and answer.outcome == "Completed":
         await complete(ctx, backup, answer)  # it was faster
         return 0.0
     if answer is not None:
-        ctx.memory.answers.put(backup.uid, answer)  # its pod goes with its Job
+        ctx.watch_hints.answers.put(backup.uid, answer)  # its pod goes with its Job
     left = still_there(pods)
     if job is not None and is_live(job) and not is_deleting(job):
         if await _ends_by_itself(ctx, backup, job, left):
@@ -207,7 +212,7 @@ async def cancel(ctx: Context, backup: ObservedBackup, job: Obj | None) -> float
     return 0.0
 
 
-async def _ends_by_itself(ctx: Context, backup: ObservedBackup, job: Obj, pods: list[Obj]) -> bool:
+async def _ends_by_itself(ctx: BackupContext, backup: ObservedBackup, job: Obj, pods: list[Obj]) -> bool:
     """Request the running worker to cancel; whether it does, and still has time for it.
 
     An increment's export has to stay until the appliance has written the rest of its disk, which no grace period of a
@@ -217,17 +222,17 @@ async def _ends_by_itself(ctx: Context, backup: ObservedBackup, job: Obj, pods: 
     address = pod_ip(pod) if pod is not None else None
     if pod is None or address is None:
         return False
-    since = ctx.memory.cancelling.get(backup.uid)
+    since = ctx.backup_hints.cancelling.get(backup.uid)
     if since is None:
         since = ctx.monotonic()
-        ctx.memory.cancelling.put(backup.uid, since)
+        ctx.backup_hints.cancelling.put(backup.uid, since)
     waited = ctx.monotonic() - since
     task = task_of(job)
     limit = ctx.settings.cancel_seconds + (task.clocks.cancel_increment if task is not None else 0.0)
     uid = pod["metadata"]["uid"]
-    if ctx.memory.cancel_heard.get(uid) is None and await ctx.workers.cancel(address):
-        ctx.memory.cancel_heard.put(uid, ctx.monotonic())
-    heard = ctx.memory.cancel_heard.get(uid) is not None
+    if ctx.backup_hints.cancel_heard.get(uid) is None and await ctx.workers.cancel(address):
+        ctx.backup_hints.cancel_heard.put(uid, ctx.monotonic())
+    heard = ctx.backup_hints.cancel_heard.get(uid) is not None
     if waited > (limit if heard else _UNHEARD_S):
         return False
     report = await ctx.workers.progress(address) if heard else None
@@ -242,7 +247,7 @@ def _remains(answer: Answer | None) -> str:
     return answer.left if answer is not None and answer.outcome == "Cancelled" else ""
 
 
-async def finish_deletion(ctx: Context, backup: ObservedBackup) -> float | None:
+async def finish_deletion(ctx: RestorePointContext, backup: ObservedBackup) -> float | None:
     """Stop a deleted Backup's worker and wait for it within bounds. Its chain decides about the files."""
     if has_finalizer(backup.obj, names.FINALIZER):
         rest = await _stop_for_good(ctx, backup)
@@ -257,7 +262,7 @@ async def finish_deletion(ctx: Context, backup: ObservedBackup) -> float | None:
     return None
 
 
-async def _stop_for_good(ctx: Context, backup: ObservedBackup) -> float | None:
+async def _stop_for_good(ctx: RestorePointContext, backup: ObservedBackup) -> float | None:
     """Return seconds to wait for the worker of a Backup that is being deleted, None when it is gone or was given up."""
     job = await _own_job(ctx, backup)
     if job is not None and is_live(job) and not is_deleting(job):
@@ -277,28 +282,28 @@ async def _stop_for_good(ctx: Context, backup: ObservedBackup) -> float | None:
     return None
 
 
-async def _tell_remains(ctx: Context, backup: ObservedBackup, pods: list[Obj]) -> None:
+async def _tell_remains(ctx: RestorePointContext, backup: ObservedBackup, pods: list[Obj]) -> None:
     """Post an Event about what a stopped worker left on the appliance; the object is about to go."""
-    answer = last_answer(pods) or ctx.memory.answers.get(backup.uid)
+    answer = last_answer(pods) or ctx.watch_hints.answers.get(backup.uid)
     words = _remains(answer)
     if words and not backup.is_over:
         kind: Literal["Normal", "Warning"] = "Warning" if answer is not None and answer.stuck_client else "Normal"
         await ctx.events.post(backup.obj, kind, "Cancelled", f"stopped because it is being deleted; {words}")
 
 
-async def _own_job(ctx: Context, backup: ObservedBackup) -> Obj | None:
+async def _own_job(ctx: ReconcileContext, backup: ObservedBackup) -> Obj | None:
     job = await find(ctx.cluster, JOB, backup.namespace, backup.job_name)
     return job if job is not None and is_owned_by(job, backup.obj) else None
 
 
-async def _stop(ctx: Context, backup: ObservedBackup, job: Obj) -> None:
+async def _stop(ctx: ReconcileContext, backup: ObservedBackup, job: Obj) -> None:
     """Foreground: the Job stays, and holds its VM and its slot, until its pods are gone."""
     await ctx.cluster.delete(
         JOB, backup.namespace, job["metadata"]["name"], uid=job["metadata"]["uid"], propagation="Foreground"
     )
 
 
-def _waited_enough(ctx: Context, backup: ObservedBackup, job: Obj | None, left: list[Obj]) -> bool:
+def _waited_enough(ctx: RestorePointContext, backup: ObservedBackup, job: Obj | None, left: list[Obj]) -> bool:
     """Return whether pods had their time to stop since one was requested to; if none was, since that was first seen.
 
     Nobody tells them to when somebody deleted their Job and left them as orphans.
@@ -306,9 +311,9 @@ def _waited_enough(ctx: Context, backup: ObservedBackup, job: Obj | None, left: 
     stamps = [obj["metadata"].get("deletionTimestamp") for obj in ([job] if job else []) + left]
     moments = [moment for moment in map(parse_time, stamps) if moment is not None]
     if not moments:
-        since = ctx.memory.orphaned.get(backup.uid)
+        since = ctx.backup_hints.orphaned.get(backup.uid)
         if since is None:
-            ctx.memory.orphaned.put(backup.uid, ctx.monotonic())
+            ctx.backup_hints.orphaned.put(backup.uid, ctx.monotonic())
             return False
         return ctx.monotonic() - since > ctx.settings.cancel_seconds
     return (ctx.now() - min(moments)).total_seconds() > ctx.settings.cancel_seconds

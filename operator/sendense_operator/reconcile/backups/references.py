@@ -13,10 +13,9 @@ from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMSpec, VMDisk
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
 from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.kinds import APPLIANCE, BACKUP_CHAIN, BACKUP_REPOSITORY, PROTECTED_VM
-from sendense_operator.cluster.object_names import chain_name
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.reconcile.backups.backup_status import ObservedBackup
-from sendense_operator.reconcile.state.context import Context
+from sendense_operator.reconcile.state.context import BackupContext, ReconcileContext
 from sendense_operator.reconcile.state.keys import Key, Work
 from sendense_operator.reconcile.state.kubernetes_objects import is_deleting, ready_condition
 from sendense_operator.reconcile.state.problem import Meaning, Problem
@@ -44,7 +43,7 @@ class References:
     parent_check: ParentCheck = ParentCheck.CONTENT
 
 
-async def resolve(ctx: Context, backup: ObservedBackup) -> References | Problem:
+async def resolve(ctx: BackupContext, backup: ObservedBackup) -> References | Problem:
     """Read what the Backup refers to, and ask vCenter for its VM. The first thing missing is the Problem.
 
     Where the worker is only to look for a manifest, vCenter is not asked, and the appliance may be away: a backup that
@@ -75,9 +74,9 @@ async def resolve(ctx: Context, backup: ObservedBackup) -> References | Problem:
     )
 
 
-async def _discovered(ctx: Context, backup: ObservedBackup, vm: Obj) -> FoundVM | Problem:
-    seen = ctx.memory.first_seen.get(backup.uid) or 0.0
-    known = ctx.memory.discoveries.get(vm["metadata"]["uid"])
+async def _discovered(ctx: BackupContext, backup: ObservedBackup, vm: Obj) -> FoundVM | Problem:
+    seen = ctx.backup_hints.first_seen.get(backup.uid) or 0.0
+    known = ctx.vcenter_hints.lookups.get(vm["metadata"]["uid"])
     # What may pass has to be found out again soon after it has passed.
     passing = known is not None and isinstance(known.result, Problem) and known.result.meaning is not Meaning.FINAL
     age = ctx.settings.retry_seconds if passing else MAX_DISCOVERY_AGE_S
@@ -92,11 +91,11 @@ def known_vm(backup: ObservedBackup, vm: ProtectedVMSpec) -> FoundVM:
     return FoundVM(InventoryVM(name=name, path=vm.path), tuple(disks), cbt_enabled=None)
 
 
-async def _parent_check(ctx: Context, backup: ObservedBackup) -> ParentCheck:
+async def _parent_check(ctx: ReconcileContext, backup: ObservedBackup) -> ParentCheck:
     """Return the chain's parent check; a chain that does not exist has no parent to check."""
     if backup.spec.type is RequestedType.FULL:
         return ParentCheck.CONTENT
-    name = chain_name(backup.spec.vm_ref.name, backup.spec.repository_ref.name)
+    name = backup.chain_key.object_name
     chain = await find(ctx.cluster, BACKUP_CHAIN, backup.namespace, name)
     return BackupChainSpec.model_validate(chain["spec"]).parent_check if chain is not None else ParentCheck.CONTENT
 

@@ -12,7 +12,6 @@ from sendense_operator.chain.memory_estimate import DiskLoad
 from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.errors import AlreadyExistsError, ForbiddenError, InvalidError
 from sendense_operator.cluster.kinds import BACKUP, CLAIM, JOB, NETWORK_POLICY, POD, SERVICE, Kind
-from sendense_operator.cluster.object_names import chain_name
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import add_finalizers
 from sendense_operator.reconcile.backups.backup_status import ACCEPTED, ObservedBackup, publish
@@ -20,7 +19,7 @@ from sendense_operator.reconcile.backups.backup_task import build_backup_task
 from sendense_operator.reconcile.backups.finish import fail
 from sendense_operator.reconcile.backups.references import References, resolve
 from sendense_operator.reconcile.backups.start_queue import admit, forget, is_current
-from sendense_operator.reconcile.state.context import Context
+from sendense_operator.reconcile.state.context import BackupContext, ReconcileContext, RestorePointContext
 from sendense_operator.reconcile.state.kubernetes_objects import created
 from sendense_operator.reconcile.state.problem import Meaning, Problem
 from sendense_operator.reconcile.state.queue_records import Admitted, Waits
@@ -35,7 +34,7 @@ from sendense_operator.task import Exposure
 _MIN_DEADLINE_S = 60
 
 
-async def start_backup(ctx: Context, backup: ObservedBackup) -> float | None:
+async def start_backup(ctx: BackupContext, backup: ObservedBackup) -> float | None:
     """Make the worker's Job, or say what the Backup waits for. Seconds until the next check."""
     if not backup.ready_reason:
         # Before the appliance is asked, which may take as long as its time-out lets it.
@@ -44,7 +43,7 @@ async def start_backup(ctx: Context, backup: ObservedBackup) -> float | None:
     refs = await resolve(ctx, backup)
     if isinstance(refs, Problem):
         return await wait_or_fail(ctx, backup, refs)
-    ctx.memory.unreachable.pop(backup.uid)
+    ctx.backup_hints.unreachable.pop(backup.uid)
     resources = _resources(ctx, backup, refs)
     if isinstance(resources, Problem):
         return await wait_or_fail(ctx, backup, resources)
@@ -63,7 +62,7 @@ async def start_backup(ctx: Context, backup: ObservedBackup) -> float | None:
         conditions.reconciling("Starting", "the worker's pod is being started"),
         worker_job=backup.job_name,
         vm_name=refs.found.vm.name[:1024],
-        chain_name=chain_name(backup.spec.vm_ref.name, backup.spec.repository_ref.name),
+        chain_name=backup.chain_key.object_name,
         repository_id=refs.repository_id,
         disks=backup.status.disks
         or [BackupDisk(id=disk.index, key=disk.key, virtual_size=disk.capacity_bytes) for disk in refs.found.disks],
@@ -71,7 +70,7 @@ async def start_backup(ctx: Context, backup: ObservedBackup) -> float | None:
     return ctx.settings.poll_seconds
 
 
-def overdue(ctx: Context, backup: ObservedBackup) -> Problem | None:
+def overdue(ctx: ReconcileContext, backup: ObservedBackup) -> Problem | None:
     """Return whether a deadline has passed while there is no worker."""
     now = ctx.now()
     if backup.status.start_time is not None:
@@ -88,29 +87,29 @@ def overdue(ctx: Context, backup: ObservedBackup) -> Problem | None:
     return Problem("StartDeadlineExceeded", text, Meaning.FINAL)
 
 
-async def wait_or_fail(ctx: Context, backup: ObservedBackup, problem: Problem) -> float | None:
+async def wait_or_fail(ctx: RestorePointContext, backup: ObservedBackup, problem: Problem) -> float | None:
     """Say what it waits for, or end it where waiting makes no sense (any more)."""
     if problem.meaning is Meaning.FINAL:
         await fail(ctx, backup, problem.reason, problem.message)
         return 0.0
     pause = ctx.settings.wait_poll_seconds
     if problem.meaning is Meaning.RETRY:
-        since = ctx.memory.unreachable.get(backup.uid)
+        since = ctx.backup_hints.unreachable.get(backup.uid)
         if since is None:
             since = ctx.monotonic()
-            ctx.memory.unreachable.put(backup.uid, since)
+            ctx.backup_hints.unreachable.put(backup.uid, since)
         waited = ctx.monotonic() - since
         if waited > ctx.settings.appliance_patience_seconds:
             await fail(ctx, backup, problem.reason, f"{problem.message} (tried again for {int(waited)} s)")
             return 0.0
         pause = ctx.settings.retry_seconds
     else:
-        ctx.memory.unreachable.pop(backup.uid)
+        ctx.backup_hints.unreachable.pop(backup.uid)
     await publish(ctx, backup, conditions.reconciling(problem.reason, problem.message))
     return min(pause, _until_deadline(ctx, backup))
 
 
-def _until_deadline(ctx: Context, backup: ObservedBackup) -> float:
+def _until_deadline(ctx: ReconcileContext, backup: ObservedBackup) -> float:
     waited = (ctx.now() - created(backup.obj)).total_seconds()
     return max(backup.spec.start_deadline_seconds - waited + 0.5, 0.5)
 
@@ -125,7 +124,7 @@ class _Plan:
     resources: Obj
 
 
-def _resources(ctx: Context, backup: ObservedBackup, refs: References) -> Obj | Problem:
+def _resources(ctx: ReconcileContext, backup: ObservedBackup, refs: References) -> Obj | Problem:
     """Of the worker's container. How deep a disk's layers lie only the repository knows: as deep as it allows."""
     wanted = merge_overrides(ctx.settings.pod_defaults, refs.repository.pod_template)
     if backup.only_looks:
@@ -136,7 +135,7 @@ def _resources(ctx: Context, backup: ObservedBackup, refs: References) -> Obj | 
 
 
 async def _create_worker(
-    ctx: Context, backup: ObservedBackup, refs: References, admitted: Admitted, resources: Obj
+    ctx: BackupContext, backup: ObservedBackup, refs: References, admitted: Admitted, resources: Obj
 ) -> Problem | None:
     """Create the worker's objects, the Job last. Each may exist from before a restart of the controller."""
     labels = worker_labels(
@@ -181,7 +180,9 @@ async def _create_worker(
     return None
 
 
-def _template(ctx: Context, backup: ObservedBackup, refs: References, plan: _Plan, ports: tuple[int, ...]) -> Obj:
+def _template(
+    ctx: ReconcileContext, backup: ObservedBackup, refs: References, plan: _Plan, ports: tuple[int, ...]
+) -> Obj:
     task = build_backup_task(
         namespace=backup.namespace,
         backup=backup.name,
@@ -208,7 +209,7 @@ def _template(ctx: Context, backup: ObservedBackup, refs: References, plan: _Pla
     )
 
 
-async def _ask_pod_security(ctx: Context, backup: ObservedBackup, template: Obj) -> None:
+async def _ask_pod_security(ctx: ReconcileContext, backup: ObservedBackup, template: Obj) -> None:
     """Dry-run the pod's creation: one that admission forbids would only show as an Event of its Job."""
     pod: dict[str, Any] = {
         "metadata": {**template["metadata"], "namespace": backup.namespace, "name": f"{backup.job_name[:58]}-dry"},
@@ -217,7 +218,7 @@ async def _ask_pod_security(ctx: Context, backup: ObservedBackup, template: Obj)
     await ctx.cluster.create(POD, pod, dry_run=True)
 
 
-async def _ensure(ctx: Context, kind: Kind, obj: Obj) -> Obj:
+async def _ensure(ctx: ReconcileContext, kind: Kind, obj: Obj) -> Obj:
     try:
         return await ctx.cluster.create(kind, obj)
     except AlreadyExistsError:
@@ -225,7 +226,7 @@ async def _ensure(ctx: Context, kind: Kind, obj: Obj) -> Obj:
         return await ctx.cluster.get(kind, meta["namespace"], meta["name"])
 
 
-async def _ensure_policy(ctx: Context, policy: Obj) -> None:
+async def _ensure_policy(ctx: ReconcileContext, policy: Obj) -> None:
     """One that is there was made for what the appliance's spec, the VM's disks and our settings were then.
 
     It is replaced, not patched: there is no worker yet that could be reached in between.
@@ -238,7 +239,7 @@ async def _ensure_policy(ctx: Context, policy: Obj) -> None:
     await ctx.cluster.create(NETWORK_POLICY, policy)
 
 
-def _remaining(ctx: Context, backup: ObservedBackup) -> int:
+def _remaining(ctx: ReconcileContext, backup: ObservedBackup) -> int:
     """Return seconds that the worker may take; less than the spec says when an earlier one had a part of them."""
     allowed = backup.spec.active_deadline_seconds
     if backup.status.start_time is None:

@@ -21,11 +21,10 @@ from sendense_operator.reconcile.backups.admission_rules import decide_admission
 from sendense_operator.reconcile.backups.backup_status import ObservedBackup
 from sendense_operator.reconcile.backups.references import References
 from sendense_operator.reconcile.catalogue.ownership import is_restored
-from sendense_operator.reconcile.state.context import Context
+from sendense_operator.reconcile.state.context import BackupContext, ReconcileContext
+from sendense_operator.reconcile.state.keys import ChainKey
 from sendense_operator.reconcile.state.kubernetes_objects import (
-    ChainKey,
     QueuePlace,
-    chain_of,
     host_ports,
     is_deleting,
     is_live,
@@ -69,7 +68,9 @@ class _Objects:
     appliances: Mapping[str, VMwareApplianceSpec]
 
 
-async def admit(ctx: Context, backup: ObservedBackup, refs: References) -> tuple[QueueSnapshot, AdmissionDecision]:
+async def admit(
+    ctx: BackupContext, backup: ObservedBackup, refs: References
+) -> tuple[QueueSnapshot, AdmissionDecision]:
     """Return whether the Backup may start, and what that was decided on.
 
     To be called with `ctx.admission` held until its Job is made.
@@ -88,17 +89,17 @@ async def admit(ctx: Context, backup: ObservedBackup, refs: References) -> tuple
     return snapshot, decide_admission(own, _ahead(backup.obj, snapshot), snapshot.running)
 
 
-def is_current(ctx: Context, namespace: str, snapshot: QueueSnapshot) -> bool:
+def is_current(ctx: BackupContext, namespace: str, snapshot: QueueSnapshot) -> bool:
     """Return whether nothing was heard of since that makes `snapshot` out of date."""
     return ctx.snapshots.get(namespace) is snapshot
 
 
-def forget(ctx: Context) -> None:
+def forget(ctx: BackupContext) -> None:
     """Drop what was read: a Job was made or ended."""
     ctx.snapshots.clear()
 
 
-async def _snapshot(ctx: Context, namespace: str) -> QueueSnapshot:
+async def _snapshot(ctx: BackupContext, namespace: str) -> QueueSnapshot:
     present = ctx.snapshots.get(namespace)
     if present is not None and ctx.monotonic() - present.taken < MAX_AGE_S:
         return present
@@ -116,7 +117,9 @@ async def _snapshot(ctx: Context, namespace: str) -> QueueSnapshot:
     return snapshot
 
 
-async def _queue(ctx: Context, snapshot: QueueSnapshot, namespace: str, waiting: list[Obj]) -> dict[str, QueuedBackup]:
+async def _queue(
+    ctx: ReconcileContext, snapshot: QueueSnapshot, namespace: str, waiting: list[Obj]
+) -> dict[str, QueuedBackup]:
     """Return all that are `waiting` for their turn, the first one first, with what is decided for each."""
     objects = await _objects(ctx, namespace)
     candidates: list[tuple[Obj, Candidate]] = []
@@ -144,7 +147,7 @@ def _elder(obj: Obj) -> tuple[ChainKey, QueuePlace] | None:
     status = obj.get("status") or {}
     if status.get("workerJob") or obj["spec"].get("cancel") or obj["spec"].get("adopt") or is_deleting(obj):
         return None
-    return (chain_of(obj), queue_place(obj)) if not is_restored(obj) else None
+    return (ChainKey.of(obj), queue_place(obj)) if not is_restored(obj) else None
 
 
 def first_of_chains(waiting: Iterable[tuple[ChainKey, QueuePlace]]) -> dict[ChainKey, QueuePlace]:
@@ -162,7 +165,7 @@ def is_queued(obj: Obj) -> bool:
     return ready is not None and ready["reason"] in QUEUED and not asked_to_stop and not is_deleting(obj)
 
 
-async def _objects(ctx: Context, namespace: str) -> _Objects:
+async def _objects(ctx: ReconcileContext, namespace: str) -> _Objects:
     cluster = ctx.cluster
     return _Objects(
         vms=dict(await collect(cluster, PROTECTED_VM, namespace, lambda obj: (_name(obj), _vm(obj)))),
@@ -191,7 +194,7 @@ def _ahead(own: Obj, snapshot: QueueSnapshot) -> list[Candidate]:
     return [queued.candidate for queued in snapshot.queue.values() if queued.place < place]
 
 
-async def _of(ctx: Context, snapshot: QueueSnapshot, objects: _Objects, obj: Obj) -> Candidate | None:
+async def _of(ctx: ReconcileContext, snapshot: QueueSnapshot, objects: _Objects, obj: Obj) -> Candidate | None:
     """Return the candidate that a waiting Backup is; None when something it needs has gone meanwhile."""
     spec = obj["spec"]
     vm = objects.vms.get(spec["vmRef"]["name"])
@@ -223,7 +226,7 @@ def _candidate(obj: Obj, vm: _VM, appliance: VMwareApplianceSpec, repository_slo
 
 
 async def _repository_slots(
-    ctx: Context, snapshot: QueueSnapshot, namespace: str, repository: BackupRepositorySpec
+    ctx: ReconcileContext, snapshot: QueueSnapshot, namespace: str, repository: BackupRepositorySpec
 ) -> int:
     claim_name = repository.claim_name
     if claim_name not in snapshot.exclusive:

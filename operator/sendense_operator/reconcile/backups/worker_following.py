@@ -8,15 +8,15 @@ from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.api.v1alpha1.backup import BackupDisk, RequestedType
 from sendense_operator.api.v1alpha1.conditions import State
 from sendense_operator.cluster.kinds import JOB, POD
-from sendense_operator.cluster.object_names import chain_name
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.provenance import is_worker_pod
+from sendense_operator.object_key import ObjectKey
 from sendense_operator.reconcile.backups.backup_status import ObservedBackup, publish
 from sendense_operator.reconcile.backups.deadlines import node_lost, overrun, start_overdue
 from sendense_operator.reconcile.backups.finish import complete, fail
 from sendense_operator.reconcile.backups.progress import STAGE_MESSAGES, merge_disks, merge_progress, stopped_disks
 from sendense_operator.reconcile.backups.status_changes import BackupChanges, changed_disk, changed_status
-from sendense_operator.reconcile.state.context import Context
+from sendense_operator.reconcile.state.context import BackupContext, RestorePointContext
 from sendense_operator.reconcile.state.formatting import whole_seconds
 from sendense_operator.reconcile.state.kubernetes_objects import began, is_deleting, labels_of, pod_ip, worker_started
 from sendense_operator.reconcile.state.unrouted_calls import describe_call
@@ -39,11 +39,11 @@ _UNREACHABLE_AFTER_S: Final = 30.0
 _JOB_GOES_POLL_S: Final = 1.0
 
 
-async def follow_backup(ctx: Context, backup: ObservedBackup, job: Obj) -> float | None:
+async def follow_backup(ctx: BackupContext, backup: ObservedBackup, job: Obj) -> float | None:
     """Look at the worker; seconds until the next check."""
     listed = await ctx.cluster.list_objects(POD, backup.namespace, labels=backup.pods_selector)
     pods = [pod for pod in listed if is_worker_pod(pod)]
-    seen = observe_worker(job, pods, ctx.memory.answers.get(backup.uid))
+    seen = observe_worker(job, pods, ctx.watch_hints.answers.get(backup.uid))
     lingering = decide_lingering(job, pods, ctx.now()) if isinstance(seen, RunningAttempt) else None
     match lingering or seen:
         case Lingering() as found:
@@ -58,7 +58,7 @@ async def follow_backup(ctx: Context, backup: ObservedBackup, job: Obj) -> float
             return await _attempt(ctx, backup, job, seen, _adopt(backup, job, seen.pod, len(pods)))
 
 
-async def _ended(ctx: Context, backup: ObservedBackup, seen: Ended, changes: BackupChanges) -> float | None:
+async def _ended(ctx: RestorePointContext, backup: ObservedBackup, seen: Ended, changes: BackupChanges) -> float | None:
     backup.status = changed_status(backup.status, changes)
     answer = seen.answer
     if answer is None:
@@ -71,7 +71,9 @@ async def _ended(ctx: Context, backup: ObservedBackup, seen: Ended, changes: Bac
     return 0.0
 
 
-async def _died(ctx: Context, backup: ObservedBackup, job: Obj, seen: Died, changes: BackupChanges) -> float | None:
+async def _died(
+    ctx: RestorePointContext, backup: ObservedBackup, job: Obj, seen: Died, changes: BackupChanges
+) -> float | None:
     """Start one recovery attempt, since a worker that died may have committed; its own death is final."""
     task = task_of(job)
     if task is None or task.adopt_only:
@@ -80,7 +82,7 @@ async def _died(ctx: Context, backup: ObservedBackup, job: Obj, seen: Died, chan
 
 
 async def _answer_lost(
-    ctx: Context, backup: ObservedBackup, job: Obj, seen: AnswerLost, changes: BackupChanges
+    ctx: RestorePointContext, backup: ObservedBackup, job: Obj, seen: AnswerLost, changes: BackupChanges
 ) -> float | None:
     """Start recovery attempts until one answers or the deadline passes: the worker that succeeded has committed.
 
@@ -92,7 +94,9 @@ async def _answer_lost(
     return await _look(ctx, backup, job, seen.message, changes)
 
 
-async def _look(ctx: Context, backup: ObservedBackup, job: Obj, death: str, changes: BackupChanges) -> float:
+async def _look(
+    ctx: RestorePointContext, backup: ObservedBackup, job: Obj, death: str, changes: BackupChanges
+) -> float:
     """Make the Job once more: its worker finds the manifest, if there is one, and answers from it."""
     # In the status before the Job goes: the next one is made by it, and an end that finds nothing tells it.
     changes = {
@@ -111,7 +115,7 @@ async def _look(ctx: Context, backup: ObservedBackup, job: Obj, death: str, chan
 
 
 async def _attempt(
-    ctx: Context, backup: ObservedBackup, job: Obj, seen: RunningAttempt, changes: BackupChanges
+    ctx: BackupContext, backup: ObservedBackup, job: Obj, seen: RunningAttempt, changes: BackupChanges
 ) -> float | None:
     pod = seen.pod
     if await overrun(ctx, backup, pod):
@@ -133,7 +137,9 @@ async def _attempt(
     return await _poll(ctx, backup, pod, address, changes)
 
 
-async def _lingering(ctx: Context, backup: ObservedBackup, seen: Lingering, changes: BackupChanges) -> float:
+async def _lingering(
+    ctx: RestorePointContext, backup: ObservedBackup, seen: Lingering, changes: BackupChanges
+) -> float:
     """Delete the pod, so that the Job sees the worker's end and goes on."""
     reason = "Ending" if seen.is_last else _again(backup)
     await publish(ctx, backup, conditions.reconciling(reason, seen.message), urgent=True, **changes)
@@ -145,7 +151,9 @@ async def _lingering(ctx: Context, backup: ObservedBackup, seen: Lingering, chan
     return _JOB_GOES_POLL_S
 
 
-async def _new_attempt(ctx: Context, backup: ObservedBackup, seen: RunningAttempt, changes: BackupChanges) -> None:
+async def _new_attempt(
+    ctx: RestorePointContext, backup: ObservedBackup, seen: RunningAttempt, changes: BackupChanges
+) -> None:
     """Another pod: its progress begins anew."""
     why = seen.failed_before or "the worker before it is gone"
     known = changes.get("disks", backup.status.disks)
@@ -175,7 +183,7 @@ def _adopt_job(backup: ObservedBackup, job: Obj) -> BackupChanges:
         return {}
     changes: BackupChanges = {
         "worker_job": backup.job_name,
-        "chain_name": chain_name(backup.spec.vm_ref.name, backup.spec.repository_ref.name),
+        "chain_name": backup.chain_key.object_name,
     }
     task = task_of(job)
     if task is not None:
@@ -198,7 +206,9 @@ def _adopt_pod(backup: ObservedBackup, pod: Obj, pods: int) -> BackupChanges:
     return changes
 
 
-async def _without_pod(ctx: Context, backup: ObservedBackup, job: Obj, seen: RunningAttempt) -> float | None:
+async def _without_pod(
+    ctx: RestorePointContext, backup: ObservedBackup, job: Obj, seen: RunningAttempt
+) -> float | None:
     if is_deleting(job):
         await publish(ctx, backup, conditions.reconciling(_again(backup), "the worker's Job is being removed"))
         return _JOB_GOES_POLL_S
@@ -219,7 +229,7 @@ def _waiting_state(backup: ObservedBackup, seen: RunningAttempt) -> State:
 
 
 async def _not_starting(
-    ctx: Context, backup: ObservedBackup, trouble: tuple[str, str], changes: BackupChanges
+    ctx: RestorePointContext, backup: ObservedBackup, trouble: tuple[str, str], changes: BackupChanges
 ) -> float | None:
     reason, words = trouble
     if await start_overdue(ctx, backup, f"{reason}: {words}"):
@@ -231,17 +241,19 @@ async def _not_starting(
     return rest or ctx.settings.poll_seconds
 
 
-async def _poll(ctx: Context, backup: ObservedBackup, pod: Obj, address: str, changes: BackupChanges) -> float | None:
+async def _poll(
+    ctx: BackupContext, backup: ObservedBackup, pod: Obj, address: str, changes: BackupChanges
+) -> float | None:
     uid = pod["metadata"]["uid"]
-    reached = ctx.memory.reached.get(uid)
+    reached = ctx.backup_hints.reached.get(uid)
     pause = ctx.settings.poll_seconds if reached is not None else _FIRST_POLL_S
-    last = ctx.memory.polled.get(uid)
+    last = ctx.backup_hints.polled.get(uid)
     if last is not None and (rest := last + pause - ctx.monotonic()) > 0:
         return rest
-    ctx.memory.polled.put(uid, ctx.monotonic())
+    ctx.backup_hints.polled.put(uid, ctx.monotonic())
     report = await ctx.workers.progress(address)
     if report is not None:
-        ctx.memory.reached.put(uid, ctx.monotonic())
+        ctx.backup_hints.reached.put(uid, ctx.monotonic())
         rest = await _report(ctx, backup, report, pod, changes)
         return rest or ctx.settings.poll_seconds
     if await node_lost(ctx, backup, pod):
@@ -259,16 +271,18 @@ async def _poll(ctx: Context, backup: ObservedBackup, pod: Obj, address: str, ch
     return rest or (ctx.settings.poll_seconds if reached is not None else _FIRST_POLL_S)
 
 
-def _first_asked(ctx: Context, pod_uid: str) -> float:
+def _first_asked(ctx: RestorePointContext, pod_uid: str) -> float:
     """Return when this worker was asked for the first time, in vain."""
-    first = ctx.memory.first_seen.get(pod_uid)
+    first = ctx.backup_hints.first_polled.get(pod_uid)
     if first is None:
         first = ctx.monotonic()
-        ctx.memory.first_seen.put(pod_uid, first)
+        ctx.backup_hints.first_polled.put(pod_uid, first)
     return first
 
 
-async def _report(ctx: Context, backup: ObservedBackup, report: Progress, pod: Obj, changes: BackupChanges) -> float:
+async def _report(
+    ctx: BackupContext, backup: ObservedBackup, report: Progress, pod: Obj, changes: BackupChanges
+) -> float:
     pod_uid = pod["metadata"]["uid"]
     whole = backup.spec.type is RequestedType.FULL
     disks = merge_disks(changes.get("disks", backup.status.disks), report, whole=whole)
@@ -277,16 +291,16 @@ async def _report(ctx: Context, backup: ObservedBackup, report: Progress, pod: O
     stage = Stage.COMMITTING if report.stage is Stage.DONE else report.stage
     message = report.message or STAGE_MESSAGES[stage]
     # Without its callbacks this copy comes to nothing. Where they arrive only the gateways know.
-    place = (backup.namespace, labels_of(pod).get(names.LABEL_APPLIANCE, ""))
-    ctx.memory.sightings.note_silence(place, pod_uid, report.callbacks_missing, ctx.monotonic())
-    stray = ctx.memory.sightings.call_of_pod(pod_uid)
+    place = ObjectKey(backup.namespace, labels_of(pod).get(names.LABEL_APPLIANCE, ""))
+    ctx.unrouted_calls.note_silence(place, pod_uid, report.callbacks_missing, ctx.monotonic())
+    stray = ctx.unrouted_calls.call_of_pod(pod_uid)
     reason = stage.value if stray is None else conditions.REASON_CALLBACKS_ELSEWHERE
     state = conditions.reconciling(reason, message if stray is None else describe_call(stray))
     seen: BackupChanges = {**changes, "stage": stage, "disks": disks, "progress": progress}
     return await publish(ctx, backup, state, **seen)
 
 
-async def wait_for_old_pods(ctx: Context, backup: ObservedBackup) -> float | None:
+async def wait_for_old_pods(ctx: RestorePointContext, backup: ObservedBackup) -> float | None:
     """Return seconds to wait for the pods of a Job that has gone; None when none is left. One writer at a time."""
     if backup.status.worker_job is None:
         return None

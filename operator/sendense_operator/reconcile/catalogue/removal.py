@@ -23,7 +23,7 @@ from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import has_finalizer
 from sendense_operator.reconcile.catalogue.ownership import point_uid
 from sendense_operator.reconcile.catalogue.point_changes import changed_point
-from sendense_operator.reconcile.state.context import Context
+from sendense_operator.reconcile.state.context import ReconcileContext
 from sendense_operator.reconcile.state.formatting import human_bytes, parse_time
 from sendense_operator.reconcile.state.kubernetes_objects import is_deleting
 from sendense_operator.reconcile.state.records import ChainView
@@ -50,7 +50,7 @@ def is_leaving(obj: Obj) -> bool:
     return is_deleting(obj) and held
 
 
-async def look_for_guard(ctx: Context, namespace: str) -> Kept | None:
+async def look_for_guard(ctx: ReconcileContext, namespace: str) -> Kept | None:
     """Return why nothing of this namespace may be removed now: it is being deleted, or that can't be determined."""
     try:
         found = await find(ctx.cluster, NAMESPACE, None, namespace)

@@ -22,6 +22,7 @@ from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN, BACKUP_REPOSIT
 from sendense_operator.cluster.object_names import chain_name
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import add_finalizers, has_finalizer, remove_finalizers, write_status
+from sendense_operator.object_key import ObjectKey
 from sendense_operator.reconcile.catalogue.ownership import owns_point, point_uid
 from sendense_operator.reconcile.catalogue.point_changes import changed_point
 from sendense_operator.reconcile.catalogue.removal import (
@@ -41,8 +42,8 @@ from sendense_operator.reconcile.catalogue.removal import (
 from sendense_operator.reconcile.chains.chain_status import ChainFacts, chain_status
 from sendense_operator.reconcile.chains.freeing_obstacles import freeing_change
 from sendense_operator.reconcile.repositories.catalogue_scan import has_doubts, is_unexplained
-from sendense_operator.reconcile.state.context import Context
-from sendense_operator.reconcile.state.keys import Key, Work
+from sendense_operator.reconcile.state.context import ChainContext, ReconcileContext
+from sendense_operator.reconcile.state.keys import ChainKey, Key, Work
 from sendense_operator.reconcile.state.kubernetes_objects import is_deleting
 from sendense_operator.reconcile.state.records import ChainView
 
@@ -62,6 +63,10 @@ class _Chain:
     obj: Obj | None
 
     @property
+    def repository_key(self) -> ObjectKey:
+        return ObjectKey(self.namespace, self.repository_name)
+
+    @property
     def status(self) -> BackupChainStatus:
         return BackupChainStatus.model_validate((self.obj or {}).get("status") or {})
 
@@ -73,12 +78,10 @@ class _Chain:
 
 def key_of_chain(obj: Obj) -> Key:
     """Return what a BackupChain is checked by: it may have to be made again after somebody deleted it."""
-    spec = obj["spec"]
-    name = f"{spec['vmRef']['name']}/{spec['repositoryRef']['name']}"
-    return Key(Work.CHAIN, obj["metadata"]["namespace"], name)
+    return Key.of_chain(obj["metadata"]["namespace"], ChainKey.of(obj))
 
 
-async def reconcile_chain(ctx: Context, namespace: str, vm: str, repository: str) -> float | None:
+async def reconcile_chain(ctx: ChainContext, namespace: str, vm: str, repository: str) -> float | None:
     """Keep the chain's status, and decide about the files of deleted Backups. The chain is made when it is needed."""
     name = chain_name(vm, repository)
     fields = f"spec.vmRef.name={vm},spec.repositoryRef.name={repository}"
@@ -90,8 +93,8 @@ async def reconcile_chain(ctx: Context, namespace: str, vm: str, repository: str
         repository=await find(ctx.cluster, BACKUP_REPOSITORY, namespace, repository),
         obj=await find(ctx.cluster, BACKUP_CHAIN, namespace, name),
     )
-    if has_doubts(seen.backups, seen.repository, ctx.memory.catalogues.get(f"{namespace}/{repository}")):
-        ctx.memory.scan_wanted.add(f"{namespace}/{repository}")
+    if has_doubts(seen.backups, seen.repository, ctx.repository_hints.catalogues.get(seen.repository_key)):
+        ctx.repository_messages.request_scan(seen.repository_key)
         ctx.again(Key(Work.REPOSITORY, namespace, repository))
     going, retained, waiting = await _decide(ctx, seen)
     chain = seen.obj
@@ -109,7 +112,7 @@ async def reconcile_chain(ctx: Context, namespace: str, vm: str, repository: str
     listed = BackupChainStatus.model_validate(chain.get("status") or {}).restore_points
     leaving = [removal_of(obj, listed) for obj in going]
     leaving += [removal_of(obj, listed, RemovalState.RETAINED) for obj in retained]
-    known = ctx.memory.catalogues.get(f"{namespace}/{repository}")
+    known = ctx.repository_hints.catalogues.get(seen.repository_key)
     view = known.chains.get(vm) if known is not None else None
     status = await _write(ctx, seen, chain, leaving, view)
     for obj in retained:
@@ -127,7 +130,7 @@ async def reconcile_chain(ctx: Context, namespace: str, vm: str, repository: str
     return _AGAIN_S if waiting else rest
 
 
-async def _decide(ctx: Context, seen: _Chain) -> tuple[list[Obj], list[Obj], bool]:
+async def _decide(ctx: ReconcileContext, seen: _Chain) -> tuple[list[Obj], list[Obj], bool]:
     """Return deleted Backups to remove, those to retain, and whether there are more.
 
     All others are let go. Where everything goes, retained ones too: a chain to list them in can't be made any more.
@@ -151,13 +154,13 @@ async def _decide(ctx: Context, seen: _Chain) -> tuple[list[Obj], list[Obj], boo
     return going[:room], retained, len(going) > room
 
 
-async def _let_go(ctx: Context, obj: Obj, kept: Kept, *, reason: str) -> None:
+async def _let_go(ctx: ReconcileContext, obj: Obj, kept: Kept, *, reason: str) -> None:
     words = kept.message if reason == "RestorePointRemoved" else f"its files stay in the repository: {kept.message}"
     await ctx.events.post(obj, "Warning" if kept.warning else "Normal", reason, words)
     await remove_finalizers(ctx.cluster, BACKUP, obj, names.FINALIZER_RESTORE_POINT)
 
 
-async def _create(ctx: Context, seen: _Chain, name: str) -> Obj | None:
+async def _create(ctx: ReconcileContext, seen: _Chain, name: str) -> Obj | None:
     """Create the chain; None when its namespace, or its definition, takes nothing new any more or is gone."""
     spec = BackupChainSpec(vm_ref=LocalRef(name=seen.vm), repository_ref=LocalRef(name=seen.repository_name))
     obj = {"metadata": {"namespace": seen.namespace, "name": name}, "spec": spec.to_dict()}
@@ -172,7 +175,7 @@ async def _create(ctx: Context, seen: _Chain, name: str) -> Obj | None:
 
 
 async def _write(
-    ctx: Context, seen: _Chain, chain: Obj, new: list[RemovedPoint], view: ChainView | None
+    ctx: ChainContext, seen: _Chain, chain: Obj, new: list[RemovedPoint], view: ChainView | None
 ) -> BackupChainStatus:
     old = BackupChainStatus.model_validate(chain.get("status") or {})
     vm = await find(ctx.cluster, PROTECTED_VM, seen.namespace, seen.vm)
@@ -187,15 +190,15 @@ async def _write(
     status = chain_status(old, facts, generation=generation, now=ctx.now())
     written = await write_status(ctx.cluster, BACKUP_CHAIN, chain, status)
     if status.points != old.points:
-        ctx.memory.points.pop(f"{seen.namespace}/{seen.repository_name}")
-        ctx.again(Key(Work.REPOSITORY, seen.namespace, seen.repository_name))
+        ctx.repository_hints.point_counts.pop(seen.repository_key)
+        ctx.again(Key(Work.REPOSITORY, *seen.repository_key))
     if written and (freed := freed_points(before, view)):
         await ctx.events.post(chain, "Normal", "RestorePointFreed", describe_freed(freed))
     if written and (change := freeing_change(old, status)):
         await ctx.events.post(chain, change.kind, change.reason, change.message)
     if view is not None and _waits_for_writer(view, status.removed) and _is_older(view, status):
-        ctx.memory.probe_wanted.add(f"{seen.namespace}/{seen.repository_name}")
-        ctx.again(Key(Work.REPOSITORY, seen.namespace, seen.repository_name))
+        ctx.repository_messages.request_probe(seen.repository_key)
+        ctx.again(Key(Work.REPOSITORY, *seen.repository_key))
     return status
 
 
@@ -224,7 +227,7 @@ def _max_depth(repository: Obj | None) -> int:
 
 
 async def _release(
-    ctx: Context, seen: _Chain, chain: Obj, status: BackupChainStatus, view: ChainView | None
+    ctx: ReconcileContext, seen: _Chain, chain: Obj, status: BackupChainStatus, view: ChainView | None
 ) -> float | None:
     """Take the finalizer off once the repository knows of all removals; off a chain that goes, if it never will."""
     if not has_finalizer(chain, names.FINALIZER_REMOVALS):

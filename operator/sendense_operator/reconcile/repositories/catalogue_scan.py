@@ -18,6 +18,7 @@ from sendense_operator.cluster.errors import ClusterError
 from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN
 from sendense_operator.cluster.listing import collect
 from sendense_operator.cluster.objects import Obj
+from sendense_operator.object_key import ObjectKey
 from sendense_operator.reconcile.backups.adoption import REASON_REJECTED, STATUS_ERRORS, adopt, carry_out, why_rejected
 from sendense_operator.reconcile.backups.finish import UNSEEN_REASONS
 from sendense_operator.reconcile.catalogue.decisions import (
@@ -37,9 +38,9 @@ from sendense_operator.reconcile.repositories.retry_backoff import (
     remaining_backoff,
     steps_of,
 )
-from sendense_operator.reconcile.state.context import Context
+from sendense_operator.reconcile.state.context import ChainContext, ReconcileContext, RepositoryContext
 from sendense_operator.reconcile.state.formatting import parse_time
-from sendense_operator.reconcile.state.keys import Key, Work
+from sendense_operator.reconcile.state.keys import ChainKey, Key
 from sendense_operator.reconcile.state.kubernetes_objects import created, ready_condition
 from sendense_operator.reconcile.state.records import KnownBackup, RepositoryCatalogue, ScanResult
 from sendense_operator.reconcile.workload.worker_pod import CONTAINER
@@ -71,13 +72,13 @@ class MaintenanceRequest:
         return self.urgent or self.scan
 
 
-async def wanted(ctx: Context, repository: Obj) -> MaintenanceRequest:
+async def wanted(ctx: RepositoryContext, repository: Obj) -> MaintenanceRequest:
     """Return what is to be done in a repository now."""
-    key = key_of(repository)
-    known = ctx.memory.catalogues.get(key)
+    key = ObjectKey.of(repository)
+    known = ctx.repository_hints.catalogues.get(key)
     request = str((repository["metadata"].get("annotations") or {}).get(names.ANNOTATION_SCAN, ""))[:256]
     remove, grace = await _pending_removals(ctx, repository)
-    scan = key in ctx.memory.scan_wanted or scan_is_due(ctx, repository, request)
+    scan = ctx.repository_messages.is_scan_requested(key) or scan_is_due(ctx, repository, request)
     scan_rest = remaining_backoff(ctx, repository, MaintenanceStep.SCAN, request) if scan else 0.0
     removal_rest = remaining_backoff(ctx, repository, MaintenanceStep.REMOVAL) if remove else 0.0
     remove = remove if not removal_rest else ()
@@ -90,7 +91,7 @@ async def wanted(ctx: Context, repository: Obj) -> MaintenanceRequest:
     )
 
 
-async def _pending_removals(ctx: Context, repository: Obj) -> tuple[tuple[Removal, ...], float]:
+async def _pending_removals(ctx: ReconcileContext, repository: Obj) -> tuple[tuple[Removal, ...], float]:
     """Restore points that the repository still has to forget, at most MAX_REMOVALS.
 
     And the seconds until the next one may be removed that was deleted within `spec.deletionGraceSeconds`; 0: none.
@@ -114,7 +115,7 @@ def first_removals(found: Sequence[tuple[Removal, RemovedPoint]]) -> tuple[Remov
     return tuple(removal for removal, _ in removals[:MAX_REMOVALS])
 
 
-async def _of_chains(ctx: Context, repository: Obj, take: Callable[[Obj], list[T]]) -> list[T]:
+async def _of_chains(ctx: ReconcileContext, repository: Obj, take: Callable[[Obj], list[T]]) -> list[T]:
     """Return what `take` finds in the chains of a repository."""
     meta = repository["metadata"]
     fields = f"spec.repositoryRef.name={meta['name']}"
@@ -136,13 +137,13 @@ def pending_removals(chain: Obj) -> list[tuple[Removal, RemovedPoint]]:
     ]
 
 
-async def count_points(ctx: Context, repository: Obj) -> int:
+async def count_points(ctx: ChainContext, repository: Obj) -> int:
     """Restore points that are there now, as the repository's chains say."""
-    key = key_of(repository)
-    known = ctx.memory.points.get(key)
+    key = ObjectKey.of(repository)
+    known = ctx.repository_hints.point_counts.get(key)
     if known is None:
         known = sum(await _of_chains(ctx, repository, _points))
-        ctx.memory.points.put(key, known)
+        ctx.repository_hints.point_counts.put(key, known)
     return known
 
 
@@ -174,7 +175,7 @@ def _was_asked(known: RepositoryCatalogue | None, removal: Removal) -> bool:
     return view is not None and removal.backup_uid in view.asked
 
 
-def scan_is_due(ctx: Context, repository: Obj, request: str) -> bool:
+def scan_is_due(ctx: ReconcileContext, repository: Obj, request: str) -> bool:
     """Return whether a repository was never scanned, not for its interval, or a scan is asked for."""
     status = BackupRepositoryStatus.model_validate(repository.get("status") or {})
     if status.catalogue is None or status.catalogue.time is None:
@@ -210,43 +211,49 @@ def has_doubts(backups: list[Obj], repository: Obj | None, known: RepositoryCata
     return False
 
 
-def key_of(obj: Obj) -> str:
-    """Of a repository, in the controller's memory."""
-    return f"{obj['metadata']['namespace']}/{obj['metadata']['name']}"
+@dataclass(frozen=True)
+class TakenIn:
+    """How far a pod's catalogue was acted on."""
+
+    is_complete: bool = True
+    """Else it is to be gone on with."""
+    catalogue: Catalogue | None = None
+    """What a scan found, for the repository's status; None: nothing new."""
 
 
-async def take_in(ctx: Context, repository: Obj, job: Obj, pod: Obj | None, task: ProbeTask, answer: Answer) -> bool:
-    """Act on the catalogue of a pod that ended well. Whether all is done; else it is to be called again.
+async def take_in(
+    ctx: RepositoryContext, repository: Obj, job: Obj, pod: Obj | None, task: ProbeTask, answer: Answer
+) -> TakenIn:
+    """Act on the catalogue of a pod that ended well.
 
     Repeating it changes nothing more: a controller may die at any write. What can't be read concludes nothing.
     """
     if answer.catalogue is None:
-        return True
-    key, uid = key_of(repository), job["metadata"]["uid"]
+        return TakenIn()
+    key, uid = ObjectKey.of(repository), job["metadata"]["uid"]
     try:
-        reported = ctx.memory.reported.get(uid) or await _read(ctx, job, pod, task, answer, answer.catalogue)
+        reported = ctx.maintenance_hints.reported.get(uid) or await _read(ctx, job, pod, task, answer, answer.catalogue)
     except (CatalogueError, ClusterError) as error:
         hold_all(ctx, repository, task, "its catalogue can't be read")
         _log.warning("the catalogue of repository %s can't be read: %s", key, error)
         text = f"its catalogue can't be read, so nothing is concluded from it: {error}"
         await ctx.events.post(repository, "Warning", "ScanIncomplete", text)
-        return True
+        return TakenIn()
     if task.remove:
         clear_backoff(ctx, repository, MaintenanceStep.REMOVAL)
-    before = ctx.memory.catalogues.get(key)
-    ctx.memory.catalogues.put(key, merge_scan(before, reported))
-    namespace = repository["metadata"]["namespace"]
+    before = ctx.repository_hints.catalogues.get(key)
+    ctx.repository_hints.catalogues.put(key, merge_scan(before, reported))
     for vm in changed_chains(before, reported):
-        ctx.again(Key(Work.CHAIN, namespace, f"{vm}/{repository['metadata']['name']}"))
-    ctx.memory.reported.put(uid, reported)
-    done = reported.root is None or await _apply(ctx, repository, task, reported)
-    if done:
-        ctx.memory.reported.pop(uid)
-    return done
+        ctx.again(Key.of_chain(key.namespace, ChainKey(vm, key.name)))
+    ctx.maintenance_hints.reported.put(uid, reported)
+    taken = TakenIn() if reported.root is None else await _apply(ctx, repository, task, reported)
+    if taken.is_complete:
+        ctx.maintenance_hints.reported.pop(uid)
+    return taken
 
 
 async def _read(
-    ctx: Context, job: Obj, pod: Obj | None, task: ProbeTask, answer: Answer, seal: CatalogueSeal
+    ctx: ReconcileContext, job: Obj, pod: Obj | None, task: ProbeTask, answer: Answer, seal: CatalogueSeal
 ) -> ScanResult:
     """Return what a pod reported. Raises CatalogueError, ClusterError."""
     if pod is None:
@@ -257,13 +264,13 @@ async def _read(
     return replace(reported, repository_id=answer.repository_id)
 
 
-def hold_all(ctx: Context, repository: Obj, task: ProbeTask, why: str) -> None:
+def hold_all(ctx: RepositoryContext, repository: Obj, task: ProbeTask, why: str) -> None:
     """Nothing came about of what a pod was asked for."""
     for duty in steps_of(task):
         back_off(ctx, repository, duty, why, task.scan_request if duty is MaintenanceStep.SCAN else "")
 
 
-async def _apply(ctx: Context, repository: Obj, task: ProbeTask, reported: ScanResult) -> bool:
+async def _apply(ctx: RepositoryContext, repository: Obj, task: ProbeTask, reported: ScanResult) -> TakenIn:
     namespace, name = repository["metadata"]["namespace"], repository["metadata"]["name"]
     # Before the chains: a Backup that goes meanwhile is in its chain's status by then.
     backups = await collect(ctx.cluster, BACKUP, namespace, known_backup, fields=f"spec.repositoryRef.name={name}")
@@ -273,7 +280,7 @@ async def _apply(ctx: Context, repository: Obj, task: ProbeTask, reported: ScanR
     gone = await _of_chains(ctx, repository, removed_points)
     removed = frozenset(point.uid for point in gone if not (everything and point.state is RemovalState.RETAINED))
     if await adopt(ctx, repository, decide_adoptions(reported, backups, removed)):
-        return False  # looked at once more: these have Backups then
+        return TakenIn(is_complete=False)  # looked at once more: these have Backups then
     lost = 0
     for judgement in judge_backup(reported, backups):
         lost += judgement.verdict is ScanVerdict.LOST
@@ -282,16 +289,13 @@ async def _apply(ctx: Context, repository: Obj, task: ProbeTask, reported: ScanR
         except STATUS_ERRORS as error:  # it must not keep the others waiting
             text = f"the result of a scan for Backup {judgement.name} does not fit the API: {why_rejected(error)}"
             await ctx.events.post(repository, "Warning", REASON_REJECTED, text)
-    key = key_of(repository)
-    ctx.memory.scan_wanted.discard(key)
+    ctx.repository_messages.withdraw_scan_request(ObjectKey.of(repository))
     if reported.is_complete:
         clear_backoff(ctx, repository, MaintenanceStep.SCAN)
     else:
         back_off(ctx, repository, MaintenanceStep.SCAN, _incomplete(reported), task.scan_request)
         await ctx.events.post(repository, "Warning", "ScanIncomplete", _incomplete(reported))
-    status.catalogue = summarise(reported, last, backups, task.scan_request, lost)
-    ctx.memory.summaries.put(key, status.catalogue)
-    return True
+    return TakenIn(catalogue=summarise(reported, last, backups, task.scan_request, lost))
 
 
 def summarise(

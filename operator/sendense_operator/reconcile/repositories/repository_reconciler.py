@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sendense_operator.api.v1alpha1 import conditions, names
-from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec, BackupRepositoryStatus
+from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec, BackupRepositoryStatus, Catalogue
 from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.errors import AlreadyExistsError, ForbiddenError, InvalidError
 from sendense_operator.cluster.kinds import BACKUP_REPOSITORY, CLAIM, JOB, POD, STORAGE_CLASS
@@ -13,6 +13,7 @@ from sendense_operator.cluster.object_names import probe_name
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.provenance import is_pod_of
 from sendense_operator.cluster.status_writer import write_status
+from sendense_operator.object_key import ObjectKey
 from sendense_operator.reconcile.repositories.catalogue_scan import (
     MaintenanceRequest,
     count_points,
@@ -27,7 +28,7 @@ from sendense_operator.reconcile.repositories.repository_status import (
     next_repository_status,
 )
 from sendense_operator.reconcile.repositories.retry_backoff import steps_of, troubles
-from sendense_operator.reconcile.state.context import Context
+from sendense_operator.reconcile.state.context import ChainContext, ReconcileContext, RepositoryContext
 from sendense_operator.reconcile.state.formatting import parse_time
 from sendense_operator.reconcile.state.kubernetes_objects import (
     is_deleting,
@@ -61,7 +62,7 @@ class _Seen:
     active: int
 
 
-async def reconcile_repository(ctx: Context, namespace: str, name: str) -> float | None:
+async def reconcile_repository(ctx: RepositoryContext, namespace: str, name: str) -> float | None:
     """Keep a repository's status fresh; seconds until the next check."""
     obj = await find(ctx.cluster, BACKUP_REPOSITORY, namespace, name)
     if obj is None or is_deleting(obj):
@@ -75,7 +76,7 @@ async def reconcile_repository(ctx: Context, namespace: str, name: str) -> float
     return await _probe(ctx, _Seen(obj, spec, claim, active))
 
 
-async def _claim(ctx: Context, obj: Obj, spec: BackupRepositorySpec) -> Obj | Problem:
+async def _claim(ctx: ReconcileContext, obj: Obj, spec: BackupRepositorySpec) -> Obj | Problem:
     namespace = obj["metadata"]["namespace"]
     claim = await find(ctx.cluster, CLAIM, namespace, spec.claim_name)
     rivals = await ctx.cluster.list_objects(BACKUP_REPOSITORY, namespace, fields=f"spec.claimName={spec.claim_name}")
@@ -89,14 +90,14 @@ async def _claim(ctx: Context, obj: Obj, spec: BackupRepositorySpec) -> Obj | Pr
     return claim
 
 
-async def _storage_class(ctx: Context, name: str) -> Obj | None:
+async def _storage_class(ctx: ReconcileContext, name: str) -> Obj | None:
     try:
         return await find(ctx.cluster, STORAGE_CLASS, None, name)
     except ForbiddenError:
         return None
 
 
-async def _probe(ctx: Context, seen: _Seen) -> float | None:
+async def _probe(ctx: RepositoryContext, seen: _Seen) -> float | None:
     """Start a probe when one is due, read it when it is done."""
     obj, meta = seen.obj, seen.obj["metadata"]
     job = await find(ctx.cluster, JOB, meta["namespace"], probe_name(meta["name"], meta["uid"]))
@@ -115,13 +116,9 @@ async def _probe(ctx: Context, seen: _Seen) -> float | None:
     return await _start_probe(ctx, seen, want)
 
 
-def _key(obj: Obj) -> str:
-    return f"{obj['metadata']['namespace']}/{obj['metadata']['name']}"
-
-
-def _due_in(ctx: Context, seen: _Seen) -> float:
+def _due_in(ctx: ChainContext, seen: _Seen) -> float:
     """Return seconds until the next probe, 0 when it is due."""
-    if _key(seen.obj) in ctx.memory.probe_wanted:
+    if ctx.repository_messages.is_probe_requested(ObjectKey.of(seen.obj)):
         return 0.0
     ready = ready_condition(seen.obj)
     last = parse_time((seen.obj.get("status") or {}).get("lastProbeTime"))
@@ -143,7 +140,7 @@ _CLAIM_REASONS = frozenset(
 )
 
 
-async def _start_probe(ctx: Context, seen: _Seen, want: MaintenanceRequest) -> float | None:
+async def _start_probe(ctx: RepositoryContext, seen: _Seen, want: MaintenanceRequest) -> float | None:
     obj, meta = seen.obj, seen.obj["metadata"]
     old_id = (obj.get("status") or {}).get("repositoryID")
     task = ProbeTask(
@@ -178,14 +175,14 @@ async def _start_probe(ctx: Context, seen: _Seen, want: MaintenanceRequest) -> f
         if isinstance(error, ForbiddenError) and error.terminating:
             return None
         return await _not_made(ctx, seen, str(error))
-    ctx.memory.probe_wanted.discard(_key(obj))
+    ctx.repository_messages.withdraw_probe_request(ObjectKey.of(obj))
     if ready_condition(obj) is None:
         problem = Problem("Probing", f"a maintenance pod checks claim {seen.spec.claim_name}")
         await _write(ctx, obj, problem, seen.active, seen.claim)
     return ctx.settings.wait_poll_seconds
 
 
-async def _not_made(ctx: Context, seen: _Seen, words: str) -> float:
+async def _not_made(ctx: RepositoryContext, seen: _Seen, words: str) -> float:
     """Report that the maintenance pod is forbidden, for example by a quota; a repository that works stays Ready."""
     if _is_proven(ctx, seen):
         await ctx.events.post(seen.obj, "Warning", "PodForbidden", f"the maintenance pod is forbidden: {words}")
@@ -195,9 +192,10 @@ async def _not_made(ctx: Context, seen: _Seen, words: str) -> float:
     return ctx.settings.wait_poll_seconds
 
 
-def _is_proven(ctx: Context, seen: _Seen) -> bool:
+def _is_proven(ctx: ChainContext, seen: _Seen) -> bool:
     """Return whether backups show that the repository works: one runs, or one ended since the status was written."""
-    return is_in_order(seen.obj) and (seen.active > 0 or ctx.memory.capacities.get(_key(seen.obj)) is not None)
+    ended = ctx.repository_messages.has_capacity(ObjectKey.of(seen.obj))
+    return is_in_order(seen.obj) and (seen.active > 0 or ended)
 
 
 def _deadline(settings: Settings, obj: Obj, task: ProbeTask) -> int:
@@ -206,7 +204,7 @@ def _deadline(settings: Settings, obj: Obj, task: ProbeTask) -> int:
     return settings.scan_deadline_seconds if patient else settings.probe_deadline_seconds
 
 
-async def _read_probe(ctx: Context, seen: _Seen, job: Obj) -> float | None:
+async def _read_probe(ctx: RepositoryContext, seen: _Seen, job: Obj) -> float | None:
     obj, meta = seen.obj, job["metadata"]
     if is_deleting(job) or not is_owned_by(job, obj):
         await _write(ctx, obj, None, seen.active, seen.claim)
@@ -222,30 +220,33 @@ async def _read_probe(ctx: Context, seen: _Seen, job: Obj) -> float | None:
             problem = Problem(trouble[0], f"the probe's pod does not start: {trouble[1]}")
             await _write(ctx, obj, problem, seen.active, seen.claim)
         return _settling(ctx, pod)
-    remembered = ctx.memory.answers.get(meta["uid"])
+    remembered = ctx.watch_hints.answers.get(meta["uid"])
     answer = last_answer(pods) or remembered
     task = probe_task_of(job)
     probed = decide_probe(job, pods, remembered, seen.spec)
     result: Probed | None = probed
+    catalogue = None
     if task is not None and answer is not None and answer.outcome == "Completed":
-        if not await take_in(ctx, obj, job, pod, task, answer):
+        taken = await take_in(ctx, obj, job, pod, task, answer)
+        if not taken.is_complete:
             return _TAKE_IN_POLL_S
+        catalogue = taken.catalogue
     elif task is not None and probed.is_unfinished:
         result = await _unfinished(ctx, seen, task, probed)
-    ctx.memory.answers.pop(meta["uid"])
-    await _write(ctx, obj, result, seen.active, seen.claim)
+    ctx.watch_hints.answers.pop(meta["uid"])
+    await _write(ctx, obj, result, seen.active, seen.claim, catalogue)
     # After the status: a controller that dies in between reads the same answer again.
     await ctx.cluster.delete(JOB, meta["namespace"], meta["name"], uid=meta["uid"])
     return 2.0
 
 
-def _settling(ctx: Context, pod: Obj | None) -> float:
+def _settling(ctx: ReconcileContext, pod: Obj | None) -> float:
     """Return seconds until the next check of a running pod: soon when its worker has ended."""
     ended = pod is not None and terminated(pod) is not None
     return min(LINGER_S, ctx.settings.wait_poll_seconds) if ended else ctx.settings.wait_poll_seconds
 
 
-async def _unfinished(ctx: Context, seen: _Seen, task: ProbeTask, probed: Probed) -> Probed | None:
+async def _unfinished(ctx: RepositoryContext, seen: _Seen, task: ProbeTask, probed: Probed) -> Probed | None:
     """Return what a pod says that did not come to its end; None: nothing against a repository that was in order before.
 
     It may have had too much to do. So one that has nothing else to do looks next, and Backups go on meanwhile.
@@ -258,7 +259,7 @@ async def _unfinished(ctx: Context, seen: _Seen, task: ProbeTask, probed: Probed
     if not duties:
         return probed
     hold_all(ctx, obj, task, why)
-    ctx.memory.probe_wanted.add(_key(obj))
+    ctx.repository_messages.request_probe(ObjectKey.of(obj))
     if not is_in_order(obj):
         return probed
     text = f"the {' and the '.join(duties)} did not come to an end: {why}"
@@ -266,7 +267,14 @@ async def _unfinished(ctx: Context, seen: _Seen, task: ProbeTask, probed: Probed
     return None
 
 
-async def _write(ctx: Context, obj: Obj, result: Probed | Problem | None, active: int, claim: Obj | None) -> None:
+async def _write(
+    ctx: RepositoryContext,
+    obj: Obj,
+    result: Probed | Problem | None,
+    active: int,
+    claim: Obj | None,
+    catalogue: Catalogue | None = None,
+) -> None:
     old = BackupRepositoryStatus.model_validate(obj.get("status") or {})
     status = next_repository_status(
         old,
@@ -275,8 +283,8 @@ async def _write(ctx: Context, obj: Obj, result: Probed | Problem | None, active
         active=active,
         points=await count_points(ctx, obj),
         volume=((claim or {}).get("spec") or {}).get("volumeName"),
-        found=ctx.memory.capacities.pop(_key(obj)),
-        catalogue=ctx.memory.summaries.pop(_key(obj)),
+        found=ctx.repository_messages.take_capacity(ObjectKey.of(obj)),
+        catalogue=catalogue,
         note=troubles(ctx, obj),
         generation=obj["metadata"].get("generation"),
         now=ctx.now(),

@@ -7,7 +7,7 @@ from typing import Final
 
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
 from sendense_operator.cluster.objects import Obj
-from sendense_operator.reconcile.state.context import Context
+from sendense_operator.reconcile.state.context import RepositoryContext
 from sendense_operator.reconcile.state.hints import Backoff
 from sendense_operator.task import ProbeTask
 
@@ -31,35 +31,35 @@ def pause(tries: int, longest: float) -> float:
     return float(min(FIRST_S * 2 ** min(tries - 1, 20), longest))
 
 
-def back_off(ctx: Context, repository: Obj, duty: MaintenanceStep, why: str, request: str = "") -> None:
+def back_off(ctx: RepositoryContext, repository: Obj, duty: MaintenanceStep, why: str, request: str = "") -> None:
     """Record a failure. `request`: the requested scan's; a new request does not wait for old failures.
 
     A scan waits for its own interval at most, a removal for that of the looks, which bring it along.
     """
     spec = BackupRepositorySpec.model_validate(repository["spec"])
     longest = spec.scan_interval_seconds if duty is MaintenanceStep.SCAN else spec.probe_interval_seconds
-    before = ctx.memory.holds.get(_key(repository, duty))
+    before = ctx.maintenance_hints.backoffs.get(_key(repository, duty))
     tries = before.tries + 1 if before is not None and before.request == request else 1
     until = ctx.monotonic() + pause(tries, longest)
-    ctx.memory.holds.put(_key(repository, duty), Backoff(until, tries, request, why))
+    ctx.maintenance_hints.backoffs.put(_key(repository, duty), Backoff(until, tries, request, why))
 
 
-def clear_backoff(ctx: Context, repository: Obj, duty: MaintenanceStep) -> None:
+def clear_backoff(ctx: RepositoryContext, repository: Obj, duty: MaintenanceStep) -> None:
     """Record the success: nothing is held back any more."""
-    ctx.memory.holds.pop(_key(repository, duty))
+    ctx.maintenance_hints.backoffs.pop(_key(repository, duty))
 
 
-def remaining_backoff(ctx: Context, repository: Obj, duty: MaintenanceStep, request: str = "") -> float:
+def remaining_backoff(ctx: RepositoryContext, repository: Obj, duty: MaintenanceStep, request: str = "") -> float:
     """Return seconds for which it is not tried again; 0 when it may be."""
-    held = ctx.memory.holds.get(_key(repository, duty))
+    held = ctx.maintenance_hints.backoffs.get(_key(repository, duty))
     return max(held.until - ctx.monotonic(), 0.0) if held is not None and held.request == request else 0.0
 
 
-def troubles(ctx: Context, repository: Obj) -> str:
+def troubles(ctx: RepositoryContext, repository: Obj) -> str:
     """Return why duties that failed did, in words; empty when none did."""
-    held = [(duty, ctx.memory.holds.get(_key(repository, duty))) for duty in MaintenanceStep]
+    held = [(duty, ctx.maintenance_hints.backoffs.get(_key(repository, duty))) for duty in MaintenanceStep]
     return "; ".join(f"the last {duty} did not succeed: {one.why}" for duty, one in held if one is not None)
 
 
-def _key(repository: Obj, duty: MaintenanceStep) -> str:
-    return f"{repository['metadata']['uid']}/{duty}"
+def _key(repository: Obj, duty: MaintenanceStep) -> tuple[str, str]:
+    return repository["metadata"]["uid"], duty

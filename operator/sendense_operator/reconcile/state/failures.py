@@ -21,10 +21,10 @@ from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceStatus
 from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.errors import ClusterError, ConflictError, ForbiddenError, InvalidError, UnavailableError
 from sendense_operator.cluster.kinds import APPLIANCE, BACKUP, BACKUP_CHAIN, BACKUP_REPOSITORY, PROTECTED_VM, Kind
-from sendense_operator.cluster.object_names import chain_name
 from sendense_operator.cluster.status_writer import write_status
-from sendense_operator.reconcile.state.context import Context
+from sendense_operator.reconcile.state.context import ReconcileContext
 from sendense_operator.reconcile.state.keys import Key, Work
+from sendense_operator.reconcile.state.recent import Recent, count_up
 
 SHOWN_FROM: Final = 2
 """Failures in a row from which on the object says so."""
@@ -38,14 +38,17 @@ _KINDS: Final[Mapping[Work, tuple[Kind, type[Status]]]] = {
 _log = logging.getLogger(__name__)
 
 
-async def count_failure(ctx: Context, key: Key, error: Exception) -> None:
+Failures = Recent[Key, int]
+"""Reconciles that failed in a row."""
+
+
+async def count_failure(ctx: ReconcileContext, failures: Failures, key: Key, error: Exception) -> None:
     """One more failure of a reconcile; from the second on it is written into the object. Raises nothing."""
     if key.work not in _KINDS:
         return
-    failures = (ctx.memory.failures.get(str(key)) or 0) + 1
-    ctx.memory.failures.put(str(key), failures)
+    count = count_up(failures, key)
     # A conflict means that the object changed since it was read: the next reconcile reads it again.
-    if failures < SHOWN_FROM or isinstance(error, ConflictError):
+    if count < SHOWN_FROM or isinstance(error, ConflictError):
         return
     try:
         await _show(ctx, key, error)
@@ -53,17 +56,9 @@ async def count_failure(ctx: Context, key: Key, error: Exception) -> None:
         _log.warning("%s: its status can't be written either: %s", key, worse)
 
 
-def forget_failures(ctx: Context, key: Key) -> None:
-    """Record that a reconcile ended."""
-    ctx.memory.failures.pop(str(key))
-
-
-async def _show(ctx: Context, key: Key, error: Exception) -> None:
+async def _show(ctx: ReconcileContext, key: Key, error: Exception) -> None:
     kind, model = _KINDS[key.work]
-    name = key.name
-    if key.work is Work.CHAIN:
-        vm, _, repository = key.name.partition("/")
-        name = chain_name(vm, repository)
+    name = key.chain.object_name if key.work is Work.CHAIN else key.name
     obj = await find(ctx.cluster, kind, key.namespace, name)
     if obj is None:
         return

@@ -1,22 +1,21 @@
-"""What the controller remembers between two checks. Only hints: losing all of it costs time, never a backup."""
+"""What the controller remembers between two reconciles, one class per part.
+
+Only hints: losing all of it costs time, never a backup. Times are monotonic seconds. What one reconcile leaves for
+that of another object has methods that say so.
+"""
 
 from __future__ import annotations
 
-import sys
-from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, Generic, TypeVar
+from typing import Final
 
-from sendense_operator.api.v1alpha1.backuprepository import Catalogue
+from sendense_operator.object_key import ObjectKey
 from sendense_operator.reconcile.state.discovery_records import DiscoveryRun
+from sendense_operator.reconcile.state.recent import Recent
 from sendense_operator.reconcile.state.records import RepositoryCatalogue, ScanResult
-from sendense_operator.reconcile.state.unrouted_calls import UnroutedCalls
-from sendense_operator.reconcile.state.vm_records import DatacenterInventory, VMLookup
+from sendense_operator.reconcile.state.vm_records import DatacenterInventory, DatacenterKey, VMLookup
 from sendense_operator.task import Answer, Capacity
 from sendense_operator.vma.messages import MAX_VMS
-
-V = TypeVar("V")
 
 CATALOGUES_SIZE: Final = 96 << 20
 """Bytes of all catalogues in memory: a repository whose catalogue goes waits for its next pod, as after a restart."""
@@ -25,107 +24,116 @@ _MANY: Final = 20_000
 """Backups or VMs that may wait at once: forgetting one that waits makes it begin anew, and ask vCenter again."""
 
 
-class Recent(Generic[V]):
-    """The latest values by key; the oldest go when there are too many, or when together they weigh more than `most`."""
+@dataclass
+class WatchHints:
+    """What the watches saw."""
 
-    def __init__(self, limit: int = 2000, *, weigh: Callable[[V], int] | None = None, most: int = sys.maxsize) -> None:
-        self._limit = limit
-        self._weigh = weigh
-        self._most = most
-        self._values: OrderedDict[str, V] = OrderedDict()
-
-    def put(self, key: str, value: V) -> None:
-        """Remember."""
-        self._values[key] = value
-        self._values.move_to_end(key)
-        while len(self._values) > self._limit:
-            self._values.popitem(last=False)
-        if self._weigh is not None:
-            self._drop_weight(self._weigh)
-
-    def _drop_weight(self, weigh: Callable[[V], int]) -> None:
-        """Forget the oldest until the rest weighs at most `most`. Values grow while they are kept: all are weighed."""
-        total = sum(map(weigh, self._values.values()))
-        while total > self._most:
-            _, gone = self._values.popitem(last=False)
-            total -= weigh(gone)
-
-    def get(self, key: str) -> V | None:
-        """Return what is remembered, or None."""
-        return self._values.get(key)
-
-    def values(self) -> list[V]:
-        """Return all that is remembered, the oldest first."""
-        return list(self._values.values())
-
-    def pop(self, key: str) -> V | None:
-        """Return what is remembered, for the last time."""
-        return self._values.pop(key, None)
+    answers: Recent[str, Answer] = field(default_factory=lambda: Recent(500))
+    """By Backup UID (a probe's: by Job UID): answers of workers whose pods were seen to go."""
+    waited_for: Recent[str, tuple[object, ...]] = field(default_factory=lambda: Recent(_MANY))
+    """By UID of a repository, a VM or an appliance: what Backups may wait for of it, as last reported."""
 
 
 @dataclass
-class Hints:
-    """All hints. Times are monotonic seconds."""
+class BackupHints:
+    """What reconciles of Backups remember."""
 
-    answers: Recent[Answer] = field(default_factory=lambda: Recent(500))
-    """By Backup UID (a probe's: by Job UID): answers of workers whose pods were seen to go."""
-    sightings: UnroutedCalls = field(default_factory=UnroutedCalls)
-    """What gateways saw of calls that reach no worker."""
-    first_seen: Recent[float] = field(default_factory=lambda: Recent(_MANY))
+    first_seen: Recent[str, float] = field(default_factory=lambda: Recent(_MANY))
     """By Backup UID: when this process first saw it."""
-    polled: Recent[float] = field(default_factory=Recent)
-    """By pod UID: when the worker was last asked."""
-    written: Recent[float] = field(default_factory=lambda: Recent(_MANY))
+    written: Recent[str, float] = field(default_factory=lambda: Recent(_MANY))
     """By Backup UID: when its status was last written."""
-    reached: Recent[float] = field(default_factory=Recent)
+    unreachable: Recent[str, float] = field(default_factory=lambda: Recent(_MANY))
+    """By Backup UID: since when it waits for an appliance that does not answer."""
+    first_polled: Recent[str, float] = field(default_factory=Recent)
+    """By pod UID: when the worker was first asked, in vain."""
+    polled: Recent[str, float] = field(default_factory=Recent)
+    """By pod UID: when the worker was last asked."""
+    reached: Recent[str, float] = field(default_factory=Recent)
     """By pod UID: when the worker last answered."""
-    orphaned: Recent[float] = field(default_factory=Recent)
-    cancelling: Recent[float] = field(default_factory=Recent)
+    cancelling: Recent[str, float] = field(default_factory=Recent)
     """By Backup UID: when its worker was first requested to cancel."""
-    cancel_heard: Recent[float] = field(default_factory=Recent)
+    cancel_heard: Recent[str, float] = field(default_factory=Recent)
     """By pod UID: when the worker heard so."""
-    """By Backup UID: since when it is to be cancelled, and its pods go on because nothing tells them to stop."""
-    tries: Recent[int] = field(default_factory=lambda: Recent(_MANY))
-    """By object UID: how often something failed in a row."""
-    capacities: Recent[Capacity] = field(default_factory=Recent)
-    """By namespace/repository: what a backup that just ended found."""
-    waited_for: Recent[tuple[object, ...]] = field(default_factory=lambda: Recent(_MANY))
-    """By UID of a repository, a VM or an appliance: what Backups may wait for of it, as last reported."""
-    probe_wanted: set[str] = field(default_factory=set)
-    """namespace/repository: a backup failed because of it, so it is to be checked now."""
-    holds: Recent[Backoff] = field(default_factory=Recent)
-    """By UID of a repository and duty: what its pods did not bring about."""
-    summaries: Recent[Catalogue] = field(default_factory=Recent)
-    """By namespace/repository: what a scan found, until it is in the status."""
-    scan_wanted: set[str] = field(default_factory=set)
-    """namespace/repository: a backup found its parent damaged, or may have committed unseen, so all of it is to be
-    listed."""
-    catalogues: Recent[RepositoryCatalogue] = field(
+    orphaned: Recent[str, float] = field(default_factory=Recent)
+    """By Backup UID: since when it is to be cancelled, and its pods go on because nothing requests them to stop."""
+    _created: Recent[str, bool] = field(default_factory=lambda: Recent(_MANY))
+
+    def note_created_by_scan(self, uid: str) -> None:
+        """Leave for the reconcile of a new Backup that no other object owned its restore point."""
+        self._created.put(uid, True)
+
+    def was_created_by_scan(self, uid: str) -> bool:
+        """Return whether a scan of this process created the Backup."""
+        return self._created.get(uid) is not None
+
+
+class RepositoryMessages:
+    """What reconciles of Backups, of chains and of a repository itself leave for the repository's next reconcile."""
+
+    def __init__(self) -> None:
+        self._probes: set[ObjectKey] = set()
+        self._scans: set[ObjectKey] = set()
+        self._capacities: Recent[ObjectKey, Capacity] = Recent()
+
+    def request_probe(self, key: ObjectKey) -> None:
+        """Have it checked now, since a backup failed because of it, or a chain in use is free."""
+        self._probes.add(key)
+
+    def is_probe_requested(self, key: ObjectKey) -> bool:
+        """Return whether a maintenance pod is to be started before the next one is due."""
+        return key in self._probes
+
+    def withdraw_probe_request(self, key: ObjectKey) -> None:
+        """Drop the request, since a maintenance pod was started."""
+        self._probes.discard(key)
+
+    def request_scan(self, key: ObjectKey) -> bool:
+        """Have all of it listed: a parent was damaged, or a backup may have committed unseen. False: it is known."""
+        known = key in self._scans
+        self._scans.add(key)
+        return not known
+
+    def is_scan_requested(self, key: ObjectKey) -> bool:
+        """Return whether a scan is to be made before the next one is due."""
+        return key in self._scans
+
+    def withdraw_scan_request(self, key: ObjectKey) -> None:
+        """Drop the request, since a scan was made."""
+        self._scans.discard(key)
+
+    def report_capacity(self, key: ObjectKey, capacity: Capacity) -> None:
+        """Leave what a backup found that just ended."""
+        self._capacities.put(key, capacity)
+
+    def has_capacity(self, key: ObjectKey) -> bool:
+        """Return whether a backup has ended since the status was written."""
+        return self._capacities.get(key) is not None
+
+    def take_capacity(self, key: ObjectKey) -> Capacity | None:
+        """Return what the latest backup found, once."""
+        return self._capacities.pop(key)
+
+
+@dataclass
+class RepositoryHints:
+    """What is known of repositories, for all who work with restore points."""
+
+    catalogues: Recent[ObjectKey, RepositoryCatalogue] = field(
         default_factory=lambda: Recent(200, weigh=lambda known: known.size, most=CATALOGUES_SIZE)
     )
-    """By namespace/repository: what its pods reported about restore points."""
-    points: Recent[int] = field(default_factory=Recent)
-    """By namespace/repository: restore points of all its chains, until one of them changes."""
-    failures: Recent[int] = field(default_factory=Recent)
-    """By key of the work queue: reconciles that failed in a row."""
-    created: Recent[bool] = field(default_factory=lambda: Recent(_MANY))
-    """By Backup UID: objects that a scan created for restore points that no other object owned."""
-    reported: Recent[ScanResult] = field(default_factory=lambda: Recent(8))
-    """By Job UID: what a pod reported that is being acted on; shares its points with `catalogues`."""
-    unreachable: Recent[float] = field(default_factory=lambda: Recent(_MANY))
-    """By Backup UID: since when it waits for an appliance that does not answer."""
-    discoveries: Recent[VMLookup] = field(default_factory=lambda: Recent(_MANY))
-    """By ProtectedVM UID."""
-    listings: Recent[DatacenterInventory] = field(
-        default_factory=lambda: Recent(256, weigh=lambda listing: listing.inventory.size, most=MAX_VMS)
-    )
-    """By `DatacenterInventory.key`."""
-    runs: Recent[DiscoveryRun] = field(default_factory=lambda: Recent(256))
-    """By namespace/appliance: its last or present discovery."""
-    discovery_wanted: set[str] = field(default_factory=set)
-    """namespace/appliance: a VM was moved, so its discovery is not to wait."""
-    health: Recent[float] = field(default_factory=Recent)
-    """By appliance UID: when it was last asked."""
+    """What its pods reported about restore points."""
+    point_counts: Recent[ObjectKey, int] = field(default_factory=Recent)
+    """Restore points of all its chains, until the reconcile of one of them sees another number."""
+
+
+@dataclass
+class MaintenanceHints:
+    """What the reconcile of a repository remembers of its maintenance pods."""
+
+    reported: Recent[str, ScanResult] = field(default_factory=lambda: Recent(8))
+    """By Job UID: what a pod reported that is being acted on; shares its points with the catalogue."""
+    backoffs: Recent[tuple[str, str], Backoff] = field(default_factory=Recent)
+    """By UID of the repository and step: what its pods did not bring about."""
 
 
 @dataclass(frozen=True)
@@ -139,3 +147,43 @@ class Backoff:
     request: str
     """Value of the annotation that had asked for it."""
     why: str
+
+
+@dataclass
+class VCenterHints:
+    """What is known of vCenter's VMs."""
+
+    lookups: Recent[str, VMLookup] = field(default_factory=lambda: Recent(_MANY))
+    """By ProtectedVM UID."""
+    failures: Recent[str, int] = field(default_factory=lambda: Recent(_MANY))
+    """By ProtectedVM UID: lookups that failed in a row."""
+    listings: Recent[DatacenterKey, DatacenterInventory] = field(
+        default_factory=lambda: Recent(256, weigh=lambda listing: listing.inventory.size, most=MAX_VMS)
+    )
+    _discoveries_requested: set[ObjectKey] = field(default_factory=set)
+
+    def request_discovery(self, appliance: ObjectKey) -> None:
+        """Have an appliance's discovery not wait, since a VM was moved."""
+        self._discoveries_requested.add(appliance)
+
+    def is_discovery_requested(self, appliance: ObjectKey) -> bool:
+        """Return whether a VM was moved since the last discovery began."""
+        return appliance in self._discoveries_requested
+
+    def withdraw_discovery_request(self, appliance: ObjectKey) -> None:
+        """Drop the request, since a discovery begins."""
+        self._discoveries_requested.discard(appliance)
+
+
+@dataclass
+class ApplianceHints:
+    """What the reconciles of an appliance and of its discovery remember."""
+
+    checked: Recent[str, float] = field(default_factory=Recent)
+    """By appliance UID: when its health was last asked for."""
+    failures: Recent[str, int] = field(default_factory=Recent)
+    """By appliance UID: checks that failed in a row."""
+    runs: Recent[ObjectKey, DiscoveryRun] = field(default_factory=lambda: Recent(256))
+    """Its last or present discovery."""
+    failed_runs: Recent[ObjectKey, int] = field(default_factory=Recent)
+    """Discoveries that failed in a row."""

@@ -198,14 +198,7 @@ def ready_condition(obj: Obj) -> Obj | None:
     return None
 
 
-ChainKey = tuple[str, str]
-"""ProtectedVM and BackupRepository of a Backup, by name."""
 QueuePlace = tuple[str, bool, str]
-
-
-def chain_of(backup: Obj) -> ChainKey:
-    """Return the chain of a Backup, within its namespace."""
-    return backup["spec"]["vmRef"]["name"], backup["spec"]["repositoryRef"]["name"]
 
 
 def queue_place(backup: Obj) -> QueuePlace:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sendense_operator.cluster.objects import Obj
-from sendense_operator.reconcile.state.kubernetes_objects import ChainKey, QueuePlace, chain_of, queue_place
+from sendense_operator.reconcile.state.keys import ChainKey
+from sendense_operator.reconcile.state.kubernetes_objects import QueuePlace, queue_place
 
 
 @dataclass(frozen=True)
@@ -98,5 +99,5 @@ class QueueSnapshot:
 
     def elder_of(self, backup: Obj) -> str | None:
         """Return the name of the Backup of the same chain that starts before this one, None: it is the first."""
-        first = self.elders.get(chain_of(backup))
+        first = self.elders.get(ChainKey.of(backup))
         return first[-1] if first is not None and first < queue_place(backup) else None

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from sendense_operator.object_key import ObjectKey
 from sendense_operator.vma.sightings import Sightings, StrayCall
 
 STUCK_AFTER_S: Final = 20.0
@@ -18,9 +19,6 @@ _MAX_CALLS: Final = 1024
 
 _NOWHERE: Final = "Nowhere"
 """Denial of a call that no gateway has seen: a worker waits for it."""
-
-ApplianceKey = tuple[str, str]
-"""Namespace and name of an appliance."""
 
 
 @dataclass
@@ -38,7 +36,7 @@ class UnroutedCalls:
     _jobs: dict[tuple[str, str, str], _Job] = field(default_factory=dict)
     _calls: dict[tuple[str, str, str, str], tuple[StrayCall, float]] = field(default_factory=dict)
     _heard: float = 0.0
-    _told: set[tuple[ApplianceKey, str]] = field(default_factory=set)
+    _told: set[tuple[ObjectKey, tuple[str, ...]]] = field(default_factory=set)
 
     def take(self, reports: Iterable[Sightings], now: float) -> None:
         """Take over what gateways said."""
@@ -58,7 +56,7 @@ class UnroutedCalls:
                     self._calls[where] = (call, moment)
         self._forget(now)
 
-    def note_silence(self, place: ApplianceKey, pod_uid: str, silent: bool, now: float) -> None:
+    def note_silence(self, place: ObjectKey, pod_uid: str, silent: bool, now: float) -> None:
         """Take over what a worker of this appliance reports: whether its callbacks are missing altogether."""
         where = (pod_uid, *place, _NOWHERE)
         if not silent:
@@ -75,7 +73,7 @@ class UnroutedCalls:
         )
         self._calls[where] = (call, now)
 
-    def stuck(self, place: ApplianceKey) -> list[str]:
+    def stuck(self, place: ObjectKey) -> list[str]:
         """Return the appliance's jobs whose clients live on though no worker runs them, in a stable order."""
         return sorted(key[2] for key, seen in self._jobs.items() if key[:2] == place and self._is_stuck(seen))
 
@@ -88,7 +86,7 @@ class UnroutedCalls:
         """Whether whoever is not known by now does not hang any more: gateways have answered for long enough."""
         return self.since is not None and self._heard - self.since > FORGET_S + STUCK_AFTER_S
 
-    def calls_of(self, place: ApplianceKey, now: float) -> list[StrayCall]:
+    def calls_of(self, place: ObjectKey, now: float) -> list[StrayCall]:
         """Return the stray calls that workers of this appliance should have had, the most telling first."""
         found = [
             one
@@ -102,16 +100,16 @@ class UnroutedCalls:
         found = [one for one in self._calls.values() if one[0].pod_uid == pod_uid]
         return max(found, key=_telling)[0] if found else None
 
-    def news(self, now: float) -> set[ApplianceKey]:
+    def news(self, now: float) -> set[ObjectKey]:
         """Return the appliances of which something else is known than at the last call; what ages out is news, too."""
         before, self._told = self._told, self._summary(now)
         return {place for place, _ in before ^ self._told}
 
-    def _summary(self, now: float) -> set[tuple[ApplianceKey, str]]:
+    def _summary(self, now: float) -> set[tuple[ObjectKey, tuple[str, ...]]]:
         """Return what an appliance's status depends on, as comparable entries."""
-        jobs = {(key[:2], key[2]) for key, seen in self._jobs.items() if self._is_stuck(seen)}
+        jobs = {(ObjectKey(*key[:2]), key[2:]) for key, seen in self._jobs.items() if self._is_stuck(seen)}
         calls = {
-            ((call.namespace, call.appliance), "/".join(key))
+            (ObjectKey(call.namespace, call.appliance), key)
             for key, (call, moment) in self._calls.items()
             if now - moment <= CALL_SHOWN_S
         }

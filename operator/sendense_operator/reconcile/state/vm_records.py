@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sendense_operator.api.v1alpha1.protectedvm import VMDisk
+from sendense_operator.object_key import ObjectKey
 from sendense_operator.reconcile.state.problem import Problem
 from sendense_operator.vma.messages import Inventory, InventoryVM
 
@@ -28,6 +30,13 @@ class VMLookup:
     result: FoundVM | Problem
 
 
+class DatacenterKey(NamedTuple):
+    """A datacenter as an appliance sees it."""
+
+    appliance: ObjectKey
+    datacenter: str
+
+
 @dataclass(frozen=True)
 class DatacenterInventory:
     """All VMs of one datacenter, as an appliance's discovery last heard of them."""
@@ -37,8 +46,3 @@ class DatacenterInventory:
     specs: tuple[str, int]
     """UID and generation of the appliance."""
     inventory: Inventory
-
-    @staticmethod
-    def key(namespace: str, appliance: str, datacenter: str) -> str:
-        """Under what it is remembered."""
-        return f"{namespace}/{appliance}/{datacenter}"

@@ -15,12 +15,14 @@ from sendense_operator.cluster.kinds import APPLIANCE, JOB, POD, PROTECTED_VM
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.provenance import is_worker_job, is_worker_pod
 from sendense_operator.cluster.status_writer import write_status
-from sendense_operator.reconcile.state.context import Context
+from sendense_operator.object_key import ObjectKey
+from sendense_operator.reconcile.state.context import ApplianceContext, ReconcileContext, VCenterContext
 from sendense_operator.reconcile.state.discovery_records import DiscoveryRun
 from sendense_operator.reconcile.state.formatting import whole_seconds
 from sendense_operator.reconcile.state.keys import Key, Work
 from sendense_operator.reconcile.state.kubernetes_objects import is_deleting, is_finished, is_live, ready_condition
 from sendense_operator.reconcile.state.problem import Problem
+from sendense_operator.reconcile.state.recent import count_up
 from sendense_operator.reconcile.state.settings import Settings
 from sendense_operator.reconcile.state.unrouted_calls import describe_call
 from sendense_operator.reconcile.vcenter.discovery_run import DISCOVERED, report_discovery
@@ -71,7 +73,7 @@ def callback_url(
     return base.rstrip("/") + base_path(namespace, name, make_token(key, namespace, name, spec.callbacks.rotation))
 
 
-async def reconcile_appliance(ctx: Context, namespace: str, name: str) -> float | None:
+async def reconcile_appliance(ctx: ApplianceContext, namespace: str, name: str) -> float | None:
     """Keep an appliance's status fresh; seconds until the next check."""
     obj = await find(ctx.cluster, APPLIANCE, namespace, name)
     if obj is None or is_deleting(obj):
@@ -88,20 +90,19 @@ async def reconcile_appliance(ctx: Context, namespace: str, name: str) -> float 
         # Woken by a Job or a pod: only what workers say is new.
         await _write(ctx, obj, spec, None, workers)
         return rest
-    ctx.memory.health.put(meta["uid"], ctx.monotonic())
+    ctx.appliance_hints.checked.put(meta["uid"], ctx.monotonic())
     result = await _look(ctx, namespace, spec)
     await _write(ctx, obj, spec, result, workers)
     if isinstance(result, VMAHealth):
-        ctx.memory.tries.pop(meta["uid"])
+        ctx.appliance_hints.failures.pop(meta["uid"])
         if not was_ready(obj):
             await _wake_vms(ctx, namespace, name)
         return float(spec.health_interval_seconds)
-    tries = (ctx.memory.tries.get(meta["uid"]) or 0) + 1
-    ctx.memory.tries.put(meta["uid"], tries)
+    tries = count_up(ctx.appliance_hints.failures, meta["uid"])
     return float(min(ctx.settings.retry_seconds * 2 ** min(tries - 1, 10), spec.health_interval_seconds))
 
 
-async def _running_jobs(ctx: Context, namespace: str, name: str) -> frozenset[str]:
+async def _running_jobs(ctx: ReconcileContext, namespace: str, name: str) -> frozenset[str]:
     """Return job IDs of the workers that have not ended, without those requested to stop: they may be lost."""
     selector = f"{names.LABEL_COMPONENT}={names.COMPONENT_WORKER},{names.LABEL_APPLIANCE}={name}"
     pods = await ctx.cluster.list_objects(POD, namespace, labels=selector)
@@ -112,9 +113,9 @@ async def _running_jobs(ctx: Context, namespace: str, name: str) -> frozenset[st
     )
 
 
-def _seen(ctx: Context, namespace: str, name: str) -> UnroutedSummary:
-    known, now = ctx.memory.sightings, ctx.monotonic()
-    place = (namespace, name)
+def _seen(ctx: ApplianceContext, namespace: str, name: str) -> UnroutedSummary:
+    known, now = ctx.unrouted_calls, ctx.monotonic()
+    place = ObjectKey(namespace, name)
     return UnroutedSummary(known.stuck(place), known.is_settled, known.calls_of(place, now))
 
 
@@ -124,7 +125,7 @@ def was_ready(obj: Obj) -> bool:
     return ready is not None and ready["status"] == "True"
 
 
-async def _wake_vms(ctx: Context, namespace: str, name: str) -> None:
+async def _wake_vms(ctx: ReconcileContext, namespace: str, name: str) -> None:
     """Reconcile the VMs that could not be looked up: the appliance answers again."""
     vms = await ctx.cluster.list_objects(PROTECTED_VM, namespace, fields=f"spec.applianceRef.name={name}")
     for vm in vms:
@@ -132,16 +133,16 @@ async def _wake_vms(ctx: Context, namespace: str, name: str) -> None:
             ctx.again(Key(Work.VM, namespace, vm["metadata"]["name"]))
 
 
-async def active_jobs(ctx: Context, namespace: str, label: str, name: str) -> int:
+async def active_jobs(ctx: ReconcileContext, namespace: str, label: str, name: str) -> int:
     """Return the workers that have not ended, by a label of their Jobs."""
     selector = f"{names.LABEL_COMPONENT}={names.COMPONENT_WORKER},{label}={name}"
     jobs = await ctx.cluster.list_objects(JOB, namespace, labels=selector)
     return sum(1 for job in jobs if is_live(job) and is_worker_job(job))
 
 
-def _not_due(ctx: Context, obj: Obj, interval: float) -> float | None:
+def _not_due(ctx: ApplianceContext, obj: Obj, interval: float) -> float | None:
     """Return the seconds until the next call; None when it is due, or when the last one went wrong."""
-    last = ctx.memory.health.get(obj["metadata"]["uid"])
+    last = ctx.appliance_hints.checked.get(obj["metadata"]["uid"])
     ready = ready_condition(obj)
     if last is None or ready is None:
         return None
@@ -150,14 +151,14 @@ def _not_due(ctx: Context, obj: Obj, interval: float) -> float | None:
     return rest if rest > 0 else None
 
 
-async def _look(ctx: Context, namespace: str, spec: VMwareApplianceSpec) -> VMAHealth | Problem:
+async def _look(ctx: VCenterContext, namespace: str, spec: VMwareApplianceSpec) -> VMAHealth | Problem:
     access = await read_connection(ctx, namespace, spec)
     if isinstance(access, Problem):
         return access
     return await _health(ctx, access)
 
 
-async def _health(ctx: Context, access: VMAConnection) -> VMAHealth | Problem:
+async def _health(ctx: VCenterContext, access: VMAConnection) -> VMAHealth | Problem:
     try:
         async with opened(ctx, access, HEALTH_TIMEOUT_S) as client:
             return await client.health()
@@ -170,7 +171,7 @@ async def _health(ctx: Context, access: VMAConnection) -> VMAHealth | Problem:
 
 
 async def _write(
-    ctx: Context, obj: Obj, spec: VMwareApplianceSpec, result: VMAHealth | Problem | None, workers: Workers
+    ctx: ApplianceContext, obj: Obj, spec: VMwareApplianceSpec, result: VMAHealth | Problem | None, workers: Workers
 ) -> None:
     meta = obj["metadata"]
     old = VMwareApplianceStatus.model_validate(obj.get("status") or {})
@@ -181,7 +182,7 @@ async def _write(
         old, result, url=url, workers=workers, seen=seen, generation=generation, now=ctx.now()
     )
     tell_calls(status, seen.calls, generation=generation, now=ctx.now())
-    run = ctx.memory.runs.get(f"{meta['namespace']}/{meta['name']}")
+    run = ctx.appliance_hints.runs.get(ObjectKey.of(obj))
     tell_discovery(status, spec.discovery, run, generation=meta.get("generation"), now=ctx.now())
     written = await write_status(ctx.cluster, APPLIANCE, obj, status)
     if written and (ready := conditions.changed_ready(old, status)):

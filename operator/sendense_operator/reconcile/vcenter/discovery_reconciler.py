@@ -14,7 +14,8 @@ from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
 from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.kinds import APPLIANCE, PROTECTED_VM
 from sendense_operator.cluster.objects import Obj
-from sendense_operator.reconcile.state.context import Context
+from sendense_operator.object_key import ObjectKey
+from sendense_operator.reconcile.state.context import ApplianceContext, ReconcileContext, VCenterContext
 from sendense_operator.reconcile.state.discovery_records import (
     APPLIES_TO_ALL,
     DiscoveredVM,
@@ -26,7 +27,8 @@ from sendense_operator.reconcile.state.formatting import parse_time
 from sendense_operator.reconcile.state.keys import Key, Work
 from sendense_operator.reconcile.state.kubernetes_objects import is_deleting
 from sendense_operator.reconcile.state.problem import Problem
-from sendense_operator.reconcile.state.vm_records import DatacenterInventory
+from sendense_operator.reconcile.state.recent import count_up
+from sendense_operator.reconcile.state.vm_records import DatacenterInventory, DatacenterKey
 from sendense_operator.reconcile.vcenter.discovery_plan import decide_plan, known_of
 from sendense_operator.reconcile.vcenter.discovery_rules import build_rule
 from sendense_operator.reconcile.vcenter.discovery_run import DISCOVERED, count_objects
@@ -46,24 +48,24 @@ _MOVED_PAUSE_S: Final = 30.0
 """Between two runs of which the later one is asked for by a VM that moved."""
 
 
-async def reconcile_discovery(ctx: Context, namespace: str, name: str) -> float | None:
+async def reconcile_discovery(ctx: ApplianceContext, namespace: str, name: str) -> float | None:
     """Go on with the appliance's discovery, or begin one when it is time; seconds until the next check."""
     obj = await find(ctx.cluster, APPLIANCE, namespace, name)
     if obj is None or is_deleting(obj):
         return None
     spec = VMwareApplianceSpec.model_validate(obj["spec"])
-    here = f"{namespace}/{name}"
+    here = ObjectKey.of(obj)
     if spec.discovery is None:
-        ctx.memory.runs.pop(here)
+        ctx.appliance_hints.runs.pop(here)
         return None
     rest = _not_due(ctx, obj, spec.discovery)
     if rest is not None:
         return rest
-    run = ctx.memory.runs.get(here)
+    run = ctx.appliance_hints.runs.get(here)
     if run is None or run.ended is not None or run.specs != specs_of(obj):
-        ctx.memory.discovery_wanted.discard(here)
+        ctx.vcenter_hints.withdraw_discovery_request(here)
         run = DiscoveryRun(specs_of(obj), ctx.monotonic(), ctx.now())
-        ctx.memory.runs.put(here, run)
+        ctx.appliance_hints.runs.put(here, run)
     if await _ask_one(ctx, obj, spec, spec.discovery, run):
         return 0.0
     return await _go_on(ctx, obj, spec, spec.discovery, run)
@@ -75,11 +77,10 @@ def specs_of(appliance: Obj) -> tuple[str, int]:
     return str(meta["uid"]), int(meta.get("generation", 0))
 
 
-def _not_due(ctx: Context, obj: Obj, rules: DiscoverySpec) -> float | None:
+def _not_due(ctx: ApplianceContext, obj: Obj, rules: DiscoverySpec) -> float | None:
     """Return the seconds until a run has to begin; None while one goes on, or when it is time."""
-    meta, interval = obj["metadata"], float(rules.interval_seconds)
-    here = f"{meta['namespace']}/{meta['name']}"
-    run = ctx.memory.runs.get(here)
+    here, interval = ObjectKey.of(obj), float(rules.interval_seconds)
+    run = ctx.appliance_hints.runs.get(here)
     if run is None:
         return _done_before(ctx, obj, interval)
     if run.specs != specs_of(obj):
@@ -89,15 +90,15 @@ def _not_due(ctx: Context, obj: Obj, rules: DiscoverySpec) -> float | None:
         return rest if rest > 0 else None
     pause = interval
     if run.failed:
-        tries = ctx.memory.tries.get(_tries_key(obj)) or 1
+        tries = ctx.appliance_hints.failed_runs.get(here) or 1
         pause = min(_RETRY_S * 2 ** min(tries - 1, 10), interval)
-    elif here in ctx.memory.discovery_wanted:
+    elif ctx.vcenter_hints.is_discovery_requested(here):
         pause = min(_MOVED_PAUSE_S, interval)
     rest = run.ended + pause - ctx.monotonic()
     return rest if rest > 0 else None
 
 
-def _done_before(ctx: Context, obj: Obj, interval: float) -> float | None:
+def _done_before(ctx: ReconcileContext, obj: Obj, interval: float) -> float | None:
     """Return seconds until the next discovery by the status alone: a restarted controller does not begin anew."""
     status = obj.get("status") or {}
     reported, last = status.get("discovery") or {}, conditions.find(status.get("conditions") or [], DISCOVERED)
@@ -110,7 +111,9 @@ def _done_before(ctx: Context, obj: Obj, interval: float) -> float | None:
     return rest if rest > 0 else None
 
 
-async def _ask_one(ctx: Context, obj: Obj, spec: VMwareApplianceSpec, rules: DiscoverySpec, run: DiscoveryRun) -> bool:
+async def _ask_one(
+    ctx: VCenterContext, obj: Obj, spec: VMwareApplianceSpec, rules: DiscoverySpec, run: DiscoveryRun
+) -> bool:
     """List one datacenter that this run has not asked for yet; False when there is none left."""
     meta = obj["metadata"]
     left = [name for name in rules.datacenters if name not in run.problems and not _list_of(ctx, obj, name, run)]
@@ -126,18 +129,19 @@ async def _ask_one(ctx: Context, obj: Obj, spec: VMwareApplianceSpec, rules: Dis
         run.problems["" if result.reason in APPLIES_TO_ALL else left[0]] = result
     else:
         listing = DatacenterInventory(asked, run.specs, result)
-        ctx.memory.listings.put(DatacenterInventory.key(meta["namespace"], meta["name"], left[0]), listing)
+        ctx.vcenter_hints.listings.put(DatacenterKey(ObjectKey.of(obj), left[0]), listing)
     return True
 
 
-def _list_of(ctx: Context, obj: Obj, datacenter: str, run: DiscoveryRun) -> Inventory | None:
-    meta = obj["metadata"]
-    listing = ctx.memory.listings.get(DatacenterInventory.key(meta["namespace"], meta["name"], datacenter))
+def _list_of(ctx: VCenterContext, obj: Obj, datacenter: str, run: DiscoveryRun) -> Inventory | None:
+    listing = ctx.vcenter_hints.listings.get(DatacenterKey(ObjectKey.of(obj), datacenter))
     mine = listing is not None and listing.specs == run.specs and listing.time >= run.since
     return listing.inventory if listing is not None and mine else None
 
 
-async def _go_on(ctx: Context, obj: Obj, spec: VMwareApplianceSpec, rules: DiscoverySpec, run: DiscoveryRun) -> float:
+async def _go_on(
+    ctx: ApplianceContext, obj: Obj, spec: VMwareApplianceSpec, rules: DiscoverySpec, run: DiscoveryRun
+) -> float:
     """Do the next steps of the run's plan; end it when a new plan has none."""
     if not run.steps and not run.blocked:
         await _plan(ctx, obj, spec, rules, run)
@@ -153,13 +157,12 @@ async def _go_on(ctx: Context, obj: Obj, spec: VMwareApplianceSpec, rules: Disco
     return PAUSE_S
 
 
-async def _end(ctx: Context, obj: Obj, rules: DiscoverySpec, run: DiscoveryRun) -> float:
+async def _end(ctx: ApplianceContext, obj: Obj, rules: DiscoverySpec, run: DiscoveryRun) -> float:
     run.ended = ctx.monotonic()
-    key = _tries_key(obj)
     if run.failed:
-        ctx.memory.tries.put(key, (ctx.memory.tries.get(key) or 0) + 1)
+        count_up(ctx.appliance_hints.failed_runs, ObjectKey.of(obj))
     else:
-        ctx.memory.tries.pop(key)
+        ctx.appliance_hints.failed_runs.pop(ObjectKey.of(obj))
     _wake_vms(ctx, rules, run)
     ctx.again(_appliance_key(obj))
     if run.created:
@@ -168,14 +171,12 @@ async def _end(ctx: Context, obj: Obj, rules: DiscoverySpec, run: DiscoveryRun) 
 
 
 def _appliance_key(obj: Obj) -> Key:
-    return Key(Work.APPLIANCE, obj["metadata"]["namespace"], obj["metadata"]["name"])
+    return Key.of(Work.APPLIANCE, obj)
 
 
-def _tries_key(obj: Obj) -> str:
-    return f"discovery/{obj['metadata']['namespace']}/{obj['metadata']['name']}"
-
-
-async def _plan(ctx: Context, obj: Obj, spec: VMwareApplianceSpec, rules: DiscoverySpec, run: DiscoveryRun) -> None:
+async def _plan(
+    ctx: VCenterContext, obj: Obj, spec: VMwareApplianceSpec, rules: DiscoverySpec, run: DiscoveryRun
+) -> None:
     """Compare what vCenter has with the ProtectedVMs that there are now."""
     meta = obj["metadata"]
     listed = {name: _list_of(ctx, obj, name, run) for name in rules.datacenters}
@@ -197,13 +198,13 @@ async def _plan(ctx: Context, obj: Obj, spec: VMwareApplianceSpec, rules: Discov
     run.planned = bool(run.steps)
 
 
-async def _beside(ctx: Context, namespace: str, vcenter: str) -> set[str]:
+async def _beside(ctx: ReconcileContext, namespace: str, vcenter: str) -> set[str]:
     """Return the names of the appliances of a vCenter: a VM that one of them has needs no second object."""
     appliances = await ctx.cluster.list_objects(APPLIANCE, namespace)
     return {a["metadata"]["name"] for a in appliances if a["spec"]["vcenter"]["host"].lower() == vcenter.lower()}
 
 
-def _wake_vms(ctx: Context, rules: DiscoverySpec, run: DiscoveryRun) -> None:
+def _wake_vms(ctx: ReconcileContext, rules: DiscoverySpec, run: DiscoveryRun) -> None:
     """Let the single VMs take their part of the answer: the changed ones soon, the others in the time there is."""
     if run.plan is None:
         return
@@ -217,7 +218,7 @@ def _wake_vms(ctx: Context, rules: DiscoverySpec, run: DiscoveryRun) -> None:
 
 
 def _key(known: KnownVM) -> Key:
-    return Key(Work.VM, known.obj["metadata"]["namespace"], known.name)
+    return Key.of(Work.VM, known.obj)
 
 
 def is_changed(known: KnownVM, seen: DiscoveredVM) -> bool:

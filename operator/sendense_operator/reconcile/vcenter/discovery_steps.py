@@ -10,7 +10,7 @@ from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
 from sendense_operator.cluster.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
 from sendense_operator.cluster.kinds import PROTECTED_VM
 from sendense_operator.cluster.objects import Obj
-from sendense_operator.reconcile.state.context import Context
+from sendense_operator.reconcile.state.context import ReconcileContext, VCenterContext
 from sendense_operator.reconcile.state.discovery_records import Creation, DiscoveredVM, DiscoveryRun, Move
 from sendense_operator.reconcile.state.inventory_path import datacenter_of
 from sendense_operator.reconcile.state.problem import Meaning, Problem
@@ -18,7 +18,7 @@ from sendense_operator.reconcile.vcenter.vm_lookup import is_there
 from sendense_operator.reconcile.vcenter.vma_connection import read_connection
 
 
-async def do_step(ctx: Context, obj: Obj, run: DiscoveryRun) -> bool:
+async def do_step(ctx: VCenterContext, obj: Obj, run: DiscoveryRun) -> bool:
     """Do one step; False when the others have to wait. Raises UnavailableError, and the step is still to be done."""
     step = run.steps[0]
     try:
@@ -65,7 +65,7 @@ def _place(seen: DiscoveredVM) -> dict[str, str]:
     return {"path": path, "datacenter": "" if reported == seen.datacenter else seen.datacenter}
 
 
-async def _may_follow(ctx: Context, appliance: Obj, move: Move, run: DiscoveryRun) -> bool:
+async def _may_follow(ctx: VCenterContext, appliance: Obj, move: Move, run: DiscoveryRun) -> bool:
     """Return whether the VM is certain to have left its old path; else it is noted what is known.
 
     A list may leave the VM out and have a clone of it, whose disks must not get into the chain of the VM.
@@ -87,7 +87,7 @@ async def _may_follow(ctx: Context, appliance: Obj, move: Move, run: DiscoveryRu
     return there is False
 
 
-async def _move(ctx: Context, move: Move) -> None:
+async def _move(ctx: ReconcileContext, move: Move) -> None:
     """Write where the VM is now. ConflictError when the object changed since it was read."""
     meta = move.known.obj["metadata"]
     patch = {"metadata": {"resourceVersion": meta["resourceVersion"]}, "spec": _place(move.seen)}

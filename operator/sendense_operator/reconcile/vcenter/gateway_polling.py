@@ -14,9 +14,8 @@ from sendense_operator import bounded_http
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster.kinds import POD
 from sendense_operator.cluster.provenance import is_worker_pod
-from sendense_operator.reconcile.state.context import Context
+from sendense_operator.reconcile.state.context import ApplianceContext, ReconcileContext
 from sendense_operator.reconcile.state.keys import Key, Work
-from sendense_operator.reconcile.state.unrouted_calls import UnroutedCalls
 from sendense_operator.vma.callback_keys import CallbackKeys
 from sendense_operator.vma.sightings import MAX_ANSWER, PATH, Sightings, reader_token
 
@@ -72,10 +71,10 @@ class HttpGatewayReader:
             return None
 
 
-async def poll_gateways(ctx: Context) -> float:
+async def poll_gateways(ctx: ApplianceContext) -> float:
     """Take over what the gateways saw; wake the appliances and Backups that it is news for. Seconds until the next."""
     reports = await ctx.gateways.read()
-    known: UnroutedCalls = ctx.memory.sightings
+    known = ctx.unrouted_calls
     if reports:
         known.take(reports, ctx.monotonic())
     for namespace, appliance in known.news(ctx.monotonic()):
@@ -84,7 +83,7 @@ async def poll_gateways(ctx: Context) -> float:
     return POLL_S
 
 
-async def _wake_backups(ctx: Context, namespace: str, appliance: str) -> None:
+async def _wake_backups(ctx: ReconcileContext, namespace: str, appliance: str) -> None:
     selector = f"{names.LABEL_COMPONENT}={names.COMPONENT_WORKER},{names.LABEL_APPLIANCE}={appliance}"
     for pod in await ctx.cluster.list_objects(POD, namespace, labels=selector):
         if is_worker_pod(pod):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from sendense_operator.api.v1alpha1.base import MAX_DISKS, MAX_INT
 from sendense_operator.api.v1alpha1.names import last_path_element
 from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMSpec, VMDisk
-from sendense_operator.reconcile.state.context import Appliance, Context
+from sendense_operator.reconcile.state.context import Appliance, VCenterContext
 from sendense_operator.reconcile.state.inventory_path import datacenter_of
 from sendense_operator.reconcile.state.problem import Meaning, Problem
 from sendense_operator.reconcile.state.vm_records import DatacenterInventory, FoundVM
@@ -38,7 +38,7 @@ class Moved(Problem):
 
 
 async def look_up(
-    ctx: Context, access: VMAConnection, wanted: VMQuery, listing: DatacenterInventory | None = None
+    ctx: VCenterContext, access: VMAConnection, wanted: VMQuery, listing: DatacenterInventory | None = None
 ) -> FoundVM | Problem:
     """Return what vCenter says of a VM. With a listing, only what is not in there is asked for."""
     try:
@@ -50,7 +50,7 @@ async def look_up(
         return Problem("ApplianceInvalid", f"spec of the appliance: {error}")
 
 
-async def list_datacenter(ctx: Context, access: VMAConnection, datacenter: str) -> Inventory | Problem:
+async def list_datacenter(ctx: VCenterContext, access: VMAConnection, datacenter: str) -> Inventory | Problem:
     """Return all VMs of a datacenter."""
     try:
         async with opened(ctx, access) as client:
@@ -66,7 +66,7 @@ async def list_datacenter(ctx: Context, access: VMAConnection, datacenter: str) 
         return Problem("ApplianceInvalid", f"spec of the appliance: {error}")
 
 
-async def is_there(ctx: Context, access: VMAConnection, path: str) -> bool | Problem:
+async def is_there(ctx: VCenterContext, access: VMAConnection, path: str) -> bool | Problem:
     """Return whether vCenter knows a VM at a path, whatever its lists say."""
     try:
         async with opened(ctx, access) as client:

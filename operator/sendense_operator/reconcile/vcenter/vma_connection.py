@@ -14,7 +14,7 @@ from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.errors import ForbiddenError
 from sendense_operator.cluster.kinds import SECRET
 from sendense_operator.cluster.objects import Obj
-from sendense_operator.reconcile.state.context import Appliance, Context
+from sendense_operator.reconcile.state.context import Appliance, ReconcileContext, VCenterContext
 from sendense_operator.reconcile.state.problem import Problem
 from sendense_operator.vma.credentials import Credentials, CredentialsError, credentials_from_secret
 
@@ -31,7 +31,7 @@ class VMAConnection:
     ca_bundle: str | None
 
 
-async def read_connection(ctx: Context, namespace: str, spec: VMwareApplianceSpec) -> VMAConnection | Problem:
+async def read_connection(ctx: ReconcileContext, namespace: str, spec: VMwareApplianceSpec) -> VMAConnection | Problem:
     """Read the appliance's Secrets. A Problem names what is missing, never what is in them."""
     name = spec.vcenter.credentials_secret_ref.name
     data = await _secret(ctx, namespace, name)
@@ -53,7 +53,7 @@ async def read_connection(ctx: Context, namespace: str, spec: VMwareApplianceSpe
 
 
 @asynccontextmanager
-async def opened(ctx: Context, access: VMAConnection, limit: float = MAX_TIMEOUT_S) -> AsyncIterator[Appliance]:
+async def opened(ctx: VCenterContext, access: VMAConnection, limit: float = MAX_TIMEOUT_S) -> AsyncIterator[Appliance]:
     """Open a client of the VMA, each call of which takes `limit` seconds at most.
 
     Raises ValueError when its URL or CA bundle can't be used.
@@ -66,7 +66,7 @@ async def opened(ctx: Context, access: VMAConnection, limit: float = MAX_TIMEOUT
         await client.aclose()
 
 
-async def _secret(ctx: Context, namespace: str, name: str) -> dict[str, bytes] | Problem:
+async def _secret(ctx: ReconcileContext, namespace: str, name: str) -> dict[str, bytes] | Problem:
     try:
         secret = await find(ctx.cluster, SECRET, namespace, name)
     except ForbiddenError:

@@ -11,10 +11,12 @@ import pytest
 from tests.unit.test_catalogue_format import AT, point
 
 from sendense_operator.catalogue_format import CatalogueError, ChainRecord, PointRecord, RootRecord
+from sendense_operator.object_key import ObjectKey
 from sendense_operator.reconcile.catalogue import decisions
 from sendense_operator.reconcile.catalogue.decisions import changed_chains, merge_scan, sort_records
-from sendense_operator.reconcile.state.hints import Hints, Recent
+from sendense_operator.reconcile.state.hints import RepositoryHints
 from sendense_operator.reconcile.state.packed_points import PackedPoints, pack, unpack
+from sendense_operator.reconcile.state.recent import Recent
 from sendense_operator.reconcile.state.records import ScanResult
 
 REPOSITORIES = 5
@@ -42,25 +44,25 @@ def test_what_is_packed_comes_back() -> None:
 
 
 def test_many_points_of_several_repositories_take_few_bytes() -> None:
-    memory = Hints()
+    hints = RepositoryHints()
     tracemalloc.start()
     try:
         for number in range(REPOSITORIES):
             reported = sort_records(points(EACH, number), AT, ())
-            memory.catalogues.put(f"ns/r{number}", merge_scan(None, reported))
+            hints.catalogues.put(ObjectKey("ns", f"r{number}"), merge_scan(None, reported))
         kept, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert len(memory.catalogues.values()) == REPOSITORIES
+    assert len(hints.catalogues.values()) == REPOSITORIES
     count = REPOSITORIES * EACH
     assert most / count < PER_POINT
-    sizes = sum(known.size for known in memory.catalogues.values())
+    sizes = sum(known.size for known in hints.catalogues.values())
     assert 0.5 * kept < sizes < 2 * kept, "what the bound counts is what is taken"
 
 
 def test_the_oldest_catalogues_go_when_there_is_no_room() -> None:
     known = merge_scan(None, sort_records(points(10), AT, ()))
-    recent: Recent[object] = Recent(100, weigh=lambda _: known.size, most=3 * known.size)
+    recent: Recent[str, object] = Recent(100, weigh=lambda _: known.size, most=3 * known.size)
     for name in "abcd":
         recent.put(name, known)
     assert [recent.get(name) is not None for name in "abcd"] == [False, True, True, True]

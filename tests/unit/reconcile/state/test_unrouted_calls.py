@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from sendense_operator.object_key import ObjectKey
 from sendense_operator.reconcile.state.unrouted_calls import FORGET_S, STUCK_AFTER_S, UnroutedCalls, describe_call
 from sendense_operator.vma.sightings import Sightings, StrayCall, StrayJob
 
-PLACE = ("shop", "vma")
+PLACE = ObjectKey("shop", "vma")
 
 
 def jobs(first: float, last: float, job: str = "backup-1") -> Sightings:
@@ -25,7 +26,7 @@ def test_replicas_that_got_one_call_each_make_a_span() -> None:
     known = UnroutedCalls()
     known.take([jobs(STUCK_AFTER_S, STUCK_AFTER_S), jobs(0, 0)], 1000)
     assert known.stuck(PLACE) == ["backup-1"]
-    assert known.stuck(("lab", "vma")) == []
+    assert known.stuck(ObjectKey("lab", "vma")) == []
 
 
 def test_a_client_that_ends_by_itself_is_none() -> None:
