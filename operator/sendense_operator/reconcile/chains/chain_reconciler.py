@@ -41,7 +41,7 @@ from sendense_operator.reconcile.catalogue.removal import (
 )
 from sendense_operator.reconcile.chains.chain_status import ChainFacts, chain_status
 from sendense_operator.reconcile.chains.freeing_obstacles import freeing_change
-from sendense_operator.reconcile.repositories.catalogue_scan import has_doubts, is_unexplained
+from sendense_operator.reconcile.repositories.maintenance_request import has_doubts, is_unexplained
 from sendense_operator.reconcile.state.context import ChainContext, ReconcileContext
 from sendense_operator.reconcile.state.keys import ChainKey, Key, Work
 from sendense_operator.reconcile.state.kubernetes_objects import is_deleting

@@ -1,26 +1,21 @@
-"""A maintenance pod: what it is requested to do besides its probe, and what is done with its catalogue."""
+"""What is done with the catalogue that a maintenance pod reported."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, TypeVar
+from typing import Final
 
-from sendense_operator.api.v1alpha1 import names
-from sendense_operator.api.v1alpha1.backup import Phase
-from sendense_operator.api.v1alpha1.backupchain import RemovalState, RemovedPoint
-from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec, BackupRepositoryStatus, Catalogue
+from sendense_operator.api.v1alpha1.backupchain import RemovalState
+from sendense_operator.api.v1alpha1.backuprepository import BackupRepositoryStatus, Catalogue
 from sendense_operator.catalogue_format import CatalogueError, read_catalogue
 from sendense_operator.cluster.errors import ClusterError
-from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN
+from sendense_operator.cluster.kinds import BACKUP
 from sendense_operator.cluster.listing import collect
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.object_key import ObjectKey
 from sendense_operator.reconcile.backups.adoption import REASON_REJECTED, STATUS_ERRORS, adopt, carry_out, why_rejected
-from sendense_operator.reconcile.backups.finish import UNSEEN_REASONS
 from sendense_operator.reconcile.catalogue.decisions import (
     ScanVerdict,
     changed_chains,
@@ -30,185 +25,22 @@ from sendense_operator.reconcile.catalogue.decisions import (
     merge_scan,
     sort_records,
 )
-from sendense_operator.reconcile.catalogue.removal import grace_left, is_retained_now
+from sendense_operator.reconcile.repositories.maintenance_request import of_chains, removed_points
 from sendense_operator.reconcile.repositories.retry_backoff import (
     MaintenanceStep,
     back_off,
     clear_backoff,
-    remaining_backoff,
     steps_of,
 )
-from sendense_operator.reconcile.state.context import ChainContext, ReconcileContext, RepositoryContext
-from sendense_operator.reconcile.state.formatting import parse_time
+from sendense_operator.reconcile.state.context import ReconcileContext, RepositoryContext
 from sendense_operator.reconcile.state.keys import ChainKey, Key
-from sendense_operator.reconcile.state.kubernetes_objects import created, ready_condition
-from sendense_operator.reconcile.state.records import KnownBackup, RepositoryCatalogue, ScanResult
+from sendense_operator.reconcile.state.kubernetes_objects import created
+from sendense_operator.reconcile.state.records import KnownBackup, ScanResult
 from sendense_operator.reconcile.workload.worker_pod import CONTAINER
-from sendense_operator.task import MAX_REMOVALS, Answer, CatalogueSeal, FullReason, ProbeTask, Removal
+from sendense_operator.task import Answer, CatalogueSeal, ProbeTask
 
 MAX_FOLDERS: Final = 32
-_ENDED_WITHOUT: Final = frozenset({Phase.FAILED, Phase.CANCELLED})
 _log = logging.getLogger(__name__)
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class MaintenanceRequest:
-    """What the next pod is to do besides looking."""
-
-    remove: tuple[Removal, ...] = ()
-    urgent: bool = False
-    """Whether a removal waits that no pod has received yet."""
-    scan: bool = False
-    request: str = ""
-    """Value of the annotation that the scan answers."""
-    held_s: float = math.inf
-    """Seconds until something may be tried again that failed."""
-
-    @property
-    def is_due(self) -> bool:
-        """Whether a pod is wanted now."""
-        return self.urgent or self.scan
-
-
-async def wanted(ctx: RepositoryContext, repository: Obj) -> MaintenanceRequest:
-    """Return what is to be done in a repository now."""
-    key = ObjectKey.of(repository)
-    known = ctx.repository_hints.catalogues.get(key)
-    request = str((repository["metadata"].get("annotations") or {}).get(names.ANNOTATION_SCAN, ""))[:256]
-    remove, grace = await _pending_removals(ctx, repository)
-    scan = ctx.repository_messages.is_scan_requested(key) or scan_is_due(ctx, repository, request)
-    scan_rest = remaining_backoff(ctx, repository, MaintenanceStep.SCAN, request) if scan else 0.0
-    removal_rest = remaining_backoff(ctx, repository, MaintenanceStep.REMOVAL) if remove else 0.0
-    remove = remove if not removal_rest else ()
-    return MaintenanceRequest(
-        remove=remove,
-        urgent=any(not _was_asked(known, removal) for removal in remove),
-        scan=scan and not scan_rest,
-        request=request,
-        held_s=min((rest for rest in (scan_rest, removal_rest, grace) if rest), default=math.inf),
-    )
-
-
-async def _pending_removals(ctx: ReconcileContext, repository: Obj) -> tuple[tuple[Removal, ...], float]:
-    """Restore points that the repository still has to forget, at most MAX_REMOVALS.
-
-    And the seconds until the next one may be removed that was deleted within `spec.deletionGraceSeconds`; 0: none.
-    """
-    spec, now = BackupRepositorySpec.model_validate(repository["spec"]), ctx.now()
-    due, rests = list[tuple[Removal, RemovedPoint]](), list[float]()
-    for removal, point in await _of_chains(ctx, repository, pending_removals):
-        if rest := grace_left(point, spec, now):
-            rests.append(rest)
-        elif not is_retained_now(point, spec):
-            due.append((removal, point))
-    return first_removals(due), min(rests, default=0.0)
-
-
-def first_removals(found: Sequence[tuple[Removal, RemovedPoint]]) -> tuple[Removal, ...]:
-    """At most MAX_REMOVALS of what `pending_removals` found.
-
-    Those that wait to be freed come last: asking for them only has their chains looked at again.
-    """
-    removals = sorted(found, key=lambda one: is_unexplained(one[1]))
-    return tuple(removal for removal, _ in removals[:MAX_REMOVALS])
-
-
-async def _of_chains(ctx: ReconcileContext, repository: Obj, take: Callable[[Obj], list[T]]) -> list[T]:
-    """Return what `take` finds in the chains of a repository."""
-    meta = repository["metadata"]
-    fields = f"spec.repositoryRef.name={meta['name']}"
-    found = await collect(ctx.cluster, BACKUP_CHAIN, meta["namespace"], take, fields=fields)
-    return [one for of_one in found for one in of_one]
-
-
-def pending_removals(chain: Obj) -> list[tuple[Removal, RemovedPoint]]:
-    """Restore points of a chain that its repository still has to forget, and what the chain says of each.
-
-    Of the status nothing else is read: this is asked for at each check, of chains with hundreds of points.
-    """
-    vm = chain["spec"]["vmRef"]["name"]
-    return [
-        (Removal(vm=vm, backup=point.backup, backup_uid=point.uid), point)
-        for raw in _removed(chain)
-        if not raw.get("neededBy") and raw.get("state") != RemovalState.RETAINED
-        if is_wanted(point := RemovedPoint.model_validate(raw))
-    ]
-
-
-async def count_points(ctx: ChainContext, repository: Obj) -> int:
-    """Restore points that are there now, as the repository's chains say."""
-    key = ObjectKey.of(repository)
-    known = ctx.repository_hints.point_counts.get(key)
-    if known is None:
-        known = sum(await _of_chains(ctx, repository, _points))
-        ctx.repository_hints.point_counts.put(key, known)
-    return known
-
-
-def _points(chain: Obj) -> list[int]:
-    return [int((chain.get("status") or {}).get("points") or 0)]
-
-
-def removed_points(chain: Obj) -> list[RemovedPoint]:
-    """Return what a chain's status says of removed restore points."""
-    return [RemovedPoint.model_validate(raw) for raw in _removed(chain)]
-
-
-def _removed(chain: Obj) -> list[Obj]:
-    return (chain.get("status") or {}).get("removed") or []
-
-
-def is_wanted(point: RemovedPoint) -> bool:
-    """Return whether the repository has to be notified of a removed point."""
-    return point.state is RemovalState.PENDING or is_unexplained(point)
-
-
-def is_unexplained(point: RemovedPoint) -> bool:
-    """Return whether the layers of a removed point stay only since their chain was in use when the pod looked."""
-    return point.state is RemovalState.NEEDED and point.needed_by is None
-
-
-def _was_asked(known: RepositoryCatalogue | None, removal: Removal) -> bool:
-    view = known.chains.get(removal.vm) if known is not None else None
-    return view is not None and removal.backup_uid in view.asked
-
-
-def scan_is_due(ctx: ReconcileContext, repository: Obj, request: str) -> bool:
-    """Return whether a repository was never scanned, not for its interval, or a scan is asked for."""
-    status = BackupRepositoryStatus.model_validate(repository.get("status") or {})
-    if status.catalogue is None or status.catalogue.time is None:
-        return True
-    if request and request != status.catalogue.request:
-        return True
-    spec = BackupRepositorySpec.model_validate(repository["spec"])
-    age = (ctx.now() - status.catalogue.time).total_seconds()
-    return age < 0 or age >= spec.scan_interval_seconds
-
-
-def has_doubts(backups: list[Obj], repository: Obj | None, known: RepositoryCatalogue | None) -> bool:
-    """Return whether one of these Backups ended since the last scan in a way that only a scan explains.
-
-    Read from the objects, so that a controller which dies forgets nothing of it.
-    """
-    catalogue = BackupRepositoryStatus.model_validate((repository or {}).get("status") or {}).catalogue
-    if catalogue is None or catalogue.time is None:
-        return False  # the first scan is due anyway
-    # The one that was just read is in the status only a moment later.
-    since = max(filter(None, (catalogue.time, known.taken if known else None)))
-    for backup in backups:
-        status = backup.get("status") or {}
-        ended = parse_time(status.get("completionTime"))
-        if ended is None or ended <= since:
-            continue
-        if status.get("workerDeath") and status.get("phase") in _ENDED_WITHOUT:
-            return True  # whatever kept the check of what it had committed from its end
-        ready = ready_condition(backup)
-        reasons = {disk.get("reason") for disk in status.get("disks") or ()} | {ready["reason"] if ready else None}
-        if reasons & {FullReason.PARENT_UNVERIFIED, *UNSEEN_REASONS}:
-            return True
-    return False
 
 
 @dataclass(frozen=True)
@@ -216,7 +48,7 @@ class TakenIn:
     """How far a pod's catalogue was acted on."""
 
     is_complete: bool = True
-    """Else it is to be gone on with."""
+    """False: a batch was done, and `take_in` is to be called again."""
     catalogue: Catalogue | None = None
     """What a scan found, for the repository's status; None: nothing new."""
 
@@ -277,7 +109,7 @@ async def _apply(ctx: RepositoryContext, repository: Obj, task: ProbeTask, repor
     status = BackupRepositoryStatus.model_validate(repository.get("status") or {})
     last = status.catalogue
     everything = last is None or last.time is None or (task.scan_request and task.scan_request != last.request)
-    gone = await _of_chains(ctx, repository, removed_points)
+    gone = await of_chains(ctx, repository, removed_points)
     removed = frozenset(point.uid for point in gone if not (everything and point.state is RemovalState.RETAINED))
     if await adopt(ctx, repository, decide_adoptions(reported, backups, removed)):
         return TakenIn(is_complete=False)  # looked at once more: these have Backups then

@@ -14,13 +14,8 @@ from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.provenance import is_pod_of
 from sendense_operator.cluster.status_writer import write_status
 from sendense_operator.object_key import ObjectKey
-from sendense_operator.reconcile.repositories.catalogue_scan import (
-    MaintenanceRequest,
-    count_points,
-    hold_all,
-    take_in,
-    wanted,
-)
+from sendense_operator.reconcile.repositories.catalogue_scan import hold_all, take_in
+from sendense_operator.reconcile.repositories.maintenance_request import MaintenanceRequest, count_points, wanted
 from sendense_operator.reconcile.repositories.repository_status import (
     Probed,
     decide_probe,

@@ -8,7 +8,7 @@ import pytest
 from tests.support import sample
 from tests.support.sample import Obj, at, ready_status, stamp
 
-from sendense_operator.reconcile.repositories.catalogue_scan import (
+from sendense_operator.reconcile.repositories.maintenance_request import (
     first_removals,
     has_doubts,
     pending_removals,
