@@ -25,7 +25,6 @@ from sendense_operator.controller.handlers import (
 from sendense_operator.reconcile.chains.chain_reconciler import key_of_chain
 from sendense_operator.reconcile.state.hints import WatchHints
 from sendense_operator.reconcile.state.keys import Key, Work
-from sendense_operator.reconcile.state.recent import Recent
 
 BACKUP = Key(Work.BACKUP, NAMESPACE, "b1")
 CHAIN = Key(Work.CHAIN, NAMESPACE, "db/store")
@@ -215,15 +214,6 @@ def test_the_answer_of_somebody_elses_pod_is_not_kept() -> None:
     del forged["metadata"]["ownerReferences"]
     remember_answer(forged, hints)
     assert hints.answers.values() == []
-
-
-def test_only_so_much_is_remembered() -> None:
-    recent: Recent[str, int] = Recent(limit=2)
-    for number, key in enumerate("abac"):
-        recent.put(key, number)
-    assert [recent.get(key) for key in "abc"] == [2, None, 3]
-    assert recent.pop("a") == 2
-    assert recent.pop("a") is None
 
 
 def test_keys_read_well_in_a_log() -> None:
