@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -101,10 +102,10 @@ def _concerns(text: str, prefix: str, backup: str) -> bool:
 
 
 def _mentions(text: str, backup: str) -> bool:
-    words = text.split()
-    return any(
-        word == f"backup={backup}" or (word.startswith("backup=") and word.endswith(f"/{backup}")) for word in words
-    )
+    named = [word.removeprefix("backup=") for word in text.split() if word.startswith("backup=")]
+    with contextlib.suppress(ValueError, AttributeError):
+        named = [str(json.loads(text).get("backup", ""))]
+    return any(name == backup or name.endswith(f"/{backup}") for name in named)
 
 
 def _follow(engine: Engine, backup: str) -> None:

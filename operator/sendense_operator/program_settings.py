@@ -59,6 +59,8 @@ class ProgramSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid")
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["json", "text"] | None = None
+    """None: text on a terminal, else JSON."""
 
     @classmethod
     def settings_customise_sources(

@@ -34,6 +34,8 @@ SECRET_DIR: Final = "/etc/sendense/secret"  # noqa: S105 - a path
 CA_BUNDLE_FILE: Final = "/etc/sendense/ca/ca.crt"
 REPOSITORY_DIR: Final = "/repository"
 TERMINATION_FILE: Final = "/dev/termination-log"
+LOG_FORMAT_VARIABLE: Final = "SENDENSE_LOG_FORMAT"
+"""The worker's, with the format of the controller's own log; not set: the worker's default."""
 CANCEL_PATH: Final = "/v1/cancel"
 """POST to a worker's status port: end the attempt, with the time that the VMA's client needs."""
 

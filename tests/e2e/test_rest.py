@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
@@ -173,9 +174,10 @@ def assert_audited(space: Workspace, caller: Caller, *operations: str) -> None:
     """REST's log names the caller, and has its token nowhere."""
     names = [pod["metadata"]["name"] for pod in chart.pods(space.kube, "api")]
     log = "\n".join(space.kube.logs(name, space.operator) for name in names)
-    user = f"user=system:serviceaccount:{space.namespace}:editor"
+    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    user = f"system:serviceaccount:{space.namespace}:editor"
     for operation in operations:
-        assert any(f"audit={operation} " in line and user in line for line in log.splitlines()), operation
+        assert any((line.get("audit"), line.get("user")) == (operation, user) for line in lines), operation
     assert caller.token not in log
 
 

@@ -28,6 +28,8 @@ FOREIGN = [
     "",
     "2025-10-05T12:00:00.123Z INFO worker backup=shop/main sendense_operator.worker: swept",
     f"2025-10-05T12:00:00.123Z INFO worker backup=- x: {PREFIX} 0 . eJw=",
+    '{"time": "2025-10-05T12:00:00.123Z", "level": "INFO", "logger": "x", "program": "worker", "event": "swept"}',
+    f'{{"time": "2025-10-05T12:00:00.123Z", "level": "INFO", "event": "{PREFIX} 0 . eJw="}}',
     "Traceback (most recent call last):",
     f"{PREFIX}",
     f"{PREFIX} 7",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from datetime import UTC, datetime
 from typing import Final, Literal
 
@@ -11,10 +10,11 @@ from sendense_operator.cluster.api_client import Cluster
 from sendense_operator.cluster.errors import AlreadyExistsError, ClusterError
 from sendense_operator.cluster.kinds import EVENT
 from sendense_operator.cluster.objects import Obj
+from sendense_operator.logs import get_logger
 
 _COMPONENT: Final = "sendense-controller"
 _MESSAGE_LIMIT: Final = 1000
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 EventType = Literal["Normal", "Warning"]
 
@@ -28,11 +28,11 @@ class EventRecorder:
     async def post(self, obj: Obj, kind: EventType, reason: str, message: str) -> None:
         """Tell about `obj`. Never fails: an Event that can't be posted is logged and forgotten."""
         event = build_event(obj, kind, reason, message, datetime.now(UTC))
-        _log.info("%s: %s", reason, message)
+        _log.info("event", reason=reason, message=message)
         try:
             await self._post(event)
         except ClusterError as error:
-            _log.info("event %s not posted: %s", reason, error)
+            _log.info("event not posted", reason=reason, error=error)
 
     async def _post(self, event: Obj) -> None:
         meta = event["metadata"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -18,9 +17,9 @@ from kubernetes.aio.client.exceptions import ApiException
 from sendense_operator.cluster.errors import ClusterError, NotFoundError, UnavailableError, error_from_status
 from sendense_operator.cluster.kinds import Kind
 from sendense_operator.cluster.objects import Obj
-from sendense_operator.logs import kv
+from sendense_operator.logs import get_logger
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _WATCH_S: Final = 30
 """A watch lasts that long and is taken up again where it ended: a dead connection is noticed soon."""
@@ -124,7 +123,13 @@ class Mirror(Generic[T]):
                 version = ""
                 await asyncio.sleep(_PAUSE_S)
             except ClusterError as error:
-                log.warning(kv(watch=self._kind.plural, namespace=scope or "*", retry_s=f"{delay:.1f}", error=error))
+                log.warning(
+                    "watch failed",
+                    watch=self._kind.plural,
+                    namespace=scope or "*",
+                    retry_s=round(delay, 1),
+                    error=error,
+                )
                 # spread, so that two replicas and many namespaces do not come at once
                 await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
                 delay = min(delay * 2, _BACKOFF_S[1])

@@ -8,7 +8,6 @@ expired when it was *seen* unchanged for its whole duration, by the local monoto
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,11 +18,12 @@ from sendense_operator.cluster.api_client import Cluster, find
 from sendense_operator.cluster.errors import ClusterError
 from sendense_operator.cluster.kinds import LEASE
 from sendense_operator.cluster.objects import Obj
+from sendense_operator.logs import get_logger
 
 DURATION_S: Final = 15
 RENEW_DEADLINE_S: Final = 10.0
 RETRY_S: Final = 2.0
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -85,12 +85,12 @@ class LeaderElection:
             async with asyncio.timeout(RENEW_DEADLINE_S / 2):
                 held = await self._try()
         except (ClusterError, TimeoutError) as error:
-            _log.warning("lease: %s", error or "no answer")
+            _log.warning("lease not renewed", error=str(error) or "no answer")
             held = False
             if self.leading.is_set() and time.monotonic() - self._renewed < RENEW_DEADLINE_S - RETRY_S:
                 return
         if held and not self.leading.is_set():
-            _log.info("leading as %s", self._identity)
+            _log.info("leading", identity=self._identity)
             self.leading.set()
             on_gained()
         elif not held and self.leading.is_set():
@@ -122,7 +122,7 @@ class LeaderElection:
                     }
                     await self._cluster.merge_patch(LEASE, self._namespace, self._name, patch)
         except (ClusterError, TimeoutError) as error:
-            _log.info("lease not released: %s", error)
+            _log.info("lease not released", error=error)
 
     def _body(self, lease: Obj | None) -> Obj:
         stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

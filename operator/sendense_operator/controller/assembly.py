@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import socket
 import tempfile
 import uuid
@@ -23,7 +22,7 @@ from sendense_operator.controller.health import Health, serve
 from sendense_operator.controller.kopf_watches import watch_forever
 from sendense_operator.controller.work_pools import pool_of, pool_sizes
 from sendense_operator.controller.work_queue import WorkQueue
-from sendense_operator.logs import backup_context
+from sendense_operator.logs import backup_context, get_logger
 from sendense_operator.reconcile.dispatch import Reconciler
 from sendense_operator.reconcile.state.context import Appliance, Context
 from sendense_operator.reconcile.state.keys import Key, Work
@@ -34,7 +33,7 @@ from sendense_operator.vma.callback_keys import MountedKeys
 from sendense_operator.vma.vma_client import VMAClient
 
 _API_POLL_S: Final = 2.0
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 def connect_vma(url: str, ca_bundle: str | None, timeout: float) -> Appliance:
@@ -144,7 +143,7 @@ async def wait_for_api(cluster: Cluster, settings: Settings) -> None:
         except ClusterError as error:
             if str(error) != said:
                 said = str(error)
-                _log.warning("waiting for the API: %s", said)
+                _log.warning("waiting for the API", error=said)
             await asyncio.sleep(_API_POLL_S)
         else:
             return
@@ -157,7 +156,7 @@ def counted(
 
     async def work(key: Key) -> float | None:
         with backup_context(key.namespace, key.name) if key.work is Work.BACKUP else contextlib.nullcontext():
-            _log.debug("reconcile %s", key)
+            _log.debug("reconcile", object=key)
             delay = await reconcile(key)
         health.done(key)
         return delay

@@ -21,6 +21,7 @@ from sendense_operator.cluster.errors import (
 )
 from sendense_operator.cluster.kinds import SECRET
 from sendense_operator.controller.work_queue import backoff
+from sendense_operator.logs import get_logger
 from sendense_operator.object_key import ObjectKey
 from sendense_operator.reconcile.state.settings import Settings
 
@@ -30,7 +31,7 @@ TIMEOUT_S: Final = 60.0
 """Seconds that one check may take."""
 REMIND_AFTER: Final = timedelta(hours=1)
 """The same trouble is reported again after so long."""
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 class CertificateRenewal:
@@ -89,7 +90,8 @@ class CertificateRenewal:
             "data": make(plan, self._server, now),
         }
         await self._cluster.merge_patch(SECRET, self._namespace, self._secret, patch)
-        _log.info("new %s in Secret %s/%s: %s", plan.need.value, self._namespace, self._secret, plan.why)
+        place = ObjectKey(self._namespace, self._secret)
+        _log.info("certificate renewed", made=plan.need.value, secret=place, reason=plan.why)
 
     def _log_once(self, error: Exception, now: datetime) -> None:
         """Log what happened and what to do, unless that was just said."""
@@ -100,7 +102,7 @@ class CertificateRenewal:
         # one conflict is nothing: the next check sees what the other one wrote
         level = logging.INFO if isinstance(error, ConflictError) else logging.WARNING
         place = ObjectKey(self._namespace, self._secret)
-        _log.log(level, "REST's certificate, Secret %s: %s; trying again", place, text)
+        _log.log(level, "REST's certificate is not renewed: trying again", secret=place, error=text)
 
 
 def _what(error: Exception) -> str:

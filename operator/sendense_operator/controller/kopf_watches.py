@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -11,12 +10,13 @@ import kopf
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.controller.handlers import Add, register
+from sendense_operator.logs import get_logger
 from sendense_operator.reconcile.state.hints import WatchHints
 
 _RESTART_S: Final = 5.0
 _KOPF: Final = f"kopf.{names.GROUP}"
 _OURS: Final = f"{names.LABEL_COMPONENT} in ({names.COMPONENT_WORKER},{names.COMPONENT_PROBE})"
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 def build_settings() -> kopf.OperatorSettings:
@@ -68,7 +68,7 @@ async def watch_forever(
             raise
         except Exception as error:
             # Whatever it was, watching is what this process is for.
-            _log.warning("watching ended: %s: %s; again in %.0f s", type(error).__name__, error, _RESTART_S)
+            _log.warning("watching ended", error=f"{type(error).__name__}: {error}", retry_s=_RESTART_S)
             _log.debug("watching ended", exc_info=error)
         else:
             return

@@ -22,7 +22,7 @@ def run() -> int:
     except ValueError as error:
         print(f"settings: {error}", file=sys.stderr)
         return 2
-    setup_logging("controller", settings.log_level)
+    setup_logging("controller", settings.log_level, log_format=settings.log_format)
     if settings.log_level != "DEBUG":
         # kopf tells of each handler that it called.
         logging.getLogger("kopf").setLevel(logging.WARNING)

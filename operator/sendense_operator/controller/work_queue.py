@@ -17,11 +17,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
+from sendense_operator.logs import get_logger
+
 K = TypeVar("K")
 
 BASE_DELAY_S: Final = 0.5
 MAX_DELAY_S: Final = 60.0
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 def backoff(failures: int, jitter: float) -> float:
@@ -164,8 +166,14 @@ class WorkQueue(Generic[K]):
             delay = backoff(self._failures[key], random.random())  # noqa: S311 - spreads retries
             # Once is nothing: an object that changed, or went, while it was checked.
             level = logging.WARNING if self._failures[key] > 1 else logging.INFO
-            _log.log(level, "%s: %s: %s; again in %.1f s", key, type(error).__name__, error, delay)
-            _log.debug("%s failed", key, exc_info=error)
+            _log.log(
+                level,
+                "reconcile failed",
+                object=key,
+                error=f"{type(error).__name__}: {error}",
+                retry_s=round(delay, 1),
+            )
+            _log.debug("reconcile failed", object=key, exc_info=error)
             self.add_after(key, delay)
             return
         del self._failures[key]

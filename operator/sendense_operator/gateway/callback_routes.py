@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -30,9 +29,11 @@ from sendense_operator.gateway.limits import CallLimits, TooManyCallsError
 from sendense_operator.gateway.request_body import BodyTooLargeError, read_body
 from sendense_operator.gateway.unrouted_recorder import UnroutedRecorder
 from sendense_operator.gateway.worker_directory import WorkerDirectory
+from sendense_operator.logs import get_logger
+from sendense_operator.object_key import ObjectKey
 from sendense_operator.vma.callback_rules import MAX_BODY, CallbackRefused
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 BASES: Final = ("/appliances/{namespace}/{appliance}/{token}", "/appliances/{namespace}/{appliance}")
 """With the secret part of the path, and as it was before there was one."""
@@ -137,13 +138,13 @@ async def _answer(
     except CallDenied as denied:
         with contextlib.suppress(CallbackRefused):
             _note_stray(gateway, origin, subject(), denied.denial)
-        log.debug("denied why=%s appliance=%s/%s", denied.denial, origin.namespace[:63], origin.appliance[:63])
+        log.debug("denied", reason=denied.denial, appliance=ObjectKey(origin.namespace[:63], origin.appliance[:63]))
         outcome = refusal(denied.status, str(denied))
     except CallbackRefused as refused:
-        log.debug("refused status=%d why=%s", refused.status, refused)
+        log.debug("refused", status=refused.status, reason=refused)
         outcome = refusal(refused.status, str(refused))
     except TooManyCallsError as error:
-        log.warning("refused status=503 why=%s", error)
+        log.warning("refused", status=503, reason=error)
         outcome = refusal(503, str(error))
     headers = {"Retry-After": str(RETRY_AFTER_S)} if outcome.status == 503 and outcome.worker is None else {}
     return Response(outcome.body, outcome.status, headers, outcome.content_type)

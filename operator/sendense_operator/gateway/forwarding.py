@@ -17,11 +17,11 @@ from sendense_operator.cluster.worker_index import Worker
 from sendense_operator.gateway.callback_request import Call
 from sendense_operator.gateway.limits import CallLimits
 from sendense_operator.gateway.worker_directory import WorkerDirectory
-from sendense_operator.logs import backup_context, kv
+from sendense_operator.logs import backup_context, get_logger
 from sendense_operator.vma.callback_rules import CALL_ID_HEADER, MAX_BODY
 from sendense_operator.vma.nbd_targets import format_host
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 RETRY_CONNECT_S: Final = 0.5
 _CONNECT_S: Final = 5.0
@@ -94,7 +94,7 @@ class Forwarder:
                 return found
             # `complete` is idempotent at the worker, and a request is recognised by its call id, so both may be sent
             # again. Mostly the worker is about to go: then it is not reached any more, or has ended.
-            log.warning(kv(call=call.name, appliance=call.appliance, job=call.job, lost=found))
+            log.warning("connection lost", call=call.name, appliance=call.appliance, job=call.job, error=found)
         return refusal(502, "the worker broke the connection")
 
     async def _reach(self, call: Call, call_id: str) -> Outcome | _Lost:
@@ -174,19 +174,19 @@ class Forwarder:
 
 
 def log_outcome(call: Call, outcome: Outcome, seconds: float) -> None:
-    """One line a call; no bodies, no names from VMware."""
+    """Log one line per call; no bodies, no names from VMware."""
     worker = outcome.worker
-    fields = kv(
-        call=call.name,
-        appliance=call.appliance,
-        job=call.job,
-        pod=worker.pod_name if worker else None,
-        status=outcome.status,
-        seconds=f"{seconds:.3f}",
-    )
+    fields = {
+        "call": call.name,
+        "appliance": call.appliance,
+        "job": call.job,
+        "pod": worker.pod_name if worker else None,
+        "status": outcome.status,
+        "seconds": round(seconds, 3),
+    }
     level = logging.DEBUG if call.best_effort and outcome.status == 200 else logging.INFO
     if worker is None:
-        log.log(level, fields)
+        log.log(level, "callback", **fields)
         return
     with backup_context(worker.namespace, worker.backup):
-        log.log(level, fields)
+        log.log(level, "callback", **fields)

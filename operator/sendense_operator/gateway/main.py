@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import sys
 from pathlib import Path
@@ -22,10 +21,10 @@ from sendense_operator.gateway.limits import CallLimits
 from sendense_operator.gateway.serving import listen, serve, stop_on_signal
 from sendense_operator.gateway.settings import Settings
 from sendense_operator.gateway.unrouted_recorder import UnroutedRecorder
-from sendense_operator.logs import kv, setup_logging
+from sendense_operator.logs import get_logger, setup_logging
 from sendense_operator.vma.callback_keys import MountedKeys
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 async def main(settings: Settings) -> None:
@@ -42,7 +41,7 @@ async def main(settings: Settings) -> None:
         limits = CallLimits(settings.calls, settings.held_calls, settings.held_calls_per_appliance)
         app = create_app(Gateway(pods, door, Forwarder(pods, limits, settings.hold_seconds), limits, drain, sighted))
         sock, status_sock = listen(settings.listen_port), listen(settings.status_port)
-        log.info(kv(listening=settings.listen_port, namespaces=",".join(settings.namespaces) or "*"))
+        log.info("listening", port=settings.listen_port, namespaces=",".join(settings.namespaces) or "*")
         watching = asyncio.create_task(_watch(pods, appliances))
         watching.add_done_callback(lambda _: stop.set())
         try:
@@ -73,5 +72,5 @@ def run() -> None:
         MountedKeys(Path(settings.callback_key_folder)).check()
     except ValueError as error:
         sys.exit(f"gateway: {error}")
-    setup_logging("gateway", settings.log_level)
+    setup_logging("gateway", settings.log_level, log_format=settings.log_format)
     asyncio.run(main(settings))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import signal
 import socket
 import ssl
@@ -17,9 +16,9 @@ from starlette.types import ASGIApp
 
 from sendense_operator.gateway.drain import Drain
 from sendense_operator.gateway.slow_readers import ConnectionBounds, bounded
-from sendense_operator.logs import kv
+from sendense_operator.logs import get_logger
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 MAX_HEADERS: Final = 16 * 1024
 _BOUNDS: Final = ConnectionBounds()
@@ -92,7 +91,7 @@ async def serve(
         await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
         if not serving.done():
             drain.begin()
-            log.info(kv(drain="begin", seconds=drain_seconds))
+            log.info("draining", seconds=drain_seconds)
             await asyncio.sleep(drain_seconds)
         server.should_exit = True
         await serving
@@ -130,10 +129,10 @@ async def reload_certificate(
         try:
             _load(context, folder)
         except OSError as error:  # ssl.SSLError is one
-            log.warning(kv(tls="not reloaded", error=error))
+            log.warning("certificate not reloaded", folder=folder, error=error)
             continue
         known = stamp
-        log.info(kv(tls="reloaded"))
+        log.info("certificate reloaded", folder=folder)
 
 
 def _load(context: ssl.SSLContext, folder: Path) -> None:

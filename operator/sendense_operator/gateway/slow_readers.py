@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import dataclass
 from typing import Final
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from sendense_operator.logs import kv
+from sendense_operator.logs import get_logger
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _NOTHING_WAITS: Final = 1
 """High-water mark in bytes: so that the last of an answer is noticed too, while it waits for the reader."""
@@ -93,7 +92,7 @@ def bounded(bounds: ConnectionBounds) -> type[H11Protocol]:
 
         def _drop(self, why: str) -> None:
             # Whoever reaches the port can cause these: they must not fill the log.
-            log.debug(kv(dropped="a connection", why=why))
+            log.debug("connection dropped", reason=why)
             self._have_headers()
             # not closed: that would wait until all is read
             self.transport.abort()

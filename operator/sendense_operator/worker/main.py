@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
-from sendense_operator.logs import kv, set_backup, setup_logging
+from sendense_operator.logs import get_logger, set_backup, setup_logging
 from sendense_operator.task import Answer, BackupTask, ExitCode, ProbeTask
 from sendense_operator.worker.errors import Reason, WorkerError, exit_code
 from sendense_operator.worker.maintenance.repository_maintenance import run_probe
@@ -24,7 +24,7 @@ from sendense_operator.worker.vma_job.backup_run import run_backup
 from sendense_operator.worker.vma_job.status_server import serving
 from sendense_operator.worker.vma_job.stop_requests import Stopping
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 def main() -> int:
@@ -32,10 +32,10 @@ def main() -> int:
     try:
         settings = Settings.from_env(os.environ)
     except KeyError as error:
-        logging.basicConfig()
-        log.error("the pod lacks the variable %s", error)
+        setup_logging("worker")
+        log.error("the pod lacks a variable", variable=error.args[0])
         return ExitCode.FATAL
-    setup_logging("worker")
+    setup_logging("worker", log_format=settings.log_format)
     return asyncio.run(run(settings))
 
 
@@ -49,15 +49,11 @@ async def run(settings: Settings, on_step: Callable[[str], None] = no_step) -> i
         set_backup(task.namespace, task.backup if isinstance(task, BackupTask) else task.repository)
         answer = await _run_until_term(settings, task, on_step)
     if answer.message:
-        log.log(
-            logging.INFO if answer.outcome == "Completed" else logging.ERROR,
-            "%s: %s",
-            answer.reason,
-            answer.message,
-        )
+        level = logging.INFO if answer.outcome == "Completed" else logging.ERROR
+        log.log(level, "result", reason=answer.reason, message=answer.message)
     _write_answer(settings, answer)
     code = exit_code(answer)
-    log.info(kv(outcome=answer.outcome, reason=answer.reason or None, exit_code=int(code)))
+    log.info("ended", outcome=answer.outcome, reason=answer.reason or None, exit_code=int(code))
     return code
 
 
@@ -127,7 +123,7 @@ def _cancelled(stopping: Stopping) -> Answer:
 
 
 def _own_fault(error: Exception) -> tuple[str, str]:
-    log.error("unexpected", exc_info=error)
+    log.error("unexpected error", exc_info=error)
     return Reason.INTERNAL_ERROR, f"{type(error).__name__}: a fault of the worker itself, its log has the details"
 
 
@@ -152,4 +148,4 @@ def _write_answer(settings: Settings, answer: Answer) -> None:
         settings.termination_file.write_text(answer.to_message())
     except (OSError, ValueError) as error:
         # The manifest tells a committed backup all the same.
-        log.error("the termination message can't be written: %s", error)
+        log.error("the termination message can't be written", error=error)

@@ -9,6 +9,7 @@ from typing import Final
 
 from sendense_operator import task
 from sendense_operator.api.v1alpha1.names import NBD_BASE_PORT, STATUS_PORT
+from sendense_operator.logs import LogFormat
 
 MEMORY_LIMIT_FILES: Final = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 """Of a container with cgroups of version 2 or 1."""
@@ -37,14 +38,19 @@ class Settings:
     """Seconds between questions to the VMA."""
     sample: float = 0.5
     """Seconds between looks at connections and free space."""
+    log_format: LogFormat | None = None
+    """None: text on a terminal, else JSON."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Settings:
         """From the pod's environment. Raises KeyError, naming the variable."""
+        formats: dict[str, LogFormat] = {"json": "json", "text": "text"}
         return cls(
             pod_uid=env["POD_UID"],
             pod_ip=env["POD_IP"],
             node_ip=env.get("NODE_IP", ""),
+            # The controller has checked it, and no backup fails for how its log looks.
+            log_format=formats.get(env.get(task.LOG_FORMAT_VARIABLE, "")),
         )
 
     @property

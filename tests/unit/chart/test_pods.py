@@ -71,6 +71,7 @@ def test_the_controller_accepts_what_the_chart_tells_it(render: Render) -> None:
         "controller": {"nodeLostSeconds": 77},
         "gateway": {"externalURL": "http://gateway.example:30882/"},
         "logLevel": "DEBUG",
+        "logFormat": "text",
     }
     objects = render(values)
     settings = Settings.from_environment(environment(one(objects, "Deployment", "-controller")))
@@ -84,7 +85,7 @@ def test_the_controller_accepts_what_the_chart_tells_it(render: Render) -> None:
     assert settings.network_policies is False
     assert settings.node_lost_seconds == 77
     assert settings.gateway_url == "http://gateway.example:30882"
-    assert settings.log_level == "DEBUG"
+    assert (settings.log_level, settings.log_format) == ("DEBUG", "text")
     assert settings.controller_selector.items() <= _pod(objects, "controller")["metadata"]["labels"].items()
     assert settings.gateway_selector.items() <= _pod(objects, "gateway")["metadata"]["labels"].items()
     (container,) = _pod(objects, "controller")["spec"]["containers"]
@@ -306,6 +307,7 @@ def test_definitions_are_the_generated_ones_and_outlive_the_release(render: Rend
         ({"worker": {"resources": {"limits": {"memory": "lots"}}}}, "/worker/resources/limits/memory"),
         ({"worker": {"maxMemory": "lots"}}, "/worker/maxMemory"),
         ({"logLevel": "debug"}, "/logLevel"),
+        ({"logFormat": "yaml"}, "/logFormat"),
         *(
             ({part: {"serviceAccount": {"create": False}}}, f"needs {part}.serviceAccount.name")
             for part in ("controller", "gateway", "rest")

@@ -16,6 +16,7 @@ async def test_the_program_serves_and_ends_at_term(tmp_path: Path) -> None:
             "SENDENSE_DRAIN_SECONDS": "0.1",
             "SENDENSE_NAMESPACES": "shop",
             "SENDENSE_CALLBACK_KEY_FOLDER": str(tmp_path),
+            "SENDENSE_LOG_FORMAT": "text",
         }
 
         async def ready() -> bool:

@@ -46,11 +46,11 @@ async def test_a_pair_that_does_not_fit_leaves_the_one_in_use(tmp_path: Path, ca
     async with reloading(tmp_path) as context:
         shown = certificate_of(context, authority.trust())
         put(tmp_path, second[0], first[1])
-        await until(lambda: "not reloaded" in caplog.text)
+        await until(lambda: "certificate not reloaded" in caplog.text)
         assert certificate_of(context, authority.trust()) == shown
         put(tmp_path, b"none", second[1])
         (tmp_path / "tls.key").unlink()
         assert certificate_of(context, authority.trust()) == shown
         put(tmp_path, *second)
-        await until(lambda: "tls=reloaded" in caplog.text)
+        await until(lambda: "certificate reloaded" in caplog.text)
         assert certificate_of(context, authority.trust()) == ssl.PEM_cert_to_DER_cert(second[0].decode())

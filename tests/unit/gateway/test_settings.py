@@ -35,6 +35,7 @@ def test_all_set() -> None:
         ("SENDENSE_HOLD_SECONDS", "1e9"),
         ("SENDENSE_DRAIN_SECONDS", "-1"),
         ("SENDENSE_LOG_LEVEL", "LOUD"),
+        ("SENDENSE_LOG_FORMAT", "yaml"),
     ],
 )
 def test_wrong_value_names_the_variable(name: str, value: str) -> None:

@@ -93,6 +93,11 @@ def test_only_the_engines_own_rules_are_undone(
         ("Traceback", "shop/db-1", "db-1", True),
         ("INFO gateway backup=- x: y", "gateway", "", True),
         ("INFO gateway backup=- x: y", "gateway", "db-1", False),
+        ('{"level": "INFO", "backup": "shop/db-1", "event": "y"}', "controller", "db-1", True),
+        ('{"level": "INFO", "backup": "shop/db-1", "event": "y"}', "controller", "shop/db-1", True),
+        ('{"level": "INFO", "backup": "shop/db-10", "event": "y"}', "controller", "db-1", False),
+        ('{"level": "INFO", "event": "y", "error": "a backup=shop/db-1 b"}', "controller", "db-1", False),
+        ('{"level": "INFO", "event": "y"}', "gateway", "", True),
     ],
 )
 def test_log_lines_of_one_backup(text: str, prefix: str, backup: str, expected: bool) -> None:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sendense_operator.logs import get_logger
 from sendense_operator.vma.credentials import (
     Credentials,
     CredentialsError,
@@ -31,6 +32,8 @@ def test_not_pickled() -> None:
 def test_log_line_hides(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         logging.getLogger("t").info("%s %r", Credentials("u", "canary"), Credentials("u", "canary"))
+        get_logger("t").info("event", credentials=Credentials("u", "canary"), all=[Credentials("u", "canary")])
+    assert len(caplog.records) == 2
     assert "canary" not in caplog.text
 
 

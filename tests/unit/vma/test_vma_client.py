@@ -1,5 +1,6 @@
 import asyncio
 import gzip
+import io
 import json
 import logging
 import socket
@@ -10,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from sendense_operator.logs import setup_logging
+from sendense_operator.logs import LogFormat, get_logger, setup_logging
 from sendense_operator.vma.credentials import Credentials
 from sendense_operator.vma.errors import StartUnknown, VMAError, VMAGarbage, VMARefused, VMAUnreachable
 from sendense_operator.vma.messages import MAX_VMS, VMAStartRequest
@@ -337,6 +338,27 @@ async def test_the_password_is_nowhere(step: Handler, debug_log: pytest.LogCaptu
         logging.getLogger("x").exception("failed", exc_info=caught.value)
         assert "canary" not in str(caught.value) + repr(caught.value) + debug_log.text
         assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+@pytest.mark.parametrize("step", [echo(200), echo(500), breaking])
+async def test_the_password_is_in_no_line_of_the_log(
+    step: Handler, log_format: LogFormat, debug_log: pytest.LogCaptureFixture
+) -> None:
+    """Neither in an exception's text, nor in a field, nor in a record of the HTTP library."""
+    stream = io.StringIO()
+    setup_logging("test", "DEBUG", stream, log_format=log_format)
+    vma, _, _ = client(step)
+    with pytest.raises(VMAError) as caught:
+        await vma.discover(CREDENTIALS, "vc", "DC1")
+    log = get_logger("x")
+    log.exception("failed", exc_info=caught.value)
+    log.error("failed", error=caught.value, credentials=CREDENTIALS, request={"credentials": CREDENTIALS})
+    logging.getLogger("httpx").info("GET http://vma/?password=canary")
+    logging.getLogger("kopf").error("failed: %s", caught.value)
+    lines = stream.getvalue().splitlines()
+    assert len([line for line in lines if "failed" in line]) == 3
+    assert "canary" not in stream.getvalue()
 
 
 async def test_error_text_is_cut_and_cleaned() -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import sys
 from typing import Any, Final
@@ -23,9 +22,9 @@ from sendense_operator.gateway.rest.service import Service
 from sendense_operator.gateway.rest.settings import RestSettings
 from sendense_operator.gateway.rest.supervisor import keep_running
 from sendense_operator.gateway.serving import listen, serve, stop_on_signal
-from sendense_operator.logs import kv, setup_logging
+from sendense_operator.logs import get_logger, setup_logging
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _MAX_HEADERS: Final = 64 * 1024
 """A token may be long: with the groups of a large directory in it."""
@@ -48,7 +47,9 @@ async def _run(api: Any, settings: RestSettings, stop: asyncio.Event) -> None:
     access = KubernetesAuthorizer(api, settings.rest_review_seconds)
     service = Service(access, stores, mirrors, settings.namespaces)
     app = create_rest_app(service, drain, settings.rest_namespace, settings.rest_calls, settings.rest_calls_per_user)
-    log.info(kv(rest=settings.rest_port, tls=bool(settings.rest_tls_folder), namespace=settings.rest_namespace))
+    log.info(
+        "listening", port=settings.rest_port, tls=bool(settings.rest_tls_folder), namespace=settings.rest_namespace
+    )
     following = asyncio.create_task(keep_running("following the resources", mirrors.run, stop))
     try:
         async with asyncio.TaskGroup() as group:
@@ -87,5 +88,5 @@ def run() -> None:
         settings = RestSettings.from_environment(os.environ)
     except ValueError as error:
         sys.exit(f"rest: {error}")
-    setup_logging("rest", settings.log_level)
+    setup_logging("rest", settings.log_level, log_format=settings.log_format)
     asyncio.run(main(settings))

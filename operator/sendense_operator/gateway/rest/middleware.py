@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from dataclasses import dataclass
 from typing import Final
@@ -13,10 +12,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from sendense_operator.gateway.rest.errors import error_body, headers_of
 from sendense_operator.gateway.rest.rest_metrics import Metrics
 from sendense_operator.gateway.rest.user_limits import UserLimits
-from sendense_operator.logs import AUDIT, kv
+from sendense_operator.logs import AUDIT, get_logger
 
-log = logging.getLogger(__name__)
-audit_log = logging.getLogger(AUDIT)
+log = get_logger(__name__)
+audit_log = get_logger(AUDIT)
 
 PREFIX: Final = "/api/"
 _STATE: Final = "audit"
@@ -68,7 +67,7 @@ class Front:
         try:
             await self._limited(scope, receive, note)
         except Exception:
-            log.exception(kv(failed=audit.operation))
+            log.exception("request failed", operation=audit.operation)
             if status:
                 raise  # half an answer is out: the connection has to break
             await _refuse(500, "internal error", "the gateway's log says more")(scope, receive, note)
@@ -96,14 +95,13 @@ def _refuse(status: int, error: str, details: str) -> JSONResponse:
 
 def _tell(audit: Audit, method: str, status: int, seconds: float) -> None:
     audit_log.info(
-        kv(
-            audit=audit.operation,
-            method=method,
-            user=audit.user,
-            uid=audit.uid or None,
-            namespace=audit.namespace,
-            target=audit.target,
-            status=status,
-            seconds=f"{seconds:.3f}",
-        )
+        "request",
+        audit=audit.operation,
+        method=method,
+        user=audit.user,
+        uid=audit.uid or None,
+        namespace=audit.namespace,
+        target=audit.target,
+        status=status,
+        seconds=round(seconds, 3),
     )

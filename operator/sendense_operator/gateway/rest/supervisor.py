@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from sendense_operator.logs import kv
+from sendense_operator.logs import get_logger
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 PAUSES_S: Final = (1.0, 30.0)
 """Before the second attempt, and at most: doubled after each failure."""
@@ -37,7 +36,7 @@ async def keep_running(
             return
         if time.monotonic() - began > longest:
             pause = shortest  # it had worked
-        log.error(kv(failed=f"REST: {part}", retry_s=pause, error=problem or "it ended"), exc_info=_worth(problem))
+        log.error("REST failed", part=part, retry_s=pause, error=problem or "it ended", exc_info=_worth(problem))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(pause):
                 await stop.wait()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -14,6 +13,7 @@ from sendense_operator.cluster.errors import ClusterError
 from sendense_operator.cluster.kinds import BACKUP
 from sendense_operator.cluster.listing import collect
 from sendense_operator.cluster.objects import Obj
+from sendense_operator.logs import get_logger
 from sendense_operator.object_key import ObjectKey
 from sendense_operator.reconcile.backups.adoption import REASON_REJECTED, STATUS_ERRORS, adopt, carry_out, why_rejected
 from sendense_operator.reconcile.catalogue.decisions import (
@@ -40,7 +40,7 @@ from sendense_operator.reconcile.workload.worker_pod import CONTAINER
 from sendense_operator.task import Answer, CatalogueSeal, ProbeTask
 
 MAX_FOLDERS: Final = 32
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ async def take_in(
         reported = ctx.maintenance_hints.reported.get(uid) or await _read(ctx, job, pod, task, answer, answer.catalogue)
     except (CatalogueError, ClusterError) as error:
         hold_all(ctx, repository, task, "its catalogue can't be read")
-        _log.warning("the catalogue of repository %s can't be read: %s", key, error)
+        _log.warning("the catalogue can't be read", repository=key, error=error)
         text = f"its catalogue can't be read, so nothing is concluded from it: {error}"
         await ctx.events.post(repository, "Warning", "ScanIncomplete", text)
         return TakenIn()

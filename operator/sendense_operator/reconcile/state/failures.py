@@ -6,7 +6,6 @@ in a row on, the Ready condition says it in the server's words. The work queue r
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
@@ -22,6 +21,7 @@ from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.errors import ClusterError, ConflictError, ForbiddenError, InvalidError, UnavailableError
 from sendense_operator.cluster.kinds import APPLIANCE, BACKUP, BACKUP_CHAIN, BACKUP_REPOSITORY, PROTECTED_VM, Kind
 from sendense_operator.cluster.status_writer import write_status
+from sendense_operator.logs import get_logger
 from sendense_operator.reconcile.state.context import ReconcileContext
 from sendense_operator.reconcile.state.keys import Key, Work
 from sendense_operator.reconcile.state.recent import Recent, count_up
@@ -35,7 +35,7 @@ _KINDS: Final[Mapping[Work, tuple[Kind, type[Status]]]] = {
     Work.VM: (PROTECTED_VM, ProtectedVMStatus),
     Work.APPLIANCE: (APPLIANCE, VMwareApplianceStatus),
 }
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 Failures = Recent[Key, int]
@@ -53,7 +53,7 @@ async def count_failure(ctx: ReconcileContext, failures: Failures, key: Key, err
     try:
         await _show(ctx, key, error)
     except ClusterError as worse:
-        _log.warning("%s: its status can't be written either: %s", key, worse)
+        _log.warning("the failure can't be written to the status either", object=key, error=worse)
 
 
 async def _show(ctx: ReconcileContext, key: Key, error: Exception) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 from dataclasses import dataclass, field
 from typing import Final
@@ -14,6 +13,7 @@ from sendense_operator import bounded_http
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster.kinds import POD
 from sendense_operator.cluster.provenance import is_worker_pod
+from sendense_operator.logs import get_logger
 from sendense_operator.reconcile.state.context import ApplianceContext, ReconcileContext
 from sendense_operator.reconcile.state.keys import Key, Work
 from sendense_operator.vma.callback_keys import CallbackKeys
@@ -22,7 +22,7 @@ from sendense_operator.vma.sightings import MAX_ANSWER, PATH, Sightings, reader_
 POLL_S: Final = 5.0
 _TIMEOUT_S: Final = 2.0
 _MAX_GATEWAYS: Final = 20
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass
@@ -49,7 +49,7 @@ class HttpGatewayReader:
             async with asyncio.timeout(_TIMEOUT_S):
                 found = await asyncio.get_running_loop().getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
         except (OSError, TimeoutError) as error:
-            _log.debug("gateways at %s: %s", self.host, type(error).__name__)
+            _log.debug("gateways not found", host=self.host, error=type(error).__name__)
             return []
         addresses = sorted({str(entry[4][0]) for entry in found})[:_MAX_GATEWAYS]
         answers = await asyncio.gather(*(self._one(address, reader_token(key)) for address in addresses))
@@ -67,7 +67,7 @@ class HttpGatewayReader:
                 good = whole and response.status_code == httpx.codes.OK
                 return Sightings.model_validate_json(body) if good else None
         except (httpx.HTTPError, TimeoutError, ValueError) as error:
-            _log.debug("gateway at %s: %s", address, type(error).__name__)
+            _log.debug("gateway does not answer", address=address, error=type(error).__name__)
             return None
 
 

@@ -149,7 +149,7 @@ def _template(
         "image": settings.worker_image,
         "imagePullPolicy": settings.image_pull_policy,
         "args": ["worker"],
-        "env": _environment(name),
+        "env": _environment(name, settings.log_format),
         "ports": ports,
         "resources": resources,
         "volumeMounts": [volume.mount for volume in volumes],
@@ -184,7 +184,7 @@ def _beside_its_own(labels: dict[str, str]) -> Obj:
     return {"labelSelector": own, "topologyKey": "kubernetes.io/hostname"}
 
 
-def _environment(name: str) -> list[Obj]:
+def _environment(name: str, log_format: str | None) -> list[Obj]:
     fields = {
         "POD_UID": "metadata.uid",
         "POD_IP": "status.podIP",
@@ -195,7 +195,8 @@ def _environment(name: str) -> list[Obj]:
         {"name": key, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}
         for key, path in fields.items()
     ]
-    return [*env, {"name": "BACKUP_NAME", "value": name}]
+    values = {"BACKUP_NAME": name, **({contract.LOG_FORMAT_VARIABLE: log_format} if log_format else {})}
+    return [*env, *({"name": key, "value": value} for key, value in values.items())]
 
 
 def _pod_security(security: PodSecurity) -> Obj:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import Final
 
 import httpx
 
 from sendense_operator import bounded_http
 from sendense_operator.api.v1alpha1 import names
+from sendense_operator.logs import get_logger
 from sendense_operator.task import CANCEL_PATH, Progress
 
 TIMEOUT_S: Final = 2.0
 """For one whole request, however slowly the bytes of its answer come."""
 _LIMIT: Final = 64 * 1024
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 class HttpWorkerReader:
@@ -42,7 +42,7 @@ class HttpWorkerReader:
             async with self._client.stream("POST", f"http://{host}:{names.STATUS_PORT}{CANCEL_PATH}") as response:
                 return response.status_code == httpx.codes.ACCEPTED
         except httpx.HTTPError as error:
-            _log.debug("worker at %s: %s", address, type(error).__name__)
+            _log.debug("worker does not answer", address=address, error=type(error).__name__)
             return False
 
     async def progress(self, address: str) -> Progress | None:
@@ -58,5 +58,5 @@ class HttpWorkerReader:
                 return None
             return Progress.model_validate_json(body)
         except (httpx.HTTPError, TimeoutError, ValueError) as error:
-            _log.debug("worker at %s: %s", address, type(error).__name__)
+            _log.debug("worker does not answer", address=address, error=type(error).__name__)
             return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -13,6 +12,7 @@ from sendense_operator.chain.extents import LayerMap
 from sendense_operator.chain.integrity import Evidence, judge_layer, what_ran
 from sendense_operator.chain.manifest import CHUNK, Digest
 from sendense_operator.chain.parent_choice import LayerPlan, ParentLayer
+from sendense_operator.logs import get_logger
 from sendense_operator.task import BackupType, FullReason
 from sendense_operator.worker.errors import WorkerError, storage_error
 from sendense_operator.worker.images import qemu_tools
@@ -22,7 +22,7 @@ from sendense_operator.worker.images.proof import check_digest_root, open_list
 from sendense_operator.worker.storage.digest_file import DigestFile
 from sendense_operator.worker.storage.durable_io import allocated, fsync_path
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,16 @@ async def examine(root: Path, file: PurePosixPath, plan: LayerPlan, arrival: Arr
     if refusal is not None:
         raise WorkerError(refusal.doubt, refusal.message)
     kind, reason = what_ran(evidence)
-    log.info("disk %d: %s, %d of %d bytes covered, %s received", index, kind, layer.coverage, size, arrival.received)
+    log.info(
+        "layer verified",
+        disk=index,
+        kind=kind,
+        covered_bytes=layer.coverage,
+        virtual_size=size,
+        received_bytes=arrival.received,
+    )
     if on_parent and kind is BackupType.FULL:
-        log.warning("disk %d was copied whole instead of its changes (%s): it becomes a full", index, reason)
+        log.warning("the disk was copied whole instead of its changes: it becomes a full", disk=index, reason=reason)
         await qemu_tools.cut_off(path, size)
     return Examined(layer, kind, reason)
 

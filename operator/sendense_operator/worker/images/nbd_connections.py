@@ -9,7 +9,6 @@ connections, without bytes.
 from __future__ import annotations
 
 import errno
-import logging
 import socket
 import struct
 from collections.abc import Iterator, Set
@@ -18,7 +17,9 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Final
 
-log = logging.getLogger(__name__)
+from sendense_operator.logs import get_logger
+
+log = get_logger(__name__)
 
 _NETLINK_SOCK_DIAG: Final = 4
 _SOL_NETLINK: Final = 270
@@ -72,7 +73,7 @@ class Connections:
         try:
             self._ended = _subscribe(self._family)
         except OSError as error:
-            log.warning("the kernel does not tell the end of connections (%s): they are only sampled", error)
+            log.warning("the kernel does not report the end of connections: they are only sampled", error=error)
 
     def look(self) -> list[Connection]:
         """Return those that ended since the last check, and those that are there now."""
@@ -81,7 +82,7 @@ class Connections:
                 found = [*self._dump(), *self._just_ended()]
                 return [item for item in found if item.port in self._ports]
             except (OSError, struct.error) as error:
-                log.warning("the kernel does not tell bytes per connection (%s): images are measured", error)
+                log.warning("the kernel does not report bytes per connection: images are measured", error=error)
                 self.knows_bytes = False
         return [item for item in _from_proc(self._family) if item.port in self._ports]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import sysconfig
 import time
@@ -13,10 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from sendense_operator.logs import get_logger
 from sendense_operator.worker.errors import Reason, WorkerError
 from sendense_operator.worker.images.qemu_tools import IO_MODES, IoMode, last_line
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _READY_SECONDS: Final = 30.0
 _READY_POLL: Final = 0.005
@@ -48,12 +48,12 @@ class ModeChoice:
         if not rest:
             return False
         log.warning(
-            "qemu-nbd refused aio=%s direct=%s (%s), trying aio=%s direct=%s",
-            dropped.aio,
-            dropped.direct,
-            last_line(stderr),
-            rest[0].aio,
-            rest[0].direct,
+            "qemu-nbd refused: trying other options",
+            aio=dropped.aio,
+            direct=dropped.direct,
+            error=last_line(stderr),
+            next_aio=rest[0].aio,
+            next_direct=rest[0].direct,
         )
         self.modes = rest
         return True

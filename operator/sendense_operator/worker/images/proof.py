@@ -7,7 +7,6 @@ started is trouble of this attempt, and raises WorkerError.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -22,13 +21,14 @@ from sendense_operator.chain.extents import LayerMap, marked
 from sendense_operator.chain.manifest import ManifestDisk
 from sendense_operator.chain.parent_blocks import MOST_CHUNKS
 from sendense_operator.chain.parent_choice import ParentLayer
+from sendense_operator.logs import get_logger
 from sendense_operator.worker.errors import Reason, WorkerError, reading_error, storage_error
 from sendense_operator.worker.images import qemu_tools
 from sendense_operator.worker.images.content_digests import Reading, nothing, read_chunks
 from sendense_operator.worker.images.nbd_export import ModeChoice
 from sendense_operator.worker.storage.digest_file import DigestFile
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _T = TypeVar("_T")
 
@@ -72,7 +72,9 @@ async def prove(
                 await _reading(disk, partial(comparison.zeroes, layer.data_chunks))
             comparison.judge(disk)
     read = layer.data_chunks.count(1) * layer.chunk if content else 0
-    log.info("checked %s: %d layers, %d bytes read in %.1f s", what, len(parent.stack), read, time.monotonic() - began)
+    log.info(
+        "checked", object=what, layers=len(parent.stack), read_bytes=read, seconds=round(time.monotonic() - began, 1)
+    )
 
 
 async def prove_chunks(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -14,6 +13,7 @@ from typing import Final
 from sendense_operator.catalogue_format import MAX_OBSTACLES, Hindrance, Obstacle
 from sendense_operator.chain import layout, orphans
 from sendense_operator.chain.layout import ChainPaths
+from sendense_operator.logs import get_logger
 from sendense_operator.worker.errors import WorkerError, storage_error
 from sendense_operator.worker.storage import recovery
 from sendense_operator.worker.storage.chain_folder import ChainFolder, read_chain, tombstones_in
@@ -23,7 +23,7 @@ from sendense_operator.worker.storage.durable_io import ensure_folder
 from sendense_operator.worker.storage.quarantine import count_put_aside, put_aside
 from sendense_operator.worker.storage.tombstones import Waiting, free_layers, waiting_tombstones
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _IN_USE: Final = "a backup is writing this chain: nothing was freed or put aside"
 _WORDS: Final = 500
@@ -123,7 +123,7 @@ def _told(survey: Survey, doing: str, root: Path) -> Iterator[None]:
         survey.obstacles.append(Obstacle(reason=error.reason, doing=doing, message=error.message[:_WORDS]))
     else:
         return
-    log.warning("%s: %s", survey.chain.paths.folder, survey.messages[-1])
+    log.warning("obstacle", folder=survey.chain.paths.folder, message=survey.messages[-1])
 
 
 def obstacle_of(error: OSError, doing: str, root: Path) -> Obstacle:

@@ -6,7 +6,6 @@ goes to the log as a catalogue.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 from sendense_operator.catalogue_format import MAX_FOLDERS, CatalogueWriter, Obstacle, RootRecord
 from sendense_operator.chain import layout
 from sendense_operator.chain.layout import ChainPaths, LayoutError
-from sendense_operator.logs import emit_line
+from sendense_operator.logs import emit_line, get_logger
 from sendense_operator.task import Answer, CatalogueSeal, ProbeTask, Removal
 from sendense_operator.worker.errors import Reason, WorkerError, storage_error
 from sendense_operator.worker.maintenance import chain_maintenance
@@ -27,7 +26,7 @@ from sendense_operator.worker.storage.durable_io import ensure_folder, is_folder
 from sendense_operator.worker.storage.repository_listing import FolderListing
 from sendense_operator.worker.storage.tombstones import entomb
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 def run_probe(settings: Settings, task: ProbeTask, emit: Callable[[str], None] = emit_line) -> Answer:
@@ -65,7 +64,7 @@ def _is_full(root: Path, tag: str) -> bool:
     except WorkerError as error:
         if error.reason != Reason.REPOSITORY_FULL:
             raise
-        log.warning("%s: what can be removed is removed first", error)
+        log.warning("what can be removed is removed first", error=error)
         return True
     return False
 
@@ -109,7 +108,7 @@ class _Round:
             mine = repository_listing.list_chains(self._root, self._folder)
             unknown = listing.unknown + mine.unknown
         except OSError as error:
-            log.warning("the repository's folders can't be listed: %s", error)
+            log.warning("the repository's folders can't be listed", error=error)
             complete, listing, mine = False, FolderListing(), FolderListing()
         for vm in sorted({*mine.names, *(paths.vm for paths in removals)}):
             paths = ChainPaths(self._folder, vm)
@@ -128,7 +127,7 @@ class _Round:
             for removal in asked:
                 entomb(self._root, paths, removal)
         except OSError as error:
-            log.warning("%s: removing: %s", paths.folder, error)
+            log.warning("removal failed", folder=paths.folder, error=error)
             return chain_maintenance.obstacle_of(error, "removing", self._root)
         return None
 
@@ -140,7 +139,7 @@ class _Round:
             if not reported and not chain_maintenance.needs_care(self._root, paths):
                 return
         except OSError as error:
-            log.warning("maintenance of %s failed: %s", paths.folder, error)
+            log.warning("maintenance failed", folder=paths.folder, error=error)
             return
         survey: Survey = chain_maintenance.tend(self._root, paths, self._owner, clean=self._task.scan)
         self._swept += survey.swept
@@ -156,7 +155,7 @@ class _Round:
         try:
             names = repository_listing.list_chains(self._root, folder).names
         except OSError as error:
-            log.warning("%s is not swept: %s", folder, error)
+            log.warning("not swept", folder=folder, error=error)
             return False
         for vm in names:
             self._sweep(ChainPaths(folder, vm))
@@ -171,4 +170,4 @@ class _Round:
                 with lock:
                     self._swept += chain_maintenance.sweep_chain(self._root, paths, lock.before)
         except (OSError, WorkerError) as error:
-            log.warning("%s is not swept: %s", paths.folder, error)
+            log.warning("not swept", folder=paths.folder, error=error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,10 +12,11 @@ from sendense_operator.chain import layout, parent_blocks
 from sendense_operator.chain.layout import ChainPaths, LayoutError
 from sendense_operator.chain.manifest import Manifest, ManifestError, NewerManifestError
 from sendense_operator.chain.parent_blocks import Unfit
+from sendense_operator.logs import get_logger
 from sendense_operator.worker.errors import NotRegularError
 from sendense_operator.worker.storage.durable_io import fsync_path, is_folder, list_names, read_regular, replace_durable
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _MANIFEST_LIMIT: Final = 4 << 20
 """Bytes: one of 64 disks takes some 100 KiB."""
@@ -81,11 +81,11 @@ def read_chain(root: Path, paths: ChainPaths) -> ChainFolder:
             except FileNotFoundError:
                 vanished.append(place)  # without the lock: it became a tombstone, or that one was freed
             except NewerManifestError as error:
-                log.warning("%s is left alone: %s", place, error)
+                log.warning("left alone", path=place, error=error)
                 newer.append(place)
                 flaws[place] = str(error)
             except ManifestError as error:
-                log.warning("%s is left alone: %s", place, error)
+                log.warning("left alone", path=place, error=error)
                 unreadable.append(place)
                 flaws[place] = str(error)
     if tombstones and not is_folder(root / paths.backups):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -10,10 +9,11 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from sendense_operator.chain.layout import ChainPaths
+from sendense_operator.logs import get_logger
 from sendense_operator.worker.storage.commit import no_step
 from sendense_operator.worker.storage.durable_io import ensure_folder, fsync_path
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _MAX_IN_A_SECOND: Final = 1000
 
@@ -39,7 +39,7 @@ def put_aside(
         on_step(f"put aside {file}")
         ensure_folder(root / folder, root)
         (root / file).rename(root / folder / file.name)
-        log.warning("no manifest names %s: quarantined as %s", file, folder / file.name)
+        log.warning("orphan quarantined", file=file, target=folder / file.name)
     # Where they are first: a power cut must not leave them in neither place.
     for folder in sorted({target / file.parent.name for file in chosen}) + sorted({file.parent for file in chosen}):
         fsync_path(root / folder)

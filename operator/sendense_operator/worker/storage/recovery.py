@@ -8,7 +8,6 @@ that a committed manifest names is ever touched.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -16,12 +15,13 @@ from pathlib import Path, PurePosixPath
 from sendense_operator.chain import layout
 from sendense_operator.chain.layout import ChainPaths
 from sendense_operator.chain.manifest import Manifest, ManifestError
+from sendense_operator.logs import get_logger
 from sendense_operator.worker.errors import Reason, WorkerError
 from sendense_operator.worker.storage.chain_folder import manifest_bytes, manifests_in, read_manifest, tombstones_in
 from sendense_operator.worker.storage.commit import no_step
 from sendense_operator.worker.storage.durable_io import fsync_path, is_folder, is_regular, names_in
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _Step = Callable[[str], None]
 
@@ -59,7 +59,7 @@ def finish_commits(root: Path, paths: ChainPaths, own_uid: str | None, on_step: 
         manifest = _read(root, intent)
         if manifest is not None:
             if own_uid is not None and manifest.backup.uid == own_uid and _carry_on(root, intent, manifest, on_step):
-                log.info("finished the commit of an earlier attempt: %s", name)
+                log.info("finished the commit of an earlier attempt", file=name)
                 continue
             _take_back(root, paths, manifest, on_step)
         # A torn intent is older than any rename: its layers are partials still.
@@ -89,14 +89,14 @@ def _take_back(root: Path, paths: ChainPaths, manifest: Manifest, on_step: _Step
     try:
         committed = b"\n".join(_committed_texts(root, paths))
     except ManifestError as error:
-        log.error("layers of an interrupted commit are kept, since their restore point is unknown: %s", error)
+        log.error("layers of an interrupted commit are kept, since their restore point is unknown", error=error)
         committed = None
     for name in manifest.files():
         path = PurePosixPath(name)
         if not (path.is_relative_to(paths.folder) and is_folder((root / path).parent)):
             continue  # elsewhere, or behind a link
         if committed is not None and name.encode() in committed:
-            log.error("left alone: %s of a commit that was cut short belongs to another backup", name)
+            log.error("left alone: a file of an interrupted commit belongs to another backup", file=name)
             continue
         for place in (path, layout.partial(path)) if committed is not None else (layout.partial(path),):
             on_step(f"unlink {place}")
@@ -130,7 +130,7 @@ def sweep(root: Path, paths: ChainPaths, on_step: _Step = no_step) -> int:
     for path in found:
         name = path.relative_to(root)
         on_step(f"unlink {name}")
-        log.info("removing what an earlier attempt left: %s", name)
+        log.info("removing what an earlier attempt left", file=name)
         path.unlink(missing_ok=True)
     return len(found)
 
@@ -141,5 +141,5 @@ def _read(root: Path, place: PurePosixPath) -> Manifest | None:
     except FileNotFoundError:
         return None
     except ManifestError as error:
-        log.warning("%s is left alone: %s", place.name, error)
+        log.warning("left alone", file=place.name, error=error)
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import time
@@ -12,8 +11,9 @@ from typing import Final
 
 from sendense_operator.api.v1alpha1.names import is_object_name
 from sendense_operator.chain import layout
+from sendense_operator.logs import get_logger
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 WRITE_TEST: Final = ".sendense-write-"
 _OF_A_CHAIN: Final = frozenset({layout.LOCK, layout.OWNER, layout.BACKUPS, layout.TOMBSTONES, layout.QUARANTINE})
@@ -65,7 +65,7 @@ def _is_chain(folder: Path) -> bool:
         with os.scandir(folder) as entries:
             return any(entry.name in _OF_A_CHAIN or layout.is_disk_folder(entry.name) for entry in entries)
     except OSError as error:
-        log.warning("%s can't be listed: %s", folder, error.strerror)
+        log.warning("folder can't be listed", folder=folder, error=error.strerror)
         return True  # whoever looks into it will tell
 
 
@@ -81,7 +81,7 @@ def sweep_root(root: Path) -> int:
             and time.time() - entry.stat(follow_symlinks=False).st_mtime > _STALE
         ]
     for path in stale:
-        log.info("removing what an earlier attempt left: %s", path.name)
+        log.info("removing what an earlier attempt left", file=path.name)
         path.unlink(missing_ok=True)
         swept += 1
     return swept

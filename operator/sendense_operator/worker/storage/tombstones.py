@@ -5,7 +5,6 @@ Both can be cut short anywhere and be done again. A file goes only if a manifest
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from sendense_operator.chain import layout
 from sendense_operator.chain.freeable_layers import Fate, FreePlan, plan_freeing
 from sendense_operator.chain.layout import ChainPaths
 from sendense_operator.chain.manifest import Manifest, ManifestError
+from sendense_operator.logs import get_logger
 from sendense_operator.task import Removal
 from sendense_operator.worker.storage.chain_folder import (
     ChainFolder,
@@ -28,7 +28,7 @@ from sendense_operator.worker.storage.commit import no_step
 from sendense_operator.worker.storage.disk_listing import DiskFiles, read_disk_files
 from sendense_operator.worker.storage.durable_io import allocated, ensure_folder, fsync_path, is_folder
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _Step = Callable[[str], None]
 _MAX_TOMBSTONES: Final = 1000
@@ -80,7 +80,7 @@ def entomb(root: Path, paths: ChainPaths, removal: Removal, on_step: _Step = no_
             (root / place).rename(root / target)
         except FileNotFoundError:
             continue  # somebody else does the same
-        log.info("removed the restore point %s: its manifest is %s now", place, target)
+        log.info("restore point removed", manifest=place, tombstone=target)
     if places or _is_entombed(root, paths, removal.backup_uid):
         _settle(root, paths, (*candidates, *places), on_step)
     return bool(places)
@@ -104,7 +104,7 @@ def _uid_at(root: Path, place: PurePosixPath) -> str | None:
     except FileNotFoundError:
         return None
     except ManifestError as error:
-        log.warning("%s is left alone: %s", place, error)
+        log.warning("left alone", path=place, error=error)
         return None
 
 
@@ -131,7 +131,7 @@ def free_layers(root: Path, chain: ChainFolder, on_step: _Step = no_step) -> Fre
         return FreeResult(waiting=waiting_tombstones(root, chain))
     found = read_disk_files(root, chain.paths)
     if found.vanished:
-        log.warning("nothing is freed: %s vanished while its folder was listed", found.vanished[0])
+        log.warning("nothing is freed: a file vanished while its folder was listed", file=found.vanished[0])
         return FreeResult(waiting=_waiting(root, chain, _plan(chain, found).fates), vanished=found.vanished)
     plan = _plan(chain, found)
     real = {folder: is_folder(root / folder) for folder in {PurePosixPath(layer).parent for layer in plan.order}}
@@ -148,7 +148,7 @@ def free_layers(root: Path, chain: ChainFolder, on_step: _Step = no_step) -> Fre
         fsync_path(root / folder)
     _forget(root, chain, plan, on_step)
     if files:
-        log.info("%s: freed %d files of %d bytes", chain.paths.folder, files, stored)
+        log.info("freed", folder=chain.paths.folder, files=files, stored_bytes=stored)
     return FreeResult(files, stored, _waiting(root, chain, plan.fates))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import platform
 import shutil
 import tempfile
@@ -16,6 +15,7 @@ from sendense_operator.chain.extents import worst_case_bytes
 from sendense_operator.chain.layout import ChainPaths
 from sendense_operator.chain.manifest import Manifest, ManifestBackup, ManifestDisk, ManifestVM
 from sendense_operator.chain.parent_choice import LayerPlan
+from sendense_operator.logs import get_logger
 from sendense_operator.task import BackupTask, BackupType, FullReason, MissingParent, Stage
 from sendense_operator.vma.callback_rules import DiskPlan
 from sendense_operator.vma.credentials import Credentials
@@ -37,7 +37,7 @@ from sendense_operator.worker.vma_job.job_supervision import Supervisor
 from sendense_operator.worker.vma_job.parent_proof import Parents, missing_parent
 from sendense_operator.worker.vma_job.preflight import Preflight, preflight
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _T = TypeVar("_T")
 
@@ -135,10 +135,10 @@ class Attempt:
         worst = sum(worst_case_bytes(plan.disk.size) for plan in plans if plan.parent is None)
         if room.free - self._task.min_free < worst:
             log.warning(
-                "the disks may need up to %d bytes, %d are free and %d are kept: the copy may run out of room",
-                worst,
-                room.free,
-                self._task.min_free,
+                "the copy may run out of room",
+                most_bytes=worst,
+                free_bytes=room.free,
+                kept_free_bytes=self._task.min_free,
             )
 
     async def verify(self, found: Preflight) -> Manifest:
@@ -218,7 +218,7 @@ class Attempt:
             raise WorkerError(Reason.PARENT_GONE, f"{gone}, the parent of an increment, no longer exists")
         place = recovery.free_place(self._root, self._paths, self._task.backup, self._task.backup_uid)
         await to_the_end(asyncio.to_thread(commit, self._root, place, manifest, self._lock, on_step))
-        log.info("committed %s", place)
+        log.info("committed", manifest=place)
         await to_the_end(asyncio.to_thread(self._free))
         self._state.stage = Stage.DONE
         return str(place)
@@ -228,10 +228,10 @@ class Attempt:
         try:
             freed = free_layers(self._root, read_chain(self._root, self._paths), self._lock.before)
         except (OSError, WorkerError) as error:
-            log.warning("layers that no restore point needs could not be freed: %s", error)
+            log.warning("layers that no restore point needs could not be freed", error=error)
             return
         if freed.files:
-            log.info("freed %d files of removed restore points", freed.files)
+            log.info("freed layers of removed restore points", files=freed.files)
 
     async def abandon(self, error: BaseException | None = None) -> None:
         """Cancel the VMA's job as the contract says, and leave nothing behind in the repository."""
@@ -252,7 +252,7 @@ class Attempt:
             if not ended:
                 await client_release.await_end(self._state, clocks.cancel)
             self._state.left = client_release.describe_left(self._state, cut_off=amid_increment and not ended)
-            log.info("%s", self._state.left)
+            log.info("left by the attempt", message=self._state.left)
 
     def _must_stop(self) -> bool:
         """Return whether what is written from now on harms others: another owner, or no room.
@@ -270,9 +270,9 @@ class Attempt:
         try:
             recovery.finish_commits(self._root, self._paths, None, self._lock.before)
         except OSError as error:
-            log.warning("a commit that was cut short stays until the next sweep: %s", error)
+            log.warning("an interrupted commit stays until the next sweep", error=error)
         except WorkerError as error:
-            log.warning("nothing more is tidied up: %s", error)
+            log.warning("nothing more is tidied up", error=error)
             return
         self._exports.remove_partials()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from sendense_operator.api.v1alpha1.names import export_name
 from sendense_operator.chain import layout
 from sendense_operator.chain.layout import ChainPaths
 from sendense_operator.chain.parent_choice import LayerPlan
+from sendense_operator.logs import get_logger
 from sendense_operator.task import BackupTask, BackupType, Exposure, TaskDisk
 from sendense_operator.vma.nbd_targets import Target, build_nbd_targets
 from sendense_operator.worker.errors import Reason, WorkerError, storage_error
@@ -23,7 +23,7 @@ from sendense_operator.worker.images.nbd_handshake import wait_until_greets
 from sendense_operator.worker.settings import Settings
 from sendense_operator.worker.storage.durable_io import allocated, ensure_folder, names_in, open_regular
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _CLOSE_SECONDS = 600.0
 """Without O_DIRECT a close has to write back whatever the page cache holds."""
@@ -132,9 +132,9 @@ class ExportSet:
         text = f"no NBD greeting at {host}:{silent[0]} within {self._settings.probe_wait:.0f} s"
         if self._task.advertised_host not in (None, host):
             log.warning(
-                "%s; the appliance uses %s, so the export may still be reachable from there",
-                text,
-                self._task.advertised_host,
+                "the export may still be reachable at the address that the appliance uses",
+                error=text,
+                address=self._task.advertised_host,
             )
             return
         raise WorkerError(
@@ -197,7 +197,7 @@ class ExportSet:
                 try:
                     (self._root / layout.partial(path)).unlink(missing_ok=True)
                 except OSError as error:
-                    log.warning("a partial stays until the next sweep: %s", error)
+                    log.warning("a partial stays until the next sweep", error=error)
 
 
 def _first(errors: BaseExceptionGroup[WorkerError]) -> WorkerError:

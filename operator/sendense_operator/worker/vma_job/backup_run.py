@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from sendense_operator.chain import layout
 from sendense_operator.chain.layout import ChainPaths, LayoutError
 from sendense_operator.chain.manifest import Manifest
+from sendense_operator.logs import get_logger
 from sendense_operator.task import Answer, BackupTask, Stage
 from sendense_operator.vma.credentials import Credentials, CredentialsError
 from sendense_operator.vma.vma_client import VMAClient
@@ -27,7 +27,7 @@ from sendense_operator.worker.vma_job.memory_check import limit
 from sendense_operator.worker.vma_job.parent_proof import Parents
 from sendense_operator.worker.vma_job.preflight import preflight
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 async def run_backup(
@@ -53,7 +53,7 @@ async def run_backup(
             raise storage_error(error, "looking at the chain") from error
         adopted = done is not None
         if done is not None:
-            log.info("this backup is committed already: %s", done[0])
+            log.info("this backup is committed already", manifest=done[0])
         elif credentials is None:
             raise WorkerError(Reason.WORKER_DIED, "a recovery attempt found no such backup in the repository")
         else:
@@ -103,7 +103,7 @@ async def _attempt(
         manifest = await attempt.verify(found)
         return await attempt.commit(manifest, on_step), manifest
     except BaseException as error:
-        log.warning("giving up: %s", error or type(error).__name__)
+        log.warning("giving up", error=str(error) or type(error).__name__)
         # To its end, whoever wants to stop it: a client that is not released hangs on the appliance for ever.
         await to_the_end(attempt.abandon(error))
         raise

@@ -8,15 +8,15 @@ call is answered 410.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable
 from typing import Final
 
+from sendense_operator.logs import get_logger
 from sendense_operator.vma.stall_clocks import is_stuck
 from sendense_operator.worker.vma_job.attempt_state import JobState
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _CHECK_SECONDS: Final = 0.25
 _TERM_LIMIT: Final = 20.0
@@ -30,7 +30,7 @@ async def let_increment_end(state: JobState, limit: float, must_stop: Callable[[
 
     It may not go on after `limit` seconds, soon after SIGTERM, and when `must_stop` (called in a thread) says so.
     """
-    log.info("the VMA is amid an increment: its export stays for up to %.0f s while data arrives", limit)
+    log.info("the VMA is amid an increment: its export stays while data arrives", limit_s=limit)
     state.message = (
         "the appliance is amid an increment and would hang without its export: "
         f"it may write the rest of its disk for up to {limit:.0f} s"
@@ -55,7 +55,7 @@ def has_ended(state: JobState) -> bool:
 async def await_end(state: JobState, limit: float) -> None:
     """After the exports are gone: give the client `limit` seconds to notice, and see whether it hangs."""
     wait = min(limit, _TERM_LIMIT)
-    log.info("giving the VMA's client %.0f s to notice", wait)
+    log.info("giving the VMA's client time to notice", wait_s=wait)
     closed = time.monotonic()
     while time.monotonic() < closed + wait:
         if state.callbacks.told_gone:
@@ -64,7 +64,7 @@ async def await_end(state: JobState, limit: float) -> None:
     connected = state.traffic.connected
     state.stuck_client = is_stuck(closed, wait, state.callbacks.last_telemetry, connected=connected)
     if state.stuck_client:
-        log.warning("the VMA's client of job %s hangs: restart the appliance's service", state.job_id)
+        log.warning("the VMA's client hangs: restart the appliance's service", job=state.job_id)
 
 
 def describe_left(state: JobState, *, cut_off: bool) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
 from pathlib import Path
 
 from sendense_operator.api.v1alpha1.names import last_path_element
 from sendense_operator.chain.free_space import FILES_TO_COMMIT, lacks_files
 from sendense_operator.chain.integrity import HANDSHAKES
+from sendense_operator.logs import get_logger
 from sendense_operator.task import BackupTask, MissingParent, Stage
 from sendense_operator.vma.credentials import Credentials
 from sendense_operator.vma.errors import StartUnknown, VMAError
@@ -25,7 +25,7 @@ from sendense_operator.worker.vma_job.attempt_exports import ExportSet
 from sendense_operator.worker.vma_job.attempt_state import JobState
 from sendense_operator.worker.vma_job.preflight import Preflight, appliance_error
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 class Supervisor:
@@ -86,10 +86,10 @@ class Supervisor:
         self._started_at = time.monotonic()
         try:
             await self._vma.start(request, credentials)
-            log.info("the VMA accepted job %s", self._state.job_id)
+            log.info("the VMA accepted the job", job=self._state.job_id)
         except StartUnknown as error:
             # Never again: two clients would write under one record. Its signs of life decide.
-            log.warning("%s; waiting for signs of life", error)
+            log.warning("waiting for signs of life", error=error)
         except VMAError as error:
             self._started_at = None
             raise appliance_error(error) from error
@@ -198,5 +198,5 @@ class Supervisor:
             self._unhealthy_since = None
         except VMAError:
             if self._unhealthy_since is None:
-                log.warning("the VMA does not answer: %s", error)
+                log.warning("the VMA does not answer", error=error)
                 self._unhealthy_since = asked

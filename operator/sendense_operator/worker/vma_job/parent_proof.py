@@ -6,7 +6,6 @@ attempt nor the next backup tries it again, and the disk becomes a full.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -24,6 +23,7 @@ from sendense_operator.chain.parent_choice import (
     damage_below,
     plan_layers,
 )
+from sendense_operator.logs import get_logger
 from sendense_operator.task import BackupTask, BackupType, FullReason, MissingParent, ParentCheck, TaskDisk
 from sendense_operator.worker.errors import Reason, WorkerError, storage_error
 from sendense_operator.worker.images.nbd_export import ModeChoice
@@ -34,7 +34,7 @@ from sendense_operator.worker.storage.durable_io import is_regular
 from sendense_operator.worker.vma_job.damage_propagation import find_damaged
 from sendense_operator.worker.vma_job.memory_check import check_memory
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 class Parents:
@@ -115,7 +115,7 @@ class Parents:
     ) -> Choice:
         self._lock.check()
         if doubt:
-            log.warning("damage was noted, so its content is checked again: %s", doubt)
+            log.warning("damage was noted, so its content is checked again", message=doubt)
         content = bool(doubt) or self._task.parent_check is ParentCheck.CONTENT
         try:
             await prove(self._root, parent, content, choice, runtime, tell)
@@ -144,7 +144,7 @@ class Parents:
         for position, point in enumerate(self._chain.points):
             kept = tuple(mark for mark in point.unfit if (point.place, mark) not in lifted)
             if kept != point.unfit:
-                log.info("restore point %s is proven: what was noted of it is lifted", point.manifest.backup.name)
+                log.info("restore point proven: its damage marks are removed", restore_point=point.manifest.backup.name)
                 self._save(position, kept)
 
     async def _reads_back(
@@ -157,7 +157,7 @@ class Parents:
         except Unproven:
             return False
         except WorkerError as error:
-            log.warning("whether %s is still damaged can't be found out: %s", disk.file, error)
+            log.warning("whether a layer is still damaged can't be found out", file=disk.file, error=error)
             return False
         return True
 
@@ -168,7 +168,7 @@ class Parents:
         try:
             set_marks(self._root, point, marks)
         except OSError as error:
-            log.warning("the marks of %s can't be written: %s", point.place, error)
+            log.warning("damage marks can't be written", manifest=point.place, error=error)
             return
         self._replace(position, marks)
 
@@ -193,7 +193,7 @@ class Parents:
         except WorkerError as error:
             if error.reason == Reason.FENCED:
                 raise
-            log.warning("what else is damaged can't be found out: %s", error)
+            log.warning("what else is damaged can't be found out", error=error)
 
     def mark(self, parent: ParentLayer, reason: FullReason, message: str) -> None:
         """Note that the change id of a disk of the newest restore point is of no use. Errors are logged.
@@ -212,22 +212,22 @@ class Parents:
     def _mark(self, of: StoredPoint, mark: Unfit) -> None:
         position, point = next((at, one) for at, one in enumerate(self._chain.points) if one.place == of.place)
         name = point.manifest.backup.name
-        log.warning("restore point %s, disk %d: %s: %s", name, mark.index, mark.reason, mark.message)
+        log.warning("damaged", restore_point=name, disk=mark.index, reason=mark.reason, message=mark.message)
         marks = (*point.unfit, mark)
         self._lock.check()
         try:
             marks = mark_unfit(self._root, point, (mark,))
         except OSError as error:
-            log.warning("that can't be noted beside its manifest: %s", error)
+            log.warning("the damage can't be noted beside its manifest", error=error)
         self._replace(position, marks)
 
 
 def _log_plan(plan: LayerPlan) -> None:
     if plan.parent is not None:
         parent = plan.parent.manifest.backup.name
-        log.info("disk %d: an increment on restore point %s, %s", plan.disk.index, parent, plan.parent.disk.file)
+        log.info("planned an increment", disk=plan.disk.index, parent=parent, parent_file=plan.parent.disk.file)
     elif plan.reason is not None:
-        log.warning("disk %d: a full (%s), %s", plan.disk.index, plan.reason, plan.message)
+        log.warning("planned a full", disk=plan.disk.index, reason=plan.reason, message=plan.message)
 
 
 def missing_parent(root: Path, manifest: Manifest) -> str | None:

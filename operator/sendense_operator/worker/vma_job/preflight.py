@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from sendense_operator.logs import get_logger
 from sendense_operator.task import BackupTask, TaskDisk
 from sendense_operator.vma.credentials import Credentials
 from sendense_operator.vma.errors import VMAError, VMARefused, VMAUnreachable
@@ -19,7 +19,7 @@ from sendense_operator.vma.refusal_texts import reason_of_refusal
 from sendense_operator.vma.vma_client import VMAClient
 from sendense_operator.worker.errors import Reason, WorkerError
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 PAUSES: Final = (1.0, 2.0, 5.0, 10.0, 15.0)
 
@@ -70,7 +70,7 @@ async def preflight(
         except WorkerError as error:
             if error.reason != Reason.VCENTER_UNREACHABLE or time.monotonic() + pause > deadline:
                 raise
-            log.warning("vCenter can't be reached, trying again in %.0f s: %s", pause, error.message)
+            log.warning("vCenter can't be reached", retry_s=pause, error=error.message)
             tell(f"vCenter can't be reached and is tried again: {error.message}")
         await asyncio.sleep(pause)
     raise AssertionError("the pauses never end")

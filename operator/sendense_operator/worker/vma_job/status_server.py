@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -18,12 +17,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from sendense_operator.logs import get_logger
 from sendense_operator.task import CANCEL_PATH
 from sendense_operator.vma.callback_rules import CALL_ID_HEADER, MAX_BODY, Reply
 from sendense_operator.worker.settings import Settings
 from sendense_operator.worker.vma_job.attempt_state import JobState
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _STOP_SECONDS = 10.0
 
@@ -49,7 +49,7 @@ def build_app(state: JobState) -> Starlette:
             time.monotonic(),
             request.headers.get(CALL_ID_HEADER, "")[:128],
         )
-        log.info("the VMA requested the change ID of disk %r: %d", query.get("disk_id", "")[:16], reply.status)
+        log.info("the VMA requested a change ID", disk=query.get("disk_id", "")[:16], status=reply.status)
         return _answer(state, reply)
 
     async def complete(request: Request) -> Response:
@@ -57,7 +57,7 @@ def build_app(state: JobState) -> Starlette:
         # The client's connections are open now: what they brought is known exactly.
         state.look()
         reply = state.callbacks.complete(request.path_params["job"], body, time.monotonic(), state.turn_connected())
-        log.info("the VMA reported a complete disk: %d, now the turn of %s", reply.status, state.callbacks.turn)
+        log.info("the VMA reported a complete disk", status=reply.status, turn=state.callbacks.turn)
         return _answer(state, reply)
 
     async def telemetry(request: Request) -> Response:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from typing import Any
 
-log = logging.getLogger(__name__)
+from sendense_operator.logs import get_logger
+
+log = get_logger(__name__)
 
 
 class Stopping:

@@ -213,7 +213,7 @@ async def test_rights(token: str, operation: str, status: int, caplog: pytest.Lo
         assert rig.world.created == []
         (line,) = [record.getMessage() for record in caplog.records if record.name == AUDIT]
         assert f"status={status}" in line
-        assert line.startswith(f"audit={operation} method={method} ")
+        assert line.startswith(f"request audit={operation} method={method} ")
         assert f"user={token if status != 401 else '-'}" in line
 
 
@@ -235,7 +235,7 @@ async def test_what_was_refused_is_told_too(
     async with running(backup()) as rig:
         await rig.call(method, path, token)
         (line,) = [record.getMessage() for record in caplog.records if record.name == AUDIT]
-        assert line.replace(f" method={method}", "").startswith(reported)
+        assert line.replace(f" method={method}", "").startswith(f"request {reported}")
 
 
 async def test_the_api_server_away() -> None:

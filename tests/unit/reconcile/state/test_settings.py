@@ -28,6 +28,8 @@ def test_defaults() -> None:
         ("CERTIFICATE_SECRET", "api-tls", "certificate_secret", "api-tls"),
         ("CERTIFICATE_NAMES", '["a.example", "2001:db8::1"]', "certificate_names", ("a.example", "2001:db8::1")),
         ("LOG_LEVEL", "DEBUG", "log_level", "DEBUG"),
+        ("LOG_FORMAT", "json", "log_format", "json"),
+        ("LOG_FORMAT", "", "log_format", None),
     ],
 )
 def test_values(name: str, text: str, field: str, value: object) -> None:
@@ -50,6 +52,7 @@ def test_values(name: str, text: str, field: str, value: object) -> None:
         ({**IMAGE, "SENDENSE_WORKER_POD_TEMPLATE": '{"priorityClassName": "low"}'}, "settings of their own"),
         ({**IMAGE, "SENDENSE_CERTIFICATE_NAMES": "a.example, b c"}, "b c"),
         ({**IMAGE, "SENDENSE_LOG_LEVEL": "LOUD"}, "SENDENSE_LOG_LEVEL"),
+        ({**IMAGE, "SENDENSE_LOG_FORMAT": "yaml"}, "SENDENSE_LOG_FORMAT"),
         ({**IMAGE, "SENDENSE_IMAGE_PULL_POLICY": "Sometimes"}, "SENDENSE_IMAGE_PULL_POLICY"),
     ],
 )

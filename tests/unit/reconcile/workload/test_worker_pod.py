@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from tests.support import sample
@@ -26,6 +26,7 @@ from sendense_operator.reconcile.workload.worker_job import (
 )
 from sendense_operator.reconcile.workload.worker_pod import build_probe_template, build_worker_template, task_of
 from sendense_operator.task import BackupTask, ExitCode, ProbeTask
+from sendense_operator.worker.settings import Settings as WorkerSettings
 
 BACKUP = sample.backup()
 SETTINGS = Settings(worker_image="registry.example/sendense:1", worker_resources={"limits": {"memory": "256Mi"}})
@@ -112,6 +113,15 @@ def test_where_things_are_is_what_the_contract_says() -> None:
     assert container["terminationMessagePath"] == contract.TERMINATION_FILE
     environment = {entry["name"] for entry in container["env"]}
     assert environment == {"POD_UID", "POD_IP", "NODE_IP", "NODE_NAME", "BACKUP_NAME"}
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_the_worker_logs_in_the_format_of_the_controller(log_format: Literal["json", "text"]) -> None:
+    built = template(settings=SETTINGS.model_copy(update={"log_format": log_format}))
+    (container,) = built["spec"]["containers"]
+    environment = {entry["name"]: entry["value"] for entry in container["env"] if "value" in entry}
+    environment |= {"POD_UID": "u", "POD_IP": "192.0.2.1"}
+    assert WorkerSettings.from_env(environment).log_format == log_format
 
 
 def test_the_ca_is_mounted_under_the_name_that_the_worker_reads() -> None:
