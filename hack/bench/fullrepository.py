@@ -103,8 +103,9 @@ def _point(number: int) -> PointRecord:
     disks = tuple(
         DiskAnswer(
             index=index, key=2000 + index, type=BackupType.INCREMENTAL if increment else BackupType.FULL,
-            file=f"{sample.NAMESPACE}/{vm}/disk-{index}/x-{place}.qcow2", virtual_size=1 << 40, stored=number << 20,
-            guest_bytes=number << 19, transferred=number << 20, change_id=f"52 {uid}/{number}",
+            file=f"{sample.NAMESPACE}/{vm}/disk-{index}/x-{place}.qcow2", virtual_size=1 << 40,
+            stored_bytes=number << 20, guest_bytes=number << 19, received_bytes=number << 20,
+            change_id=f"52 {uid}/{number}",
             parent=f"{vm}-{place - 1}" if increment else "", depth=1 + increment,
         )
         for index in range(2)

@@ -45,19 +45,19 @@ def increments(space: Workspace) -> dict[str, float]:
     return {**numbers, "incremental_ratio_unlimited": runs / full}
 
 
-def long_runs(seed: str, size: int = _SIZE, changed: int = _CHANGED) -> list[Range]:
+def long_runs(seed: str, virtual_size: int = _SIZE, changed: int = _CHANGED) -> list[Range]:
     """Runs of 1 to 8 MiB, together `changed` bytes, one in each of as many equal parts of the disk."""
     choose = random.Random(seed)
     lengths: list[int] = []
     while (left := changed - sum(lengths)) > 0:
         lengths.append(min(left, choose.randrange(MIB, 8 * MIB, 4096)))
-    part = (size - 2 * _EDGE) // len(lengths)
+    part = (virtual_size - 2 * _EDGE) // len(lengths)
     return [(_EDGE + n * part + choose.randrange(0, part - length, 4096), length) for n, length in enumerate(lengths)]
 
 
-def scattered(length: int, seed: str, size: int = _SIZE, changed: int = _CHANGED) -> list[Range]:
+def scattered(length: int, seed: str, virtual_size: int = _SIZE, changed: int = _CHANGED) -> list[Range]:
     """Ranges of one length at multiples of it anywhere on the disk, none twice."""
-    places = range(_EDGE // length, (size - _EDGE) // length)
+    places = range(_EDGE // length, (virtual_size - _EDGE) // length)
     return [(place * length, length) for place in sorted(random.Random(seed).sample(places, changed // length))]
 
 

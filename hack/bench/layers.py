@@ -40,8 +40,8 @@ _SAMPLE_SECONDS: Final = 0.05
 class Repository:
     """One disk's chain in an empty folder."""
 
-    def __init__(self, root: Path, size: int, step: int) -> None:
-        self._root, self._size, self._step = root, size, step
+    def __init__(self, root: Path, virtual_size: int, step: int) -> None:
+        self._root, self._size, self._step = root, virtual_size, step
         self._choice = ModeChoice()
         # All that a proof takes from it is the name.
         named = SimpleNamespace(backup=ManifestBackup(name="b", uid=_UID, namespace="bench"))
@@ -50,7 +50,7 @@ class Repository:
 
     async def add(self, number: int, below: ParentLayer | None) -> ParentLayer:
         """Return one more layer, committed but for its manifest."""
-        disk = TaskDisk(index=0, key=2000, size=self._size, port=10809)
+        disk = TaskDisk(index=0, key=2000, virtual_size=self._size, port=10809)
         plan = LayerPlan(disk, _FOLDER, below)
         file = _FOLDER / f"{'incr' if below else 'full'}-20250101-{number:06}.qcow2"
         path = self._root / layout.partial(file)
@@ -63,8 +63,8 @@ class Repository:
         parent = below.describe() if below else None
         made = ManifestDisk(
             index=0, key=2000, type=BackupType.INCREMENTAL if below else BackupType.FULL, file=str(file),
-            virtual_size=self._size, stored=sealed.stored, guest_bytes=examined.layer.guest_bytes,
-            coverage=examined.layer.coverage, received=None, change_id=f"52 00/{number}", parent=parent,
+            virtual_size=self._size, stored_bytes=sealed.stored_bytes, guest_bytes=examined.layer.guest_bytes,
+            coverage=examined.layer.coverage, received_bytes=None, change_id=f"52 00/{number}", parent=parent,
             depth=plan.layers, digest=sealed.digest,
         )  # fmt: skip
         return ParentLayer(self._manifest, made, (made, *(below.stack if below else ())))
@@ -143,10 +143,10 @@ def _resident(process: int) -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
 
 
-async def measure(size: int, depth: int, step: int) -> float:
-    """Return megabytes for a disk of `size` bytes in `depth` layers, one block written in each `step` bytes."""
+async def measure(virtual_size: int, depth: int, step: int) -> float:
+    """Return megabytes for a disk of `virtual_size` bytes in `depth` layers, one block written in each `step` bytes."""
     with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_FOLDER")) as folder:
-        repository = Repository(Path(folder), size, step)
+        repository = Repository(Path(folder), virtual_size, step)
         with peak() as seen:
             top = None
             for number in range(depth):

@@ -20,11 +20,11 @@ def worker(space: Workspace) -> dict[str, float]:
     }
 
 
-def _measure(space: Workspace, size: int, depth: int, step: int) -> float:
+def _measure(space: Workspace, virtual_size: int, depth: int, step: int) -> float:
     reported = programs.engine(
         *("run", "--rm", "--network", "none", "--user", "0", "--entrypoint", "python3"),
         *("--volume", f"{CHECKOUT}:{_SOURCE}:ro", "--env", f"PYTHONPATH={_SOURCE}/operator:/opt/sendense"),
-        *(images.operator_image(space), f"{_SOURCE}/hack/bench/layers.py", str(size), str(depth), str(step)),
+        *(images.operator_image(space), f"{_SOURCE}/hack/bench/layers.py", str(virtual_size), str(depth), str(step)),
         timeout=900,
     )
     return float(reported.strip().splitlines()[-1])

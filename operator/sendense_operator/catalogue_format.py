@@ -68,7 +68,7 @@ class TombstoneRecord(Wire):
     vm: str
     backup: str
     backup_uid: str
-    stored: Bytes
+    stored_bytes: Bytes = Field(alias="stored")
     """Bytes that its files occupy."""
     needed_by: str = ""
     """A Backup whose restore point depends on it; empty: it could not be freed yet, since the chain is in use."""

@@ -109,7 +109,7 @@ class TaskDisk(Wire):
     index: Annotated[int, Field(ge=0)]
     key: Annotated[int, Field(ge=0)]
     """VMware's device key, such as 2000."""
-    size: Bytes
+    virtual_size: Bytes = Field(alias="size")
     port: Annotated[int, Field(ge=1, le=65535)]
     """The port that the appliance receives; the worker listens on NBD_BASE_PORT + index."""
 
@@ -241,11 +241,11 @@ class DiskAnswer(Wire):
     file: str
     """Path below the repository's root."""
     virtual_size: Bytes
-    stored: Bytes
+    stored_bytes: Bytes = Field(alias="stored")
     """Bytes allocated by the layer's file."""
     guest_bytes: Bytes
     """Bytes of the layer that hold guest data (not zeroes, not holes)."""
-    transferred: Bytes
+    received_bytes: Bytes = Field(alias="transferred")
     change_id: str = ""
     """Empty where it did not fit into the message: the manifest has it."""
     reason: str = ""
@@ -277,7 +277,8 @@ class CatalogueSeal(Wire):
 
 _TYPES: Final = tuple(BackupType)
 _WIDTHS: Final = {
-    "index": 1, "key": 4, "depth": 1, "type": 1, "virtual_size": 6, "stored": 6, "guest_bytes": 6, "transferred": 6,
+    "index": 1, "key": 4, "depth": 1, "type": 1, "virtual_size": 6,
+    "stored_bytes": 6, "guest_bytes": 6, "received_bytes": 6,
 }  # fmt: skip
 """Bytes for the numbers of a disk: at most 64 * 31, which fits for certain."""
 
@@ -395,11 +396,11 @@ class Stage(StrEnum):
 
 
 class DiskProgress(Wire):
-    """Progress of one disk; `transferred` never falls while the attempt lasts."""
+    """Progress of one disk; `received_bytes` never falls while the attempt lasts."""
 
     index: int
-    size: Bytes
-    transferred: Bytes
+    virtual_size: Bytes = Field(alias="size")
+    received_bytes: Bytes = Field(alias="transferred")
     completed: bool = False
     rate: float = 0.0
     """Bytes a second, averaged over the last half minute; 0.0 for a disk that waits or is complete."""

@@ -174,7 +174,7 @@ class Worker:
 
         def some() -> Progress | None:
             progress = self.progress()
-            return progress if progress and sum(disk.transferred for disk in progress.disks) >= count else None
+            return progress if progress and sum(disk.received_bytes for disk in progress.disks) >= count else None
 
         found: Progress = until(some, f"bytes; the log says:\n{self.log()}")
         return found

@@ -71,7 +71,7 @@ class Disk:
     """One byte for each block."""
 
     @property
-    def size(self) -> int:
+    def virtual_size(self) -> int:
         return len(self.content) * BLOCK
 
 
@@ -197,7 +197,7 @@ class Life:
                     qemu_tools.CREATE_OPTIONS,
                     *backing,
                     path,
-                    str(disk.size),
+                    str(disk.virtual_size),
                 ],
                 check=True,
             )
@@ -210,7 +210,7 @@ class Life:
             if is_killed:
                 return None
             listing = self.root / layout.partial(layout.digests_of(PurePosixPath(planned.file)))
-            listing.write_bytes(bytes(DIGEST_SIZE * chunk_count(disk.size, planned.digest.chunk)))
+            listing.write_bytes(bytes(DIGEST_SIZE * chunk_count(disk.virtual_size, planned.digest.chunk)))
         made = point(self.number, described, name=f"b{self.number % 7}")
         return made.model_copy(update={"sequence": chain.next_sequence})
 
@@ -220,18 +220,20 @@ class Life:
         if parent is not None and parent.backup.uid in self.kept:
             for at, old in enumerate(parent.disks):
                 for index, disk in enumerate(self.disks):
-                    if (old.key, old.virtual_size) == (disk.key, disk.size) and wanted >> index & 1:
+                    if (old.key, old.virtual_size) == (disk.key, disk.virtual_size) and wanted >> index & 1:
                         places[index] = at
         used = set[str]()
         if parent is not None:
             used = {PurePosixPath(parent.disks[at].file).parent.name for at in places.values()}
         for index, disk in enumerate(self.disks):
             if parent is not None and index in places:
-                yield layer(self.number, index, parent=(parent, places[index]), size=disk.size, key=disk.key)
+                yield layer(
+                    self.number, index, parent=(parent, places[index]), virtual_size=disk.virtual_size, key=disk.key
+                )
                 continue
             folder = next(at for at in range(index, 99) if f"disk-{at}" not in used)
             used.add(f"disk-{folder}")
-            yield layer(self.number, index, size=disk.size, key=disk.key, folder=folder)
+            yield layer(self.number, index, virtual_size=disk.virtual_size, key=disk.key, folder=folder)
 
     def _probe(self, *, scan: bool) -> None:
         """As the controller asks for it; what it tells must be so."""

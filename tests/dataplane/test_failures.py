@@ -282,7 +282,7 @@ def test_a_stranger_at_an_export(bench: Bench, vma: Vma) -> None:
     worker.until_copying(MIB)
     address = ("127.0.0.1", bench.nbd_port)
     with socket.create_connection(address, source_address=("127.0.0.2", 0)):
-        before = worker.until_copying(MIB).disks[0].transferred
+        before = worker.until_copying(MIB).disks[0].received_bytes
         worker.until_copying(before + 4 * MIB)
     with socket.create_connection(address, source_address=("127.0.0.3", 0)) as outsider:
         outsider.sendall(bytes(4))

@@ -46,14 +46,14 @@ def test_disks_of_all_kinds(bench: Bench, vma: Vma) -> None:
         raw = vma.disks / source["file"]
         assert disk.digest.root == digest_of(raw)
         assert (disk.key, disk.virtual_size, disk.coverage) == (source["key"], source["size"], source["size"])
-        assert disk.received is not None
-        assert disk.virtual_size <= disk.received < disk.virtual_size * 1.05 + 64 * 1024
-        assert shown.transferred == shown.virtual_size
-        assert shown.stored == (bench.repository / shown.file).stat().st_blocks * 512
+        assert disk.received_bytes is not None
+        assert disk.virtual_size <= disk.received_bytes < disk.virtual_size * 1.05 + 64 * 1024
+        assert shown.received_bytes == shown.virtual_size
+        assert shown.stored_bytes == (bench.repository / shown.file).stat().st_blocks * 512
         assert shown.change_id.endswith("/1")
     empty = answer.disks[1]
     assert empty.guest_bytes == 0
-    assert empty.stored < 2 * MIB
+    assert empty.stored_bytes < 2 * MIB
     assert answer.disks[2].guest_bytes == vm["disks"][2]["size"]
     assert PASSWORD not in worker.log() + json.dumps(manifest.model_dump(mode="json"))
 
@@ -114,9 +114,9 @@ def test_progress_while_it_runs(bench: Bench, vma: Vma) -> None:
         progress = worker.progress()
         if progress is None:
             continue
-        totals.append(sum(disk.transferred for disk in progress.disks))
+        totals.append(sum(disk.received_bytes for disk in progress.disks))
         assert totals[-1] >= totals[-2]
-        assert all(disk.transferred <= disk.size for disk in progress.disks)
+        assert all(disk.received_bytes <= disk.virtual_size for disk in progress.disks)
         if progress.stage == Stage.COPYING:
             rates.append(progress.rate)
     assert worker.answer.outcome == "Completed", worker.log()

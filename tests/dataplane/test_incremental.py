@@ -94,8 +94,8 @@ def test_a_chain_of_increments(points: Points, bench: Bench) -> None:
             assert Path(disk.file).parent == Path(parent.file).parent
             assert Path(disk.file).name.startswith("incr-")
         for described in manifest_of(bench, answer).disks:
-            assert described.received is not None
-            assert described.stored <= 1.1 * described.received + MIB
+            assert described.received_bytes is not None
+            assert described.stored_bytes <= 1.1 * described.received_bytes + MIB
     points.assert_all_read_back()
     manifests = [manifest_of(bench, answer) for answer, _ in points.made]
     assert [manifest.sequence for manifest in manifests] == [1, 2, 3, 4]

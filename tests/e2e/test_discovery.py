@@ -68,7 +68,7 @@ def test_from_a_dry_run_to_a_backup(space: Workspace) -> None:
     (obj,) = wait_found(space, "prod/db 1%2fü").values()
     assert obj["metadata"]["name"] == reported["planned"][0]["name"]
     assert obj["spec"]["uuid"] == uuid(1)
-    assert [disk["capacityBytes"] for disk in obj["status"]["disks"]] == [4 * MIB, 2 * MIB]
+    assert [disk["virtualSize"] for disk in obj["status"]["disks"]] == [4 * MIB, 2 * MIB]
     assert condition(obj["status"], "ChangeTracking")["status"] == "True"
     space.add_repository()
     space.backup(vmRef={"name": obj["metadata"]["name"]})

@@ -153,7 +153,7 @@ def test_disks_that_come_grow_go_and_are_replaced(space: Workspace, history: His
     assert ran(replaced) == [("Incremental", None), ("Full", "NewDisk")]
     history.assert_identical(*history.kept)
     chain = history.wait_points(*history.kept)
-    assert chain["virtualBytes"] == 14 * MIB
+    assert chain["virtualSize"] == 14 * MIB
     assert space.folders["repo"].orphans() == []
 
 

@@ -88,7 +88,7 @@ def test_disks_are_discovered_afresh(space: Workspace) -> None:
 def test_discovery_in_the_status(space: Workspace) -> None:
     space.ready(Disk("pattern", 4 * MIB), Disk("random", 2 * MIB + 512))
     status = space.wait_ready("vm", "ProtectedVM")
-    assert [disk["capacityBytes"] for disk in status["disks"]] == [4 * MIB, 2 * MIB + 512]
+    assert [disk["virtualSize"] for disk in status["disks"]] == [4 * MIB, 2 * MIB + 512]
     assert [disk["key"] for disk in status["disks"]] == [2000, 2001]
     assert status["totalBytes"] == 6 * MIB + 512
     assert status["vmName"] == "vm"

@@ -33,14 +33,14 @@ def layer(
     index: int = 0,
     *,
     parent: tuple[Manifest, int] | None = None,
-    size: int = SIZE,
+    virtual_size: int = SIZE,
     key: int | None = None,
     folder: int | None = None,
     paths: ChainPaths = PATHS,
 ) -> ManifestDisk:
-    """Disk `index` of restore point `number`; `parent`: a point and the position of the disk in it.
+    """Disk `index` of restore point `number`; `parent`: a point and the index of the disk in it.
 
-    `folder`: number of the folder of a full, if it is not the disk's own.
+    `folder`: index in the name of the folder of a full, if it is not the disk's own.
     """
     kind = BackupType.FULL if parent is None else BackupType.INCREMENTAL
     name = layout.layer_name(layout.layer_stem(kind, START + timedelta(seconds=number)))
@@ -56,10 +56,10 @@ def layer(
         key=2000 + index if key is None else key,
         type=kind,
         file=file,
-        virtual_size=size,
-        stored=4096,
+        virtual_size=virtual_size,
+        stored_bytes=4096,
         guest_bytes=512,
-        coverage=size,
+        coverage=virtual_size,
         change_id=f"52 de/{number}",
         parent=stands_on,
         depth=below.depth + 1 if below else 1,
@@ -92,12 +92,12 @@ def increment(number: int, parent: Manifest, paths: ChainPaths = PATHS) -> Manif
     return point(number, disks, paths=paths)
 
 
-def head(size: int, backing: str | None = None) -> bytes:
+def head(virtual_size: int, backing: str | None = None) -> bytes:
     """Return the first bytes of a layer of ours."""
     name = backing.encode() if backing else b""
-    fixed = struct.pack(">IIQIIQI", 0x514649FB, 3, _HEAD if name else 0, len(name), 17, size, 0)
+    fixed = struct.pack(">IIQIIQI", 0x514649FB, 3, _HEAD if name else 0, len(name), 17, virtual_size, 0)
     cluster = 1 << 17
-    tables = struct.pack(">IQQIIQ", -(-size // (cluster // 16 * cluster)), 3 * cluster, cluster, 1, 0, 0)
+    tables = struct.pack(">IQQIIQ", -(-virtual_size // (cluster // 16 * cluster)), 3 * cluster, cluster, 1, 0, 0)
     start = fixed + tables + struct.pack(">Q", 0x10)
     start = start.ljust(96, b"\0") + struct.pack(">II", 4, 104)
     if name:

@@ -13,12 +13,12 @@ from tests.support.workspace import Workspace
 Object = dict[str, Any]
 
 
-def add_disk(space: Workspace, key: int, size: int, *, vm: str = "vm") -> None:
+def add_disk(space: Workspace, key: int, virtual_size: int, *, vm: str = "vm") -> None:
     """One more disk, full of data, behind the others."""
 
     def change(folder: Path, disks: list[Object]) -> list[Object]:
         file = folder / f"disk-{key}.raw"
-        file.write_bytes(os.urandom(size))
+        file.write_bytes(os.urandom(virtual_size))
         return [*disks, {"key": key, "file": file.name}]
 
     _change(space, vm, change)
@@ -34,11 +34,11 @@ def remove_disk(space: Workspace, key: int, *, vm: str = "vm") -> None:
     _change(space, vm, change)
 
 
-def grow_disk(space: Workspace, key: int, size: int, *, vm: str = "vm") -> None:
-    """To `size` bytes; what is added is empty."""
+def grow_disk(space: Workspace, key: int, virtual_size: int, *, vm: str = "vm") -> None:
+    """To `virtual_size` bytes; what is added is empty."""
 
     def change(folder: Path, disks: list[Object]) -> list[Object]:
-        os.truncate(folder / f"disk-{key}.raw", size)
+        os.truncate(folder / f"disk-{key}.raw", virtual_size)
         return disks
 
     _change(space, vm, change)

@@ -144,9 +144,9 @@ def completed_answer(*, adopted: bool = False, disks: int = 1) -> Answer:
                 type=BackupType.FULL,
                 file=f"shop/db/disk-{index}/full-20251005-120000.qcow2",
                 virtual_size=GIB,
-                stored=GIB // 4,
+                stored_bytes=GIB // 4,
                 guest_bytes=GIB // 8,
-                transferred=GIB,
+                received_bytes=GIB,
                 change_id=f"52 de/{index}",
             )
             for index in range(disks)
@@ -163,7 +163,9 @@ def failed_answer(reason: str = "WritesLost", message: str = "bytes are missing"
     return Answer(outcome="Failed", reason=reason, message=message)
 
 
-def report(*transferred: int, stage: Stage = Stage.COPYING, size: int = GIB, rate: float = 1e6) -> Progress:
+def report(*received_bytes: int, stage: Stage = Stage.COPYING, virtual_size: int = GIB, rate: float = 1e6) -> Progress:
     """Return what a running worker says, with so many bytes of each disk."""
-    disks = tuple(DiskProgress(index=i, size=size, transferred=count) for i, count in enumerate(transferred))
+    disks = tuple(
+        DiskProgress(index=i, virtual_size=virtual_size, received_bytes=count) for i, count in enumerate(received_bytes)
+    )
     return Progress(job_id="backup-x", stage=stage, started=NOON, disks=disks, rate=rate, eta_seconds=60)

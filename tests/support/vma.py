@@ -59,12 +59,12 @@ class Disk:
     """A VM's disk: what it should hold, by the control API's kinds."""
 
     kind: str = "pattern"
-    size: int = 16 * MIB
+    virtual_size: int = 16 * MIB
     more: tuple[tuple[str, Any], ...] = ()
 
-    def spec(self, number: int) -> Object:
+    def spec(self, index: int) -> Object:
         """For the control API."""
-        return {"key": 2000 + number, "kind": self.kind, "size": self.size, **dict(self.more)}
+        return {"key": 2000 + index, "kind": self.kind, "size": self.virtual_size, **dict(self.more)}
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class ReferenceVMA:
 
     def add_vm(self, name: str, *disks: Disk, path: str | None = None, **more: Any) -> list[Path]:
         """Make a VM; its disks' files on the host, in device order."""
-        spec = {"name": name, "disks": [disk.spec(n) for n, disk in enumerate(disks or (Disk(),))], **more}
+        spec = {"name": name, "disks": [disk.spec(index) for index, disk in enumerate(disks or (Disk(),))], **more}
         if path is not None:
             spec["path"] = path
         return self._files(self._call("POST", "vms", json=spec).json())

@@ -44,9 +44,9 @@ DISKS = st.builds(
     type=st.sampled_from(BackupType),
     file=TEXT,
     virtual_size=st.integers(0, 1 << 45),
-    stored=st.integers(0, 1 << 45),
+    stored_bytes=st.integers(0, 1 << 45),
     guest_bytes=st.integers(0, 1 << 45),
-    transferred=st.integers(0, 1 << 45),
+    received_bytes=st.integers(0, 1 << 45),
     change_id=TEXT,
     depth=st.integers(1, 64),
 )
@@ -67,7 +67,9 @@ RECORDS: st.SearchStrategy[Record] = st.one_of(
         damage=TEXT,
         full_next=TEXT,
     ),
-    st.builds(TombstoneRecord, vm=TEXT, backup=TEXT, backup_uid=TEXT, stored=st.integers(0, 1 << 50), needed_by=TEXT),
+    st.builds(
+        TombstoneRecord, vm=TEXT, backup=TEXT, backup_uid=TEXT, stored_bytes=st.integers(0, 1 << 50), needed_by=TEXT
+    ),
     st.builds(ChainRecord, vm=TEXT, complete=st.booleans(), points=st.integers(0, 10**6), message=TEXT),
     st.builds(RootRecord, complete=st.booleans(), other_folders=st.lists(TEXT, max_size=3).map(tuple)),
 )
@@ -94,9 +96,9 @@ def point(number: int, disks: int = 2) -> PointRecord:
             type=BackupType.INCREMENTAL,
             file=f"shop/db/disk-{index}/incr-20251005-{number:06}.qcow2",
             virtual_size=1 << 40,
-            stored=number * 4096,
+            stored_bytes=number * 4096,
             guest_bytes=number * 512,
-            transferred=number * 777,
+            received_bytes=number * 777,
             change_id=f"52 {hash((number, index)) & (1 << 128) - 1:032x}/{number}",
             parent=f"nightly-{number - 1}",
             depth=2,

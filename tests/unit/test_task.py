@@ -41,9 +41,9 @@ def disks(number: int) -> tuple[DiskAnswer, ...]:
             type=BackupType.FULL,
             file=f"{folder}/disk-{index}/full-20251005-120000.qcow2",
             virtual_size=chance.randrange(1 << 37) * 512,
-            stored=chance.randrange(1 << 34) * 4096,
+            stored_bytes=chance.randrange(1 << 34) * 4096,
             guest_bytes=chance.randrange(1 << 37) * 512,
-            transferred=chance.randrange(1 << 37) * 512,
+            received_bytes=chance.randrange(1 << 37) * 512,
             change_id=f"{chance.randbytes(16).hex(' ', 1)[:47]}/{chance.randrange(100_000)}",
         )
         for index in range(number)
@@ -93,9 +93,9 @@ def hardest(number: int) -> Answer:
             type=chance.choice(list(BackupType)),
             file=f"{label()}/{label()}/disk-{chance.randrange(1000)}/incr-20251005-120000-{chance.randrange(999)}.qcow2",
             virtual_size=chance.randrange(1 << 48),
-            stored=chance.randrange(1 << 48),
+            stored_bytes=chance.randrange(1 << 48),
             guest_bytes=chance.randrange(1 << 48),
-            transferred=chance.randrange(1 << 48),
+            received_bytes=chance.randrange(1 << 48),
             change_id=chance.randbytes(30).hex(),
             parent_change_id=chance.randbytes(30).hex(),
             reason=label(),
@@ -124,9 +124,9 @@ def test_an_answer_fits_whatever_is_in_it(number: int) -> None:
 
 def test_numbers_that_no_disk_has_become_the_largest() -> None:
     whole = hardest(64)
-    odd = whole.disks[0].model_copy(update={"index": 1000, "key": 1 << 40, "stored": 1 << 60, "depth": 1000})
+    odd = whole.disks[0].model_copy(update={"index": 1000, "key": 1 << 40, "stored_bytes": 1 << 60, "depth": 1000})
     back = Answer.from_message(whole.model_copy(update={"disks": (odd, *whole.disks[1:])}).to_message()).disks[0]
-    assert (back.index, back.key, back.stored, back.depth) == (255, (1 << 32) - 1, (1 << 48) - 1, 255)
+    assert (back.index, back.key, back.stored_bytes, back.depth) == (255, (1 << 32) - 1, (1 << 48) - 1, 255)
 
 
 def test_more_disks_than_a_task_may_have_are_an_error() -> None:
@@ -188,7 +188,7 @@ def test_a_task_comes_back_as_it_went() -> None:
         type=BackupType.FULL,
         appliance=APPLIANCE,
         exposure=Exposure.NODE_PORT,
-        disks=(TaskDisk(index=0, key=2000, size=1 << 30, port=30000),),
+        disks=(TaskDisk(index=0, key=2000, virtual_size=1 << 30, port=30000),),
     )
     assert BackupTask.model_validate_json(task.model_dump_json(by_alias=True)) == task
     assert "password" not in task.model_dump_json(by_alias=True)
@@ -200,7 +200,7 @@ def test_a_task_has_1_to_64_disks(number: int) -> None:
         BackupTask(
             namespace="ns", backup="b", backup_uid="u", vm="vm", repository_id="r", type=BackupType.FULL,
             appliance=APPLIANCE, exposure=Exposure.POD_IP,
-            disks=tuple(TaskDisk(index=i, key=i, size=1, port=1 + i) for i in range(number)),
+            disks=tuple(TaskDisk(index=i, key=i, virtual_size=1, port=1 + i) for i in range(number)),
         )  # fmt: skip
 
 

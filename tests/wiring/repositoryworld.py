@@ -128,7 +128,7 @@ class StoredChain:
                 vm=vm,
                 backup=stone.backup,
                 backup_uid=stone.uid,
-                stored=sum(disk.stored for disk in stone.layers.values()),
+                stored_bytes=sum(disk.stored_bytes for disk in stone.layers.values()),
                 needed_by=above[0] if above else "",
             )
         yield ChainRecord(
@@ -215,7 +215,7 @@ class RepositoryWorld:
             type=BackupType.FULL,
             appliance=ApplianceTask(url="http://vma", vcenter_host="vcenter", vm_path="/DC1/vm/db", datacenter="DC1"),
             exposure=Exposure.POD_IP,
-            disks=(TaskDisk(index=0, key=2000, size=1 << 30, port=10809),),
+            disks=(TaskDisk(index=0, key=2000, virtual_size=1 << 30, port=10809),),
         )
         self.begin(task)
         self.commit(task, f"backup-{backup}", finished)
@@ -278,7 +278,7 @@ def _against(disk: TaskDisk, parent: StoredPoint | None, task: BackupTask) -> st
     below = parent.layers.get(disk.key)
     if below is None:
         return FullReason.NEW_DISK
-    if below.virtual_size != disk.size:
+    if below.virtual_size != disk.virtual_size:
         return FullReason.DISK_RESIZED
     return FullReason.CHAIN_TOO_LONG if below.depth >= task.max_depth else ""
 
@@ -292,10 +292,10 @@ def _add_layer(point: StoredPoint, disk: TaskDisk, parent: StoredPoint | None, r
         key=disk.key,
         type=kind,
         file=f"shop/{point.vm}/disk-{disk.index}/{stem}-20251005-12{point.sequence:04}.qcow2",
-        virtual_size=disk.size,
-        stored=STORED if below is None else STORED // 8,
+        virtual_size=disk.virtual_size,
+        stored_bytes=STORED if below is None else STORED // 8,
         guest_bytes=STORED // 2 if below is None else STORED // 16,
-        transferred=disk.size if below is None else disk.size // 10,
+        received_bytes=disk.virtual_size if below is None else disk.virtual_size // 10,
         change_id=f"52 {point.backup}/{disk.index}",
         reason=reason,
         parent=parent.backup if parent is not None else "",

@@ -34,7 +34,7 @@ async def test_what_is_made_of_a_vm() -> None:
     assert "ownerReferences" not in obj["metadata"]
     assert (obj["spec"]["applianceRef"], obj["spec"]["uuid"]) == ({"name": "vma"}, uuid(1))
     status = obj["status"]
-    assert [(d["index"], d["key"], d["capacityBytes"]) for d in status["disks"]] == [(0, 2016, GIB), (1, 2015, GIB + 1)]
+    assert [(d["index"], d["key"], d["virtualSize"]) for d in status["disks"]] == [(0, 2016, GIB), (1, 2015, GIB + 1)]
     assert (status["vmName"], status["powerState"], status["cbtEnabled"]) == ("DB 01", "poweredOn", True)
     assert rig.vm_reason("prod/DB 01", "ChangeTracking") == "Enabled"
     reported = rig.reported()

@@ -96,7 +96,7 @@ async def test_who_looks_can_do_nothing_else(ending: Ending) -> None:
     task = task_of(job)
     assert task is not None
     assert task.adopt_only
-    assert [disk.size for disk in task.disks] == [sample.GIB]
+    assert [disk.virtual_size for disk in task.disks] == [sample.GIB]
     spec: Obj = job["spec"]["template"]["spec"]
     assert "credentials" not in {volume["name"] for volume in spec["volumes"]}
 

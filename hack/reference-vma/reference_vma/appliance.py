@@ -74,7 +74,7 @@ class Appliance:
             vm_uuid=vm.uuid if vm else "",
             control_plane=settings.control_plane,
             nbd_targets=body["nbd_targets"],
-            disks=tuple(DiskSpec(disk.key, str(disk.file), disk.size) for disk in vm.disks) if vm else (),
+            disks=tuple(DiskSpec(disk.key, str(disk.file), disk.virtual_size) for disk in vm.disks) if vm else (),
             state_dir=str(settings.state),
             scratch_dir=str(settings.scratch),
             snapshot=str(vm.setting("snapshot", settings.snapshot)) if vm else settings.snapshot,
@@ -110,7 +110,7 @@ class Appliance:
                 {
                     "key": disk.key,
                     "file": str(disk.file.relative_to(self.settings.disks)),
-                    "size": disk.size,
+                    "size": disk.virtual_size,
                     "change_id": DiskTracking.load(state, vm.uuid, disk.key).change_id,
                 }
                 for disk in vm.disks
@@ -123,7 +123,7 @@ class Appliance:
             for disk in vm.disks:
                 while (stamp := file_stamp(disk.file)) is None:
                     time.sleep(_SETTLE_SECONDS)
-                DiskTracking.load(self.settings.state, vm.uuid, disk.key).record(disk.file, disk.size, stamp)
+                DiskTracking.load(self.settings.state, vm.uuid, disk.key).record(disk.file, disk.virtual_size, stamp)
 
     def reset_cbt(self, vm: VM) -> None:
         """Forget the change tracking of a VM's disks: their change UUIDs will be new."""

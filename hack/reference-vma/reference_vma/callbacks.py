@@ -40,9 +40,9 @@ class ControlPlane:
         self._idle: list[tuple[float, http.client.HTTPConnection]] = []
         self._lock = threading.Lock()
 
-    def ask(self, vm_name: str, disk_id: int) -> str:
+    def ask(self, vm_name: str, disk_index: int) -> str:
         """Return the change id that the control plane knows, "" for every kind of failure."""
-        path = f"/api/v1/backups/changeid?vm_name={quote_plus(vm_name)}&disk_id={disk_id}"
+        path = f"/api/v1/backups/changeid?vm_name={quote_plus(vm_name)}&disk_id={disk_index}"
         status, answer = self._until_answered("GET", path, None)
         if status != 200:
             return ""
@@ -52,9 +52,9 @@ class ControlPlane:
             return ""
         return change_id if isinstance(change_id, str) else ""
 
-    def complete(self, change_id: str, disk_id: int) -> bool:
+    def complete(self, change_id: str, disk_index: int) -> bool:
         """Report a disk as done; anything but exactly 200 is a failure. Waits for an answer without limit."""
-        body = {"change_id": change_id, "disk_id": disk_id, "bytes_transferred": 0}
+        body = {"change_id": change_id, "disk_id": disk_index, "bytes_transferred": 0}
         status, _ = self._until_answered("POST", f"/api/v1/backups/{quote(self._job_id)}/complete", body)
         return status == 200
 

@@ -35,27 +35,27 @@ def _digest(data: bytes | memoryview) -> bytes:
     return hashlib.blake2b(data, digest_size=_DIGEST).digest()
 
 
-def _data_extents(handle: int, size: int) -> Iterator[Area]:
+def _data_extents(handle: int, virtual_size: int) -> Iterator[Area]:
     """Parts of a file that are not holes, widened to whole pieces."""
     position = 0
-    while position < size:
+    while position < virtual_size:
         try:
             data = os.lseek(handle, position, os.SEEK_DATA)
         except OSError:
             return  # holes up to the end
         start = max(position, data - data % _PIECE)
         hole = os.lseek(handle, data, os.SEEK_HOLE)
-        position = min(size, -(-hole // _PIECE) * _PIECE)
+        position = min(virtual_size, -(-hole // _PIECE) * _PIECE)
         yield start, position - start
 
 
-def hash_file(path: Path, size: int) -> bytes:
+def hash_file(path: Path, virtual_size: int) -> bytes:
     """Return the hashes of all chunks of a disk, 16 bytes each."""
-    count = -(-size // CHUNK)
+    count = -(-virtual_size // CHUNK)
     zero = _digest(bytes(CHUNK))
     hashes = bytearray(zero * count)
-    if size % CHUNK:
-        hashes[-_DIGEST:] = _digest(bytes(size % CHUNK))
+    if virtual_size % CHUNK:
+        hashes[-_DIGEST:] = _digest(bytes(virtual_size % CHUNK))
     handle = os.open(path, os.O_RDONLY)
 
     def piece(area: Area) -> None:
@@ -67,7 +67,7 @@ def hash_file(path: Path, size: int) -> bytes:
     try:
         pieces = [
             (offset + at, min(_PIECE, length - at))
-            for offset, length in _data_extents(handle, size)
+            for offset, length in _data_extents(handle, virtual_size)
             for at in range(0, length, _PIECE)
         ]
         with ThreadPoolExecutor(2) as pool:
@@ -77,7 +77,7 @@ def hash_file(path: Path, size: int) -> bytes:
     return bytes(hashes)
 
 
-def changed_areas(old: bytes, new: bytes, size: int) -> list[Area]:
+def changed_areas(old: bytes, new: bytes, virtual_size: int) -> list[Area]:
     """Chunks whose hashes differ (or that are new), neighbours joined."""
     areas: list[Area] = []
     stride = 1024 * _DIGEST
@@ -87,7 +87,7 @@ def changed_areas(old: bytes, new: bytes, size: int) -> list[Area]:
         for at in range(base, min(base + stride, len(new)), _DIGEST):
             if old[at : at + _DIGEST] != new[at : at + _DIGEST]:
                 offset = at // _DIGEST * CHUNK
-                areas.append((offset, min(CHUNK, size - offset)))
+                areas.append((offset, min(CHUNK, virtual_size - offset)))
     return merge_areas(areas, gap=0)
 
 
@@ -159,14 +159,14 @@ class DiskTracking:
     def _hashes_file(self, number: int) -> Path:
         return self.folder / f"hashes-{number}.bin"
 
-    def record(self, content: Path, size: int, stamp: list[int] | None) -> None:
+    def record(self, content: Path, virtual_size: int, stamp: list[int] | None) -> None:
         """Hash a snapshot's content; the number rises when it differs from what was recorded last.
 
         `stamp` is `file_stamp` of the disk, taken before the snapshot.
         """
         if self.number and stamp is not None and stamp == self.stamp:
             return
-        hashes = hash_file(content, size)
+        hashes = hash_file(content, virtual_size)
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self.number or hashes != self._hashes_file(self.number).read_bytes():
             self.number += 1
@@ -190,7 +190,7 @@ class DiskTracking:
         state.write_text(json.dumps({"uuid": self.uuid, "number": self.number, "stamp": self.stamp}))
         state.rename(self.folder / "state.json")
 
-    def areas_since(self, change_id: str, number: int, size: int) -> list[Area]:
+    def areas_since(self, change_id: str, number: int, virtual_size: int) -> list[Area]:
         """Return the areas that differ between an earlier change id and the snapshot `number`.
 
         Raises ChangeIdRefusedError when the id is not of this disk or its number is unknown.
@@ -202,4 +202,4 @@ class DiskTracking:
             before = self._hashes_file(int(old)).read_bytes()
         except OSError as error:
             raise ChangeIdRefusedError(f"change id {change_id!r} is unknown for this disk") from error
-        return changed_areas(before, self._hashes_file(number).read_bytes(), size)
+        return changed_areas(before, self._hashes_file(number).read_bytes(), virtual_size)

@@ -83,9 +83,9 @@ class Job:
         if not self.spec.fault("no-telemetry"):
             self.meter.start_telemetry()
         try:
-            for position in range(len(self.spec.disks)):
-                self._check_partial(position)
-                self._copy_disk(position)
+            for index in range(len(self.spec.disks)):
+                self._check_partial(index)
+                self._copy_disk(index)
         except (TargetError, ExportError, CopyFailedError, ChangeIdRefusedError, snapshots.SnapshotGoneError) as error:
             raise JobEndedError(str(error)) from error
         finally:
@@ -109,49 +109,49 @@ class Job:
         self.report("event", event="snapshot_created", name=made.folder.name, seconds=seconds)
         return made
 
-    def _check_partial(self, position: int) -> None:
+    def _check_partial(self, index: int) -> None:
         partial = self.spec.fault("partial")
-        if partial and position >= partial.disks:
+        if partial and index >= partial.disks:
             raise JobEndedError(f"configured to end after {partial.disks} disks")
 
-    def _copy_disk(self, position: int) -> None:
-        disk = self.spec.disks[position]
-        content = self._snapshot_disk(position)
+    def _copy_disk(self, index: int) -> None:
+        disk = self.spec.disks[index]
+        content = self._snapshot_disk(index)
         url = parse_targets(self.spec.nbd_targets).get(str(disk.key))
         if url is None:
             raise TargetError(f"no NBD target for disk {disk.key}")
         target = parse_url(url)
-        index = target.disk_index(self.spec.job_id)
-        why = self._why_full(content, index if self.spec.asks == "own" else 0)
+        export_index = target.disk_index(self.spec.job_id)
+        why = self._why_full(content, export_index if self.spec.asks == "own" else 0)
         export = Export(target)
         self._exports.append(export)
-        self.gate.start_disk(position)
+        self.gate.start_disk(index)
         source = content.open()
         started = time.monotonic()
         try:
             if why:
-                self._start_disk(index, disk.key, FULL, why)
+                self._start_disk(export_index, disk.key, FULL, why)
                 self._full(source, content, export)
             else:
-                since = self.control_plane.ask(self.spec.vm_name, index)
-                self._start_disk(index, disk.key, INCREMENTAL, since)
+                since = self.control_plane.ask(self.spec.vm_name, export_index)
+                self._start_disk(export_index, disk.key, INCREMENTAL, since)
                 self._increment(source, content, export, since)
         finally:
             os.close(source)
         export.close_data()
         self.meter.disk_copied()
         seconds = round(time.monotonic() - started, 3)
-        self.report("event", event="disk_written", disk=index, key=disk.key, seconds=seconds)
-        if not self.control_plane.complete(content.change_id, index):
-            raise JobEndedError(f"complete of disk {index} was not answered with 200")
+        self.report("event", event="disk_written", disk=export_index, key=disk.key, seconds=seconds)
+        if not self.control_plane.complete(content.change_id, export_index):
+            raise JobEndedError(f"complete of disk {export_index} was not answered with 200")
 
-    def _snapshot_disk(self, position: int) -> snapshots.SnapshotDisk:
+    def _snapshot_disk(self, index: int) -> snapshots.SnapshotDisk:
         if self._snapshot is None:
             raise JobEndedError("no snapshot")
-        return self._snapshot.disk(position)
+        return self._snapshot.disk(index)
 
-    def _start_disk(self, index: int, key: int, sync_type: str, why: str) -> None:
-        self.report("event", event="disk_started", disk=index, key=key, sync_type=sync_type, why=why)
+    def _start_disk(self, export_index: int, key: int, sync_type: str, why: str) -> None:
+        self.report("event", event="disk_started", disk=export_index, key=key, sync_type=sync_type, why=why)
 
     def _why_full(self, content: snapshots.SnapshotDisk, asked: int) -> str:
         """Return why a disk is copied in full, "" for an increment. `asked`: the number that it asks with."""
@@ -179,13 +179,13 @@ class Job:
         )
 
     def _full(self, source: int, content: snapshots.SnapshotDisk, export: Export) -> None:
-        self.meter.start_disk(FULL, full_total([disk.size for disk in self.spec.disks]))
-        plan = plan_full(content.size, self.spec.workers)
-        limit = self._half_of(content.size)
+        self.meter.start_disk(FULL, full_total([disk.virtual_size for disk in self.spec.disks]))
+        plan = plan_full(content.virtual_size, self.spec.workers)
+        limit = self._half_of(content.virtual_size)
         self._copier(source, export).full([[block for block in blocks if sum(block) <= limit] for blocks in plan])
 
     def _increment(self, source: int, content: snapshots.SnapshotDisk, export: Export, since: str) -> None:
-        areas = merge_areas(content.tracking.areas_since(since, content.tracking.number, content.size))
+        areas = merge_areas(content.tracking.areas_since(since, content.tracking.number, content.virtual_size))
         total = sum(length for _, length in areas)
         self.report("event", event="areas", ranges=len(areas), bytes=total)
         self.meter.start_disk(INCREMENTAL, total)
@@ -197,9 +197,9 @@ class Job:
             # Observed on the appliance: an increment never notices that its export is gone.
             self.gate.deadlock(str(error))
 
-    def _half_of(self, size: int) -> int:
+    def _half_of(self, virtual_size: int) -> int:
         half = self.spec.fault("half")
-        return int(size * half.fraction) if half and self._applies(half.disk) else size
+        return int(virtual_size * half.fraction) if half and self._applies(half.disk) else virtual_size
 
     def _part_of(self, areas: list[Area]) -> list[Area]:
         half = self.spec.fault("half")

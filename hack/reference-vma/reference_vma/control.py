@@ -196,7 +196,7 @@ def write_vm(vm: VM, body: dict[str, Any]) -> list[list[int]]:
     high = int(body.get("max_size", body.get("size", 65536)))
     for number in range(int(body.get("count", 1))):
         disk = choose.choice(chosen)
-        ranges = disks.random_ranges(disk.size, 1, min(low, high), high, choose)
+        ranges = disks.random_ranges(disk.virtual_size, 1, min(low, high), high, choose)
         disks.write_ranges(disk.file, ranges, f"{seed}/{number}", fill)
         written.extend([disk.key, offset, length] for offset, length in ranges)
     return written

@@ -53,24 +53,24 @@ class Noise:
             os.pwrite(handle, self.bytes(length), offset)
 
 
-def pattern_areas(size: int, fraction: float, extent: int, choose: random.Random) -> list[Area]:
+def pattern_areas(virtual_size: int, fraction: float, extent: int, choose: random.Random) -> list[Area]:
     """Data in `fraction` of the disk's extents, chosen at random."""
-    count = -(-size // extent)
+    count = -(-virtual_size // extent)
     chosen = sorted(choose.sample(range(count), round(count * fraction)))
-    return [(index * extent, min(extent, size - index * extent)) for index in chosen]
+    return [(index * extent, min(extent, virtual_size - index * extent)) for index in chosen]
 
 
-def default_extent(size: int) -> int:
+def default_extent(virtual_size: int) -> int:
     """Of a pattern: 256 extents or more, of at most 16 MiB, since the data of real disks lies together."""
     extent = _STAMP_EVERY
-    while extent < _EXTENT_MAX and extent * 2 * _EXTENTS <= size:
+    while extent < _EXTENT_MAX and extent * 2 * _EXTENTS <= virtual_size:
         extent *= 2
     return extent
 
 
-def hidden_areas(size: int, workers: int) -> Iterator[Area]:
+def hidden_areas(virtual_size: int, workers: int) -> Iterator[Area]:
     """Yield areas that lie between the samples of a full copy."""
-    for block in (block for blocks in plan_full(size, workers) for block in blocks):
+    for block in (block for blocks in plan_full(virtual_size, workers) for block in blocks):
         samples = sample_offsets(block)
         for before, after in pairwise(samples):
             gap = after - before - SAMPLE
@@ -81,25 +81,26 @@ def hidden_areas(size: int, workers: int) -> Iterator[Area]:
 
 def make_disk(path: Path, spec: dict[str, Any], seed: str, workers: int) -> None:
     """Make one raw file. Raises ValueError for a bad specification, OSError."""
-    kind, size = spec.get("kind", "empty"), spec.get("size")
+    kind, virtual_size = spec.get("kind", "empty"), spec.get("size")
     if kind not in KINDS:
         raise ValueError(f"kind is one of {', '.join(KINDS)}")
-    if not isinstance(size, int) or size <= 0 or size % SECTOR:
+    if not isinstance(virtual_size, int) or virtual_size <= 0 or virtual_size % SECTOR:
         raise ValueError(f"size is a positive number of bytes, in sectors of {SECTOR}")
     with path.open("wb") as file:
-        file.truncate(size)
+        file.truncate(virtual_size)
         if kind == "ext4":
             make_ext4(path, spec, seed)
             return
         noise = Noise(seed)
         match kind:
             case "random":
-                noise.fill(file.fileno(), [(0, size)])
+                noise.fill(file.fileno(), [(0, virtual_size)])
             case "pattern":
-                fraction, extent = float(spec.get("data_fraction", 0.58)), int(spec.get("extent", default_extent(size)))
-                noise.fill(file.fileno(), pattern_areas(size, fraction, extent, noise.random))
+                fraction = float(spec.get("data_fraction", 0.58))
+                extent = int(spec.get("extent", default_extent(virtual_size)))
+                noise.fill(file.fileno(), pattern_areas(virtual_size, fraction, extent, noise.random))
             case "hidden":
-                noise.fill(file.fileno(), hidden_areas(size, workers))
+                noise.fill(file.fileno(), hidden_areas(virtual_size, workers))
 
 
 def make_ext4(path: Path, spec: dict[str, Any], seed: str) -> None:
@@ -118,10 +119,10 @@ def make_ext4(path: Path, spec: dict[str, Any], seed: str) -> None:
             raise ValueError(f"mkfs.ext4: {done.stderr.strip()}")
 
 
-def make_sample_files(folder: Path, count: int, size: int, seed: str) -> None:
-    """Text and binary files in a few folders, together at most a quarter of `size`."""
+def make_sample_files(folder: Path, count: int, virtual_size: int, seed: str) -> None:
+    """Text and binary files in a few folders, together at most a quarter of `virtual_size`."""
     noise = Noise(seed)
-    largest = max(1024, min(256 << 10, size // 4 // max(count, 1)))
+    largest = max(1024, min(256 << 10, virtual_size // 4 // max(count, 1)))
     for number in range(count):
         place = folder / ("etc", "home/ada", "home/linus/projects", "var/lib/db")[number % 4]
         place.mkdir(parents=True, exist_ok=True)
@@ -173,30 +174,30 @@ def describe_vm(spec: dict[str, Any]) -> dict[str, Any]:
     disks = spec.get("disks", [])
     if not isinstance(disks, list) or not all(isinstance(disk, dict) for disk in disks):
         raise ValueError("disks is a list of objects")
-    keys = [int(disk.get("key", _FIRST_KEY + position)) for position, disk in enumerate(disks)]
+    keys = [int(disk.get("key", _FIRST_KEY + index)) for index, disk in enumerate(disks)]
     if len(set(keys)) < len(keys):
         raise ValueError("keys repeat")
     listed = [
-        {"key": key, "file": f"disk-{key}.raw", "label": disk.get("label", f"Hard disk {position + 1}")}
-        for position, (key, disk) in enumerate(zip(keys, disks, strict=True))
+        {"key": key, "file": f"disk-{key}.raw", "label": disk.get("label", f"Hard disk {index + 1}")}
+        for index, (key, disk) in enumerate(zip(keys, disks, strict=True))
     ]
     others = {field: value for field, value in spec.items() if field not in ("disks", "seed", "track")}
     return {**others, "name": name, "path": path, "uuid": spec.get("uuid") or str(uuid.uuid4()), "disks": listed}
 
 
-def random_ranges(size: int, count: int, low: int, high: int, choose: random.Random) -> list[Area]:
+def random_ranges(virtual_size: int, count: int, low: int, high: int, choose: random.Random) -> list[Area]:
     """`count` ranges in whole sectors, of `low` to `high` bytes, anywhere on a disk."""
     ranges = []
     for _ in range(count):
-        length = min(size, max(SECTOR, choose.randint(low, high) // SECTOR * SECTOR))
-        ranges.append((choose.randrange((size - length) // SECTOR + 1) * SECTOR, length))
+        length = min(virtual_size, max(SECTOR, choose.randint(low, high) // SECTOR * SECTOR))
+        ranges.append((choose.randrange((virtual_size - length) // SECTOR + 1) * SECTOR, length))
     return ranges
 
 
 def write_ranges(path: Path, ranges: list[Area], seed: str, fill: str) -> None:
     """Overwrite ranges of a disk in place with noise or zeroes. Raises ValueError for one beyond its end."""
-    size = path.stat().st_size
-    if any(offset < 0 or length <= 0 or offset + length > size for offset, length in ranges):
+    virtual_size = path.stat().st_size
+    if any(offset < 0 or length <= 0 or offset + length > virtual_size for offset, length in ranges):
         raise ValueError("a range lies outside of the disk")
     handle = os.open(path, os.O_WRONLY)
     try:

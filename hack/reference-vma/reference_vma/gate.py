@@ -44,9 +44,9 @@ class Gate:
         """Whether `corrupt` may change what is sent."""
         return self._corrupt is not None
 
-    def start_disk(self, position: int) -> None:
+    def start_disk(self, index: int) -> None:
         """The copy of the disk at `position` in device order begins."""
-        self.disk, self._disk_bytes = position, 0
+        self.disk, self._disk_bytes = index, 0
 
     def before(self, count: int) -> None:
         """About to write `count` bytes: may sleep, never return, or end the process."""

@@ -27,8 +27,8 @@ class Disk:
     label: str
 
     @property
-    def size(self) -> int:
-        """Capacity in bytes, as of now."""
+    def virtual_size(self) -> int:
+        """Size as the guest sees it, in bytes, as of now."""
         return self.file.stat().st_size
 
 
@@ -107,13 +107,13 @@ def read_vm(root: Path, folder: Path) -> VM | None:
 
 def _listed(folder: Path, disks: list[dict[str, Any]]) -> list[Disk]:
     listed = []
-    for position, disk in enumerate(disks):
-        key = int(disk.get("key", _FIRST_KEY + position))
+    for index, disk in enumerate(disks):
+        key = int(disk.get("key", _FIRST_KEY + index))
         file = folder / str(disk.get("file", f"disk-{key}.raw"))
-        listed.append(Disk(key, file, str(disk.get("label", f"Hard disk {position + 1}"))))
+        listed.append(Disk(key, file, str(disk.get("label", f"Hard disk {index + 1}"))))
     return listed
 
 
 def _found(files: list[Path]) -> list[Disk]:
     keyed = sorted((int(match.group(1)), file) for file in files if (match := _DISK_FILE.fullmatch(file.name)))
-    return [Disk(key, file, f"Hard disk {position + 1}") for position, (key, file) in enumerate(keyed)]
+    return [Disk(key, file, f"Hard disk {index + 1}") for index, (key, file) in enumerate(keyed)]

@@ -16,18 +16,18 @@ MAX_BLOCK: Final = 32 << 20
 _BLOCKS_WANTED: Final = 64
 
 
-def block_size(size: int) -> int:
+def block_size(virtual_size: int) -> int:
     """Return the size of the blocks that a full copy of a disk judges: a power of two from 4 to 32 MiB."""
     block = MIN_BLOCK
-    while block < MAX_BLOCK and block * _BLOCKS_WANTED < size:
+    while block < MAX_BLOCK and block * _BLOCKS_WANTED < virtual_size:
         block *= 2
     return block
 
 
-def plan_full(size: int, workers: int) -> list[list[Area]]:
+def plan_full(virtual_size: int, workers: int) -> list[list[Area]]:
     """Return the blocks of each worker. Workers' ranges are aligned to 512 bytes, blocks to nothing better."""
-    block = block_size(size)
-    edges = [size * worker // workers // SECTOR * SECTOR for worker in range(workers)] + [size]
+    block = block_size(virtual_size)
+    edges = [virtual_size * worker // workers // SECTOR * SECTOR for worker in range(workers)] + [virtual_size]
     return [[(at, min(block, end - at)) for at in range(start, end, block)] for start, end in pairwise(edges)]
 
 

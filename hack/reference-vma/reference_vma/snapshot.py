@@ -31,7 +31,7 @@ class SnapshotDisk:
     """One disk in a snapshot."""
 
     path: Path
-    size: int
+    virtual_size: int
     tracking: DiskTracking
 
     @property
@@ -55,11 +55,11 @@ class Snapshot:
     lock: IO[str]
     disks: list[SnapshotDisk]
 
-    def disk(self, position: int) -> SnapshotDisk:
+    def disk(self, index: int) -> SnapshotDisk:
         """Return the disk at `position` in device order. Raises SnapshotGoneError."""
         if not self.folder.is_dir():
             raise SnapshotGoneError(f"snapshot {self.folder.name} was deleted")
-        return self.disks[position]
+        return self.disks[index]
 
     def abandon(self) -> None:
         """Mark it as nobody's, although this process lives on (a deadlocked client)."""
@@ -114,8 +114,8 @@ def _snapshot_disk(job: JobSpec, disk: DiskSpec, folder: Path) -> SnapshotDisk:
         content = folder / f"disk-{disk.key}.raw"
         # disk.path is absolute, so it cannot be taken for an option
         subprocess.run(["cp", "--reflink=auto", "--sparse=always", disk.path, str(content)], check=True)
-    tracking.record(content, disk.size, stamp)
-    return SnapshotDisk(content, disk.size, tracking)
+    tracking.record(content, disk.virtual_size, stamp)
+    return SnapshotDisk(content, disk.virtual_size, tracking)
 
 
 def create(job: JobSpec) -> Snapshot:

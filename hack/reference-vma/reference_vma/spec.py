@@ -13,7 +13,7 @@ class DiskSpec:
 
     key: int
     path: str
-    size: int
+    virtual_size: int
     """Bytes."""
 
 

@@ -70,22 +70,22 @@ def _describe(vm: VM) -> dict[str, Any]:
         "guest_os": str(vm.setting("guest_os", "otherGuest64")),
         "memory_mb": int(vm.setting("memory_mb", 4096)),
         "num_cpu": int(vm.setting("num_cpu", 2)),
-        "disks": [_describe_disk(vm, position, disk) for position, disk in enumerate(vm.disks)],
+        "disks": [_describe_disk(vm, index, disk) for index, disk in enumerate(vm.disks)],
         "networks": [{"name": "VM Network", "type": "", "connected": True, "mac_address": "00:50:56:00:00:01"}],
     }
 
 
-def _describe_disk(vm: VM, position: int, disk: Disk) -> dict[str, Any]:
-    size = disk.size
-    suffix = f"_{position}" if position else ""
+def _describe_disk(vm: VM, index: int, disk: Disk) -> dict[str, Any]:
+    virtual_size = disk.virtual_size
+    suffix = f"_{index}" if index else ""
     vmdk = f"[datastore1] {vm.name}/{vm.name}{suffix}.vmdk"
     return {
         "id": f"disk-{disk.key}",
         "label": disk.label,
         "path": vmdk,
         "vmdk_path": vmdk,
-        "size_gb": round(size / _GIB),
-        "capacity_bytes": size,
+        "size_gb": round(virtual_size / _GIB),
+        "capacity_bytes": virtual_size,
         "datastore": "datastore1",
         "provisioning_type": "thin",
         "unit_number": disk.key % _CONTROLLER_KEYS,  # repeats with the next controller

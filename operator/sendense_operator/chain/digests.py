@@ -26,15 +26,15 @@ def zero_digest(length: int) -> bytes:
 
 @dataclass(frozen=True)
 class Chunks:
-    """The chunks of `chunk` bytes of a disk of `size` bytes; the last one may be shorter."""
+    """The chunks of `chunk` bytes of a disk of `virtual_size` bytes; the last one may be shorter."""
 
-    size: int
+    virtual_size: int
     chunk: int
 
     @property
     def count(self) -> int:
         """How many there are."""
-        return chunk_count(self.size, self.chunk)
+        return chunk_count(self.virtual_size, self.chunk)
 
     @property
     def list_bytes(self) -> int:
@@ -47,6 +47,6 @@ class Chunks:
             raise IndexError(f"chunks {first} to {first + count} of {self.count}")
         last = first + count - 1
         if count and last == self.count - 1:
-            end = zero_digest(chunk_length(last, self.size, self.chunk))
+            end = zero_digest(chunk_length(last, self.virtual_size, self.chunk))
             return zero_digest(self.chunk) * (count - 1) + end
         return zero_digest(self.chunk) * count

@@ -14,7 +14,7 @@ class DiskFile:
 
     length: int = 0
     """Bytes, holes included."""
-    stored: int = 0
+    stored_bytes: int = 0
     """Bytes that it takes on its file system."""
     header: Header | None = None
     """None: no image of ours, `flaw` says why."""
@@ -25,7 +25,7 @@ class DiskFile:
     """It may have a backing name that can't be read."""
 
     @classmethod
-    def of(cls, head: bytes, length: int, stored: int) -> DiskFile:
+    def of(cls, head: bytes, length: int, stored_bytes: int) -> DiskFile:
         """From the first HEADER_BYTES of the file."""
         header, flaw, backing, is_opaque = None, "", None, False
         try:
@@ -36,4 +36,4 @@ class DiskFile:
             backing = qcow2.backing_name(head)
         except HeaderError:
             is_opaque = True
-        return cls(length, stored, header, flaw, backing, is_opaque)
+        return cls(length, stored_bytes, header, flaw, backing, is_opaque)

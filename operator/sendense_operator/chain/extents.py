@@ -52,13 +52,13 @@ def parse_line(line: str) -> Extent | None:
 
 @dataclass
 class LayerMap:
-    """Sums over a layer of `size` guest bytes, and which chunks of `chunk` bytes need to be read.
+    """Sums over a layer of a disk of `virtual_size` bytes, and which chunks of `chunk` bytes need to be read.
 
     `data_chunks` has one byte a chunk: 1 where some byte of the restore point may be other than zero.
     `own_chunks` likewise: 1 where this very layer says something.
     """
 
-    size: int
+    virtual_size: int
     chunk: int
     coverage: int = 0
     guest_bytes: int = 0
@@ -70,15 +70,15 @@ class LayerMap:
     _end: int = 0
 
     def __post_init__(self) -> None:
-        count = chunk_count(self.size, self.chunk)
+        count = chunk_count(self.virtual_size, self.chunk)
         self.data_chunks = bytearray(count)
         self.own_chunks = bytearray(count)
 
     def add(self, extent: Extent) -> None:
         """Count the next extent. Raises MapError when it does not follow the last one or leaves the disk."""
         end = extent.start + extent.length
-        if extent.start != self._end or extent.length <= 0 or end > self.size:
-            raise MapError(f"extent {extent.start}+{extent.length} after {self._end} of {self.size}")
+        if extent.start != self._end or extent.length <= 0 or end > self.virtual_size:
+            raise MapError(f"extent {extent.start}+{extent.length} after {self._end} of {self.virtual_size}")
         self._end = end
         self.extents += 1
         own = extent.depth == 0 and extent.present
@@ -98,14 +98,14 @@ class LayerMap:
 
     def close(self) -> LayerMap:
         """To be called after the last extent. Raises MapError when the end of the disk is missing."""
-        if self._end != self.size:
-            raise MapError(f"map ends at {self._end} of {self.size}")
+        if self._end != self.virtual_size:
+            raise MapError(f"map ends at {self._end} of {self.virtual_size}")
         return self
 
 
-def fold(lines: Iterable[str], size: int, chunk: int) -> LayerMap:
+def fold(lines: Iterable[str], virtual_size: int, chunk: int) -> LayerMap:
     """Return a whole map at once."""
-    layer = LayerMap(size, chunk)
+    layer = LayerMap(virtual_size, chunk)
     for line in lines:
         extent = parse_line(line)
         if extent is not None:
@@ -113,14 +113,14 @@ def fold(lines: Iterable[str], size: int, chunk: int) -> LayerMap:
     return layer.close()
 
 
-def chunk_count(size: int, chunk: int) -> int:
-    """Return how many chunks cover `size` bytes; the last may be shorter."""
-    return -(-size // chunk)
+def chunk_count(virtual_size: int, chunk: int) -> int:
+    """Return how many chunks cover a disk of `virtual_size` bytes; the last may be shorter."""
+    return -(-virtual_size // chunk)
 
 
-def chunk_length(index: int, size: int, chunk: int) -> int:
+def chunk_length(index: int, virtual_size: int, chunk: int) -> int:
     """Return the bytes of chunk `index`."""
-    return min(chunk, size - index * chunk)
+    return min(chunk, virtual_size - index * chunk)
 
 
 def marked(chunks: bytearray) -> Iterator[int]:

@@ -34,7 +34,7 @@ class Evidence:
     virtual_size: int
     coverage: int
     """What the layer says something about."""
-    received: int | None
+    received_bytes: int | None
     """What came in over its connections, a lower bound; None where the kernel did not tell."""
     whole_disk: bool
     """A full copy of an appliance that writes every block of the disk."""
@@ -52,24 +52,24 @@ class IntegrityRefusal:
     message: str
 
 
-def slack(received: int, *, once: bool) -> int:
+def slack(received_bytes: int, *, once: bool) -> int:
     """Return received bytes that are not in the layer: handshakes, and 28 bytes per write of 512 bytes or more.
 
     `once`: an increment writes each area once. A full may write a block again that it could not send at first.
     """
     if once:
-        return _GREETINGS + received // 16
-    return HANDSHAKES + received // 20 + min(64 * _MIB, received // 2)
+        return _GREETINGS + received_bytes // 16
+    return HANDSHAKES + received_bytes // 20 + min(64 * _MIB, received_bytes // 2)
 
 
 def judge_layer(evidence: Evidence) -> IntegrityRefusal | None:
     """None when nothing speaks against the layer."""
-    got, kept = evidence.received, evidence.coverage
+    received_bytes, kept = evidence.received_bytes, evidence.coverage
     once = evidence.on_parent and evidence.copied_all is None
-    if got is not None and kept < got - slack(got, once=once):
+    if received_bytes is not None and kept < received_bytes - slack(received_bytes, once=once):
         return IntegrityRefusal(
             IntegrityReason.WRITES_LOST,
-            f"disk {evidence.index}: {got} bytes arrived but the layer holds only {kept}: writes were lost "
+            f"disk {evidence.index}: {received_bytes} bytes arrived but the layer holds only {kept}: writes were lost "
             "between the export and the repository's storage",
         )
     if evidence.on_parent:

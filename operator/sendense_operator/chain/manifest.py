@@ -88,13 +88,13 @@ class ManifestDisk(_Part):
     file: str
     """Path of the layer below the repository's root."""
     virtual_size: Bytes
-    stored: Bytes
+    stored_bytes: Bytes = Field(alias="stored")
     """Bytes allocated by the layer's file."""
     guest_bytes: Bytes
     """Bytes of this layer that hold data, neither zeroes nor holes."""
     coverage: Bytes
     """Bytes of the disk that this layer says something about, zeroes included."""
-    received: Bytes | None = None
+    received_bytes: Bytes | None = Field(default=None, alias="received")
     """Bytes that came in over the export's connections; None where the kernel did not tell."""
     change_id: str
     parent: Parent | None = None
@@ -117,9 +117,9 @@ class ManifestDisk(_Part):
             type=self.type,
             file=self.file,
             virtual_size=self.virtual_size,
-            stored=self.stored,
+            stored_bytes=self.stored_bytes,
             guest_bytes=self.guest_bytes,
-            transferred=min(self.virtual_size, self.received or self.coverage),
+            received_bytes=min(self.virtual_size, self.received_bytes or self.coverage),
             change_id=self.change_id,
             reason=self.reason,
             parent=self.parent.backup if self.parent else "",

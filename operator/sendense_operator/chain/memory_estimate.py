@@ -31,28 +31,32 @@ _MAPS_PER_TIB: Final = 2 * _MIB
 
 @dataclass(frozen=True)
 class DiskLoad:
-    """One disk: `size` in bytes, and how many layers will be read through its new one, itself counted."""
+    """One disk: `virtual_size` in bytes, and how many layers will be read through its new one, itself counted."""
 
-    size: int
+    virtual_size: int
     layers: int
 
 
 def estimate(disks: Sequence[DiskLoad]) -> int:
     """Return the bytes a worker needs for these disks: all exports at once, or the most expensive proof."""
     copying = _TRANSFER + sum(map(_server, disks))
-    proving = max((max(_server(disk), _check(disk)) + disk.size * _MAPS_PER_TIB // _TIB for disk in disks), default=0)
+    proving = max(map(_proof, disks), default=0)
     return _PROGRAM + max(copying, proving)
 
 
 def describe_disks(disks: Sequence[DiskLoad]) -> str:
     """Return the numbers that an estimate comes from, for a message."""
-    largest, deepest = max(disk.size for disk in disks), max(disk.layers for disk in disks)
+    largest, deepest = max(disk.virtual_size for disk in disks), max(disk.layers for disk in disks)
     return f"{len(disks)} disks of up to {largest / _GIB:.0f} GiB in up to {deepest} layers"
 
 
 def _server(disk: DiskLoad) -> int:
-    return _SERVER + disk.layers * (_LAYER + disk.size * _L1_PER_GIB // _GIB)
+    return _SERVER + disk.layers * (_LAYER + disk.virtual_size * _L1_PER_GIB // _GIB)
+
+
+def _proof(disk: DiskLoad) -> int:
+    return max(_server(disk), _check(disk)) + disk.virtual_size * _MAPS_PER_TIB // _TIB
 
 
 def _check(disk: DiskLoad) -> int:
-    return disk.size * _CHECK_PER_TIB // _TIB
+    return disk.virtual_size * _CHECK_PER_TIB // _TIB

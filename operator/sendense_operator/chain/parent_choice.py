@@ -106,8 +106,8 @@ def choose_parent(
     found = next((layer for layer in newest.manifest.disks if layer.key == disk.key), None)
     if found is None:
         return Choice(None, FullReason.NEW_DISK, f"restore point {name} has no disk with key {disk.key}")
-    if found.virtual_size != disk.size:
-        sizes = f"{found.virtual_size} bytes in restore point {name}, now {disk.size}"
+    if found.virtual_size != disk.virtual_size:
+        sizes = f"{found.virtual_size} bytes in restore point {name}, now {disk.virtual_size}"
         return Choice(None, FullReason.DISK_RESIZED, f"disk {disk.index} had {sizes}")
     try:
         stack = _stack(found, [*points, *tombstones], paths)
@@ -177,8 +177,8 @@ def damage_below(stack: Sequence[ManifestDisk], points: Iterable[_P]) -> Iterato
 def plan_layers(disks: Sequence[TaskDisk], choices: Sequence[Choice], paths: ChainPaths) -> tuple[LayerPlan, ...]:
     """Return what is made of each disk, and where. No two layers of one backup share a folder.
 
-    An increment lies beside its parent, whose folder may have the number of another disk by now; a full in the folder
-    of its disk's number, or else in the first one that no disk of this backup uses.
+    An increment lies beside its parent, whose folder may have the index of another disk by now; a full in the folder
+    of its disk's index, or else in the first one that no disk of this backup uses.
     """
     used = {PurePosixPath(choice.parent.disk.file).parent for choice in choices if choice.parent}
     plans = list[LayerPlan]()

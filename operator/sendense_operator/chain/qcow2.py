@@ -60,7 +60,7 @@ def parse(data: bytes) -> Header:
     """Return the header in the first HEADER_BYTES of an image. Raises HeaderError."""
     if len(data) <= _COMPRESSION_AT:
         raise HeaderError(f"{len(data)} bytes are no qcow2 header")
-    magic, version, offset, length, bits, size = _FIXED.unpack_from(data)
+    magic, version, offset, length, bits, virtual_size = _FIXED.unpack_from(data)
     if magic != _MAGIC or version != 3:
         raise HeaderError("not a qcow2 image of version 3")
     crypt = struct.unpack_from(">I", data, 32)[0]
@@ -71,16 +71,16 @@ def parse(data: bytes) -> Header:
         raise HeaderError("marked corrupt")
     if not SMALLEST_CLUSTER <= 1 << min(bits, 64) <= _LARGEST_CLUSTER:
         raise HeaderError(f"cluster size of {bits} bits")
-    _check_tables(data, bits, size, features)
+    _check_tables(data, bits, virtual_size, features)
     backing = None
     if offset:
         if length > 1023 or offset + length > len(data):
             raise HeaderError(f"backing name of {length} bytes at {offset}")
         backing = data[offset : offset + length].decode("utf-8", "replace")
-    return Header(size, 1 << bits, backing, _backing_format(data, offset))
+    return Header(virtual_size, 1 << bits, backing, _backing_format(data, offset))
 
 
-def _check_tables(data: bytes, bits: int, size: int, features: int) -> None:
+def _check_tables(data: bytes, bits: int, virtual_size: int, features: int) -> None:
     """Raise HeaderError for what qemu refuses to open or to check for its content.
 
     A tool that fails says nothing about content, so whatever of it lies in the header is found out here.
@@ -89,8 +89,8 @@ def _check_tables(data: bytes, bits: int, size: int, features: int) -> None:
     order, header_length = struct.unpack_from(">II", data, _REFCOUNT_ORDER_AT)
     cluster = 1 << bits
     l2_reach = cluster // (16 if features & _EXTENDED_L2 else 8) * cluster
-    if not -(-size // l2_reach) <= l1_size <= _MOST_L1_BYTES // 8:
-        raise HeaderError(f"L1 table of {l1_size} entries for {size} bytes")
+    if not -(-virtual_size // l2_reach) <= l1_size <= _MOST_L1_BYTES // 8:
+        raise HeaderError(f"L1 table of {l1_size} entries for {virtual_size} bytes")
     if not 1 <= refcount_clusters <= max(1, _MOST_REFCOUNT_BYTES // cluster):
         raise HeaderError(f"refcount table of {refcount_clusters} clusters")
     for what, at in (("L1", l1_offset), ("refcount", refcounts_at)):

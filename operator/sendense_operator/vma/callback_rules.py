@@ -285,14 +285,14 @@ class JobCallbacks:
         disk = None if self.turn is None else self._disks[self.turn]
         return disk is not None and disk.plan.parent_change_id is not None and disk.asks >= _INCREMENTAL_ASKS
 
-    def _ask(self, vm_name: str, disk_id: int, now: float) -> Reply:
+    def _ask(self, vm_name: str, disk_index: int, now: float) -> Reply:
         if vm_name != self._vm_name:
             raise CallbackRefused(404, "vm_name: not the VM of this job")
         if self._cancelled:
             return self._gone()
         turn = self.turn
         # 0 stands for whichever disk's turn it is, unless each request names its disk; what is meant by N > 0 is disk N
-        asked = turn if disk_id == 0 and not self._habits.names_disks else disk_id
+        asked = turn if disk_index == 0 and not self._habits.names_disks else disk_index
         if asked is not None and asked not in self._disks:
             raise CallbackRefused(404, "disk_id: no such disk in this job")
         if asked is not None and asked == turn:
@@ -304,7 +304,7 @@ class JobCallbacks:
             200,
             {
                 "vm_name": vm_name,
-                "disk_id": str(disk_id),
+                "disk_id": str(disk_index),
                 "change_id": parent or "",
                 # Not the job's ID: whoever reaches the port could complete the job's disks with it.
                 "backup_job_id": "",

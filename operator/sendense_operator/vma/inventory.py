@@ -19,8 +19,8 @@ class DiscoveredDisk:
     index: int
     key: int
     """VMware's device key, such as 2000."""
-    size: int
-    """Bytes."""
+    virtual_size: int
+    """Size as the guest sees it, in bytes."""
     label: str
 
 

@@ -19,8 +19,8 @@ NAMES = {file: file.rpartition("/")[2] for file in (BASE, MIDDLE, TOP)}
 NOW = datetime(2025, 10, 6, tzinfo=UTC)
 
 
-def image(size: int = SIZE, backing: str | None = None, length: int = 1 << 20) -> DiskFile:
-    return DiskFile.of(head(size, backing), length, 4096)
+def image(virtual_size: int = SIZE, backing: str | None = None, length: int = 1 << 20) -> DiskFile:
+    return DiskFile.of(head(virtual_size, backing), length, 4096)
 
 
 def all_files() -> dict[str, DiskFile]:
@@ -54,7 +54,7 @@ def test_nothing_is_wrong() -> None:
         (None, "is not there"),
         (DiskFile.of(b"", 0, 0), "0 bytes are no qcow2 header"),
         (DiskFile.of(b"garbage" * 600, 4200, 0), "not a qcow2 image"),
-        (image(size=SIZE + 512), "expected 1048576"),
+        (image(virtual_size=SIZE + 512), "expected 1048576"),
         (image(backing="full-20251005-120009.qcow2"), "backing name"),
         (DiskFile(flaw="can't be read: I/O error", is_opaque=True), "I/O error"),
     ],

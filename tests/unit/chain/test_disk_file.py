@@ -33,4 +33,4 @@ def test_what_a_head_says(data: bytes, is_ours: bool, backing: str | None, is_op
     file = DiskFile.of(data, 1 << 20, 4096)
     assert (file.header is not None, file.backing, file.is_opaque) == (is_ours, backing, is_opaque)
     assert bool(file.flaw) is not is_ours
-    assert (file.length, file.stored) == (1 << 20, 4096)
+    assert (file.length, file.stored_bytes) == (1 << 20, 4096)

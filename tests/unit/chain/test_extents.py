@@ -78,8 +78,8 @@ kinds = st.tuples(st.integers(1, 30), st.integers(0, 2), st.booleans(), st.boole
 
 @given(st.lists(kinds, min_size=1, max_size=20))
 def test_sums_agree_with_counting_bytes(runs: list[tuple[int, int, bool, bool]]) -> None:
-    size = sum(run[0] for run in runs)
-    layer, own, data, start = LayerMap(size, CHUNK), set[int](), set[int](), 0
+    virtual_size = sum(run[0] for run in runs)
+    layer, own, data, start = LayerMap(virtual_size, CHUNK), set[int](), set[int](), 0
     guest = 0
     for length, depth, present, zero in runs:
         layer.add(Extent(start, length, depth, present, zero, not zero))
@@ -98,8 +98,11 @@ def test_sums_agree_with_counting_bytes(runs: list[tuple[int, int, bool, bool]])
 
 
 @given(st.integers(1, 10_000), st.integers(1, 100))
-def test_chunks_cover_the_disk(size: int, chunk: int) -> None:
-    assert sum(chunk_length(index, size, chunk) for index in range(chunk_count(size, chunk))) == size
+def test_chunks_cover_the_disk(virtual_size: int, chunk: int) -> None:
+    assert (
+        sum(chunk_length(index, virtual_size, chunk) for index in range(chunk_count(virtual_size, chunk)))
+        == virtual_size
+    )
 
 
 def test_worst_case_is_little_more_than_the_disk() -> None:

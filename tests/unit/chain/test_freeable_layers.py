@@ -156,7 +156,7 @@ class Model:
             at = places.get(key)
             fits = parent is not None and at is not None and parent.disks[at].virtual_size == self.sizes[key]
             stands_on = (parent, at) if parent is not None and at is not None and fits and wish >> index & 1 else None
-            disks.append(layer(self.number, index, key=key, parent=stands_on, size=self.sizes[key]))
+            disks.append(layer(self.number, index, key=key, parent=stands_on, virtual_size=self.sizes[key]))
         # two layers of one point never share a name and a folder: the second takes another folder
         if len({disk.file for disk in disks}) < len(disks):
             return

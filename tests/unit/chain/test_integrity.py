@@ -8,7 +8,7 @@ GIB = 1 << 30
 
 
 @pytest.mark.parametrize(
-    ("name", "size", "coverage", "received", "whole", "doubt"),
+    ("name", "virtual_size", "coverage", "received_bytes", "whole", "doubt"),
     [
         ("all there", GIB, GIB, GIB + 5 * MIB, True, None),
         ("null driver", GIB, 0, GIB, True, IntegrityReason.WRITES_LOST),
@@ -27,9 +27,9 @@ GIB = 1 << 30
     ],
 )
 def test_judge(
-    name: str, size: int, coverage: int, received: int | None, whole: bool, doubt: IntegrityReason | None
+    name: str, virtual_size: int, coverage: int, received_bytes: int | None, whole: bool, doubt: IntegrityReason | None
 ) -> None:
-    refusal = judge_layer(Evidence(3, size, coverage, received, whole))
+    refusal = judge_layer(Evidence(3, virtual_size, coverage, received_bytes, whole))
     assert (refusal.doubt if refusal else None) == doubt, name
     if refusal:
         assert "disk 3" in refusal.message
@@ -62,19 +62,19 @@ def test_layers_begun_as_increments(
 
 @pytest.mark.parametrize("once", [True, False])
 def test_slack_is_never_everything(once: bool) -> None:
-    for received in (64 << 10, MIB, 64 * MIB, GIB, 1 << 40):
-        assert slack(received, once=once) < received
+    for received_bytes in (64 << 10, MIB, 64 * MIB, GIB, 1 << 40):
+        assert slack(received_bytes, once=once) < received_bytes
 
 
 @pytest.mark.parametrize("written", [8 << 10, 64 << 10, MIB, 100 * MIB, GIB])
 @pytest.mark.parametrize("request_bytes", [512, 4096, 1 << 20])
 def test_an_increment_that_lost_a_seventh_is_refused(written: int, request_bytes: int) -> None:
     """It writes each area once, so what it sent is known but for headers; a full may repeat itself."""
-    received = written + written // request_bytes * 28 + 800
-    whole = Evidence(0, 10 * GIB, written, received, True, on_parent=True)
+    received_bytes = written + written // request_bytes * 28 + 800
+    whole = Evidence(0, 10 * GIB, written, received_bytes, True, on_parent=True)
     assert judge_layer(whole) is None
     # Handshakes alone could be as much as the smallest of these.
     kept = written * 6 // 7 if written > 64 << 10 else 0
-    refusal = judge_layer(Evidence(0, 10 * GIB, kept, received, True, on_parent=True))
+    refusal = judge_layer(Evidence(0, 10 * GIB, kept, received_bytes, True, on_parent=True))
     assert refusal is not None
     assert refusal.doubt is IntegrityReason.WRITES_LOST

@@ -29,10 +29,10 @@ def manifest(**changes: Any) -> Manifest:
         type=BackupType.FULL,
         file=file,
         virtual_size=1 << 20,
-        stored=4096,
+        stored_bytes=4096,
         guest_bytes=512,
         coverage=1 << 20,
-        received=1 << 20,
+        received_bytes=1 << 20,
         change_id="52 de/1",
         digest=Digest(root="0" * 64, list=f"{file}.digests"),
     )

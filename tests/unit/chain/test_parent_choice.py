@@ -16,8 +16,10 @@ class Point:
     unfit: tuple[Unfit, ...] = ()
 
 
-def disk(index: int = 0, key: int | None = None, size: int = SIZE) -> TaskDisk:
-    return TaskDisk(index=index, key=2000 + index if key is None else key, size=size, port=10809 + index)
+def disk(index: int = 0, key: int | None = None, virtual_size: int = SIZE) -> TaskDisk:
+    return TaskDisk(
+        index=index, key=2000 + index if key is None else key, virtual_size=virtual_size, port=10809 + index
+    )
 
 
 def marked(manifest: Manifest, reason: FullReason, index: int = 0) -> Point:
@@ -37,7 +39,7 @@ DAMAGED, REFUSED = FullReason.PARENT_UNVERIFIED, FullReason.CHANGE_ID_REFUSED
         ("none", [], [], disk(), FullReason.NO_PARENT),
         ("removed ones only", [], [Point(FULL)], disk(), FullReason.NO_PARENT),
         ("another key", [Point(FULL)], [], disk(key=2009), FullReason.NEW_DISK),
-        ("grown", [Point(FULL)], [], disk(size=SIZE + 512), FullReason.DISK_RESIZED),
+        ("grown", [Point(FULL)], [], disk(virtual_size=SIZE + 512), FullReason.DISK_RESIZED),
         ("refused", [marked(FULL, REFUSED)], [], disk(), REFUSED),
         ("refused below", [marked(FULL, REFUSED), Point(I2)], [], disk(), None),
         ("another disk damaged", [marked(FULL, DAMAGED, index=1)], [], disk(), None),
@@ -108,8 +110,8 @@ def test_layers_in_a_circle_are_read_through_no_other() -> None:
     assert list(read_through(FULL.disks[0].file, [Point(FULL), Point(circle)], [])) == [(Point(FULL), FULL.disks[0])]
 
 
-def on(manifest: Manifest, position: int) -> Choice:
-    below = manifest.disks[position]
+def on(manifest: Manifest, index: int) -> Choice:
+    below = manifest.disks[index]
     return Choice(ParentLayer(manifest, below, (below,)))
 
 

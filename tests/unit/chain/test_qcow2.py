@@ -10,7 +10,7 @@ SIZE = 1000001536
 def image(
     *,
     version: int = 3,
-    size: int = SIZE,
+    virtual_size: int = SIZE,
     features: int = 0x10,
     backing: bytes = b"",
     backing_format: bytes = b"qcow2",
@@ -19,9 +19,9 @@ def image(
     patch: tuple[int, bytes] = (0, b""),
 ) -> bytes:
     offset = 376 if backing else 0
-    head = struct.pack(">IIQIIQI", 0x514649FB, version, offset, len(backing), bits, size, crypt)
+    head = struct.pack(">IIQIIQI", 0x514649FB, version, offset, len(backing), bits, virtual_size, crypt)
     cluster = 1 << 17
-    head += struct.pack(">IQQIIQ", -(-size // (cluster // 16 * cluster)), 3 * cluster, cluster, 1, 0, 0)
+    head += struct.pack(">IQQIIQ", -(-virtual_size // (cluster // 16 * cluster)), 3 * cluster, cluster, 1, 0, 0)
     head += struct.pack(">Q", features)
     head = head.ljust(96, b"\0") + struct.pack(">II", 4, 104)
     if backing and backing_format:

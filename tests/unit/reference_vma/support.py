@@ -181,8 +181,8 @@ class VMA:
         made: dict[str, Any] = answer.json()
         return made
 
-    def file(self, vm: dict[str, Any], position: int = 0) -> Path:
-        return self.disks / str(vm["disks"][position]["file"])
+    def file(self, vm: dict[str, Any], index: int = 0) -> Path:
+        return self.disks / str(vm["disks"][index]["file"])
 
     def fault(self, on: str, mode: str, **params: Any) -> None:
         assert self.http.post("/_control/faults", json={"on": on, "mode": mode, **params}).status_code == 201

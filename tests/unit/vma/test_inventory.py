@@ -28,7 +28,7 @@ def test_broken_one_is_reported_only_when_wanted() -> None:
 def test_disks_by_position() -> None:
     # unit numbers and keys need not be in order: the position is the index
     disks = disks_of(vm("/a", "disk-2016", "disk-2000"))
-    assert [(disk.index, disk.key, disk.size) for disk in disks] == [(0, 2016, 1000), (1, 2000, 1001)]
+    assert [(disk.index, disk.key, disk.virtual_size) for disk in disks] == [(0, 2016, 1000), (1, 2000, 1001)]
 
 
 @pytest.mark.parametrize("bad", ["2000", "disk-", "disk-x", "disk-2000 ", "disk--1", "Disk-2000", "disk-٣"])

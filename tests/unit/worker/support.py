@@ -25,6 +25,8 @@ def task(**changes: Any) -> BackupTask:
         "type": BackupType.FULL,
         "exposure": Exposure.POD_IP,
         "appliance": ApplianceTask(url="http://vma.example:8081", vcenter_host="vc", vm_path=VM_PATH, datacenter="DC1"),
-        "disks": tuple(TaskDisk(index=index, key=2000 + index, size=1 << 20, port=10809 + index) for index in range(2)),
+        "disks": tuple(
+            TaskDisk(index=index, key=2000 + index, virtual_size=1 << 20, port=10809 + index) for index in range(2)
+        ),
     }
     return BackupTask(**(fields | changes))

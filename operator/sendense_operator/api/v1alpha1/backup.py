@@ -106,10 +106,10 @@ class BackupSpec(Model):
 class BackupProgress(Model):
     """How far the copy is. Never goes back while one attempt lasts."""
 
-    bytes_transferred: Bytes = 0
+    received_bytes: Bytes = Field(default=0, alias="bytesTransferred")
     """Bytes received from the appliance."""
     total_bytes: Bytes = 0
-    """Sum of the disks' sizes."""
+    """Sum of the disks' virtual sizes."""
     percent: Annotated[int, Field(ge=0, le=100)] = 0
     """Share of total that has been dealt with; 100 only when committed."""
     summary: ShortText = ""
@@ -129,13 +129,13 @@ class BackupProgress(Model):
 class BackupDisk(Model):
     """One disk of the VM in this backup."""
 
-    id: Annotated[int, Field(ge=0, lt=MAX_DISKS)]
+    index: Annotated[int, Field(ge=0, lt=MAX_DISKS, alias="id")]
     """Position in the VM's device order."""
     key: Count
     """VMware's device key."""
     virtual_size: Bytes
-    """Size of the disk in bytes."""
-    bytes_transferred: Bytes = 0
+    """Size of the disk as the guest sees it, in bytes."""
+    received_bytes: Bytes = Field(default=0, alias="bytesTransferred")
     """Bytes received from the appliance for this disk."""
     percent: Annotated[int, Field(ge=0, le=100)] = 0
     """Share of this disk that has been dealt with."""

@@ -133,8 +133,8 @@ class BackupChainStatus(Status):
     """The same as the Stored column shows it."""
     guest_bytes: Bytes = 0
     """Bytes of all layers that hold guest data."""
-    virtual_bytes: Bytes = 0
-    """Sum of the disks' sizes at the newest point."""
+    virtual_size: Bytes = 0
+    """Sum of the disks' virtual sizes at the newest point."""
     next: NextBackup | None = None
     """What the next backup would be, and why."""
     restore_points: Annotated[list[RestorePoint], Field(max_length=MAX_POINTS, json_schema_extra=_ATOMIC)] = []

@@ -64,8 +64,8 @@ class VMDisk(Model):
     """VMware's device key."""
     label: Text = ""
     """Label in vCenter."""
-    capacity_bytes: Bytes
-    """Size."""
+    virtual_size: Bytes = 0
+    """Virtual size in bytes; 0 until it has been looked up."""
     vmdk_path: Text = ""
     """Datastore path of its vmdk."""
     datastore: Text = ""
@@ -88,7 +88,7 @@ class ProtectedVMStatus(Status):
     cbt_enabled: bool | None = Field(default=None, alias="cbtEnabled")
     """Whether Changed Block Tracking is on (the appliance turns it on with the first backup)."""
     total_bytes: Bytes = 0
-    """Sum of the disks' sizes."""
+    """Sum of the disks' virtual sizes."""
     size: ShortText | None = None
     """The same as the Size column shows it."""
     last_discovery_time: datetime | None = None

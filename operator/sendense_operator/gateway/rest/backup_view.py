@@ -166,7 +166,7 @@ def vm_disks(status: Mapping[str, Any]) -> list[Json]:
         {
             "disk_id": number(disk.get("index")),
             "label": text(disk.get("label")),
-            "capacity_bytes": number(disk.get("capacityBytes")),
+            "capacity_bytes": number(disk.get("virtualSize")),
         }
         for disk in sorted(objects(status.get("disks")), key=lambda disk: number(disk.get("index")))
     ]

@@ -19,7 +19,7 @@ from sendense_operator.gateway.rest.backup_view import number, objects, part, te
 class Layer:
     """One disk of a backup."""
 
-    disk: int
+    disk_index: int
     parent: str
     """Name of the Backup that it depends on; empty for a full."""
     file: str

@@ -21,26 +21,26 @@ def _where(repository: str) -> str:
     return f" in {repository[:200]}" if repository else ""
 
 
-def chain_body(chain: CachedChain, points: Sequence[CachedBackup], vm_name: str, disk_id: int) -> bytes:
+def chain_body(chain: CachedChain, points: Sequence[CachedBackup], vm_name: str, disk_index: int) -> bytes:
     """Return the JSON of a chain for one disk.
 
     `points`: its restore points, the oldest first. Raises RestError (404) when none of them has that disk.
     """
     sizes = [
-        (point, sum(layer.stored_bytes for layer in point.layers if layer.disk == disk_id))
+        (point, sum(layer.stored_bytes for layer in point.layers if layer.disk_index == disk_index))
         for point in points
-        if any(layer.disk == disk_id for layer in point.layers)
+        if any(layer.disk_index == disk_index for layer in point.layers)
     ]
-    if not sizes and disk_id > 0:
-        raise RestError(404, "backup chain not found", f"no restore point of {chain.vm} has a disk {disk_id}")
+    if not sizes and disk_index > 0:
+        raise RestError(404, "backup chain not found", f"no restore point of {chain.vm} has a disk {disk_index}")
     newest = sizes[-1][0].name if sizes else ""
-    full = full_of([point for point, _ in sizes], disk_id) or dict(chain.fulls).get(newest) or None
+    full = full_of([point for point, _ in sizes], disk_index) or dict(chain.fulls).get(newest) or None
     head = encode(
         {
             "chain_id": chain.name,
             "vm_context_id": chain.vm,
             "vm_name": vm_name,
-            "disk_id": disk_id,
+            "disk_id": disk_index,
             "repository_id": chain.repository,
             "full_backup_id": full,
             "total_size_bytes": sum(size for _, size in sizes),
@@ -50,12 +50,12 @@ def chain_body(chain: CachedChain, points: Sequence[CachedBackup], vm_name: str,
     return head[:-1] + b',"backups":[' + b",".join(point.body for point, _ in sizes) + b"]}"
 
 
-def full_of(points: Sequence[CachedBackup], disk_id: int) -> str | None:
+def full_of(points: Sequence[CachedBackup], disk_index: int) -> str | None:
     """Return the name of the full below the newest point's disk; None where a layer in between is unknown."""
     by_name = {point.name: point for point in points}
     at = points[-1] if points else None
     for _ in points:
-        parent = next((layer.parent for layer in at.layers if layer.disk == disk_id), "") if at else ""
+        parent = next((layer.parent for layer in at.layers if layer.disk_index == disk_index), "") if at else ""
         if not parent:
             break
         at = by_name.get(parent)

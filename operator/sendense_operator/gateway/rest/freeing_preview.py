@@ -66,7 +66,9 @@ def _layers_below(record: CachedBackup, known: Mapping[str, CachedBackup]) -> se
         while parent and parent not in seen:
             seen.add(parent)
             below = known.get(parent)
-            parent = next((one.parent for one in below.layers if one.disk == layer.disk), "") if below else ""
+            parent = (
+                next((one.parent for one in below.layers if one.disk_index == layer.disk_index), "") if below else ""
+            )
         found |= seen
     return found
 

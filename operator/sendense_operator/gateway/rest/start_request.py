@@ -30,13 +30,13 @@ def check_request(request: StartRequest) -> None:
             )  # fmt: skip
 
 
-def check_disk(vm: CachedVM, disk_id: int | None) -> None:
+def check_disk(vm: CachedVM, disk_index: int | None) -> None:
     """Raise RestError (400) unless a backup of the whole VM is one of that disk alone."""
-    if disk_id is None:
+    if disk_index is None:
         return
     if vm.disks == 0:
         raise RestError(400, "disk_id is not possible yet", f"the disks of {vm.name} are not known yet: leave it out")
-    if disk_id >= vm.disks:
+    if disk_index >= vm.disks:
         raise RestError(400, f"disk_id must be at most {vm.disks - 1}", f"{vm.name} has {vm.disks} disks")
     if vm.disks > 1:
         raise RestError(

@@ -257,7 +257,7 @@ def _fell_back(old: BackupStatus, new: BackupStatus) -> list[tuple[Literal["Norm
     disks = [disk for disk in new.disks if disk.reason]
     if not disks or new.adopted or old.phase is Phase.LOST:
         return []
-    text = "; ".join(f"disk {disk.id} was copied in full: {disk.reason}" for disk in disks)
+    text = "; ".join(f"disk {disk.index} was copied in full: {disk.reason}" for disk in disks)
     return [("Normal" if all(disk.reason in _EXPECTED for disk in disks) else "Warning", "FellBackToFull", text)]
 
 

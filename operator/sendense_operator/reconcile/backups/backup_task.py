@@ -75,7 +75,7 @@ def build_backup_task(
         allowed_from=tuple(appliance.nbd.allowed_from),
         advertised_host=appliance.nbd.advertised_host,
         disks=tuple(
-            TaskDisk(index=disk.index, key=disk.key, size=disk.capacity_bytes, port=port)
+            TaskDisk(index=disk.index, key=disk.key, virtual_size=disk.virtual_size, port=port)
             for disk, port in zip(disks, reported, strict=True)
         ),
         clocks=_clocks(appliance),

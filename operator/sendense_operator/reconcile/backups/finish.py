@@ -69,13 +69,13 @@ async def record(
 
 
 def _result(backup: ObservedBackup, answer: Answer, now: datetime) -> BackupChanges:
-    stored = sum(disk.stored for disk in answer.disks)
+    stored_bytes = sum(disk.stored_bytes for disk in answer.disks)
     return BackupChanges(
         type=backup_type_of(answer.disks),
         disks=final_disks(answer),
         progress=final_progress(answer, backup.status.start_time or answer.started, now),
-        stored_bytes=stored,
-        stored=human_bytes(stored),
+        stored_bytes=stored_bytes,
+        stored=human_bytes(stored_bytes),
         guest_bytes=sum(disk.guest_bytes for disk in answer.disks),
         manifest=answer.manifest or None,
         repository_id=answer.repository_id or backup.status.repository_id,

@@ -44,19 +44,19 @@ def merge_disks(old: list[BackupDisk], reported: Progress, *, whole: bool) -> li
 
     `whole`: as of `merge_progress`.
     """
-    before = {disk.id: disk for disk in old}
+    before = {disk.index: disk for disk in old}
     return [_disk(before.get(disk.index), disk, whole) for disk in reported.disks]
 
 
 def _disk(old: BackupDisk | None, now: DiskProgress, whole: bool) -> BackupDisk:
     eta = _estimate(now.eta_seconds) if whole else None
-    transferred = max(now.transferred, old.bytes_transferred if old else 0)
-    percent = percent_of(min(transferred, now.size), now.size, finished=now.completed)
+    received_bytes = max(now.received_bytes, old.received_bytes if old else 0)
+    percent = percent_of(min(received_bytes, now.virtual_size), now.virtual_size, finished=now.completed)
     return BackupDisk(
-        id=now.index,
+        index=now.index,
         key=old.key if old else 0,
-        virtual_size=now.size,
-        bytes_transferred=transferred,
+        virtual_size=now.virtual_size,
+        received_bytes=received_bytes,
         percent=max(percent, old.percent if old else 0),
         rate_bytes_per_second=int(now.rate) or None,
         rate=human_rate(now.rate) or None,
@@ -73,19 +73,19 @@ def merge_progress(
     `whole`: all disks are copied whole, so that its end can be estimated.
     """
     total = sum(disk.virtual_size for disk in disks)
-    transferred = max(sum(disk.bytes_transferred for disk in disks), old.bytes_transferred if old else 0)
+    received_bytes = max(sum(disk.received_bytes for disk in disks), old.received_bytes if old else 0)
     # A disk that is complete counts whole, even if holes of it were never sent.
     done = sum(
-        disk.virtual_size if disk.percent == 100 else min(disk.bytes_transferred, disk.virtual_size) for disk in disks
+        disk.virtual_size if disk.percent == 100 else min(disk.received_bytes, disk.virtual_size) for disk in disks
     )
     percent = max(percent_of(done, total, finished=False), old.percent if old else 0)
     eta = _estimate(reported.eta_seconds) if whole else None
     result = BackupProgress(
-        bytes_transferred=transferred,
+        received_bytes=received_bytes,
         total_bytes=total,
         percent=percent,
         # How much an increment sends in all is not known: its percents are only a lower bound.
-        summary=f"{percent}%" if whole else f"{human_bytes(transferred)}, {percent}% or more",
+        summary=f"{percent}%" if whole else f"{human_bytes(received_bytes)}, {percent}% or more",
         rate_bytes_per_second=int(reported.rate),
         rate=human_rate(reported.rate),
         eta_seconds=eta,
@@ -106,10 +106,10 @@ def final_disks(answer: Answer) -> list[BackupDisk]:
     """Return the disks of a committed backup."""
     return [
         BackupDisk(
-            id=disk.index,
+            index=disk.index,
             key=disk.key,
             virtual_size=disk.virtual_size,
-            bytes_transferred=disk.transferred,
+            received_bytes=disk.received_bytes,
             percent=100,
             type=disk.type,
             reason=disk.reason or None,
@@ -117,7 +117,7 @@ def final_disks(answer: Answer) -> list[BackupDisk]:
             parent_change_id=disk.parent_change_id or None,
             depth=disk.depth,
             file=disk.file,
-            stored_bytes=disk.stored,
+            stored_bytes=disk.stored_bytes,
             guest_bytes=disk.guest_bytes,
             change_id=disk.change_id or None,
         )
@@ -133,23 +133,23 @@ def describe_result(answer: Answer, how: str = "") -> str:
     what = f"{increments} of {count} disks {BackupType.INCREMENTAL}" if mixed else backup_type_of(answer.disks).value
     size = human_bytes(sum(disk.virtual_size for disk in answer.disks))
     how = how or ("committed by an earlier attempt" if answer.adopted else "committed")
-    sent = human_bytes(sum(disk.transferred for disk in answer.disks))
-    stored = human_bytes(sum(disk.stored for disk in answer.disks))
+    sent = human_bytes(sum(disk.received_bytes for disk in answer.disks))
+    stored = human_bytes(sum(disk.stored_bytes for disk in answer.disks))
     return f"{what}: {count} {'disk' if count == 1 else 'disks'}, {size}, {how}; {sent} sent, {stored} stored"
 
 
-def average_rate(transferred: int, started: datetime | None, ended: datetime) -> int:
+def average_rate(received_bytes: int, started: datetime | None, ended: datetime) -> int:
     """Return the bytes per second from the start to the end; 0 when that is not known."""
     seconds = (ended - started).total_seconds() if started is not None else 0.0
-    return int(transferred / seconds) if seconds > 0 else 0
+    return int(received_bytes / seconds) if seconds > 0 else 0
 
 
 def final_progress(answer: Answer, started: datetime | None, now: datetime) -> BackupProgress:
     """Return the progress of a committed backup, with its average rate since `started`."""
-    transferred = sum(disk.transferred for disk in answer.disks)
-    rate = average_rate(transferred, started, answer.finished or now)
+    received_bytes = sum(disk.received_bytes for disk in answer.disks)
+    rate = average_rate(received_bytes, started, answer.finished or now)
     return BackupProgress(
-        bytes_transferred=transferred,
+        received_bytes=received_bytes,
         rate_bytes_per_second=rate,
         rate=human_rate(rate),
         total_bytes=sum(disk.virtual_size for disk in answer.disks),
@@ -168,5 +168,5 @@ def stopped_progress(old: BackupProgress | None, started: datetime | None, now: 
     """Return the progress of a backup that ended without a result, with its average rate since `started`."""
     if old is None:
         return None
-    rate = average_rate(old.bytes_transferred, started, now)
+    rate = average_rate(old.received_bytes, started, now)
     return changed_progress(old, rate_bytes_per_second=rate, rate=human_rate(rate), eta_seconds=None, eta="")

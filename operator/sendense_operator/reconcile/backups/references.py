@@ -86,7 +86,7 @@ async def _discovered(ctx: BackupContext, backup: ObservedBackup, vm: Obj) -> Fo
 
 def known_vm(backup: ObservedBackup, vm: ProtectedVMSpec) -> FoundVM:
     """Return the VM as in the task of the worker that ended without an answer."""
-    disks = [VMDisk(index=disk.id, key=disk.key, capacity_bytes=disk.virtual_size) for disk in backup.status.disks]
+    disks = [VMDisk(index=disk.index, key=disk.key, virtual_size=disk.virtual_size) for disk in backup.status.disks]
     name = backup.status.vm_name or last_path_element(vm.path)
     return FoundVM(InventoryVM(name=name, path=vm.path), tuple(disks), cbt_enabled=None)
 

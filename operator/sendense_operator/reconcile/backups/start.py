@@ -65,7 +65,7 @@ async def start_backup(ctx: BackupContext, backup: ObservedBackup) -> float | No
         chain_name=backup.chain_key.object_name,
         repository_id=refs.repository_id,
         disks=backup.status.disks
-        or [BackupDisk(id=disk.index, key=disk.key, virtual_size=disk.capacity_bytes) for disk in refs.found.disks],
+        or [BackupDisk(index=disk.index, key=disk.key, virtual_size=disk.virtual_size) for disk in refs.found.disks],
     )
     return ctx.settings.poll_seconds
 
@@ -130,7 +130,7 @@ def _resources(ctx: ReconcileContext, backup: ObservedBackup, refs: References) 
     if backup.only_looks:
         return maintenance_resources(wanted)
     layers = 1 if backup.spec.type is RequestedType.FULL else refs.repository.max_chain_depth
-    disks = [DiskLoad(disk.capacity_bytes, layers) for disk in refs.found.disks]
+    disks = [DiskLoad(disk.virtual_size, layers) for disk in refs.found.disks]
     return decide_resources(disks, resources_of(wanted), ctx.settings.worker_max_memory)
 
 

@@ -50,7 +50,7 @@ class DerivedChanges(BackupChanges, total=False):
 class DiskChanges(TypedDict, total=False):
     """Fields of `BackupDisk` that change without a new report of the worker."""
 
-    bytes_transferred: int
+    received_bytes: int
     percent: int
     rate_bytes_per_second: int | None
     rate: str | None

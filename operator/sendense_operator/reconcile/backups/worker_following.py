@@ -157,7 +157,7 @@ async def _new_attempt(
     """Another pod: its progress begins anew."""
     why = seen.failed_before or "the worker before it is gone"
     known = changes.get("disks", backup.status.disks)
-    disks = [changed_disk(disk, bytes_transferred=0, percent=0) for disk in stopped_disks(known)]
+    disks = [changed_disk(disk, received_bytes=0, percent=0) for disk in stopped_disks(known)]
     state = conditions.reconciling(_again(backup), f"the attempt before: {why}")
     begun: BackupChanges = {**changes, "progress": None, "disks": disks, "last_failure": why[:1024]}
     await publish(ctx, backup, state, urgent=True, **begun)
@@ -190,7 +190,7 @@ def _adopt_job(backup: ObservedBackup, job: Obj) -> BackupChanges:
         changes["vm_name"] = names.last_path_element(task.appliance.vm_path)[:1024]
         changes["repository_id"] = task.repository_id
         changes["disks"] = backup.status.disks or [
-            BackupDisk(id=disk.index, key=disk.key, virtual_size=disk.size) for disk in task.disks
+            BackupDisk(index=disk.index, key=disk.key, virtual_size=disk.virtual_size) for disk in task.disks
         ]
     return changes
 

@@ -201,4 +201,4 @@ def is_out_of_reach(point: RemovedPoint, view: ChainView | None) -> bool:
 
 def _waiting(point: RemovedPoint, record: TombstoneRecord) -> RemovedPoint:
     needed_by = record.needed_by if names.is_object_name(record.needed_by) else None
-    return changed_point(point, state=RemovalState.NEEDED, stored_bytes=record.stored, needed_by=needed_by)
+    return changed_point(point, state=RemovalState.NEEDED, stored_bytes=record.stored_bytes, needed_by=needed_by)

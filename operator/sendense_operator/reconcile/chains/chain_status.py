@@ -85,7 +85,9 @@ def chain_status(
         max_depth=facts.max_depth,
         full_next=reported.full_next if reported is not None else "",
     )
-    stored = _total(point.status.stored_bytes for point in present) + _total(p.stored_bytes for p in facts.removed)
+    stored_bytes = _total(point.status.stored_bytes for point in present) + _total(
+        p.stored_bytes for p in facts.removed
+    )
     state = _state(points, newest, following)
     updated = conditions.update(conditions.dicts_of(old), state, generation=generation, now=now)
     return BackupChainStatus(
@@ -95,10 +97,10 @@ def chain_status(
         latest_backup=newest.name if newest else None,
         latest_time=newest.time if newest else None,
         depth=_depth(newest) if newest else 0,
-        stored_bytes=stored,
-        stored=human_bytes(stored),
+        stored_bytes=stored_bytes,
+        stored=human_bytes(stored_bytes),
         guest_bytes=_total(point.status.guest_bytes for point in present),
-        virtual_bytes=_total(disk.virtual_size for disk in newest.status.disks) if newest else 0,
+        virtual_size=_total(disk.virtual_size for disk in newest.status.disks) if newest else 0,
         next=following,
         restore_points=[_restore_point(point) for point in points[-MAX_POINTS:]],
         removed=_needed(points, facts.removed),

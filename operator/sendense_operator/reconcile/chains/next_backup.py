@@ -34,11 +34,11 @@ def decide_next(
         known = next((reason for reason in FullReason if reason == full_next), None)
         return _full(known) if known else NextBackup(type=BackupType.FULL, reason=full_next[:256])
     parents = {disk.key: disk for disk in newest.disks}
-    wanted = [(disk.index, disk.key, disk.capacity_bytes) for disk in disks] or [
-        (disk.id, disk.key, disk.virtual_size) for disk in newest.disks
+    wanted = [(disk.index, disk.key, disk.virtual_size) for disk in disks] or [
+        (disk.index, disk.key, disk.virtual_size) for disk in newest.disks
     ]
-    for index, key, size in wanted:
-        found = _against(index, size, parents.get(key), max_depth)
+    for index, key, virtual_size in wanted:
+        found = _against(index, virtual_size, parents.get(key), max_depth)
         if found is not None:
             return found
     return NextBackup(type=BackupType.INCREMENTAL)
@@ -49,10 +49,10 @@ def is_damaged(status: BackupStatus) -> bool:
     return conditions.is_true(conditions.dicts_of(status), conditions.DAMAGED)
 
 
-def _against(index: int, size: int, parent: BackupDisk | None, max_depth: int) -> NextBackup | None:
+def _against(index: int, virtual_size: int, parent: BackupDisk | None, max_depth: int) -> NextBackup | None:
     if parent is None:
         return _full(FullReason.NEW_DISK, f"disk {index} is new")
-    if parent.virtual_size != size:
+    if virtual_size and parent.virtual_size != virtual_size:
         return _full(FullReason.DISK_RESIZED, f"disk {index} has another size")
     if (parent.depth or 1) >= max_depth:
         text = f"disk {index} has {parent.depth or 1} layers, the repository allows {max_depth}"

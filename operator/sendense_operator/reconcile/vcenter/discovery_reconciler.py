@@ -229,7 +229,7 @@ def is_changed(known: KnownVM, seen: DiscoveredVM) -> bool:
         status.get("vmName", ""),
         status.get("uuid", ""),
         status.get("powerState", ""),
-        [disk.get("capacityBytes") for disk in status.get("disks") or []],
+        [disk.get("virtualSize") for disk in status.get("disks") or []],
         status.get("vanishedTime"),
     )
     return reported != (

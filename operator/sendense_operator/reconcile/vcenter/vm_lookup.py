@@ -237,7 +237,7 @@ def _disk(index: int, disk: InventoryDisk) -> VMDisk:
         index=index,
         key=device_key(disk, index),
         label=disk.label[:1024],
-        capacity_bytes=min(disk.capacity_bytes, MAX_INT),
+        virtual_size=min(disk.capacity_bytes, MAX_INT),
         vmdk_path=disk.vmdk_path[:1024],
         datastore=disk.datastore[:1024],
         provisioning_type=disk.provisioning_type[:256],

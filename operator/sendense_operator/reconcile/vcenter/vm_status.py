@@ -72,7 +72,7 @@ def _of_found(
     old: ProtectedVMStatus, found: FoundVM, generation: int | None, now: datetime
 ) -> tuple[ProtectedVMStatus, conditions.Conditions]:
     count = len(found.disks)
-    total = sum(disk.capacity_bytes for disk in found.disks)
+    total = sum(disk.virtual_size for disk in found.disks)
     size = human_bytes(total)
     status = ProtectedVMStatus(
         vm_name=found.vm.name[:1024],

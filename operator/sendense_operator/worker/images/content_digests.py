@@ -133,10 +133,10 @@ def _read(where: Path, work: _Work) -> None:
     try:
         handle = nbd.NBD()
         handle.connect_unix(str(where))
-        if handle.get_size() != work.chunks.size:
+        if handle.get_size() != work.chunks.virtual_size:
             raise WorkerError(Reason.IMAGE_CORRUPT, f"the layer reads as {handle.get_size()} bytes")
         while (index := work.next()) is not None:
-            length = chunk_length(index, work.chunks.size, work.chunks.chunk)
+            length = chunk_length(index, work.chunks.virtual_size, work.chunks.chunk)
             try:
                 data = handle.pread(length, index * work.chunks.chunk)
             except nbd.Error as error:

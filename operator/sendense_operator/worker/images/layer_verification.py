@@ -29,7 +29,7 @@ log = get_logger(__name__)
 class Arrival:
     """What is known of how a layer was written, before anybody looks at it."""
 
-    received: int | None
+    received_bytes: int | None
     """Bytes over its connections; None where the kernel did not tell."""
     whole_disk: bool
     """Whether a full copy must have written every block."""
@@ -52,7 +52,7 @@ class Examined:
 class Sealed:
     """A layer that is durable, with its digests beside it."""
 
-    stored: int
+    stored_bytes: int
     digest: Digest
 
 
@@ -61,14 +61,14 @@ async def examine(root: Path, file: PurePosixPath, plan: LayerPlan, arrival: Arr
 
     One that was begun as an increment and covers its whole disk no longer has a parent afterwards.
     """
-    index, size = plan.disk.index, plan.disk.size
+    index, virtual_size = plan.disk.index, plan.disk.virtual_size
     path = root / layout.partial(file)
-    qemu_tools.read_header(path, size, plan.backing)
+    qemu_tools.read_header(path, virtual_size, plan.backing)
     await qemu_tools.check(path)
-    layer = await qemu_tools.map_layer(path, size, CHUNK, plan.layers)
+    layer = await qemu_tools.map_layer(path, virtual_size, CHUNK, plan.layers)
     on_parent = plan.parent is not None
     evidence = Evidence(
-        index, size, layer.coverage, arrival.received, arrival.whole_disk, on_parent, arrival.copied_all
+        index, virtual_size, layer.coverage, arrival.received_bytes, arrival.whole_disk, on_parent, arrival.copied_all
     )
     refusal = judge_layer(evidence)
     if refusal is not None:
@@ -79,12 +79,12 @@ async def examine(root: Path, file: PurePosixPath, plan: LayerPlan, arrival: Arr
         disk=index,
         kind=kind,
         covered_bytes=layer.coverage,
-        virtual_size=size,
-        received_bytes=arrival.received,
+        virtual_size=virtual_size,
+        received_bytes=arrival.received_bytes,
     )
     if on_parent and kind is BackupType.FULL:
         log.warning("the disk was copied whole instead of its changes: it becomes a full", disk=index, reason=reason)
-        await qemu_tools.cut_off(path, size)
+        await qemu_tools.cut_off(path, virtual_size)
     return Examined(layer, kind, reason)
 
 
@@ -111,15 +111,15 @@ async def seal(
             await asyncio.to_thread(fsync_path, path)
             content = await asyncio.to_thread(digests.root)
             await asyncio.to_thread(digests.sync)
-        stored = allocated(path)
+        stored_bytes = allocated(path)
     except OSError as error:
         raise storage_error(error, f"flushing the layer of disk {index}") from error
-    return Sealed(stored, Digest(root=content, list=str(listing)))
+    return Sealed(stored_bytes, Digest(root=content, list=str(listing)))
 
 
 def _begin_list(root: Path, listing: PurePosixPath, layer: LayerMap, parent: ParentLayer | None) -> DigestFile:
     """Return a layer's initial digest list: its parent's, or all zeroes. Raises OSError, WorkerError."""
-    digests = DigestFile.create(root / layout.partial(listing), Chunks(layer.size, layer.chunk))
+    digests = DigestFile.create(root / layout.partial(listing), Chunks(layer.virtual_size, layer.chunk))
     try:
         if parent is None:
             digests.fill_zeroes()

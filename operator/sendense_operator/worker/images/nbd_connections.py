@@ -50,14 +50,14 @@ _BYTES_RECEIVED_AT: Final = 128
 class Connection:
     """One connection of a server socket, or the last that was known of it.
 
-    `received` is None where the kernel tells no bytes.
+    `received_bytes` is None where the kernel does not count them.
     """
 
     port: int
     cookie: int
     """Identity of the socket, never used again while the machine runs."""
     established: bool
-    received: int | None
+    received_bytes: int | None
     peer: IPv4Address | IPv6Address | None = None
     """Address of the other side."""
 
@@ -154,16 +154,16 @@ def parse_message(body: bytes) -> Connection:
     """Return an `inet_diag_msg` with its attributes. Raises struct.error when it is too short."""
     port = struct.unpack_from(">H", body, 4)[0]
     cookie = struct.unpack_from("=Q", body, _COOKIE_AT)[0]
-    received = None
+    received_bytes = None
     at = _MESSAGE_BYTES
     while at + 4 <= len(body):
         size, kind = struct.unpack_from("=HH", body, at)
         if kind == _INET_DIAG_INFO and size >= 4 + _BYTES_RECEIVED_AT + 8:
-            received = struct.unpack_from("=Q", body, at + 4 + _BYTES_RECEIVED_AT)[0]
+            received_bytes = struct.unpack_from("=Q", body, at + 4 + _BYTES_RECEIVED_AT)[0]
         at += max(4, (size + 3) & ~3)
     size = 4 if body[0] == socket.AF_INET else 16
     peer = ip_address(body[_PEER_AT : _PEER_AT + size])
-    return Connection(port, cookie, body[1] == _ESTABLISHED, received, peer)
+    return Connection(port, cookie, body[1] == _ESTABLISHED, received_bytes, peer)
 
 
 def _from_proc(family: socket.AddressFamily) -> Iterator[Connection]:

@@ -42,7 +42,8 @@ class Peers:
     def foreign(self, found: Iterable[Connection]) -> Connection | None:
         """Return the first foreign connection. One that sent nothing was not served and does not count."""
         for item in found:
-            silent = item.received is not None and item.received <= (0 if item.established else END_OF_STREAM)
+            nothing = 0 if item.established else END_OF_STREAM
+            silent = item.received_bytes is not None and item.received_bytes <= nothing
             if item.peer is not None and not silent and not self.may_connect(item.peer):
                 return item
         return None

@@ -181,8 +181,8 @@ async def version() -> str:
     return match.group(1) if match else "unknown"
 
 
-async def create(path: Path, size: int, backing: str | None = None) -> None:
-    """Create an empty layer of `size` bytes: a full, or an increment on `backing`. Raises WorkerError.
+async def create(path: Path, virtual_size: int, backing: str | None = None) -> None:
+    """Create an empty layer of `virtual_size` bytes: a full, or an increment on `backing`. Raises WorkerError.
 
     The backing name is an argument of its own: inside `-o` a comma in it would begin another option. The layers below
     are not opened (`-u`): whoever opens the new one finds out whether they are there.
@@ -194,29 +194,29 @@ async def create(path: Path, size: int, backing: str | None = None) -> None:
         raise storage_error(error, f"creating {path.name}") from error
     parent = [] if backing is None else ["-u", "-b", safe_sibling(path, backing), "-F", "qcow2"]
     code, _, err = await _run(
-        "qemu-img", "create", "-q", "-f", "qcow2", "-o", CREATE_OPTIONS, *parent, safe_path(path), str(size)
+        "qemu-img", "create", "-q", "-f", "qcow2", "-o", CREATE_OPTIONS, *parent, safe_path(path), str(virtual_size)
     )
     if code != 0:
         raise WorkerError(Reason.STORAGE_ERROR, f"qemu-img create: {last_line(err)}")
-    read_header(path, size, backing)
+    read_header(path, virtual_size, backing)
 
 
-async def cut_off(path: Path, size: int) -> None:
-    """Make a full of an increment that covers its whole disk of `size` bytes: only the header changes.
+async def cut_off(path: Path, virtual_size: int) -> None:
+    """Make a full of an increment that covers its whole disk of `virtual_size` bytes: only the header changes.
 
     Raises WorkerError.
     """
     code, _, err = await _run("qemu-img", "rebase", "-u", "-b", "", "-f", "qcow2", safe_path(path))
     if code != 0:
         raise WorkerError(Reason.STORAGE_ERROR, f"qemu-img rebase: {last_line(err)}")
-    read_header(path, size)
+    read_header(path, virtual_size)
 
 
-def read_header(path: Path, size: int, backing: str | None = None) -> qcow2.Header:
+def read_header(path: Path, virtual_size: int, backing: str | None = None) -> qcow2.Header:
     """Return the header of an image that is about to be opened. Raises WorkerError, ImageCorrupt unless it fits."""
     try:
         header = qcow2.parse(read_regular(path, qcow2.HEADER_BYTES))
-        qcow2.check_header(header, size, backing)
+        qcow2.check_header(header, virtual_size, backing)
     except qcow2.HeaderError as error:
         raise WorkerError(Reason.IMAGE_CORRUPT, f"{path.name}: {error}") from error
     except OSError as error:
@@ -243,12 +243,12 @@ async def check(path: Path) -> None:
     raise WorkerError(Reason.IMAGE_CORRUPT, f"{path.name}: qemu-img check: {detail}")
 
 
-async def map_layer(path: Path, size: int, chunk: int, layers: int) -> LayerMap:
+async def map_layer(path: Path, virtual_size: int, chunk: int, layers: int) -> LayerMap:
     """Return the extents of an image that `check` found sound; a failing map says nothing about its content.
 
     `layers` as for `serve_options`. Raises WorkerError StorageError.
     """
-    layer, flaw = LayerMap(size, chunk), ""
+    layer, flaw = LayerMap(virtual_size, chunk), ""
     image = _map_options(path, layers)
     async with _running("qemu-img", "map", "--output=json", "--image-opts", image) as process:
         if process.stdout is None or process.stderr is None:

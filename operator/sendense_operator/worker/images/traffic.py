@@ -18,7 +18,10 @@ _LEAST_WRITE: Final = 540
 
 @dataclass
 class PortTraffic:
-    """One export's. `received` is a lower bound: exact once the kernel has reported the end of all connections."""
+    """Bytes and connections of one export.
+
+    `received_bytes` is a lower bound: exact once the kernel has reported the end of all connections.
+    """
 
     by_connection: dict[int, int] = field(default_factory=dict)
     """Most bytes seen of each connection that ever was. Kept after its end: a check can miss a connection that is
@@ -29,7 +32,7 @@ class PortTraffic:
     allocated: int = 0
 
     @property
-    def received(self) -> int:
+    def received_bytes(self) -> int:
         """Bytes so far, never falling."""
         return sum(self.by_connection.values())
 
@@ -59,9 +62,9 @@ class Traffic:
     def bytes_of(self, port: int) -> int:
         """Return the bytes that went into one export, as well as it is known."""
         state = self.ports[port]
-        return state.received if self.known else state.allocated
+        return state.received_bytes if self.known else state.allocated
 
-    def received(self, port: int) -> int | None:
+    def received_bytes(self, port: int) -> int | None:
         """Return the bytes of one export's connections that may have written, None where the kernel doesn't tell.
 
         Health checks that say a little, again and again for hours, would else add up to writes that nobody made.
@@ -85,10 +88,10 @@ def _look_at_port(state: PortTraffic, now: float, found: list[Connection]) -> No
     there: dict[int, int] = {}
     for item in found:
         there[item.cookie] = max(_payload(item), there.get(item.cookie, 0))
-    for cookie, received in there.items():
-        state.by_connection[cookie] = max(received, state.by_connection.get(cookie, 0))
+    for cookie, received_bytes in there.items():
+        state.by_connection[cookie] = max(received_bytes, state.by_connection.get(cookie, 0))
     # A client has to speak before it is served: one that said nothing yet is a port scan or a tunnel's health check.
-    state.connections = sum(item.established and item.received != 0 for item in found)
+    state.connections = sum(item.established and item.received_bytes != 0 for item in found)
     # One that came and went between two checks counts too, if it said anything: our own probes don't.
     if state.connections or any(there.values()):
         state.first_connected = now if state.first_connected is None else state.first_connected
@@ -97,8 +100,8 @@ def _look_at_port(state: PortTraffic, now: float, found: list[Connection]) -> No
 
 def _payload(item: Connection) -> int:
     """Return the bytes that the other side sent, as far as known; one less where its end is not among them."""
-    received = item.received or 0
-    return received if item.established else max(0, received - END_OF_STREAM)
+    received_bytes = item.received_bytes or 0
+    return received_bytes if item.established else max(0, received_bytes - END_OF_STREAM)
 
 
 class RateMeter:

@@ -73,5 +73,5 @@ def _point(vm: str, point: StoredPoint, verdict: DamageVerdict) -> PointRecord:
 def _tombstone(vm: str, item: Waiting) -> TombstoneRecord:
     backup = item.point.manifest.backup
     return TombstoneRecord(
-        vm=vm, backup=backup.name, backup_uid=backup.uid, stored=item.stored, needed_by=item.needed_by
+        vm=vm, backup=backup.name, backup_uid=backup.uid, stored_bytes=item.stored_bytes, needed_by=item.needed_by
     )

@@ -40,7 +40,7 @@ class Waiting:
     """A tombstone some of whose files are still there."""
 
     point: StoredPoint
-    stored: int
+    stored_bytes: int
     """Bytes that they take on their file system."""
     needed_by: str = ""
     """Name of a Backup whose restore point depends on them; empty: none does, they could not be freed yet."""
@@ -52,7 +52,7 @@ class FreeResult:
 
     files: int = 0
     """Files that are gone; manifests are not counted."""
-    stored: int = 0
+    stored_bytes: int = 0
     """Bytes that they took."""
     waiting: tuple[Waiting, ...] = ()
     """Tombstones that remain, oldest first."""
@@ -136,20 +136,20 @@ def free_layers(root: Path, chain: ChainFolder, on_step: _Step = no_step) -> Fre
     plan = _plan(chain, found)
     real = {folder: is_folder(root / folder) for folder in {PurePosixPath(layer).parent for layer in plan.order}}
     gone = [path for layer in plan.order for path in _files(layer) if real[path.parent]]
-    files = stored = 0
+    files = stored_bytes = 0
     for path in gone:
         size = _size(root / path)
         if size is not None:
             on_step(f"unlink {path}")
             (root / path).unlink(missing_ok=True)
-            files, stored = files + 1, stored + size
+            files, stored_bytes = files + 1, stored_bytes + size
     for folder in sorted({path.parent for path in gone}):
         on_step(f"fsync {folder}")
         fsync_path(root / folder)
     _forget(root, chain, plan, on_step)
     if files:
-        log.info("freed", folder=chain.paths.folder, files=files, stored_bytes=stored)
-    return FreeResult(files, stored, _waiting(root, chain, plan.fates))
+        log.info("freed", folder=chain.paths.folder, files=files, stored_bytes=stored_bytes)
+    return FreeResult(files, stored_bytes, _waiting(root, chain, plan.fates))
 
 
 def _forget(root: Path, chain: ChainFolder, plan: FreePlan, on_step: _Step) -> None:

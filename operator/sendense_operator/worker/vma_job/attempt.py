@@ -132,7 +132,7 @@ class Attempt:
     def _warn_about_room(self, plans: Sequence[LayerPlan]) -> None:
         """Of fulls only: how much has changed is known when it is there."""
         room = capacity(self._root)
-        worst = sum(worst_case_bytes(plan.disk.size) for plan in plans if plan.parent is None)
+        worst = sum(worst_case_bytes(plan.disk.virtual_size) for plan in plans if plan.parent is None)
         if room.free - self._task.min_free < worst:
             log.warning(
                 "the copy may run out of room",
@@ -173,7 +173,7 @@ class Attempt:
         index = item.disk.index
         # Every connection has ended by now, and the kernel has reported its last numbers.
         self._state.look()
-        arrival = Arrival(self._state.received(index), whole, self._state.callbacks.copied_all(index))
+        arrival = Arrival(self._state.received_bytes(index), whole, self._state.callbacks.copied_all(index))
         try:
             examined = await examine(self._root, item.file, item.plan, arrival)
             self._require_increment(item.plan, arrival)
@@ -199,11 +199,11 @@ class Attempt:
             type=examined.type,
             reason=examined.reason or plan.reason or "",
             file=str(item.file),
-            virtual_size=item.disk.size,
-            stored=sealed.stored,
+            virtual_size=item.disk.virtual_size,
+            stored_bytes=sealed.stored_bytes,
             guest_bytes=examined.layer.guest_bytes,
             coverage=examined.layer.coverage,
-            received=self._state.received(index),
+            received_bytes=self._state.received_bytes(index),
             change_id=self._state.callbacks.change_ids[index],
             parent=parent.describe() if parent else None,
             depth=len(parent.stack) + 1 if parent else 1,

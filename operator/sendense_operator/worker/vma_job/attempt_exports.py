@@ -96,7 +96,7 @@ class ExportSet:
 
     async def _open_one(self, item: DiskExport) -> None:
         path = self._root / layout.partial(item.file)
-        await qemu_tools.create(path, item.disk.size, item.plan.backing)
+        await qemu_tools.create(path, item.disk.virtual_size, item.plan.backing)
         try:
             item.witness = open_regular(path)
         except OSError as error:

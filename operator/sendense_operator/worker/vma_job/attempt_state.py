@@ -48,7 +48,7 @@ class JobState:
         self._connections = Connections(frozenset(self._ports.values()), settings.ipv6)
         self._rate = RateMeter()
         self._rates = {index: RateMeter() for index in self._ports}
-        self._moved = dict.fromkeys(self._ports, 0)
+        self._received_bytes = dict.fromkeys(self._ports, 0)
         self.traffic = Traffic(self._ports.values())
 
     def tell(self, message: str) -> None:
@@ -82,10 +82,10 @@ class JobState:
         by_port = {self._ports[index]: size for index, size in (allocated or {}).items()}
         self.traffic.look(now, found, by_port)
         for disk in self._disks:
-            arrived = min(disk.size, self.traffic.bytes_of(self._ports[disk.index]))
-            self._moved[disk.index] = max(self._moved[disk.index], arrived)
-            self._rates[disk.index].add(now, self._moved[disk.index])
-        self._rate.add(now, sum(self._moved.values()))
+            received_bytes = min(disk.virtual_size, self.traffic.bytes_of(self._ports[disk.index]))
+            self._received_bytes[disk.index] = max(self._received_bytes[disk.index], received_bytes)
+            self._rates[disk.index].add(now, self._received_bytes[disk.index])
+        self._rate.add(now, sum(self._received_bytes.values()))
 
     def turn_connected(self) -> float | None:
         """Return when the export of the current disk last had a connection (monotonic seconds); None: never."""
@@ -117,20 +117,20 @@ class JobState:
         """Whether the kernel tells bytes per connection."""
         return self._connections.knows_bytes
 
-    def received(self, index: int) -> int | None:
-        """Return the bytes that arrived for a disk, None where the kernel doesn't tell."""
-        return self.traffic.received(self._ports[index])
+    def received_bytes(self, index: int) -> int | None:
+        """Return the received bytes of a disk, None where the kernel does not count them."""
+        return self.traffic.received_bytes(self._ports[index])
 
     def _disk_progress(self, disk: TaskDisk, copying: bool) -> DiskProgress:
-        moved = self._moved[disk.index]
+        received_bytes = self._received_bytes[disk.index]
         rate = self._rates[disk.index].rate if copying else 0.0
         return DiskProgress(
             index=disk.index,
-            size=disk.size,
-            transferred=moved,
+            virtual_size=disk.virtual_size,
+            received_bytes=received_bytes,
             completed=disk.index in self.callbacks.change_ids,
             rate=rate,
-            eta_seconds=eta_seconds(disk.size - moved, rate),
+            eta_seconds=eta_seconds(disk.virtual_size - received_bytes, rate),
         )
 
     def progress(self) -> Progress:
@@ -138,7 +138,9 @@ class JobState:
         done = self.callbacks.change_ids
         copying = self.stage in (Stage.WAITING_FOR_VMA, Stage.COPYING)
         rate = self._rate.rate if copying else 0.0
-        left = sum(disk.size - self._moved[disk.index] for disk in self._disks if disk.index not in done)
+        left = sum(
+            disk.virtual_size - self._received_bytes[disk.index] for disk in self._disks if disk.index not in done
+        )
         return Progress(
             job_id=self.job_id,
             stage=self.stage,

@@ -70,8 +70,8 @@ def _places(settings: Settings, task: BackupTask) -> tuple[Path, ChainPaths]:
         paths = ChainPaths(task.folder or task.namespace, task.vm)
         paths.manifests(task.backup, task.backup_uid)
         for position, disk in enumerate(task.disks):
-            if disk.index != position or disk.size % 512 or not disk.size:
-                raise LayoutError(f"disk {disk.index} at position {position} with {disk.size} bytes")
+            if disk.index != position or disk.virtual_size % 512 or not disk.virtual_size:
+                raise LayoutError(f"disk {disk.index} at position {position} with {disk.virtual_size} bytes")
         return root, paths
     except LayoutError as error:
         raise WorkerError(Reason.BAD_TASK, str(error)) from error

@@ -155,15 +155,15 @@ class Supervisor:
         turn = self._state.callbacks.turn
         if self._task.on_missing_parent is not MissingParent.FAIL or turn is None:
             return
-        received = self._state.received(turn)
+        received_bytes = self._state.received_bytes(turn)
         why = self._state.callbacks.copied_all(turn)
-        if why is not None and received is not None and received >= HANDSHAKES:
+        if why is not None and received_bytes is not None and received_bytes >= HANDSHAKES:
             raise not_an_increment(turn, why)
 
     def _is_untouched(self, index: int) -> bool:
         """Return whether nothing of a disk can have been written: known only where the kernel tells bytes."""
-        received = self._state.received(index)
-        return received is not None and received < HANDSHAKES
+        received_bytes = self._state.received_bytes(index)
+        return received_bytes is not None and received_bytes < HANDSHAKES
 
     async def _check_room(self) -> None:
         room = await asyncio.to_thread(capacity, self._root)

@@ -68,7 +68,9 @@ class Parents:
         # What needs no reading first: a task that is to fail should not read terabytes before.
         self._refuse_missing(choices)
         stacks = [chosen.parent.stack if chosen.parent else () for chosen in choices]
-        loads = [DiskLoad(disk.size, len(stack) + 1) for disk, stack in zip(self._task.disks, stacks, strict=True)]
+        loads = [
+            DiskLoad(disk.virtual_size, len(stack) + 1) for disk, stack in zip(self._task.disks, stacks, strict=True)
+        ]
         check_memory(loads, self._memory)
         for position, chosen in enumerate(choices):
             if chosen.parent is not None:

@@ -41,14 +41,15 @@ def appliance_error(error: VMAError) -> WorkerError:
 
 def decide_disks(wanted: Sequence[TaskDisk], found: Sequence[DiscoveredDisk]) -> str | None:
     """Return how the VM's disks differ from those of the task, None when they don't."""
-    want = [(disk.index, disk.key, disk.size) for disk in wanted]
-    have = [(disk.index, disk.key, disk.size) for disk in found]
+    want = [(disk.index, disk.key, disk.virtual_size) for disk in wanted]
+    have = [(disk.index, disk.key, disk.virtual_size) for disk in found]
     if want == have:
         return None
     if len(want) != len(have):
         return f"the VM has {len(have)} disks now, this backup was made for {len(want)}"
-    index, key, size = next(there for here, there in zip(want, have, strict=True) if here != there)
-    return f"disk {index} of the VM is now key {key} with {size} bytes, which is not what this backup was made for"
+    index, key, virtual_size = next(there for here, there in zip(want, have, strict=True) if here != there)
+    now = f"key {key} with {virtual_size} bytes"
+    return f"disk {index} of the VM is now {now}, which is not what this backup was made for"
 
 
 async def preflight(

@@ -62,9 +62,7 @@ def backup(name: str = FULL, vm_id: str = "db01", **changes: Any) -> Obj:
 
 
 def vm(name: str = "db01", vm_name: str = "DB 01", disks: int = 1, *, vanished: bool = False) -> Obj:
-    found = [
-        {"index": i, "key": 2000 + i, "label": f"Hard disk {i + 1}", "capacityBytes": 1 << 32} for i in range(disks)
-    ]
+    found = [{"index": i, "key": 2000 + i, "label": f"Hard disk {i + 1}", "virtualSize": 1 << 32} for i in range(disks)]
     return {
         "metadata": {"namespace": NAMESPACE, "name": name, "uid": f"uid-vm-{name}"},
         "spec": {"applianceRef": {"name": "vma"}, "path": f"/DC1/vm/shop/{vm_name}"},

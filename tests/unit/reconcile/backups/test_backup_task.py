@@ -62,7 +62,7 @@ def build(
         repository=BackupRepositorySpec.model_validate(sample.repository(**(repository or {}))["spec"]),
         repository_id="repo-1",
         vm=ProtectedVMSpec.model_validate(sample.protected_vm()["spec"]),
-        disks=[VMDisk(index=i, key=2000 + i, capacity_bytes=(i + 1) * GIB) for i in range(2)],
+        disks=[VMDisk(index=i, key=2000 + i, virtual_size=(i + 1) * GIB) for i in range(2)],
         appliance=VMwareApplianceSpec.model_validate(sample.appliance(**appliance)["spec"]),
         ports=ports,
         parent_check=ParentCheck.STRUCTURE,
@@ -86,7 +86,10 @@ def test_the_specs_go_into_the_task() -> None:
     assert (task.appliance.vm_path, task.appliance.datacenter) == ("/DC1/vm/db", "DC1")
     assert (task.exposure, task.advertised_host) == (Exposure.NODE_PORT, "tunnel.example")
     assert (task.clocks.first_sign, task.clocks.stall, task.clocks.snapshot) == (7, 9, 1800)
-    assert [(d.index, d.key, d.size, d.port) for d in task.disks] == [(0, 2000, GIB, 31000), (1, 2001, 2 * GIB, 31001)]
+    assert [(d.index, d.key, d.virtual_size, d.port) for d in task.disks] == [
+        (0, 2000, GIB, 31000),
+        (1, 2001, 2 * GIB, 31001),
+    ]
 
 
 @pytest.mark.parametrize(

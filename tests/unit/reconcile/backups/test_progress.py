@@ -29,7 +29,7 @@ reports = st.lists(
             stage=Stage.COPYING,
             started=NOON,
             disks=tuple(
-                DiskProgress(index=i, size=1 << 40, transferred=count, completed=done and i == 0)
+                DiskProgress(index=i, virtual_size=1 << 40, received_bytes=count, completed=done and i == 0)
                 for i, count in enumerate(counts)
             ),
             rate=rate,
@@ -48,18 +48,18 @@ def test_no_number_falls_whatever_is_reported(reported: list[Progress]) -> None:
     disks: list[BackupDisk] = []
     progress: BackupProgress | None = None
     for number, one in enumerate(reported):
-        before, old = {disk.id: disk for disk in disks}, progress
+        before, old = {disk.index: disk for disk in disks}, progress
         disks = merge_disks(disks, one, whole=True)
         progress = merge_progress(progress, disks, one, whole=True, now=at(number))
         assert 0 <= progress.percent <= 99
         assert progress.summary == f"{progress.percent}%"
         if old is not None:
             assert progress.percent >= old.percent
-            assert progress.bytes_transferred >= old.bytes_transferred
+            assert progress.received_bytes >= old.received_bytes
         for disk in disks:
             assert 0 <= disk.percent <= 100
-            assert disk.percent >= (before[disk.id].percent if before else 0)
-            assert disk.bytes_transferred >= (before[disk.id].bytes_transferred if before else 0)
+            assert disk.percent >= (before[disk.index].percent if before else 0)
+            assert disk.received_bytes >= (before[disk.index].received_bytes if before else 0)
 
 
 @pytest.mark.parametrize(
@@ -80,14 +80,14 @@ def test_percent(done: int, total: int, finished: bool, percent: int) -> None:
 
 
 def test_keys_of_the_disks_are_kept() -> None:
-    known = [BackupDisk(id=0, key=2000, virtual_size=GIB), BackupDisk(id=1, key=2001, virtual_size=GIB)]
+    known = [BackupDisk(index=0, key=2000, virtual_size=GIB), BackupDisk(index=1, key=2001, virtual_size=GIB)]
     assert [disk.key for disk in merge_disks(known, report(1, 2), whole=True)] == [2000, 2001]
 
 
 def test_a_disk_that_is_complete_counts_whole() -> None:
     disks = (
-        DiskProgress(index=0, size=GIB, transferred=GIB // 8, completed=True),
-        DiskProgress(index=1, size=GIB, transferred=0),
+        DiskProgress(index=0, virtual_size=GIB, received_bytes=GIB // 8, completed=True),
+        DiskProgress(index=1, virtual_size=GIB, received_bytes=0),
     )
     reported = Progress(job_id="j", stage=Stage.COPYING, started=NOON, disks=disks)
     merged = merge_disks([], reported, whole=True)
@@ -130,7 +130,13 @@ def test_centuries_are_no_estimate(estimate: int | None, eta: int | None, text: 
 
 FULL = completed_answer().disks[0]
 INCREMENT = FULL.model_copy(
-    update={"type": BackupType.INCREMENTAL, "parent": "b0", "parent_change_id": "52 de/0", "depth": 2, "transferred": 9}
+    update={
+        "type": BackupType.INCREMENTAL,
+        "parent": "b0",
+        "parent_change_id": "52 de/0",
+        "depth": 2,
+        "received_bytes": 9,
+    }
 )
 
 
@@ -169,7 +175,7 @@ def test_the_end() -> None:
     ]
     assert (progress.percent, progress.total_bytes, progress.eta) == (100, 2 * GIB, "")
     seconds = (answer.finished - at(0)).total_seconds() if answer.finished else 0
-    assert progress.rate_bytes_per_second == int(progress.bytes_transferred / seconds)
+    assert progress.rate_bytes_per_second == int(progress.received_bytes / seconds)
     assert progress.rate
 
 
@@ -199,9 +205,9 @@ def test_each_disk_has_its_rate_and_its_end(whole: bool) -> None:
         stage=Stage.COPYING,
         started=NOON,
         disks=(
-            DiskProgress(index=0, size=GIB, transferred=GIB, completed=True),
-            DiskProgress(index=1, size=GIB, transferred=GIB // 2, rate=5 << 20, eta_seconds=103),
-            DiskProgress(index=2, size=GIB, transferred=300, rate=0.1, eta_seconds=1 << 40),
+            DiskProgress(index=0, virtual_size=GIB, received_bytes=GIB, completed=True),
+            DiskProgress(index=1, virtual_size=GIB, received_bytes=GIB // 2, rate=5 << 20, eta_seconds=103),
+            DiskProgress(index=2, virtual_size=GIB, received_bytes=300, rate=0.1, eta_seconds=1 << 40),
         ),
     )
     disks = merge_disks([], reported, whole=whole)

@@ -104,7 +104,7 @@ def test_a_look_for_a_manifest_needs_the_repository_alone(
 def test_a_look_takes_the_disks_that_the_worker_before_was_told_of() -> None:
     found = known_vm(LOOKS, ProtectedVMSpec.model_validate(sample.protected_vm()["spec"]))
     assert (found.vm.name, found.vm.path) == ("db01", "/DC1/vm/db")
-    assert [(disk.index, disk.key, disk.capacity_bytes) for disk in found.disks] == [
+    assert [(disk.index, disk.key, disk.virtual_size) for disk in found.disks] == [
         (0, 2000, sample.GIB),
         (1, 2001, 512),
     ]

@@ -98,8 +98,10 @@ def removed(name: str = "b1", state: RemovalState = PENDING, since: float = 5, *
     return RemovedPoint(backup=name, uid=f"uid-{name}", state=state, since=at(since), **more)
 
 
-def tombstone(name: str = "b1", needed_by: str = "b2", stored: int = 3) -> TombstoneRecord:
-    return TombstoneRecord(vm="db", backup=name, backup_uid=f"uid-{name}", stored=stored, needed_by=needed_by)
+def tombstone(name: str = "b1", needed_by: str = "b2", stored_bytes: int = 3) -> TombstoneRecord:
+    return TombstoneRecord(
+        vm="db", backup=name, backup_uid=f"uid-{name}", stored_bytes=stored_bytes, needed_by=needed_by
+    )
 
 
 def record(name: str) -> PointRecord:
@@ -211,7 +213,7 @@ def test_what_no_pod_can_remove(point: RemovedPoint, seen: ChainView | None, exp
 
 
 def test_who_needs_it_is_told() -> None:
-    (found,) = merge_removed([removed(stored_bytes=1)], [], view(tombstone(stored=3), asked=("b1",)))
+    (found,) = merge_removed([removed(stored_bytes=1)], [], view(tombstone(stored_bytes=3), asked=("b1",)))
     assert (found.needed_by, found.stored_bytes, found.since) == ("b2", 3, at(5))
     (waits,) = merge_removed([found], [], view(tombstone(needed_by="")))
     assert waits.needed_by is None

@@ -21,7 +21,7 @@ DAMAGED = [{"type": "Damaged", "status": "True", "reason": "Unreadable", "lastTr
 
 
 def point(
-    name: str, seconds: float, *parents: str | None, stored: int = GIB, phase: str = "Completed", **more: Any
+    name: str, seconds: float, *parents: str | None, stored_bytes: int = GIB, phase: str = "Completed", **more: Any
 ) -> Obj:
     """Return a restore point whose disks depend on those Backups; None: a full."""
     disks = [
@@ -29,7 +29,12 @@ def point(
         | ({"parent": parent} if parent else {})
         for i, parent in enumerate(parents or (None,))
     ]
-    done = {"phase": phase, "completionTime": stamp(seconds), "storedBytes": stored, "guestBytes": stored // 2}
+    done = {
+        "phase": phase,
+        "completionTime": stamp(seconds),
+        "storedBytes": stored_bytes,
+        "guestBytes": stored_bytes // 2,
+    }
     return sample.backup(name, {**done, "disks": disks, "manifest": f"shop/db/backups/{name}.json", **more})
 
 
@@ -49,12 +54,12 @@ def ready(found: BackupChainStatus) -> tuple[str, str]:
 
 
 def test_points_are_in_the_order_of_their_commits() -> None:
-    backups = [point("c", 3, "b"), point("a", 1), point("b", 2, "a", stored=GIB // 2)]
+    backups = [point("c", 3, "b"), point("a", 1), point("b", 2, "a", stored_bytes=GIB // 2)]
     random.Random(1).shuffle(backups)
     found = status(*backups)
     assert [p.backup for p in found.restore_points] == ["a", "b", "c"]
     assert (found.points, found.latest_backup, found.latest_time) == (3, "c", at(3))
-    assert (found.stored_bytes, found.stored, found.virtual_bytes) == (5 * GIB // 2, "2.5 GiB", 8 * GIB)
+    assert (found.stored_bytes, found.stored, found.virtual_size) == (5 * GIB // 2, "2.5 GiB", 8 * GIB)
     assert found.guest_bytes == 5 * GIB // 4
     assert [(c.type, c.reason) for c in found.conditions] == [("Ready", "Protected")]
     assert found.next is not None
@@ -235,7 +240,7 @@ def test_the_same_again_is_equal() -> None:
 def test_the_largest_chain_stays_far_below_the_limit_of_etcd(length: int, each: int) -> None:
     """1.5 MiB is etcd's, 1 MiB ours. Lists are atomic, so managedFields do not grow with them."""
     names = [f"{number:0{length}}" for number in range(MAX_POINTS)]
-    backups = [point(n, i, names[i - 1] if i else None, stored=10**12) for i, n in enumerate(names)]
+    backups = [point(n, i, names[i - 1] if i else None, stored_bytes=10**12) for i, n in enumerate(names)]
     waiting = [
         RemovedPoint(
             backup=n,

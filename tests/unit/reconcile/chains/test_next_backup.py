@@ -19,8 +19,8 @@ def newest(*depths: int, **fields: Any) -> BackupStatus:
     return BackupStatus.model_validate({"disks": disks, **fields})
 
 
-def disk(index: int = 0, key: int = 2000, size: int = GIB) -> VMDisk:
-    return VMDisk(index=index, key=key, capacity_bytes=size)
+def disk(index: int = 0, key: int = 2000, virtual_size: int = GIB) -> VMDisk:
+    return VMDisk(index=index, key=key, virtual_size=virtual_size)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,8 @@ def disk(index: int = 0, key: int = 2000, size: int = GIB) -> VMDisk:
         (newest(), [disk()], "SomethingNewer", ("Full", "SomethingNewer")),
         (newest(), [disk(), disk(1, 2001)], "", ("Full", "NewDisk")),
         (newest(), [disk(key=2005)], "", ("Full", "NewDisk")),
-        (newest(), [disk(size=2 * GIB)], "", ("Full", "DiskResized")),
+        (newest(), [disk(virtual_size=2 * GIB)], "", ("Full", "DiskResized")),
+        (newest(), [disk(virtual_size=0)], "", ("Incremental", "")),  # not known yet
         (newest(3), [disk()], "", ("Incremental", "")),
         (newest(1, 4), [disk(), disk(1, 2001)], "", ("Full", "ChainTooLong")),
         (newest(5), [], "", ("Full", "ChainTooLong")),

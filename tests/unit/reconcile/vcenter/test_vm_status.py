@@ -19,7 +19,7 @@ HOURS = 3600
 
 
 def found(name: str = "db", *, cbt: bool | None = True) -> FoundVM:
-    disks = (VMDisk(index=0, key=2016, capacity_bytes=GIB), VMDisk(index=1, key=2000, capacity_bytes=GIB))
+    disks = (VMDisk(index=0, key=2016, virtual_size=GIB), VMDisk(index=1, key=2000, virtual_size=GIB))
     return FoundVM(InventoryVM(id=UUID, name=name, path="/DC1/vm/db"), disks, cbt)
 
 

@@ -43,7 +43,7 @@ def task(disks: int = 2, *, adopt_only: bool = False, **appliance: Any) -> Backu
         repository=BackupRepositorySpec.model_validate(sample.repository()["spec"]),
         repository_id="repo-1",
         vm=ProtectedVMSpec.model_validate(sample.protected_vm()["spec"]),
-        disks=[VMDisk(index=index, key=2000 + index, capacity_bytes=GIB) for index in range(disks)],
+        disks=[VMDisk(index=index, key=2000 + index, virtual_size=GIB) for index in range(disks)],
         appliance=spec,
         ports=(),
         adopt_only=adopt_only,

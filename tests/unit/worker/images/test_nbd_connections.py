@@ -47,7 +47,7 @@ def test_bytes_of_a_live_and_of_an_ended_connection(ipv6: bool) -> None:
         client.sendall(b"x" * 100_000)
         read(server, 100_000)
         (seen,) = connections.look()
-        assert (seen.port, seen.established, seen.received) == (port, True, 100_000)
+        assert (seen.port, seen.established, seen.received_bytes) == (port, True, 100_000)
         assert str(seen.peer) == client.getsockname()[0]
         client.sendall(b"x" * 5_000)
         read(server, 5_000)
@@ -62,14 +62,14 @@ def test_bytes_of_a_live_and_of_an_ended_connection(ipv6: bool) -> None:
         until(look)
         assert found[-1].cookie == seen.cookie
         assert not found[-1].established
-        assert found[-1].received in (105_000, 105_001)  # the end of a stream counts as a byte
+        assert found[-1].received_bytes in (105_000, 105_001)  # the end of a stream counts as a byte
 
 
 def test_without_the_kernels_help_connections_are_counted() -> None:
     with pair(ipv6=False) as (port, _client, _server, connections):
         connections.knows_bytes = False
         (seen,) = connections.look()
-        assert (seen.port, seen.established, seen.received) == (port, True, None)
+        assert (seen.port, seen.established, seen.received_bytes) == (port, True, None)
         assert str(seen.peer) == _client.getsockname()[0]
 
 
@@ -80,7 +80,7 @@ def test_a_refusing_kernel_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -
             raise PermissionError(1, "no")
 
         monkeypatch.setattr(connections, "_dump", refuse)
-        assert [item.received for item in connections.look()] == [None]
+        assert [item.received_bytes for item in connections.look()] == [None]
         assert not connections.knows_bytes
 
 

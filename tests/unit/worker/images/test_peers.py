@@ -13,8 +13,8 @@ from sendense_operator.worker.images.peers import Peers, gateways
 OWN = ("10.244.1.7", "172.18.0.3", "", "10.244.1.1")
 
 
-def connection(peer: str, received: int | None = 100, *, established: bool = True) -> Connection:
-    return Connection(10809, 1, established, received, ip_address(peer))
+def connection(peer: str, received_bytes: int | None = 100, *, established: bool = True) -> Connection:
+    return Connection(10809, 1, established, received_bytes, ip_address(peer))
 
 
 @pytest.mark.parametrize(
@@ -43,11 +43,11 @@ def test_who_may_connect(allowed: list[str], peer: str, may: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("received", "established", "counts"),
+    ("received_bytes", "established", "counts"),
     [(0, True, False), (1, True, True), (1, False, False), (2, False, True), (None, True, True)],
 )
-def test_one_that_says_nothing_is_a_probe(received: int | None, established: bool, counts: bool) -> None:
-    found = [connection("203.0.113.9", received, established=established)]
+def test_one_that_says_nothing_is_a_probe(received_bytes: int | None, established: bool, counts: bool) -> None:
+    found = [connection("203.0.113.9", received_bytes, established=established)]
     assert (Peers(["192.0.2.10/32"], OWN).foreign(found) is not None) is counts
 
 

@@ -27,7 +27,7 @@ def test_the_last_word_on_a_connection_counts() -> None:
     traffic.look(2.0, [conn(1, 900, established=False)], {})
     assert traffic.connections == 0
     traffic.look(3.0, [], {})
-    assert traffic.received(A) == 899  # the end of a stream counts as a byte
+    assert traffic.received_bytes(A) == 899  # the end of a stream counts as a byte
 
 
 def test_a_connection_that_a_look_missed_counts_once() -> None:
@@ -49,7 +49,7 @@ def test_a_probe_brings_nothing() -> None:
     traffic = Traffic([A])
     traffic.look(1.0, [conn(1, 1, established=False), conn(2, 0), conn(3, 0, established=False)], {})
     traffic.look(2.0, [conn(2, 1, established=False)], {})
-    assert (traffic.received(A), traffic.last_bytes) == (0, None)
+    assert (traffic.received_bytes(A), traffic.last_bytes) == (0, None)
 
 
 def test_health_checks_never_add_up_to_a_write() -> None:
@@ -57,9 +57,9 @@ def test_health_checks_never_add_up_to_a_write() -> None:
     traffic = Traffic([A])
     for cookie in range(3600):
         traffic.look(float(cookie), [conn(cookie, 120, established=False)], {})
-    assert traffic.received(A) == 0
+    assert traffic.received_bytes(A) == 0
     traffic.look(3600.0, [conn(5000, 300 + 28 + 512), conn(5001, 300)], {})
-    assert traffic.received(A) == 840
+    assert traffic.received_bytes(A) == 840
 
 
 def test_when_it_was_connected() -> None:
@@ -95,7 +95,7 @@ def test_images_are_measured_where_the_kernel_is_silent() -> None:
     traffic = Traffic([A])
     traffic.known = False
     traffic.look(1.0, [Connection(A, 1, True, None)], {A: 4096})
-    assert (traffic.bytes_of(A), traffic.received(A), traffic.last_bytes) == (4096, None, 1.0)
+    assert (traffic.bytes_of(A), traffic.received_bytes(A), traffic.last_bytes) == (4096, None, 1.0)
     traffic.look(2.0, [], {A: 100})
     assert (traffic.bytes_of(A), traffic.last_bytes) == (4096, 1.0)
 
@@ -103,7 +103,7 @@ def test_images_are_measured_where_the_kernel_is_silent() -> None:
 def test_other_ports_are_not_ours() -> None:
     traffic = Traffic([A])
     traffic.look(1.0, [conn(1, 100, port=22)], {})
-    assert traffic.received(A) == 0
+    assert traffic.received_bytes(A) == 0
 
 
 def test_rate_is_over_the_window() -> None:

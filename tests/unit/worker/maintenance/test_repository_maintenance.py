@@ -59,7 +59,7 @@ def test_removing_tells_of_its_chains_only(root: Path) -> None:
     assert (names(reported), list(reported.chains), reported.roots) == (["b2"], ["db"], [])
     ((grave),) = reported.tombstones
     assert (grave.backup, grave.needed_by) == ("b1", "b2")
-    assert grave.stored > 0
+    assert grave.stored_bytes > 0
     reported = probe(root, I2, FULL)
     assert (names(reported), reported.tombstones, reported.chain) == ([], [], ChainRecord(vm="db"))
 

@@ -46,7 +46,7 @@ def make(root: Path, uid: str = UID, backup: str = "nightly", second: int = 0) -
                 type=BackupType.FULL,
                 file=str(file),
                 virtual_size=512,
-                stored=512,
+                stored_bytes=512,
                 guest_bytes=512,
                 coverage=512,
                 change_id="a/1",

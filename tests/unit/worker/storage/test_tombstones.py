@@ -82,7 +82,7 @@ def test_the_newest(tmp_path: Path) -> None:
     done = free(tmp_path)
     assert files(tmp_path) == stored(FULL, I2, I3)
     assert (done.files, done.waiting) == (2, ())
-    assert done.stored > 0
+    assert done.stored_bytes > 0
 
 
 def test_what_is_needed_waits(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_what_is_needed_waits(tmp_path: Path) -> None:
     assert files(tmp_path) == stored(I2, FULL4) | names_of(FULL) | tombstones(FULL)
     ((item),) = done.waiting
     assert item.needed_by == "b2"
-    assert item.stored == sum((tmp_path / name).stat().st_blocks * 512 for name in FULL.files())
+    assert item.stored_bytes == sum((tmp_path / name).stat().st_blocks * 512 for name in FULL.files())
     remove(tmp_path, I2)
     assert free(tmp_path).waiting == ()
     assert files(tmp_path) == stored(FULL4)

@@ -68,7 +68,7 @@ async def proven(root: Path, *manifests: Manifest) -> list[tuple[str, int]]:
     assert lock is not None
     one = task(
         type=BackupType.INCREMENTAL,
-        disks=tuple(TaskDisk(index=index, key=2000 + index, size=SIZE, port=10809 + index) for index in (0, 1)),
+        disks=tuple(TaskDisk(index=index, key=2000 + index, virtual_size=SIZE, port=10809 + index) for index in (0, 1)),
     )
     with lock:
         plans = await Parents(root, PATHS, one, read_chain(root, PATHS), lock).plan(ModeChoice(), root, lambda _: None)
@@ -150,7 +150,7 @@ def note(root: Path, manifest: Manifest, *marks: Unfit) -> None:
 async def plan(root: Path, check: ParentCheck) -> list[FullReason | None]:
     lock = ChainLock.try_acquire(root / PATHS.lock, root, "pod")
     assert lock is not None
-    disks = tuple(TaskDisk(index=index, key=2000 + index, size=SIZE, port=10809 + index) for index in (0, 1))
+    disks = tuple(TaskDisk(index=index, key=2000 + index, virtual_size=SIZE, port=10809 + index) for index in (0, 1))
     one = task(type=BackupType.INCREMENTAL, disks=disks, parent_check=check)
     with lock:
         plans = await Parents(root, PATHS, one, read_chain(root, PATHS), lock).plan(ModeChoice(), root, lambda _: None)
@@ -271,7 +271,7 @@ async def test_too_little_memory_is_found_before_anything_is_read(
         write_point(tmp_path, manifest)
     lock = ChainLock.try_acquire(tmp_path / PATHS.lock, tmp_path, "pod")
     assert lock is not None
-    one = task(type=BackupType.INCREMENTAL, disks=(TaskDisk(index=1, key=2001, size=SIZE, port=10809),))
+    one = task(type=BackupType.INCREMENTAL, disks=(TaskDisk(index=1, key=2001, virtual_size=SIZE, port=10809),))
     needed = estimate([DiskLoad(SIZE, 4)])
     with lock:
         chain = read_chain(tmp_path, PATHS)

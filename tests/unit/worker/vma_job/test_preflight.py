@@ -6,7 +6,7 @@ from sendense_operator.task import TaskDisk
 from sendense_operator.vma.inventory import DiscoveredDisk
 from sendense_operator.worker.vma_job.preflight import decide_disks
 
-WANT = [TaskDisk(index=0, key=2000, size=1024, port=1), TaskDisk(index=1, key=2001, size=2048, port=2)]
+WANT = [TaskDisk(index=0, key=2000, virtual_size=1024, port=1), TaskDisk(index=1, key=2001, virtual_size=2048, port=2)]
 
 
 @pytest.mark.parametrize(

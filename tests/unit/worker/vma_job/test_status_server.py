@@ -89,7 +89,7 @@ async def test_progress_never_goes_back(
     for _ in range(3):
         state.look()
         progress = Progress.model_validate_json((await client.get("/v1/status")).content)
-        seen.append([disk.transferred for disk in progress.disks])
+        seen.append([disk.received_bytes for disk in progress.disks])
         assert progress.connections == 2
         assert progress.job_id == JOB
     assert seen == [[1000, 86], [1 << 20, 300], [1 << 20, 300]]
