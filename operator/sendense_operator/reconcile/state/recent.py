@@ -14,9 +14,7 @@ V = TypeVar("V")
 class Recent(Generic[K, V]):
     """The latest values by key; the oldest go when there are too many, or when together they weigh more than `most`."""
 
-    def __init__(
-        self, limit: int = 2000, *, weigh: Callable[[V], int] = lambda value: 0, most: int = sys.maxsize
-    ) -> None:
+    def __init__(self, limit: int = 2000, *, weigh: Callable[[V], int] | None = None, most: int = sys.maxsize) -> None:
         self._limit = limit
         self._weigh = weigh
         self._most = most
@@ -28,10 +26,15 @@ class Recent(Generic[K, V]):
         self._values.move_to_end(key)
         while len(self._values) > self._limit:
             self._values.popitem(last=False)
-        total = sum(map(self._weigh, self._values.values()))
+        if self._weigh is not None:
+            self._drop_weight(self._weigh)
+
+    def _drop_weight(self, weigh: Callable[[V], int]) -> None:
+        """Forget the oldest until the rest weighs at most `most`. Values grow while they are kept: all are weighed."""
+        total = sum(map(weigh, self._values.values()))
         while total > self._most:
             _, gone = self._values.popitem(last=False)
-            total -= self._weigh(gone)
+            total -= weigh(gone)
 
     def get(self, key: K) -> V | None:
         """Return what is remembered, or None."""
