@@ -38,6 +38,7 @@ BASE_COLUMNS = {
         "State",
         "Age",
     ],
+    "BackupPolicy": ["Name", "Repository", "VMs", "Ready", "Reason", "Last", "Next", "Suspended", "Age"],
     "BackupRepository": ["Name", "Claim", "Ready", "Reason", "Free", "Points", "Active", "Age"],
     "ProtectedVM": ["Name", "Path", "Appliance", "Ready", "Reason", "Size", "Age"],
     "VMwareAppliance": ["Name", "URL", "Ready", "Reason", "Active", "Age"],
@@ -112,6 +113,7 @@ def test_other_fields_are_no_selectors(kube: Kube, many: str) -> None:
     [
         ("BackupChain", "spec.vmRef.name"),
         ("BackupChain", "spec.repositoryRef.name"),
+        ("BackupPolicy", "spec.repositoryRef.name"),
         ("BackupRepository", "spec.claimName"),
         ("ProtectedVM", "spec.applianceRef.name"),
     ],

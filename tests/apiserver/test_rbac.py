@@ -17,11 +17,13 @@ Rights = dict[tuple[str, str], set[str]]
 CONTROLLER: Final[Rights] = {
     (GROUP, "backups"): {"get", "list", "watch", "create", "patch"},
     (GROUP, "backupchains"): {"get", "list", "watch", "create", "patch"},
+    (GROUP, "backuppolicies"): {"get", "list", "watch"},
     (GROUP, "backuprepositories"): {"get", "list", "watch"},
     (GROUP, "protectedvms"): {"get", "list", "watch", "create", "patch"},
     (GROUP, "vmwareappliances"): {"get", "list", "watch"},
     (GROUP, "backups/status"): {"patch"},
     (GROUP, "backupchains/status"): {"patch"},
+    (GROUP, "backuppolicies/status"): {"patch"},
     (GROUP, "backuprepositories/status"): {"patch"},
     (GROUP, "protectedvms/status"): {"patch"},
     (GROUP, "vmwareappliances/status"): {"patch"},

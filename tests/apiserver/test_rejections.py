@@ -13,6 +13,7 @@ from tests.support.manifests import put
 Builder = Callable[..., dict[str, Any]]
 
 BACKUP, CHAIN = manifests.backup, manifests.backup_chain
+POLICY = manifests.backup_policy
 REPOSITORY, VM, APPLIANCE = manifests.repository, manifests.protected_vm, manifests.appliance
 LONG_NAME = "a" * 64
 
@@ -44,6 +45,21 @@ REFUSED: list[tuple[Builder, str, Any]] = [
     (BACKUP, "spec.startDeadlineSeconds", -5),
     (BACKUP, "spec.activeDeadlineSeconds", 1),
     (BACKUP, "spec.cancel", "yes"),
+    (BACKUP, "spec.policyRef", {}),
+    (POLICY, "spec.vmRefs", []),
+    (POLICY, "spec.vmSelector", {}),
+    (POLICY, "spec.vmSelector.matchLabels", {"tier": "not a value"}),
+    (POLICY, "spec.vmSelector.matchExpressions", [{"key": "tier", "operator": "In"}]),
+    (POLICY, "spec.vmSelector.matchExpressions", [{"key": "tier", "operator": "Exists", "values": ["a"]}]),
+    (POLICY, "spec.repositoryRef.name", ""),
+    (POLICY, "spec.schedules", [{"name": "a", "cron": "0 1 * *"}]),
+    (POLICY, "spec.schedules", [{"name": "a", "cron": "0 1 * * * *"}]),
+    (POLICY, "spec.schedules", [{"name": "a", "cron": "0 1 * * *", "timeZone": "../etc/passwd"}]),
+    (POLICY, "spec.schedules", [{"name": "a", "cron": "0 1 * * *", "type": "Differential"}]),
+    (POLICY, "spec.schedules", [{"name": "a", "cron": "0 1 * * *"}, {"name": "a", "cron": "0 2 * * *"}]),
+    (POLICY, "spec.jitterSeconds", 86_401),
+    (POLICY, "spec.catchUp", "Always"),
+    (POLICY, "spec.startDeadlineSeconds", 0),
     (CHAIN, "spec.vmRef.name", ""),
     (CHAIN, "spec.repositoryRef.name", LONG_NAME),
     (CHAIN, "spec.parentCheck", "None"),

@@ -10,6 +10,7 @@ from tests.support.kube import ApiError, Kube
 
 _KINDS: Final = (
     "VMwareAppliance",
+    "BackupPolicy",
     "BackupRepository",
     "ProtectedVM",
     "Backup",

@@ -26,12 +26,13 @@ MANAGER: Final = "tests"
 Object = dict[str, Any]
 
 GROUP: Final = "backup.sendense.io"
-OUR_KINDS: Final = ("Backup", "BackupChain", "BackupRepository", "ProtectedVM", "VMwareAppliance")
+OUR_KINDS: Final = ("Backup", "BackupChain", "BackupPolicy", "BackupRepository", "ProtectedVM", "VMwareAppliance")
 
 _OURS: Final = f"apis/{GROUP}/v1alpha1"
 _KINDS: Final[Mapping[str, tuple[str, str]]] = {
     "Backup": (_OURS, "backups"),
     "BackupChain": (_OURS, "backupchains"),
+    "BackupPolicy": (_OURS, "backuppolicies"),
     "BackupRepository": (_OURS, "backuprepositories"),
     "ProtectedVM": (_OURS, "protectedvms"),
     "VMwareAppliance": (_OURS, "vmwareappliances"),

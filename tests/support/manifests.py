@@ -26,6 +26,14 @@ def backup_chain(name: str, namespace: str, *, vm: str = "vm", repository: str =
     return manifest("BackupChain", name, namespace, {**refs, **spec})
 
 
+def backup_policy(
+    name: str, namespace: str, *, repository: str = "repo", vms: tuple[str, ...] = ("vm",), **spec: Any
+) -> Object:
+    """Return a BackupPolicy."""
+    refs = {"repositoryRef": {"name": repository}, "vmRefs": [{"name": vm} for vm in vms]}
+    return manifest("BackupPolicy", name, namespace, {**refs, **spec})
+
+
 def repository(name: str, namespace: str, *, claim: str = "claim", **spec: Any) -> Object:
     """Return a BackupRepository."""
     return manifest("BackupRepository", name, namespace, {"claimName": claim, **spec})

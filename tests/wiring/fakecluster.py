@@ -17,6 +17,7 @@ from tests.wiring.plain import copied, kind_of, merged, selected
 
 from sendense_operator.api.v1alpha1.backup import BackupStatus
 from sendense_operator.api.v1alpha1.backupchain import BackupChainStatus
+from sendense_operator.api.v1alpha1.backuppolicy import BackupPolicyStatus
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositoryStatus
 from sendense_operator.api.v1alpha1.base import Status
 from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMStatus
@@ -39,6 +40,7 @@ Place = tuple[str, str, str]
 _STATUS: dict[str, type[Status]] = {
     "Backup": BackupStatus,
     "BackupChain": BackupChainStatus,
+    "BackupPolicy": BackupPolicyStatus,
     "BackupRepository": BackupRepositoryStatus,
     "ProtectedVM": ProtectedVMStatus,
     "VMwareAppliance": VMwareApplianceStatus,

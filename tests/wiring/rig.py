@@ -31,12 +31,19 @@ from sendense_operator.controller.handlers import (
     settling_s,
 )
 from sendense_operator.reconcile.dispatch import Reconciler
+from sendense_operator.reconcile.policies.protection_index import ProtectionIndex
+from sendense_operator.reconcile.policies.selection import PolicyEntry, VMEntry
 from sendense_operator.reconcile.state.context import Context
 from sendense_operator.reconcile.state.keys import Key, Work
 from sendense_operator.reconcile.state.settings import Settings
 
 SECRET_WORD = "canary-5f2a"
-_SIMPLE = {"BackupRepository": Work.REPOSITORY, "ProtectedVM": Work.VM, "VMwareAppliance": Work.APPLIANCE}
+_SIMPLE = {
+    "BackupPolicy": Work.POLICY,
+    "BackupRepository": Work.REPOSITORY,
+    "ProtectedVM": Work.VM,
+    "VMwareAppliance": Work.APPLIANCE,
+}
 _HOT = 300
 """Reconciles within one second that only a loop without a pause can reach."""
 
@@ -62,7 +69,10 @@ class Controller:
             now=world.clock.now,
             monotonic=lambda: world.clock.seconds - born,
         )
-        self._reconcile = Reconciler(self.ctx)
+        self.protection = ProtectionIndex(
+            lambda namespace: self._enqueue(Key(Work.SELECTION, namespace), 2.0), lambda: True
+        )
+        self._reconcile = Reconciler(self.ctx, self.protection)
         world.cluster.on_change = self.on_change
         self._enqueue(Key(Work.RESYNC), 0)
         self._enqueue(Key(Work.GATEWAYS), 0)
@@ -71,9 +81,21 @@ class Controller:
 
     def on_change(self, event: str, kind: Kind, obj: Obj) -> None:
         """What the watches do."""
+        self._index(event, kind, obj)
         for key in self._keys(event, kind, obj):
             delay = settling_s(key, event or None, obj) if kind.kind == "Backup" else 0.0
             self._enqueue(key, delay)
+
+    def _index(self, event: str, kind: Kind, obj: Obj) -> None:
+        match kind.kind, event:
+            case ("ProtectedVM", "DELETED"):
+                self.protection.vms.remove(obj["metadata"]["uid"])
+            case ("ProtectedVM", _):
+                self.protection.vms.put(VMEntry.of(obj))
+            case ("BackupPolicy", "DELETED"):
+                self.protection.policies.remove(obj["metadata"]["uid"])
+            case ("BackupPolicy", _):
+                self.protection.policies.put(PolicyEntry.of(obj))
 
     def _keys(self, event: str, kind: Kind, obj: Obj) -> Iterator[Key]:
         match kind.kind:

@@ -54,7 +54,7 @@ async def test_a_look_at_all_backups_keeps_little_of_each() -> None:
     fill(rig)
     looked: list[Key] = []
     rig.controller.ctx.enqueue = lambda key, delay: looked.append(key)
-    reconcile = Reconciler(rig.controller.ctx)
+    reconcile = Reconciler(rig.controller.ctx, rig.controller.protection)
     rig.world.cluster.begin_deletion(kinds.BACKUP, rig.backup("b7"))
     with peak() as whole:
         everything = await rig.world.cluster.list_objects(kinds.BACKUP, None)

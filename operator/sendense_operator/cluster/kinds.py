@@ -34,6 +34,7 @@ class Kind:
 
 BACKUP: Final = Kind(names.API_VERSION, "Backup", "backups")
 BACKUP_CHAIN: Final = Kind(names.API_VERSION, "BackupChain", "backupchains")
+BACKUP_POLICY: Final = Kind(names.API_VERSION, "BackupPolicy", "backuppolicies")
 BACKUP_REPOSITORY: Final = Kind(names.API_VERSION, "BackupRepository", "backuprepositories")
 PROTECTED_VM: Final = Kind(names.API_VERSION, "ProtectedVM", "protectedvms")
 APPLIANCE: Final = Kind(names.API_VERSION, "VMwareAppliance", "vmwareappliances")

@@ -47,6 +47,21 @@ def chain_name(vm: str, repository: str) -> str:
     return f"{_short(vm, room)}-{_short(repository, room)}-{digest}"
 
 
+def policy_backup_name(vm: str, policy: str, run: str) -> str:
+    """Return the name of a policy's Backup. `run`: the slot's time in UTC, or a digest of the request.
+
+    The same VM, policy and run give the same name, so that a run creates each Backup at most once.
+    """
+    digest = _digest(vm, policy)
+    room = (_LIMIT - len(digest) - len(run) - 3) // 2
+    return f"{_short(vm, room)}-{_short(policy, room)}-{run}-{digest}"
+
+
+def run_digest(request: str) -> str:
+    """Return the part of a name that stands for a run on request."""
+    return f"run-{_digest(request)}"
+
+
 def vm_object_name(vm_name: str, *identity: str) -> str:
     """Return the name of a discovered VM's ProtectedVM: its DNS-1123 form and a digest of its identity."""
     digest = _digest(*identity)

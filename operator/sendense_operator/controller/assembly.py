@@ -87,9 +87,10 @@ async def _run(
         callback_keys=gateways.keys,
         now=cluster.now,
     )
-    queue = WorkQueue(counted(Reconciler(ctx), health), workers=pool_sizes(settings.queue_workers), pool_of=pool_of)
-    health.stalled_s = lambda: queue.stalled_s
     follower = Follower(cluster, enqueue, settings.namespaces)
+    reconciler = Reconciler(ctx, follower.protection)
+    queue = WorkQueue(counted(reconciler, health), workers=pool_sizes(settings.queue_workers), pool_of=pool_of)
+    health.stalled_s = lambda: queue.stalled_s
     health.synced = lambda: follower.synced
     queue.add(Key(Work.HEARTBEAT))
     queue.add(Key(Work.RESYNC))

@@ -11,15 +11,20 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from sendense_operator.cluster.api_client import KubernetesCluster
 from sendense_operator.cluster.informer import Mirror
-from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN
+from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN, BACKUP_POLICY, PROTECTED_VM
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.controller.handlers import Add, keys_of_backup, keys_of_chain, settling_s
 from sendense_operator.controller.pacing import Pacer
-from sendense_operator.reconcile.state.keys import Key
+from sendense_operator.reconcile.policies.protection_index import ProtectionIndex
+from sendense_operator.reconcile.policies.selection import PolicyEntry, VMEntry
+from sendense_operator.reconcile.state.keys import Key, Work
+
+SELECTION_SETTLE_S: Final = 2.0
+"""Seconds until policies choose anew: a discovery changes thousands of VMs."""
 
 KeysOf = Callable[[str | None, Any], list[Key]]
 """The keys that an event concerns, by its type (None: the object was listed) and the object."""
@@ -90,9 +95,17 @@ class Waker:
 
 
 class Follower:
-    """Follows Backups and BackupChains in some namespaces (none given: in all)."""
+    """Follows Backups, BackupChains and what policies choose from, in some namespaces (none given: in all)."""
 
     def __init__(self, cluster: KubernetesCluster, add: Add, namespaces: tuple[str, ...]) -> None:
+        self.protection = ProtectionIndex(
+            lambda namespace: add(Key(Work.SELECTION, namespace), SELECTION_SETTLE_S),
+            synced=lambda: all(mirror.synced for mirror in self._chosen_from),
+        )
+        self._chosen_from: list[Mirror[Any]] = [
+            Mirror(cluster.api, PROTECTED_VM, self.protection.vms, VMEntry.of, namespaces),
+            Mirror(cluster.api, BACKUP_POLICY, self.protection.policies, PolicyEntry.of, namespaces),
+        ]
         kinds: tuple[tuple[Any, KeysOf, DelayOf], ...] = (
             (BACKUP, keys_of_backup, settling_s),
             (BACKUP_CHAIN, keys_of_chain, lambda *_: 0.0),
@@ -105,10 +118,10 @@ class Follower:
     @property
     def synced(self) -> bool:
         """Whether all were listed once."""
-        return all(mirror.synced for mirror in self._mirrors)
+        return all(mirror.synced for mirror in (*self._mirrors, *self._chosen_from))
 
     async def run(self) -> None:
         """Until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for mirror in self._mirrors:
+            for mirror in (*self._mirrors, *self._chosen_from):
                 group.create_task(mirror.run())

@@ -29,6 +29,7 @@ Add = Callable[[Key, float], None]
 
 _SIMPLE: Final = (
     (kinds.BACKUP_REPOSITORY, Work.REPOSITORY),
+    (kinds.BACKUP_POLICY, Work.POLICY),
     (kinds.PROTECTED_VM, Work.VM),
     (kinds.APPLIANCE, Work.APPLIANCE),
 )

@@ -8,12 +8,22 @@ from typing import Final
 
 from sendense_operator.api.v1alpha1.backup import Phase
 from sendense_operator.api.v1alpha1.conditions import TERMINAL_PHASES
-from sendense_operator.cluster.kinds import APPLIANCE, BACKUP, BACKUP_CHAIN, BACKUP_REPOSITORY, PROTECTED_VM, Kind
+from sendense_operator.cluster.kinds import (
+    APPLIANCE,
+    BACKUP,
+    BACKUP_CHAIN,
+    BACKUP_POLICY,
+    BACKUP_REPOSITORY,
+    PROTECTED_VM,
+    Kind,
+)
 from sendense_operator.cluster.listing import collect
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.reconcile.backups.backup_reconciler import reconcile_backup
 from sendense_operator.reconcile.backups.start_queue import forget
 from sendense_operator.reconcile.chains.chain_reconciler import key_of_chain, reconcile_chain
+from sendense_operator.reconcile.policies.policy_reconciler import PolicyReconciler
+from sendense_operator.reconcile.policies.protection_index import ProtectionIndex
 from sendense_operator.reconcile.repositories.repository_reconciler import reconcile_repository
 from sendense_operator.reconcile.state.context import Context
 from sendense_operator.reconcile.state.failures import Failures, count_failure
@@ -33,6 +43,7 @@ HEARTBEAT_S: Final = 10.0
 _UNFINISHED: Final = ",".join(f"status.phase!={phase.value}" for phase in sorted(TERMINAL_PHASES))
 _OTHERS: Final = (
     (Work.REPOSITORY, BACKUP_REPOSITORY),
+    (Work.POLICY, BACKUP_POLICY),
     (Work.VM, PROTECTED_VM),
     (Work.APPLIANCE, APPLIANCE),
 )
@@ -41,8 +52,10 @@ _OTHERS: Final = (
 class Reconciler:
     """Does one piece of work at a time for each key; the queue sees to that."""
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, ctx: Context, index: ProtectionIndex) -> None:
         self._ctx = ctx
+        self._index = index
+        self._reconcile_policy = PolicyReconciler(ctx, index)
         self._resyncs = 0
         self._failures = Failures()
 
@@ -66,6 +79,12 @@ class Reconciler:
                 return await reconcile_chain(ctx, key.namespace, *key.chain)
             case Work.REPOSITORY:
                 return await reconcile_repository(ctx, key.namespace, key.name)
+            case Work.POLICY:
+                return await self._reconcile_policy(key.namespace, key.name)
+            case Work.SELECTION:
+                for policy in self._index.policies.of(key.namespace):
+                    ctx.again(Key(Work.POLICY, policy.namespace, policy.name))
+                return None
             case Work.VM:
                 delay = await reconcile_vm(ctx, key.namespace, key.name)
                 # Its disks decide what the next backup is.

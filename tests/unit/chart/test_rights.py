@@ -9,7 +9,14 @@ import pytest
 from .conftest import Object, Render, all_of, environment, one
 
 _OURS: Final = "backup.sendense.io"
-_KINDS: Final = ("backups", "backupchains", "backuprepositories", "protectedvms", "vmwareappliances")
+_KINDS: Final = (
+    "backups",
+    "backupchains",
+    "backuppolicies",
+    "backuprepositories",
+    "protectedvms",
+    "vmwareappliances",
+)
 
 
 def _granted(role: Object) -> set[tuple[str, str, str]]:
@@ -41,6 +48,7 @@ def _verbs(role: Object, group: str, resource: str) -> set[str]:
         (_OURS, "protectedvms", {"get", "list", "watch", "create", "patch"}),
         ("", "pods/log", {"get"}),
         (_OURS, "backupchains", {"get", "list", "watch", "create", "patch"}),
+        (_OURS, "backuppolicies", {"get", "list", "watch"}),
         (_OURS, "vmwareappliances", {"get", "list", "watch"}),
         *((_OURS, f"{kind}/status", {"patch"}) for kind in _KINDS),
         ("", "configmaps", set()),

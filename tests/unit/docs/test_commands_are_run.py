@@ -21,6 +21,7 @@ Where = tuple[str, str]
 
 QUICKSTART: Final = "tests/e2e/test_quickstart.py"
 LISTING: Final = "tests/apiserver/test_listing.py"
+POLICIES: Final = "tests/e2e/test_policies.py"
 REST: Final = "tests/e2e/test_rest.py"
 RELEASE: Final = "hack/devcluster/release.py"
 RENDERED: Final = "tests/unit/chart/test_pods.py"
@@ -67,6 +68,10 @@ RUN: Final[dict[str, Where]] = {
         "tests/support/workspace.py",
         '{"backup.sendense.io/scan": request}',
     ),
+    # Policies
+    r"kubectl label protectedvm pgtest1 -n backups backup=gold": (POLICIES, 'label(space, name, "gold")'),
+    r"kubectl get backuppolicies -n backups": (LISTING, "def test_columns("),
+    r"kubectl annotate backuppolicy nightly .*backup\.sendense\.io/run=.*": (POLICIES, "names.ANNOTATION_RUN: "),
     r"kubectl delete backup -n backups \S+": ("tests/e2e/test_catalogue.py", 'kube.delete("Backup", "incr"'),
     # Logs
     r"kubectl logs -n \S+ .*": ("hack/devcluster/release.py", '"logs", "-n"'),

@@ -68,6 +68,10 @@ class BackupSpec(Model):
         json_schema_extra=rules(
             ("has(self.adopt) == has(oldSelf.adopt)", "spec.adopt is immutable: create a new object instead"),
             (
+                "has(self.policyRef) == has(oldSelf.policyRef)",
+                "spec.policyRef is immutable: create a new object instead",
+            ),
+            (
                 "!has(self.onMissingParent) || self.onMissingParent == 'Full' || self.type == 'Incremental'",
                 "spec.onMissingParent: Fail is for type Incremental",
             ),
@@ -89,6 +93,8 @@ class BackupSpec(Model):
     applies: where either says Retain, they stay. Left out: as the repository says."""
     adopt: Annotated[AdoptedPoint | None, Field(json_schema_extra=immutable("spec.adopt"))] = None
     """Set by the operator on objects for restore points that it found in the repository: nothing is copied."""
+    policy_ref: Annotated[LocalRef | None, Field(json_schema_extra=immutable("spec.policyRef"))] = None
+    """The BackupPolicy that created it; none: created by hand or adopted."""
     retries: Annotated[int, Field(ge=0, le=10, json_schema_extra=immutable("spec.retries"))] = 2
     """Further attempts after one that failed. Evictions don't count."""
     start_deadline_seconds: Annotated[
@@ -251,5 +257,11 @@ BACKUP = Resource(
         Column("Node", ".status.nodeName", priority=1),
         Column("Message", ".status.message", priority=1),
     ),
-    selectable=(".spec.vmRef.name", ".spec.repositoryRef.name", ".spec.type", ".status.phase"),
+    selectable=(
+        ".spec.vmRef.name",
+        ".spec.repositoryRef.name",
+        ".spec.policyRef.name",
+        ".spec.type",
+        ".status.phase",
+    ),
 )

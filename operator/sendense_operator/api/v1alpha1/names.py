@@ -38,6 +38,11 @@ LABEL_DISCOVERED_BY: Final = f"{GROUP}/discovered-by"
 LABEL_ADOPTED: Final = f"{GROUP}/adopted"
 """`true` on a Backup that was found in its repository."""
 
+LABEL_POLICY: Final = f"{GROUP}/policy"
+"""On a Backup that a BackupPolicy created: the policy."""
+LABEL_SCHEDULE: Final = f"{GROUP}/schedule"
+"""On a Backup of a policy: the schedule; absent on one that was requested by the annotation."""
+
 COMPONENT_WORKER: Final = "worker"
 COMPONENT_PROBE: Final = "probe"
 
@@ -45,6 +50,8 @@ ANNOTATION_TASK: Final = f"{GROUP}/task"
 """On a worker's pod: the task as JSON, mounted as a file by the downward API."""
 ANNOTATION_SCAN: Final = f"{GROUP}/scan"
 """On a BackupRepository: a new value, such as the time, asks for a scan now."""
+ANNOTATION_RUN: Final = f"{GROUP}/run"
+"""On a BackupPolicy: a new value, such as the time, requests a Backup of each of its VMs now."""
 
 WORKER_CONTAINER: Final = "worker"
 """Name of the container in a pod that is ours; all others were added by somebody else."""

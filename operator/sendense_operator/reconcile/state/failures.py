@@ -13,13 +13,22 @@ from typing import Final
 from sendense_operator.api.v1alpha1 import conditions
 from sendense_operator.api.v1alpha1.backup import BackupStatus, Phase
 from sendense_operator.api.v1alpha1.backupchain import BackupChainStatus
+from sendense_operator.api.v1alpha1.backuppolicy import BackupPolicyStatus
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositoryStatus
 from sendense_operator.api.v1alpha1.base import Status
 from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMStatus
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceStatus
 from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.errors import ClusterError, ConflictError, ForbiddenError, InvalidError, UnavailableError
-from sendense_operator.cluster.kinds import APPLIANCE, BACKUP, BACKUP_CHAIN, BACKUP_REPOSITORY, PROTECTED_VM, Kind
+from sendense_operator.cluster.kinds import (
+    APPLIANCE,
+    BACKUP,
+    BACKUP_CHAIN,
+    BACKUP_POLICY,
+    BACKUP_REPOSITORY,
+    PROTECTED_VM,
+    Kind,
+)
 from sendense_operator.cluster.status_writer import write_status
 from sendense_operator.logs import get_logger
 from sendense_operator.reconcile.state.context import ReconcileContext
@@ -32,6 +41,7 @@ _KINDS: Final[Mapping[Work, tuple[Kind, type[Status]]]] = {
     Work.BACKUP: (BACKUP, BackupStatus),
     Work.CHAIN: (BACKUP_CHAIN, BackupChainStatus),
     Work.REPOSITORY: (BACKUP_REPOSITORY, BackupRepositoryStatus),
+    Work.POLICY: (BACKUP_POLICY, BackupPolicyStatus),
     Work.VM: (PROTECTED_VM, ProtectedVMStatus),
     Work.APPLIANCE: (APPLIANCE, VMwareApplianceStatus),
 }

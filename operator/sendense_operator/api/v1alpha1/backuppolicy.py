@@ -1,0 +1,240 @@
+"""BackupPolicy: which VMs are backed up, where to and when."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+
+from sendense_operator.api.v1alpha1.backup import DeletionPolicy, RequestedType
+from sendense_operator.api.v1alpha1.base import (
+    AGE,
+    MESSAGE,
+    READY,
+    REASON,
+    Column,
+    Count,
+    LocalRef,
+    Model,
+    ObjectName,
+    Resource,
+    ShortText,
+    Status,
+    Text,
+    rules,
+)
+from sendense_operator.task import MissingParent
+
+MAX_VMS = 1000
+MAX_SCHEDULES = 16
+_LABEL_KEY = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
+_LABEL_VALUE = r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$"
+
+LabelKey = Annotated[str, Field(min_length=1, max_length=317, pattern=_LABEL_KEY)]
+LabelValue = Annotated[str, Field(max_length=63, pattern=_LABEL_VALUE)]
+
+
+class SelectorOperator(StrEnum):
+    """How a label is compared."""
+
+    IN = "In"
+    NOT_IN = "NotIn"
+    EXISTS = "Exists"
+    DOES_NOT_EXIST = "DoesNotExist"
+
+
+class LabelRequirement(Model):
+    """One condition on a label."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "(self.operator in ['In', 'NotIn']) == (has(self.values) && size(self.values) > 0)",
+                "values: required with the operators In and NotIn, not allowed with Exists and DoesNotExist",
+            ),
+        )
+    )
+
+    key: LabelKey
+    """Key of the label."""
+    operator: SelectorOperator
+    """In, NotIn, Exists or DoesNotExist."""
+    values: Annotated[list[LabelValue], Field(max_length=64)] = []
+    """What In and NotIn compare with."""
+
+
+class LabelSelector(Model):
+    """A standard Kubernetes label selector; all of its conditions have to be met."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "(has(self.matchLabels) && size(self.matchLabels) > 0) || "
+                "(has(self.matchExpressions) && size(self.matchExpressions) > 0)",
+                "an empty selector matches nothing here: name a label in matchLabels or matchExpressions",
+            ),
+        )
+    )
+
+    match_labels: Annotated[dict[str, LabelValue], Field(max_length=32)] = {}
+    """Labels that a ProtectedVM must have."""
+    match_expressions: Annotated[
+        list[LabelRequirement], Field(max_length=32, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+    ] = []
+    """Further conditions on labels."""
+
+
+class CatchUp(StrEnum):
+    """What becomes of a slot that passed while nothing could be started."""
+
+    ONCE = "Once"
+    SKIP = "Skip"
+
+
+class BackupTemplate(Model):
+    """Fields of each Backup that the policy creates."""
+
+    type: RequestedType = RequestedType.AUTO
+    """Of schedules that name none, and of runs on request."""
+    on_missing_parent: MissingParent = MissingParent.FULL
+    """What an Incremental does with a disk that has no usable parent: copy it in Full, or Fail."""
+    deletion_policy: DeletionPolicy | None = None
+    """See Backup.spec.deletionPolicy."""
+    retries: Annotated[int, Field(ge=0, le=10)] = 2
+    """Further attempts after one that failed."""
+    active_deadline_seconds: Annotated[int, Field(ge=10, le=2_592_000)] = 172_800
+    """How long all attempts of a Backup together may take before it fails."""
+
+
+class Schedule(Model):
+    """When to run."""
+
+    name: ObjectName
+    """Name of the schedule within the policy."""
+    cron: Annotated[str, Field(min_length=9, max_length=128, pattern=r"^[0-9A-Za-z*/,#-]+( [0-9A-Za-z*/,#-]+){4}$")]
+    """Five fields, separated by one space: minute, hour, day of the month, month, day of the week."""
+    time_zone: Annotated[
+        str, Field(max_length=64, pattern=r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9][A-Za-z0-9_+-]*){0,2}$")
+    ] = "UTC"
+    """IANA time zone in which cron is read, such as Europe/Berlin."""
+    type: RequestedType | None = None
+    """Type of its Backups; none: spec.backup.type."""
+    suspend: bool = False
+    """Set to true to leave its slots out. They are not made up for afterwards."""
+
+
+class BackupPolicySpec(Model):
+    """What is protected, and when."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "has(self.vmSelector) || (has(self.vmRefs) && size(self.vmRefs) > 0)",
+                "spec: name VMs by vmSelector, vmRefs or both",
+            ),
+        )
+    )
+
+    vm_selector: LabelSelector | None = None
+    """ProtectedVMs of the namespace by their labels."""
+    vm_refs: Annotated[
+        list[LocalRef],
+        Field(
+            max_length=MAX_VMS,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ] = []
+    """Further ProtectedVMs by name."""
+    repository_ref: LocalRef
+    """The BackupRepository to write to."""
+    backup: BackupTemplate = BackupTemplate()
+    """Fields of each Backup that the policy creates."""
+    schedules: Annotated[
+        list[Schedule],
+        Field(
+            max_length=MAX_SCHEDULES,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ] = []
+    """When to run; none: only on request, by the annotation backup.sendense.io/run."""
+    jitter_seconds: Annotated[int, Field(ge=0, le=86_400)] = 0
+    """The Backups of a slot are spread evenly over so many seconds, at most until the schedule's next slot."""
+    catch_up: CatchUp = CatchUp.ONCE
+    """Once: of slots that were missed (no controller, a stopped cluster) the newest is made up for. Skip: none is."""
+    start_deadline_seconds: Annotated[int, Field(ge=5, le=2_592_000)] = 86_400
+    """How long a Backup may wait for what it needs before it fails. While it waits or runs, its VM's slots are left
+    out."""
+    suspend: bool = False
+    """Set to true to leave the slots of all schedules out. They are not made up for afterwards."""
+
+
+class ScheduleStatus(Model):
+    """What became of one schedule."""
+
+    name: ObjectName
+    """Name of the schedule."""
+    definition: ShortText = ""
+    """Cron and time zone that the times below are of; with another one the schedule begins anew."""
+    since: datetime
+    """Slots up to this time are over."""
+    slot: datetime | None = None
+    """The newest slot that was run."""
+    started: datetime | None = None
+    """When its first Backups were created; the others follow within spec.jitterSeconds."""
+    open: bool = False
+    """Whether Backups of that slot are still to be created."""
+    suspended: bool = False
+    """Whether its slots are left out."""
+    next_time: datetime | None = None
+    """Its next slot."""
+
+
+class BackupPolicyStatus(Status):
+    """What it protects, and when it ran."""
+
+    vms: Count = 0
+    """ProtectedVMs that it backs up."""
+    conflicting: Count = 0
+    """ProtectedVMs that an older policy backs up to the same repository."""
+    last_time: datetime | None = None
+    """When it last created Backups."""
+    last_created: Count | None = None
+    """Backups of the slot or request that was last run to its end."""
+    last_skipped: Count | None = None
+    """VMs that were left out then, since an earlier Backup of theirs had not ended."""
+    next_time: datetime | None = None
+    """The next slot of all schedules."""
+    last_request: Text = ""
+    """Value of the annotation backup.sendense.io/run that was last acted on."""
+    schedules: Annotated[
+        list[ScheduleStatus],
+        Field(
+            max_length=MAX_SCHEDULES,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ] = []
+    """Each schedule."""
+
+
+BACKUP_POLICY = Resource(
+    kind="BackupPolicy",
+    plural="backuppolicies",
+    short_name="bpol",
+    description="Creates Backups of VMs on schedule.",
+    spec=BackupPolicySpec,
+    status=BackupPolicyStatus,
+    columns=(
+        Column("Repository", ".spec.repositoryRef.name"),
+        Column("VMs", ".status.vms", "integer"),
+        READY,
+        REASON,
+        Column("Last", ".status.lastTime", "date"),
+        Column("Next", ".status.nextTime"),
+        Column("Suspended", ".spec.suspend", "boolean"),
+        AGE,
+        MESSAGE,
+    ),
+    selectable=(".spec.repositoryRef.name",),
+)

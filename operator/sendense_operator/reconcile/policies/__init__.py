@@ -1,0 +1,1 @@
+"""BackupPolicy: which VMs, which slots, which Backups to create."""

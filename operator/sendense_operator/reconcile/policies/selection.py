@@ -1,0 +1,122 @@
+"""Which VMs a policy backs up. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
+
+from sendense_operator.api.v1alpha1.backuppolicy import (
+    BackupPolicySpec,
+    LabelRequirement,
+    LabelSelector,
+    SelectorOperator,
+)
+from sendense_operator.cluster.objects import Obj
+from sendense_operator.reconcile.state.kubernetes_objects import created, is_deleting, labels_of
+
+
+@dataclass(frozen=True, slots=True)
+class VMEntry:
+    """What selection needs of a ProtectedVM."""
+
+    uid: str
+    namespace: str
+    name: str
+    labels: Mapping[str, str]
+    gone: bool
+    """It is being deleted, or vCenter has it no more."""
+
+    @classmethod
+    def of(cls, obj: Obj) -> Self:
+        """From a ProtectedVM. Raises KeyError for what can't be one."""
+        meta = obj["metadata"]
+        vanished = bool((obj.get("status") or {}).get("vanishedTime"))
+        return cls(meta["uid"], meta["namespace"], meta["name"], dict(labels_of(obj)), is_deleting(obj) or vanished)
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyEntry:
+    """What selection needs of a BackupPolicy."""
+
+    uid: str
+    namespace: str
+    name: str
+    created: datetime
+    selector: LabelSelector | None
+    refs: frozenset[str]
+    repository: str
+
+    @classmethod
+    def of(cls, obj: Obj) -> Self:
+        """From a BackupPolicy. Raises KeyError or ValueError for what can't be one."""
+        meta, spec = obj["metadata"], BackupPolicySpec.model_validate(obj["spec"])
+        refs = frozenset(ref.name for ref in spec.vm_refs)
+        repository = spec.repository_ref.name
+        return cls(meta["uid"], meta["namespace"], meta["name"], created(obj), spec.vm_selector, refs, repository)
+
+    def selects(self, vm: VMEntry) -> bool:
+        """Return whether the policy names the VM, whichever policy backs it up in the end."""
+        return vm.name in self.refs or (self.selector is not None and matches(self.selector, vm.labels))
+
+    @property
+    def rank(self) -> tuple[datetime, str]:
+        """The lowest rules."""
+        return self.created, self.uid
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The VMs that a policy names."""
+
+    vms: tuple[str, ...]
+    """Those that it backs up."""
+    conflicts: Mapping[str, str]
+    """Those that an older policy backs up to the same repository, each with its name."""
+    missing: tuple[str, ...]
+    """Names of `spec.vmRefs` that no ProtectedVM has."""
+    gone: tuple[str, ...]
+    """Those that vCenter has no more, or that are being deleted."""
+
+
+def select(policy: PolicyEntry, vms: Iterable[VMEntry], others: Iterable[PolicyEntry]) -> Selection:
+    """Return what `policy` backs up of its namespace's VMs, `others` being the namespace's policies."""
+    older = sorted((p for p in others if p.repository == policy.repository and p.rank < policy.rank), key=_rank)
+    names, chosen, gone, conflicts = set[str](), list[str](), list[str](), dict[str, str]()
+    for vm in vms:
+        names.add(vm.name)
+        if not policy.selects(vm):
+            continue
+        if vm.gone:
+            gone.append(vm.name)
+        elif ruling := next((other.name for other in older if other.selects(vm)), None):
+            conflicts[vm.name] = ruling
+        else:
+            chosen.append(vm.name)
+    return Selection(tuple(sorted(chosen)), conflicts, tuple(sorted(policy.refs - names)), tuple(sorted(gone)))
+
+
+def _rank(policy: PolicyEntry) -> tuple[datetime, str]:
+    return policy.rank
+
+
+def matches(selector: LabelSelector, labels: Mapping[str, str]) -> bool:
+    """Return whether labels meet a selector, by the rules of Kubernetes; an empty selector matches nothing."""
+    if not selector.match_labels and not selector.match_expressions:
+        return False
+    equal = all(labels.get(key) == value for key, value in selector.match_labels.items())
+    return equal and all(_meets(requirement, labels) for requirement in selector.match_expressions)
+
+
+def _meets(requirement: LabelRequirement, labels: Mapping[str, str]) -> bool:
+    value = labels.get(requirement.key)
+    match requirement.operator:
+        case SelectorOperator.IN:
+            return value in requirement.values
+        case SelectorOperator.NOT_IN:
+            return value not in requirement.values
+        case SelectorOperator.EXISTS:
+            return value is not None
+        case SelectorOperator.DOES_NOT_EXIST:
+            return value is None

@@ -1,0 +1,91 @@
+"""Which VMs a policy backs up."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from sendense_operator.api.v1alpha1.backuppolicy import LabelSelector
+from sendense_operator.reconcile.policies.protection_index import NamespaceIndex
+from sendense_operator.reconcile.policies.selection import PolicyEntry, VMEntry, matches, select
+
+T0 = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def vm(name: str, *, gone: bool = False, namespace: str = "shop", **labels: str) -> VMEntry:
+    return VMEntry(f"uid-{name}", namespace, name, labels, gone)
+
+
+def policy(
+    name: str = "p", *, age: int = 0, refs: tuple[str, ...] = (), repository: str = "store", **labels: str
+) -> PolicyEntry:
+    selector = LabelSelector(match_labels=labels) if labels else None
+    return PolicyEntry(f"uid-{name}", "shop", name, T0 - timedelta(seconds=age), selector, frozenset(refs), repository)
+
+
+LABELS = {"tier": "gold", "site": "a"}
+
+
+@pytest.mark.parametrize(
+    ("selector", "fits"),
+    [
+        ({}, False),
+        ({"matchLabels": {"tier": "gold"}}, True),
+        ({"matchLabels": {"tier": "gold", "site": "b"}}, False),
+        ({"matchExpressions": [{"key": "site", "operator": "In", "values": ["a", "b"]}]}, True),
+        ({"matchExpressions": [{"key": "site", "operator": "NotIn", "values": ["a"]}]}, False),
+        ({"matchExpressions": [{"key": "none", "operator": "NotIn", "values": ["a"]}]}, True),
+        ({"matchExpressions": [{"key": "none", "operator": "In", "values": ["a"]}]}, False),
+        ({"matchExpressions": [{"key": "tier", "operator": "Exists"}]}, True),
+        ({"matchExpressions": [{"key": "tier", "operator": "DoesNotExist"}]}, False),
+        ({"matchLabels": {"tier": "gold"}, "matchExpressions": [{"key": "none", "operator": "Exists"}]}, False),
+    ],
+)
+def test_selectors(selector: dict[str, object], fits: bool) -> None:
+    assert matches(LabelSelector.model_validate(selector), LABELS) is fits
+
+
+def test_by_label_and_by_name() -> None:
+    found = select(policy(refs=("c", "x"), tier="gold"), [vm("a", tier="gold"), vm("b"), vm("c")], [])
+    assert found.vms == ("a", "c")
+    assert found.missing == ("x",)
+
+
+def test_gone_vms_are_told_apart() -> None:
+    found = select(policy(tier="gold"), [vm("a", tier="gold"), vm("b", tier="gold", gone=True)], [])
+    assert (found.vms, found.gone) == (("a",), ("b",))
+
+
+def test_the_older_policy_rules() -> None:
+    old, new, elsewhere = (
+        policy("old", age=60, tier="gold"),
+        policy("new", refs=("a", "b")),
+        policy("far", age=90, refs=("a",), repository="other"),
+    )
+    vms, every = [vm("a", tier="gold"), vm("b")], [new, old, elsewhere]
+    assert select(old, vms, every).vms == ("a",)
+    assert select(new, vms, every).vms == ("b",)
+    assert select(new, vms, every).conflicts == {"a": "old"}
+    assert select(elsewhere, vms, every).conflicts == {}
+
+
+def test_of_two_policies_of_the_same_second_one_rules() -> None:
+    one, two = policy("one", refs=("a",)), policy("two", refs=("a",))
+    chosen = [select(which, [vm("a")], [one, two]).vms for which in (one, two)]
+    assert sorted(chosen) == [(), ("a",)]
+
+
+def test_the_index_reports_changes_of_what_matters() -> None:
+    changed: list[str] = []
+    index = NamespaceIndex[VMEntry](changed.append)
+    index.replace([vm("a"), vm("b", namespace="other")], None)
+    assert changed == ["shop", "other"]
+    assert not index.put(vm("a"))
+    assert index.put(vm("a", tier="gold"))
+    assert index.of("shop") == [vm("a", tier="gold")]
+    index.replace([], "shop")
+    assert index.of("shop") == []
+    assert [one.name for one in index.of("other")] == ["b"]
+    assert changed == ["shop", "other", "shop", "shop"]
+    assert not index.remove("uid-a")
