@@ -6,10 +6,11 @@ import asyncio
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from hack.bench.memoryapi import MemoryApi
 from tests.support import sample
+from tests.support.objects import Obj
 
 from sendense_operator.catalogue_format import CatalogueWriter, ChainRecord, PointRecord, Record, RootRecord
 from sendense_operator.cluster import kinds
@@ -17,7 +18,6 @@ from sendense_operator.cluster.kinds import Kind
 from sendense_operator.reconcile.workload.worker_pod import probe_task_of
 from sendense_operator.task import Answer, BackupType, Capacity, CatalogueSeal, DiskAnswer
 
-Obj = dict[str, Any]
 _VMS: Final = 100
 _DEPTH: Final = 10
 _CAPACITY: Final = Capacity(total=1 << 46, free=1 << 45)

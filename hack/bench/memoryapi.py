@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from aiohttp import web
+from tests.support.objects import Obj
 from tests.wiring.clock import Clock
 from tests.wiring.fakecluster import FakeCluster
 from tests.wiring.plain import selected
@@ -26,7 +27,6 @@ from sendense_operator.cluster.errors import (
 )
 from sendense_operator.cluster.kinds import Kind
 
-Obj = dict[str, Any]
 _SERVED: Final = tuple(value for value in vars(kinds).values() if isinstance(value, Kind))
 _CODES: Final[tuple[tuple[type[ClusterError], int, str], ...]] = (
     (NotFoundError, 404, "NotFound"),

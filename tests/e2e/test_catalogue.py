@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.support import chart, manifests, namespaces, programs, repositories, setup
 from tests.support.kube import CHECKOUT
 from tests.support.namespaces import wait_gone
+from tests.support.objects import Obj
 from tests.support.points import History
 from tests.support.vma import MIB, Disk
 from tests.support.waiting import NotYet, until, wait_for
@@ -21,7 +21,6 @@ from tests.support.workspace import SLOW_MACHINE, Workspace, condition, moment
 SMALL = (Disk("pattern", 6 * MIB), Disk("pattern", 4 * MIB))
 ADOPTED = "backup.sendense.io/adopted"
 REPOSITORY = "BackupRepository"
-Object = dict[str, Any]
 
 
 @pytest.fixture
@@ -35,10 +34,10 @@ def two(space: Workspace, history: History) -> History:
     return history
 
 
-def wait_back(space: Workspace, name: str) -> Object:
+def wait_back(space: Workspace, name: str) -> Obj:
     """Return the Backup, once it was made for what lies in the repository, with all that is known of it."""
 
-    def probe() -> Object:
+    def probe() -> Obj:
         found = space.kube.find("Backup", name, space.namespace)
         if found is None:
             raise NotYet("no such Backup")
@@ -52,7 +51,7 @@ def wait_back(space: Workspace, name: str) -> Object:
     return found
 
 
-def assert_same_point(found: Object, original: Object) -> None:
+def assert_same_point(found: Obj, original: Obj) -> None:
     """All that a status says of a restore point, and whose it was."""
     assert found["spec"]["adopt"]["uid"] == original["metadata"]["uid"]
     reported = ("type", "vmName", "jobID", "storedBytes", "guestBytes", "manifest", "repositoryID")

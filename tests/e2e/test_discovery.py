@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from tests.support.objects import Obj
 from tests.support.vma import MIB, Disk
 from tests.support.waiting import until, wait_for
-from tests.support.workspace import SLOW_MACHINE, Object, Workspace, condition, summary
+from tests.support.workspace import SLOW_MACHINE, Workspace, condition, summary
 
 SMALL: Final = Disk("pattern", 4 * MIB)
 KEEPER: Final = "keeper"
@@ -25,16 +26,16 @@ def discovering(space: Workspace, **rules: Any) -> None:
     space.add_appliance(discovery=rules)
 
 
-def objects(space: Workspace) -> dict[str, Object]:
+def objects(space: Workspace) -> dict[str, Obj]:
     """ProtectedVMs of the namespace by their paths."""
     listed = space.kube.select("ProtectedVM", space.namespace)
     return {str(obj["spec"]["path"]).removeprefix("/DC1/vm/"): obj for obj in listed}
 
 
-def wait_found(space: Workspace, *paths: str, timeout: float = SLOW_MACHINE) -> dict[str, Object]:
+def wait_found(space: Workspace, *paths: str, timeout: float = SLOW_MACHINE) -> dict[str, Obj]:
     """Return the ProtectedVMs, once there is one of each of these paths and no other, and all are Ready."""
 
-    def probe() -> dict[str, Object]:
+    def probe() -> dict[str, Obj]:
         found = objects(space)
         until(set(found) == set(paths), sorted(found))
         for obj in found.values():
@@ -46,11 +47,11 @@ def wait_found(space: Workspace, *paths: str, timeout: float = SLOW_MACHINE) -> 
     return wait_for(f"ProtectedVMs of {', '.join(paths)}", probe, timeout=timeout)
 
 
-def wait_told(space: Workspace, **wanted: Any) -> Object:
+def wait_told(space: Workspace, **wanted: Any) -> Obj:
     """Return the appliance's status.discovery once it says this."""
 
-    def probe() -> Object:
-        reported: Object = space.status("vma", "VMwareAppliance").get("discovery") or {}
+    def probe() -> Obj:
+        reported: Obj = space.status("vma", "VMwareAppliance").get("discovery") or {}
         until(all(reported.get(name) == value for name, value in wanted.items()), reported)
         return reported
 

@@ -7,10 +7,10 @@ import secrets
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.support import hardware, images
+from tests.support.objects import Obj
 from tests.support.points import History
 from tests.support.vma import MIB, Disk
 from tests.support.waiting import until, wait_for
@@ -18,15 +18,14 @@ from tests.support.workspace import SLOW_MACHINE, Workspace, condition
 
 KIB = 1024
 SMALL = (Disk("pattern", 8 * MIB), Disk("pattern", 6 * MIB))
-Object = dict[str, Any]
 
 
-def ran(status: Object) -> list[tuple[str, str | None]]:
+def ran(status: Obj) -> list[tuple[str, str | None]]:
     """Return what ran for each disk, and why it is a full where an increment was wanted."""
     return [(disk["type"], disk.get("reason")) for disk in status["disks"]]
 
 
-def assert_stands_on(status: Object, parent: Object, name: str) -> None:
+def assert_stands_on(status: Obj, parent: Obj, name: str) -> None:
     """Each disk is an increment upon the same disk of that Backup, from where that one ended."""
     assert status["type"] == "Incremental"
     for disk, before in zip(status["disks"], parent["disks"], strict=True):
@@ -55,7 +54,7 @@ def test_ten_increments_and_their_end(space: Workspace, history: History) -> Non
     removed_in_any_order(history, names)
 
 
-def assert_stored_what_changed(space: Workspace, statuses: dict[str, Object]) -> None:
+def assert_stored_what_changed(space: Workspace, statuses: dict[str, Obj]) -> None:
     folder = space.folders["repo"]
     sent = {job["job_id"]: job["bytes"] for job in space.vma.jobs()}
     for status in statuses.values():
@@ -72,7 +71,7 @@ def assert_stored_what_changed(space: Workspace, statuses: dict[str, Object]) ->
     assert folder.orphans() == []
 
 
-def assert_told_by_the_chain(space: Workspace, chain: Object, statuses: dict[str, Object]) -> None:
+def assert_told_by_the_chain(space: Workspace, chain: Obj, statuses: dict[str, Obj]) -> None:
     points = {point["backup"]: point for point in chain["restorePoints"]}
     assert [point["depth"] for point in points.values()] == list(range(1, 12))
     assert {point["full"] for point in points.values()} == {"full"}
@@ -115,10 +114,10 @@ def removed_in_any_order(history: History, names: list[str]) -> None:
     assert folder.layers() == []
 
 
-def wait_handled(history: History, left: list[str]) -> Object:
+def wait_handled(history: History, left: list[str]) -> Obj:
     """Return the chain's status once the repository has dealt with all removals."""
 
-    def probe() -> Object:
+    def probe() -> Obj:
         chain = history.chain()
         assert {point["backup"] for point in chain["restorePoints"]} <= set(left)
         pending = [entry for entry in chain.get("removed", []) if entry["state"] == "Pending"]

@@ -11,13 +11,13 @@ import httpx
 import pytest
 from tests.support import chart, namespaces, programs, rest
 from tests.support.kube import Kube
+from tests.support.objects import Obj
 from tests.support.points import History
 from tests.support.rest import Caller, Endpoint, account, answered
 from tests.support.vma import MIB, Disk
 from tests.support.waiting import Impossible, NotYet, until, wait_for
 from tests.support.workspace import Workspace
 
-Object = dict[str, Any]
 VMWARE: Final = "DB01"
 """The VM's name in vCenter, which is none that an object may have."""
 SIZE: Final = 8 * MIB
@@ -41,10 +41,10 @@ def editor(space: Workspace, base: Endpoint) -> Caller:
     return account(base, space.namespace, "editor", "edit")
 
 
-def wait_vm(caller: Caller, **wanted: Any) -> Object:
+def wait_vm(caller: Caller, **wanted: Any) -> Obj:
     """Return the only VM, once REST says this of it."""
 
-    def probe() -> Object:
+    def probe() -> Obj:
         reported = caller.get("vms")
         until(reported["total"] == 1, reported)
         (vm,) = reported["vms"]
@@ -54,10 +54,10 @@ def wait_vm(caller: Caller, **wanted: Any) -> Object:
     return wait_for(f"a VM with {wanted}", probe)
 
 
-def wait_completed(caller: Caller, backup_id: str) -> Object:
+def wait_completed(caller: Caller, backup_id: str) -> Obj:
     """Return the backup, once it is completed."""
 
-    def probe() -> Object:
+    def probe() -> Obj:
         reported = caller.get(f"backup/{backup_id}")
         if reported["status"] == "failed":
             raise Impossible(reported["error_message"])
@@ -67,20 +67,20 @@ def wait_completed(caller: Caller, backup_id: str) -> Object:
     return wait_for(f"{backup_id} completed", probe, timeout=180)
 
 
-def wait_chain(caller: Caller, *backups: str, **query: str) -> Object:
+def wait_chain(caller: Caller, *backups: str, **query: str) -> Obj:
     """Return the chain, once these are its backups."""
 
-    def probe() -> Object:
+    def probe() -> Obj:
         answer = caller.call("GET", "backup/chain", params=query)
         until(answer.is_success, answer.text)
-        reported: Object = answer.json()
+        reported: Obj = answer.json()
         until([one["backup_id"] for one in reported["backups"]] == list(backups), reported)
         return reported
 
     return wait_for(f"a chain of {', '.join(backups)}", probe)
 
 
-def delete(caller: Caller, backup_id: str) -> Object:
+def delete(caller: Caller, backup_id: str) -> Obj:
     """Return what is reported about the deletion; the backup is gone afterwards."""
     answer = caller.call("DELETE", f"backup/{backup_id}")
     reported = answered(answer, 202, 200)
@@ -111,7 +111,7 @@ def test_from_a_start_to_a_deletion(space: Workspace, editor: Caller, history: H
     assert_audited(space, editor, "start", "delete")
 
 
-def _full(editor: Caller, history: History) -> Object:
+def _full(editor: Caller, history: History) -> Obj:
     """By the name in vCenter, with a name of its own."""
     history.keep("full")
     tags = {"team": "shop", "note": "two words"}
@@ -127,7 +127,7 @@ def _full(editor: Caller, history: History) -> Object:
     return full
 
 
-def _increment(editor: Caller, history: History) -> Object:
+def _increment(editor: Caller, history: History) -> Obj:
     """By the name of the ProtectedVM, with a name that is made up."""
     history.keep("next")
     wanted = {"vm_context_id": "vm", "backup_type": "incremental", "repository_id": "repo"}
@@ -139,7 +139,7 @@ def _increment(editor: Caller, history: History) -> Object:
 
 
 def _lists(editor: Caller, incr: str) -> None:
-    expected: list[tuple[Object, list[str], int]] = [
+    expected: list[tuple[Obj, list[str], int]] = [
         ({}, [incr, "full"], 2),
         ({"vm_name": VMWARE}, [incr, "full"], 2),
         ({"vm_context_id": "vm", "backup_type": "incremental"}, [incr], 1),
@@ -155,7 +155,7 @@ def _lists(editor: Caller, incr: str) -> None:
     assert editor.status("GET", "backup/list?status=done") == httpx.codes.BAD_REQUEST
 
 
-def _deletions(space: Workspace, editor: Caller, full: Object, incr: Object) -> None:
+def _deletions(space: Workspace, editor: Caller, full: Obj, incr: Obj) -> None:
     """The full's files stay for the increment, and go with it."""
     folder = space.folders["repo"]
     assert {full["file_path"], incr["file_path"]} == set(folder.layers())

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import base64
 import ssl
-from typing import Any, Final
+from typing import Final
 
 import httpx
 import pytest
 from tests.support import chart, rest
 from tests.support.kube import Kube
+from tests.support.objects import Obj
 from tests.support.waiting import until, wait_for
 
-Object = dict[str, Any]
 PARTS: Final = {"ca.crt", "ca.key", "tls.crt", "tls.key"}
 
 
@@ -20,7 +20,7 @@ def _get(base: rest.Endpoint, trust: ssl.SSLContext) -> int:
     return httpx.get(f"{base.url}/readyz", trust_env=False, verify=trust, timeout=60).status_code
 
 
-def _certificate(secret: Object) -> bytes:
+def _certificate(secret: Obj) -> bytes:
     """In DER."""
     return ssl.PEM_cert_to_DER_cert(base64.b64decode(secret["data"]["tls.crt"]).decode())
 
@@ -55,7 +55,7 @@ def test_what_is_deleted_from_the_secret_is_made_again_and_served_without_a_rest
     pods = set(rest.certificates(kube))
     kube.merge("Secret", before["metadata"]["name"], operator, {"data": dict.fromkeys(PARTS)})
 
-    def filled() -> Object:
+    def filled() -> Obj:
         secret = rest.secret(kube)
         until(set(secret.get("data") or {}) == PARTS, sorted(secret.get("data") or {}))
         return secret

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.support import chart, images, nodes
 from tests.support.admission import mutated_pods
+from tests.support.objects import Obj
 from tests.support.outcomes import PATIENCE
 from tests.support.points import History
 from tests.support.vma import MIB, Disk
@@ -23,7 +24,6 @@ HANGS_IN_CHECK = """#!/bin/sh
 case "$*" in check*.partial*) sleep 600 ;; esac
 exec /usr/bin/qemu-img "$@"
 """
-Object = dict[str, Any]
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ class Held:
     """The first attempt at `next`: its copy stands still in the middle until `go_on`."""
 
     space: Workspace
-    pod: Object
+    pod: Obj
     job: str
 
     def go_on(self) -> None:
@@ -76,7 +76,7 @@ def copying(history: History, **spec: Any) -> Held:
     return held
 
 
-def goes_well(history: History, *, attempts: int) -> Object:
+def goes_well(history: History, *, attempts: int) -> Obj:
     """`next` is an increment on `incr`, all points are what they were, and no file is too many."""
     space, folder = history.space, history.space.folders["repo"]
     status = space.wait_phase("Completed", "next", timeout=PATIENCE)
@@ -129,7 +129,7 @@ def test_the_worker_is_told_to_stop_during_the_copy(chain: History) -> None:
     assert space.vma.events("snapshot_deleted_under_job") == []
 
 
-def _waits_for_client(pod: Object) -> None:
+def _waits_for_client(pod: Obj) -> None:
     log = nodes.log_of(pod)
     until("the VMA is amid an increment" in log, log[-500:])
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
+from tests.support.objects import Obj
 from tests.support.outcomes import PATIENCE, exports_of
 from tests.support.points import History
 from tests.support.vma import MIB, Disk
@@ -16,7 +15,6 @@ QUICK = {"timeouts": {"reconnectSeconds": 10, "stallSeconds": 12}}
 """For clients that stop in their copy."""
 MODES = {"die": "ConnectionLost", "deadlock": "Stalled"}
 """What an attempt whose client does that fails with."""
-Object = dict[str, Any]
 
 
 @pytest.fixture
@@ -35,7 +33,7 @@ def struck(history: History, mode: str) -> None:
     history.space.vma.fault("client", mode, bytes=2 * MIB)
 
 
-def is_an_increment(history: History, status: Object) -> None:
+def is_an_increment(history: History, status: Obj) -> None:
     """On the full; both points are what they were, and no file is too many."""
     space, folder = history.space, history.space.folders["repo"]
     assert {(disk["type"], disk["parent"]) for disk in status["disks"]} == {("Incremental", "full")}

@@ -10,12 +10,11 @@ from functools import partial
 from typing import Any, Final
 
 from tests.support.kube import Kube, path_of
+from tests.support.objects import Obj
 from tests.support.waiting import until, wait_for
 
-Object = dict[str, Any]
-
 _FILE: Final = "file"
-_RESTRICTED: Final[Object] = {
+_RESTRICTED: Final[Obj] = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
     "runAsNonRoot": True,
@@ -38,7 +37,7 @@ def mutated_pods(kube: Kube, namespace: str, path: str, script: str) -> Iterator
 
 
 @contextmanager
-def foreign_container(kube: Kube, namespace: str, container: Object, *, native: bool = False) -> Iterator[None]:
+def foreign_container(kube: Kube, namespace: str, container: Obj, *, native: bool = False) -> Iterator[None]:
     """Every pod that is created while the block runs gets this container, before its own ones.
 
     `native`: as a native sidecar, that is as an init container that runs as long as the pod does.
@@ -66,9 +65,7 @@ def _list(*items: str) -> str:
 
 
 @contextmanager
-def _policy(
-    kube: Kube, namespace: str, name: str, expression: str, changed: Callable[[Object], bool]
-) -> Iterator[None]:
+def _policy(kube: Kube, namespace: str, name: str, expression: str, changed: Callable[[Obj], bool]) -> Iterator[None]:
     """A policy for pods of the namespace, in force while the block runs. `changed`: whether a pod has met it."""
     rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
     kube.create(
@@ -103,7 +100,7 @@ def _cel(value: Any) -> str:
     return json.dumps(value)
 
 
-def _binding(name: str, namespace: str) -> Object:
+def _binding(name: str, namespace: str) -> Obj:
     selector = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
     return {
         "kind": "MutatingAdmissionPolicyBinding",
@@ -112,18 +109,18 @@ def _binding(name: str, namespace: str) -> Object:
     }
 
 
-def _is_changed(kube: Kube, namespace: str, changed: Callable[[Object], bool], wanted: bool) -> None:
+def _is_changed(kube: Kube, namespace: str, changed: Callable[[Obj], bool], wanted: bool) -> None:
     until(changed(_asked(kube, namespace)) is wanted, f"pods are {'not changed yet' if wanted else 'still changed'}")
 
 
-def _names(pod: Object, field: str) -> list[str]:
+def _names(pod: Obj, field: str) -> list[str]:
     return [str(item["name"]) for item in pod["spec"].get(field, [])]
 
 
-def _asked(kube: Kube, namespace: str) -> Object:
+def _asked(kube: Kube, namespace: str) -> Obj:
     """Return a pod that is not really made, as it would be."""
     mount = {"name": "scratch", "mountPath": "/tmp"}
-    pod: Object = {
+    pod: Obj = {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": "asked", "namespace": namespace},
@@ -132,5 +129,5 @@ def _asked(kube: Kube, namespace: str) -> Object:
             "volumes": [{"name": "scratch", "emptyDir": {}}],
         },
     }
-    made: Object = kube.request("POST", path_of("Pod", namespace), json=pod, params={"dryRun": "All"}).json()
+    made: Obj = kube.request("POST", path_of("Pod", namespace), json=pod, params={"dryRun": "All"}).json()
     return made

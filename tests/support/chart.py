@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 from tests.support.kube import Kube
+from tests.support.objects import Obj
 from tests.support.waiting import until, wait_for
 
 RELEASE: Final = "sendense-backup"
 """`make install` gives this name."""
-
-Object = dict[str, Any]
 
 
 def labels(component: str | None = None) -> str:
@@ -21,13 +20,13 @@ def labels(component: str | None = None) -> str:
     return f"{whole},app.kubernetes.io/component={component}" if component else whole
 
 
-def only(kube: Kube, kind: str, component: str) -> Object:
+def only(kube: Kube, kind: str, component: str) -> Obj:
     """Return the one object of that kind that a program has. Raises ValueError when there are none or several."""
     (found,) = kube.select(kind, labels=labels(component))
     return found
 
 
-def pods(kube: Kube, component: str | None = None) -> list[Object]:
+def pods(kube: Kube, component: str | None = None) -> list[Obj]:
     """Return the release's pods."""
     return kube.select("Pod", labels=labels(component))
 
@@ -94,7 +93,7 @@ def roll(kube: Kube, component: str) -> None:
     _merge(kube, deployment, {"template": {"metadata": {"annotations": stamp}}})
 
 
-def _merge(kube: Kube, deployment: Object, spec: Object) -> None:
+def _merge(kube: Kube, deployment: Obj, spec: Obj) -> None:
     meta = deployment["metadata"]
     kube.merge("Deployment", meta["name"], meta["namespace"], {"spec": spec})
 

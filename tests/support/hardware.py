@@ -6,17 +6,15 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from tests.support.objects import Obj
 from tests.support.workspace import Workspace
-
-Object = dict[str, Any]
 
 
 def add_disk(space: Workspace, key: int, virtual_size: int, *, vm: str = "vm") -> None:
     """One more disk, full of data, behind the others."""
 
-    def change(folder: Path, disks: list[Object]) -> list[Object]:
+    def change(folder: Path, disks: list[Obj]) -> list[Obj]:
         file = folder / f"disk-{key}.raw"
         file.write_bytes(os.urandom(virtual_size))
         return [*disks, {"key": key, "file": file.name}]
@@ -27,7 +25,7 @@ def add_disk(space: Workspace, key: int, virtual_size: int, *, vm: str = "vm") -
 def remove_disk(space: Workspace, key: int, *, vm: str = "vm") -> None:
     """The disks behind it move up."""
 
-    def change(folder: Path, disks: list[Object]) -> list[Object]:
+    def change(folder: Path, disks: list[Obj]) -> list[Obj]:
         (folder / f"disk-{key}.raw").unlink()
         return [disk for disk in disks if disk["key"] != key]
 
@@ -37,14 +35,14 @@ def remove_disk(space: Workspace, key: int, *, vm: str = "vm") -> None:
 def grow_disk(space: Workspace, key: int, virtual_size: int, *, vm: str = "vm") -> None:
     """To `virtual_size` bytes; what is added is empty."""
 
-    def change(folder: Path, disks: list[Object]) -> list[Object]:
+    def change(folder: Path, disks: list[Obj]) -> list[Obj]:
         os.truncate(folder / f"disk-{key}.raw", virtual_size)
         return disks
 
     _change(space, vm, change)
 
 
-def _change(space: Workspace, vm: str, change: Callable[[Path, list[Object]], list[Object]]) -> None:
+def _change(space: Workspace, vm: str, change: Callable[[Path, list[Obj]], list[Obj]]) -> None:
     """Whole or not at all for those who scan the folder; `space.disks` follows."""
     folder = space.disks[vm][0].parent
     description = json.loads((folder / "vm.json").read_text())

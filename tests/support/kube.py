@@ -18,12 +18,12 @@ from typing import Any, Final
 
 import httpx
 import yaml
+from tests.support.objects import Obj
 
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
 KUBECONFIG: Final = Path(os.environ.get("KUBECONFIG") or CHECKOUT / "build" / "kubeconfig")
 MANAGER: Final = "tests"
 
-Object = dict[str, Any]
 
 GROUP: Final = "backup.sendense.io"
 OUR_KINDS: Final = ("Backup", "BackupChain", "BackupPolicy", "BackupRepository", "ProtectedVM", "VMwareAppliance")
@@ -123,11 +123,11 @@ class Kube:
             message = response.text
         raise ApiError(response.status_code, message)
 
-    def get(self, kind: str, name: str, namespace: str | None = None) -> Object:
+    def get(self, kind: str, name: str, namespace: str | None = None) -> Obj:
         """Return one object. Raises ApiError 404 when it is not there."""
         return _object(self.request("GET", path_of(kind, namespace, name)))
 
-    def find(self, kind: str, name: str, namespace: str | None = None) -> Object | None:
+    def find(self, kind: str, name: str, namespace: str | None = None) -> Obj | None:
         """Return one object, or None."""
         try:
             return self.get(kind, name, namespace)
@@ -138,14 +138,14 @@ class Kube:
 
     def select(
         self, kind: str, namespace: str | None = None, *, labels: str | None = None, fields: str | None = None
-    ) -> list[Object]:
+    ) -> list[Obj]:
         """Return the objects of a namespace, or of all; `labels` and `fields` are selectors."""
         query = {k: v for k, v in (("labelSelector", labels), ("fieldSelector", fields)) if v}
         found = _object(self.request("GET", path_of(kind, namespace), params=query))
-        items: list[Object] = found["items"]
+        items: list[Obj] = found["items"]
         return [{"kind": kind, "apiVersion": api_version_of(kind), **item} for item in items]
 
-    def create(self, obj: Mapping[str, Any], *, user: str | None = None) -> Object:
+    def create(self, obj: Mapping[str, Any], *, user: str | None = None) -> Obj:
         """Create an object (strict: unknown fields are refused)."""
         body = {"apiVersion": api_version_of(obj["kind"]), **obj}
         return _object(
@@ -158,7 +158,7 @@ class Kube:
             )
         )
 
-    def apply(self, obj: Mapping[str, Any]) -> Object:
+    def apply(self, obj: Mapping[str, Any]) -> Obj:
         """Server-side apply."""
         body = {"apiVersion": api_version_of(obj["kind"]), **obj}
         meta = obj["metadata"]
@@ -181,7 +181,7 @@ class Kube:
         *,
         sub: str | None = None,
         user: str | None = None,
-    ) -> Object:
+    ) -> Obj:
         """JSON merge patch of an object or of its subresource."""
         return _object(
             self.request(
@@ -195,7 +195,7 @@ class Kube:
 
     def delete(self, kind: str, name: str, namespace: str | None = None, *, grace: int | None = None) -> None:
         """Delete; an object that is gone already is fine."""
-        body: Object = {"propagationPolicy": "Background"}
+        body: Obj = {"propagationPolicy": "Background"}
         if grace is not None:
             body["gracePeriodSeconds"] = grace
         try:
@@ -214,7 +214,7 @@ class Kube:
         """Return the columns of `kubectl get`, without those of `-o wide`."""
         return [c["name"] for c in self._table(kind, namespace)["columnDefinitions"] if c["priority"] == 0]
 
-    def _table(self, kind: str, namespace: str) -> Object:
+    def _table(self, kind: str, namespace: str) -> Obj:
         accept = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
         return _object(self.request("GET", path_of(kind, namespace), headers=accept))
 
@@ -239,7 +239,7 @@ class Kube:
             return f"[no log: {error.message}]"
 
 
-def _named(entries: list[Object], name: str) -> Object:
+def _named(entries: list[Obj], name: str) -> Obj:
     return next(entry for entry in entries if entry["name"] == name)
 
 
@@ -258,8 +258,8 @@ def _as_files(*encoded: str) -> Iterator[list[str]]:
         yield [str(path) for path in paths]
 
 
-def _object(response: httpx.Response) -> Object:
-    answer: Object = response.json()
+def _object(response: httpx.Response) -> Obj:
+    answer: Obj = response.json()
     return answer
 
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 import httpx
 from tests.support import chart, repositories, vma
 from tests.support.kube import ApiError, Kube
+from tests.support.objects import Obj
 from tests.support.programs import engine
 from tests.support.waiting import NotYet, until, wait_for
-
-Object = dict[str, Any]
 
 _BY_UID: Final = 'for f in $(grep -lz "^POD_UID=$1" /proc/[0-9]*/environ 2>/dev/null); do p=${f%/environ}; '
 _KILL: Final = 'kill -"$2" ${p#/proc/} && n=$((n+1)); done; echo $n'
@@ -21,25 +20,25 @@ _FIRST: Final = r"grep -q '^NSpid:.*[[:space:]]1$' $p/status || continue; "
 _SIGNAL_API: Final = 'kill -"$1" $(grep -lx kube-apiserver /proc/[0-9]*/comm | cut -d/ -f3)'
 
 
-def kill_worker(pod: Object) -> None:
+def kill_worker(pod: Obj) -> None:
     """SIGKILL for the container's first process, and so for all in it, as the kernel's OOM killer sends it."""
     assert _signal(pod, _FIRST, "KILL") > 0, "no such process"
 
 
-def log_of(pod: Object) -> str:
+def log_of(pod: Obj) -> str:
     """Return what it wrote, out of its node: also when the API server knows the pod no more."""
     meta = pod["metadata"]
     folder = f"/var/log/pods/{meta['namespace']}_{meta['name']}_{meta['uid']}"
     return engine("exec", pod["spec"]["nodeName"], "sh", "-c", 'cat "$0"/*/*.log', folder)
 
 
-def kill_program(pod: Object, program: str) -> None:
+def kill_program(pod: Obj, program: str) -> None:
     """SIGKILL for every process of a worker's pod that runs that program."""
     condition = f'[ "$(cat $p/comm)" = {shlex.quote(program)} ] || continue; '
     assert _signal(pod, condition, "KILL") > 0, "no such process"
 
 
-def _signal(pod: Object, condition: str, signal: str) -> int:
+def _signal(pod: Obj, condition: str, signal: str) -> int:
     """Return how many processes of the pod got it."""
     script = f"n=0; {_BY_UID}{condition}{_KILL}"
     return int(engine("exec", pod["spec"]["nodeName"], "sh", "-c", script, "kill", pod["metadata"]["uid"], signal))

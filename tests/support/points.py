@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.support import images, programs
+from tests.support.objects import Obj
 from tests.support.waiting import until, wait_for
 from tests.support.workspace import SLOW_MACHINE, Workspace
-
-Object = dict[str, Any]
 
 
 @dataclass
@@ -41,12 +40,12 @@ class History:
         self.keep(name)
         return self.space.backup(name, vm=self.vm, repository=self.repository, **spec)
 
-    def backup(self, name: str, *, timeout: float = SLOW_MACHINE, **spec: Any) -> Object:
+    def backup(self, name: str, *, timeout: float = SLOW_MACHINE, **spec: Any) -> Obj:
         """As `start`; its status once it is Completed."""
         self.start(name, **spec)
         return self.space.wait_phase("Completed", name, timeout=timeout)
 
-    def increment(self, name: str, **spec: Any) -> Object:
+    def increment(self, name: str, **spec: Any) -> Obj:
         """As `backup`, of type Incremental."""
         return self.backup(name, type="Incremental", **spec)
 
@@ -54,16 +53,16 @@ class History:
         """Each of these restore points is what its disks were then, read through all its layers."""
         images.assert_points(self.space, {name: self.kept[name] for name in names}, repository=self.repository)
 
-    def chain(self) -> Object:
+    def chain(self) -> Obj:
         """Return status of their BackupChain; empty while there is none."""
         fields = f"spec.vmRef.name={self.vm},spec.repositoryRef.name={self.repository}"
         found = self.space.kube.select("BackupChain", self.space.namespace, fields=fields)
         return dict(found[0].get("status", {})) if found else {}
 
-    def wait_points(self, *names: str, timeout: float = SLOW_MACHINE) -> Object:
+    def wait_points(self, *names: str, timeout: float = SLOW_MACHINE) -> Obj:
         """Return the chain's status once these, in this order, are its restore points that can be used."""
 
-        def probe() -> Object:
+        def probe() -> Obj:
             chain = self.chain()
             points = [p["backup"] for p in chain.get("restorePoints", []) if p.get("state", "Available") == "Available"]
             until(points == list(names) and chain["points"] == len(names), chain)
@@ -71,10 +70,10 @@ class History:
 
         return wait_for(f"points {', '.join(names) or '(none)'}", probe, timeout=timeout)
 
-    def wait_removed(self, **states: str) -> Object:
+    def wait_removed(self, **states: str) -> Obj:
         """Return the chain's status once what it says of removed points, by the Backup's name, is just this."""
 
-        def probe() -> Object:
+        def probe() -> Obj:
             chain = self.chain()
             reported = {entry["backup"]: entry["state"] for entry in chain.get("removed", [])}
             until(reported == {name.replace("_", "-"): state for name, state in states.items()}, chain.get("removed"))

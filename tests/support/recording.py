@@ -8,13 +8,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 import httpx
 from tests.support.kube import Kube, path_of
+from tests.support.objects import Obj
 from tests.support.waiting import until
-
-Object = dict[str, Any]
 
 HELD_FOR_WORKER = "backup.sendense.io/worker"
 """Finalizer of a Backup whose worker, or what was made for it, may be there."""
@@ -24,9 +22,9 @@ HELD_FOR_WORKER = "backup.sendense.io/worker"
 class Recording:
     """Versions in order, each with the moment at which it was seen (monotonic seconds)."""
 
-    versions: list[tuple[float, Object]] = field(default_factory=list)
+    versions: list[tuple[float, Obj]] = field(default_factory=list)
 
-    def statuses(self) -> list[Object]:
+    def statuses(self) -> list[Obj]:
         """Of each version that has one."""
         return [obj["status"] for _, obj in self.versions if "status" in obj]
 

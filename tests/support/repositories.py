@@ -11,10 +11,10 @@ from typing import Any, Final
 
 from tests.support import manifests, programs
 from tests.support.kube import Kube
+from tests.support.objects import Obj
 
 NODE_DATA: Final = "/srv/sendense"
 HOSTNAME: Final = "kubernetes.io/hostname"
-Object = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ class Folder:
         """Committed images."""
         return self.files("**/*.qcow2")
 
-    def manifests(self) -> list[Object]:
+    def manifests(self) -> list[Obj]:
         """Committed restore points."""
         return self._read("**/backups/*.json")
 
-    def tombstones(self) -> list[Object]:
+    def tombstones(self) -> list[Obj]:
         """Manifests of removed restore points whose layers are still there."""
         return self._read("**/.tombstones/*.json")
 
@@ -58,7 +58,7 @@ class Folder:
         }
         return [name for name in self.files("**/disk-*/*") if name not in owned and ".quarantine" not in name]
 
-    def _read(self, pattern: str) -> list[Object]:
+    def _read(self, pattern: str) -> list[Obj]:
         return [json.loads((self.path / name).read_text()) for name in self.files(pattern)]
 
 
@@ -75,7 +75,7 @@ def make_folder(name: str, below: str = "repos") -> Path:
     return folder
 
 
-def volume(name: str, claim: str, namespace: str, nodes: Sequence[str], path: str, **more: Any) -> Object:
+def volume(name: str, claim: str, namespace: str, nodes: Sequence[str], path: str, **more: Any) -> Obj:
     """Return a PersistentVolume of one node's folder, or of one that several share; kept for one claim."""
     affinity = {"key": HOSTNAME, "operator": "In", "values": list(nodes)}
     return manifests.manifest(
@@ -95,7 +95,7 @@ def volume(name: str, claim: str, namespace: str, nodes: Sequence[str], path: st
     )
 
 
-def claim(name: str, namespace: str, volume_name: str, **more: Any) -> Object:
+def claim(name: str, namespace: str, volume_name: str, **more: Any) -> Obj:
     """Return the claim of such a volume."""
     return manifests.manifest(
         "PersistentVolumeClaim",

@@ -14,9 +14,8 @@ from typing import Any
 import httpx
 from tests.support import chart, programs
 from tests.support.kube import Kube
+from tests.support.objects import Obj
 from tests.support.waiting import until, wait_for
-
-Object = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ def authority(kube: Kube) -> str:
     return base64.b64decode(secret(kube)["data"]["ca.crt"]).decode()
 
 
-def secret(kube: Kube) -> Object:
+def secret(kube: Kube) -> Obj:
     """Return what the certificate is kept in."""
     return chart.only(kube, "Secret", "api")
 
@@ -53,7 +52,7 @@ def certificates(kube: Kube) -> dict[str, bytes]:
     return {pod["metadata"]["name"]: _shown(pod) for pod in chart.pods(kube, "api")}
 
 
-def _shown(pod: Object) -> bytes:
+def _shown(pod: Obj) -> bytes:
     meta, (container,) = pod["metadata"], pod["spec"]["containers"]
     (port,) = [port["containerPort"] for port in container["ports"] if port["name"] == "api"]
     with programs.forwarded(f"pod/{meta['name']}", port, meta["namespace"]) as address:
@@ -77,7 +76,7 @@ class Caller:
             method, url, headers=headers, timeout=60, trust_env=False, verify=self.base.trust, **options
         )
 
-    def get(self, path: str, **query: Any) -> Object:
+    def get(self, path: str, **query: Any) -> Obj:
         """Return the object that is answered with 200."""
         return answered(self.call("GET", path, params=query), 200)
 
@@ -97,10 +96,10 @@ class Caller:
         until(answer.is_success, answer.text)
 
 
-def answered(answer: httpx.Response, *statuses: int) -> Object:
+def answered(answer: httpx.Response, *statuses: int) -> Obj:
     """Return the object that is answered with one of these statuses."""
     assert answer.status_code in statuses, f"{answer.status_code}: {answer.text}"
-    reported: Object = answer.json()
+    reported: Obj = answer.json()
     return reported
 
 

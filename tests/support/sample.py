@@ -6,10 +6,10 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from tests.support.objects import Obj
+
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.task import Answer, BackupType, Capacity, DiskAnswer, DiskProgress, Progress, Stage
-
-Obj = dict[str, Any]
 
 NAMESPACE = "shop"
 NOON = datetime(2025, 10, 5, 12, tzinfo=UTC)

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import httpx
 from tests.support import programs
 from tests.support.kube import Kube
+from tests.support.objects import Obj
 
 NAMESPACE: Final = "sendense-reference-vma"
 SERVICE: Final = "reference-vma"
@@ -20,8 +21,6 @@ PORT: Final = 8081
 USER: Final = "backup"
 PASSWORD: Final = "secret"
 MIB: Final = 1 << 20
-
-Object = dict[str, Any]
 
 
 class Transport(Protocol):
@@ -62,7 +61,7 @@ class Disk:
     virtual_size: int = 16 * MIB
     more: tuple[tuple[str, Any], ...] = ()
 
-    def spec(self, index: int) -> Object:
+    def spec(self, index: int) -> Obj:
         """For the control API."""
         return {"key": 2000 + index, "kind": self.kind, "size": self.virtual_size, **dict(self.more)}
 
@@ -132,12 +131,12 @@ class ReferenceVMA:
         """One fault, or all."""
         self._call("DELETE", "faults" if fault is None else f"faults/{fault}")
 
-    def log(self, **filters: str | int) -> list[Object]:
+    def log(self, **filters: str | int) -> list[Obj]:
         """Return the entries of its log: filters are since, job, vm, kind, event, path."""
-        entries: list[Object] = self._call("GET", "log", params=filters).json()["entries"]
+        entries: list[Obj] = self._call("GET", "log", params=filters).json()["entries"]
         return entries
 
-    def starts(self) -> list[Object]:
+    def starts(self) -> list[Obj]:
         """Start calls that it received."""
         return [entry for entry in self.log(kind="received") if entry["path"].endswith("/api/v1/backup/start")]
 
@@ -146,13 +145,13 @@ class ReferenceVMA:
         reported = [part for entry in self.starts() for part in str(entry["body"]["nbd_targets"]).split(",")]
         return [target.split("://")[1].split("/")[0] for target in reported]
 
-    def events(self, event: str, **filters: str | int) -> list[Object]:
+    def events(self, event: str, **filters: str | int) -> list[Obj]:
         """Return events of one name."""
         return self.log(kind="event", event=event, **filters)
 
-    def jobs(self) -> list[Object]:
+    def jobs(self) -> list[Obj]:
         """Return all jobs since it was made."""
-        jobs: list[Object] = self._call("GET", "jobs").json()
+        jobs: list[Obj] = self._call("GET", "jobs").json()
         return jobs
 
     def command(self, job: str, command: str, **more: Any) -> None:
@@ -162,7 +161,7 @@ class ReferenceVMA:
     def _call(self, method: str, path: str, **options: Any) -> httpx.Response:
         return self.transport.request(method, f"appliance/{self.id}/_control/{path}", **options)
 
-    def _files(self, vm: Object) -> list[Path]:
+    def _files(self, vm: Obj) -> list[Path]:
         """Return the VM's folder as the service sees it lies below the appliance's own, which the host shares."""
         mine = f"@{self.id}"
         folder = programs.data() / "vma" / mine / str(vm["folder"]).partition(f"/{mine}/")[2]

@@ -12,11 +12,11 @@ from typing import Any, Final
 from tests.support import manifests, repositories, setup
 from tests.support.kube import Kube
 from tests.support.namespaces import wait_gone
+from tests.support.objects import Obj
 from tests.support.repositories import Folder
 from tests.support.vma import USER, Disk, ReferenceVMA
 from tests.support.waiting import Impossible, until, wait_for
 
-Object = dict[str, Any]
 ENDS: Final = ("Completed", "Failed", "Cancelled", "Lost")
 SLOW_MACHINE: Final = 180
 """Seconds that a wait may take where nothing is claimed about how long: four tests may share two cores."""
@@ -66,7 +66,7 @@ class Workspace:
         """vCenter's credentials."""
         self.kube.create(manifests.secret(name, self.namespace, username=USER, password=password or self.password))
 
-    def add_appliance(self, name: str = "vma", *, connect: bool = True, **spec: Any) -> Object:
+    def add_appliance(self, name: str = "vma", *, connect: bool = True, **spec: Any) -> Obj:
         """Return a VMwareAppliance for the workspace's VMA, with short clocks; `nbd`, `timeouts`, … go into its spec.
 
         With `connect` the VMA is then configured to call back to it.
@@ -152,19 +152,19 @@ class Workspace:
         self.kube.create(manifests.backup(name, self.namespace, **{"retries": 0, **spec}))
         return name
 
-    def get(self, name: str = "backup", kind: str = "Backup") -> Object:
+    def get(self, name: str = "backup", kind: str = "Backup") -> Obj:
         """Return an object of the namespace."""
         return self.kube.get(kind, name, self.namespace)
 
-    def status(self, name: str = "backup", kind: str = "Backup") -> Object:
+    def status(self, name: str = "backup", kind: str = "Backup") -> Obj:
         """Return its status; empty while there is none."""
-        status: Object = self.get(name, kind).get("status", {})
+        status: Obj = self.get(name, kind).get("status", {})
         return status
 
-    def wait_phase(self, phase: str, name: str = "backup", *, timeout: float = SLOW_MACHINE) -> Object:
+    def wait_phase(self, phase: str, name: str = "backup", *, timeout: float = SLOW_MACHINE) -> Obj:
         """Return the Backup's status once it is in that phase; fails at once when it ends otherwise."""
 
-        def probe() -> Object:
+        def probe() -> Obj:
             status = self.status(name)
             now = status.get("phase")
             if now in ENDS and now != phase:
@@ -188,20 +188,20 @@ class Workspace:
 
         return wait_for(f"{kind} {name} with reason {' or '.join(sorted(wanted))}", probe, timeout=timeout)
 
-    def wait_ready(self, name: str, kind: str, *, timeout: float = SLOW_MACHINE) -> Object:
+    def wait_ready(self, name: str, kind: str, *, timeout: float = SLOW_MACHINE) -> Obj:
         """Return the object's status once it is Ready."""
 
-        def probe() -> Object:
+        def probe() -> Obj:
             status = self.status(name, kind)
             until(condition(status, "Ready").get("status") == "True", summary(status))
             return status
 
         return wait_for(f"{kind} {name} Ready", probe, timeout=timeout)
 
-    def wait_copying(self, name: str = "backup", *, timeout: float = SLOW_MACHINE) -> Object:
+    def wait_copying(self, name: str = "backup", *, timeout: float = SLOW_MACHINE) -> Obj:
         """Return the VMA's job of the Backup's latest attempt, once bytes are flowing."""
 
-        def probe() -> Object:
+        def probe() -> Obj:
             status = self.status(name)
             if status.get("phase") in ENDS:
                 raise Impossible(summary(status))
@@ -226,24 +226,24 @@ class Workspace:
         self.kube.delete("Backup", name, self.namespace)
         wait_gone(self.kube, "Backup", name, self.namespace, timeout=timeout)
 
-    def scan(self, repository: str = "repo", *, timeout: float = SLOW_MACHINE) -> Object:
+    def scan(self, repository: str = "repo", *, timeout: float = SLOW_MACHINE) -> Obj:
         """Return what a scan finds that is asked for now."""
         request = secrets.token_hex(4)
         patch = {"metadata": {"annotations": {"backup.sendense.io/scan": request}}}
         self.kube.merge("BackupRepository", repository, self.namespace, patch)
 
-        def probe() -> Object:
-            found: Object = self.status(repository, "BackupRepository").get("catalogue", {})
+        def probe() -> Obj:
+            found: Obj = self.status(repository, "BackupRepository").get("catalogue", {})
             until(found.get("request") == request, found)
             return found
 
         return wait_for(f"a scan of {repository}", probe, timeout=timeout)
 
-    def workers(self, backup: str = "backup") -> list[Object]:
+    def workers(self, backup: str = "backup") -> list[Obj]:
         """Return the pods of a Backup."""
         return self.kube.select("Pod", self.namespace, labels=f"backup.sendense.io/backup={backup}")
 
-    def jobs(self) -> list[Object]:
+    def jobs(self) -> list[Obj]:
         """Kubernetes Jobs that run backups."""
         return self.kube.select("Job", self.namespace, labels="backup.sendense.io/component=worker")
 
@@ -256,12 +256,12 @@ class Workspace:
         events = sorted(self._events(name, kind), key=lambda event: int(event["metadata"]["resourceVersion"]))
         return [(event["type"], event["reason"], event["message"]) for event in events]
 
-    def _events(self, name: str, kind: str = "Backup") -> list[Object]:
+    def _events(self, name: str, kind: str = "Backup") -> list[Obj]:
         about = f"involvedObject.kind={kind},involvedObject.name={name}"
         return self.kube.select("Event", self.namespace, fields=about)
 
 
-def condition(status: Mapping[str, Any], kind: str) -> Object:
+def condition(status: Mapping[str, Any], kind: str) -> Obj:
     """Return the condition of that type; empty when it is absent."""
     found = [c for c in status.get("conditions", []) if c["type"] == kind]
     return dict(found[0]) if found else {}

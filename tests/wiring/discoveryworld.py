@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tests.support import sample
-from tests.support.sample import GIB, Obj
+from tests.support.objects import Obj
+from tests.support.sample import GIB
 from tests.wiring.rig import Rig
 
 from sendense_operator.cluster import kinds

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import ValidationError
+from tests.support.objects import Obj
 from tests.support.sample import uid_of
 from tests.wiring.clock import Clock
 from tests.wiring.plain import copied, kind_of, merged, selected
@@ -33,7 +34,6 @@ from sendense_operator.cluster.errors import (
 from sendense_operator.cluster.kinds import POD, Kind
 from sendense_operator.cluster.listing import collect
 
-Obj = dict[str, Any]
 Place = tuple[str, str, str]
 """Kind, namespace, name."""
 

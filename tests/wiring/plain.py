@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sendense_operator.cluster.kinds import Kind
+from tests.support.objects import Obj
 
-Obj = dict[str, Any]
+from sendense_operator.cluster.kinds import Kind
 
 
 def copied(value: Obj) -> Obj:

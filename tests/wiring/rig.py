@@ -9,7 +9,8 @@ from typing import Any
 
 from tests.support import sample
 from tests.support.callbackkeys import FixedKeys
-from tests.support.sample import Obj, metadata
+from tests.support.objects import Obj
+from tests.support.sample import metadata
 from tests.wiring.fakecluster import Killed
 from tests.wiring.fakevma import FakeVMA
 from tests.wiring.world import World

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from tests.support.sample import NAMESPACE, Obj, metadata
+from tests.support.objects import Obj
+from tests.support.sample import NAMESPACE, metadata
 from tests.unit.certificates.support import pem
 from tests.wiring.clock import Clock
 from tests.wiring.fakecluster import FakeCluster

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 from tests.support import sample
-from tests.support.sample import Obj
+from tests.support.objects import Obj
 from tests.wiring.rig import Rig
 from tests.wiring.test_incrementals import backed_up, run
 from tests.wiring.world import Ending

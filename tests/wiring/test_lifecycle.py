@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from tests.support import sample
-from tests.support.sample import Obj
+from tests.support.objects import Obj
 from tests.wiring.rig import Rig
 from tests.wiring.world import Ending
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.support import sample
-from tests.support.sample import Obj
+from tests.support.objects import Obj
 from tests.wiring.rig import Rig
 from tests.wiring.test_lifecycle import over, started
 from tests.wiring.world import Ending

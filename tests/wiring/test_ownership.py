@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from tests.support import sample
-from tests.support.sample import Obj, uid_of
+from tests.support.objects import Obj
+from tests.support.sample import uid_of
 from tests.wiring.rig import Rig
 from tests.wiring.test_adoption import INTERVAL, scanned
 from tests.wiring.test_deletion import delete, gone, removed

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.support import sample
-from tests.support.sample import Obj
+from tests.support.objects import Obj
 from tests.wiring.rig import Rig
 
 from sendense_operator.api.v1alpha1 import names
@@ -70,7 +69,7 @@ async def test_a_priority_that_nobody_knows_is_told_by_backup_and_repository() -
     rig.edit(kinds.BACKUP_REPOSITORY, "store", podTemplate={"priorityClassName": "gone"})
     create = rig.world.cluster.create
 
-    async def admit(kind: Kind, obj: sample.Obj, *, dry_run: bool = False) -> sample.Obj:
+    async def admit(kind: Kind, obj: Obj, *, dry_run: bool = False) -> Obj:
         if kind == kinds.POD and obj["spec"].get("priorityClassName") == "gone":
             raise ForbiddenError("no PriorityClass with name gone was found")
         return await create(kind, obj, dry_run=dry_run)

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from tests.support import sample
-from tests.support.sample import NAMESPACE, Obj
+from tests.support.objects import Obj
+from tests.support.sample import NAMESPACE
 from tests.wiring.rig import Rig
 
 from sendense_operator.api.v1alpha1 import names

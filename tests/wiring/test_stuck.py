@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.support.sample import Obj
+from tests.support.objects import Obj
 from tests.wiring.ending import Ending
 from tests.wiring.rig import Rig
 

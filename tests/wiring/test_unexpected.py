@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from tests.support import sample
+from tests.support.objects import Obj
 from tests.support.sample import NAMESPACE
 from tests.wiring.rig import Rig
 from tests.wiring.test_incrementals import backed_up, ran
@@ -122,7 +123,7 @@ async def test_the_older_one_starts_first_whatever_it_waits_for() -> None:
     denied = {"worker of old": True}
     create = rig.world.cluster.create
 
-    async def refuse(kind: Kind, obj: sample.Obj, *, dry_run: bool = False) -> sample.Obj:
+    async def refuse(kind: Kind, obj: Obj, *, dry_run: bool = False) -> Obj:
         if kind == kinds.JOB and denied and "old" in obj["metadata"]["name"]:
             raise AWAY
         return await create(kind, obj, dry_run=dry_run)
@@ -168,7 +169,7 @@ async def test_a_quota_that_stops_the_maintenance_pod_says_nothing_of_a_reposito
     await rig.run(lambda: rig.phase("b2") == "Running", seconds=20)
     create = rig.world.cluster.create
 
-    async def refuse(kind: Kind, obj: sample.Obj, *, dry_run: bool = False) -> sample.Obj:
+    async def refuse(kind: Kind, obj: Obj, *, dry_run: bool = False) -> Obj:
         if kind == kinds.POD and dry_run and "probe" in str(obj["metadata"]):
             raise ForbiddenError("exceeded quota: pods, used: 1, limited: 1")
         return await create(kind, obj, dry_run=dry_run)

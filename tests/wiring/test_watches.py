@@ -15,7 +15,8 @@ import yaml
 from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
 from tests.support import sample
-from tests.support.sample import NAMESPACE, Obj
+from tests.support.objects import Obj
+from tests.support.sample import NAMESPACE
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster import kinds

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from tests.support import sample
+from tests.support.objects import Obj
 from tests.support.sample import GIB, NAMESPACE, condition, uid_of
 from tests.wiring.clock import Clock
 from tests.wiring.ending import Ending
@@ -35,8 +36,6 @@ from sendense_operator.reconcile.state.kubernetes_objects import (
     terminated,
 )
 from sendense_operator.task import Answer, BackupTask, Capacity, ExitCode, ProbeTask, Progress
-
-Obj = dict[str, Any]
 
 __all__ = ["COPY_S", "Ending", "World"]
 

@@ -9,10 +9,11 @@ import subprocess
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 import yaml
+from tests.support.objects import Obj
 
 CHECKOUT: Final = Path(__file__).resolve().parents[3]
 CHART: Final = CHECKOUT / "charts" / "sendense-backup"
@@ -20,8 +21,7 @@ _CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 # helm built from its Go module thinks that it talks to a very old cluster unless configured otherwise.
 _COMMAND: Final = ("template", "rel", str(CHART), "--namespace", "ops", "--kube-version", "1.32.0")
 
-Object = dict[str, Any]
-Render = Callable[..., list[Object]]
+Render = Callable[..., list[Obj]]
 
 
 def _helm() -> str | None:
@@ -44,7 +44,7 @@ def render() -> Render:
             pytest.fail("helm is missing: `hack/cluster up` builds it")
         pytest.skip("helm is missing: `hack/cluster up` builds it")
 
-    def objects(values: Object | None = None) -> list[Object]:
+    def objects(values: Obj | None = None) -> list[Obj]:
         done = _run(json.dumps(values or {}))
         assert done.returncode == 0, done.stderr
         return [item for item in yaml.safe_load_all(done.stdout) if item]
@@ -53,10 +53,10 @@ def render() -> Render:
 
 
 @pytest.fixture(scope="session")
-def refusal(render: Render) -> Callable[[Object], str]:
+def refusal(render: Render) -> Callable[[Obj], str]:
     """What helm says about values that the chart refuses."""
 
-    def text(values: Object) -> str:
+    def text(values: Obj) -> str:
         done = _run(json.dumps(values))
         assert done.returncode != 0, f"accepted: {values}"
         return done.stderr
@@ -64,18 +64,18 @@ def refusal(render: Render) -> Callable[[Object], str]:
     return text
 
 
-def one(objects: list[Object], kind: str, name: str) -> Object:
+def one(objects: list[Obj], kind: str, name: str) -> Obj:
     """Return the object of that kind whose name ends in `name`."""
     (found,) = [item for item in objects if item["kind"] == kind and item["metadata"]["name"].endswith(name)]
     return found
 
 
-def all_of(objects: list[Object], kind: str) -> list[Object]:
+def all_of(objects: list[Obj], kind: str) -> list[Obj]:
     """Return the objects of that kind."""
     return [item for item in objects if item["kind"] == kind]
 
 
-def environment(deployment: Object) -> dict[str, str]:
+def environment(deployment: Obj) -> dict[str, str]:
     """Return the plain variables of a Deployment's only container."""
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     return {item["name"]: item["value"] for item in container["env"] if "value" in item}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.support.objects import Obj
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.api.v1alpha1.pod_template import PodTemplate
@@ -15,14 +16,14 @@ from sendense_operator.gateway.settings import Settings as GatewaySettings
 from sendense_operator.reconcile.state.settings import Settings
 from sendense_operator.vma.callback_keys import FOLDER
 
-from .conftest import CHART, CHECKOUT, Object, Render, all_of, environment, one
+from .conftest import CHART, CHECKOUT, Render, all_of, environment, one
 
 PROGRAMS = {"controller": "controller", "gateway": "gateway", "api": "rest"}
 """By component, which the names of objects end in: the program, and the name of its values."""
 
 
-def _pod(objects: list[Object], program: str) -> Object:
-    template: Object = one(objects, "Deployment", f"-{program}")["spec"]["template"]
+def _pod(objects: list[Obj], program: str) -> Obj:
+    template: Obj = one(objects, "Deployment", f"-{program}")["spec"]["template"]
     return template
 
 
@@ -58,7 +59,7 @@ def test_selectors_find_the_pods(render: Render, program: str) -> None:
 
 
 def test_the_controller_accepts_what_the_chart_tells_it(render: Render) -> None:
-    values: Object = {
+    values: Obj = {
         "watchNamespaces": ["team-a", "team-b"],
         "imagePullSecrets": [{"name": "registry"}],
         "image": {"repository": "registry.example/backup", "tag": "1.2", "pullPolicy": "Always"},
@@ -92,7 +93,7 @@ def test_the_controller_accepts_what_the_chart_tells_it(render: Render) -> None:
     assert container["ports"][0]["containerPort"] == settings.health_port
 
 
-WORKER: Object = {
+WORKER: Obj = {
     "podLabels": {"team": "backup"},
     "podAnnotations": {"example.com/note": 'it\'s $(HOME) "quoted" {{ $ }} <&>'},
     "nodeSelector": {"disk": "ssd"},
@@ -133,7 +134,7 @@ def test_without_values_pods_are_as_they_were(render: Render) -> None:
         ("tolerations", [{"key": "a"}] * 33),
     ],
 )
-def test_the_chart_refuses_what_would_never_work(refusal: Callable[[Object], str], field: str, value: Any) -> None:
+def test_the_chart_refuses_what_would_never_work(refusal: Callable[[Obj], str], field: str, value: Any) -> None:
     assert f"worker/{field}" in refusal({"worker": {field: value}})
 
 
@@ -182,8 +183,8 @@ def test_node_port(render: Render) -> None:
 
 
 def test_network_policies_let_in_who_has_to_come(render: Render) -> None:
-    peers: list[Object] = [{"ipBlock": {"cidr": "192.0.2.0/24"}}]
-    prometheus: list[Object] = [{"namespaceSelector": {}}]
+    peers: list[Obj] = [{"ipBlock": {"cidr": "192.0.2.0/24"}}]
+    prometheus: list[Obj] = [{"namespaceSelector": {}}]
     objects = render({"networkPolicy": {"gatewayFrom": peers, "metricsFrom": prometheus}})
     assert one(objects, "NetworkPolicy", "-controller")["spec"]["ingress"] == [
         {"ports": [{"port": "health"}], "from": prometheus}
@@ -261,8 +262,8 @@ def test_controller_and_gateway_share_one_callback_key_and_nobody_else_has_it(re
         assert (mount in pod["containers"][0]["volumeMounts"]) is (program != "api")
 
 
-def _selector(objects: list[Object], program: str) -> Object:
-    labels: Object = one(objects, "Deployment", f"-{program}")["spec"]["selector"]["matchLabels"]
+def _selector(objects: list[Obj], program: str) -> Obj:
+    labels: Obj = one(objects, "Deployment", f"-{program}")["spec"]["selector"]["matchLabels"]
     return labels
 
 
@@ -317,7 +318,7 @@ def test_definitions_are_the_generated_ones_and_outlive_the_release(render: Rend
         ({"rest": {"service": {"nodePort": 30883}}}, "rest.service.nodePort needs"),
     ],
 )
-def test_wrong_values_are_refused_by_name(refusal: Callable[[Any], str], values: Object, named: str) -> None:
+def test_wrong_values_are_refused_by_name(refusal: Callable[[Any], str], values: Obj, named: str) -> None:
     assert named in refusal(values)
 
 

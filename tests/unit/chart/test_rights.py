@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 import pytest
+from tests.support.objects import Obj
 
-from .conftest import Object, Render, all_of, environment, one
+from .conftest import Render, all_of, environment, one
 
 _OURS: Final = "backup.sendense.io"
 _KINDS: Final = (
@@ -19,7 +20,7 @@ _KINDS: Final = (
 )
 
 
-def _granted(role: Object) -> set[tuple[str, str, str]]:
+def _granted(role: Obj) -> set[tuple[str, str, str]]:
     """(group, resource, verb) of each rule."""
     return {
         (group, resource, verb)
@@ -30,7 +31,7 @@ def _granted(role: Object) -> set[tuple[str, str, str]]:
     }
 
 
-def _verbs(role: Object, group: str, resource: str) -> set[str]:
+def _verbs(role: Obj, group: str, resource: str) -> set[str]:
     return {verb for where, what, verb in _granted(role) if (where, what) == (group, resource)}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import pytest
+from tests.support.objects import Obj
 from tests.wiring.clock import Clock
 from tests.wiring.fakecluster import FakeCluster
 
@@ -15,26 +16,26 @@ from sendense_operator.gateway.rest.settings import RestSettings
 from sendense_operator.gateway.serving import CERTIFICATE, KEY
 from sendense_operator.reconcile.state.settings import Settings
 
-from .conftest import Object, Render, all_of, environment, one
+from .conftest import Render, all_of, environment, one
 
 MADE: Final = "rel-sendense-backup-api-tls"
 
 
-def _tls(**values: Any) -> Object:
+def _tls(**values: Any) -> Obj:
     return {"rest": {"tls": values}}
 
 
-def _settings(objects: list[Object]) -> Settings:
+def _settings(objects: list[Obj]) -> Settings:
     return Settings.from_environment(environment(one(objects, "Deployment", "-controller")))
 
 
-def _volume(objects: list[Object]) -> Object | None:
+def _volume(objects: list[Obj]) -> Obj | None:
     """Return the certificate's volume in REST's pods."""
     pod = one(objects, "Deployment", "-api")["spec"]["template"]["spec"]
     return next((volume["secret"] for volume in pod["volumes"] if "secret" in volume), None)
 
 
-def _scheme(objects: list[Object]) -> tuple[str, str, int]:
+def _scheme(objects: list[Obj]) -> tuple[str, str, int]:
     """Of the probes, and name and number of the Service's port."""
     (container,) = one(objects, "Deployment", "-api")["spec"]["template"]["spec"]["containers"]
     (scheme,) = {container[f"{kind}Probe"]["httpGet"]["scheme"] for kind in ("liveness", "readiness")}
@@ -63,7 +64,7 @@ def test_what_the_controller_puts_in_stays_in(render: Render) -> None:
 
 
 @pytest.mark.parametrize("values", [{}, _tls(secretName="own")])
-def test_rests_pods_get_the_certificate_and_its_key_and_nothing_else(render: Render, values: Object) -> None:
+def test_rests_pods_get_the_certificate_and_its_key_and_nothing_else(render: Render, values: Obj) -> None:
     volume = _volume(render(values))
     assert volume is not None
     assert volume["items"] == [{"key": name, "path": name} for name in (CERTIFICATE, KEY)]
@@ -79,7 +80,7 @@ def test_nobody_else_mounts_it(render: Render) -> None:
 
 
 @pytest.mark.parametrize("values", [{}, {"watchNamespaces": ["team-a"]}])
-def test_the_controller_may_change_that_secret_and_no_other(render: Render, values: Object) -> None:
+def test_the_controller_may_change_that_secret_and_no_other(render: Render, values: Obj) -> None:
     objects = render(values)
     role = one(objects, "Role", "-certificate")
     assert role["metadata"]["namespace"] == "ops"
@@ -108,7 +109,7 @@ def test_the_controller_may_change_that_secret_and_no_other(render: Render, valu
         ({"rest": {"enabled": False}}, None),
     ],
 )
-def test_otherwise_no_certificate_is_made(render: Render, values: Object, served: tuple[str, str, int] | None) -> None:
+def test_otherwise_no_certificate_is_made(render: Render, values: Obj, served: tuple[str, str, int] | None) -> None:
     objects = render(values)
     assert not [item for item in objects if item["metadata"]["name"].endswith(("-api-tls", "-certificate"))]
     assert _settings(objects).certificate_secret == ""
@@ -133,7 +134,7 @@ def test_without_tls_nothing_of_it_is_left_in_rests_pods(render: Render) -> None
 
 
 @pytest.mark.parametrize(("tls", "port"), [({}, 443), ({"enabled": False}, 80)])
-def test_a_proxy_in_front_is_led_to_the_port(render: Render, tls: Object, port: int) -> None:
+def test_a_proxy_in_front_is_led_to_the_port(render: Render, tls: Obj, port: int) -> None:
     proxies = {"ingress": {"enabled": True, "host": "a.example"}, "gateway": {"enabled": True, "parentRefs": [{}]}}
     objects = render({"rest": {"tls": tls, **proxies}})
     (rule,) = one(objects, "Ingress", "-api")["spec"]["rules"]
@@ -181,7 +182,7 @@ def test_the_controller_accepts_the_names_that_the_chart_does(render: Render) ->
         "$(A)",
     ],
 )
-def test_names_that_are_none_are_refused(refusal: Callable[[Object], str], name: str) -> None:
+def test_names_that_are_none_are_refused(refusal: Callable[[Obj], str], name: str) -> None:
     assert "/rest/tls/names/0" in refusal(_tls(names=[name]))
 
 
@@ -195,5 +196,5 @@ def test_names_that_are_none_are_refused(refusal: Callable[[Object], str], name:
         ({"secret": "own"}, "secret"),
     ],
 )
-def test_what_would_have_no_effect_is_refused(refusal: Callable[[Object], str], tls: Object, named: str) -> None:
+def test_what_would_have_no_effect_is_refused(refusal: Callable[[Obj], str], tls: Obj, named: str) -> None:
     assert named in refusal({"rest": {"tls": tls}})

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tests.support import sample
-from tests.support.sample import Obj
+from tests.support.objects import Obj
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster.object_names import worker_name

@@ -6,7 +6,8 @@ import tracemalloc
 from collections.abc import Iterator
 
 from tests.support import sample
-from tests.support.sample import NAMESPACE, Obj, stamp
+from tests.support.objects import Obj
+from tests.support.sample import NAMESPACE, stamp
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.controller.bulk_watch import ObservedObject, Waker, read

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from tests.support import sample
-from tests.support.sample import NAMESPACE, Obj, completed_answer, condition, ended, job, pod, stamp
+from tests.support.objects import Obj
+from tests.support.sample import NAMESPACE, completed_answer, condition, ended, job, pod, stamp
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster.object_names import worker_name

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import pytest
 import yaml
+from tests.support.objects import Obj
 
 from sendense_operator.api.schema import crd
 from sendense_operator.api.v1alpha1 import RESOURCES, Resource, names
@@ -29,7 +30,6 @@ PLACES: Final = ("charts", "crds", "examples", "hack")
 WITH_VALUE: Final = {"-n", "-o", "-l", "-f", "-p", "--field-selector", "--namespace", "-H", "-d", "-X", "--cacert"}
 OTHERS: Final = {"base64", "jq", "qemu-img"}
 """Commands of which nothing is checked but that they are known here."""
-Object = dict[str, Any]
 
 
 def _blocks(text: str) -> list[tuple[str, str]]:
@@ -73,13 +73,13 @@ def _arguments(command: list[str]) -> list[str]:
     return [word for word in words if not word.startswith("-")]
 
 
-def _schema(resource: Resource, part: str) -> Object:
+def _schema(resource: Resource, part: str) -> Obj:
     (version,) = crd(resource)["spec"]["versions"]
-    schema: Object = version["schema"]["openAPIV3Schema"]["properties"][part]
+    schema: Obj = version["schema"]["openAPIV3Schema"]["properties"][part]
     return schema
 
 
-def _has(schema: Object, path: list[str]) -> bool:
+def _has(schema: Obj, path: list[str]) -> bool:
     return not path or (path[0] in schema.get("properties", {}) and _has(schema["properties"][path[0]], path[1:]))
 
 
@@ -95,7 +95,7 @@ def _merged(base: Any, patch: Any) -> Any:
     return {**base, **{name: _merged(base.get(name), value) for name, value in patch.items()}}
 
 
-def _example(resource: Resource) -> Object:
+def _example(resource: Resource) -> Obj:
     for file in sorted((CHECKOUT / "examples").rglob("*.yaml")):
         for item in yaml.safe_load_all(file.read_text(encoding="utf-8")):
             if item["kind"] == resource.kind:

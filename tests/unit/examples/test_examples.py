@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import pytest
 import yaml
+from tests.support.objects import Obj
 
 from sendense_operator.api.schema import crd
 from sendense_operator.api.v1alpha1 import RESOURCES
@@ -15,14 +16,12 @@ CHECKOUT: Final = Path(__file__).resolve().parents[3]
 FILES: Final = sorted((CHECKOUT / "examples").rglob("*.yaml"))
 OURS: Final = {resource.kind: resource for resource in RESOURCES}
 
-Object = dict[str, Any]
 
-
-def _objects(file: Path) -> list[Object]:
+def _objects(file: Path) -> list[Obj]:
     return list(yaml.safe_load_all(file.read_text(encoding="utf-8")))
 
 
-def _unknown(value: Any, schema: Object, path: str) -> list[str]:
+def _unknown(value: Any, schema: Obj, path: str) -> list[str]:
     """Return the paths of fields that the schema does not know: the API server would drop them in silence."""
     if isinstance(value, list):
         return [found for item in value for found in _unknown(item, schema["items"], f"{path}[]")]

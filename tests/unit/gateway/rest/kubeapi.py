@@ -7,11 +7,9 @@ import json
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from aiohttp import web
-
-Obj = dict[str, Any]
+from tests.support.objects import Obj
 
 
 class KubeApi:

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 from fastapi import FastAPI
+from tests.support.objects import Obj
 
 from sendense_operator.cluster.authorization import Caller, UnauthenticatedError
 from sendense_operator.cluster.errors import AlreadyExistsError, ClusterError, NotFoundError
@@ -23,7 +24,6 @@ NAMESPACE = "backups"
 CALLS_PER_USER = 3
 FULL = "db01-20261123-164928-x7k2p"
 READS = frozenset({"get", "list", "watch"})
-Obj = dict[str, Any]
 
 
 def backup(name: str = FULL, vm_id: str = "db01", **changes: Any) -> Obj:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support import sample
-from tests.support.sample import NOON, Obj, at
+from tests.support.objects import Obj
+from tests.support.sample import NOON, at
 from tests.wiring.rig import Rig
 
 from sendense_operator.api.v1alpha1 import conditions, names

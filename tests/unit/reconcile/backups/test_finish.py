@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from tests.support import sample
-from tests.support.sample import Obj, ready_status
+from tests.support.objects import Obj
+from tests.support.sample import ready_status
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.reconcile.backups.backup_status import ObservedBackup

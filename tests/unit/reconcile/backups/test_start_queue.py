@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from tests.support import sample
-from tests.support.sample import Obj, ready_status, stamp
+from tests.support.objects import Obj
+from tests.support.sample import ready_status, stamp
 
 from sendense_operator.reconcile.backups.start_queue import QUEUED, is_queued
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from tests.support import sample
-from tests.support.sample import Obj, at, stamp, uid_of
+from tests.support.objects import Obj
+from tests.support.sample import at, stamp, uid_of
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.catalogue_format import ChainRecord, PointRecord

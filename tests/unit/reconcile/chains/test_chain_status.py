@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from tests.support import sample
-from tests.support.sample import GIB, NOON, Obj, at, stamp
+from tests.support.objects import Obj
+from tests.support.sample import GIB, NOON, at, stamp
 
 from sendense_operator.api.v1alpha1.backupchain import MAX_WAITING, BackupChainStatus, RemovalState, RemovedPoint
 from sendense_operator.api.v1alpha1.base import MAX_POINTS

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from tests.support import sample
-from tests.support.sample import Obj, at, ready_status, stamp
+from tests.support.objects import Obj
+from tests.support.sample import at, ready_status, stamp
 
 from sendense_operator.reconcile.repositories.maintenance_request import (
     first_removals,

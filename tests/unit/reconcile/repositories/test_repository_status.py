@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from tests.support import sample
-from tests.support.sample import GIB, NOON, Obj, at, condition, ended, job, pod
+from tests.support.objects import Obj
+from tests.support.sample import GIB, NOON, at, condition, ended, job, pod
 
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec, BackupRepositoryStatus
 from sendense_operator.reconcile.repositories.repository_status import (

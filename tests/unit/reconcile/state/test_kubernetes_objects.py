@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 from tests.support import sample
-from tests.support.sample import Obj, at, condition, ended, job, pod, ready_status
+from tests.support.objects import Obj
+from tests.support.sample import at, condition, ended, job, pod, ready_status
 
 from sendense_operator.reconcile.state import kubernetes_objects
 

@@ -8,13 +8,13 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support import sample
+from tests.support.objects import Obj
 
 from sendense_operator.api.v1alpha1.names import LABEL_DISCOVERED_BY, is_object_name
 from sendense_operator.reconcile.state.discovery_records import DiscoveryPlan, KnownVM
 from sendense_operator.reconcile.vcenter.discovery_plan import decide_plan, known_of
 from sendense_operator.vma.messages import BrokenVM, Inventory, InventoryVM
 
-Obj = dict[str, Any]
 VCENTER = "vcenter.example"
 
 

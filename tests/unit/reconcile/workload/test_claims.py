@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.support import sample
-from tests.support.sample import Obj
+from tests.support.objects import Obj
 
 from sendense_operator.reconcile.state.problem import Meaning
 from sendense_operator.reconcile.workload.claims import Claim, decide_claim, is_exclusive, needs_one_node

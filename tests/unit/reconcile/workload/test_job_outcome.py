@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.sample import Obj, at, completed_answer, condition, ended, failed_answer, job, pod, stamp
+from tests.support.objects import Obj
+from tests.support.sample import at, completed_answer, condition, ended, failed_answer, job, pod, stamp
 
 from sendense_operator.reconcile.workload.job_outcome import (
     LINGER_S,

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from tests.support.objects import Obj
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.api.v1alpha1.pod_template import PodTemplate
@@ -22,8 +23,6 @@ from sendense_operator.reconcile.workload.pod_overrides import (
     placement,
     resources_of,
 )
-
-Obj = dict[str, Any]
 
 KEYS = st.sampled_from(["team", "example.com/team", "tier", *OPT_OUT_LABELS, *OPT_OUT_ANNOTATIONS])
 LABELS = st.dictionaries(KEYS, st.from_regex(r"[a-z0-9]{0,5}", fullmatch=True), max_size=4)

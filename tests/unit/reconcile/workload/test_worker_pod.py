@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import pytest
 from tests.support import sample
-from tests.support.sample import GIB, Obj
+from tests.support.objects import Obj
+from tests.support.sample import GIB
 
 from sendense_operator import task as contract
 from sendense_operator.api.v1alpha1 import names
