@@ -224,6 +224,21 @@ async def test_what_the_api_server_rejects_is_tried_again() -> None:
     assert vms_of(rig) == ["vm0"]
 
 
+async def test_a_request_that_the_api_server_rejects_is_kept() -> None:
+    rig = rig_with(1)
+    add_policy(rig, schedules=[])
+    rig.world.cluster.failing = lambda verb, kind: (
+        InvalidError("a quota") if (verb, kind) == ("create", kinds.BACKUP) else None
+    )
+    obj = policy(rig)
+    obj["metadata"]["annotations"] = {names.ANNOTATION_RUN: "1"}
+    rig.world.cluster.put(kinds.BACKUP_POLICY, obj)
+    await rig.settle(seconds=5)
+    rig.world.cluster.failing = lambda verb, kind: None
+    await wait_slot(rig, 1)
+    assert vms_of(rig) == ["vm0"]
+
+
 async def test_a_check_without_a_slot_lists_nothing() -> None:
     rig = rig_with(5)
     add_policy(rig, schedules=HOURLY)

@@ -158,8 +158,6 @@ class PolicyReconciler:
         for run in runs:
             more = await self._run(check, run)
             nearest = earliest([nearest, more])
-            if not run.schedule:
-                check.status.last_request = request
         return nearest
 
     async def _run(self, check: _Check, run: Run) -> datetime | None:
@@ -209,6 +207,8 @@ class PolicyReconciler:
         for state in check.status.schedules:
             if state.name == run.schedule:
                 state.open = False
+        if run.request:
+            check.status.last_request = run.request
         check.status.last_created, check.status.last_skipped = len(outcomes.created), len(outcomes.skipped)
         if outcomes.created:
             await self._ctx.events.post(check.obj, "Normal", "BackupsCreated", _created(run, outcomes))

@@ -38,6 +38,8 @@ class Run:
     """Over which its Backups are created, evenly."""
     title: str
     """The run in words, for messages."""
+    request: str = ""
+    """Value of the annotation that requested it."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,16 @@ def run_of_slot(spec: BackupPolicySpec, state: ScheduleStatus) -> Run | None:
 
 def run_of_request(spec: BackupPolicySpec, request: str, now: datetime) -> Run:
     """Return the run that a value of the annotation requests."""
-    return Run(f"request {request}", "", spec.backup.type, run_digest(request), now, timedelta(), "run on request")
+    return Run(
+        key=f"request {request}",
+        schedule="",
+        type=spec.backup.type,
+        suffix=run_digest(request),
+        started=now,
+        spread=timedelta(),
+        title="run on request",
+        request=request,
+    )
 
 
 def due_backups(

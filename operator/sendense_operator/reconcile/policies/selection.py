@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
+from pydantic import ValidationError
+
 from sendense_operator.api.v1alpha1.backuppolicy import (
     BackupPolicySpec,
     LabelRequirement,
@@ -50,8 +52,12 @@ class PolicyEntry:
 
     @classmethod
     def of(cls, obj: Obj) -> Self:
-        """From a BackupPolicy. Raises KeyError or ValueError for what can't be one."""
-        meta, spec = obj["metadata"], BackupPolicySpec.model_validate(obj["spec"])
+        """From a BackupPolicy. Raises KeyError for what can't be one; a spec of another version selects nothing."""
+        meta = obj["metadata"]
+        try:
+            spec = BackupPolicySpec.model_validate(obj["spec"])
+        except ValidationError:  # its own check says so; the other policies must go on
+            return cls(meta["uid"], meta["namespace"], meta["name"], created(obj), None, frozenset(), "")
         refs = frozenset(ref.name for ref in spec.vm_refs)
         repository = spec.repository_ref.name
         return cls(meta["uid"], meta["namespace"], meta["name"], created(obj), spec.vm_selector, refs, repository)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tests.support import sample
 
 from sendense_operator.api.v1alpha1.backuppolicy import LabelSelector
 from sendense_operator.reconcile.policies.protection_index import NamespaceIndex
@@ -74,6 +75,12 @@ def test_of_two_policies_of_the_same_second_one_rules() -> None:
     one, two = policy("one", refs=("a",)), policy("two", refs=("a",))
     chosen = [select(which, [vm("a")], [one, two]).vms for which in (one, two)]
     assert sorted(chosen) == [(), ("a",)]
+
+
+def test_a_policy_of_another_version_selects_nothing() -> None:
+    """It must not keep the others from being read."""
+    obj = sample.custom("BackupPolicy", "p", {"vmRefs": "all", "repositoryRef": {"name": "store"}})
+    assert not PolicyEntry.of(obj).selects(vm("a"))
 
 
 def test_the_index_reports_changes_of_what_matters() -> None:
