@@ -28,7 +28,7 @@ from sendense_operator.reconcile.repositories.repository_reconciler import recon
 from sendense_operator.reconcile.state.context import Context
 from sendense_operator.reconcile.state.failures import Failures, count_failure
 from sendense_operator.reconcile.state.keys import Key, Work
-from sendense_operator.reconcile.state.kubernetes_objects import is_deleting
+from sendense_operator.reconcile.state.kubernetes_objects import in_no_phase_of, is_deleting
 from sendense_operator.reconcile.vcenter.appliance_reconciler import reconcile_appliance
 from sendense_operator.reconcile.vcenter.discovery_reconciler import reconcile_discovery
 from sendense_operator.reconcile.vcenter.gateway_polling import poll_gateways
@@ -40,7 +40,7 @@ RESYNC_S: Final = 60.0
 FULL_RESYNC_EVERY: Final = 10
 HEARTBEAT_S: Final = 10.0
 
-_UNFINISHED: Final = ",".join(f"status.phase!={phase.value}" for phase in sorted(TERMINAL_PHASES))
+_UNFINISHED: Final = in_no_phase_of(TERMINAL_PHASES)
 _OTHERS: Final = (
     (Work.REPOSITORY, BACKUP_REPOSITORY),
     (Work.POLICY, BACKUP_POLICY),

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import web
+from tests.unit.cluster.loopback import loopback
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster.object_names import worker_name
@@ -80,16 +81,5 @@ class FakeApi:
 async def running_api() -> AsyncIterator[FakeApi]:
     """Serve on a free port."""
     api = FakeApi()
-    app = web.Application()
-    app.router.add_get("/{path:.*}", api.handle)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    assert site._server is not None
-    port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
-    api.url = f"http://127.0.0.1:{port}"
-    try:
+    async with loopback(api.handle) as api.url:
         yield api
-    finally:
-        await runner.cleanup()

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import web
+from tests.unit.cluster.loopback import loopback
 
 
 class Recorder:
@@ -37,13 +38,5 @@ class Recorder:
 async def serving() -> AsyncIterator[tuple[str, Recorder]]:
     """Base URL and server."""
     server = Recorder()
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", server.handle)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    host, port = runner.addresses[0][:2]
-    try:
-        yield f"http://{host}:{port}", server
-    finally:
-        await runner.cleanup()
+    async with loopback(server.handle) as url:
+        yield url, server

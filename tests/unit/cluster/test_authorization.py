@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
+from tests.unit.cluster.loopback import loopback
 
 from sendense_operator.cluster.authorization import Caller, KubernetesAuthorizer, UnauthenticatedError
 from sendense_operator.cluster.errors import UnavailableError
@@ -42,22 +43,16 @@ class Server:
 @asynccontextmanager
 async def running(keep_s: float = 60.0) -> AsyncIterator[tuple[KubernetesAuthorizer, Server]]:
     server = Server()
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", server.handle)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    host, port = runner.addresses[0][:2]
     configuration = Configuration(api_key={"BearerToken": SECRET}, api_key_prefix={"BearerToken": "Bearer"})
-    configuration.host = f"http://{host}:{port}"
-    api: Any = ApiClient(configuration)
-    access = KubernetesAuthorizer(api, keep_s)
-    try:
-        yield access, server
-    finally:
-        await access.close()
-        await api.close()
-        await runner.cleanup()
+    async with loopback(server.handle) as url:
+        configuration.host = url
+        api: Any = ApiClient(configuration)
+        access = KubernetesAuthorizer(api, keep_s)
+        try:
+            yield access, server
+        finally:
+            await access.close()
+            await api.close()
 
 
 async def test_a_token_is_reviewed_once_by_the_gateways_own_right() -> None:

@@ -22,6 +22,7 @@ from sendense_operator.api.v1alpha1.base import (
     Status,
     Text,
     immutable,
+    keyed_by,
     rules,
 )
 from sendense_operator.task import BackupType, MissingParent, Stage
@@ -228,7 +229,7 @@ class BackupStatus(Status):
         list[BackupDisk],
         Field(
             max_length=MAX_DISKS,
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["id"]},
+            json_schema_extra=keyed_by("id"),
         ),
     ] = []
     """The VM's disks, in device order."""

@@ -23,6 +23,7 @@ from sendense_operator.api.v1alpha1.base import (
     ShortText,
     Status,
     Text,
+    keyed_by,
     rules,
 )
 from sendense_operator.task import MissingParent
@@ -143,7 +144,7 @@ class BackupPolicySpec(Model):
         list[LocalRef],
         Field(
             max_length=MAX_VMS,
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+            json_schema_extra=keyed_by("name"),
         ),
     ] = []
     """Further ProtectedVMs by name."""
@@ -155,7 +156,7 @@ class BackupPolicySpec(Model):
         list[Schedule],
         Field(
             max_length=MAX_SCHEDULES,
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+            json_schema_extra=keyed_by("name"),
         ),
     ] = []
     """When to run; none: only on request, by the annotation backup.sendense.io/run."""
@@ -212,7 +213,7 @@ class BackupPolicyStatus(Status):
         list[ScheduleStatus],
         Field(
             max_length=MAX_SCHEDULES,
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+            json_schema_extra=keyed_by("name"),
         ),
     ] = []
     """Each schedule."""

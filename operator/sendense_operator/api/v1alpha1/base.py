@@ -42,6 +42,11 @@ def immutable(name: str) -> dict[str, Any]:
     return rules(("self == oldSelf", f"{name} is immutable: create a new object instead"))
 
 
+def keyed_by(field: str) -> dict[str, Any]:
+    """Return what makes server-side apply merge a list of objects by a field of theirs."""
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [field]}
+
+
 ObjectName = Annotated[str, Field(min_length=1, max_length=63, pattern=NAME_PATTERN)]
 SubdomainName = Annotated[
     str,
@@ -121,7 +126,7 @@ class Status(Model):
         list[Condition],
         Field(
             max_length=MAX_CONDITIONS,
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+            json_schema_extra=keyed_by("type"),
         ),
     ] = []
     """Ready, and while something is under way or wrong Reconciling or Stalled (kstatus)."""

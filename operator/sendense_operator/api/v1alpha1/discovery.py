@@ -13,6 +13,7 @@ from sendense_operator.api.v1alpha1.base import (
     Model,
     ObjectName,
     Text,
+    keyed_by,
     rules,
 )
 
@@ -100,7 +101,7 @@ class DiscoveryStatus(Model):
         list[PlannedVM],
         Field(
             max_length=MAX_PLANNED,
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+            json_schema_extra=keyed_by("name"),
         ),
     ] = []
     """In a dry run: the first of the pending ones."""

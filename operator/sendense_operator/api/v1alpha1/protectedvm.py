@@ -22,6 +22,7 @@ from sendense_operator.api.v1alpha1.base import (
     ShortText,
     Status,
     Text,
+    keyed_by,
     rules,
 )
 
@@ -99,7 +100,7 @@ class ProtectedVMStatus(Status):
         list[VMDisk],
         Field(
             max_length=MAX_DISKS,
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["index"]},
+            json_schema_extra=keyed_by("index"),
         ),
     ] = []
     """Its disks, in device order."""

@@ -12,7 +12,13 @@ from typing import Final
 from sendense_operator.api.v1alpha1.backup import BackupDisk, BackupProgress
 from sendense_operator.reconcile.backups.status_changes import changed_disk, changed_progress
 from sendense_operator.reconcile.state.backup_type import backup_type_of
-from sendense_operator.reconcile.state.formatting import human_bytes, human_duration, human_rate, whole_seconds
+from sendense_operator.reconcile.state.formatting import (
+    human_bytes,
+    human_count,
+    human_duration,
+    human_rate,
+    whole_seconds,
+)
 from sendense_operator.task import Answer, BackupType, DiskProgress, Progress, Stage
 
 _FARTHEST_S: Final = 2_592_000
@@ -135,7 +141,7 @@ def describe_result(answer: Answer, how: str = "") -> str:
     how = how or ("committed by an earlier attempt" if answer.adopted else "committed")
     sent = human_bytes(sum(disk.received_bytes for disk in answer.disks))
     stored = human_bytes(sum(disk.stored_bytes for disk in answer.disks))
-    return f"{what}: {count} {'disk' if count == 1 else 'disks'}, {size}, {how}; {sent} sent, {stored} stored"
+    return f"{what}: {human_count(count, 'disk')}, {size}, {how}; {sent} sent, {stored} stored"
 
 
 def average_rate(received_bytes: int, started: datetime | None, ended: datetime) -> int:

@@ -26,6 +26,7 @@ from sendense_operator.reconcile.state.keys import ChainKey
 from sendense_operator.reconcile.state.kubernetes_objects import (
     QueuePlace,
     host_ports,
+    in_no_phase_of,
     is_deleting,
     is_live,
     labels_of,
@@ -109,7 +110,7 @@ async def _snapshot(ctx: BackupContext, namespace: str) -> QueueSnapshot:
     for scope in ctx.settings.namespaces or (None,):
         selector = f"{names.LABEL_COMPONENT}={names.COMPONENT_WORKER}"
         running += await collect(ctx.cluster, JOB, scope, _running, labels=selector)
-    unfinished = ",".join(f"status.phase!={phase.value}" for phase in sorted({*TERMINAL_PHASES, Phase.RUNNING}))
+    unfinished = in_no_phase_of({*TERMINAL_PHASES, Phase.RUNNING})
     waiting = await collect(ctx.cluster, BACKUP, namespace, _waiting, fields=unfinished)
     snapshot = QueueSnapshot(taken, running, elders=first_of_chains(elder for elder, _ in waiting if elder is not None))
     snapshot.queue = await _queue(ctx, snapshot, namespace, [obj for _, obj in waiting if obj is not None])

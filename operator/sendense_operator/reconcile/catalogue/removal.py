@@ -24,13 +24,11 @@ from sendense_operator.cluster.status_writer import has_finalizer
 from sendense_operator.reconcile.catalogue.ownership import point_uid
 from sendense_operator.reconcile.catalogue.point_changes import changed_point
 from sendense_operator.reconcile.state.context import ReconcileContext
-from sendense_operator.reconcile.state.formatting import human_bytes, parse_time
+from sendense_operator.reconcile.state.formatting import human_bytes, human_list, parse_time
 from sendense_operator.reconcile.state.kubernetes_objects import is_deleting
 from sendense_operator.reconcile.state.records import ChainView
 
 _DEFINITIONS: Final = tuple(f"{kind.plural}.{names.GROUP}" for kind in (BACKUP, BACKUP_CHAIN, BACKUP_REPOSITORY))
-
-_NAMED: Final = 5
 
 
 @dataclass(frozen=True)
@@ -168,10 +166,8 @@ def freed_points(old: Sequence[RemovedPoint], view: ChainView | None) -> list[Re
 def describe_freed(points: Sequence[RemovedPoint]) -> str:
     """For a person: how many there are, what they held, and the names of the first."""
     size = human_bytes(sum(point.stored_bytes for point in points))
-    listed = ", ".join(point.backup for point in points[:_NAMED])
-    more = f" and {len(points) - _NAMED} more" if len(points) > _NAMED else ""
     what = "1 removed restore point is" if len(points) == 1 else f"{len(points)} removed restore points are"
-    return f"{what} gone with all files, {size} freed: {listed}{more}"
+    return f"{what} gone with all files, {size} freed: {human_list([point.backup for point in points])}"
 
 
 def _after(point: RemovedPoint, view: ChainView) -> RemovedPoint | None:

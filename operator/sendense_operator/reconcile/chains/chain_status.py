@@ -28,7 +28,7 @@ from sendense_operator.reconcile.catalogue.point_changes import changed_point
 from sendense_operator.reconcile.chains.freeing_obstacles import with_freeing
 from sendense_operator.reconcile.chains.next_backup import decide_next, is_damaged
 from sendense_operator.reconcile.state.backup_type import backup_type_of
-from sendense_operator.reconcile.state.formatting import human_bytes
+from sendense_operator.reconcile.state.formatting import human_bytes, human_count
 from sendense_operator.reconcile.state.records import ChainView
 
 
@@ -217,7 +217,7 @@ def _state(points: Sequence[_Point], newest: _Point | None, following: NextBacku
             return conditions.stalled("Lost", f"none of the {lost} restore points is in the repository any more")
         return conditions.reconciling("NoRestorePoints", "no restore point is left")
     count = len(points) - lost
-    text = f"{count} {'restore point' if count == 1 else 'restore points'}, the newest is {newest.name}"
+    text = f"{human_count(count, 'restore point')}, the newest is {newest.name}"
     text += f"; {damaged} damaged" if damaged else ""
     text += f"; {lost} lost" if lost else ""
     if newest.state is PointState.DAMAGED:

@@ -22,7 +22,7 @@ from sendense_operator.cluster.listing import collect
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import write_status
 from sendense_operator.reconcile.policies.cron import InvalidScheduleError
-from sendense_operator.reconcile.policies.policy_status import earliest, listed, next_slot, state_of
+from sendense_operator.reconcile.policies.policy_status import earliest, next_slot, state_of
 from sendense_operator.reconcile.policies.protection_index import ProtectionIndex
 from sendense_operator.reconcile.policies.runs import (
     DueBackup,
@@ -35,19 +35,18 @@ from sendense_operator.reconcile.policies.runs import (
 from sendense_operator.reconcile.policies.selection import PolicyEntry, Selection, select
 from sendense_operator.reconcile.policies.slots import advance
 from sendense_operator.reconcile.state.context import ReconcileContext
-from sendense_operator.reconcile.state.formatting import whole_seconds
-from sendense_operator.reconcile.state.kubernetes_objects import created, is_deleting
+from sendense_operator.reconcile.state.formatting import human_count, human_list, whole_seconds
+from sendense_operator.reconcile.state.kubernetes_objects import created, in_no_phase_of, is_deleting, requested_by
 from sendense_operator.reconcile.state.recent import Recent
 
 UNSYNCED_S: Final = 1.0
 RETRY_S: Final = 60.0
-"""After the API server took a Backup not."""
+"""Seconds until a Backup that the API server rejected is tried again."""
 LONGEST_S: Final = 3600.0
 """Until the next check, in case a clock was set."""
 _ABREAST: Final = 8
 """Backups created at the same time."""
-_REQUEST_ROOM: Final = 256
-_UNFINISHED: Final = ",".join(f"status.phase!={phase.value}" for phase in sorted(conditions.TERMINAL_PHASES))
+_UNFINISHED: Final = in_no_phase_of(conditions.TERMINAL_PHASES)
 
 
 @dataclass
@@ -57,7 +56,7 @@ class Outcomes:
     created: set[str] = field(default_factory=set)
     skipped: set[str] = field(default_factory=set)
     rejected: dict[str, str] = field(default_factory=dict)
-    """By VM, why the API server took no Backup; it is tried again."""
+    """By VM, why the API server rejected the Backup; it is tried again."""
 
     @property
     def done(self) -> set[str]:
@@ -111,10 +110,12 @@ class PolicyReconciler:
 
     def _begin(self, obj: Obj) -> _Check:
         namespace = obj["metadata"]["namespace"]
-        selection = select(PolicyEntry.of(obj), self._index.vms.of(namespace), self._index.policies.of(namespace))
+        spec = BackupPolicySpec.model_validate(obj["spec"])
+        entry = PolicyEntry.with_spec(obj, spec)
+        selection = select(entry, self._index.vms.of(namespace), self._index.policies.of(namespace))
         return _Check(
             obj,
-            BackupPolicySpec.model_validate(obj["spec"]),
+            spec,
             BackupPolicyStatus.model_validate(obj.get("status") or {}),
             selection,
             self._ctx.now(),
@@ -149,7 +150,7 @@ class PolicyReconciler:
     async def _run_all(self, check: _Check) -> datetime | None:
         """Create what is due of all runs; return when more of them is."""
         runs = [run for state in check.status.schedules if (run := run_of_slot(check.spec, state))]
-        request = str((check.obj["metadata"].get("annotations") or {}).get(names.ANNOTATION_RUN, ""))[:_REQUEST_ROOM]
+        request = requested_by(check.obj, names.ANNOTATION_RUN)
         if request and request != check.status.last_request:
             runs.append(run_of_request(check.spec, request, check.now))
         # Slots of two schedules may fall on the same minute: their Backups share their names, and a full serves both.
@@ -211,14 +212,17 @@ class PolicyReconciler:
             check.status.last_request = run.request
         check.status.last_created, check.status.last_skipped = len(outcomes.created), len(outcomes.skipped)
         if outcomes.created:
-            await self._ctx.events.post(check.obj, "Normal", "BackupsCreated", _created(run, outcomes))
+            text = f"{run.title}: {human_count(len(outcomes.created), 'Backup')}"
+            await self._ctx.events.post(check.obj, "Normal", "BackupsCreated", text)
         if outcomes.skipped:
-            text = f"{run.title}: left out, since an earlier Backup has not ended: {listed(sorted(outcomes.skipped))}"
+            text = (
+                f"{run.title}: left out, since an earlier Backup has not ended: {human_list(sorted(outcomes.skipped))}"
+            )
             await self._ctx.events.post(check.obj, "Warning", "BackupsSkipped", text)
 
     async def _write(self, check: _Check) -> None:
         status, selection = check.status, check.selection
-        before = conditions.of_status(status, conditions.READY)
+        old = status.model_copy()
         repository = await find(self._ctx.cluster, BACKUP_REPOSITORY, check.namespace, check.spec.repository_ref.name)
         state = state_of(
             check.spec,
@@ -233,11 +237,5 @@ class PolicyReconciler:
         status.vms, status.conflicting = len(selection.vms), len(selection.conflicts)
         status.observed_generation = generation
         written = await write_status(self._ctx.cluster, BACKUP_POLICY, check.obj, status)
-        changed = before is None or before.reason != state.reason
-        if written and changed and state.kind != conditions.READY:
+        if written and conditions.changed_ready(old, status) and state.kind != conditions.READY:
             await self._ctx.events.post(check.obj, "Warning", state.reason, state.message)
-
-
-def _created(run: Run, outcomes: Outcomes) -> str:
-    count = len(outcomes.created)
-    return f"{run.title}: {count} {'Backup' if count == 1 else 'Backups'}"

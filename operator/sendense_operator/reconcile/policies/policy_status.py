@@ -9,15 +9,7 @@ from sendense_operator.api.v1alpha1 import conditions
 from sendense_operator.api.v1alpha1.backuppolicy import BackupPolicySpec, ScheduleStatus
 from sendense_operator.api.v1alpha1.conditions import State
 from sendense_operator.reconcile.policies.selection import Selection
-
-_NAMED = 5
-"""Objects that a message names; of the others it gives the number."""
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return names for a message."""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
+from sendense_operator.reconcile.state.formatting import human_count, human_list
 
 
 def state_of(
@@ -33,18 +25,18 @@ def state_of(
     if selection.conflicts:
         rulers = sorted(set(selection.conflicts.values()))
         text = (
-            f"backed up to repository {repository} by an older policy ({listed(rulers)}), and not by this one: "
-            f"{listed(sorted(selection.conflicts))}. Take them out of one of the policies"
+            f"backed up to repository {repository} by an older policy ({human_list(rulers)}), and not by this one: "
+            f"{human_list(sorted(selection.conflicts))}. Take them out of one of the policies"
         )
         return conditions.stalled("PolicyConflict", text)
     if not has_repository:
         text = f"there is no BackupRepository {repository}: Backups wait for it up to spec.startDeadlineSeconds"
         return conditions.reconciling("RepositoryNotFound", text)
     if selection.missing:
-        text = f"spec.vmRefs names ProtectedVMs that do not exist: {listed(selection.missing)}"
+        text = f"spec.vmRefs names ProtectedVMs that do not exist: {human_list(selection.missing)}"
         return conditions.reconciling("VMNotFound", text)
     if selection.gone:
-        return conditions.reconciling("VMVanished", f"not in vCenter any more: {listed(selection.gone)}")
+        return conditions.reconciling("VMVanished", f"not in vCenter any more: {human_list(selection.gone)}")
     if rejected:
         return conditions.reconciling("BackupRejected", f"{rejected}. It is tried again until the next slot")
     if not selection.vms:
@@ -53,13 +45,13 @@ def state_of(
 
 
 def _working(spec: BackupPolicySpec, count: int) -> tuple[str, str]:
-    vms = f"{count} {'VM' if count == 1 else 'VMs'}"
+    vms = human_count(count, "VM")
     active = sum(not schedule.suspend for schedule in spec.schedules)
     if spec.suspend or (spec.schedules and not active):
         return "Suspended", f"{vms}; no schedule runs"
     if not spec.schedules:
         return "Scheduled", f"{vms}, on request only"
-    return "Scheduled", f"{vms}, {active} {'schedule' if active == 1 else 'schedules'}"
+    return "Scheduled", f"{vms}, {human_count(active, 'schedule')}"
 
 
 def earliest(times: Iterable[datetime | None]) -> datetime | None:

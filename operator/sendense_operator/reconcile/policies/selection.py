@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from typing import Self
 
 from pydantic import ValidationError
@@ -53,10 +55,16 @@ class PolicyEntry:
     @classmethod
     def of(cls, obj: Obj) -> Self:
         """From a BackupPolicy. Raises KeyError for what can't be one; a spec of another version selects nothing."""
-        meta = obj["metadata"]
-        try:
+        spec: BackupPolicySpec | None = None
+        with suppress(ValidationError):  # its own check says so; the other policies must go on
             spec = BackupPolicySpec.model_validate(obj["spec"])
-        except ValidationError:  # its own check says so; the other policies must go on
+        return cls.with_spec(obj, spec)
+
+    @classmethod
+    def with_spec(cls, obj: Obj, spec: BackupPolicySpec | None) -> Self:
+        """From a BackupPolicy and its spec; without one it selects nothing."""
+        meta = obj["metadata"]
+        if spec is None:
             return cls(meta["uid"], meta["namespace"], meta["name"], created(obj), None, frozenset(), "")
         refs = frozenset(ref.name for ref in spec.vm_refs)
         repository = spec.repository_ref.name
@@ -88,7 +96,9 @@ class Selection:
 
 def select(policy: PolicyEntry, vms: Iterable[VMEntry], others: Iterable[PolicyEntry]) -> Selection:
     """Return what `policy` backs up of its namespace's VMs, `others` being the namespace's policies."""
-    older = sorted((p for p in others if p.repository == policy.repository and p.rank < policy.rank), key=_rank)
+    older = sorted(
+        (p for p in others if p.repository == policy.repository and p.rank < policy.rank), key=attrgetter("rank")
+    )
     names, chosen, gone, conflicts = set[str](), list[str](), list[str](), dict[str, str]()
     for vm in vms:
         names.add(vm.name)
@@ -101,10 +111,6 @@ def select(policy: PolicyEntry, vms: Iterable[VMEntry], others: Iterable[PolicyE
         else:
             chosen.append(vm.name)
     return Selection(tuple(sorted(chosen)), conflicts, tuple(sorted(policy.refs - names)), tuple(sorted(gone)))
-
-
-def _rank(policy: PolicyEntry) -> tuple[datetime, str]:
-    return policy.rank
 
 
 def matches(selector: LabelSelector, labels: Mapping[str, str]) -> bool:

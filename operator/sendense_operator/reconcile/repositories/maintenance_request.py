@@ -23,7 +23,7 @@ from sendense_operator.reconcile.repositories.retry_backoff import (
 )
 from sendense_operator.reconcile.state.context import ChainContext, ReconcileContext, RepositoryContext
 from sendense_operator.reconcile.state.formatting import parse_time
-from sendense_operator.reconcile.state.kubernetes_objects import ready_condition
+from sendense_operator.reconcile.state.kubernetes_objects import ready_condition, requested_by
 from sendense_operator.reconcile.state.records import RepositoryCatalogue
 from sendense_operator.task import MAX_REMOVALS, FullReason, Removal
 
@@ -55,7 +55,7 @@ async def wanted(ctx: RepositoryContext, repository: Obj) -> MaintenanceRequest:
     """Return what is to be done in a repository now."""
     key = ObjectKey.of(repository)
     known = ctx.repository_hints.catalogues.get(key)
-    request = str((repository["metadata"].get("annotations") or {}).get(names.ANNOTATION_SCAN, ""))[:256]
+    request = requested_by(repository, names.ANNOTATION_SCAN)
     remove, grace = await _pending_removals(ctx, repository)
     scan = ctx.repository_messages.is_scan_requested(key) or scan_is_due(ctx, repository, request)
     scan_rest = remaining_backoff(ctx, repository, MaintenanceStep.SCAN, request) if scan else 0.0

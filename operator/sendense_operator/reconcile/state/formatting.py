@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -33,6 +34,17 @@ def human_duration(seconds: float) -> str:
     if total < 48 * 3600:
         return f"{total // 3600}h{total % 3600 // 60}m"
     return f"{total // 86400}d{total % 86400 // 3600}h"
+
+
+def human_count(count: int, what: str) -> str:
+    """`1 disk`, `2 disks`."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def human_list(names: Sequence[str], limit: int = 5) -> str:
+    """Return `a, b`; of more than `limit` names the first ones and how many more there are."""
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
 
 
 def parse_time(text: str | None) -> datetime | None:

@@ -7,17 +7,30 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from sendense_operator.api.v1alpha1.backup import Phase
 from sendense_operator.cluster.containers import is_worker_running, worker_state
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.reconcile.state.formatting import parse_time
 from sendense_operator.task import Answer
 
+REQUEST_LIMIT: Final = 256
+"""Characters of a requesting annotation that are compared."""
 _HARMLESS_WAITS: Final = frozenset({"ContainerCreating", "PodInitializing"})
 
 
 def labels_of(obj: Obj) -> dict[str, str]:
     """Return labels, empty when there are none."""
     return obj["metadata"].get("labels") or {}
+
+
+def requested_by(obj: Obj, annotation: str) -> str:
+    """Return the value of an annotation by which users request something, at most REQUEST_LIMIT characters of it."""
+    return str((obj["metadata"].get("annotations") or {}).get(annotation, ""))[:REQUEST_LIMIT]
+
+
+def in_no_phase_of(phases: Iterable[Phase]) -> str:
+    """Return the field selector of Backups that are in none of these phases."""
+    return ",".join(f"status.phase!={phase.value}" for phase in sorted(phases))
 
 
 def is_deleting(obj: Obj) -> bool:

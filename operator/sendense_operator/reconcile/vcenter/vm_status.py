@@ -7,7 +7,7 @@ from typing import Final
 
 from sendense_operator.api.v1alpha1 import conditions
 from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMStatus
-from sendense_operator.reconcile.state.formatting import human_bytes, whole_seconds
+from sendense_operator.reconcile.state.formatting import human_bytes, human_count, whole_seconds
 from sendense_operator.reconcile.state.problem import Meaning, Problem
 from sendense_operator.reconcile.state.vm_records import FoundVM
 
@@ -85,7 +85,7 @@ def _of_found(
         last_discovery_time=old.last_discovery_time,
         disks=list(found.disks),
     )
-    state = conditions.ready("Discovered", f"{count} {'disk' if count == 1 else 'disks'}, {size}")
+    state = conditions.ready("Discovered", f"{human_count(count, 'disk')}, {size}")
     updated = conditions.update(conditions.dicts_of(old), state, generation=generation, now=now)
     reason, message = _CBT[found.cbt_enabled]
     return status, conditions.with_aspect(
