@@ -234,7 +234,10 @@ class VMA:
 def serve(settings: Settings) -> Iterator[str]:
     """The service on a port of its own."""
     service = Service(settings)
-    config = uvicorn.Config(service, port=0, access_log=False, log_level="warning", timeout_graceful_shutdown=1)
+    # Without log_config uvicorn takes its loggers away from the root logger, for all tests that follow.
+    config = uvicorn.Config(
+        service, port=0, access_log=False, log_config=None, log_level="warning", timeout_graceful_shutdown=1
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
