@@ -80,11 +80,12 @@ class NotRegularError(OSError):
 
 
 class WorkerError(Exception):
-    """Ends the attempt; `reason` and `message` become the answer."""
+    """Ends the attempt; `reason` and `message` become the answer. `disk_index`: the disk that it is about, if any."""
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: str, message: str, disk_index: int | None = None) -> None:
         self.reason = str(reason)
         self.message = message
+        self.disk_index = disk_index
         super().__init__(f"{self.reason}: {message}")
 
 
@@ -94,6 +95,7 @@ def not_an_increment(index: int, why: FullReason) -> WorkerError:
         why,
         f"disk {index}: the appliance copied the whole disk instead of its changes ({why}), and "
         "spec.onMissingParent is Fail: make a Full",
+        index,
     )
 
 

@@ -100,16 +100,18 @@ class Attempt:
         return found
 
     def _note_refusal(self, error: WorkerError, plans: Sequence[LayerPlan]) -> None:
-        """Keep the next attempt from a change id that vCenter refuses, or that is of other tracking."""
-        turn = self._state.callbacks.turn
+        """Keep the next attempt from a change id that vCenter refuses, or that is of other tracking.
+
+        The error names the disk: its completion call may have arrived since, and with it the next disk's turn.
+        """
         marks: dict[str, FullReason] = {
             Reason.INCREMENT_REFUSED: FullReason.CHANGE_ID_REFUSED,
             FullReason.CBT_RESET: FullReason.CBT_RESET,
         }
         mark = marks.get(error.reason)
-        if mark is None or turn is None:
+        if mark is None:
             return
-        parent = next(plan.parent for plan in plans if plan.disk.index == turn)
+        parent = next((plan.parent for plan in plans if plan.disk.index == error.disk_index), None)
         if parent is not None and self._lock.is_ours():
             self._parents.mark(parent, mark, error.message)
 

@@ -99,13 +99,14 @@ class Supervisor:
             # In a thread: storage that hangs must not silence the callbacks.
             sizes = {} if self._state.knows_bytes else await asyncio.to_thread(self._exports.allocated)
             self._state.look(sizes)
+            turn = self._state.callbacks.turn
             seen = self._observe(cbt_enabled)
             self._state.callbacks_missing = are_callbacks_missing(seen)
             verdict = decide_clocks(seen, self._task.clocks)
             if self._state.callbacks.done:
                 return
             if isinstance(verdict, Failed):
-                raise WorkerError(verdict.reason, verdict.message)
+                raise WorkerError(verdict.reason, verdict.message, turn)
             self._state.refuse_foreign_peers()
             self._require_increment()
             self._state.message = f"waiting for {verdict.waiting_for}"

@@ -1,6 +1,7 @@
 """What one attempt answers besides a backup: what an earlier one left, and what became of the VMA's job."""
 
 import asyncio
+import json
 import os
 import signal
 import time
@@ -14,14 +15,15 @@ from tests.unit.worker.support import UID, settings, task
 
 from sendense_operator.api.v1alpha1.names import vma_job_id
 from sendense_operator.chain import layout
-from sendense_operator.task import Answer, BackupTask, Clocks, ExitCode
+from sendense_operator.chain.parent_choice import LayerPlan, ParentLayer
+from sendense_operator.task import Answer, BackupTask, Clocks, ExitCode, FullReason
 from sendense_operator.vma.callback_rules import DiskPlan
 from sendense_operator.vma.credentials import Credentials
 from sendense_operator.vma.vma_client import VMAClient
 from sendense_operator.worker import main
 from sendense_operator.worker.errors import Reason, WorkerError
 from sendense_operator.worker.images.nbd_connections import Connection
-from sendense_operator.worker.storage.chain_folder import ChainFolder
+from sendense_operator.worker.storage.chain_folder import ChainFolder, read_chain
 from sendense_operator.worker.storage.chain_lock import ChainLock
 from sendense_operator.worker.storage.commit import no_step
 from sendense_operator.worker.storage.repository_marker import init_repository
@@ -127,6 +129,35 @@ def test_one_that_lost_its_lock_frees_nothing(tmp_path: Path, monkeypatch: pytes
         (tmp_path / chains.PATHS.folder / ".owner").write_text('{"podUID": "another"}')
     attempt._free()
     assert (tmp_path / removed.disks[0].file).exists() is fenced
+
+
+@pytest.mark.parametrize("index", [0, 1])
+@pytest.mark.parametrize("reason", [FullReason.CBT_RESET, Reason.INCREMENT_REFUSED, Reason.STORAGE_ERROR])
+def test_a_refused_change_id_is_marked_whatever_was_completed_since(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, index: int, reason: str
+) -> None:
+    """The completion calls of all disks arrived between the failure and this: it is no disk's turn any more."""
+    full = chains.point(1, [chains.layer(1, number) for number in range(2)])
+    chains.write_point(tmp_path, full)
+    parents = [ParentLayer(full, disk, ()) for disk in full.disks]
+    one = task()
+    state = JobState(one, settings())
+    state.plan([DiskPlan(parent.disk.index, parent.disk.change_id) for parent in parents])
+    attempt = begun(tmp_path, monkeypatch, state, one)
+    attempt._parents = Parents(tmp_path, chains.PATHS, one, read_chain(tmp_path, chains.PATHS), attempt._lock)
+    for disk in one.disks:
+        now = 10.0 * (disk.index + 1)
+        state.callbacks.ask("pgtest1", "0", now)
+        body = json.dumps({"disk_id": disk.index, "change_id": f"other-{disk.index}/1"}).encode()
+        assert state.callbacks.complete(state.job_id, body, now + 2, now + 1).status == 200
+    assert state.callbacks.turn is None
+    folder = chains.PATHS.folder
+    plans = [LayerPlan(disk, folder, parent) for disk, parent in zip(one.disks, parents, strict=True)]
+    attempt._note_refusal(WorkerError(reason, "why", index), plans)
+    attempt.close()
+    marked = [(mark.index, mark.reason) for mark in read_chain(tmp_path, chains.PATHS).points[0].unfit]
+    why = FullReason.CHANGE_ID_REFUSED if reason == Reason.INCREMENT_REFUSED else FullReason.CBT_RESET
+    assert marked == ([] if reason == Reason.STORAGE_ERROR else [(index, why)])
 
 
 @pytest.mark.parametrize("tells", [True, False])
