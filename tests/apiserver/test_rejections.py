@@ -322,5 +322,5 @@ def test_what_binds_pods_to_a_node_has_no_rival(kube: Kube, shared_namespace: st
 
 
 def test_only_an_increment_can_miss_its_parent(kube: Kube, shared_namespace: str) -> None:
-    with pytest.raises(ApiError, match=r"spec\.onMissingParent: Fail is for type Incremental"):
+    with pytest.raises(ApiError, match=r"spec\.onMissingParent: Fail requires spec\.type Incremental"):
         kube.create(manifests.backup("bad", shared_namespace, type="Auto", onMissingParent="Fail"))

@@ -1,8 +1,8 @@
-"""Writes what follows from the models: `python -m sendense_operator.api.generate [--check] [FOLDER ...]`.
+"""Generates files from the models: `python -m sendense_operator.api.generate [--check] [FOLDER ...]`.
 
-The CRDs go into crds and the chart, the API reference into docs; with folders named, the CRDs into these alone.
+It writes the CRDs into crds and the chart, and the API reference into docs; with FOLDERs, only the CRDs, into these.
 
-With --check nothing is written; the exit code is 1 when a file is not what the models say.
+With --check it writes nothing, and the exit code is 1 if a file differs from what the models yield.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sendense_operator.api.v1alpha1.names import GROUP
 
 
 class _Dumper(yaml.SafeDumper):
-    """YAML without anchors: two equal lists are written twice."""
+    """Dumper of YAML without anchors: two equal lists are written twice."""
 
     def ignore_aliases(self, data: object) -> bool:
         return True
@@ -32,7 +32,7 @@ HEADER = "# Generated from operator/sendense_operator/api by `make generate`. Do
 
 
 def rendered() -> dict[str, str]:
-    """Return the file name to text of each CRD."""
+    """Return the YAML text of each CRD by its file name."""
     return {f"{GROUP}_{r.plural}.yaml": HEADER + _yaml(r) for r in RESOURCES}
 
 

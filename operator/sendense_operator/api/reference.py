@@ -1,4 +1,4 @@
-"""The API reference of the documentation, docs/reference/api.md, out of the CRDs' schemas."""
+"""Generation of the API reference, docs/reference/api.md, from the CRDs' schemas."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from sendense_operator.api.v1alpha1.names import API_VERSION
 
 _WIDTH: Final = 100
 _MAX_COUNT: Final = 1_000_000_000
-"""Upper bounds from here on only keep a field from growing without limit; they say nothing to a reader."""
+"""Upper bounds from here on only keep a field from growing without limit, so the reference omits them."""
 _ELSEWHERE: Final = {"spec.podTemplate.affinity": "as in a pod", "status.conditions": "see above"}
-"""Objects whose fields are not listed: Kubernetes' own."""
+"""Objects whose fields are not listed because Kubernetes documents them; the text that replaces the list."""
 _INTRODUCTION: Final = (
     f"All kinds belong to `{API_VERSION}` and are namespaced. References name objects of the same namespace. "
     "`kubectl explain` shows the same text. This page is generated from the models by `make generate`.",
@@ -58,7 +58,7 @@ def _columns(columns: Iterable[Column]) -> str:
 
 
 def _rows(schema: dict[str, Any], path: str, *, with_default: bool) -> Iterator[tuple[str, ...]]:
-    """One row per field, an object's own before those of its fields."""
+    """Yield one row per field; the row of an object comes before those of its fields."""
     for name, field in schema.get("properties", {}).items():
         place = f"{path}.{name}"
         if place in ("status.observedGeneration", "status.conditions"):
@@ -119,7 +119,7 @@ def _description(field: dict[str, Any], place: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Markdown's own characters outside of code."""
+    """Return `text` with Markdown's special characters escaped outside of code spans."""
     pieces = text.split("`")
     pieces[::2] = [piece.replace("<", "&lt;").replace("_", r"\_").replace("*", r"\*") for piece in pieces[::2]]
     return "`".join(pieces).replace("|", r"\|")

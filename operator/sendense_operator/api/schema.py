@@ -1,7 +1,7 @@
-"""Structural OpenAPI schemas and CustomResourceDefinitions out of pydantic models.
+"""Generation of structural OpenAPI schemas and CustomResourceDefinitions from pydantic models.
 
-Own code because no library writes what our CRDs need (CEL rules, selectable fields, bounds on everything); the
-hard part, the JSON schema, is pydantic's.
+No library writes what these CRDs need: CEL rules, selectable fields, bounds on everything. The hard part, the JSON
+schema, comes from pydantic.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _BROAD_INTEGER = 1 << 31
 
 
 def structural(model: type[Model], *, defaults: bool = True) -> JSON:
-    """Return the model as a structural schema: no references, no titles, no unions; absent instead of null.
+    """Return the model as a structural schema: no references, titles or unions, and optional fields instead of null.
 
-    A status gets no defaults: the API server would add values that nobody observed.
+    Without `defaults` for a status: the API server would add values that nobody observed.
     """
     raw = model.model_json_schema(by_alias=True, mode="validation")
     return _convert(raw, raw.get("$defs", {}), _KEPT if defaults else tuple(k for k in _KEPT if k != "default"))
@@ -67,12 +67,12 @@ def _convert(node: JSON, defs: JSON, kept: tuple[str, ...]) -> JSON:
 
 
 def _without_nulls(value: Any) -> Any:
-    """Return a default of a nested object, without the fields that are absent by default."""
+    """Return the default of a nested object without the fields that have no value by default."""
     return {k: _without_nulls(v) for k, v in value.items() if v is not None} if isinstance(value, dict) else value
 
 
 def _resolve(node: JSON, defs: JSON) -> JSON:
-    """Follow `$ref` and `T | None`; what stands beside them (description, default, rules) wins."""
+    """Resolve `$ref` and `T | None`; the keys beside them (description, default, rules) take precedence."""
     if "anyOf" in node:
         (inner,) = [option for option in node["anyOf"] if option.get("type") != "null"]
         node = {**_resolve(inner, defs), **{k: v for k, v in node.items() if k != "anyOf"}}

@@ -41,7 +41,7 @@ class Phase(StrEnum):
 
 
 class RequestedType(StrEnum):
-    """What may be asked for."""
+    """Types of backup that a Backup may request."""
 
     FULL = "Full"
     INCREMENTAL = "Incremental"
@@ -49,21 +49,21 @@ class RequestedType(StrEnum):
 
 
 class DeletionPolicy(StrEnum):
-    """What becomes of a restore point's files when its Backup is deleted."""
+    """What happens to a restore point's files when its Backup is deleted."""
 
     DELETE = "Delete"
     RETAIN = "Retain"
 
 
 class AdoptedPoint(Model):
-    """A restore point that lies in the repository already."""
+    """A restore point that is already in the repository."""
 
     uid: Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", max_length=36)]
-    """UID of the Backup that made it, as its manifest says."""
+    """UID of the Backup that made the restore point, as its manifest records it."""
 
 
 class BackupSpec(Model):
-    """What to back up and where to. Only `cancel` and `deletionPolicy` can be changed later."""
+    """What to back up, and where to write it. Only `cancel` and `deletionPolicy` can be changed later."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -74,7 +74,7 @@ class BackupSpec(Model):
             ),
             (
                 "!has(self.onMissingParent) || self.onMissingParent == 'Full' || self.type == 'Incremental'",
-                "spec.onMissingParent: Fail is for type Incremental",
+                "spec.onMissingParent: Fail requires spec.type Incremental",
             ),
         )
     )
@@ -84,51 +84,56 @@ class BackupSpec(Model):
     repository_ref: Annotated[LocalRef, Field(json_schema_extra=immutable("spec.repositoryRef"))]
     """The BackupRepository to write to."""
     type: Annotated[RequestedType, Field(json_schema_extra=immutable("spec.type"))] = RequestedType.FULL
-    """Full copies each disk whole; Incremental what changed since the newest restore point; Auto what fits."""
+    """Full copies each disk completely. Incremental copies what changed since the newest restore point, and treats a
+    disk without a usable parent as onMissingParent says. Auto copies changes where it can, and other disks in full."""
     on_missing_parent: Annotated[MissingParent, Field(json_schema_extra=immutable("spec.onMissingParent"))] = (
         MissingParent.FULL
     )
-    """What an Incremental does with a disk that has no usable parent: copy it in Full, or Fail."""
+    """What a Backup of type Incremental does when a disk has no usable parent. Full: copies that disk in full. Fail:
+    fails, so that nobody gets a full by surprise."""
     deletion_policy: DeletionPolicy | None = None
-    """What becomes of the files when this object is deleted. The stricter one of this and the repository's policy
-    applies: where either says Retain, they stay. Left out: as the repository says."""
+    """What happens to the restore point's files when this object is deleted. If this or the repository's policy is
+    Retain, they stay. Absent: the repository's policy applies."""
     adopt: Annotated[AdoptedPoint | None, Field(json_schema_extra=immutable("spec.adopt"))] = None
-    """Set by the operator on objects for restore points that it found in the repository: nothing is copied."""
+    """Makes this object represent a restore point that is already in the repository; nothing is copied. The operator
+    sets it on the Backups that it creates for restore points that a scan found."""
     policy_ref: Annotated[LocalRef | None, Field(json_schema_extra=immutable("spec.policyRef"))] = None
-    """The BackupPolicy that created it; none: created by hand or adopted."""
+    """The BackupPolicy that created this Backup; absent: created by a user, or adopted."""
     retries: Annotated[int, Field(ge=0, le=10, json_schema_extra=immutable("spec.retries"))] = 2
-    """Further attempts after one that failed. Evictions don't count."""
+    """How many more attempts may follow a failed one. An attempt that was evicted does not count."""
     start_deadline_seconds: Annotated[
         int, Field(ge=5, le=2_592_000, json_schema_extra=immutable("spec.startDeadlineSeconds"))
     ] = 86_400
-    """How long the Backup may wait for what it needs before it fails."""
+    """Seconds that the Backup may wait for what it needs, such as a free slot, before it fails."""
     active_deadline_seconds: Annotated[
         int, Field(ge=10, le=2_592_000, json_schema_extra=immutable("spec.activeDeadlineSeconds"))
     ] = 172_800
-    """How long all its attempts together may take before it fails."""
+    """Seconds that all attempts together may take before the Backup fails."""
     cancel: bool = False
-    """Set to true to stop a Backup that waits or runs; it ends as Cancelled. Can't be taken back once it ended."""
+    """Set to true to stop a pending or running Backup; it ends as Cancelled. Setting it back to false does not restart
+    a Backup that has ended."""
 
 
 class BackupProgress(Model):
-    """How far the copy is. Never goes back while one attempt lasts."""
+    """Progress of the copy. Within one attempt it never goes back."""
 
     received_bytes: Bytes = Field(default=0, alias="bytesTransferred")
     """Bytes received from the appliance."""
     total_bytes: Bytes = 0
     """Sum of the disks' virtual sizes."""
     percent: Annotated[int, Field(ge=0, le=100)] = 0
-    """Share of total that has been dealt with; 100 only when committed."""
+    """Percentage of totalBytes that has been received; a lower bound for increments, and 100 only once the restore
+    point is committed."""
     summary: ShortText = ""
-    """The percentage as the Progress column shows it."""
+    """The percentage, as the Progress column shows it."""
     rate_bytes_per_second: Bytes = 0
-    """Average of the last half minute."""
+    """Bytes received per second, averaged over the last half minute; after the end, over the whole copy."""
     rate: ShortText = ""
-    """The rate as the Rate column shows it."""
+    """The rate, as the Rate column shows it."""
     eta_seconds: Count | None = None
-    """Estimated seconds to the end of the copy."""
+    """Estimated seconds until the copy ends."""
     eta: ShortText = ""
-    """The estimate as the ETA column shows it."""
+    """The estimate, as the ETA column shows it."""
     last_update_time: datetime | None = None
     """When the worker last reported something new."""
 
@@ -141,50 +146,51 @@ class BackupDisk(Model):
     key: Count
     """VMware's device key."""
     virtual_size: Bytes
-    """Size of the disk as the guest sees it, in bytes."""
+    """Virtual size: the disk's size as the guest sees it, in bytes."""
     received_bytes: Bytes = Field(default=0, alias="bytesTransferred")
     """Bytes received from the appliance for this disk."""
     percent: Annotated[int, Field(ge=0, le=100)] = 0
-    """Share of this disk that has been dealt with."""
+    """Percentage of this disk's virtual size that has been received; a lower bound for an increment, and 100 only when
+    the disk is complete."""
     rate_bytes_per_second: Bytes | None = None
-    """Average of the last half minute; only of a disk that is being copied."""
+    """Bytes received per second, averaged over the last half minute; only while this disk is being copied."""
     rate: ShortText | None = None
-    """The same for people."""
+    """The rate in a human-readable form."""
     eta_seconds: Count | None = None
-    """Estimated seconds to the end of this disk's copy."""
+    """Estimated seconds until this disk is copied."""
     eta: ShortText | None = None
-    """The same for people."""
+    """The estimate in a human-readable form."""
     type: BackupType | None = None
-    """What ran for this disk."""
+    """Kind of the layer that was made: Full or Incremental."""
     reason: ShortText | None = None
-    """Why it is a full although an increment was wanted."""
+    """Why this disk was copied in full although an increment was requested."""
     parent: ObjectName | None = None
     """Name of the Backup that the increment depends on."""
     parent_change_id: Text | None = Field(default=None, alias="parentChangeID")
-    """Change id at which the increment began: its parent's own."""
+    """Change ID of the parent: the increment holds what changed since then."""
     depth: Annotated[int, Field(ge=1, le=1000)] | None = None
-    """Layers that have to be read for this disk, this one counted."""
+    """Number of layers that a restore of this disk reads, this one included."""
     file: Text | None = None
-    """The QCOW2 layer, a path below the repository's root."""
+    """Path of the QCOW2 layer below the repository's root."""
     stored_bytes: Bytes | None = None
     """Bytes that the layer's file occupies."""
     guest_bytes: Bytes | None = None
-    """Bytes of the layer that hold guest data: neither zeroes nor holes."""
+    """Bytes of guest data in the layer, without zeroes and holes."""
     change_id: Text | None = Field(default=None, alias="changeID")
-    """VMware's change id (CBT), the starting point of the next incremental."""
+    """VMware's change ID (CBT) of the disk at this restore point; the next increment begins there."""
 
 
 class BackupStatus(Status):
-    """What became of it."""
+    """State and result of the Backup."""
 
     phase: Phase | None = None
     """Summary of the conditions."""
     type: BackupType | None = None
-    """What ran: Incremental when every disk is an increment."""
+    """Type of the result: Incremental if every disk is an increment, otherwise Full."""
     adopted: bool | None = None
-    """Whether it was found in the repository."""
+    """Whether the restore point was found in the repository rather than made by this object."""
     stage: Stage | None = None
-    """Where the running worker is."""
+    """What the running worker is doing."""
     message: ShortText | None = None
     """The most important condition's message, shortened for the Message column."""
     vm_name: Text | None = None
@@ -194,37 +200,37 @@ class BackupStatus(Status):
     worker_job: ObjectName | None = None
     """Name of the Kubernetes Job that runs the worker."""
     job_id: ShortText | None = Field(default=None, alias="jobID")
-    """The VMA's job id of the latest attempt."""
+    """Job ID of the latest attempt on the VMA."""
     attempts: Annotated[int, Field(ge=0, le=1000)] | None = None
-    """Worker pods so far."""
+    """Number of worker pods so far."""
     node_name: Text | None = None
     """Node of the latest worker."""
     worker_death: Text | None = None
-    """How the worker ended that left no answer: another one then only checks whether it had committed."""
+    """How a worker ended that left no answer. A recovery attempt then only checks whether it had committed."""
     start_time: datetime | None = None
     """When the first worker was started."""
     completion_time: datetime | None = None
-    """When the Backup reached its end."""
+    """When the Backup ended."""
     duration_seconds: Count | None = None
-    """From the start of the first worker to the end, all attempts together."""
+    """Seconds from the start of the first worker to the end, over all attempts."""
     duration: ShortText | None = None
-    """The same as the Duration column shows it."""
+    """The duration, as the Duration column shows it."""
     last_failure: Text | None = None
-    """How the attempt before the latest one ended: reason and message."""
+    """Reason and message with which the attempt before the latest one failed."""
     progress: BackupProgress | None = None
-    """How far the copy is; after the end the average rate."""
+    """Progress of the copy; after the end, its average rate."""
     stored_bytes: Bytes | None = None
     """Bytes that all layers of this backup occupy."""
     stored: ShortText | None = None
-    """The same as the Stored column shows it."""
+    """The stored bytes, as the Stored column shows them."""
     repository_id: ShortText | None = Field(default=None, alias="repositoryID")
-    """Identity of the repository that holds the files."""
+    """ID of the repository that holds the files."""
     guest_bytes: Bytes | None = None
-    """Bytes of its layers that hold guest data."""
+    """Bytes of guest data in all layers of this backup."""
     manifest: Text | None = None
-    """Path of the manifest below the repository's root: the commit point."""
+    """Path of the manifest below the repository's root; the restore point is committed once this file exists."""
     restore_point_uid: ShortText | None = Field(default=None, alias="restorePointUID")
-    """UID by which the repository knows the restore point: of the Backup object that made it."""
+    """UID of the restore point in the repository: that of the Backup object that made it."""
     disks: Annotated[
         list[BackupDisk],
         Field(

@@ -30,23 +30,23 @@ _Id = Annotated[int, Field(ge=1, le=2_147_483_647)]
 
 
 class PodSecurity(Model):
-    """Who the worker is, for storage that squashes users or ignores fsGroup. Never root."""
+    """User and groups of the worker, for storage that squashes users or ignores fsGroup. Never root."""
 
     run_as_user: _Id = 65532
-    """User id of the worker."""
+    """User ID of the worker."""
     run_as_group: _Id = 65532
-    """Group id of the worker."""
+    """Group ID of the worker."""
     fs_group: _Id = 65532
-    """Group that the volume is given to, where its type supports that."""
+    """Group ID that owns the volume, if the volume's type supports that."""
     supplemental_groups: Annotated[list[_Id], Field(max_length=16)] = []
-    """Further groups, such as the one an NFS export belongs to."""
+    """IDs of further groups of the worker, such as the group that owns an NFS export."""
 
 
 class BackupRepositorySpec(Model):
-    """Where the files go: a PersistentVolumeClaim, and nothing else."""
+    """Where the files are stored: a PersistentVolumeClaim."""
 
     claim_name: Annotated[SubdomainName, Field(json_schema_extra=immutable("spec.claimName"))]
-    """The PersistentVolumeClaim, in the same namespace. One BackupRepository a claim."""
+    """Name of the PersistentVolumeClaim in the same namespace. A claim can have one BackupRepository."""
     path: Annotated[
         str,
         Field(
@@ -55,23 +55,24 @@ class BackupRepositorySpec(Model):
             json_schema_extra=immutable("spec.path"),
         ),
     ] = ""
-    """Folder inside the volume that is the repository's root; empty: the volume's own root. Relative, without `..`."""
+    """Folder of the volume that is the repository's root, a relative path without `..`; empty: the volume's root."""
     max_concurrent_backups: Annotated[int, Field(ge=1, le=1000)] = 4
-    """Backups that may write at the same time. A ReadWriteOncePod claim allows one, whatever stands here."""
+    """How many Backups may write at the same time. A ReadWriteOncePod claim allows only one, whatever this value is."""
     min_free_bytes: Bytes = 1 << 30
-    """Free space to keep: a backup that gets below it is stopped, and none is started."""
+    """Bytes to keep free: when less is free, running backups are stopped and no backup is started."""
     probe_interval_seconds: Annotated[int, Field(ge=10, le=86_400)] = 900
-    """How often a pod checks whether the repository is there, writable and how full."""
+    """Seconds between two probes: a pod checks whether the repository is present and writable, and its free space."""
     scan_interval_seconds: Annotated[int, Field(ge=10, le=2_592_000)] = 21_600
-    """How often all restore points of the repository are listed and compared with the Backups. Asked for at once by a
-    new value of the annotation backup.sendense.io/scan."""
+    """Seconds between two scans: all restore points of the repository are listed and compared with the Backups. A new
+    value of the annotation backup.sendense.io/scan requests a scan at once."""
     deletion_policy: DeletionPolicy = DeletionPolicy.DELETE
-    """What becomes of a restore point's files when its Backup is deleted. Retain binds: a Backup can't loosen it."""
+    """What happens to a restore point's files when its Backup is deleted. A Backup cannot override Retain."""
     deletion_grace_seconds: Annotated[int, Field(ge=0, le=31_536_000)] = 0
-    """How long a deleted restore point is kept whole before its files are removed. Until then a Backup with
-    spec.adopt.uid takes it back."""
+    """Seconds for which a deleted restore point is kept complete before its files are removed. Until then, a Backup
+    with spec.adopt.uid brings it back."""
     max_chain_depth: Annotated[int, Field(ge=1, le=64)] = 32
-    """Layers that a disk may have, the full counted: the next backup is a full then. Deep chains are slow to read."""
+    """How many layers a disk may have, its full included. When the limit is reached, the next backup of the disk is a
+    full. Reading many layers is slow."""
     folder: Annotated[
         str,
         Field(
@@ -80,78 +81,79 @@ class BackupRepositorySpec(Model):
             json_schema_extra=immutable("spec.folder"),
         ),
     ] = ""
-    """Folder of the chains below the repository's root: the name of the namespace that wrote them. Empty: this object's
-    own namespace. Set it to take over restore points of another namespace or cluster."""
+    """Folder below the repository's root that holds the chains: the name of the namespace that wrote them. Empty: this
+    object's namespace. Set it to take over the restore points of another namespace or cluster."""
     pod_security: PodSecurity = PodSecurity()
     """User and groups of the pods that mount the claim."""
     pod_template: PodTemplate | None = None
     """Labels, annotations, placement, priority and resources of all pods that mount the claim: workers, probes, scans
-    and removals. Wins over the chart's values; what the operator itself needs wins over both. Pods that run stay."""
+    and removals. It overrides the chart's values; what the operator itself needs overrides both. A change does not
+    affect running pods."""
 
 
 class RepositoryCapacity(Model):
-    """Of the file system that holds the repository."""
+    """Capacity of the file system that holds the repository."""
 
     total_bytes: Bytes
-    """Size."""
+    """Size of the file system."""
     free_bytes: Bytes
-    """Free for the worker."""
+    """Bytes that the worker can still write."""
     free: ShortText = ""
-    """Free and total as the Free column shows them."""
+    """Free and total bytes, as the Free column shows them."""
     free_files: Count | None = None
-    """Files that can still be created (inodes); absent where the file system has no such limit."""
+    """Number of files that can still be created (inodes); absent if the file system has no such limit."""
 
 
 class Catalogue(Model):
-    """What the last scan found."""
+    """Result of the last scan."""
 
     time: datetime | None = None
     """When the last complete scan was started."""
     request: ShortText = ""
-    """Value of the annotation backup.sendense.io/scan that was answered last."""
+    """Value that the annotation backup.sendense.io/scan had at the last scan that it requested."""
     points: Count = 0
-    """Restore points."""
+    """Number of restore points."""
     chains: Count = 0
-    """VMs with restore points."""
+    """Number of chains, which is the number of VMs with restore points."""
     adopted: Count = 0
-    """Backups that were made for restore points which had none, at the last scan."""
+    """Number of Backups that the last scan created for restore points without one."""
     lost: Count = 0
-    """Completed Backups whose restore point was not there."""
+    """Number of completed Backups whose restore point was not found."""
     damaged: Count = 0
-    """Restore points that can't be read as they were written."""
+    """Number of restore points that do not read back as they were written."""
     waiting: Count = 0
-    """Deleted restore points whose layers others still need."""
+    """Number of deleted restore points whose layers are still needed by others."""
     unknown_files: Count = 0
-    """Orphans that stay where they are."""
+    """Number of orphans, files that no manifest names, that stay where they are."""
     quarantined: Count = 0
-    """Unknown files that were moved into a chain's .quarantine folder; never deleted."""
+    """Number of orphans that were moved into a chain's .quarantine folder. They are never deleted."""
     unreadable: Count = 0
-    """Manifests that can't be read: nothing of their chain is freed."""
+    """Number of manifests that cannot be read. Nothing of their chains is freed."""
     newer: Count = 0
-    """Manifests of a newer format: left alone, and nothing of their chain is freed."""
+    """Number of manifests of a newer format. They are not touched, and nothing of their chains is freed."""
     other_folders: Annotated[
         list[ShortText], Field(max_length=32, json_schema_extra={"x-kubernetes-list-type": "atomic"})
     ] = []
-    """Folders of other namespaces that hold restore points: see spec.folder."""
+    """Folders of other namespaces that hold restore points; see spec.folder."""
 
 
 class BackupRepositoryStatus(Status):
-    """Health and capacity."""
+    """Health, capacity and content of the repository."""
 
     repository_id: ShortText | None = Field(default=None, alias="repositoryID")
-    """Identity written into the repository's marker file."""
+    """ID in the repository's marker file."""
     volume_name: Text | None = None
-    """The PersistentVolume behind the claim."""
+    """Name of the PersistentVolume that is bound to the claim."""
     capacity: RepositoryCapacity | None = None
-    """As of the last probe or backup."""
+    """Capacity at the last probe or backup."""
     points: Count = 0
-    """Restore points that are there now, of all chains of this object."""
+    """Number of restore points that exist now, in all chains of this object."""
     active_backups: Count = 0
-    """Workers that write now."""
+    """Number of workers that write now."""
     last_probe_time: datetime | None = None
-    """When a pod last looked."""
+    """When a maintenance Job last checked the repository."""
     catalogue: Catalogue | None = None
-    """What the last scan found."""
+    """Result of the last scan."""
 
 
 BACKUP_REPOSITORY = Resource(

@@ -28,22 +28,25 @@ class Model(BaseModel):
     )
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON-ready dict in API spelling; absent values are left out."""
+        """Return a JSON-ready dict with the API's field names; fields without a value are left out."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def rules(*pairs: tuple[str, str]) -> dict[str, Any]:
-    """CEL validation rules as (rule, message) pairs, for `Field(json_schema_extra=…)` or a model's config."""
+    """Return the schema extension for CEL rules, given as (rule, message) pairs.
+
+    It goes into `Field(json_schema_extra=…)` or into a model's config.
+    """
     return {"x-kubernetes-validations": [{"rule": rule, "message": message} for rule, message in pairs]}
 
 
 def immutable(name: str) -> dict[str, Any]:
-    """Return the rule that a field never changes after creation."""
+    """Return the rule that the field `name` never changes after creation."""
     return rules(("self == oldSelf", f"{name} is immutable: create a new object instead"))
 
 
 def keyed_by(field: str) -> dict[str, Any]:
-    """Return what makes server-side apply merge a list of objects by a field of theirs."""
+    """Return the schema extension by which server-side apply merges a list of objects on one of their fields."""
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [field]}
 
 
@@ -104,21 +107,21 @@ class Condition(Model):
     """One observed aspect of the object (the standard Kubernetes condition)."""
 
     type: Annotated[str, Field(min_length=1, max_length=316, pattern=r"^[A-Za-z][A-Za-z0-9]*$")]
-    """Aspect, such as Ready."""
+    """Name of the aspect, such as Ready."""
     status: ConditionStatus
     """True, False or Unknown."""
     reason: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")]
-    """CamelCase word for programs."""
+    """Reason of the status in CamelCase, for programs."""
     message: Message = ""
-    """Sentence for people: what is so, and what to do about it."""
+    """Explanation of the status, and what to do about it."""
     last_transition_time: datetime
     """When the status last changed."""
     observed_generation: Generation | None = None
-    """Generation of the spec that this condition speaks of."""
+    """Generation of the spec that this condition was computed from."""
 
 
 class Status(Model):
-    """What every status has."""
+    """Fields of every status."""
 
     observed_generation: Generation | None = None
     """Generation of the spec that this status was computed from."""
@@ -129,12 +132,12 @@ class Status(Model):
             json_schema_extra=keyed_by("type"),
         ),
     ] = []
-    """Ready, and while something is under way or wrong Reconciling or Stalled (kstatus)."""
+    """Ready; also Reconciling while work is under way, and Stalled while the object needs help (kstatus)."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of `kubectl get`; priority 1 shows with `-o wide` only."""
+    """A column of `kubectl get`; one of priority 1 appears with `-o wide` only."""
 
     name: str
     path: str
@@ -151,7 +154,7 @@ MESSAGE = Column("Message", ".status.conditions[?(@.type=='Ready')].message", pr
 
 @dataclass(frozen=True)
 class Resource:
-    """All that the generator needs to write one CRD."""
+    """Everything that the generator needs to write one CRD."""
 
     kind: str
     plural: str

@@ -1,7 +1,8 @@
 """Conditions as kstatus reads them, and the one place that derives a Backup's phase from them.
 
-Ready says whether the object is what its spec wants. Reconciling (under way) and Stalled (will not get better by
-itself) are abnormal-true: they are there only while true. See kubernetes-sigs/cli-utils, pkg/kstatus.
+Ready says whether the object is in the state that its spec requests. Reconciling (work is under way) and Stalled (it
+will not recover by itself) are abnormal-true conditions: they exist only while true. See kubernetes-sigs/cli-utils,
+pkg/kstatus.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ REASON_CANCELLED: Final = "Cancelled"
 REASON_DELETING: Final = "Deleting"
 REASON_LOST: Final = "Lost"
 REASON_CALLBACKS_ELSEWHERE: Final = "CallbacksElsewhere"
-"""A callback of the job went where it reaches no worker. Also the reason of an appliance's CallbacksArrive."""
+"""The job's callbacks arrive where they reach no worker. Also a reason of an appliance's condition CallbacksArrive."""
 FREEING: Final = "Freeing"
-"""Condition type of a chain, there once something was in the way: whether files that nobody needs can be removed."""
+"""Condition type of a chain: whether unneeded files can be removed. Present since the first time they could not."""
 DAMAGED: Final = "Damaged"
-"""Condition type, there only while true: this restore point, or one that it depends on, can't be read as written."""
+"""Condition type, present only while true: a layer of the restore point does not read back as it was written."""
 RUNNING_REASONS: Final = frozenset(
     {
         "Starting",
@@ -58,7 +59,7 @@ def dicts_of(status: Status) -> Conditions:
 
 
 def models_of(conditions: Iterable[Mapping[str, Any]]) -> list[Condition]:
-    """Return conditions as they stand in a status."""
+    """Return the models of conditions, for a status."""
     return [Condition.model_validate(condition) for condition in conditions]
 
 
@@ -73,7 +74,7 @@ class State:
 
 
 def ready(reason: str, message: str) -> State:
-    """Return the state of an object that is what its spec wants."""
+    """Return the state of an object that is as its spec requests."""
     return State(READY, reason, message)
 
 
@@ -83,7 +84,7 @@ def reconciling(reason: str, message: str) -> State:
 
 
 def stalled(reason: str, message: str) -> State:
-    """Return the state of an object that needs action; the message says which."""
+    """Return the state of an object that needs somebody's action; the message says which."""
     return State(STALLED, reason, message)
 
 
@@ -94,9 +95,9 @@ def update(
     generation: int | None = None,
     now: datetime | None = None,
 ) -> Conditions:
-    """Return the conditions that say `state`.
+    """Return the conditions that represent `state`.
 
-    Transition times are kept where the status did not change. Conditions of other types in `old` stay.
+    A condition whose status did not change keeps its transition time. Conditions of other types in `old` stay.
     """
     before = {c["type"]: c for c in old}
     kept = [dict(c) for c in before.values() if c["type"] not in (READY, RECONCILING, STALLED)]
@@ -119,7 +120,7 @@ def with_aspect(
     generation: int | None = None,
     now: datetime | None = None,
 ) -> Conditions:
-    """`old` with a condition of another type than Ready's family: True, False, or (None) Unknown."""
+    """Return `old` with a condition of type `kind`, which is not one of Ready's family; `holds` None is Unknown."""
     result = [dict(c) for c in old if c["type"] != kind]
     status = "Unknown" if holds is None else str(holds)
     return [*result, _condition(kind, status, reason, message, find(old, kind), generation, now)]
@@ -155,29 +156,29 @@ def shortened(text: str) -> str:
 
 
 def find(conditions: Iterable[Mapping[str, Any]], kind: str) -> Mapping[str, Any] | None:
-    """Return the condition of that type, if it is there."""
+    """Return the condition of that type, None if it is absent."""
     return next((c for c in conditions if c.get("type") == kind), None)
 
 
 def of_status(status: Status, kind: str) -> Condition | None:
-    """Return the status's condition of that type, if it is there."""
+    """Return the status's condition of that type, None if it is absent."""
     return next((condition for condition in status.conditions if condition.type == kind), None)
 
 
 def changed_ready(old: Status, new: Status) -> Condition | None:
-    """Return the Ready condition of `new` if its reason is another one than in `old`."""
+    """Return the Ready condition of `new` if its reason differs from that of `old`, else None."""
     was, now = of_status(old, READY), of_status(new, READY)
     return now if now is not None and (was is None or was.reason != now.reason) else None
 
 
 def is_true(conditions: Iterable[Mapping[str, Any]], kind: str) -> bool:
-    """Return whether the condition of that type is there and true."""
+    """Return whether the condition of that type is present and true."""
     condition = find(conditions, kind)
     return condition is not None and condition.get("status") == "True"
 
 
 def phase_of(conditions: Iterable[Mapping[str, Any]]) -> Phase:
-    """Return a Backup's phase. The only place that derives it."""
+    """Return a Backup's phase. No other code derives it."""
     conditions = list(conditions)
     busy = find(conditions, RECONCILING)
     if busy and busy.get("status") == "True":

@@ -1,4 +1,4 @@
-"""Keys and values of labels, bounded as Kubernetes bounds them: types of fields, and rules for the keys of maps."""
+"""Field types for label keys and values with the bounds of Kubernetes, and rules for the keys of maps."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _SYNTAX: Final = "must be a name of at most 63 characters, with an optional DNS 
 
 
 def key_syntax(name: str) -> tuple[str, str]:
-    """CEL rule and message: a schema can't say what the keys of a map have to look like."""
+    """Return the CEL rule for a map's keys, and its message, because a schema cannot constrain the keys of a map."""
     return f"self.all(k, k.size() <= {MAX_KEY} && k.matches(r'{KEY_PATTERN}'))", f"{name}: each key {_SYNTAX}"
 
 
 def check_keys(values: dict[str, str]) -> dict[str, str]:
-    """Return the same for values of the chart, which meet no API server. Raises ValueError."""
+    """Return `values` if each key is valid. For the chart's values, which no API server checks. Raises ValueError."""
     for key in values:
         if len(key) > MAX_KEY or re.fullmatch(KEY_PATTERN, key) is None:
             raise ValueError(f"key {key[:64]!r} {_SYNTAX}")
@@ -32,4 +32,4 @@ def check_keys(values: dict[str, str]) -> dict[str, str]:
 LabelKey = Annotated[str, Field(min_length=1, max_length=MAX_KEY, pattern=KEY_PATTERN)]
 LabelValue = Annotated[str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$")]
 Labels = Annotated[dict[str, LabelValue], Field(max_length=MAX_LABELS), AfterValidator(check_keys)]
-"""A map; its field adds the rule `key_syntax`."""
+"""A map of labels; the field that has this type adds the rule `key_syntax`."""

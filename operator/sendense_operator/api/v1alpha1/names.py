@@ -1,8 +1,8 @@
-"""Names that more than one program has to agree on: labels, annotations, finalizer, job ids.
+"""Names that several programs share: labels, annotations, finalizers, job IDs.
 
-Object names come from Kubernetes and are DNS-1123 labels of at most 63 characters (the CRDs say so by CEL),
-so they are safe as label values and as folder names. Names that come from VMware are not: they only ever
-appear here as a hash (`vm_key`, `vm_identity`).
+Object names come from Kubernetes and are DNS-1123 labels of at most 63 characters (the CRDs enforce it), so they are
+safe as label values and as folder names. Names that come from VMware are not, and appear here only as a hash
+(`vm_key`, `vm_identity`).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ VERSION: Final = "v1alpha1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 
 FINALIZER: Final = f"{GROUP}/worker"
-"""On a Backup while its worker, or what was made for it, may be there."""
+"""On a Backup while its worker, or an object made for the worker, may exist."""
 FINALIZER_RESTORE_POINT: Final = f"{GROUP}/restore-point"
-"""On a Backup that may have a restore point: what becomes of its files is decided before the object goes."""
+"""On a Backup that may have a restore point, until its chain has recorded what happens to the files."""
 FINALIZER_REMOVALS: Final = f"{GROUP}/removals"
-"""On a BackupChain with restore points that are still to be removed from the repository."""
+"""On a BackupChain while restore points have to be removed from the repository."""
 
 LABEL_COMPONENT: Final = f"{GROUP}/component"
 LABEL_BACKUP: Final = f"{GROUP}/backup"
@@ -30,13 +30,13 @@ LABEL_REPOSITORY: Final = f"{GROUP}/repository"
 LABEL_APPLIANCE: Final = f"{GROUP}/appliance"
 LABEL_VM_KEY: Final = f"{GROUP}/vm-key"
 LABEL_VM_IDENTITY: Final = f"{GROUP}/vm-identity"
-"""On a worker's Job: the same for one VM, through whichever ProtectedVM, appliance and namespace it is backed up."""
+"""On a worker's Job: identifies the VM across all ProtectedVMs, appliances and namespaces that back it up."""
 LABEL_TYPE: Final = f"{GROUP}/type"
 LABEL_PHASE: Final = f"{GROUP}/phase"
 LABEL_DISCOVERED_BY: Final = f"{GROUP}/discovered-by"
-"""On a ProtectedVM that a discovery made: the VMwareAppliance. Without it, nobody changes the object's spec."""
+"""On a ProtectedVM that discovery created: its VMwareAppliance. Discovery changes the spec of no other ProtectedVM."""
 LABEL_ADOPTED: Final = f"{GROUP}/adopted"
-"""`true` on a Backup that was found in its repository."""
+"""`true` on a Backup whose restore point was found in the repository."""
 
 LABEL_POLICY: Final = f"{GROUP}/policy"
 """On a Backup that a BackupPolicy created: the policy."""
@@ -49,17 +49,17 @@ COMPONENT_PROBE: Final = "probe"
 ANNOTATION_TASK: Final = f"{GROUP}/task"
 """On a worker's pod: the task as JSON, mounted as a file by the downward API."""
 ANNOTATION_SCAN: Final = f"{GROUP}/scan"
-"""On a BackupRepository: a new value, such as the time, asks for a scan now."""
+"""On a BackupRepository: a new value, such as the time, requests a scan now."""
 ANNOTATION_RUN: Final = f"{GROUP}/run"
 """On a BackupPolicy: a new value, such as the time, requests a Backup of each of its VMs now."""
 
 WORKER_CONTAINER: Final = "worker"
-"""Name of the container in a pod that is ours; all others were added by somebody else."""
+"""Name of the operator's container in a worker's pod. Containers with other names were injected and are not trusted."""
 STATUS_PORT: Final = 8080
 """TCP port of a worker's status and callback endpoint."""
 
 NBD_BASE_PORT: Final = 10809
-"""TCP port of disk 0's export inside the pod; disk N listens on the Nth after it (10809 is IANA's for NBD)."""
+"""TCP port of disk 0's export inside the pod; disk N listens on this port plus N. IANA assigned 10809 to NBD."""
 
 NAME_PATTERN: Final = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 _NAME = re.compile(NAME_PATTERN)
@@ -68,12 +68,12 @@ _UID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 
 
 def is_object_name(text: str) -> bool:
-    """Return whether `text` is a DNS-1123 label, so that it may become a folder's name."""
+    """Return whether `text` is a DNS-1123 label, and therefore safe as a folder name."""
     return _NAME.fullmatch(text) is not None
 
 
 def last_path_element(vm_path: str) -> str:
-    """Return last element of a vCenter inventory path: all that a `changeid` call says about a VM."""
+    """Return the last element of a vCenter inventory path, by which a change-ID request names its VM."""
     return vm_path.rstrip("/").rsplit("/", 1)[-1]
 
 
@@ -93,16 +93,16 @@ def _digest(text: str) -> str:
 
 
 def vma_job_id(pod_uid: str) -> str:
-    """Return the VMA's job id of one attempt: new with each pod, no `-disk<N>-` in it (vma-contract)."""
+    """Return the VMA's job ID of one attempt: unique per pod, without `-disk<N>-` (vma-contract 2.2)."""
     return f"{_JOB_ID_PREFIX}{pod_uid}"
 
 
 def pod_uid_of_job(job_id: str) -> str | None:
-    """Return the pod UID that `vma_job_id` was given, or None when this is no job id of ours."""
+    """Return the pod UID from which `vma_job_id` derived the ID; None for a job ID of another origin."""
     uid = job_id.removeprefix(_JOB_ID_PREFIX)
     return uid if job_id.startswith(_JOB_ID_PREFIX) and _UID.fullmatch(uid) else None
 
 
 def export_name(pod_uid: str, disk_index: int) -> str:
-    """NBD export name of one disk in one attempt; must end in `disk<N>` (vma-contract)."""
+    """Return the NBD export name of one disk in one attempt; it must end in `disk<N>` (vma-contract 2.1)."""
     return f"{pod_uid}-disk{disk_index}"

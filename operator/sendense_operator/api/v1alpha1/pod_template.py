@@ -18,7 +18,7 @@ RESERVED_LABELS: Final = (
     "controller-uid",
     "job-name",
 )
-"""Services and policies of the operator select pods by the first ones, a Job its own by the last ones."""
+"""The operator's Services and NetworkPolicies select pods by the first three, a Job selects its pods by the others."""
 RESERVED_LABEL_PREFIXES: Final = (f"{GROUP}/", "batch.kubernetes.io/")
 RESERVED_ANNOTATION_PREFIXES: Final = (
     f"{GROUP}/",
@@ -26,7 +26,7 @@ RESERVED_ANNOTATION_PREFIXES: Final = (
     "container.apparmor.security.beta.kubernetes.io/",
     "seccomp.security.alpha.kubernetes.io/",
 )
-"""Some of them change the security context of a pod, or what the kubelet takes it for."""
+"""Some of these annotations change the security context of a pod, or how the kubelet treats it."""
 
 
 def _cel_list(texts: tuple[str, ...]) -> str:
@@ -78,9 +78,9 @@ class Resources(Model):
     """Requests and limits of a container."""
 
     requests: Annotated[_Quantities, Field(json_schema_extra=rules(key_syntax("requests")))] = {}
-    """What a pod gets for sure, by resource, such as cpu and memory."""
+    """Guaranteed amount of each resource, such as cpu and memory."""
     limits: Annotated[_Quantities, Field(json_schema_extra=rules(key_syntax("limits")))] = {}
-    """What a pod gets at most. Less memory than a VM's disks need is raised to that."""
+    """Maximum amount of each resource. A memory limit below what a VM's disks need is raised to that."""
 
 
 class PodTemplate(Model):
@@ -116,10 +116,10 @@ class PodTemplate(Model):
     node_selector: Annotated[Labels, Field(json_schema_extra=rules(key_syntax("nodeSelector")))] = {}
     """Labels that a node must have."""
     tolerations: Annotated[list[Toleration], Field(max_length=MAX_LABELS, json_schema_extra=_ATOMIC)] = []
-    """Taints that the pods tolerate, besides those that the chart names."""
+    """Taints that the pods tolerate, in addition to those in the chart's values."""
     affinity: Affinity | None = None
     """Where the pods run. Each of its three parts replaces the chart's."""
     priority_class_name: SubdomainName | None = None
-    """A PriorityClass."""
+    """Name of the pods' PriorityClass."""
     resources: Resources | None = None
-    """Of the pods' containers; each value replaces the chart's."""
+    """Requests and limits of the pods' containers; each value replaces the chart's."""

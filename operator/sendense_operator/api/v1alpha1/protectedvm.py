@@ -28,7 +28,7 @@ from sendense_operator.api.v1alpha1.base import (
 
 
 class ProtectedVMSpec(Model):
-    """Which VM, by which appliance."""
+    """The VM, and the appliance that reads it."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -42,18 +42,18 @@ class ProtectedVMSpec(Model):
     )
 
     appliance_ref: LocalRef
-    """The VMwareAppliance that reads it."""
+    """The VMwareAppliance that reads the VM."""
     path: Annotated[str, Field(min_length=2, max_length=1024, pattern=r"^/")]
     """Inventory path in vCenter, such as /DC1/vm/production/db01."""
     datacenter: Text = ""
-    """Name of the datacenter; empty: what stands before `/vm/` in the path."""
+    """Name of the datacenter; empty: the part of the path before `/vm/`."""
     uuid: (
         Annotated[str, Field(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$", max_length=36)] | None
     ) = None
-    """BIOS UUID that the VM at the path must have: another VM in its place is not backed up as this one. Discovery sets
-    it; none: whichever VM is at the path."""
+    """BIOS UUID that the VM at the path must have, so that another VM at this path is not backed up as this one.
+    Discovery sets it. Absent: whichever VM is at the path."""
     discovery_interval_seconds: Annotated[int, Field(ge=10, le=86_400)] = 3600
-    """How often the VM's disks are looked up."""
+    """Seconds between two requests for the VM's disks."""
 
 
 class VMDisk(Model):
@@ -66,36 +66,36 @@ class VMDisk(Model):
     label: Text = ""
     """Label in vCenter."""
     virtual_size: Bytes = 0
-    """Virtual size in bytes; 0 until it has been looked up."""
+    """Virtual size in bytes; 0 until vCenter has reported it."""
     vmdk_path: Text = ""
-    """Datastore path of its vmdk."""
+    """Datastore path of the disk's VMDK file."""
     datastore: Text = ""
-    """Datastore that holds it."""
+    """Datastore that holds the disk."""
     provisioning_type: ShortText = ""
-    """thin, thick, …"""
+    """Provisioning type as vCenter reports it, such as thin or thick."""
 
 
 class ProtectedVMStatus(Status):
-    """What vCenter says of the VM."""
+    """The VM as vCenter reports it."""
 
     vm_name: Text | None = None
     """Name in vCenter."""
     uuid: ShortText | None = None
-    """BIOS UUID."""
+    """BIOS UUID in vCenter."""
     power_state: ShortText | None = None
     """Power state in vCenter."""
     guest_os: Text | None = Field(default=None, alias="guestOS")
     """Guest operating system in vCenter."""
     cbt_enabled: bool | None = Field(default=None, alias="cbtEnabled")
-    """Whether Changed Block Tracking is on (the appliance turns it on with the first backup)."""
+    """Whether Changed Block Tracking is on. The appliance turns it on with the first backup."""
     total_bytes: Bytes = 0
     """Sum of the disks' virtual sizes."""
     size: ShortText | None = None
-    """The same as the Size column shows it."""
+    """The sum, as the Size column shows it."""
     last_discovery_time: datetime | None = None
-    """When vCenter was last asked. The appliance's discovery renews it every six hours while nothing else changes."""
+    """When vCenter last reported the VM. While nothing else changes, discovery updates this every six hours."""
     vanished_time: datetime | None = None
-    """Since when vCenter has not had the VM any more; absent while it is there."""
+    """When the VM was found to be missing from vCenter; absent while vCenter has it."""
     disks: Annotated[
         list[VMDisk],
         Field(
@@ -103,7 +103,7 @@ class ProtectedVMStatus(Status):
             json_schema_extra=keyed_by("index"),
         ),
     ] = []
-    """Its disks, in device order."""
+    """The VM's disks, in device order."""
 
 
 PROTECTED_VM = Resource(

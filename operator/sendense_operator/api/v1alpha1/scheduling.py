@@ -21,7 +21,7 @@ _FITTING_VALUES: Final = ConfigDict(
         (
             "self.operator in ['In', 'NotIn'] ? size(self.values) > 0 "
             ": size(self.values) == (self.operator in ['Gt', 'Lt'] ? 1 : 0)",
-            "values: In and NotIn need some, Gt and Lt one, Exists and DoesNotExist none",
+            "values: In and NotIn need at least one, Gt and Lt exactly one, Exists and DoesNotExist none",
         )
     )
 )
@@ -36,21 +36,21 @@ class Toleration(Model):
             ("self.key != '' || self.operator == 'Exists'", "operator must be Exists when key is empty"),
             (
                 "!has(self.tolerationSeconds) || self.effect == 'NoExecute'",
-                "tolerationSeconds is for effect NoExecute",
+                "tolerationSeconds requires effect NoExecute",
             ),
         )
     )
 
     key: Annotated[str, Field(max_length=MAX_KEY, pattern=f"^$|{KEY_PATTERN}")] = ""
-    """Key of the taint; empty, with operator Exists: all."""
+    """Key of the taint; empty, with operator Exists: every taint."""
     operator: Literal["Exists", "Equal"] = "Equal"
-    """How value is compared."""
+    """Equal: the taint must have this value. Exists: any value."""
     value: LabelValue = ""
     """Value of the taint."""
     effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = ""
-    """Effect of the taint; empty: all."""
+    """Effect of the taint; empty: every effect."""
     toleration_seconds: Annotated[int, Field(ge=0, le=31_536_000)] | None = None
-    """How long a taint with the effect NoExecute is tolerated; absent: always."""
+    """Seconds for which a taint with the effect NoExecute is tolerated; absent: forever."""
 
 
 class NodeRequirement(Model):
@@ -67,33 +67,33 @@ class NodeRequirement(Model):
 
 
 class NodeSelectorTerm(Model):
-    """Requirements that a node meets together (core/v1 NodeSelectorTerm)."""
+    """Requirements on a node's labels (core/v1 NodeSelectorTerm)."""
 
     match_expressions: Annotated[list[NodeRequirement], _EXPRESSIONS]
-    """Requirements, all of which count."""
+    """Requirements, all of which must be met."""
 
 
 class NodeSelector(Model):
-    """Terms of which a node meets one (core/v1 NodeSelector)."""
+    """Alternative terms, one of which a node must match (core/v1 NodeSelector)."""
 
     node_selector_terms: Annotated[list[NodeSelectorTerm], Field(min_length=1), _TERMS]
-    """Terms, one of which is enough."""
+    """Terms, at least one of which must match."""
 
 
 class PreferredNodes(Model):
     """Nodes that are preferred (core/v1 PreferredSchedulingTerm)."""
 
     weight: _Weight
-    """How much this counts."""
+    """Weight of this preference."""
     preference: NodeSelectorTerm
-    """The nodes."""
+    """Nodes that are preferred."""
 
 
 class NodeAffinity(Model):
-    """Which nodes the pods may have (core/v1 NodeAffinity)."""
+    """Nodes that the pods run on (core/v1 NodeAffinity)."""
 
     required_during_scheduling_ignored_during_execution: NodeSelector | None = None
-    """Nodes that are possible at all."""
+    """Nodes that the pods may run on."""
     preferred_during_scheduling_ignored_during_execution: Annotated[list[PreferredNodes], _TERMS] = []
     """Nodes that are preferred."""
 
@@ -112,62 +112,62 @@ class LabelRequirement(Model):
 
 
 class LabelSelector(Model):
-    """Objects by their labels (meta/v1 LabelSelector)."""
+    """Selection of objects by their labels (meta/v1 LabelSelector)."""
 
     match_labels: Annotated[Labels, Field(json_schema_extra=rules(key_syntax("matchLabels")))] = {}
-    """Labels that an object has."""
+    """Labels that an object must have."""
     match_expressions: Annotated[list[LabelRequirement], _EXPRESSIONS] = []
-    """Requirements, all of which count."""
+    """Requirements, all of which must be met."""
 
 
 class PodTerm(Model):
-    """Pods beside which, or apart from which, the pods run (core/v1 PodAffinityTerm)."""
+    """Pods that an affinity or anti-affinity refers to (core/v1 PodAffinityTerm)."""
 
     label_selector: LabelSelector | None = None
-    """The pods; absent: none."""
+    """Labels of the pods; absent: no pods."""
     topology_key: LabelKey
-    """Label of nodes that says what a place is, such as kubernetes.io/hostname."""
+    """Node label that defines a topology domain, such as kubernetes.io/hostname."""
     namespaces: Annotated[list[ObjectName], Field(max_length=_MAX_EXPRESSIONS, json_schema_extra=_ATOMIC)] = []
-    """Namespaces of the pods; none, and no namespaceSelector: the repository's own."""
+    """Namespaces of the pods; if empty and without namespaceSelector: the repository's namespace."""
     namespace_selector: LabelSelector | None = None
-    """Namespaces of the pods, by label; empty: all."""
+    """Labels of the pods' namespaces; empty: all namespaces."""
 
 
 class PreferredPods(Model):
-    """Pods beside which, or apart from which, it is better to be (core/v1 WeightedPodAffinityTerm)."""
+    """A preference for the vicinity of other pods, or against it (core/v1 WeightedPodAffinityTerm)."""
 
     weight: _Weight
-    """How much this counts."""
+    """Weight of this preference."""
     pod_affinity_term: PodTerm
-    """The pods."""
+    """The other pods."""
 
 
 class PodAffinity(Model):
-    """Beside which pods they run (core/v1 PodAffinity, without requirements).
+    """Pods that the pods run near to (core/v1 PodAffinity, without requirements).
 
-    The scheduler would look for one pod that meets those and the operator's own, by which all pods that share a volume
-    of one node get there.
+    Requirements would be merged with the operator's own, which brings all pods that share a single-node volume to that
+    node: the scheduler then searches for one pod that meets both.
     """
 
     preferred_during_scheduling_ignored_during_execution: Annotated[list[PreferredPods], _TERMS] = []
-    """Places that are preferred."""
+    """Topology domains that are preferred."""
 
 
 class PodAntiAffinity(Model):
-    """Apart from which pods they run (core/v1 PodAntiAffinity)."""
+    """Pods that the pods run apart from (core/v1 PodAntiAffinity)."""
 
     required_during_scheduling_ignored_during_execution: Annotated[list[PodTerm], _TERMS] = []
-    """Places that are impossible."""
+    """Topology domains that the pods may not run in."""
     preferred_during_scheduling_ignored_during_execution: Annotated[list[PreferredPods], _TERMS] = []
-    """Places that are avoided."""
+    """Topology domains that are avoided if possible."""
 
 
 class Affinity(Model):
     """Where the pods run (core/v1 Affinity)."""
 
     node_affinity: NodeAffinity | None = None
-    """Which nodes they may have."""
+    """Nodes that the pods run on."""
     pod_affinity: PodAffinity | None = None
-    """Beside which pods they run. Requirements are not offered: the operator has its own for volumes of one node."""
+    """Pods that they run near to. Only preferences, because the operator sets a requirement for single-node volumes."""
     pod_anti_affinity: PodAntiAffinity | None = None
-    """Apart from which pods they run."""
+    """Pods that they run apart from."""

@@ -1,4 +1,4 @@
-"""VMwareAppliance: a VMA, and the vCenter it stands beside."""
+"""VMwareAppliance: a VMA, and the vCenter that it reads from."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class VCenter(Model):
     """The vCenter that the appliance reads from."""
 
     host: Host
-    """Host name or address, as the appliance reaches it."""
+    """Host name or address at which the appliance reaches vCenter."""
     credentials_secret_ref: SecretRef
     """Secret with the keys `username` and `password`."""
 
@@ -56,10 +56,10 @@ class CASecretRef(Model):
 
 
 class TLS(Model):
-    """TLS towards the appliance (a proxy in front of it; the appliance itself speaks plain HTTP)."""
+    """TLS of a proxy in front of the appliance; the appliance itself speaks plain HTTP."""
 
     ca_secret_ref: CASecretRef
-    """CA bundle that signs the server's certificate."""
+    """CA bundle that the server's certificate is verified with."""
 
 
 class PortRange(Model):
@@ -76,18 +76,19 @@ class PortRange(Model):
 
 
 class NBD(Model):
-    """How the appliance reaches the workers' NBD exports. It speaks them in plain text and without a password."""
+    """How the appliance reaches the workers' NBD exports. The connections have neither encryption nor a password."""
 
     exposure: Exposure = Exposure.NODE_PORT
-    """PodIP: the pod's address; NodePort: a Service a Backup; HostPort: ports of the node out of portRange (a
-    tunnel's), which Pod Security `baseline` and `restricted` forbid."""
+    """PodIP: the pod's address. NodePort: one Service per Backup. HostPort: ports of the node from portRange, for
+    example those that a tunnel forwards; Pod Security `baseline` and `restricted` forbid it."""
     advertised_host: Host | None = None
-    """Host that the appliance receives instead of the pod's or node's address: the other end of a tunnel."""
+    """Host that the appliance receives instead of the pod's or node's address, such as the far end of a tunnel."""
     port_range: PortRange = PortRange()
     """Ports for HostPort, one per disk."""
     allowed_from: Annotated[list[CIDR], Field(max_length=32)] = []
-    """Networks that may connect to the exports: a NetworkPolicy per worker, and the worker itself ends an attempt when
-    it sees anybody else. NodePort and HostPort need it; 0.0.0.0/0 and ::/0 let everybody in. Empty (PodIP): any."""
+    """Networks that may connect to the exports. A NetworkPolicy per worker enforces it, and the worker ends an attempt
+    when it sees a connection from elsewhere. NodePort and HostPort require it; 0.0.0.0/0 and ::/0 allow everybody.
+    Empty, with PodIP only: any."""
 
 
 class Callbacks(Model):
@@ -103,22 +104,23 @@ class Callbacks(Model):
     )
 
     base_url: HttpURL | None = Field(default=None, alias="baseURL")
-    """URL of the gateway as seen from the appliance; none: the operator's setting. The path is added: see
-    status.callbackURL."""
+    """URL at which the appliance reaches the gateway; absent: the operator's setting. status.callbackURL is this URL
+    with the path added."""
     rotation: Annotated[int, Field(ge=0, le=999_999)] = 0
-    """Raise it for a new secret part of status.callbackURL; then set the new URL on the appliance. The old one stops
-    working at once unless acceptFormerPaths is set."""
+    """Increase it to get a new secret part in status.callbackURL, then set the new URL on the appliance. The old one
+    stops working at once unless acceptFormerPaths is set."""
     accept_former_paths: bool = False
-    """Accepts, beside status.callbackURL, the path without a secret part, the one before the last rotation, and those
-    of the operator's previous key. Only while the appliance is being changed over: the first one is no secret."""
+    """Also accepts the path without a secret part, the path before the last rotation, and the paths of the operator's
+    previous key. Set it only while the URL on the appliance is being changed: a path without a secret part can be
+    guessed."""
     allowed_from: Annotated[list[CIDR], Field(max_length=32)] = []
-    """Networks that callbacks may come from; empty: any. What counts is the address that the gateway's pod sees: behind
-    a proxy or tunnel that one's, and behind a NodePort or LoadBalancer a node's, unless its externalTrafficPolicy is
-    Local."""
+    """Networks that callbacks may come from; empty: any. The address that the gateway's pod sees is compared: behind a
+    proxy or tunnel the address of that, and behind a NodePort or LoadBalancer the address of a node, unless the
+    Service's externalTrafficPolicy is Local."""
 
 
 class ZeroWrites(StrEnum):
-    """What becomes of the appliance's WRITE_ZEROES requests."""
+    """How the exports treat the appliance's WRITE_ZEROES requests."""
 
     REFUSE = "Refuse"
     TRUST = "Trust"
@@ -132,58 +134,64 @@ class FullCoverage(StrEnum):
 
 
 class ChangeIDAsks(StrEnum):
-    """Which disk the appliance names when it asks for a change id."""
+    """Which disk the appliance names in its change-ID requests."""
 
     ALWAYS_ZERO = "AlwaysZero"
     OWN_DISK = "OwnDisk"
 
 
 class CallbackRetries(StrEnum):
-    """What the appliance does about a callback that is not answered with 200."""
+    """What the appliance does when a callback is not answered with 200."""
 
     NEVER = "Never"
     UNTIL_ANSWERED = "UntilAnswered"
 
 
 class Traits(Model):
-    """What the appliance can be trusted with. The defaults are safe for every build in the field."""
+    """How this build of the appliance behaves. The defaults are safe for every build in the field."""
 
     zero_writes: ZeroWrites = ZeroWrites.REFUSE
-    """Refuse: the export refuses WRITE_ZEROES, since builds in the field guess at zeroes and lose data."""
+    """Refuse: the export refuses WRITE_ZEROES, because builds in the field send it for blocks that are not zero. Trust:
+    the export accepts it."""
     full_coverage: FullCoverage = FullCoverage.WHOLE_DISK
-    """WholeDisk: a full writes each block, so a gap is a lost write and fails. AllocatedOnly: gaps are holes."""
+    """WholeDisk: a full writes each block, so a gap is a lost write and the backup fails. AllocatedOnly: gaps are
+    holes, which read as zeroes."""
     change_id_asks: ChangeIDAsks = Field(default=ChangeIDAsks.ALWAYS_ZERO, alias="changeIDAsks")
-    """AlwaysZero: a request for disk 0 is meant for the disk whose turn it is. OwnDisk: each request names its disk."""
+    """Which disk a change-ID request names. AlwaysZero: always disk 0, which stands for the disk that is copied next.
+    OwnDisk: the disk that it is for."""
     callback_retries: CallbackRetries = CallbackRetries.NEVER
-    """Never: a callback that gets lost ends the job, so silence is a failure soon. UntilAnswered: the appliance calls
-    again, so a job without a connection is given the time of timeouts.stallSeconds."""
+    """Never: the appliance's job fails when a callback is lost, so a job without a connection fails after
+    timeouts.reconnectSeconds. UntilAnswered: the appliance repeats the callback, so such a job gets at least
+    timeouts.stallSeconds."""
 
 
 class Timeouts(Model):
-    """Seconds after which silence of the appliance counts as failure, one per stage."""
+    """Seconds of silence of the appliance after which an attempt fails, by stage."""
 
     first_sign_seconds: _Wait = 300
     """From the accepted start to the first progress report or callback."""
     first_sign_cbt_seconds: _Wait = 900
-    """The same while Changed Block Tracking has to be turned on."""
+    """The same if Changed Block Tracking has to be turned on first."""
     snapshot_seconds: _Wait = 1800
-    """While the snapshot is created."""
+    """From the first progress report to the first change-ID request: the snapshot is created."""
     connect_seconds: _Wait = 120
-    """From a disk's question to a connection on its export."""
+    """From a disk's change-ID request to a connection on its export."""
     reconnect_seconds: _Wait = 180
-    """Without any connection while disks are missing. Keep it longer than the gateway holds a call."""
+    """Without any connection while disks are incomplete. Keep it longer than the time for which the gateway holds a
+    callback."""
     stall_seconds: _Wait = 1800
-    """Connected, but no byte arrives."""
+    """With a connection, but without a byte received."""
     stall_unhealthy_seconds: _Wait = 300
-    """The same while the appliance's health call fails too."""
+    """The same while the appliance's health check also fails."""
     cancel_seconds: _Wait = 600
-    """How long a cancelled increment keeps its export while data arrives. The appliance's client hangs without it."""
+    """How long the export of a cancelled increment stays open while data arrives: without it, the appliance's client
+    would hang."""
     request_seconds: _Wait = 30
-    """One call to the appliance."""
+    """Timeout of one call to the appliance."""
 
 
 class VMwareApplianceSpec(Model):
-    """Where the VMA is and how it and the cluster reach each other."""
+    """Where the VMA is, and how it and the cluster reach each other."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -194,7 +202,7 @@ class VMwareApplianceSpec(Model):
             ),
             (
                 "self.nbd.allowedFrom.all(cidr, isCIDR(cidr))",
-                "spec.nbd.allowedFrom holds an entry that is no network, such as 192.0.2.10/32",
+                "spec.nbd.allowedFrom must hold networks in CIDR notation, such as 192.0.2.10/32",
             ),
             (
                 "!has(self.tls) || self.url.startsWith('https://')",
@@ -204,7 +212,7 @@ class VMwareApplianceSpec(Model):
     )
 
     url: HttpURL
-    """Base URL of the VMA's API, such as http://vma.example:8081. No credentials in it."""
+    """Base URL of the VMA's API, such as http://vma.example:8081. It must not contain credentials."""
     vcenter: VCenter
     """The vCenter that the appliance reads from."""
     tls: TLS | None = None
@@ -214,37 +222,37 @@ class VMwareApplianceSpec(Model):
     callbacks: Callbacks = Callbacks()
     """How the appliance reaches the gateway."""
     max_concurrent_backups: Annotated[int, Field(ge=1, le=1000)] = 4
-    """Backups that may run at the same time on this appliance."""
+    """How many Backups may run on this appliance at the same time."""
     health_interval_seconds: Annotated[int, Field(ge=5, le=86_400)] = 60
-    """How often the appliance's health is asked for."""
+    """Seconds between two checks of the appliance's health."""
     discovery: DiscoverySpec | None = None
-    """Makes a ProtectedVM for each VM that these rules ask for; none: VMs are named by hand."""
+    """Creates a ProtectedVM for each VM that these rules select; absent: ProtectedVMs are created by users."""
     traits: Traits = Traits()
-    """What the appliance can be trusted with."""
+    """How this build of the appliance behaves."""
     timeouts: Timeouts = Timeouts()
-    """When silence counts as failure."""
+    """How long the appliance may be silent before an attempt fails."""
 
 
 class VMwareApplianceStatus(Status):
-    """Reachability."""
+    """Reachability and use of the appliance."""
 
     callback_url: Text | None = Field(default=None, alias="callbackURL")
-    """Set this as the control-plane URL on the appliance. It is a secret: whoever knows it can answer for the
-    appliance."""
+    """Set this as the control-plane URL on the appliance. Keep it secret: whoever knows it can send callbacks in the
+    appliance's name."""
     health: ShortText | None = None
-    """The appliance's own word on its health."""
+    """Health as the appliance itself reports it."""
     last_contact_time: datetime | None = None
-    """When it last answered."""
+    """When the appliance last answered."""
     active_backups: Count = 0
-    """Workers that use it now."""
+    """Number of workers that use the appliance now."""
     stuck_clients: Count = 0
-    """Client processes on the appliance that hang: they send telemetry for jobs that no worker runs (restart the
-    appliance's service to free them)."""
+    """Number of the appliance's clients that hang: they send telemetry for jobs that no worker runs. Restart the
+    appliance's service to end them."""
     stuck_jobs: Annotated[
         list[ShortText],
         Field(max_length=MAX_STUCK_JOBS, json_schema_extra={"x-kubernetes-list-type": "set"}),
     ] = []
-    """Their job IDs, until their telemetry ends."""
+    """Job IDs of the clients that hang, until their telemetry ends."""
     discovery: DiscoveryStatus | None = None
     """What the last discovery found."""
 
