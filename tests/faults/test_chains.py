@@ -131,7 +131,7 @@ def test_the_worker_is_told_to_stop_during_the_copy(chain: History) -> None:
 
 def _waits_for_client(pod: Obj) -> None:
     log = nodes.log_of(pod)
-    until("the VMA is amid an increment" in log, log[-500:])
+    until("the VMA is copying an increment" in log, log[-500:])
 
 
 def test_the_worker_is_killed_before_the_commit(space: Workspace, history: History) -> None:

@@ -11,12 +11,7 @@ from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster.worker_index import Worker
 from sendense_operator.gateway.worker_directory import WorkerDirectory
 from sendense_operator.object_key import ObjectKey
-from sendense_operator.vma.callback_rules import (
-    CallbackRefused,
-    check_telemetry,
-    parse_complete,
-    parse_disk_id,
-)
+from sendense_operator.vma.callback_bodies import CallbackRefused, check_telemetry, parse_complete, parse_disk_id
 
 _MAX_QUERY: Final = 8192
 _MAX_FIELDS: Final = 16

@@ -31,7 +31,7 @@ from sendense_operator.gateway.unrouted_recorder import UnroutedRecorder
 from sendense_operator.gateway.worker_directory import WorkerDirectory
 from sendense_operator.logs import get_logger
 from sendense_operator.object_key import ObjectKey
-from sendense_operator.vma.callback_rules import MAX_BODY, CallbackRefused
+from sendense_operator.vma.callback_bodies import MAX_BODY, CallbackRefused
 
 log = get_logger(__name__)
 

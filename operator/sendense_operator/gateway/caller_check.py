@@ -9,9 +9,9 @@ from typing import Final
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.gateway.appliances import ApplianceRecord, ApplianceView
+from sendense_operator.vma.callback_bodies import CallbackRefused
 from sendense_operator.vma.callback_keys import CallbackKeys
 from sendense_operator.vma.callback_path import is_made_with, parse_token
-from sendense_operator.vma.callback_rules import CallbackRefused
 
 _UNKNOWN: Final = "no such appliance, or not its callback URL: see status.callbackURL of the VMwareAppliance"
 

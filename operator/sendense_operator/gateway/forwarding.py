@@ -18,7 +18,8 @@ from sendense_operator.gateway.callback_request import Call
 from sendense_operator.gateway.limits import CallLimits
 from sendense_operator.gateway.worker_directory import WorkerDirectory
 from sendense_operator.logs import backup_context, get_logger
-from sendense_operator.vma.callback_rules import CALL_ID_HEADER, MAX_BODY
+from sendense_operator.vma.callback_bodies import MAX_BODY
+from sendense_operator.vma.callback_rules import CALL_ID_HEADER
 from sendense_operator.vma.nbd_targets import format_host
 
 log = get_logger(__name__)

@@ -1,6 +1,6 @@
-"""When silence is a failure: one clock a stage (vma-contract, "What follows", 7). Pure.
+"""Decision how long a job may be silent before it has failed: one clock per stage (vma-contract 7.7). No I/O.
 
-Telemetry and the VMA's own progress numbers are no signs of life, because a deadlocked client sends them too.
+Telemetry and the VMA's progress numbers do not count as signs of life, because a deadlocked client produces them too.
 """
 
 from __future__ import annotations
@@ -12,100 +12,110 @@ from typing import Final
 from sendense_operator.task import Clocks
 
 CLIENT_NOTICES_S: Final = 11.0
-"""By then a client that can has noticed that its export is gone, and has ended. Two telemetry calls fit into it."""
+"""Seconds after which a client that does not hang has noticed that its export is closed, and has ended (vma-contract
+5.4). Telemetry arrives twice in this time."""
 
 CALLBACKS_DUE_S: Final = 60.0
-"""A VMA that copies requests a change ID before it connects, and sends telemetry every 5 s (vma-contract, 3 and 4)."""
+"""Seconds of copying after which callbacks must have arrived: the VMA requests a change ID before it connects, and
+sends telemetry every 5 s (vma-contract 3.1, 4.4)."""
 
 INCREMENT_REFUSED: Final = "IncrementRefused"
-"""Reason of a job that ended because vCenter did not take the parent's change id, as far as that can be known."""
+"""Reason of a job that most likely ended because vCenter refused the parent's change ID."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobObservation:
-    """What a worker sees of its job. Times are monotonic seconds, None for "not yet".
+    """What a worker observes of its job. Times are monotonic seconds, None for "not yet".
 
-    "turn" means the export of the disk whose turn it is: connections of finished disks stay open.
+    `current_…` is about the current disk, the first incomplete one, and its export: those of complete disks may keep
+    their connections.
     """
 
     now: float
     started: float
     """When the start call was sent."""
     disks: int
+    """Number of disks."""
     completes: int = 0
+    """Number of complete disks."""
     cbt_enabled: bool = True
-    """What the preflight saw: turning CBT on takes its time."""
+    """Whether the preflight found CBT enabled; enabling it takes minutes."""
     first_sign: float | None = None
-    """First progress report that was not 404."""
-    first_ask: float | None = None
-    turn_ask: float | None = None
-    """Last ask since the last complete."""
+    """When the progress call first answered something other than 404."""
+    first_request: float | None = None
+    """When the job's first change-ID request arrived."""
+    last_request: float | None = None
+    """When the current disk's last change-ID request arrived."""
     last_complete: float | None = None
-    turn_connections: int = 0
-    turn_connected: float | None = None
-    """When the turn's export first had a connection in this turn."""
-    turn_last_connected: float | None = None
-    """When the turn's export last had a connection in this turn."""
-    turn_copies_changes: bool = False
-    """The VMA has asked for the changes of the disk whose turn it is."""
-    turn_wrote: bool = False
-    """Something of that disk has been written, or may have been."""
+    """When the last completion call was accepted."""
+    current_connections: int = 0
+    """Connections to the current disk's export now."""
+    current_first_connected: float | None = None
+    """When the current disk's export first had a connection."""
+    current_last_connected: float | None = None
+    """When the current disk's export last had a connection, since the previous disk was completed."""
+    current_copies_changes: bool = False
+    """Whether the VMA has requested the changes of the current disk."""
+    current_may_have_data: bool = False
+    """Whether something may have been written to the current disk."""
     connections: int = 0
-    """Of all exports: the client keeps one to each disk that it began with, until it ends."""
+    """Connections to all exports now. The client keeps one to each disk that it has begun, until it ends."""
     last_record: float | None = None
-    """When the appliance last showed a progress record of this job: it forgets all of them when it restarts."""
+    """When the appliance last had a progress record of this job. It loses all records when it restarts."""
     last_telemetry: float | None = None
+    """When telemetry last arrived."""
     last_bytes: float | None = None
     """When bytes last arrived on any export."""
     unhealthy_since: float | None = None
-    """Since when every health call failed; None while the appliance answers."""
-    turn_offered: str = ""
-    """HOST:PORT that the VMA received for the disk whose turn it is."""
+    """Since when every health check failed; None while the appliance answers."""
+    current_address: str = ""
+    """HOST:PORT that the VMA received for the current disk."""
     exports_gone: tuple[int, ...] = ()
-    """Disks whose qemu-nbd has ended."""
+    """Disk indexes whose qemu-nbd has ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Continue:
-    """All is well."""
+    """The job may still be working."""
 
     waiting_for: str
-    """For a person, such as `the VMA to create the snapshot`."""
+    """What happens next, for the status: such as `the VMA to create the snapshot`."""
     deadline: float
-    """Monotonic time at which this becomes a failure if nothing happens."""
+    """Monotonic time at which the job has failed if nothing happens until then."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The job is dead."""
+    """The job has failed."""
 
     reason: str
-    """CamelCase."""
+    """Reason in CamelCase."""
     message: str
-    """Says what to look at."""
+    """What happened, and what to check."""
 
 
-def decide_clocks(seen: JobObservation, clocks: Clocks) -> Continue | Failed:
-    """Return whether to go on waiting; settled by the one clock that runs in this stage."""
-    if seen.completes >= seen.disks:
+def decide_clocks(job: JobObservation, clocks: Clocks) -> Continue | Failed:
+    """Return whether to continue waiting, as the clock of the current stage says."""
+    if job.completes >= job.disks:
         return Continue("nothing: every disk is complete", math.inf)
-    if seen.exports_gone:
-        names = ", ".join(str(index) for index in seen.exports_gone)
-        return Failed("ExportGone", f"qemu-nbd of disk {names} ended while it was needed: see the worker's log")
-    clock = _running_clock(seen, clocks)
-    return clock.failed if seen.now >= clock.deadline else Continue(clock.waiting_for, clock.deadline)
+    if job.exports_gone:
+        names = ", ".join(str(index) for index in job.exports_gone)
+        return Failed("ExportGone", f"qemu-nbd of disk {names} ended during the copy: see the worker's log")
+    clock = _running_clock(job, clocks)
+    return clock.failed if job.now >= clock.deadline else Continue(clock.waiting_for, clock.deadline)
 
 
-def are_callbacks_missing(seen: JobObservation) -> bool:
-    """Return whether the VMA still wrote a minute after it had connected, and no callback of the job has ever arrived.
+def are_callbacks_missing(job: JobObservation) -> bool:
+    """Return whether the VMA still wrote a minute after it had connected although no callback of the job has arrived.
 
-    Such a copy comes to nothing, since its `complete` will not arrive either; a person can mend that while it runs.
+    Such a copy will fail, because its completion call will not arrive either. An administrator can correct the
+    callback URL while the copy runs.
     """
-    if seen.turn_connected is None or seen.last_bytes is None:
+    if job.current_first_connected is None or job.last_bytes is None:
         return False
-    if seen.completes or seen.first_ask is not None or seen.last_telemetry is not None:
+    if job.completes or job.first_request is not None or job.last_telemetry is not None:
         return False
-    return seen.last_bytes - seen.turn_connected >= CALLBACKS_DUE_S
+    return job.last_bytes - job.current_first_connected >= CALLBACKS_DUE_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +126,11 @@ class _Clock:
 
 
 def is_stuck(closed: float, waited: float, last_telemetry: float | None, *, connected: bool) -> bool:
-    """Return whether the client hangs for ever: it still sent telemetry near the end of the `waited` seconds.
+    """Return whether the client hangs forever: it still sent telemetry near the end of the `waited` seconds.
 
-    `closed`: when the exports were gone, `last_telemetry`: when it last came, both monotonic. `connected`: whether it
-    ever was on an export. One that was not can't hang on it: it takes its snapshot, and will find nothing.
+    `closed`: when the exports were closed; `last_telemetry`: when telemetry last arrived; both monotonic seconds.
+    `connected`: whether the client ever was connected to an export. Otherwise it cannot hang on one: it is still
+    creating its snapshot, and then fails to connect.
     """
     if not connected:
         return False
@@ -127,31 +138,31 @@ def is_stuck(closed: float, waited: float, last_telemetry: float | None, *, conn
     return last_telemetry is not None and last_telemetry - closed > late
 
 
-def _running_clock(seen: JobObservation, clocks: Clocks) -> _Clock:
-    if seen.turn_connections > 0:
-        return _stall(seen, clocks)
-    if seen.turn_copies_changes and not seen.turn_wrote and seen.turn_ask is not None:
-        return _refused(_latest(seen.turn_ask, seen.turn_last_connected), seen, clocks)
-    # A connection alone proves nothing: port scanners and tunnels' health checks make some, at any time.
-    if seen.turn_last_connected is not None and (seen.turn_wrote or seen.turn_ask is not None):
-        return _reconnect(_latest(seen.turn_last_connected, seen.turn_ask, seen.last_complete), clocks)
-    if seen.turn_ask is not None:
-        return _connect(seen.turn_ask, seen.turn_offered, clocks)
-    if seen.last_complete is not None:
-        return _next_disk(seen.last_complete, clocks)
-    if seen.first_sign is not None:
-        return _snapshot(seen.first_sign, clocks)
-    return _first_sign(seen, clocks)
+def _running_clock(job: JobObservation, clocks: Clocks) -> _Clock:
+    if job.current_connections > 0:
+        return _stall(job, clocks)
+    if job.current_copies_changes and not job.current_may_have_data and job.last_request is not None:
+        return _refused(_latest(job.last_request, job.current_last_connected), job, clocks)
+    # A connection alone proves nothing: port scanners and health checks of tunnels may connect at any time.
+    if job.current_last_connected is not None and (job.current_may_have_data or job.last_request is not None):
+        return _reconnect(_latest(job.current_last_connected, job.last_request, job.last_complete), clocks)
+    if job.last_request is not None:
+        return _connect(job.last_request, job.current_address, clocks)
+    if job.last_complete is not None:
+        return _next_disk(job.last_complete, clocks)
+    if job.first_sign is not None:
+        return _snapshot(job.first_sign, clocks)
+    return _first_sign(job, clocks)
 
 
-def _first_sign(seen: JobObservation, clocks: Clocks) -> _Clock:
-    limit = clocks.first_sign if seen.cbt_enabled else clocks.first_sign_cbt
+def _first_sign(job: JobObservation, clocks: Clocks) -> _Clock:
+    limit = clocks.first_sign if job.cbt_enabled else clocks.first_sign_cbt
     return _Clock(
-        seen.started + limit,
-        "the VMA's first sign of life" if seen.cbt_enabled else "the VMA to turn on changed block tracking",
+        job.started + limit,
+        "the VMA's first sign of life" if job.cbt_enabled else "the VMA to turn on Changed Block Tracking",
         Failed(
             "NoSignOfLife",
-            f"the VMA accepted the job and showed nothing for {limit:.0f} s: no progress record, no callback, no "
+            f"the VMA accepted the job, but for {limit:.0f} s there was no progress record, no callback and no "
             "connection. Its client has most likely ended: check the client's log on the appliance and "
             "vCenter's recent tasks",
         ),
@@ -164,8 +175,9 @@ def _snapshot(since: float, clocks: Clocks) -> _Clock:
         "the VMA to create the snapshot",
         Failed(
             "SnapshotTimeout",
-            f"the VMA reported progress, but sent no request and connected to no export for {clocks.snapshot:.0f} s: "
-            "check in vCenter whether the quiesced snapshot of the VM hangs, and the client's log on the appliance",
+            f"the VMA reported progress, but sent no change-ID request and connected to no export for "
+            f"{clocks.snapshot:.0f} s: check in vCenter whether the quiesced snapshot of the VM hangs, and check the "
+            "client's log on the appliance",
         ),
     )
 
@@ -186,36 +198,37 @@ def _connect(since: float, offered: str, clocks: Clocks) -> _Clock:
 def _reconnect(since: float, clocks: Clocks) -> _Clock:
     return _Clock(
         since + clocks.reconnect,
-        "the VMA to come back or to complete the disk",
+        "the VMA to reconnect or to complete the disk",
         Failed(
             "ConnectionLost",
-            f"the VMA closed the disk's export and did not complete the disk within {clocks.reconnect:.0f} s: its "
-            "client has ended, or its complete call did not arrive. Look at the client's log on the appliance, and "
-            "whether the control-plane URL set there is the callback URL in the VMwareAppliance's status",
+            f"the VMA disconnected from the disk's export and did not complete the disk within "
+            f"{clocks.reconnect:.0f} s: its client has ended, or its completion call did not arrive. Check the "
+            "client's log on the appliance, and check that the control-plane URL set there is status.callbackURL of "
+            "the VMwareAppliance",
         ),
     )
 
 
-def _refused(since: float, seen: JobObservation, clocks: Clocks) -> _Clock:
-    """Return the clock of a request for a disk's changes that no connection followed `since` then.
+def _refused(since: float, job: JobObservation, clocks: Clocks) -> _Clock:
+    """Return the clock of a client that requested a disk's changes at `since` and did not connect after that.
 
-    vCenter refuses a change id in just that moment, and the client ends, after it has removed its snapshot. Broken
-    networks look alike, so these speak against it: a client that goes on sending telemetry was cut off; an appliance
-    that doesn't know the job any more was restarted; one that shows no record of it can't be reached. When no
-    connection to any disk is left the client is gone for certain, and nothing has to be waited for.
+    At this moment vCenter refuses a change ID if it does; the client then removes its snapshot and ends. A network
+    failure looks similar, so a refusal is not assumed if the client continues to send telemetry (it was cut off) or if
+    the appliance has no record of the job (it was restarted, or cannot be reached). Once no connection to any disk is
+    left, the client has certainly ended, and no further time is needed.
     """
     lost = _reconnect(since, clocks)
-    silent = _latest(since, seen.last_telemetry) + CLIENT_NOTICES_S
-    known = seen.last_record is not None and seen.last_record > since
+    silent = _latest(since, job.last_telemetry) + CLIENT_NOTICES_S
+    known = job.last_record is not None and job.last_record > since
     if not known or silent > lost.deadline:
         return lost
     return _Clock(
-        silent if seen.connections == 0 else lost.deadline,
+        silent if job.connections == 0 else lost.deadline,
         lost.waiting_for,
         Failed(
             INCREMENT_REFUSED,
             "the VMA's client requested a disk's changes and ended before it wrote any: most likely vCenter refused "
-            "the change id of the last restore point. The next attempt copies this disk in full",
+            "the change ID of the last restore point. The next attempt copies this disk in full",
         ),
     )
 
@@ -227,26 +240,26 @@ def _next_disk(since: float, clocks: Clocks) -> _Clock:
         Failed(
             "NextDiskMissing",
             f"the VMA completed a disk, but did not begin with the next one within {clocks.reconnect:.0f} s: its "
-            "client has ended. Look at the client's log on the appliance",
+            "client has ended. Check the client's log on the appliance",
         ),
     )
 
 
-def _stall(seen: JobObservation, clocks: Clocks) -> _Clock:
-    since = _latest(seen.started, seen.turn_connected, seen.turn_ask, seen.last_complete, seen.last_bytes)
+def _stall(job: JobObservation, clocks: Clocks) -> _Clock:
+    since = _latest(job.started, job.current_first_connected, job.last_request, job.last_complete, job.last_bytes)
     deadline = since + clocks.stall
     unhealthy = math.inf
-    if seen.unhealthy_since is not None:
-        # both have to be silent that long: one health call that fails late must not end a slow copy
-        unhealthy = _latest(since, seen.unhealthy_since) + clocks.stall_unhealthy
+    if job.unhealthy_since is not None:
+        # Data and health must both be missing for so long: one failed health check must not end a slow copy.
+        unhealthy = _latest(since, job.unhealthy_since) + clocks.stall_unhealthy
     if unhealthy < deadline:
         return _Clock(
             unhealthy,
-            "data; the VMA's health call fails",
+            "data; the VMA's health check fails",
             Failed(
                 "ApplianceSilent",
-                f"no data arrived and the VMA's health call failed for {clocks.stall_unhealthy:.0f} s: check whether "
-                "the appliance runs and whether the network or the tunnel to it is up",
+                f"no data arrived and the VMA's health check failed for {clocks.stall_unhealthy:.0f} s: check that "
+                "the appliance runs and that the network or the tunnel to it is up",
             ),
         )
     return _Clock(
@@ -255,7 +268,7 @@ def _stall(seen: JobObservation, clocks: Clocks) -> _Clock:
         Failed(
             "Stalled",
             f"the VMA is connected, but no data arrived for {clocks.stall:.0f} s: check the client's log on the "
-            "appliance and at the load of vCenter and its hosts",
+            "appliance, and the load of vCenter and its hosts",
         ),
     )
 

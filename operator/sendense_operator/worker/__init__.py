@@ -1,4 +1,4 @@
-"""What runs in the pod of one Job: one backup, or one check of a repository.
+"""The program in the pod of one Job: it runs one backup, or one maintenance of a repository.
 
-Neither kopf nor the Kubernetes client is imported here: the pod has no token.
+It imports neither kopf nor the Kubernetes client, because the pod has no token.
 """

@@ -6,7 +6,7 @@ import pytest
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.gateway.callback_request import build_changeid, build_complete, build_telemetry
 from sendense_operator.gateway.worker_directory import WorkerDirectory
-from sendense_operator.vma.callback_rules import CallbackRefused
+from sendense_operator.vma.callback_bodies import CallbackRefused
 
 UID = "0b6f6b0e-6c2b-4b1c-9a53-0f7d2a1c9e11"
 JOB = f"backup-{UID}"

@@ -10,8 +10,8 @@ from tests.support.callbackkeys import FixedKeys
 
 from sendense_operator.gateway.appliances import ApplianceIndex, ApplianceRecord
 from sendense_operator.gateway.caller_check import CallDenied, Denial, Door, Origin
+from sendense_operator.vma.callback_bodies import CallbackRefused
 from sendense_operator.vma.callback_path import make_token
-from sendense_operator.vma.callback_rules import CallbackRefused
 
 NEW, OLD, STRANGE = b"n" * 32, b"o" * 32, b"s" * 32
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sendense_operator.task import FullReason
-from sendense_operator.vma.callback_rules import MAX_BODY, DiskPlan, Habits, JobCallbacks
+from sendense_operator.vma.callback_bodies import MAX_BODY
+from sendense_operator.vma.callback_rules import CallbackTraits, DiskPlan, JobCallbacks
 
 JOB = "backup-0b6f6b0e-6c2b-4b1c-9a53-0f7d2a1c9e11"
 OPEN = math.inf
@@ -15,9 +16,9 @@ OPEN = math.inf
 IDS = [f"52 de c0 d9 b9 43 9d 1{n}-61 d5 4c 1b e9 7b 65 63/{n + 5}" for n in range(3)]
 
 
-def job(*parents: str | None, **habits: bool) -> JobCallbacks:
+def job(*parents: str | None, **traits: bool) -> JobCallbacks:
     plans = [DiskPlan(n, parent) for n, parent in enumerate(parents)]
-    return JobCallbacks(JOB, "pgtest1", plans, Habits(**habits))
+    return JobCallbacks(JOB, "pgtest1", plans, CallbackTraits(**traits))
 
 
 def body(disk: int, change_id: str = IDS[0], **more: Any) -> bytes:
@@ -25,7 +26,7 @@ def body(disk: int, change_id: str = IDS[0], **more: Any) -> bytes:
 
 
 def ask(callbacks: JobCallbacks, disk: int = 0, now: float = 1.0, call_id: str = "") -> str:
-    reply = callbacks.ask("pgtest1", str(disk), now, call_id)
+    reply = callbacks.answer_change_id("pgtest1", str(disk), now, call_id)
     assert reply.status == 200
     assert all(isinstance(value, str) for value in reply.body.values())
     assert set(reply.body) == {"vm_name", "disk_id", "change_id", "backup_job_id", "message"}
@@ -37,11 +38,11 @@ def ask(callbacks: JobCallbacks, disk: int = 0, now: float = 1.0, call_id: str =
 def test_full_of_three_disks() -> None:
     callbacks = job(None, None, None)
     for index in range(3):
-        assert callbacks.turn == index
+        assert callbacks.current_disk == index
         assert ask(callbacks) == ""
         assert callbacks.complete(JOB, body(index, IDS[index]), 2.0 + index, OPEN).status == 200
     assert callbacks.done
-    assert callbacks.turn is None
+    assert callbacks.current_disk is None
     assert callbacks.change_ids == dict(enumerate(IDS))
     assert [callbacks.copied_all(index) for index in range(3)] == [None] * 3
 
@@ -60,7 +61,7 @@ def test_incremental_answers_for_the_disk_whose_turn_it_is() -> None:
         assert ask(callbacks, index) == IDS[index]
         assert callbacks.copies_changes
         assert callbacks.complete(JOB, body(index, f"{IDS[index]}9"), 1.0, OPEN).status == 200
-        assert callbacks.asks(index) == 3
+        assert callbacks.requests(index) == 3
         assert callbacks.copied_all(index) is None
 
 
@@ -106,7 +107,7 @@ def test_only_a_disk_with_a_connection_in_its_turn_completes() -> None:
     # One in the turn before: a stray look at the next disk's export.
     for connected in (None, 5.5, 6.0):
         assert callbacks.complete(JOB, body(1), 7.0, connected).status == 409
-    assert (callbacks.turn, callbacks.refused) == (1, 4)
+    assert (callbacks.current_disk, callbacks.refused) == (1, 4)
     assert callbacks.complete(JOB, body(0), 7.0, None).status == 200, "repeated, it was complete already"
     assert callbacks.complete(JOB, body(1), 8.0, 7.5).status == 200
 
@@ -115,14 +116,14 @@ def test_an_ask_sent_again_by_the_gateway_counts_once() -> None:
     callbacks = job(IDS[0])
     for call_id in ("a", "a", "b", "b", "b"):
         assert ask(callbacks, call_id=call_id) == IDS[0]
-    assert callbacks.asks(0) == 2
+    assert callbacks.requests(0) == 2
 
 
 def test_an_ask_for_another_disk_is_answered_and_not_counted() -> None:
     callbacks = job(*IDS)
     assert ask(callbacks, 2) == IDS[2]
-    assert callbacks.asks(0) == callbacks.asks(2) == 0
-    assert callbacks.turn_ask is None
+    assert callbacks.requests(0) == callbacks.requests(2) == 0
+    assert callbacks.last_request is None
 
 
 @pytest.mark.parametrize(
@@ -139,15 +140,15 @@ def test_an_ask_for_another_disk_is_answered_and_not_counted() -> None:
 )
 def test_refused_asks(vm_name: str, disk_id: str, status: int) -> None:
     callbacks = job(*IDS)
-    assert callbacks.ask(vm_name, disk_id, 1.0).status == status
-    assert (callbacks.asks(0), callbacks.refused) == (0, 1)
+    assert callbacks.answer_change_id(vm_name, disk_id, 1.0).status == status
+    assert (callbacks.requests(0), callbacks.refused) == (0, 1)
 
 
 def test_complete_is_idempotent() -> None:
     callbacks = job(None, None)
     for now in (1.0, 2.0):
         assert callbacks.complete(JOB, body(0), now, OPEN).status == 200
-    assert callbacks.turn == 1
+    assert callbacks.current_disk == 1
     assert callbacks.last_complete == 1.0
     callbacks.complete(JOB, body(1, IDS[1]), 3.0, OPEN)
     assert callbacks.complete(JOB, body(0), 4.0, OPEN).status == 200
@@ -184,7 +185,7 @@ def test_refused_completes_change_nothing(job_id: str, data: bytes, status: int)
     reply = callbacks.complete(job_id, data, 1.0, OPEN)
     assert reply.status == status
     assert reply.body["error"]
-    assert (callbacks.turn, dict(callbacks.change_ids), callbacks.refused) == (0, {}, 1)
+    assert (callbacks.current_disk, dict(callbacks.change_ids), callbacks.refused) == (0, {}, 1)
     assert callbacks.complete(JOB, body(0), 2.0, OPEN).status == 200
 
 
@@ -212,7 +213,7 @@ def test_cancelled_answers_gone() -> None:
     callbacks.cancel()
     assert callbacks.cancelled
     assert callbacks.complete(JOB, body(0), 1.0, OPEN).status == 410
-    assert callbacks.ask("pgtest1", "0", 1.0, "a").status == 410
+    assert callbacks.answer_change_id("pgtest1", "0", 1.0, "a").status == 410
     assert callbacks.telemetry(JOB, b"{}", 1.0).status == 200
     assert dict(callbacks.change_ids) == {}
 
@@ -237,9 +238,9 @@ def test_times() -> None:
     callbacks = job(None, None)
     ask(callbacks, now=5.0)
     ask(callbacks, now=6.0)
-    assert (callbacks.first_ask, callbacks.turn_ask, callbacks.last_complete) == (5.0, 6.0, None)
+    assert (callbacks.first_request, callbacks.last_request, callbacks.last_complete) == (5.0, 6.0, None)
     callbacks.complete(JOB, body(0), 7.0, OPEN)
-    assert (callbacks.first_ask, callbacks.turn_ask, callbacks.last_complete) == (5.0, None, 7.0)
+    assert (callbacks.first_request, callbacks.last_request, callbacks.last_complete) == (5.0, None, 7.0)
 
 
 @pytest.mark.parametrize("plans", [[], [DiskPlan(0), DiskPlan(0)]])
@@ -252,10 +253,10 @@ def test_wrong_plan(plans: list[DiskPlan]) -> None:
 def test_disks_complete_in_order_whatever_comes(calls: list[tuple[str, int]]) -> None:
     callbacks = job(IDS[0], None, IDS[2])
     for now, (call, disk) in enumerate(calls):
-        before = callbacks.turn
+        before = callbacks.current_disk
         if call == "ask":
-            callbacks.ask("pgtest1", str(disk), now)
-            assert callbacks.turn == before
+            callbacks.answer_change_id("pgtest1", str(disk), now)
+            assert callbacks.current_disk == before
         else:
             status = callbacks.complete(JOB, body(disk, f"c/{disk}"), now, OPEN).status
             assert (status == 200) == (disk in callbacks.change_ids)
@@ -268,7 +269,7 @@ def test_where_each_ask_names_its_disk() -> None:
     for index, parent in enumerate((IDS[0], IDS[1], "")):
         assert [ask(callbacks, index) for _ in range(3)] == [parent] * 3
         assert callbacks.complete(JOB, body(index, f"{parent}1"), 1.0, OPEN).status == 200
-        assert callbacks.asks(index) == 3
+        assert callbacks.requests(index) == 3
     assert [callbacks.copied_all(index) for index in range(3)] == [None] * 3
 
 
@@ -276,7 +277,7 @@ def test_where_each_ask_names_its_disk_0_is_no_other() -> None:
     callbacks = job(*IDS, names_disks=True)
     callbacks.complete(JOB, body(0), 1.0, OPEN)
     assert ask(callbacks, 0) == IDS[0]
-    assert callbacks.asks(1) == 0
+    assert callbacks.requests(1) == 0
 
 
 def test_where_callbacks_are_repeated_too_few_asks_are_still_a_full() -> None:

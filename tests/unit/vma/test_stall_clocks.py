@@ -30,65 +30,65 @@ def seen(**changes: object) -> JobObservation:
         ("nothing at all", seen(), 1300, "NoSignOfLife"),
         ("CBT being turned on", seen(cbt_enabled=False), 1900, "NoSignOfLife"),
         ("snapshot", seen(first_sign=1010), 2810, "SnapshotTimeout"),
-        ("asked", seen(first_sign=1010, first_ask=1100, turn_ask=1101), 1221, "NotConnected"),
-        ("asked without a progress record", seen(first_ask=1100, turn_ask=1100), 1220, "NotConnected"),
+        ("asked", seen(first_sign=1010, first_request=1100, last_request=1101), 1221, "NotConnected"),
+        ("asked without a progress record", seen(first_request=1100, last_request=1100), 1220, "NotConnected"),
         (
             "gone before it completed",
-            seen(turn_ask=1100, turn_connected=1101, turn_last_connected=1500),
+            seen(last_request=1100, current_first_connected=1101, current_last_connected=1500),
             1680,
             "ConnectionLost",
         ),
         (
             "asked again after it was gone",
-            seen(turn_ask=1550, turn_connected=1101, turn_last_connected=1500),
+            seen(last_request=1550, current_first_connected=1101, current_last_connected=1500),
             1730,
             "ConnectionLost",
         ),
         (
             "between two disks",
-            seen(completes=1, last_complete=1500, first_ask=1100, last_bytes=1499),
+            seen(completes=1, last_complete=1500, first_request=1100, last_bytes=1499),
             1680,
             "NextDiskMissing",
         ),
         (
             "second disk asked",
-            seen(completes=1, last_complete=1500, first_ask=1100, turn_ask=1502),
+            seen(completes=1, last_complete=1500, first_request=1100, last_request=1502),
             1622,
             "NotConnected",
         ),
         (
             "connected",
-            seen(turn_connections=2, turn_ask=1100, turn_connected=1102, turn_last_connected=1200),
+            seen(current_connections=2, last_request=1100, current_first_connected=1102, current_last_connected=1200),
             2902,
             "Stalled",
         ),
         (
             "connected without any request",
-            seen(turn_connections=2, turn_connected=1102, turn_last_connected=1200),
+            seen(current_connections=2, current_first_connected=1102, current_last_connected=1200),
             2902,
             "Stalled",
         ),
         (
             "data stopped",
-            seen(turn_connections=1, turn_connected=1102, turn_last_connected=1200, last_bytes=1600),
+            seen(current_connections=1, current_first_connected=1102, current_last_connected=1200, last_bytes=1600),
             3400,
             "Stalled",
         ),
         (
             "data stopped, health silent before",
-            seen(turn_connections=1, turn_connected=1102, last_bytes=1600, unhealthy_since=1500),
+            seen(current_connections=1, current_first_connected=1102, last_bytes=1600, unhealthy_since=1500),
             1900,
             "ApplianceSilent",
         ),
         (
             "data stopped, health silent after",
-            seen(turn_connections=1, turn_connected=1102, last_bytes=1600, unhealthy_since=1700),
+            seen(current_connections=1, current_first_connected=1102, last_bytes=1600, unhealthy_since=1700),
             2000,
             "ApplianceSilent",
         ),
         (
             "health fails late",
-            seen(turn_connections=1, turn_connected=1102, last_bytes=1600, unhealthy_since=3390),
+            seen(current_connections=1, current_first_connected=1102, last_bytes=1600, unhealthy_since=3390),
             3400,
             "Stalled",
         ),
@@ -114,16 +114,16 @@ def test_each_clock_runs_out_exactly_then(name: str, observation: JobObservation
         ("it goes on telling", {"last_telemetry": 1275}, 1280, "ConnectionLost"),
         ("the appliance forgot the job", {"last_record": 1099}, 1280, "ConnectionLost"),
         ("the appliance never showed it", {"last_record": None}, 1280, "ConnectionLost"),
-        ("it had written", {"turn_wrote": True, "turn_last_connected": 1100}, 1280, "ConnectionLost"),
+        ("it had written", {"current_may_have_data": True, "current_last_connected": 1100}, 1280, "ConnectionLost"),
     ],
 )
 def test_a_refused_change_id(name: str, changes: dict[str, object], limit_at: float, reason: str) -> None:
-    asked = seen(first_ask=1090, turn_ask=1100, turn_copies_changes=True, last_record=1101)
+    asked = seen(first_request=1090, last_request=1100, current_copies_changes=True, last_record=1101)
     test_each_clock_runs_out_exactly_then(name, replace(asked, **changes), limit_at, reason)  # type: ignore[arg-type]
 
 
 def test_export_gone_is_noticed_at_once() -> None:
-    verdict = decide_clocks(seen(exports_gone=(1,), turn_connections=2, turn_connected=1000.0), CLOCKS)
+    verdict = decide_clocks(seen(exports_gone=(1,), current_connections=2, current_first_connected=1000.0), CLOCKS)
     assert isinstance(verdict, Failed)
     assert verdict.reason == "ExportGone"
     assert "disk 1" in verdict.message
@@ -146,12 +146,12 @@ TIMES = st.none() | st.floats(1000, 5000)
         completes=st.integers(0, 2),
         cbt_enabled=st.booleans(),
         first_sign=TIMES,
-        first_ask=TIMES,
-        turn_ask=TIMES,
+        first_request=TIMES,
+        last_request=TIMES,
         last_complete=TIMES,
-        turn_connections=st.integers(0, 2),
-        turn_connected=TIMES,
-        turn_last_connected=TIMES,
+        current_connections=st.integers(0, 2),
+        current_first_connected=TIMES,
+        current_last_connected=TIMES,
         last_bytes=TIMES,
         unhealthy_since=TIMES,
     )
@@ -192,11 +192,11 @@ def test_a_client_that_tells_of_itself_after_its_export_is_gone_is_stuck(
 @pytest.mark.parametrize(
     ("name", "observation", "limit_at", "reason"),
     [
-        ("during the snapshot", seen(first_sign=1010, turn_last_connected=1100), 2810, "SnapshotTimeout"),
-        ("before the first sign", seen(turn_last_connected=1100), 1300, "NoSignOfLife"),
+        ("during the snapshot", seen(first_sign=1010, current_last_connected=1100), 2810, "SnapshotTimeout"),
+        ("before the first sign", seen(current_last_connected=1100), 1300, "NoSignOfLife"),
         (
             "between two disks",
-            seen(completes=1, last_complete=1500, first_ask=1100, turn_last_connected=1501),
+            seen(completes=1, last_complete=1500, first_request=1100, current_last_connected=1501),
             1680,
             "NextDiskMissing",
         ),
@@ -216,7 +216,9 @@ def test_a_stray_connection_is_not_taken_for_the_client(
 
 def test_a_stray_connection_before_its_turn_costs_the_next_disk_nothing() -> None:
     """The client lives: it has just completed a disk."""
-    observation = seen(now=10_000, completes=1, last_complete=9_999.9, turn_last_connected=1_100, turn_wrote=True)
+    observation = seen(
+        now=10_000, completes=1, last_complete=9_999.9, current_last_connected=1_100, current_may_have_data=True
+    )
     verdict = decide_clocks(observation, CLOCKS)
     assert isinstance(verdict, Continue)
 
@@ -225,7 +227,7 @@ def test_a_stuck_client_has_the_time_to_tell() -> None:
     assert CLOCKS.cancel > CLIENT_NOTICES_S + 5
 
 
-COPIES = {"turn_connections": 2, "turn_connected": 1100.0, "last_bytes": 1100.0 + CALLBACKS_DUE_S}
+COPIES = {"current_connections": 2, "current_first_connected": 1100.0, "last_bytes": 1100.0 + CALLBACKS_DUE_S}
 
 
 @pytest.mark.parametrize(
@@ -233,9 +235,9 @@ COPIES = {"turn_connections": 2, "turn_connected": 1100.0, "last_bytes": 1100.0 
     [
         (seen(**COPIES), True),
         (seen(**{**COPIES, "last_bytes": 1099.0 + CALLBACKS_DUE_S, "now": 9999.0}), False),
-        (seen(**{**COPIES, "turn_connected": None}), False),
+        (seen(**{**COPIES, "current_first_connected": None}), False),
         (seen(**{**COPIES, "last_bytes": None}), False),
-        (seen(**COPIES, first_ask=1099.0), False),
+        (seen(**COPIES, first_request=1099.0), False),
         (seen(**COPIES, last_telemetry=1101.0), False),
         (seen(**COPIES, completes=1), False),
     ],

@@ -75,7 +75,7 @@ class Connections:
         except OSError as error:
             log.warning("the kernel does not report the end of connections: they are only sampled", error=error)
 
-    def look(self) -> list[Connection]:
+    def sample(self) -> list[Connection]:
         """Return those that ended since the last check, and those that are there now."""
         if self.knows_bytes:
             try:

@@ -39,7 +39,7 @@ class Peers:
             return True
         return any(address in network for network in self._networks)
 
-    def foreign(self, found: Iterable[Connection]) -> Connection | None:
+    def find_foreign(self, found: Iterable[Connection]) -> Connection | None:
         """Return the first foreign connection. One that sent nothing was not served and does not count."""
         for item in found:
             nothing = 0 if item.established else END_OF_STREAM

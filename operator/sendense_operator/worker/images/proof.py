@@ -46,16 +46,16 @@ class Unproven(Exception):  # noqa: N818 - says what was found
 
 
 async def prove(
-    root: Path, parent: ParentLayer, content: bool, choice: ModeChoice, runtime: Path, tell: Callable[[str], None]
+    root: Path, parent: ParentLayer, content: bool, choice: ModeChoice, runtime: Path, report: Callable[[str], None]
 ) -> None:
     """Check a disk of a restore point with all layers that it depends on, cheap proofs first.
 
-    With `content` all its data is read and compared with its digests. `tell` gets what is being done. Raises
+    With `content` all its data is read and compared with its digests. `report` gets what is being done. Raises
     Unproven, or WorkerError for what is not the restore point's fault.
     """
     disk = parent.disk
     what = f"the parent of the disk with key {disk.key}, restore point {parent.manifest.backup.name}"
-    tell(f"checking {what}")
+    report(f"checking {what}")
     began = time.monotonic()
     layer = await _check_structure(root, parent.stack)
     with _blaming():
@@ -64,7 +64,7 @@ async def prove(
         with _blaming():
             check_digest_root(disk, await _reading(disk, written.root))
         if content:
-            meter = _Meter(layer.data_chunks.count(1), lambda percent: tell(f"checking {what}: {percent}% read"))
+            meter = _Meter(layer.data_chunks.count(1), lambda percent: report(f"checking {what}: {percent}% read"))
             reading = Reading(root / disk.file, len(parent.stack), written.chunks, layer.data_chunks)
             comparison = Comparison(written)
             await _compare(disk, comparison, reading, choice, runtime, meter.add)
@@ -222,8 +222,8 @@ def check_digest_root(disk: ManifestDisk, found: str) -> None:
 class _Meter:
     """Tells each tenth of the chunks."""
 
-    def __init__(self, total: int, tell: Callable[[int], None]) -> None:
-        self._total, self._tell = total, tell
+    def __init__(self, total: int, report: Callable[[int], None]) -> None:
+        self._total, self._report = total, report
         self._done = 0
         self._told = 0
 
@@ -233,4 +233,4 @@ class _Meter:
         tenth = self._done * 10 // max(1, self._total)
         if tenth > self._told:
             self._told = tenth
-            self._tell(tenth * 10)
+            self._report(tenth * 10)

@@ -46,7 +46,7 @@ class Traffic:
         self.last_bytes: float | None = None
         self._total = 0
 
-    def look(self, now: float, found: Iterable[Connection], allocated: Mapping[int, int]) -> None:
+    def add_sample(self, now: float, found: Iterable[Connection], allocated: Mapping[int, int]) -> None:
         """One look; `allocated`: bytes allocated by each port's image, needed when `known` is False."""
         by_port: dict[int, list[Connection]] = {port: [] for port in self.ports}
         for item in found:

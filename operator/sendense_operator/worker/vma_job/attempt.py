@@ -1,4 +1,4 @@
-"""One attempt at copying a VM: exports, the VMA's job, proof, commit, or nothing left behind."""
+"""One attempt to copy a VM: exports, the VMA's job, verification and commit. A failed attempt leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _T = TypeVar("_T")
 
 
 class Attempt:
-    """Use as: `plan`, `copy`, `verify`, `commit`; `abandon` after any failure of these; `close` in the end."""
+    """One attempt: `plan`, `copy`, `verify`, `commit`, in this order; `abandon` if one fails; `close` in every case."""
 
     def __init__(
         self,
@@ -63,26 +63,27 @@ class Attempt:
         self._supervisor: Supervisor | None = None
 
     async def plan(self) -> tuple[LayerPlan, ...]:
-        """Return what becomes of each disk; what an increment is to depend on has been proven. Raises WorkerError."""
+        """Return the plan of each disk; the parent of each increment in it is proven. Raises WorkerError."""
         self._state.stage = Stage.CHECKING_PARENT
-        plans = await self._parents.plan(self._exports.choice, self._runtime, self._state.tell)
+        plans = await self._parents.plan(self._exports.choice, self._runtime, self._state.set_message)
         self._state.message = ""
         parents = [plan.parent.disk.change_id if plan.parent else None for plan in plans]
         self._state.plan([DiskPlan(plan.disk.index, parent) for plan, parent in zip(plans, parents, strict=True)])
         return plans
 
     async def copy(self, vma: VMAClient, credentials: Credentials, plans: Sequence[LayerPlan]) -> Preflight:
-        """Until every disk was reported complete and its export is closed. The VM as it was copied.
+        """Copy all disks, and return the VM as it was copied.
 
-        Raises WorkerError.
+        At the return every disk is complete and its export is closed. Raises WorkerError.
         """
-        self._warn_about_room(plans)
+        self._warn_about_free_space(plans)
         self._lock.check()
         await self._exports.open(plans)
         await self._exports.wait_until_reachable()
-        # Once more, and last: proving the parents may have taken hours, in which disks come, go and grow.
+        # Once more, as the last step before the start: proving the parents may have taken hours, and meanwhile disks
+        # may have been added, removed or resized.
         self._state.stage, self._state.message = Stage.PREFLIGHT, "requesting the VM's disks from vCenter once more"
-        found = await preflight(vma, credentials, self._task, self._state.tell)
+        found = await preflight(vma, credentials, self._task, self._state.set_message)
         self._supervisor = Supervisor(
             self._task, self._settings, self._state, vma, self._exports, self._lock, self._root
         )
@@ -92,17 +93,18 @@ class Attempt:
             self._note_refusal(error, plans)
             raise
         self._state.stage, self._state.message = Stage.VERIFYING, ""
-        self._state.look()
+        self._state.sample()
         await self._exports.close()
-        # Every connection has ended by now, and the kernel has reported its last numbers.
-        self._state.look()
+        # Every connection has ended by now, so the kernel's byte counts are final.
+        self._state.sample()
         self._state.refuse_foreign_peers()
         return found
 
     def _note_refusal(self, error: WorkerError, plans: Sequence[LayerPlan]) -> None:
-        """Keep the next attempt from a change id that vCenter refuses, or that is of other tracking.
+        """Mark a parent whose change ID vCenter refused or whose tracking was reset, so that no attempt uses it again.
 
-        The error names the disk: its completion call may have arrived since, and with it the next disk's turn.
+        The disk is the one that the error names. The callbacks' current disk may be another one by now, because the
+        disk's completion call may have arrived after the error was raised.
         """
         marks: dict[str, FullReason] = {
             Reason.INCREMENT_REFUSED: FullReason.CHANGE_ID_REFUSED,
@@ -116,36 +118,36 @@ class Attempt:
             self._parents.mark(parent, mark, error.message)
 
     def _note_reset(self, error: WorkerError, plan: LayerPlan, arrival: Arrival) -> None:
-        """Mark a parent whose change ID belongs to other tracking: with it the VMA would copy everything.
+        """Mark a parent whose change ID belongs to another tracking, so that the next attempt makes a full at once.
 
-        The next attempt must not ask for an increment again: it would end the same way.
+        With such a change ID the VMA copies the whole disk, and the attempt would fail the same way again.
         """
         if plan.parent is not None and arrival.copied_all is FullReason.CBT_RESET and self._lock.is_ours():
             self._parents.mark(plan.parent, FullReason.CBT_RESET, error.message)
 
     def _require_increment(self, plan: LayerPlan, arrival: Arrival) -> None:
-        """Raise WorkerError for a whole copy in place of an increment where `onMissingParent` is Fail.
+        """Raise WorkerError if the VMA copied the whole disk instead of an increment and `onMissingParent` is Fail.
 
-        A layer that an increment filled completely is what was asked for.
+        An increment whose changes happen to cover the whole disk is accepted.
         """
         if self._task.on_missing_parent is MissingParent.FAIL and plan.parent is not None and arrival.copied_all:
             raise not_an_increment(plan.disk.index, arrival.copied_all)
 
-    def _warn_about_room(self, plans: Sequence[LayerPlan]) -> None:
-        """Of fulls only: how much has changed is known when it is there."""
-        room = capacity(self._root)
+    def _warn_about_free_space(self, plans: Sequence[LayerPlan]) -> None:
+        """Log a warning if the fulls may not fit. The size of an increment is not known before it is copied."""
+        space = capacity(self._root)
         worst = sum(worst_case_bytes(plan.disk.virtual_size) for plan in plans if plan.parent is None)
-        if room.free - self._task.min_free < worst:
+        if space.free - self._task.min_free < worst:
             log.warning(
-                "the copy may run out of room",
+                "the copy may fill the repository",
                 most_bytes=worst,
-                free_bytes=room.free,
+                free_bytes=space.free,
                 kept_free_bytes=self._task.min_free,
             )
 
     async def verify(self, found: Preflight) -> Manifest:
-        """Prove every layer and describe the restore point. Raises WorkerError."""
-        disks = [await self._verify_one(item, found) for item in self._exports.disks]
+        """Verify every layer, and return the manifest of the restore point. Raises WorkerError."""
+        disks = [await self._verify_disk(item, found) for item in self._exports.disks]
         appliance = self._task.appliance
         return Manifest(
             backup=ManifestBackup(name=self._task.backup, uid=self._task.backup_uid, namespace=self._task.namespace),
@@ -167,14 +169,14 @@ class Attempt:
             disks=tuple(disks),
         )
 
-    async def _verify_one(self, item: DiskExport, found: Preflight) -> ManifestDisk:
+    async def _verify_disk(self, item: DiskExport, found: Preflight) -> ManifestDisk:
         self._lock.check()
         appliance = self._task.appliance
-        # Written zeroes show in a layer as well as data does, so this holds for trusted WRITE_ZEROES too.
+        # A layer records written zeroes as it records data, so this holds for trusted WRITE_ZEROES, too.
         whole = appliance.full_coverage == "WholeDisk"
         index = item.disk.index
-        # Every connection has ended by now, and the kernel has reported its last numbers.
-        self._state.look()
+        # Every connection has ended by now, so the kernel's byte counts are final.
+        self._state.sample()
         arrival = Arrival(self._state.received_bytes(index), whole, self._state.callbacks.copied_all(index))
         try:
             examined = await examine(self._root, item.file, item.plan, arrival)
@@ -192,12 +194,12 @@ class Attempt:
     def _describe(self, item: DiskExport, examined: Examined, sealed: Sealed, found: Preflight) -> ManifestDisk:
         index, plan = item.disk.index, item.plan
         parent = plan.parent if examined.type is BackupType.INCREMENTAL else None
-        seen = found.vm.disks[index]
+        reported = found.vm.disks[index]
         return ManifestDisk(
             index=index,
             key=item.disk.key,
-            label=seen.label,
-            vmdk_path=seen.vmdk_path,
+            label=reported.label,
+            vmdk_path=reported.vmdk_path,
             type=examined.type,
             reason=examined.reason or plan.reason or "",
             file=str(item.file),
@@ -213,20 +215,23 @@ class Attempt:
         )
 
     async def commit(self, manifest: Manifest, on_step: Callable[[str], None]) -> str:
-        """Return the path of the manifest below the root. Once begun it is not cancelled. Raises WorkerError."""
+        """Commit, and return the path of the manifest below the root.
+
+        A cancellation during the commit takes effect after it. `on_step` receives each step. Raises WorkerError.
+        """
         self._state.stage = Stage.COMMITTING
-        gone = missing_parent(self._root, manifest)
-        if gone is not None:
-            raise WorkerError(Reason.PARENT_GONE, f"{gone}, the parent of an increment, no longer exists")
+        missing = missing_parent(self._root, manifest)
+        if missing is not None:
+            raise WorkerError(Reason.PARENT_GONE, f"{missing}, the parent of an increment, no longer exists")
         place = recovery.free_place(self._root, self._paths, self._task.backup, self._task.backup_uid)
-        await to_the_end(asyncio.to_thread(commit, self._root, place, manifest, self._lock, on_step))
+        await run_to_end(asyncio.to_thread(commit, self._root, place, manifest, self._lock, on_step))
         log.info("committed", manifest=place)
-        await to_the_end(asyncio.to_thread(self._free))
+        await run_to_end(asyncio.to_thread(self._free))
         self._state.stage = Stage.DONE
         return str(place)
 
     def _free(self) -> None:
-        """Layers that wait for this chain's lock to be freed. What fails is left to the repository's own pod."""
+        """Free the chain's unneeded layers while its lock is held. A maintenance Job repeats what fails here."""
         try:
             freed = free_layers(self._root, read_chain(self._root, self._paths), self._lock.before)
         except (OSError, WorkerError) as error:
@@ -236,11 +241,14 @@ class Attempt:
             log.info("freed layers of removed restore points", files=freed.files)
 
     async def abandon(self, error: BaseException | None = None) -> None:
-        """Cancel the VMA's job as the contract says, and leave nothing behind in the repository."""
+        """Cancel the VMA's job (vma-contract 5.4), and remove everything of the attempt from the repository.
+
+        `error`: why the attempt ends.
+        """
         self._state.stage, self._state.message = Stage.CANCELLING, ""
         callbacks, clocks = self._state.callbacks, self._task.clocks
         has_client = self._supervisor is not None and self._supervisor.may_run
-        # Orphans go at once, whatever becomes of the client.
+        # A foreign peer must be cut off at once, even if the VMA's client hangs because of it.
         foreign = isinstance(error, WorkerError) and error.reason == Reason.FOREIGN_PEER
         amid_increment = has_client and callbacks.copies_changes and not self._exports.gone() and self._lock.is_ours()
         callbacks.cancel()
@@ -253,13 +261,13 @@ class Attempt:
         if has_client:
             if not ended:
                 await client_release.await_end(self._state, clocks.cancel)
-            self._state.left = client_release.describe_left(self._state, cut_off=amid_increment and not ended)
-            log.info("left by the attempt", message=self._state.left)
+            self._state.left = client_release.describe_remains(self._state, cut_off=amid_increment and not ended)
+            log.info("what the attempt left on the appliance", message=self._state.left)
 
     def _must_stop(self) -> bool:
-        """Return whether what is written from now on harms others: another owner, or no room.
+        """Return whether further writes of the client would do harm: the lock has another owner, or space is low.
 
-        A client that writes on may have half of what is kept free.
+        The client may use up half of the space that is to be kept free.
         """
         if not self._lock.is_ours():
             return True
@@ -272,22 +280,22 @@ class Attempt:
         try:
             recovery.finish_commits(self._root, self._paths, None, self._lock.before)
         except OSError as error:
-            log.warning("an interrupted commit stays until the next sweep", error=error)
+            log.warning("an interrupted commit could not be cleaned up; the next attempt does it", error=error)
         except WorkerError as error:
-            log.warning("nothing more is tidied up", error=error)
+            log.warning("the partials of the attempt are not removed", error=error)
             return
         self._exports.remove_partials()
 
     def close(self) -> None:
-        """Remove what lay outside the repository."""
+        """Remove the attempt's files outside the repository."""
         shutil.rmtree(self._runtime, ignore_errors=True)
 
 
-async def to_the_end(work: Coroutine[Any, Any, _T]) -> _T:
-    """Return what must not be cut short: a cancellation meanwhile is not raised, the caller goes on."""
+async def run_to_end(work: Coroutine[Any, Any, _T]) -> _T:
+    """Run `work` to its end and return its result; a cancellation of the caller meanwhile is ignored."""
     task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        log.info("terminated, but this is brought to its end first")
+        log.info("cancelled during a step that must be completed first")
         return await task

@@ -1,4 +1,4 @@
-"""The layers of one attempt and their exports, all disks together."""
+"""The layers of one attempt and their NBD exports, for all disks."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from sendense_operator.worker.storage.durable_io import allocated, ensure_folder
 log = get_logger(__name__)
 
 _CLOSE_SECONDS = 600.0
-"""Without O_DIRECT a close has to write back whatever the page cache holds."""
+"""Time limit for closing an export: without O_DIRECT, closing has to write back the whole page cache."""
 
 
 @dataclass
 class DiskExport:
-    """One disk of the attempt."""
+    """One disk of the attempt, with its layer and its export."""
 
     plan: LayerPlan
     file: PurePosixPath
@@ -39,20 +39,21 @@ class DiskExport:
     port: int
     name: str
     server: Nbd | None = None
-    witness: int | None = None
-    """Descriptor of the layer from before qemu-nbd had it. The kernel tells a failed write-back once to each that was
-    open then: qemu-nbd hears of it, ends with 0 all the same, and one opened later never does."""
+    fsync_descriptor: int | None = None
+    """Descriptor of the layer, opened before qemu-nbd opened it, for the fsync at the end. The kernel reports a failed
+    write-back once per descriptor that was open at that time: qemu-nbd receives that report and still ends with 0, and
+    a descriptor that is opened later receives none."""
 
     def flush(self) -> None:
-        """Whatever was written is durable, or OSError."""
-        if self.witness is not None:
-            os.fsync(self.witness)
+        """Make everything durable that was written. Raises OSError if any write was lost."""
+        if self.fsync_descriptor is not None:
+            os.fsync(self.fsync_descriptor)
 
-    def forget(self) -> None:
-        """Close the descriptor."""
-        if self.witness is not None:
-            os.close(self.witness)
-            self.witness = None
+    def close_descriptor(self) -> None:
+        """Close the descriptor that `flush` uses."""
+        if self.fsync_descriptor is not None:
+            os.close(self.fsync_descriptor)
+            self.fsync_descriptor = None
 
     @property
     def disk(self) -> TaskDisk:
@@ -61,7 +62,7 @@ class DiskExport:
 
 
 class ExportSet:
-    """Makes the layers, serves them, and closes or throws them away."""
+    """The layers of all disks: creates and serves them, and closes or removes them."""
 
     def __init__(self, task: BackupTask, settings: Settings, root: Path, paths: ChainPaths, runtime: Path) -> None:
         self._task, self._settings, self._root, self._paths = task, settings, root, paths
@@ -71,13 +72,13 @@ class ExportSet:
         self._names: dict[BackupType, str] = {}
 
     async def open(self, plans: Sequence[LayerPlan]) -> None:
-        """Create the partials of all disks and serve them. Raises WorkerError; `remove_partials` cleans up then too."""
+        """Create and serve the partials of all disks. Raises WorkerError; `remove_partials` is then needed, too."""
         folders = [plan.folder for plan in plans]
         try:
             for folder in folders:
                 ensure_folder(self._root / folder, self._root)
         except OSError as error:
-            raise storage_error(error, "making the chain's folders") from error
+            raise storage_error(error, "creating the chain's folders") from error
         taken = frozenset(name for folder in folders for name in names_in(self._root / folder))
         now = datetime.now(UTC)
         self._names = {kind: layout.layer_name(layout.free_stem(kind, now, taken)) for kind in BackupType}
@@ -85,7 +86,7 @@ class ExportSet:
             port = self._settings.nbd_base_port + plan.disk.index
             name = export_name(self._settings.pod_uid, plan.disk.index)
             self.disks.append(DiskExport(plan, plan.folder / self._names[plan.type], port, name))
-        # The first settles how files are opened here.
+        # The first one determines whether this storage supports O_DIRECT, and `self.choice` passes that on.
         await self._open_one(self.disks[0])
         try:
             async with asyncio.TaskGroup() as group:
@@ -98,7 +99,7 @@ class ExportSet:
         path = self._root / layout.partial(item.file)
         await qemu_tools.create(path, item.disk.virtual_size, item.plan.backing)
         try:
-            item.witness = open_regular(path)
+            item.fsync_descriptor = open_regular(path)
         except OSError as error:
             raise storage_error(error, f"opening the layer of disk {item.disk.index}") from error
         refuse = self._task.appliance.zero_writes == "Refuse"
@@ -112,14 +113,14 @@ class ExportSet:
 
     @property
     def advertised_host(self) -> str:
-        """What the appliance receives."""
+        """Host of the exports that the appliance receives."""
         own = self._settings.pod_ip if self._task.exposure == Exposure.POD_IP else self._settings.node_ip
         return self._task.advertised_host or own
 
     async def wait_until_reachable(self) -> None:
-        """Wait for the greeting of each export where Kubernetes makes it reachable.
+        """Wait until each export sends its NBD greeting at the address where Kubernetes exposes it.
 
-        Another advertised host is the end of a tunnel that only the appliance sees: then the node's own
+        An advertised host of another name is the end of a tunnel, which only the appliance reaches: then the node's
         address is checked, and a failure is only logged. Raises WorkerError ExportUnreachable.
         """
         inside = self._task.exposure == Exposure.POD_IP
@@ -129,40 +130,41 @@ class ExportSet:
         silent = [port for port, answered in zip(ports, greeted, strict=True) if not answered]
         if not silent:
             return
-        text = f"no NBD greeting at {host}:{silent[0]} within {self._settings.probe_wait:.0f} s"
+        text = f"no NBD greeting from {host}:{silent[0]} within {self._settings.probe_wait:.0f} s"
         if self._task.advertised_host not in (None, host):
             log.warning(
-                "the export may still be reachable at the address that the appliance uses",
+                "the export is not reachable at the node's address; it may be at the address that the appliance uses",
                 error=text,
                 address=self._task.advertised_host,
             )
             return
         raise WorkerError(
             Reason.EXPORT_UNREACHABLE,
-            f"{text}: check the Service, the port range and the NetworkPolicies ({self._task.exposure})",
+            f"{text}: check the Service, the port range and the NetworkPolicies (spec.nbd.exposure is "
+            f"{self._task.exposure})",
         )
 
     def nbd_targets(self) -> str:
-        """For the start call. Raises ValueError for a host that is none."""
+        """Return the NBD targets for the start call. Raises ValueError if the host is not valid."""
         host = self.advertised_host
         return build_nbd_targets([Target(item.disk.key, host, item.disk.port, item.name) for item in self.disks])
 
     def offered(self, index: int) -> str:
-        """HOST:PORT that the appliance receives for a disk."""
+        """Return the HOST:PORT that the appliance receives for a disk."""
         host = self.advertised_host
         port = next(disk.port for disk in self._task.disks if disk.index == index)
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def gone(self) -> tuple[int, ...]:
-        """Return the disks whose qemu-nbd has ended."""
+        """Return the disk indexes whose qemu-nbd has ended."""
         return tuple(item.disk.index for item in self.disks if item.server is None or item.server.gone)
 
     def allocated(self) -> dict[int, int]:
-        """Return the bytes of each partial, by disk."""
+        """Return the bytes that each partial occupies, by disk index."""
         return {item.disk.index: allocated(self._root / layout.partial(item.file)) for item in self.disks}
 
     async def close(self) -> None:
-        """Close all exports, flushed. Raises WorkerError when one of them can't be trusted."""
+        """Close all exports and make the layers durable. Raises WorkerError if a write may have been lost."""
         await asyncio.gather(*(self._close_one(item) for item in self.disks))
 
     async def _close_one(self, item: DiskExport) -> None:
@@ -173,16 +175,16 @@ class ExportSet:
         except OSError as error:
             raise storage_error(error, f"flushing the layer of disk {item.disk.index}") from error
         finally:
-            item.forget()
+            item.close_descriptor()
 
     async def kill(self) -> None:
-        """End all exports at once: their layers are thrown away."""
+        """Kill all exports; their layers are not used any more."""
         await asyncio.gather(*(item.server.kill() for item in self.disks if item.server and not item.server.gone))
         for item in self.disks:
-            item.forget()
+            item.close_descriptor()
 
     def rename_to_full(self, item: DiskExport) -> None:
-        """Give a closed layer that was begun as an increment the name of a full. Raises WorkerError."""
+        """Rename a closed layer that was begun as an increment to the name of a full. Raises WorkerError."""
         file = item.plan.folder / self._names[BackupType.FULL]
         try:
             (self._root / layout.partial(item.file)).rename(self._root / layout.partial(file))
@@ -191,13 +193,16 @@ class ExportSet:
         item.file = file
 
     def remove_partials(self) -> None:
-        """Only while the chain's lock is ours. Errors are logged: the next attempt sweeps."""
+        """Remove the partials; only while this attempt holds the chain's lock.
+
+        Errors are only logged, because the next attempt removes what is left.
+        """
         for item in self.disks:
             for path in (item.file, layout.digests_of(item.file)):
                 try:
                     (self._root / layout.partial(path)).unlink(missing_ok=True)
                 except OSError as error:
-                    log.warning("a partial stays until the next sweep", error=error)
+                    log.warning("a partial could not be removed; the next attempt removes it", error=error)
 
 
 def _first(errors: BaseExceptionGroup[WorkerError]) -> WorkerError:

@@ -20,7 +20,7 @@ from sendense_operator.worker.storage.chain_folder import read_chain
 from sendense_operator.worker.storage.chain_lock import ChainLock
 from sendense_operator.worker.storage.commit import no_step
 from sendense_operator.worker.storage.repository_marker import capacity, open_repository
-from sendense_operator.worker.vma_job.attempt import Attempt, to_the_end
+from sendense_operator.worker.vma_job.attempt import Attempt, run_to_end
 from sendense_operator.worker.vma_job.attempt_state import JobState
 from sendense_operator.worker.vma_job.credential_isolation import take_credentials
 from sendense_operator.worker.vma_job.memory_check import limit
@@ -33,12 +33,11 @@ log = get_logger(__name__)
 async def run_backup(
     settings: Settings, task: BackupTask, state: JobState, on_step: Callable[[str], None] = no_step
 ) -> Answer:
-    """Answer for the committed backup.
+    """Run the backup, and return the answer for the committed restore point.
 
-    A task that is to adopt only needs no credentials, since the VMA is never called.
-
-    Raises WorkerError. Failed or cancelled, nothing of the attempt is left, at the VMA and in the repository.
-    `on_step` receives each step of the commit.
+    A recovery attempt (`adopt_only`) needs no credentials, because it never calls the VMA. `on_step` receives each step
+    of the commit. Raises WorkerError; after a failure or cancellation nothing of the attempt is left, neither at the
+    VMA nor in the repository.
     """
     root, paths = _places(settings, task)
     credentials = None if task.adopt_only else _credentials(settings)
@@ -50,12 +49,12 @@ async def run_backup(
             done = recovery.find_committed(root, paths, task.backup, task.backup_uid)
             chain = read_chain(root, paths)
         except OSError as error:
-            raise storage_error(error, "looking at the chain") from error
+            raise storage_error(error, "reading the chain") from error
         adopted = done is not None
         if done is not None:
-            log.info("this backup is committed already", manifest=done[0])
+            log.info("this backup is already committed", manifest=done[0])
         elif credentials is None:
-            raise WorkerError(Reason.WORKER_DIED, "a recovery attempt found no such backup in the repository")
+            raise WorkerError(Reason.WORKER_DIED, "a recovery attempt found no restore point of it in the repository")
         else:
             parents = Parents(root, paths, task, chain, lock, memory=limit(settings.memory_limits))
             attempt = Attempt(settings, task, state, root, paths, lock, parents)
@@ -64,14 +63,14 @@ async def run_backup(
 
 
 def _places(settings: Settings, task: BackupTask) -> tuple[Path, ChainPaths]:
-    """Return the repository's root and the chain, checked before anything is touched."""
+    """Return the repository's root and the chain's paths. Raises WorkerError BadTask if the task is not valid."""
     try:
         root = settings.repository / layout.check_root(task.repository_path)
         paths = ChainPaths(task.folder or task.namespace, task.vm)
         paths.manifests(task.backup, task.backup_uid)
         for position, disk in enumerate(task.disks):
             if disk.index != position or disk.virtual_size % 512 or not disk.virtual_size:
-                raise LayoutError(f"disk {disk.index} at position {position} with {disk.virtual_size} bytes")
+                raise LayoutError(f"disk {disk.index} is at position {position} and has {disk.virtual_size} bytes")
         return root, paths
     except LayoutError as error:
         raise WorkerError(Reason.BAD_TASK, str(error)) from error
@@ -95,17 +94,17 @@ async def _attempt(
     try:
         async with _client(settings, task) as vma:
             state.stage = Stage.PREFLIGHT
-            # What would fail anyway fails before the parents are read.
-            await preflight(vma, credentials, task, state.tell)
+            # Before the parents are read, which may take hours: an attempt that cannot work should fail at once.
+            await preflight(vma, credentials, task, state.set_message)
             state.message = ""
             plans = await attempt.plan()
             found = await attempt.copy(vma, credentials, plans)
         manifest = await attempt.verify(found)
         return await attempt.commit(manifest, on_step), manifest
     except BaseException as error:
-        log.warning("giving up", error=str(error) or type(error).__name__)
-        # To its end, whoever wants to stop it: a client that is not released hangs on the appliance for ever.
-        await to_the_end(attempt.abandon(error))
+        log.warning("the attempt failed", error=str(error) or type(error).__name__)
+        # Even if the worker is being terminated: a client that is not released hangs on the appliance forever.
+        await run_to_end(attempt.abandon(error))
         raise
     finally:
         attempt.close()
@@ -116,7 +115,7 @@ def _client(settings: Settings, task: BackupTask) -> VMAClient:
     try:
         return VMAClient(task.appliance.url, ca_bundle=bundle, timeout=task.clocks.request)
     except (ValueError, OSError) as error:
-        raise WorkerError(Reason.BAD_TASK, f"the appliance can't be called: {error}") from error
+        raise WorkerError(Reason.BAD_TASK, f"the appliance's URL or CA bundle can't be used: {error}") from error
 
 
 def _answer(root: Path, manifest_path: str, manifest: Manifest, *, adopted: bool, swept: int) -> Answer:

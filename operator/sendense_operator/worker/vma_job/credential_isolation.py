@@ -1,9 +1,9 @@
-"""Keeps vCenter's credentials from the processes that serve untrusted clients: qemu-nbd runs as the worker's own user.
+"""Isolation of vCenter's credentials from qemu-nbd, which serves untrusted clients and runs as the worker's user.
 
-An init container copies them from their Secret into memory that it shares with the worker, which mounts no Secret. The
-worker reads and removes them before it starts anything. From then on they are in its memory only, which the kernel
-opens to no other process of that user: a process that is not dumpable can't be traced, and its /proc entries that
-tell of its memory belong to root.
+An init container copies the credentials from their Secret into a memory volume that it shares with the worker; the
+worker itself mounts no Secret. The worker reads and removes the files before it starts any process. After that the
+credentials exist only in its memory, which no other process of the user can read: a process that is not dumpable
+cannot be traced, and the /proc entries that expose its memory belong to root.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ _PR_SET_DUMPABLE: Final = 4
 
 
 def take_credentials(directory: Path) -> Credentials:
-    """Read the credentials, once: afterwards no file holds them. Raises CredentialsError."""
+    """Return the credentials and remove their files. Can be called once. Raises CredentialsError."""
     hide_memory()
     credentials = read_credentials(directory)
     for key in (USERNAME_KEY, PASSWORD_KEY):
         try:
             (directory / key).unlink()
         except OSError as error:
-            raise CredentialsError(f"credentials: {key} can't be removed once read: {error.strerror}") from None
+            raise CredentialsError(f"credentials: the file {key} can't be removed: {error.strerror}") from None
     return credentials
 
 
 def hide_memory() -> None:
-    """No process of the same user may look into this one. Raises CredentialsError."""
+    """Protect this process's memory from other processes of the same user. Raises CredentialsError."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
         text = os.strerror(ctypes.get_errno())
-        raise CredentialsError(f"credentials: the worker's memory can't be hidden: {text}")
+        raise CredentialsError(f"credentials: the worker's memory can't be protected (prctl): {text}")

@@ -1,6 +1,6 @@
-"""How far damage goes that was found under the newest restore point: others are read through the same layers.
+"""Search for older restore points that share the damage found below the newest one, because they share its layers.
 
-What is not reported now never is: the next backup is a full, and nothing reads below that one.
+It has to happen now: the next backup is a full, so no later attempt reads the layers below.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ async def find_damaged(
     found: Unproven,
     choice: ModeChoice,
     runtime: Path,
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> AsyncIterator[tuple[StoredPoint, ManifestDisk, Unproven]]:
     """Yield each disk of an `older` restore point that shares the damage `found` below `parent`.
 
-    A layer that is at fault spoils all that are read through it. Where content is not what was written, it is unknown
-    in which layer it lies, and an increment may hold what hides it: so the same chunks are read through each of the
-    points below. Raises WorkerError for trouble of this attempt.
+    If a certain layer is damaged, every disk that is read through it is. If only chunks with wrong content are known,
+    the damaged layer is not, and an increment may hide it: the same chunks are then read through each restore point
+    below. Raises WorkerError for errors that prove no damage.
     """
     if found.layer:
         for point, disk in read_through(found.layer, older.points, older.tombstones):
@@ -40,7 +40,7 @@ async def find_damaged(
         for disk in point.manifest.disks:
             if disk.file not in below:
                 continue
-            tell(f"checking restore point {point.manifest.backup.name} for the same damage")
+            report(f"checking restore point {point.manifest.backup.name} for the same damage")
             try:
                 stack = parent.stack[below[disk.file] :]
                 await prove_chunks(root, (disk, *stack[1:]), found.chunks[:MOST_CHUNKS], choice, runtime)

@@ -1,4 +1,4 @@
-"""Starts the VMA's job, once, and watches until every disk is complete or the job is dead."""
+"""Start and supervision of the VMA's job, until every disk is complete or the job has failed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ log = get_logger(__name__)
 
 
 class Supervisor:
-    """One VMA job, from its start to the last `complete`."""
+    """Supervision of one VMA job, from its start to the last completion call."""
 
     def __init__(
         self,
@@ -50,14 +50,14 @@ class Supervisor:
 
     @property
     def may_run(self) -> bool:
-        """Whether the VMA may have a client at work for us."""
+        """Whether the VMA may have a running client for this job."""
         return self._started_at is not None and not self._state.callbacks.done
 
     async def run(self, credentials: Credentials, found: Preflight) -> None:
-        """Raise WorkerError unless every disk was reported complete."""
+        """Run the job until every disk is complete. Raises WorkerError."""
         self._lock.check()
-        await self._check_room()
-        self._state.forget_callers()
+        await self._check_free_space()
+        self._state.reset_observations()
         self._state.stage = Stage.WAITING_FOR_VMA
         await self._start(credentials)
         poll = asyncio.create_task(self._poll())
@@ -82,38 +82,38 @@ class Supervisor:
                 previous_change_id=change_ids[0] if change_ids else "",
             )
         except ValueError as error:
-            raise WorkerError(Reason.BAD_TASK, f"the start call can't be made: {error}") from error
+            raise WorkerError(Reason.BAD_TASK, f"the VMA's job can't be started: {error}") from error
         self._started_at = time.monotonic()
         try:
             await self._vma.start(request, credentials)
             log.info("the VMA accepted the job", job=self._state.job_id)
         except StartUnknown as error:
-            # Never again: two clients would write under one record. Its signs of life decide.
-            log.warning("waiting for signs of life", error=error)
+            # The call is not repeated: if it succeeded, two clients would write. Signs of life show whether it did.
+            log.warning("the VMA may have accepted the job; waiting for signs of life", error=error)
         except VMAError as error:
             self._started_at = None
             raise appliance_error(error) from error
 
     async def _watch(self, cbt_enabled: bool) -> None:
         while not self._state.callbacks.done:
-            # In a thread: storage that hangs must not silence the callbacks.
+            # In a thread: callbacks must be answered even while the storage hangs.
             sizes = {} if self._state.knows_bytes else await asyncio.to_thread(self._exports.allocated)
-            self._state.look(sizes)
-            turn = self._state.callbacks.turn
-            seen = self._observe(cbt_enabled)
-            self._state.callbacks_missing = are_callbacks_missing(seen)
-            verdict = decide_clocks(seen, self._task.clocks)
+            self._state.sample(sizes)
+            current = self._state.callbacks.current_disk
+            observation = self._observe(cbt_enabled)
+            self._state.callbacks_missing = are_callbacks_missing(observation)
+            verdict = decide_clocks(observation, self._task.clocks)
             if self._state.callbacks.done:
                 return
             if isinstance(verdict, Failed):
-                raise WorkerError(verdict.reason, verdict.message, turn)
+                raise WorkerError(verdict.reason, verdict.message, current)
             self._state.refuse_foreign_peers()
             self._require_increment()
             self._state.message = f"waiting for {verdict.waiting_for}"
             if self._state.traffic.connections:
                 self._state.stage = Stage.COPYING
-            await self._check_room()
-            # One that was thought dead and comes back finds another owner, and must not go on writing.
+            await self._check_free_space()
+            # A worker that was assumed dead and resumes finds another owner, and must not continue to write.
             await asyncio.to_thread(self._lock.check)
             self._state.changed.clear()
             if not self._state.callbacks.done:
@@ -122,8 +122,8 @@ class Supervisor:
 
     def _observe(self, cbt_enabled: bool) -> JobObservation:
         callbacks, traffic = self._state.callbacks, self._state.traffic
-        turn = callbacks.turn
-        port = None if turn is None else traffic.ports[self._state.port(turn)]
+        current = callbacks.current_disk
+        port = None if current is None else traffic.ports[self._state.port(current)]
         return JobObservation(
             now=time.monotonic(),
             started=self._started_at or 0.0,
@@ -131,53 +131,55 @@ class Supervisor:
             completes=len(callbacks.change_ids),
             cbt_enabled=cbt_enabled,
             first_sign=self._first_sign,
-            first_ask=callbacks.first_ask,
-            turn_ask=callbacks.turn_ask,
+            first_request=callbacks.first_request,
+            last_request=callbacks.last_request,
             last_complete=callbacks.last_complete,
-            turn_connections=port.connections if port else 0,
-            turn_connected=port.first_connected if port else None,
-            turn_last_connected=self._state.turn_connected(),
-            turn_copies_changes=callbacks.copies_changes,
-            turn_wrote=turn is None or not self._is_untouched(turn),
+            current_connections=port.connections if port else 0,
+            current_first_connected=port.first_connected if port else None,
+            current_last_connected=self._state.current_last_connected(),
+            current_copies_changes=callbacks.copies_changes,
+            current_may_have_data=current is None or not self._is_untouched(current),
             connections=traffic.connections,
             last_record=self._last_record,
             last_telemetry=callbacks.last_telemetry,
             last_bytes=traffic.last_bytes,
             unhealthy_since=self._unhealthy_since,
-            turn_offered="" if turn is None else self._exports.offered(turn),
+            current_address="" if current is None else self._exports.offered(current),
             exports_gone=self._exports.gone(),
         )
 
     def _require_increment(self) -> None:
-        """Raise WorkerError as soon as a whole copy shows where `onMissingParent` is Fail: hours before its end.
+        """Raise WorkerError as soon as the VMA turns out to copy a whole disk although `onMissingParent` is Fail.
 
-        An increment makes all of its requests before it writes.
+        The client of an increment sends all of its change-ID requests before it writes, so the first bytes decide,
+        hours before the copy would end.
         """
-        turn = self._state.callbacks.turn
-        if self._task.on_missing_parent is not MissingParent.FAIL or turn is None:
+        current = self._state.callbacks.current_disk
+        if self._task.on_missing_parent is not MissingParent.FAIL or current is None:
             return
-        received_bytes = self._state.received_bytes(turn)
-        why = self._state.callbacks.copied_all(turn)
+        received_bytes = self._state.received_bytes(current)
+        why = self._state.callbacks.copied_all(current)
         if why is not None and received_bytes is not None and received_bytes >= HANDSHAKES:
-            raise not_an_increment(turn, why)
+            raise not_an_increment(current, why)
 
     def _is_untouched(self, index: int) -> bool:
-        """Return whether nothing of a disk can have been written: known only where the kernel tells bytes."""
+        """Return whether certainly nothing was written to a disk; False if the kernel does not count bytes."""
         received_bytes = self._state.received_bytes(index)
         return received_bytes is not None and received_bytes < HANDSHAKES
 
-    async def _check_room(self) -> None:
-        room = await asyncio.to_thread(capacity, self._root)
-        if room.free <= self._task.min_free:
+    async def _check_free_space(self) -> None:
+        space = await asyncio.to_thread(capacity, self._root)
+        if space.free <= self._task.min_free:
             raise WorkerError(
                 Reason.REPOSITORY_FULL,
-                f"{room.free} of {room.total} bytes are free, the repository keeps {self._task.min_free} free",
+                f"only {space.free} of {space.total} bytes are free, and spec.minFreeBytes of the repository is "
+                f"{self._task.min_free}",
             )
-        if words := lacks_files(room, FILES_TO_COMMIT):
-            raise WorkerError(Reason.REPOSITORY_FULL, words)
+        if problem := lacks_files(space, FILES_TO_COMMIT):
+            raise WorkerError(Reason.REPOSITORY_FULL, problem)
 
     async def _poll(self) -> None:
-        """Use the VMA's own report only to see that its client has started and that it answers at all."""
+        """Poll the VMA's progress record. It only shows that the client has started and that the VMA answers."""
         pause = min(1.0, self._settings.poll)
         while True:
             await asyncio.sleep(pause)
@@ -190,14 +192,14 @@ class Supervisor:
                     pause = self._settings.poll
                 self._unhealthy_since = None
             except VMAError as error:
-                await self._ask_health(error)
+                await self._check_health(error)
 
-    async def _ask_health(self, error: VMAError) -> None:
-        asked = time.monotonic()
+    async def _check_health(self, error: VMAError) -> None:
+        checked = time.monotonic()
         try:
             await self._vma.health()
             self._unhealthy_since = None
         except VMAError:
             if self._unhealthy_since is None:
                 log.warning("the VMA does not answer", error=error)
-                self._unhealthy_since = asked
+                self._unhealthy_since = checked

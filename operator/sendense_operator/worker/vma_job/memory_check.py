@@ -1,4 +1,4 @@
-"""The memory that this pod has: compared with what the disks need before anything is read or copied."""
+"""Check that the pod has the memory that the disks need, before anything is read or copied."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ _MIB: Final = 1 << 20
 
 
 def limit(files: Iterable[Path]) -> int | None:
-    """Return the bytes that the container may use; None where nothing bounds it, or nobody says so."""
+    """Return the container's memory limit in bytes; None if it has none or if it can't be read.
+
+    `files`: the cgroup files that may hold it, of which the first readable one counts.
+    """
     for file in files:
         try:
             text = file.read_text("ascii").strip()
@@ -24,11 +27,11 @@ def limit(files: Iterable[Path]) -> int | None:
 
 
 def check_memory(disks: Sequence[DiskLoad], allowed: int | None) -> None:
-    """Raise WorkerError MemoryExceeded, with the numbers, where the disks need more than is `allowed`."""
+    """Raise WorkerError MemoryExceeded if the disks need more than the `allowed` bytes (None: no limit)."""
     needed = estimate(disks)
     if allowed is not None and needed > allowed:
         raise WorkerError(
             Reason.MEMORY_EXCEEDED,
-            f"about {-(-needed // _MIB)} MiB of memory are needed for {describe_disks(disks)}, this pod has "
-            f"{allowed // _MIB} MiB: something gave it less than the operator requested (a LimitRange, a policy)",
+            f"about {-(-needed // _MIB)} MiB of memory are needed for {describe_disks(disks)}, but this pod has only "
+            f"{allowed // _MIB} MiB, less than the operator requested: check LimitRanges and admission policies",
         )

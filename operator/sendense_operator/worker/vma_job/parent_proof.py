@@ -1,7 +1,8 @@
-"""What an incremental depends on: chosen, proven before anything is put on it, and marked if it can't be used.
+"""Choice and proof of the parents of increments.
 
-All of it happens under the chain's lock. A parent that fails is marked beside its manifest, so that neither the next
-attempt nor the next backup tries it again, and the disk becomes a full.
+Each parent is proven before an increment is based on it. A parent that fails is marked beside its manifest, so that
+neither the next attempt nor the next backup uses it, and its disk becomes a full. All of it happens under the chain's
+lock.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ log = get_logger(__name__)
 
 
 class Parents:
-    """The restore points of one chain, as this attempt found them."""
+    """The restore points of one chain as this attempt found them, with the marks that it has added or removed."""
 
     def __init__(
         self,
@@ -50,22 +51,22 @@ class Parents:
         *,
         memory: int | None = None,
     ) -> None:
-        """`memory`: bytes that this pod may use, None: no bound is known."""
+        """Initialize; `memory`: bytes that this pod may use, None if no limit is known."""
         self._memory = memory
         self._root, self._paths, self._task, self._chain, self._lock = root, paths, task, chain, lock
 
     @property
     def sequence(self) -> int:
-        """Of the restore point that is being made."""
+        """Sequence number of the restore point that is being made."""
         return self._chain.next_sequence
 
-    async def plan(self, choice: ModeChoice, runtime: Path, tell: Callable[[str], None]) -> tuple[LayerPlan, ...]:
-        """Return what becomes of each disk; every parent in it is proven. `tell` gets what is being done, for a person.
+    async def plan(self, choice: ModeChoice, runtime: Path, report: Callable[[str], None]) -> tuple[LayerPlan, ...]:
+        """Return the plan of each disk; every parent in it is proven. `report` receives progress messages.
 
-        Raises WorkerError: a FullReason where a disk can't be an increment and the task does not allow a full.
+        Raises WorkerError, with a FullReason as its reason if a disk can't be an increment and the task allows no full.
         """
         choices = [self._choose(disk) for disk in self._task.disks]
-        # What needs no reading first: a task that is to fail should not read terabytes before.
+        # First what needs no reading: a task that fails anyway should not read terabytes before.
         self._refuse_missing(choices)
         stacks = [chosen.parent.stack if chosen.parent else () for chosen in choices]
         loads = [
@@ -74,7 +75,7 @@ class Parents:
         check_memory(loads, self._memory)
         for position, chosen in enumerate(choices):
             if chosen.parent is not None:
-                choices[position] = await self._proven(chosen.parent, chosen.doubt, choice, runtime, tell)
+                choices[position] = await self._proven(chosen.parent, chosen.doubt, choice, runtime, report)
                 self._refuse_missing(choices)
         plans = plan_layers(self._task.disks, choices, self._paths)
         for plan in plans:
@@ -90,16 +91,16 @@ class Parents:
         return choose_parent(disk, self._chain.points, self._chain.tombstones, self._paths, self._task.max_depth)
 
     def _newest_unknown(self) -> str | None:
-        """Return why the newest manifest can't be read, if it may be newer than every restore point; None otherwise."""
+        """Return a message if an unreadable manifest may be newer than every restore point, else None."""
         places = [place for place in self._chain.unreadable + self._chain.newer if place.parent == self._paths.backups]
         try:
             newest = max(((self._root / place).lstat().st_mtime_ns, place.name) for place in places) if places else None
             readable = self._chain.points and (self._root / self._chain.points[-1].place).lstat().st_mtime_ns
         except OSError as error:
-            raise storage_error(error, "looking at the chain's manifests") from error
+            raise storage_error(error, "reading the chain's manifests") from error
         if newest is None or (readable and newest[0] < readable):
             return None
-        return f"the manifest {newest[1]} can't be read by this version, and no restore point is newer"
+        return f"this version can't read the manifest {newest[1]}, and no readable restore point is newer"
 
     def _refuse_missing(self, choices: Sequence[Choice]) -> None:
         if self._task.on_missing_parent is not MissingParent.FAIL:
@@ -113,38 +114,38 @@ class Parents:
                 )
 
     async def _proven(
-        self, parent: ParentLayer, doubt: str, choice: ModeChoice, runtime: Path, tell: Callable[[str], None]
+        self, parent: ParentLayer, doubt: str, choice: ModeChoice, runtime: Path, report: Callable[[str], None]
     ) -> Choice:
         self._lock.check()
         if doubt:
-            log.warning("damage was noted, so its content is checked again", message=doubt)
+            log.warning("the parent is marked as damaged, so its content is checked again", message=doubt)
         content = bool(doubt) or self._task.parent_check is ParentCheck.CONTENT
         try:
-            await prove(self._root, parent, content, choice, runtime, tell)
+            await prove(self._root, parent, content, choice, runtime, report)
         except Unproven as error:
-            # The newest one last: once it is marked, nobody looks below it again.
-            await self._mark_others(parent, error, choice, runtime, tell)
-            self._note(self._chain.points[-1], parent.disk, error)
+            # The newest one last: once it is marked, no later attempt examines the restore points below it.
+            await self._mark_others(parent, error, choice, runtime, report)
+            self._mark_damage(self._chain.points[-1], parent.disk, error)
             text = f"restore point {parent.manifest.backup.name}, disk {parent.disk.index}: {error}"
             return Choice(None, FullReason.PARENT_UNVERIFIED, text)
         if doubt:
-            await self._lift(parent, choice, runtime)
+            await self._remove_marks(parent, choice, runtime)
         return Choice(parent)
 
-    async def _lift(self, parent: ParentLayer, choice: ModeChoice, runtime: Path) -> None:
-        """Take back what was noted of a parent that has just been proven, and of the restore points below it.
+    async def _remove_marks(self, parent: ParentLayer, choice: ModeChoice, runtime: Path) -> None:
+        """Remove the damage marks that the proof of `parent` refutes, from it and from the restore points below it.
 
-        Theirs hold as far as the proof does: its layers are sound, and what they are said to read wrongly is read
-        again. Trouble leaves a mark where it is.
+        The proof refutes marks of the parent itself and of its layers. For marks of other disks below it, the chunks
+        that were damaged are read again; if that fails, the mark stays.
         """
         files = {layer.file for layer in parent.stack}
-        lifted = set[tuple[PurePosixPath, Unfit]]()
+        refuted = set[tuple[PurePosixPath, Unfit]]()
         for point, disk, mark in tuple(damage_below(parent.stack, self._chain.points)):
             is_sound = disk.file == parent.disk.file or mark.layer in files
             if is_sound or (mark.chunks and await self._reads_back(parent, disk, mark, choice, runtime)):
-                lifted.add((point.place, mark))
+                refuted.add((point.place, mark))
         for position, point in enumerate(self._chain.points):
-            kept = tuple(mark for mark in point.unfit if (point.place, mark) not in lifted)
+            kept = tuple(mark for mark in point.unfit if (point.place, mark) not in refuted)
             if kept != point.unfit:
                 log.info("restore point proven: its damage marks are removed", restore_point=point.manifest.backup.name)
                 self._save(position, kept)
@@ -152,25 +153,25 @@ class Parents:
     async def _reads_back(
         self, above: ParentLayer, disk: ManifestDisk, mark: Unfit, choice: ModeChoice, runtime: Path
     ) -> bool:
-        """Return whether the chunks that were wrong of a `disk` below `above` are right now."""
+        """Return whether the damaged chunks of `disk`, which `above` depends on, now read back as their digests say."""
         depth = next(at for at, layer in enumerate(above.stack) if layer.file == disk.file)
         try:
             await prove_chunks(self._root, above.stack[depth:], mark.chunks, choice, runtime)
         except Unproven:
             return False
         except WorkerError as error:
-            log.warning("whether a layer is still damaged can't be found out", file=disk.file, error=error)
+            log.warning("could not check whether a layer is still damaged", file=disk.file, error=error)
             return False
         return True
 
     def _save(self, position: int, marks: tuple[Unfit, ...]) -> None:
-        """Raise WorkerError Fenced."""
+        """Write the marks of a restore point. Errors of the storage are logged. Raises WorkerError Fenced."""
         point = self._chain.points[position]
         self._lock.check()
         try:
             set_marks(self._root, point, marks)
         except OSError as error:
-            log.warning("damage marks can't be written", manifest=point.place, error=error)
+            log.warning("the damage marks could not be written", manifest=point.place, error=error)
             return
         self._replace(position, marks)
 
@@ -185,42 +186,43 @@ class Parents:
         found: Unproven,
         choice: ModeChoice,
         runtime: Path,
-        tell: Callable[[str], None],
+        report: Callable[[str], None],
     ) -> None:
-        """Older restore points that have the same damage. Trouble ends the search only."""
+        """Mark the older restore points that have the same damage. An error other than Fenced only ends the search."""
         older = replace(self._chain, points=self._chain.points[:-1])
         try:
-            async for point, disk, damage in find_damaged(self._root, older, parent, found, choice, runtime, tell):
-                self._note(point, disk, damage)
+            async for point, disk, damage in find_damaged(self._root, older, parent, found, choice, runtime, report):
+                self._mark_damage(point, disk, damage)
         except WorkerError as error:
             if error.reason == Reason.FENCED:
                 raise
-            log.warning("what else is damaged can't be found out", error=error)
+            log.warning("could not check older restore points for the same damage", error=error)
 
     def mark(self, parent: ParentLayer, reason: FullReason, message: str) -> None:
-        """Note that the change id of a disk of the newest restore point is of no use. Errors are logged.
+        """Mark the change ID of a disk of the newest restore point as unusable.
 
-        Raises WorkerError Fenced.
+        Errors of the storage are logged. Raises WorkerError Fenced.
         """
-        self._mark(
+        self._add_mark(
             self._chain.points[-1], mark_change(parent.manifest, parent.disk, reason, message, datetime.now(UTC))
         )
 
-    def _note(self, point: StoredPoint, disk: ManifestDisk, found: Unproven) -> None:
-        """Note damage of a disk. Raises WorkerError Fenced."""
+    def _mark_damage(self, point: StoredPoint, disk: ManifestDisk, found: Unproven) -> None:
+        """Mark a disk of a restore point as damaged. Raises WorkerError Fenced."""
         at = datetime.now(UTC)
-        self._mark(point, mark_damage(point.manifest, disk, str(found), at, layer=found.layer, chunks=found.chunks))
+        self._add_mark(point, mark_damage(point.manifest, disk, str(found), at, layer=found.layer, chunks=found.chunks))
 
-    def _mark(self, of: StoredPoint, mark: Unfit) -> None:
-        position, point = next((at, one) for at, one in enumerate(self._chain.points) if one.place == of.place)
+    def _add_mark(self, marked: StoredPoint, mark: Unfit) -> None:
+        points = enumerate(self._chain.points)
+        position, point = next((at, point) for at, point in points if point.place == marked.place)
         name = point.manifest.backup.name
-        log.warning("damaged", restore_point=name, disk=mark.index, reason=mark.reason, message=mark.message)
+        log.warning("unusable as parent", restore_point=name, disk=mark.index, reason=mark.reason, message=mark.message)
         marks = (*point.unfit, mark)
         self._lock.check()
         try:
             marks = mark_unfit(self._root, point, (mark,))
         except OSError as error:
-            log.warning("the damage can't be noted beside its manifest", error=error)
+            log.warning("the mark could not be written beside the manifest", error=error)
         self._replace(position, marks)
 
 
@@ -233,6 +235,6 @@ def _log_plan(plan: LayerPlan) -> None:
 
 
 def missing_parent(root: Path, manifest: Manifest) -> str | None:
-    """Return the first layer that an increment depends on and that is gone, None when all are there."""
+    """Return the path of the first parent's layer that is missing; None if all exist."""
     parents = (disk.parent.file for disk in manifest.disks if disk.parent)
     return next((file for file in parents if not is_regular(root / file)), None)

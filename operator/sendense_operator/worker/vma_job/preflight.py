@@ -1,4 +1,4 @@
-"""What the VMA's start call would swallow: asked beforehand, answered in vCenter's own words."""
+"""Checks before the VMA's job is started: the start call succeeds even if vCenter then refuses (vma-contract 6.4)."""
 
 from __future__ import annotations
 
@@ -26,43 +26,45 @@ PAUSES: Final = (1.0, 2.0, 5.0, 10.0, 15.0)
 
 @dataclass(frozen=True)
 class Preflight:
-    """What was found."""
+    """Result of the preflight."""
 
     cbt_enabled: bool
     vm: InventoryVM
 
 
 def appliance_error(error: VMAError) -> WorkerError:
-    """Return an error of the VMA's client as the end of the attempt."""
+    """Return the error that ends the attempt after a failed call to the VMA."""
     if isinstance(error, VMAUnreachable):
         return WorkerError(Reason.APPLIANCE_UNREACHABLE, str(error))
     return WorkerError(Reason.APPLIANCE_ERROR, str(error))
 
 
 def decide_disks(wanted: Sequence[TaskDisk], found: Sequence[DiscoveredDisk]) -> str | None:
-    """Return how the VM's disks differ from those of the task, None when they don't."""
+    """Return a message if the VM's disks differ from those of the task, else None."""
     want = [(disk.index, disk.key, disk.virtual_size) for disk in wanted]
     have = [(disk.index, disk.key, disk.virtual_size) for disk in found]
     if want == have:
         return None
     if len(want) != len(have):
-        return f"the VM has {len(have)} disks now, this backup was made for {len(want)}"
-    index, key, virtual_size = next(there for here, there in zip(want, have, strict=True) if here != there)
-    now = f"key {key} with {virtual_size} bytes"
-    return f"disk {index} of the VM is now {now}, which is not what this backup was made for"
+        return f"the VM has {len(have)} disks now, but this backup was started for {len(want)}"
+    before, now = next((old, new) for old, new in zip(want, have, strict=True) if old != new)
+    return (
+        f"disk {now[0]} of the VM now has key {now[1]} and {now[2]} bytes, but this backup was started for key "
+        f"{before[1]} and {before[2]} bytes"
+    )
 
 
 async def preflight(
     vma: VMAClient,
     credentials: Credentials,
     task: BackupTask,
-    tell: Callable[[str], None] = lambda _: None,
+    report: Callable[[str], None] = lambda _: None,
     pauses: Sequence[float] = PAUSES,
 ) -> Preflight:
-    """Raise WorkerError when the job could not work.
+    """Check that the job can work, and return what vCenter reported. Raises WorkerError.
 
-    A vCenter that is away is asked again for up to `task.clocks.vcenter` seconds; `tell` hears what is waited for.
-    The last of `pauses` (seconds between two attempts) is repeated.
+    While vCenter can't be reached, the check is repeated for up to `task.clocks.vcenter` seconds, and `report` receives
+    a message. `pauses`: seconds between two tries, of which the last is repeated.
     """
     deadline = time.monotonic() + task.clocks.vcenter
     for pause in itertools.chain(pauses, itertools.repeat(pauses[-1])):
@@ -72,7 +74,7 @@ async def preflight(
             if error.reason != Reason.VCENTER_UNREACHABLE or time.monotonic() + pause > deadline:
                 raise
             log.warning("vCenter can't be reached", retry_s=pause, error=error.message)
-            tell(f"vCenter can't be reached and is tried again: {error.message}")
+            report(f"vCenter can't be reached, retrying: {error.message}")
         await asyncio.sleep(pause)
     raise AssertionError("the pauses never end")
 

@@ -1,6 +1,6 @@
-"""The worker's HTTP side: its status, and the VMA's callbacks under the VMA's own paths.
+"""The worker's HTTP server: its status, and the VMA's callbacks under the paths that the VMA uses.
 
-It must outlive everything else in the worker, so it holds no rule: those are in `vma.callback_rules`.
+It contains no rules, so that nothing here can fail while a job runs; the rules are in `vma.callback_rules`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from starlette.routing import Route
 
 from sendense_operator.logs import get_logger
 from sendense_operator.task import CANCEL_PATH
-from sendense_operator.vma.callback_rules import CALL_ID_HEADER, MAX_BODY, Reply
+from sendense_operator.vma.callback_bodies import MAX_BODY
+from sendense_operator.vma.callback_rules import CALL_ID_HEADER, Reply
 from sendense_operator.worker.settings import Settings
 from sendense_operator.worker.vma_job.attempt_state import JobState
 
@@ -29,7 +30,7 @@ _STOP_SECONDS = 10.0
 
 
 def build_app(state: JobState) -> Starlette:
-    """Return the routes of one job."""
+    """Return the ASGI application of one job."""
 
     async def status(_: Request) -> Response:
         return Response(state.progress().model_dump_json(by_alias=True), media_type="application/json")
@@ -41,9 +42,9 @@ def build_app(state: JobState) -> Starlette:
         state.stopping.request()
         return JSONResponse({"status": "cancelling"}, status_code=202)
 
-    async def ask(request: Request) -> Response:
+    async def change_id(request: Request) -> Response:
         query = request.query_params
-        reply = state.callbacks.ask(
+        reply = state.callbacks.answer_change_id(
             query.get("vm_name", ""),
             query.get("disk_id", ""),
             time.monotonic(),
@@ -54,10 +55,12 @@ def build_app(state: JobState) -> Starlette:
 
     async def complete(request: Request) -> Response:
         body = await _body(request)
-        # The client's connections are open now: what they brought is known exactly.
-        state.look()
-        reply = state.callbacks.complete(request.path_params["job"], body, time.monotonic(), state.turn_connected())
-        log.info("the VMA reported a complete disk", status=reply.status, turn=state.callbacks.turn)
+        # The client's connections are still open, so their byte counts are exact now.
+        state.sample()
+        reply = state.callbacks.complete(
+            request.path_params["job"], body, time.monotonic(), state.current_last_connected()
+        )
+        log.info("the VMA reported a complete disk", status=reply.status, next_disk=state.callbacks.current_disk)
         return _answer(state, reply)
 
     async def telemetry(request: Request) -> Response:
@@ -69,7 +72,7 @@ def build_app(state: JobState) -> Starlette:
             Route("/v1/status", status),
             Route(CANCEL_PATH, cancel, methods=["POST"]),
             Route("/healthz", healthz),
-            Route("/api/v1/backups/changeid", ask),
+            Route("/api/v1/backups/changeid", change_id),
             Route("/api/v1/backups/{job}/complete", complete, methods=["POST"]),
             Route("/api/v1/telemetry/backup/{job}", telemetry, methods=["POST"]),
         ]
@@ -82,7 +85,7 @@ def _answer(state: JobState, reply: Reply) -> Response:
 
 
 async def _body(request: Request) -> bytes:
-    """At most one byte more than allowed: the rules then refuse it, and nothing more is read."""
+    """Return the body, cut one byte above the limit: the rules refuse it then, and nothing more is read."""
     body = bytearray()
     with contextlib.suppress(ClientDisconnect):
         async for part in request.stream():
@@ -93,7 +96,7 @@ async def _body(request: Request) -> bytes:
 
 
 class _Server(uvicorn.Server):
-    """Signals are the worker's own business."""
+    """Server that installs no signal handlers, because the worker handles signals itself."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -102,7 +105,7 @@ class _Server(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def serving(state: JobState, settings: Settings) -> AsyncIterator[None]:
-    """Answers on the status port as long as the block lasts. Raises OSError when the port is taken."""
+    """Serve the status port while the block runs. Raises OSError if the port is in use."""
     if settings.ipv6:
         listener = socket.create_server(("::", settings.status_port), family=socket.AF_INET6, dualstack_ipv6=True)
     else:
@@ -121,7 +124,7 @@ async def serving(state: JobState, settings: Settings) -> AsyncIterator[None]:
         timeout_graceful_shutdown=2,
     )
     server = _Server(config)
-    # The listener queues calls already, so there is nothing to wait for.
+    # The listener already queues connections, so there is no need to wait for the server's start.
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         yield

@@ -1,4 +1,4 @@
-"""Who wants an attempt to end, and how much time is left for it."""
+"""Requests to end an attempt early, and the time that is left for it."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ log = get_logger(__name__)
 
 
 class Stopping:
-    """A request to end, by the controller (there is time) or by SIGTERM (there is not). The work is cancelled once."""
+    """Requests to end the attempt: by the controller, or by SIGTERM. The work is cancelled once."""
 
     def __init__(self) -> None:
         self.requested = False
-        """The controller requested it: the pod lives on for as long as the attempt needs."""
+        """Whether the controller requested it; the pod then runs for as long as the attempt needs to end."""
         self.terminated_at: float | None = None
-        """Monotonic time of the first SIGTERM: the pod is killed after its grace period."""
+        """Monotonic time of the first SIGTERM; the pod is killed after its grace period."""
         self._work: asyncio.Task[Any] | None = None
         self._cancelled = False
 
     def ends(self, work: asyncio.Task[Any]) -> None:
-        """`work` is what a request cancels."""
+        """Set the task that a request cancels."""
         self._work = work
 
     def request(self) -> None:
-        """End the attempt; it may take the time that the VMA's client needs."""
+        """End the attempt as the controller requests; it may take the time that the VMA's client needs."""
         if not self.requested:
-            log.info("cancelling on request")
+            log.info("cancelling: requested by the controller")
         self.requested = True
         self._cancel()
 
     def terminate(self) -> None:
-        """End the attempt soon. A second SIGTERM must not cut that short."""
+        """End the attempt before the pod's grace period ends. A second SIGTERM does not cut that short."""
         if self.terminated_at is None:
-            log.info("terminated: cancelling")
+            log.info("cancelling: received a termination signal")
             self.terminated_at = time.monotonic()
         self._cancel()
 

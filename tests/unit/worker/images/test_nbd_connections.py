@@ -46,7 +46,7 @@ def test_bytes_of_a_live_and_of_an_ended_connection(ipv6: bool) -> None:
             pytest.skip("this kernel does not tell")
         client.sendall(b"x" * 100_000)
         read(server, 100_000)
-        (seen,) = connections.look()
+        (seen,) = connections.sample()
         assert (seen.port, seen.established, seen.received_bytes) == (port, True, 100_000)
         assert str(seen.peer) == client.getsockname()[0]
         client.sendall(b"x" * 5_000)
@@ -56,7 +56,7 @@ def test_bytes_of_a_live_and_of_an_ended_connection(ipv6: bool) -> None:
         found: list[Connection] = []
 
         def look() -> bool:
-            found.extend(connections.look())
+            found.extend(connections.sample())
             return bool(found)
 
         until(look)
@@ -68,7 +68,7 @@ def test_bytes_of_a_live_and_of_an_ended_connection(ipv6: bool) -> None:
 def test_without_the_kernels_help_connections_are_counted() -> None:
     with pair(ipv6=False) as (port, _client, _server, connections):
         connections.knows_bytes = False
-        (seen,) = connections.look()
+        (seen,) = connections.sample()
         assert (seen.port, seen.established, seen.received_bytes) == (port, True, None)
         assert str(seen.peer) == _client.getsockname()[0]
 
@@ -80,7 +80,7 @@ def test_a_refusing_kernel_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -
             raise PermissionError(1, "no")
 
         monkeypatch.setattr(connections, "_dump", refuse)
-        assert [item.received_bytes for item in connections.look()] == [None]
+        assert [item.received_bytes for item in connections.sample()] == [None]
         assert not connections.knows_bytes
 
 

@@ -39,7 +39,7 @@ def connection(peer: str, received_bytes: int | None = 100, *, established: bool
     ],
 )
 def test_who_may_connect(allowed: list[str], peer: str, may: bool) -> None:
-    assert (Peers(allowed, OWN).foreign([connection(peer)]) is None) is may
+    assert (Peers(allowed, OWN).find_foreign([connection(peer)]) is None) is may
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_who_may_connect(allowed: list[str], peer: str, may: bool) -> None:
 )
 def test_one_that_says_nothing_is_a_probe(received_bytes: int | None, established: bool, counts: bool) -> None:
     found = [connection("203.0.113.9", received_bytes, established=established)]
-    assert (Peers(["192.0.2.10/32"], OWN).foreign(found) is not None) is counts
+    assert (Peers(["192.0.2.10/32"], OWN).find_foreign(found) is not None) is counts
 
 
 def test_the_default_gateways(tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ def exported(tmp_path: Path, found: list[str]) -> ExportSet:
     partial.parent.mkdir(parents=True)
     partial.write_bytes(b"layer")
     item = DiskExport(LayerPlan(one.disks[0], PATHS.disk(0)), file, 10809, "x", server=Server(found))  # type: ignore[arg-type]
-    item.witness = open_regular(partial)
+    item.fsync_descriptor = open_regular(partial)
     made.disks.append(item)
     return made
 
@@ -167,21 +167,21 @@ def exported(tmp_path: Path, found: list[str]) -> ExportSet:
 def test_an_export_is_flushed_by_who_had_it_open_before(tmp_path: Path, watch: Watch) -> None:
     found = watch()
     made = exported(tmp_path, found)
-    witness = made.disks[0].witness
-    assert witness is not None
+    descriptor = made.disks[0].fsync_descriptor
+    assert descriptor is not None
     asyncio.run(made.close())
     assert found == ["server closed", f"fsync {CHAIN}/disk-0/{STEM}.partial"]
-    assert made.disks[0].witness is None
+    assert made.disks[0].fsync_descriptor is None
     with pytest.raises(OSError, match="Bad file descriptor"):
-        os.fstat(witness)
+        os.fstat(descriptor)
 
 
 def test_a_write_back_that_failed_ends_the_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = exported(tmp_path, [])
-    witness = made.disks[0].witness
+    descriptor = made.disks[0].fsync_descriptor
 
     def fails(fd: int) -> None:
-        assert fd == witness
+        assert fd == descriptor
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(os, "fsync", fails)

@@ -147,10 +147,10 @@ def test_a_refused_change_id_is_marked_whatever_was_completed_since(
     attempt._parents = Parents(tmp_path, chains.PATHS, one, read_chain(tmp_path, chains.PATHS), attempt._lock)
     for disk in one.disks:
         now = 10.0 * (disk.index + 1)
-        state.callbacks.ask("pgtest1", "0", now)
+        state.callbacks.answer_change_id("pgtest1", "0", now)
         body = json.dumps({"disk_id": disk.index, "change_id": f"other-{disk.index}/1"}).encode()
         assert state.callbacks.complete(state.job_id, body, now + 2, now + 1).status == 200
-    assert state.callbacks.turn is None
+    assert state.callbacks.current_disk is None
     folder = chains.PATHS.folder
     plans = [LayerPlan(disk, folder, parent) for disk, parent in zip(one.disks, parents, strict=True)]
     attempt._note_refusal(WorkerError(reason, "why", index), plans)
@@ -174,7 +174,7 @@ async def test_a_client_that_never_ends_is_told_of(
             await asyncio.sleep(0.02)
 
     # It was on the export: else it can't hang there.
-    state.traffic.look(time.monotonic(), [Connection(state.port(0), 1, True, 86)], {})
+    state.traffic.add_sample(time.monotonic(), [Connection(state.port(0), 1, True, 86)], {})
     state.callbacks.telemetry(state.job_id, b"{}", time.monotonic())
     client = asyncio.create_task(telemetry() if tells else asyncio.sleep(0))
     await attempt.abandon()
@@ -219,11 +219,11 @@ def test_callers_before_the_start_count_for_nothing() -> None:
     """A client of an earlier job may ask while this one opens its exports."""
     state = JobState(task(), settings())
     state.plan([DiskPlan(0, "52 01/4"), DiskPlan(1)])
-    assert state.callbacks.ask("pgtest1", "0", 1.0).status == 200
-    state.traffic.look(1.0, [Connection(state.port(0), 1, True, 86)], {})
-    state.forget_callers()
-    assert (state.callbacks.asks(0), state.callbacks.first_ask, state.traffic.connected) == (0, None, False)
-    assert state.callbacks.ask("pgtest1", "0", 2.0).body["change_id"] == "52 01/4"
+    assert state.callbacks.answer_change_id("pgtest1", "0", 1.0).status == 200
+    state.traffic.add_sample(1.0, [Connection(state.port(0), 1, True, 86)], {})
+    state.reset_observations()
+    assert (state.callbacks.requests(0), state.callbacks.first_request, state.traffic.connected) == (0, None, False)
+    assert state.callbacks.answer_change_id("pgtest1", "0", 2.0).body["change_id"] == "52 01/4"
 
 
 @pytest.mark.parametrize("stuck", [True, False])

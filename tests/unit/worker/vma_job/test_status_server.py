@@ -6,7 +6,7 @@ import pytest
 from tests.unit.worker.support import UID, settings, task
 
 from sendense_operator.task import Progress, Stage
-from sendense_operator.vma.callback_rules import MAX_BODY
+from sendense_operator.vma.callback_bodies import MAX_BODY
 from sendense_operator.worker.images.nbd_connections import Connection
 from sendense_operator.worker.vma_job.attempt_state import JobState
 from sendense_operator.worker.vma_job.status_server import build_app, serving
@@ -31,14 +31,14 @@ async def test_a_full_backups_callbacks(
     client: httpx.AsyncClient, state: JobState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connected: list[Connection] = []
-    monkeypatch.setattr(state._connections, "look", lambda: connected)
+    monkeypatch.setattr(state._connections, "sample", lambda: connected)
     for disk in (0, 1):
         refused = await client.post(f"/api/v1/backups/{JOB}/complete", json=GOOD | {"disk_id": disk})
-        assert (refused.status_code, state.callbacks.turn) == (409, disk), "nobody has copied this disk"
+        assert (refused.status_code, state.callbacks.current_disk) == (409, disk), "nobody has copied this disk"
         connected.append(Connection(state.port(disk), disk, True, 100))
         answer = await client.get("/api/v1/backups/changeid", params={"vm_name": "pgtest1", "disk_id": "0"})
         assert (answer.status_code, answer.json()["change_id"]) == (200, "")
-        assert state.callbacks.turn == disk
+        assert state.callbacks.current_disk == disk
         answer = await client.post(f"/api/v1/backups/{JOB}/complete", json=GOOD | {"disk_id": disk})
         assert answer.status_code == 200
     assert state.callbacks.done
@@ -78,16 +78,16 @@ async def test_cancelled_means_gone(client: httpx.AsyncClient, state: JobState) 
 async def test_progress_never_goes_back(
     client: httpx.AsyncClient, state: JobState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks = iter([(1000, 86), (5 << 20, 300), (10, 86)])
+    samples = iter([(1000, 86), (5 << 20, 300), (10, 86)])
     monkeypatch.setattr(
         state._connections,
-        "look",
-        lambda: [Connection(10809 + disk, 1, True, received) for disk, received in enumerate(next(looks))],
+        "sample",
+        lambda: [Connection(10809 + disk, 1, True, received) for disk, received in enumerate(next(samples))],
     )
     state.stage = Stage.COPYING
     seen = []
     for _ in range(3):
-        state.look()
+        state.sample()
         progress = Progress.model_validate_json((await client.get("/v1/status")).content)
         seen.append([disk.received_bytes for disk in progress.disks])
         assert progress.connections == 2
