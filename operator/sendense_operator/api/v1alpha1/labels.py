@@ -21,10 +21,26 @@ def key_syntax(name: str) -> tuple[str, str]:
     return f"self.all(k, k.size() <= {MAX_KEY} && k.matches(r'{KEY_PATTERN}'))", f"{name}: each key {_SYNTAX}"
 
 
+def cel_list(texts: tuple[str, ...]) -> str:
+    """Return a list of texts (without quotes) as CEL writes it."""
+    return "[" + ", ".join(f"'{text}'" for text in texts) + "]"
+
+
+def not_prefixed(name: str, prefixes: tuple[str, ...]) -> tuple[str, str]:
+    """CEL rule and message: no key begins with one of these."""
+    rule = f"self.all(k, !{cel_list(prefixes)}.exists(p, k.startsWith(p)))"
+    return rule, f"{name}: keys that begin with {', '.join(prefixes)} are reserved"
+
+
+def is_key(text: str) -> bool:
+    """Return whether it may be the key of a label."""
+    return len(text) <= MAX_KEY and re.fullmatch(KEY_PATTERN, text) is not None
+
+
 def check_keys(values: dict[str, str]) -> dict[str, str]:
     """Return `values` if each key is valid. For the chart's values, which no API server checks. Raises ValueError."""
     for key in values:
-        if len(key) > MAX_KEY or re.fullmatch(KEY_PATTERN, key) is None:
+        if not is_key(key):
             raise ValueError(f"key {key[:64]!r} {_SYNTAX}")
     return values
 

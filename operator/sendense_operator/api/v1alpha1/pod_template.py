@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from sendense_operator.api.v1alpha1.base import Model, SubdomainName, rules
-from sendense_operator.api.v1alpha1.labels import MAX_LABELS, Labels, check_keys, key_syntax
+from sendense_operator.api.v1alpha1.labels import MAX_LABELS, Labels, cel_list, check_keys, key_syntax, not_prefixed
 from sendense_operator.api.v1alpha1.names import GROUP
 from sendense_operator.api.v1alpha1.scheduling import Affinity, Toleration
 
@@ -27,15 +27,6 @@ RESERVED_ANNOTATION_PREFIXES: Final = (
     "seccomp.security.alpha.kubernetes.io/",
 )
 """Some of these annotations change the security context of a pod, or how the kubelet treats it."""
-
-
-def _cel_list(texts: tuple[str, ...]) -> str:
-    return "[" + ", ".join(f"'{text}'" for text in texts) + "]"
-
-
-def _not_prefixed(name: str, prefixes: tuple[str, ...]) -> tuple[str, str]:
-    rule = f"self.all(k, !{_cel_list(prefixes)}.exists(p, k.startsWith(p)))"
-    return rule, f"{name}: keys that begin with {', '.join(prefixes)} are reserved"
 
 
 def _check_labels(values: dict[str, str]) -> dict[str, str]:
@@ -92,9 +83,9 @@ class PodTemplate(Model):
         Field(
             json_schema_extra=rules(
                 key_syntax("labels"),
-                _not_prefixed("labels", RESERVED_LABEL_PREFIXES),
+                not_prefixed("labels", RESERVED_LABEL_PREFIXES),
                 (
-                    f"self.all(k, !(k in {_cel_list(RESERVED_LABELS)}))",
+                    f"self.all(k, !(k in {cel_list(RESERVED_LABELS)}))",
                     f"labels: {', '.join(RESERVED_LABELS)} are reserved",
                 ),
             )
@@ -106,7 +97,7 @@ class PodTemplate(Model):
         Field(
             max_length=MAX_LABELS,
             json_schema_extra=rules(
-                key_syntax("annotations"), _not_prefixed("annotations", RESERVED_ANNOTATION_PREFIXES)
+                key_syntax("annotations"), not_prefixed("annotations", RESERVED_ANNOTATION_PREFIXES)
             ),
         ),
         AfterValidator(check_keys),
