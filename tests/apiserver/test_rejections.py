@@ -17,6 +17,12 @@ POLICY = manifests.backup_policy
 REPOSITORY, VM, APPLIANCE = manifests.repository, manifests.protected_vm, manifests.appliance
 LONG_NAME = "a" * 64
 
+
+def labelling(times: int = 1, **rule: Any) -> dict[str, Any]:
+    """A discovery with a label rule, which may be there more than once."""
+    return {"datacenters": ["DC1"], "labels": [{"name": "rule", "labels": {"tier": "gold"}, **rule}] * times}
+
+
 REFUSED: list[tuple[Builder, str, Any]] = [
     (VM, "spec.path", "/DC1/vm/db/"),
     (VM, "spec.path", "/DC1/vm//db"),
@@ -157,6 +163,17 @@ REFUSED: list[tuple[Builder, str, Any]] = [
     (APPLIANCE, "spec.discovery", {"datacenters": ["DC1"], "excludePatterns": ["a\nb"]}),
     (APPLIANCE, "spec.discovery", {"datacenters": ["DC1"], "namePatterns": ["x" * 257]}),
     (APPLIANCE, "spec.discovery", {"datacenters": ["DC1"], "intervalSeconds": 1}),
+    (APPLIANCE, "spec.discovery", labelling()),
+    (APPLIANCE, "spec.discovery", labelling(folder="", namePatterns=[])),
+    (APPLIANCE, "spec.discovery", labelling(folder="/production")),
+    (APPLIANCE, "spec.discovery", labelling(namePatterns=["production/*"])),
+    (APPLIANCE, "spec.discovery", labelling(folder="production", labels={})),
+    (APPLIANCE, "spec.discovery", labelling(folder="production", labels={"a b": "x"})),
+    (APPLIANCE, "spec.discovery", labelling(folder="production", labels={LONG_NAME: "x"})),
+    (APPLIANCE, "spec.discovery", labelling(folder="production", labels={"a": "x y"})),
+    (APPLIANCE, "spec.discovery", labelling(folder="production", labels={f"key-{index}": "" for index in range(17)})),
+    (APPLIANCE, "spec.discovery", labelling(folder="production", labels={"backup.sendense.io/discovered-by": "x"})),
+    (APPLIANCE, "spec.discovery", labelling(2, folder="production")),
     (APPLIANCE, "spec.traits.zeroWrites", "Maybe"),
     (APPLIANCE, "spec.traits.fullCoverage", ""),
     (APPLIANCE, "spec.traits.changeIDAsks", "Own"),
@@ -319,6 +336,22 @@ def test_what_binds_pods_to_a_node_has_no_rival(kube: Kube, shared_namespace: st
     affinity = {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
     with pytest.raises(ApiError, match=r"podAffinity\.requiredDuringScheduling"):
         kube.create(manifests.repository("bad", shared_namespace, podTemplate={"affinity": affinity}))
+
+
+def test_labels_that_discovery_may_set(kube: Kube, shared_namespace: str) -> None:
+    rules = [
+        {"name": "databases", "namePatterns": ["db-*"], "labels": {"backup": "gold", "example.com/team": ""}},
+        {"name": "rest", "folder": "production", "labels": {"backup": "silver", "app.kubernetes.io/part-of": "shop"}},
+    ]
+    discovery = {"datacenters": ["DC1"], "labels": rules}
+    made = kube.create(manifests.appliance("labelling", shared_namespace, discovery=discovery))
+    assert [rule["labels"] for rule in made["spec"]["discovery"]["labels"]] == [rule["labels"] for rule in rules]
+
+
+def test_the_keys_of_the_operator_are_not_for_discovery(kube: Kube, shared_namespace: str) -> None:
+    discovery = labelling(folder="production", labels={"backup.sendense.io/vm": "x"})
+    with pytest.raises(ApiError, match=r"labels: keys that begin with backup\.sendense\.io/ are reserved"):
+        kube.create(manifests.appliance("bad", shared_namespace, discovery=discovery))
 
 
 def test_only_an_increment_can_miss_its_parent(kube: Kube, shared_namespace: str) -> None:

@@ -92,6 +92,11 @@ def test_no_discovery_unless_it_is_asked_for() -> None:
         {"datacenters": ["DC1"], "excludePatterns": ["a\nb"]},
         {"datacenters": ["DC1"], "namePatterns": ["x" * 257]},
         {"datacenters": ["DC1"], "intervalSeconds": 9},
+        {"datacenters": ["DC1"], "labels": [{"name": "rule", "folder": "a", "labels": {}}]},
+        {"datacenters": ["DC1"], "labels": [{"name": "rule", "folder": "a", "labels": {"a b": "x"}}]},
+        {"datacenters": ["DC1"], "labels": [{"name": "rule", "folder": "a", "labels": {"a": "x y"}}]},
+        {"datacenters": ["DC1"], "labels": [{"name": "Rule", "folder": "a", "labels": {"a": "x"}}]},
+        {"datacenters": ["DC1"], "labels": [{"folder": "a", "labels": {"a": "x"}}]},
     ],
 )
 def test_rules_of_discovery_that_make_no_sense(discovery: dict[str, object]) -> None:

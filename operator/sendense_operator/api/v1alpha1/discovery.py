@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from sendense_operator.api.v1alpha1.base import (
     Count,
@@ -16,10 +16,17 @@ from sendense_operator.api.v1alpha1.base import (
     keyed_by,
     rules,
 )
+from sendense_operator.api.v1alpha1.labels import LabelValue, check_keys, key_syntax, not_prefixed
+from sendense_operator.api.v1alpha1.names import GROUP
 
 MAX_DATACENTERS = 32
 MAX_PATTERNS = 64
 MAX_PLANNED = 50
+MAX_LABEL_RULES = 32
+MAX_RULE_PATTERNS = 16
+MAX_RULE_LABELS = 16
+RESERVED_PREFIXES = (f"{GROUP}/",)
+"""Prefixes of the label keys that the operator itself uses."""
 
 NamePattern = Annotated[
     str,
@@ -28,7 +35,10 @@ NamePattern = Annotated[
         max_length=256,
         pattern=r"^[^\x00-\x1f\x7f]+$",
         json_schema_extra=rules(
-            ("!self.contains('/')", "a pattern is held against the VM's name alone: name folders in discovery.folder")
+            (
+                "!self.contains('/')",
+                "a pattern is held against the VM's name alone: name the folder in the field folder",
+            )
         ),
     ),
 ]
@@ -36,33 +46,71 @@ NamePattern = Annotated[
 
 _SET = {"x-kubernetes-list-type": "set"}
 
+FolderPath = Annotated[
+    str,
+    Field(
+        max_length=1024,
+        json_schema_extra=rules(
+            (
+                "!self.startsWith('/') && !self.endsWith('/') && !self.contains('//')",
+                "a folder is relative to the datacenters' VM folder, such as production/databases",
+            )
+        ),
+    ),
+]
+
+
+class LabelRule(Model):
+    """Labels for the ProtectedVMs of the VMs in a folder, with certain names, or both."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "(has(self.folder) && self.folder != '') || (has(self.namePatterns) && size(self.namePatterns) > 0)",
+                "a label rule chooses VMs by folder, namePatterns or both",
+            ),
+        )
+    )
+
+    name: ObjectName
+    """Name of the rule within the appliance."""
+    folder: FolderPath = ""
+    """VMs in this folder and below it, such as production/databases; empty: in all folders."""
+    name_patterns: Annotated[list[NamePattern], Field(max_length=MAX_RULE_PATTERNS, json_schema_extra=_SET)] = []
+    """VMs whose name fits one of these, such as db-*; `*` is any text, `?` one character, case does not matter; none:
+    with any name. If folder is given as well, both must fit."""
+    labels: Annotated[
+        dict[str, LabelValue],
+        Field(
+            min_length=1,
+            max_length=MAX_RULE_LABELS,
+            json_schema_extra=rules(key_syntax("labels"), not_prefixed("labels", RESERVED_PREFIXES)),
+        ),
+        AfterValidator(check_keys),
+    ]
+    """Labels that the ProtectedVMs of these VMs get."""
+
 
 class DiscoverySpec(Model):
-    """Which of vCenter's VMs get a ProtectedVM. All rules that are given must hold for a VM."""
+    """Which of vCenter's VMs get a ProtectedVM, and its labels. Folder and name must both fit if both are given."""
 
     datacenters: Annotated[
         list[Annotated[str, Field(min_length=1, max_length=256)]],
         Field(min_length=1, max_length=MAX_DATACENTERS, json_schema_extra=_SET),
     ]
     """Names of the datacenters to look in; each is one question to vCenter an interval."""
-    folder: Annotated[
-        str,
-        Field(
-            max_length=1024,
-            json_schema_extra=rules(
-                (
-                    "!self.startsWith('/') && !self.endsWith('/') && !self.contains('//')",
-                    "discovery.folder is relative to the datacenters' VM folder, such as production/databases",
-                )
-            ),
-        ),
-    ] = ""
+    folder: FolderPath = ""
     """Only VMs in this folder and below it, such as production/databases; empty: all."""
     name_patterns: Annotated[list[NamePattern], Field(max_length=MAX_PATTERNS, json_schema_extra=_SET)] = []
     """Only VMs whose name fits one of these, such as db-*; `*` is any text, `?` one character, case does not matter;
     none: all."""
     exclude_patterns: Annotated[list[NamePattern], Field(max_length=MAX_PATTERNS, json_schema_extra=_SET)] = []
     """But none whose name fits one of these."""
+    labels: Annotated[list[LabelRule], Field(max_length=MAX_LABEL_RULES, json_schema_extra=keyed_by("name"))] = []
+    """Labels of the ProtectedVMs that discovery creates, such as for the vmSelector of policies. Of two rules that set
+    the same key, the first one counts. The labels follow when a VM is moved or renamed and when the rules change. A
+    label that somebody else set is neither changed nor removed. A label that discovery set always follows the rules:
+    to give it another value, change them."""
     dry_run: bool = False
     """Make and change no ProtectedVM; status.discovery says what would be made."""
     interval_seconds: Annotated[int, Field(ge=10, le=86_400)] = 3600
@@ -90,13 +138,13 @@ class DiscoveryStatus(Model):
     created: Count = 0
     """ProtectedVMs that the last discovery made."""
     updated: Count = 0
-    """ProtectedVMs whose spec.path it changed, since their VMs were renamed or moved."""
+    """ProtectedVMs that it changed: spec.path, because the VM was renamed or moved, the labels, or both."""
     pending: Count = 0
     """Matching VMs without a ProtectedVM: they are made a few at a time, and none in a dry run."""
     vanished: Count = 0
     """ProtectedVMs of this appliance whose VMs are no longer in vCenter. They are kept."""
     unusable: Count = 0
-    """Matching VMs that can't have a ProtectedVM; the message says why."""
+    """VMs whose ProtectedVM can't be made or changed; the message says why."""
     planned: Annotated[
         list[PlannedVM],
         Field(

@@ -22,18 +22,18 @@ def key_syntax(name: str) -> tuple[str, str]:
 
 
 def cel_list(texts: tuple[str, ...]) -> str:
-    """Return a list of texts (without quotes) as CEL writes it."""
+    """Return a CEL list of these texts, which contain no quotes."""
     return "[" + ", ".join(f"'{text}'" for text in texts) + "]"
 
 
 def not_prefixed(name: str, prefixes: tuple[str, ...]) -> tuple[str, str]:
-    """CEL rule and message: no key begins with one of these."""
+    """Return the CEL rule that no key of a map begins with one of the prefixes, and its message."""
     rule = f"self.all(k, !{cel_list(prefixes)}.exists(p, k.startsWith(p)))"
     return rule, f"{name}: keys that begin with {', '.join(prefixes)} are reserved"
 
 
 def is_key(text: str) -> bool:
-    """Return whether it may be the key of a label."""
+    """Return whether `text` is a valid label key."""
     return len(text) <= MAX_KEY and re.fullmatch(KEY_PATTERN, text) is not None
 
 

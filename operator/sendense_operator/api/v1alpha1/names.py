@@ -50,6 +50,8 @@ ANNOTATION_TASK: Final = f"{GROUP}/task"
 """On a worker's pod: the task as JSON, mounted as a file by the downward API."""
 ANNOTATION_SCAN: Final = f"{GROUP}/scan"
 """On a BackupRepository: a new value, such as the time, requests a scan now."""
+ANNOTATION_DISCOVERY_LABELS: Final = f"{GROUP}/discovery-labels"
+"""On a ProtectedVM: the keys of the labels that discovery set, sorted, separated by commas."""
 ANNOTATION_RUN: Final = f"{GROUP}/run"
 """On a BackupPolicy: a new value, such as the time, requests a Backup of each of its VMs now."""
 

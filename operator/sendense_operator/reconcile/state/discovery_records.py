@@ -53,6 +53,8 @@ class Creation:
 
     name: str
     seen: DiscoveredVM
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Labels by the rules."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,21 @@ class Move:
     seen: DiscoveredVM
     replaced: bool
     """Another VM is listed at the old path: it is certain that the object's own is not there."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Labels by the rules, at the VM's new path."""
 
 
-Step = Creation | Move
+@dataclass(frozen=True)
+class Relabel:
+    """A ProtectedVM whose labels differ from the rules, and whose VM is still at its path."""
+
+    known: KnownVM
+    seen: DiscoveredVM
+    labels: Mapping[str, str]
+    """Labels by the rules."""
+
+
+Step = Creation | Move | Relabel
 
 
 @dataclass(frozen=True)
@@ -76,6 +90,7 @@ class DiscoveryPlan:
     matched: int
     creations: tuple[Creation, ...]
     moves: tuple[Move, ...]
+    relabels: tuple[Relabel, ...]
     vanished: tuple[KnownVM, ...]
     kept: tuple[KnownVM, ...]
     """Objects that no list has a VM for, though vCenter says that it knows one at their path."""
@@ -114,6 +129,8 @@ class DiscoveryRun:
     """What of the plan is left to do."""
     planned: bool = False
     """Whether the plan had any: then there is another one after them, to see that nothing is left."""
+    relabelled: set[str] = field(default_factory=set)
+    """Names of the objects whose labels were changed. Once per run, which else never ends if a program reverts them."""
     looks: int = 0
     """In which something was done."""
     resume: float = 0.0
@@ -143,6 +160,8 @@ class DiscoveryRun:
         """Return whether the rest of this run leaves a step alone."""
         if step.seen.vm.path in self.refused:
             return True
+        if isinstance(step, Relabel):
+            return step.known.name in self.relabelled
         if isinstance(step, Creation) or step.replaced:
             return False
         return step.known.name in self.doubts or any(doubt.reason in APPLIES_TO_ALL for doubt in self.doubts.values())

@@ -15,10 +15,18 @@ from sendense_operator.api.v1alpha1.names import LABEL_DISCOVERED_BY
 from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMSpec
 from sendense_operator.cluster.object_names import vm_object_name
 from sendense_operator.cluster.objects import Obj
-from sendense_operator.reconcile.state.discovery_records import Creation, DiscoveredVM, DiscoveryPlan, KnownVM, Move
+from sendense_operator.reconcile.state.discovery_records import (
+    Creation,
+    DiscoveredVM,
+    DiscoveryPlan,
+    KnownVM,
+    Move,
+    Relabel,
+)
 from sendense_operator.reconcile.state.inventory_path import datacenter_of
 from sendense_operator.reconcile.state.kubernetes_objects import labels_of
-from sendense_operator.reconcile.vcenter.discovery_rules import Rule
+from sendense_operator.reconcile.vcenter.discovery_labels import label_changes
+from sendense_operator.reconcile.vcenter.discovery_rules import Labeler, Rule, no_labels
 from sendense_operator.vma.inventory import bios_uuid
 from sendense_operator.vma.messages import BrokenVM, Inventory
 
@@ -50,6 +58,7 @@ def decide_plan(
     taken: Collection[str],
     there: Collection[str] = (),
     failed: Collection[str] = (),
+    labeler: Labeler = no_labels,
 ) -> DiscoveryPlan:
     """`inventories`: by datacenter; what is not in there is not known. `taken`: names of all ProtectedVMs there are.
 
@@ -70,12 +79,13 @@ def decide_plan(
     held = _held(missing, [one for one in left if datacenter_of(one.spec) in failed])
     missing = [seen for seen in missing if seen.vm.path not in held]
     uses = Counter(seen.uuid for seen in machines if seen.uuid)
-    creations, homonyms = _name_all(missing, uses, vcenter, taken)
+    creations, homonyms = _name_all(missing, uses, vcenter, taken, labeler)
     return DiscoveryPlan(
         vms=len(machines),
         matched=len(matching),
         creations=tuple(creations),
-        moves=_moves(pairs, {seen.vm.path for seen in machines}),
+        moves=_moves(pairs, {seen.vm.path for seen in machines}, labeler),
+        relabels=_relabels(pairs, labeler),
         vanished=tuple(one for one in lost if one.name not in there and (one.uuid or one.made)),
         kept=tuple(one for one in lost if one.name in there),
         present=tuple((one, seen) for one, seen in pairs if one.own),
@@ -130,10 +140,17 @@ def _pair(
     return pairs + [(one, seen) for one, seen in sure if one.name in looked_at]
 
 
-def _moves(pairs: Sequence[tuple[KnownVM, DiscoveredVM]], paths: Collection[str]) -> tuple[Move, ...]:
+def _moves(pairs: Sequence[tuple[KnownVM, DiscoveredVM]], paths: Collection[str], labeler: Labeler) -> tuple[Move, ...]:
     """Return the objects that have to follow. `paths`: where VMs are."""
     moved = [(one, seen) for one, seen in pairs if one.made and one.spec.path != seen.vm.path]
-    return tuple(Move(one, seen, replaced=one.spec.path in paths) for one, seen in moved)
+    return tuple(Move(one, seen, replaced=one.spec.path in paths, labels=labeler(seen.vm)) for one, seen in moved)
+
+
+def _relabels(pairs: Sequence[tuple[KnownVM, DiscoveredVM]], labeler: Labeler) -> tuple[Relabel, ...]:
+    """Return the objects whose labels have to change. A moved VM's object gets its labels with the move."""
+    at_home = [(one, seen) for one, seen in pairs if one.made and one.spec.path == seen.vm.path]
+    wanted = [Relabel(one, seen, labeler(seen.vm)) for one, seen in at_home]
+    return tuple(step for step in wanted if label_changes(step.known.obj, step.labels))
 
 
 def _stands_for(one: KnownVM, seen: DiscoveredVM | None) -> bool:
@@ -161,7 +178,7 @@ def _held(missing: Sequence[DiscoveredVM], away: Sequence[KnownVM]) -> dict[str,
 
 
 def _name_all(
-    missing: Sequence[DiscoveredVM], uses: Mapping[str, int], vcenter: str, taken: Collection[str]
+    missing: Sequence[DiscoveredVM], uses: Mapping[str, int], vcenter: str, taken: Collection[str], labeler: Labeler
 ) -> tuple[list[Creation], dict[str, str]]:
     """Choose names that are the same in each run and cluster, so that a repository's folders are found again."""
     used, creations, without = set(taken), [], {}
@@ -174,5 +191,5 @@ def _name_all(
             without[seen.vm.path] = f"its object would be called {name}, as another ProtectedVM is"
             continue
         used.add(name)
-        creations.append(Creation(name, seen))
+        creations.append(Creation(name, seen, labeler(seen.vm)))
     return creations, without

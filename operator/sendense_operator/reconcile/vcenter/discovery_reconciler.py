@@ -30,7 +30,7 @@ from sendense_operator.reconcile.state.problem import Problem
 from sendense_operator.reconcile.state.recent import count_up
 from sendense_operator.reconcile.state.vm_records import DatacenterInventory, DatacenterKey
 from sendense_operator.reconcile.vcenter.discovery_plan import decide_plan, known_of
-from sendense_operator.reconcile.vcenter.discovery_rules import build_rule
+from sendense_operator.reconcile.vcenter.discovery_rules import build_labeler, build_rule
 from sendense_operator.reconcile.vcenter.discovery_run import DISCOVERED, count_objects
 from sendense_operator.reconcile.vcenter.discovery_steps import do_step
 from sendense_operator.reconcile.vcenter.vm_lookup import list_datacenter
@@ -192,8 +192,9 @@ async def _plan(
         taken={vm["metadata"]["name"] for vm in there},
         there=run.there,
         failed=run.unlisted,
+        labeler=build_labeler(rules.labels),
     )
-    todo: list[Step] = [] if rules.dry_run else [*run.plan.moves, *run.plan.creations]
+    todo: list[Step] = [] if rules.dry_run else [*run.plan.moves, *run.plan.creations, *run.plan.relabels]
     run.steps.extend(step for step in todo if not run.is_off(step))
     run.planned = bool(run.steps)
 

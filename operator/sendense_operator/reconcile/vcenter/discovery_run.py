@@ -63,11 +63,12 @@ def _count(status: DiscoveryStatus, run: DiscoveryRun, plan: DiscoveryPlan, rule
 def _words(status: DiscoveryStatus, run: DiscoveryRun, plan: DiscoveryPlan, rules: DiscoverySpec) -> str:
     parts = [f"{status.matched} of {status.vms} VMs match"]
     if rules.dry_run:
-        parts.append(f"dry run: {count_objects(status.pending)} would be made, {len(plan.moves)} changed")
+        changes = len(plan.moves) + len(plan.relabels)
+        parts.append(f"dry run: {count_objects(status.pending)} would be made, {changes} changed")
     else:
         parts.append(f"{count_objects(status.created)} made")
         parts += [f"{status.pending} to be made"] if status.pending else []
-        parts += [f"{status.updated} changed, since their VMs moved"] if status.updated else []
+        parts += [f"{status.updated} changed (path or labels)"] if status.updated else []
     if plan.vanished:
         parts.append(f"{status.vanished} vanished ({_some([known.name for known in plan.vanished])})")
     if plan.kept:
@@ -76,9 +77,8 @@ def _words(status: DiscoveryStatus, run: DiscoveryRun, plan: DiscoveryPlan, rule
     if plan.clones:
         parts.append(f"{plan.clones} share their BIOS UUID with another VM and are identified by their paths")
     if unusable := _unusable(run, plan):
-        parts.append(
-            f"{len(unusable)} can't have one ({_some([f'{path!r}: {why}' for path, why in unusable.items()])})"
-        )
+        named = _some([f"{path!r}: {why}" for path, why in unusable.items()])
+        parts.append(f"{len(unusable)} can't be made or changed ({named})")
     return "; ".join(parts)
 
 

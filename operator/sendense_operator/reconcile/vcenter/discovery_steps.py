@@ -1,4 +1,4 @@
-"""One step of a discovery's plan: a ProtectedVM is created, or moved to where its VM is now."""
+"""One step of a discovery's plan: a ProtectedVM is created, moved to where its VM is now, or gets other labels."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from sendense_operator.cluster.errors import ConflictError, ForbiddenError, Inva
 from sendense_operator.cluster.kinds import PROTECTED_VM
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.reconcile.state.context import ReconcileContext, VCenterContext
-from sendense_operator.reconcile.state.discovery_records import Creation, DiscoveredVM, DiscoveryRun, Move
+from sendense_operator.reconcile.state.discovery_records import Creation, DiscoveredVM, DiscoveryRun, Move, Relabel
 from sendense_operator.reconcile.state.inventory_path import datacenter_of
 from sendense_operator.reconcile.state.problem import Meaning, Problem
+from sendense_operator.reconcile.vcenter.discovery_labels import label_changes
+from sendense_operator.reconcile.vcenter.discovery_plan import known_of
 from sendense_operator.reconcile.vcenter.vm_lookup import is_there
 from sendense_operator.reconcile.vcenter.vma_connection import read_connection
 
@@ -22,13 +24,18 @@ async def do_step(ctx: VCenterContext, obj: Obj, run: DiscoveryRun) -> bool:
     """Do one step; False when the others have to wait. Raises UnavailableError, and the step is still to be done."""
     step = run.steps[0]
     try:
-        if isinstance(step, Move):
-            if await _may_follow(ctx, obj, step, run):
-                await _move(ctx, step)
-                run.updated += 1
-        else:
-            await ctx.cluster.create(PROTECTED_VM, build_vm(obj, step))
-            run.created += 1
+        match step:
+            case Creation():
+                await ctx.cluster.create(PROTECTED_VM, build_vm(obj, step))
+                run.created += 1
+            case Move():
+                if await _may_follow(ctx, obj, step, run):
+                    await _move(ctx, step)
+                    run.updated += 1
+            case Relabel():
+                if await _relabel(ctx, obj["metadata"]["name"], step):
+                    run.relabelled.add(step.known.name)
+                    run.updated += 1
     except (ConflictError, NotFoundError):
         # Somebody else was here: the next plan sees what is there now.
         run.steps.clear()
@@ -36,7 +43,7 @@ async def do_step(ctx: VCenterContext, obj: Obj, run: DiscoveryRun) -> bool:
     except InvalidError as error:
         run.refused[step.seen.vm.path] = str(error)[:1024]
     except ForbiddenError as error:
-        run.problems[""] = Problem("Forbidden", f"no ProtectedVM can be made: {error}", Meaning.FINAL)
+        run.problems[""] = Problem("Forbidden", f"no ProtectedVM can be made or changed: {error}", Meaning.FINAL)
         return False
     run.steps.popleft()
     return True
@@ -48,14 +55,9 @@ def build_vm(appliance: Obj, creation: Creation) -> Obj:
     spec: dict[str, Any] = {"applianceRef": {"name": meta["name"]}, **_place(seen)}
     if seen.uuid:
         spec["uuid"] = seen.uuid
-    return {
-        "metadata": {
-            "namespace": meta["namespace"],
-            "name": creation.name,
-            "labels": {LABEL_DISCOVERED_BY: meta["name"]},
-        },
-        "spec": spec,
-    }
+    metadata = label_changes({"metadata": {}}, creation.labels)
+    metadata["labels"] = {**metadata.get("labels", {}), LABEL_DISCOVERED_BY: meta["name"]}
+    return {"metadata": {**metadata, "namespace": meta["namespace"], "name": creation.name}, "spec": spec}
 
 
 def _place(seen: DiscoveredVM) -> dict[str, str]:
@@ -88,7 +90,27 @@ async def _may_follow(ctx: VCenterContext, appliance: Obj, move: Move, run: Disc
 
 
 async def _move(ctx: ReconcileContext, move: Move) -> None:
-    """Write where the VM is now. ConflictError when the object changed since it was read."""
-    meta = move.known.obj["metadata"]
-    patch = {"metadata": {"resourceVersion": meta["resourceVersion"]}, "spec": _place(move.seen)}
+    """Write where the VM is now, and its labels there. ConflictError when the object changed since it was read."""
+    await _patch(ctx, move.known.obj, label_changes(move.known.obj, move.labels), {"spec": _place(move.seen)})
+
+
+async def _relabel(ctx: ReconcileContext, appliance: str, step: Relabel) -> bool:
+    """Write the labels; return False if that is no longer necessary. Raises ConflictError like `_move`.
+
+    Reads the object again: a plan with thousands of steps takes minutes, in which the status of objects changes.
+    """
+    meta = step.known.obj["metadata"]
+    obj = await ctx.cluster.get(PROTECTED_VM, meta["namespace"], meta["name"])
+    now = known_of(obj, appliance)
+    change = label_changes(obj, step.labels)
+    if not now.made or now.spec.path != step.seen.vm.path or not change:
+        return False
+    await _patch(ctx, obj, change)
+    return True
+
+
+async def _patch(ctx: ReconcileContext, obj: Obj, metadata: Obj, rest: Obj | None = None) -> None:
+    """Patch the object unless it changed since it was read; then raise ConflictError."""
+    meta = obj["metadata"]
+    patch = {**(rest or {}), "metadata": {**metadata, "resourceVersion": meta["resourceVersion"]}}
     await ctx.cluster.merge_patch(PROTECTED_VM, meta["namespace"], meta["name"], patch)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.support import sample
 from tests.support.objects import Obj
 
-from sendense_operator.api.v1alpha1.names import LABEL_DISCOVERED_BY, is_object_name
+from sendense_operator.api.v1alpha1.names import ANNOTATION_DISCOVERY_LABELS, LABEL_DISCOVERED_BY, is_object_name
 from sendense_operator.reconcile.state.discovery_records import DiscoveryPlan, KnownVM
 from sendense_operator.reconcile.vcenter.discovery_plan import decide_plan, known_of
 from sendense_operator.vma.messages import BrokenVM, Inventory, InventoryVM
@@ -180,6 +180,35 @@ def test_a_vm_that_vcenter_knows_at_its_path_is_not_the_clone_that_is_listed() -
 def test_whether_another_vm_is_at_the_old_path() -> None:
     found = plan([vm("db", 2), vm("new/db", 1), vm("new/web", 3)], made("a", "db", 1), made("b", "web", 3))
     assert {move.known.name: move.replaced for move in found.moves} == {"a": True, "b": False}
+
+
+def gold_databases(seen: InventoryVM) -> dict[str, str]:
+    return {"tier": "gold"} if seen.name.startswith("db") else {}
+
+
+def test_new_and_moved_ones_get_the_labels_of_their_place() -> None:
+    found = plan([vm("db", 1), vm("web", 2), vm("db2", 3)], made("c", "web2", 3), labeler=gold_databases)
+    assert [one.labels for one in found.creations] == [{"tier": "gold"}, {}]
+    assert [(one.known.name, one.labels) for one in found.moves] == [("c", {"tier": "gold"})]
+    assert found.relabels == ()
+
+
+def test_who_gets_other_labels() -> None:
+    objects = [made("a", "db1", 1), made("b", "web", 2), by_hand("c", "db3", 3), made("d", "db4", 4, appliance="other")]
+    objects.append(made("e", "db5", 5))
+    objects[-1]["metadata"]["labels"]["tier"] = "silver"
+    machines = [vm(path, number) for number, path in enumerate(("db1", "web", "db3", "db4", "db5"), 1)]
+    found = plan(machines, *objects, labeler=gold_databases)
+    assert [(one.known.name, one.labels) for one in found.relabels] == [("a", {"tier": "gold"})]
+    assert plan(machines, *objects).relabels == ()
+
+
+def test_one_whose_vm_is_not_listed_keeps_its_labels() -> None:
+    labelled = made("a", "db", 1)
+    labelled["metadata"]["labels"]["tier"] = "gold"
+    labelled["metadata"]["annotations"] = {ANNOTATION_DISCOVERY_LABELS: "tier"}
+    assert plan([vm("web", 2)], labelled).relabels == ()
+    assert len(plan([vm("db", 1)], labelled).relabels) == 1
 
 
 def test_clones_with_one_uuid() -> None:

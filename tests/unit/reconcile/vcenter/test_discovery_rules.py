@@ -1,4 +1,4 @@
-"""Which VMs a discovery is asked for."""
+"""Which VMs a discovery is asked for, and which labels it gives them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sendense_operator.api.v1alpha1.discovery import DiscoverySpec
-from sendense_operator.reconcile.vcenter.discovery_rules import build_rule
+from sendense_operator.reconcile.vcenter.discovery_rules import build_labeler, build_rule
 from sendense_operator.vma.messages import InventoryVM
 
 
@@ -56,6 +56,37 @@ def test_excluded_names(name: str, fits: bool) -> None:
 )
 def test_folders(path: str, fits: bool) -> None:
     assert asked_for(path=path, folder="production") is fits
+
+
+def labels(name: str, path: str, *rules: dict[str, Any]) -> dict[str, str]:
+    named = [{"name": f"rule-{number}", **rule} for number, rule in enumerate(rules)]
+    spec = DiscoverySpec.model_validate({"datacenters": ["DC1"], "labels": named})
+    return build_labeler(spec.labels)(InventoryVM(name=name, path=f"/DC1/vm/{path}{name}"))
+
+
+GOLD = {"namePatterns": ["db*"], "labels": {"tier": "gold"}}
+SILVER = {"folder": "production", "labels": {"tier": "silver", "team": "shop"}}
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "rules", "expected"),
+    [
+        ("db01", "production/", (), {}),
+        ("db01", "", (GOLD,), {"tier": "gold"}),
+        ("DB01", "", (GOLD,), {"tier": "gold"}),
+        ("web01", "", (GOLD,), {}),
+        ("web01", "production/", (GOLD, SILVER), {"tier": "silver", "team": "shop"}),
+        ("web01", "production/a/", (GOLD, SILVER), {"tier": "silver", "team": "shop"}),
+        ("web01", "production2/", (GOLD, SILVER), {}),
+        ("db01", "production/", (GOLD, SILVER), {"tier": "gold", "team": "shop"}),
+        ("db01", "production/", (SILVER, GOLD), {"tier": "silver", "team": "shop"}),
+        ("db01", "production/", ({**SILVER, "namePatterns": ["web*"]},), {}),
+        ("web01", "production/", ({**SILVER, "namePatterns": ["db*", "web*"]},), {"tier": "silver", "team": "shop"}),
+        ("web01", "test/", ({**SILVER, "namePatterns": ["db*", "web*"]},), {}),
+    ],
+)
+def test_labels(name: str, path: str, rules: tuple[dict[str, Any], ...], expected: dict[str, str]) -> None:
+    assert labels(name, path, *rules) == expected
 
 
 def test_a_pattern_made_to_take_for_ever_does_not() -> None:

@@ -17,6 +17,7 @@ from sendense_operator.reconcile.state.discovery_records import (
     DiscoveryPlan,
     DiscoveryRun,
     Move,
+    Relabel,
     Step,
 )
 from sendense_operator.reconcile.state.problem import Problem
@@ -64,6 +65,22 @@ def test_the_condition(of: DiscoveryRun, dry: bool, expected: tuple[bool, str]) 
     assert found.message == found.status.message
 
 
+def test_labels_are_changed_once_in_a_run() -> None:
+    assert run(plan(1), relabelled={"db"}).is_off(RELABEL)
+    assert not run(plan(1), relabelled={"web"}).is_off(RELABEL)
+
+
+def test_changes_are_counted() -> None:
+    planned = replace(plan(2), moves=(MOVE,), relabels=(RELABEL,))
+    assert (
+        "1 ProtectedVM would be made, 2 changed"
+        in reported(run(replace(planned, creations=(CREATION,))), dry=True).message
+    )
+    found = reported(run(planned, ended=5.0, updated=2))
+    assert found.status.updated == 2
+    assert "2 changed" in found.message
+
+
 def test_what_is_left_to_do() -> None:
     status = reported(run(plan(3), created=1)).status
     assert (status.vms, status.matched, status.created, status.pending) == (3, 3, 1, 3)
@@ -108,6 +125,7 @@ MOVE = Move(
     replaced=False,
 )
 CREATION = Creation("x", MOVE.seen)
+RELABEL = Relabel(MOVE.known, MOVE.seen, {"tier": "gold"})
 
 
 @pytest.mark.parametrize(
@@ -119,6 +137,7 @@ CREATION = Creation("x", MOVE.seen)
         (MOVE, {"web": "VCenterRefused"}, True),
         (replace(MOVE, replaced=True), {"web": "VCenterRefused"}, False),
         (CREATION, {"web": "VCenterRefused"}, False),
+        (RELABEL, {"db": "VCenterRefused"}, False),
     ],
 )
 def test_what_an_answer_that_did_not_come_puts_off(step: Step, doubts: dict[str, str], off: bool) -> None:
