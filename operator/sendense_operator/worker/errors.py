@@ -1,4 +1,4 @@
-"""Why a worker fails, and whether another attempt may help: the one table of it."""
+"""Reasons for which a worker fails, and whether another attempt may help."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sendense_operator.vma.stall_clocks import INCREMENT_REFUSED
 
 
 class Reason(StrEnum):
-    """CamelCase reasons of the worker's own; those of the VMA's clocks and of integrity come on top."""
+    """The worker's own reasons, in CamelCase; `vma.stall_clocks` and `chain.integrity` have further ones."""
 
     BAD_TASK = "BadTask"
     CREDENTIALS_INVALID = "CredentialsInvalid"
@@ -39,7 +39,7 @@ class Reason(StrEnum):
     EXPORT_UNREACHABLE = "ExportUnreachable"
     IMAGE_CORRUPT = "ImageCorrupt"
     PARENT_GONE = "ParentGone"
-    """A layer that an increment depends on went away while it was made."""
+    """A layer that the new increment depends on was removed while the increment was made."""
     INCREMENT_REFUSED = INCREMENT_REFUSED
     CANCELLED = "Cancelled"
     TERMINATED = "Terminated"
@@ -54,33 +54,33 @@ FATAL: Final[frozenset[str]] = frozenset(
         Reason.NOT_A_REPOSITORY,
         Reason.REPOSITORY_CHANGED,
         Reason.REPOSITORY_NEWER,
-        # The next pod would have as little.
+        # The next pod would have the same limit.
         Reason.MEMORY_EXCEEDED,
-        # The copy would only fill the volume again: a person has to make room.
+        # The copy would only fill the volume again: an administrator has to free space first.
         Reason.REPOSITORY_FULL,
         Reason.READ_ONLY,
         Reason.RESTORE_POINT_DAMAGED,
         Reason.VCENTER_REFUSED,
         Reason.VM_NOT_FOUND,
-        # The same task can't fit any more: the controller makes a new one.
+        # The task describes the former disks, and another attempt would have the same task.
         Reason.DISKS_CHANGED,
-        # On request: nobody wants another attempt.
+        # The user requested it.
         Reason.CANCELLED,
-        # Found by one that was only to look for what a dead one left.
+        # Result of a recovery attempt, which copies nothing.
         Reason.WORKER_DIED,
-        # A disk that can't be an increment, and onMissingParent says Fail: a person has to decide.
+        # A disk can't be an increment, and onMissingParent is Fail: the user has to decide.
         *FullReason,
     }
 )
-"""No further attempt of the same Job can help. Everything else is worth another attempt."""
+"""Reasons after which no further attempt of the same Job can help. After any other reason one is made."""
 
 
 class NotRegularError(OSError):
-    """A link, a folder, a pipe or a device where a file should be."""
+    """A link, folder, pipe or device exists where a regular file is expected."""
 
 
 class WorkerError(Exception):
-    """Ends the attempt; `reason` and `message` become the answer. `disk_index`: the disk that it is about, if any."""
+    """Error that ends the attempt; its `reason` and `message` go into the answer. `disk_index`: the affected disk."""
 
     def __init__(self, reason: str, message: str, disk_index: int | None = None) -> None:
         self.reason = str(reason)
@@ -90,17 +90,17 @@ class WorkerError(Exception):
 
 
 def not_an_increment(index: int, why: FullReason) -> WorkerError:
-    """Return the error for a disk that the appliance copied whole although only an increment may be committed."""
+    """Return the error for a disk that the appliance copied in full although only an increment may be committed."""
     return WorkerError(
         why,
         f"disk {index}: the appliance copied the whole disk instead of its changes ({why}), and "
-        "spec.onMissingParent is Fail: make a Full",
+        "spec.onMissingParent is Fail: make a backup of type Full first",
         index,
     )
 
 
 def exit_code(answer: Answer) -> ExitCode:
-    """Return what the process ends with."""
+    """Return the exit code for an answer."""
     if answer.outcome == "Completed":
         return ExitCode.COMPLETED
     if answer.reason in FATAL:
@@ -113,28 +113,30 @@ _DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
 
 
 _DAMAGE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP})
-"""Not EIO: a mount whose server is away answers it for sound files, too."""
+"""Errors that show damage of a file. Not EIO, which a mount returns for sound files, too, if its server is away."""
 
 
 def reading_error(error: OSError, what: str) -> WorkerError:
-    """Return the error for an unreadable file of a restore point: ImageCorrupt, or the storage's error."""
+    """Return the error for an unreadable file of a restore point: ImageCorrupt, or as `storage_error` does."""
     if isinstance(error, NotRegularError) or error.errno in _DAMAGE:
         return WorkerError(Reason.IMAGE_CORRUPT, f"{what}: {error.strerror}")
     return storage_error(error, f"reading {what}")
 
 
 def is_full(error: OSError) -> bool:
-    """Return whether there is no room, on the volume or for this user."""
+    """Return whether the volume is full, or the user's quota is used up."""
     return error.errno in _FULL
 
 
 def storage_error(error: OSError, what: str) -> WorkerError:
-    """Return an error of the repository's file system, in words."""
+    """Return the error for a failure of the repository's file system; `what`: the operation, for the message."""
     text = f"{what}: {error.strerror or error}"
     if is_full(error):
         return WorkerError(Reason.REPOSITORY_FULL, text)
     if error.errno == errno.EROFS:
         return WorkerError(Reason.READ_ONLY, text)
     if error.errno in _DENIED:
-        return WorkerError(Reason.READ_ONLY, f"{text}: the storage may want another spec.podSecurity")
+        return WorkerError(
+            Reason.READ_ONLY, f"{text}: check spec.podSecurity of the BackupRepository (user and groups of the worker)"
+        )
     return WorkerError(Reason.STORAGE_ERROR, text)

@@ -1,4 +1,4 @@
-"""The worker's process: reads its task, runs it, writes the termination message, ends with the exit code."""
+"""The worker's process: it reads its task, runs it, and ends with a termination message and an exit code."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ log = get_logger(__name__)
 
 
 def main() -> int:
-    """Run the worker of this pod."""
+    """Run the pod's task and return the exit code."""
     try:
         settings = Settings.from_env(os.environ)
     except KeyError as error:
         setup_logging("worker")
-        log.error("the pod lacks a variable", variable=error.args[0])
+        log.error("an environment variable is missing in the pod", variable=error.args[0])
         return ExitCode.FATAL
     setup_logging("worker", log_format=settings.log_format)
     return asyncio.run(run(settings))
 
 
 async def run(settings: Settings, on_step: Callable[[str], None] = no_step) -> int:
-    """Return the exit code of the worker; the termination message is written. `on_step` receives the commit's steps."""
+    """Run the task, write the termination message, and return the exit code. `on_step` receives the commit's steps."""
     try:
         task = read_task(settings)
     except WorkerError as error:
@@ -86,7 +86,7 @@ async def _answer(
 
 
 async def _backup(settings: Settings, task: BackupTask, on_step: Callable[[str], None], stopping: Stopping) -> Answer:
-    """Run a backup; whatever its end, the answer says which job of the VMA was given up, and what is left of it."""
+    """Run a backup. After a failure or cancellation the answer names the VMA's job and what is left of it."""
     state = JobState(task, settings)
     state.stopping = stopping
     try:
@@ -113,27 +113,27 @@ async def _backup(settings: Settings, task: BackupTask, on_step: Callable[[str],
 
 def _cancelled(stopping: Stopping) -> Answer:
     if stopping.requested:
-        text = "the attempt was cancelled on request before the backup was committed"
+        text = "the Backup was cancelled before the restore point was committed"
         return Answer(outcome="Cancelled", reason=Reason.CANCELLED, message=text)
     return Answer(
         outcome="Cancelled",
         reason=Reason.TERMINATED,
-        message="the worker received a termination signal before the backup was committed",
+        message="the worker received a termination signal before the restore point was committed",
     )
 
 
 def _own_fault(error: Exception) -> tuple[str, str]:
     log.error("unexpected error", exc_info=error)
-    return Reason.INTERNAL_ERROR, f"{type(error).__name__}: a fault of the worker itself, its log has the details"
+    return Reason.INTERNAL_ERROR, f"{type(error).__name__}: unexpected error in the worker; its log has the details"
 
 
 def read_task(settings: Settings) -> BackupTask | ProbeTask:
-    """Return the pod's task. Raises WorkerError BadTask, naming the field."""
+    """Return the pod's task. Raises WorkerError BadTask, whose message names the field."""
     try:
         raw = json.loads(settings.task_file.read_bytes())
         kind = raw.get("kind") if isinstance(raw, dict) else None
         if kind not in ("backup", "probe"):
-            raise WorkerError(Reason.BAD_TASK, f"the task is neither backup nor probe: {str(kind)[:64]!r}")
+            raise WorkerError(Reason.BAD_TASK, f"the task's kind is neither backup nor probe: {str(kind)[:64]!r}")
         return (BackupTask if kind == "backup" else ProbeTask).model_validate(raw)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
@@ -147,5 +147,5 @@ def _write_answer(settings: Settings, answer: Answer) -> None:
     try:
         settings.termination_file.write_text(answer.to_message())
     except (OSError, ValueError) as error:
-        # The manifest tells a committed backup all the same.
+        # A recovery attempt then finds a committed restore point by its manifest.
         log.error("the termination message can't be written", error=error)

@@ -1,4 +1,4 @@
-"""Where a worker finds its things: fixed paths of the pod, addresses from the downward API."""
+"""Settings of a worker: fixed paths in the pod, and addresses from the downward API."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from sendense_operator.api.v1alpha1.names import NBD_BASE_PORT, STATUS_PORT
 from sendense_operator.logs import LogFormat
 
 MEMORY_LIMIT_FILES: Final = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-"""Of a container with cgroups of version 2 or 1."""
+"""Files with the container's memory limit, for cgroups of version 2 and of version 1."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """One worker's surroundings."""
+    """Settings of one worker."""
 
     pod_uid: str
     pod_ip: str
@@ -31,29 +31,29 @@ class Settings:
     status_port: int = STATUS_PORT
     nbd_base_port: int = NBD_BASE_PORT
     lock_wait: float = 30.0
-    """Seconds to wait for the chain's lock: a repository probe holds it for a moment."""
+    """Seconds to wait for the chain's lock, which maintenance holds for a short time."""
     probe_wait: float = 60.0
-    """Seconds until an export must greet on its advertised address."""
+    """Seconds within which an export must send its greeting from its advertised address."""
     poll: float = 5.0
-    """Seconds between questions to the VMA."""
+    """Seconds between requests for the VMA's progress record."""
     sample: float = 0.5
-    """Seconds between looks at connections and free space."""
+    """Seconds between samples of connections and free space."""
     log_format: LogFormat | None = None
-    """None: text on a terminal, else JSON."""
+    """Format of the log; None: text on a terminal, otherwise JSON."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Settings:
-        """From the pod's environment. Raises KeyError, naming the variable."""
+        """Return the settings of the pod's environment. Raises KeyError with the name of a missing variable."""
         formats: dict[str, LogFormat] = {"json": "json", "text": "text"}
         return cls(
             pod_uid=env["POD_UID"],
             pod_ip=env["POD_IP"],
             node_ip=env.get("NODE_IP", ""),
-            # The controller has checked it, and no backup fails for how its log looks.
+            # The controller has validated it, and a backup must not fail because of its log format.
             log_format=formats.get(env.get(task.LOG_FORMAT_VARIABLE, "")),
         )
 
     @property
     def ipv6(self) -> bool:
-        """Whether the pod's own address is an IPv6 one."""
+        """Whether the pod's address is an IPv6 address."""
         return ":" in self.pod_ip

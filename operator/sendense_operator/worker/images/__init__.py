@@ -1,1 +1,1 @@
-"""QCOW2 images and their NBD exports: created, served, checked and digested."""
+"""Creation, export, verification and digests of QCOW2 layers, by the QEMU tools."""

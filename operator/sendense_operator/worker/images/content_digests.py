@@ -1,4 +1,4 @@
-"""Content digests of a layer, read back through a read-only export: what the guest would see, not the file."""
+"""Content digests of a layer, read back through a read-only export, so that they cover what a guest would read."""
 
 from __future__ import annotations
 
@@ -19,38 +19,39 @@ from sendense_operator.worker.images.nbd_export import ModeChoice
 from sendense_operator.worker.storage.digest_file import DigestFile
 
 _READERS: Final = 4
-"""Threads with a connection each: reading and hashing both release the interpreter's lock."""
+"""Threads, each with its own connection: reading and hashing both release the interpreter's lock."""
 _CLOSE_SECONDS: Final = 10.0
 _UNREADABLE: Final = frozenset({errno.EIO, errno.EINVAL})
-"""What a server answers for whatever its storage refused, stale handles included. All else is the server's end."""
+"""Errors with which the server answers if its storage fails, stale handles included. Any other error means that the
+server has ended."""
 
 
-TRY_FULL: Final = "If that stays so, make a backup of type Full: it reads no earlier restore point"
+TRY_FULL: Final = "If this error persists, make a backup of type Full, which reads no earlier restore point"
 
 
-def nothing(_: int) -> None:
-    """Nobody watches the chunks."""
+def ignore_chunk(_: int) -> None:
+    """Do nothing: the default callback for chunks that were read."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What is read back: the restore point whose top layer is `path`."""
+    """What to read back: chunks of the restore point whose top layer is `path`."""
 
     path: Path
     layers: int
-    """How many are read through it, itself counted."""
+    """Number of layers that are read through `path`, itself included."""
     chunks: Chunks
     wanted: bytearray
-    """One byte per chunk: 1 where it is to be read."""
+    """One byte per chunk: 1 if it is to be read."""
 
 
 async def write_digests(
     path: Path, layers: int, layer: LayerMap, digests: DigestFile, choice: ModeChoice, runtime: Path, tag: str
 ) -> None:
-    """Put the digests of a restore point whose top layer is `path` into `digests`; chunks without data are not read.
+    """Write the digests of a restore point whose top layer is `path` into `digests`; chunks without data are not read.
 
-    `digests` already holds those of the restore point below, of which only the layer's own chunks are replaced, or
-    zeroes only for a full. The rest as for `read_chunks`. Raises OSError, too.
+    `digests` must hold those of the parent's restore point, of which the layer's own chunks are replaced; for a full,
+    those of zeroes. Other parameters and errors as for `read_chunks`; raises OSError, too.
     """
     wanted = await asyncio.to_thread(_prepare, layer, layers, digests)
     reading = Reading(path, layers, digests.chunks, wanted)
@@ -58,7 +59,7 @@ async def write_digests(
 
 
 def _prepare(layer: LayerMap, layers: int, digests: DigestFile) -> bytearray:
-    """Return the chunks to read, after putting the digests of an increment's chunks that became zeroes."""
+    """Write the digests of an increment's chunks that became zeroes, and return the chunks to read."""
     if layers == 1:
         return layer.data_chunks
     for first, count in runs(bytearray(map(gt, layer.own_chunks, layer.data_chunks))):
@@ -72,12 +73,13 @@ async def read_chunks(
     choice: ModeChoice,
     runtime: Path,
     tag: str,
-    on_chunk: Callable[[int], None] = nothing,
+    on_chunk: Callable[[int], None] = ignore_chunk,
 ) -> None:
-    """Read the wanted chunks back and `put` the number and the digest of each, in any thread and order.
+    """Read the wanted chunks back, and call `put` with the index and digest of each.
 
-    `tag` names the server's files in `runtime`; `on_chunk` receives, in any thread, the number of each chunk that was
-    read. Raises WorkerError, StorageError for a chunk that storage does not return, and what `put` raises.
+    `tag` names the server's files in `runtime`; `on_chunk` receives the index of each chunk that was read. Both
+    callbacks run in any thread and order. Raises WorkerError, with StorageError for a chunk that storage does not
+    return, and what `put` raises.
     """
     if reading.wanted.find(1) < 0:
         return
@@ -107,7 +109,7 @@ async def _read_all(where: Path, work: _Work) -> None:
 
 
 class _Work:
-    """Chunk numbers, shared by the readers."""
+    """Queue of chunk indexes, shared by the readers."""
 
     def __init__(
         self,
@@ -134,7 +136,9 @@ def _read(where: Path, work: _Work) -> None:
         handle = nbd.NBD()
         handle.connect_unix(str(where))
         if handle.get_size() != work.chunks.virtual_size:
-            raise WorkerError(Reason.IMAGE_CORRUPT, f"the layer reads as {handle.get_size()} bytes")
+            raise WorkerError(
+                Reason.IMAGE_CORRUPT, f"the layer has {handle.get_size()} bytes instead of {work.chunks.virtual_size}"
+            )
         while (index := work.next()) is not None:
             length = chunk_length(index, work.chunks.virtual_size, work.chunks.chunk)
             try:
@@ -142,7 +146,7 @@ def _read(where: Path, work: _Work) -> None:
             except nbd.Error as error:
                 if error.errnum not in _UNREADABLE:
                     raise
-                text = f"reading the layer back at byte {index * work.chunks.chunk}: {error}"
+                text = f"reading back byte {index * work.chunks.chunk} of the disk: {error}"
                 raise WorkerError(Reason.STORAGE_ERROR, f"{text}. {TRY_FULL}") from error
             work.put(index, digest(data))
             work.on_chunk(index)
@@ -150,5 +154,5 @@ def _read(where: Path, work: _Work) -> None:
     except nbd.Error as error:
         raise WorkerError(Reason.EXPORT_FAILED, f"reading the layer back: {error}") from error
     finally:
-        # The others would only find the same: the chunks are used up, or something is wrong.
+        # No chunk is left, or something is wrong: the other readers end, too.
         work.stop()

@@ -1,4 +1,4 @@
-"""From a closed export to a layer that may be committed: durable, checked, complete, with its digests."""
+"""Verification of a layer after its export was closed, up to one that is digested, durable and ready for the commit."""
 
 from __future__ import annotations
 
@@ -27,39 +27,39 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class Arrival:
-    """What is known of how a layer was written, before anybody looks at it."""
+    """What the worker observed while a layer was written."""
 
     received_bytes: int | None
-    """Bytes over its connections; None where the kernel did not tell."""
+    """Bytes received for it; None if the kernel does not count them."""
     whole_disk: bool
-    """Whether a full copy must have written every block."""
+    """Whether a full copy writes every block."""
     copied_all: FullReason | None
-    """Of a layer begun as an increment: why the appliance copied the whole disk, if its requests say so."""
+    """Why the appliance copied the whole disk although an increment was planned; None if it did not."""
 
 
 @dataclass(frozen=True)
 class Examined:
-    """A layer that holds what arrived."""
+    """A layer that was found to hold what was received."""
 
     layer: LayerMap
     type: BackupType
-    """What it is, whatever it was begun as."""
+    """Kind of the layer, which may differ from what was planned."""
     reason: FullReason | None
-    """Why it is a full though it was begun as an increment."""
+    """Why it is a full although an increment was planned."""
 
 
 @dataclass(frozen=True)
 class Sealed:
-    """A layer that is durable, with its digests beside it."""
+    """A durable layer with its digest list."""
 
     stored_bytes: int
     digest: Digest
 
 
 async def examine(root: Path, file: PurePosixPath, plan: LayerPlan, arrival: Arrival) -> Examined:
-    """Look at the partial of the layer `file` (path below `root`). Cheap proofs only. Raises WorkerError.
+    """Check the partial of the layer `file` (path below `root`) without reading its data. Raises WorkerError.
 
-    One that was begun as an increment and covers its whole disk no longer has a parent afterwards.
+    A planned increment that turns out to be a full has no backing file afterwards.
     """
     index, virtual_size = plan.disk.index, plan.disk.virtual_size
     path = root / layout.partial(file)
@@ -83,8 +83,8 @@ async def examine(root: Path, file: PurePosixPath, plan: LayerPlan, arrival: Arr
         received_bytes=arrival.received_bytes,
     )
     if on_parent and kind is BackupType.FULL:
-        log.warning("the disk was copied whole instead of its changes: it becomes a full", disk=index, reason=reason)
-        await qemu_tools.cut_off(path, virtual_size)
+        log.warning("the whole disk was copied instead of its changes: it becomes a full", disk=index, reason=reason)
+        await qemu_tools.drop_backing(path, virtual_size)
     return Examined(layer, kind, reason)
 
 
@@ -97,9 +97,9 @@ async def seal(
     mode: ModeChoice,
     runtime: Path,
 ) -> Sealed:
-    """Return the digest the partial of an examined layer and make both durable. Raises WorkerError.
+    """Write the digest list of an examined layer, and make both partials durable. Raises WorkerError.
 
-    `parent`: of a layer that is an increment, whose digests are taken over where it says nothing.
+    `parent`: parent of an increment, None for a full. The increment takes over its digests for all other chunks.
     """
     path = root / layout.partial(file)
     listing = layout.digests_of(file)
@@ -113,12 +113,12 @@ async def seal(
             await asyncio.to_thread(digests.sync)
         stored_bytes = allocated(path)
     except OSError as error:
-        raise storage_error(error, f"flushing the layer of disk {index}") from error
+        raise storage_error(error, f"digesting and flushing the layer of disk {index}") from error
     return Sealed(stored_bytes, Digest(root=content, list=str(listing)))
 
 
 def _begin_list(root: Path, listing: PurePosixPath, layer: LayerMap, parent: ParentLayer | None) -> DigestFile:
-    """Return a layer's initial digest list: its parent's, or all zeroes. Raises OSError, WorkerError."""
+    """Create a layer's digest list with the digests of its parent, or of zeroes. Raises OSError, WorkerError."""
     digests = DigestFile.create(root / layout.partial(listing), Chunks(layer.virtual_size, layer.chunk))
     try:
         if parent is None:

@@ -1,9 +1,9 @@
-"""TCP connections of our exports as the kernel sees them: how many, and how many bytes they brought.
+"""TCP connections of the exports and their received bytes, as the kernel reports them.
 
-NETLINK_SOCK_DIAG needs no privilege. A dump tells of the connections there are; a multicast group of it tells the
-last numbers of each that ends, so that no byte is missed. It is spoken here directly: one request, one fixed
-structure, and errors of the kernel that have to be seen. Where it is refused, /proc/net/tcp still counts
-connections, without bytes.
+NETLINK_SOCK_DIAG needs no privileges. A dump lists the present connections, and a multicast group reports the final
+numbers of each connection that ends, so that no byte is missed. No library is used: it takes one request and one fixed
+structure, and the kernel's errors matter. If netlink is refused, /proc/net/tcp still lists the connections, without
+bytes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _NLMSG_ERROR: Final = 2
 _NLMSG_DONE: Final = 3
 _INET_DIAG_INFO: Final = 2
 _ESTABLISHED: Final = 1
-# established, fin-wait 1 and 2, close-wait, last-ack, closing: whatever may still have brought bytes
+# established, fin-wait 1 and 2, close-wait, last-ack, closing: every state in which bytes may have been received
 _STATES: Final = (1 << 1) | (1 << 4) | (1 << 5) | (1 << 8) | (1 << 9) | (1 << 11)
 _BUFFER: Final = 1 << 20
 
@@ -41,21 +41,21 @@ _MESSAGE_BYTES: Final = 72
 _PEER_AT: Final = 24
 _COOKIE_AT: Final = 44
 END_OF_STREAM: Final = 1
-"""The kernel counts the end of a stream (FIN) as a byte: a probe that said nothing would show as one."""
+"""Bytes that the kernel counts for the end of a stream (FIN): a peer that sent nothing has this count after its end."""
 _BYTES_RECEIVED_AT: Final = 128
-"""Offset of tcpi_bytes_received in struct tcp_info (linux/tcp.h), there since Linux 4.1."""
+"""Offset of tcpi_bytes_received in struct tcp_info (linux/tcp.h), present since Linux 4.1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """One connection of a server socket, or the last that was known of it.
+    """One connection of a listening port: its present state, or its last state if it has ended.
 
-    `received_bytes` is None where the kernel does not count them.
+    `received_bytes` is None if the kernel does not count them.
     """
 
     port: int
     cookie: int
-    """Identity of the socket, never used again while the machine runs."""
+    """Identity of the socket, unique until the machine reboots."""
     established: bool
     received_bytes: int | None
     peer: IPv4Address | IPv6Address | None = None
@@ -63,7 +63,7 @@ class Connection:
 
 
 class Connections:
-    """Looks at the connections of some local ports; costs about a millisecond."""
+    """Sampling of the connections of local ports; one sample takes about a millisecond."""
 
     def __init__(self, ports: Set[int], ipv6: bool) -> None:
         self._ports = ports
@@ -73,21 +73,23 @@ class Connections:
         try:
             self._ended = _subscribe(self._family)
         except OSError as error:
-            log.warning("the kernel does not report the end of connections: they are only sampled", error=error)
+            log.warning(
+                "the kernel does not report ended connections; bytes since the last sample are lost", error=error
+            )
 
     def sample(self) -> list[Connection]:
-        """Return those that ended since the last check, and those that are there now."""
+        """Return the connections that ended since the last sample, and those that exist now."""
         if self.knows_bytes:
             try:
                 found = [*self._dump(), *self._just_ended()]
                 return [item for item in found if item.port in self._ports]
             except (OSError, struct.error) as error:
-                log.warning("the kernel does not report bytes per connection: images are measured", error=error)
+                log.warning("the kernel does not report received bytes; the size of the layers is used", error=error)
                 self.knows_bytes = False
         return [item for item in _from_proc(self._family) if item.port in self._ports]
 
     def close(self) -> None:
-        """Stop listening to the kernel."""
+        """Close the netlink socket."""
         if self._ended is not None:
             self._ended.close()
             self._ended = None
@@ -99,7 +101,7 @@ class Connections:
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno != errno.ENOBUFS:  # some were dropped: what was sampled of them stands
+                if error.errno != errno.ENOBUFS:  # some reports were dropped; earlier samples of them remain valid
                     raise
 
     def _dump(self) -> Iterator[Connection]:
@@ -130,7 +132,7 @@ def _subscribe(family: socket.AddressFamily) -> socket.socket:
 
 
 def _parts(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """(type, body) of each netlink message."""
+    """Yield (type, body) of each netlink message."""
     at = 0
     while at + _HEADER.size <= len(data):
         size, kind, _, _, _ = _HEADER.unpack_from(data, at)
@@ -151,7 +153,7 @@ def _messages(data: bytes) -> Iterator[Connection]:
 
 
 def parse_message(body: bytes) -> Connection:
-    """Return an `inet_diag_msg` with its attributes. Raises struct.error when it is too short."""
+    """Return the connection in an `inet_diag_msg` with its attributes. Raises struct.error if it is too short."""
     port = struct.unpack_from(">H", body, 4)[0]
     cookie = struct.unpack_from("=Q", body, _COOKIE_AT)[0]
     received_bytes = None
@@ -180,6 +182,6 @@ def _from_proc(family: socket.AddressFamily) -> Iterator[Connection]:
 
 
 def _peer_of(text: str) -> IPv4Address | IPv6Address:
-    """Return an address of /proc/net/tcp: 32-bit words in the machine's byte order."""
+    """Return the address in a field of /proc/net/tcp: 32-bit words in the machine's byte order."""
     words = (int(text[at : at + 8], 16) for at in range(0, len(text), 8))
     return ip_address(b"".join(struct.pack("=I", word) for word in words))

@@ -1,4 +1,4 @@
-"""One `qemu-nbd`: started, watched and closed. Its exit code says nothing about completeness."""
+"""Start, supervision and end of one `qemu-nbd` process. Its exit code does not prove that all data was written."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ log = get_logger(__name__)
 _READY_SECONDS: Final = 30.0
 _READY_POLL: Final = 0.005
 _TERM_AGAIN: Final = 2.0
-"""A TERM during the start may be swallowed, so it is sent again."""
+"""Seconds after which SIGTERM is repeated: one that arrives during the start may be lost."""
 _SHARED: Final = 8
-"""The VMA connects twice at the same time and keeps both."""
+"""Clients at the same time: the VMA makes two connections and keeps both (vma-contract 3.3)."""
 _JEMALLOC: Final = Path("/usr/lib", sysconfig.get_config_var("MULTIARCH") or "", "libjemalloc.so.2")
 _HEAP: Final = "background_thread:true,dirty_decay_ms:1000,oversize_threshold:0,narenas:1,thp:always"
-"""What is free for a second goes back to the kernel, requests of 32 MiB are kept as small ones are, pages are huge."""
+"""jemalloc: return memory to the kernel after a second, cache buffers of 32 MiB like small ones, use huge pages."""
 
 
 @dataclass
 class ModeChoice:
-    """The best way to touch files that worked so far; shared by all exports of a repository."""
+    """The I/O modes that have not failed yet, best first; shared by all exports of a repository."""
 
     modes: tuple[IoMode, ...] = IO_MODES
 
@@ -41,14 +41,14 @@ class ModeChoice:
         return self.modes[0]
 
     def refuse(self, stderr: str) -> bool:
-        """Drop the best mode after it was refused; False when none is left."""
+        """Drop the best mode because qemu-nbd failed with it; return False if it was the last one."""
         dropped, rest = self.modes[0], self.modes[1:]
         if dropped.direct and "O_DIRECT" in stderr:
             rest = tuple(mode for mode in rest if not mode.direct)
         if not rest:
             return False
         log.warning(
-            "qemu-nbd refused: trying other options",
+            "qemu-nbd refused these I/O options, trying others",
             aio=dropped.aio,
             direct=dropped.direct,
             error=last_line(stderr),
@@ -60,25 +60,27 @@ class ModeChoice:
 
 
 def environment(library: Path = _JEMALLOC) -> dict[str, str]:
-    """Return a server's environment: ours, with jemalloc where it is installed.
+    """Return the environment of a server: the worker's own, with jemalloc if it is installed.
 
-    QEMU takes a buffer for each request and frees it. glibc returns such buffers to the kernel at once, which then
-    clears every page for every request: two thirds of the time a copy takes. glibc's own settings help as well, but
-    keep 60 MB for each disk until the end.
+    QEMU allocates and frees a buffer per request. glibc returns such buffers to the kernel at once, and the kernel then
+    clears every page again for the next request, which takes two thirds of a copy's time. Settings of glibc can avoid
+    that, too, but keep 60 MB per disk until the end.
     """
     return {**os.environ, "LD_PRELOAD": str(library), "MALLOC_CONF": _HEAP} if library.exists() else dict(os.environ)
 
 
 @dataclass
 class Nbd:
-    """A running server. `where`: `-b/-p` or `-k` arguments."""
+    """A running server."""
 
     what: str
+    """Name in messages and files."""
     process: asyncio.subprocess.Process
     stderr_file: Path
     image: str
-    """Its image options: it repeats them where it says that it can't open them."""
+    """Its image options, which its error messages repeat."""
     files: list[Path] = field(default_factory=list)
+    """Files to remove when it has ended."""
 
     @property
     def gone(self) -> bool:
@@ -86,37 +88,37 @@ class Nbd:
         return self.process.returncode is not None
 
     def stderr(self) -> str:
-        """Return last line of what it said."""
+        """Return the last line of its error output, empty if there is none."""
         try:
-            said = self.stderr_file.read_text("utf-8", "replace")
-            return last_line(said, self.image, "the layer") if said else ""
+            output = self.stderr_file.read_text("utf-8", "replace")
+            return last_line(output, self.image, "the layer") if output else ""
         except OSError:
             return ""
 
     async def close(self, limit: float) -> None:
-        """TERM, which flushes, and wait for `limit` seconds.
+        """End the server with SIGTERM, on which it flushes, and wait up to `limit` seconds.
 
-        Raises WorkerError ExportFailed when it failed or had to be killed: what it had acknowledged may be
-        lost, so its layer must be thrown away.
+        Raises WorkerError ExportFailed if it failed or had to be killed: data that it had acknowledged may be lost, so
+        its layer must not be used.
         """
         died_before = self.gone
         deadline = time.monotonic() + limit
         while not self.gone and time.monotonic() < deadline:
             with contextlib.suppress(ProcessLookupError):
                 self.process.terminate()
-            left = max(0.0, min(_TERM_AGAIN, deadline - time.monotonic()))
+            remaining = max(0.0, min(_TERM_AGAIN, deadline - time.monotonic()))
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.process.wait(), left)
+                await asyncio.wait_for(self.process.wait(), remaining)
         killed = not self.gone
         if killed:
             await self.kill()
         self._remove_files()
         if killed or died_before or self.process.returncode != 0:
-            how = "had to be killed" if killed else f"ended with {self.process.returncode}"
+            how = "had to be killed" if killed else f"ended with exit code {self.process.returncode}"
             raise WorkerError(Reason.EXPORT_FAILED, f"{self.what}: qemu-nbd {how}: {self.stderr()}")
 
     async def kill(self) -> None:
-        """End it at once, losing what it had not flushed."""
+        """Kill the server; data that it has not flushed is lost."""
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
         await self.process.wait()
@@ -130,14 +132,14 @@ class Nbd:
 async def start(
     what: str, where: list[str], options: Callable[[IoMode], str], choice: ModeChoice, runtime: Path
 ) -> Nbd:
-    """Start a server and wait until it serves. `runtime`: folder for its pid file. Raises WorkerError.
+    """Start a server and wait until it serves. Raises WorkerError.
 
-    `what` names it in messages and files; `where` are the arguments that say where it listens;
-    `options` gives the image options for a mode.
+    `what`: its name in messages and files. `where`: the arguments for its address or socket (`-b` and `-p`, or `-k`).
+    `options`: returns the image options for an I/O mode. `runtime`: folder for its PID file.
     """
     pid_file, stderr_file = runtime / f"{what}.pid", runtime / f"{what}.err"
     while True:
-        pid_file.unlink(missing_ok=True)  # the last server's stays behind
+        pid_file.unlink(missing_ok=True)  # a server that failed may have left it
         mode = choice.best
         image = options(mode)
         with stderr_file.open("wb") as stderr:
@@ -162,10 +164,10 @@ async def start(
             raise
         if not server.gone:
             return server
-        said = stderr_file.read_text("utf-8", "replace").replace(image, "the layer")
-        # Another server may have settled the question meanwhile: then try what is best now.
-        if "in use" in said or (mode == choice.best and not choice.refuse(said)):
-            raise WorkerError(Reason.EXPORT_FAILED, f"{what}: qemu-nbd: {last_line(said)}")
+        output = stderr_file.read_text("utf-8", "replace").replace(image, "the layer")
+        # If another server has refused this mode meanwhile, the next one is tried without a further refusal.
+        if "in use" in output or (mode == choice.best and not choice.refuse(output)):
+            raise WorkerError(Reason.EXPORT_FAILED, f"{what}: qemu-nbd: {last_line(output)}")
 
 
 async def _until_ready(server: Nbd, pid_file: Path) -> None:
@@ -174,7 +176,9 @@ async def _until_ready(server: Nbd, pid_file: Path) -> None:
         if _is_written(pid_file):
             return
         if time.monotonic() >= deadline:
-            raise WorkerError(Reason.EXPORT_FAILED, f"{server.what}: qemu-nbd did not start in time")
+            raise WorkerError(
+                Reason.EXPORT_FAILED, f"{server.what}: qemu-nbd did not start within {_READY_SECONDS:.0f} s"
+            )
         await asyncio.sleep(_READY_POLL)
 
 

@@ -1,4 +1,4 @@
-"""Does an NBD server answer at an address? A bare connect proves nothing: some networks accept any."""
+"""Check that an NBD server answers at an address. A connection alone proves nothing: some networks accept any."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PAUSE: Final = 0.1
 
 
 async def greets(host: str, port: int) -> bool:
-    """Return whether the NBD greeting comes from there, within a few seconds."""
+    """Return whether the address sends an NBD greeting within three seconds."""
     writer: asyncio.StreamWriter | None = None
     try:
         async with asyncio.timeout(_TRY_SECONDS):
@@ -30,7 +30,7 @@ async def greets(host: str, port: int) -> bool:
 
 
 async def wait_until_greets(host: str, port: int, limit: float) -> bool:
-    """Ask until the greeting comes or `limit` seconds are over."""
+    """Return whether the address sends an NBD greeting within `limit` seconds; tries repeatedly."""
     deadline = time.monotonic() + limit
     while not await greets(host, port):
         if time.monotonic() >= deadline:

@@ -1,9 +1,8 @@
-"""Who may be connected to an export: the appliance's networks, and this pod and its node. Pure but for `gateways`.
+"""Peers that may connect to an export: the appliance's networks, this pod and its node. I/O only in `gateways`.
 
-NBD has no password, and a NetworkPolicy is only as good as the network plug-in. As for a NetworkPolicy, the node that
-the pod runs on is always let in: tunnels end there, and it is the node that reaches a pod of its own through a port
-of the node. Beyond a Service with `externalTrafficPolicy: Local` or a host port, the address that the pod sees of
-others is their own.
+NBD has no password, and not every network plug-in enforces NetworkPolicies. As in a NetworkPolicy, the node of the pod
+is always allowed: tunnels end there, and it forwards traffic that arrives at a port of the node. Through a Service with
+`externalTrafficPolicy: Local` or a host port, the pod sees the real address of any other peer.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ Address = IPv4Address | IPv6Address
 
 
 def plain(address: Address) -> Address:
-    """Return an IPv4-mapped IPv6 address as the IPv4 address that it is."""
+    """Return the IPv4 address of an IPv4-mapped IPv6 address; any other address unchanged."""
     return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
 
 
 class Peers:
-    """Recognises foreign peers by their addresses. Without any allowed network everybody is let in."""
+    """Recognition of foreign peers by their addresses. Without any allowed network, every address is allowed."""
 
     def __init__(self, allowed: Sequence[str], own: Iterable[str]) -> None:
         """Parse `allowed` networks (CIDR) and `own` addresses of the pod and its node. Raises ValueError."""
@@ -33,14 +32,17 @@ class Peers:
         self._own = {plain(ip_address(text)) for text in own if text}
 
     def may_connect(self, address: Address) -> bool:
-        """Return whether it is one of ours, or of the appliance's."""
+        """Return whether the address belongs to the pod, its node or an allowed network."""
         address = plain(address)
         if not self._networks or address in self._own:
             return True
         return any(address in network for network in self._networks)
 
     def find_foreign(self, found: Iterable[Connection]) -> Connection | None:
-        """Return the first foreign connection. One that sent nothing was not served and does not count."""
+        """Return the first connection of a foreign peer, None if there is none.
+
+        A peer that sent nothing was not served and does not count.
+        """
         for item in found:
             nothing = 0 if item.established else END_OF_STREAM
             silent = item.received_bytes is not None and item.received_bytes <= nothing
@@ -50,7 +52,7 @@ class Peers:
 
 
 def gateways(root: Path = Path("/proc/self/net")) -> list[str]:
-    """Return addresses of the pod's default gateways: the node's own face on the pod's network."""
+    """Return the addresses of the pod's default gateways, which are the node's addresses in the pod's network."""
     found = []
     for line in _lines(root / "route")[1:]:
         fields = line.split()

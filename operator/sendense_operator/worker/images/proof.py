@@ -1,7 +1,7 @@
-"""Is a restore point's disk still what was written? Its layers' structure, its digests, its content.
+"""Proof that a restore point's disk still reads as it was written: structure of its layers, digests, content.
 
-Only what the files themselves show speaks against a restore point: storage that hangs or a server that can't be
-started is trouble of this attempt, and raises WorkerError.
+Only what the files themselves show counts against a restore point. If storage hangs or a server can't be started, this
+attempt fails with WorkerError, and the restore point is not condemned.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sendense_operator.chain.parent_choice import ParentLayer
 from sendense_operator.logs import get_logger
 from sendense_operator.worker.errors import Reason, WorkerError, reading_error, storage_error
 from sendense_operator.worker.images import qemu_tools
-from sendense_operator.worker.images.content_digests import Reading, nothing, read_chunks
+from sendense_operator.worker.images.content_digests import Reading, ignore_chunk, read_chunks
 from sendense_operator.worker.images.nbd_export import ModeChoice
 from sendense_operator.worker.storage.digest_file import DigestFile
 
@@ -34,12 +34,13 @@ _T = TypeVar("_T")
 
 
 class Unproven(Exception):  # noqa: N818 - says what was found
-    """The restore point can't be read as it was written; the text says what was found."""
+    """The restore point does not read as it was written; the text says what was found."""
 
     def __init__(self, message: str, *, layer: str = "", chunks: tuple[int, ...] = ()) -> None:
-        """`layer`: path of the one that is at fault, if one is; `chunks`: those that do not read as they were written.
+        """Initialize with what is damaged.
 
-        Neither: something of the restore point alone.
+        `layer`: path of the damaged layer, if it is known. `chunks`: indexes of the chunks that do not read as they
+        were written. If both are empty, only this restore point is affected, such as by a damaged digest list.
         """
         super().__init__(message)
         self.layer, self.chunks = layer, chunks
@@ -48,28 +49,28 @@ class Unproven(Exception):  # noqa: N818 - says what was found
 async def prove(
     root: Path, parent: ParentLayer, content: bool, choice: ModeChoice, runtime: Path, report: Callable[[str], None]
 ) -> None:
-    """Check a disk of a restore point with all layers that it depends on, cheap proofs first.
+    """Prove a disk of a restore point and all layers that it depends on, the cheap checks first.
 
-    With `content` all its data is read and compared with its digests. `report` gets what is being done. Raises
-    Unproven, or WorkerError for what is not the restore point's fault.
+    With `content`, all data is read and compared with the digests. `report` receives progress messages. Raises Unproven
+    if the restore point is damaged, and WorkerError for any other failure.
     """
     disk = parent.disk
     what = f"the parent of the disk with key {disk.key}, restore point {parent.manifest.backup.name}"
     report(f"checking {what}")
     began = time.monotonic()
     layer = await _check_structure(root, parent.stack)
-    with _blaming():
+    with _corruption_as_unproven():
         written = await asyncio.to_thread(open_list, root, disk)
     with written:
-        with _blaming():
-            check_digest_root(disk, await _reading(disk, written.root))
+        with _corruption_as_unproven():
+            check_digest_root(disk, await _read_list(disk, written.root))
         if content:
             meter = _Meter(layer.data_chunks.count(1), lambda percent: report(f"checking {what}: {percent}% read"))
             reading = Reading(root / disk.file, len(parent.stack), written.chunks, layer.data_chunks)
             comparison = Comparison(written)
             await _compare(disk, comparison, reading, choice, runtime, meter.add)
-            with _blaming():
-                await _reading(disk, partial(comparison.zeroes, layer.data_chunks))
+            with _corruption_as_unproven():
+                await _read_list(disk, partial(comparison.put_zeroes, layer.data_chunks))
             comparison.judge(disk)
     read = layer.data_chunks.count(1) * layer.chunk if content else 0
     log.info(
@@ -80,16 +81,17 @@ async def prove(
 async def prove_chunks(
     root: Path, stack: tuple[ManifestDisk, ...], chunks: Iterable[int], choice: ModeChoice, runtime: Path
 ) -> None:
-    """Compare some chunks of a disk with its digests. `stack`: it and all below, all found sound in structure.
+    """Compare chunks of a disk with its digests.
 
-    Raises Unproven, WorkerError.
+    `stack`: the disk's layer and all layers below, top first; their structure must have been checked. `chunks`: chunk
+    indexes. Raises Unproven if one differs, and WorkerError for any other failure.
     """
     disk = stack[0]
-    with _blaming():
+    with _corruption_as_unproven():
         written = await asyncio.to_thread(open_list, root, disk)
     with written:
-        with _blaming():
-            check_digest_root(disk, await _reading(disk, written.root))
+        with _corruption_as_unproven():
+            check_digest_root(disk, await _read_list(disk, written.root))
         wanted = bytearray(written.chunks.count)
         for chunk in chunks:
             if chunk >= len(wanted):
@@ -107,17 +109,17 @@ async def _compare(
     reading: Reading,
     choice: ModeChoice,
     runtime: Path,
-    on_chunk: Callable[[int], None] = nothing,
+    on_chunk: Callable[[int], None] = ignore_chunk,
 ) -> None:
     try:
-        with _blaming():
+        with _corruption_as_unproven():
             await read_chunks(reading, comparison.put, choice, runtime, f"parent-{disk.key}", on_chunk)
     except OSError as error:
         raise storage_error(error, f"reading the digests of {PurePosixPath(disk.file).name}") from error
 
 
-async def _reading(disk: ManifestDisk, work: Callable[[], _T]) -> _T:
-    """`work` on a list that is open, in a thread. Raises WorkerError, ImageCorrupt where it can't be read."""
+async def _read_list(disk: ManifestDisk, work: Callable[[], _T]) -> _T:
+    """Run `work`, which reads the disk's digest list, in a thread. Raises WorkerError if the list is unreadable."""
     try:
         return await asyncio.to_thread(work)
     except OSError as error:
@@ -125,19 +127,19 @@ async def _reading(disk: ManifestDisk, work: Callable[[], _T]) -> _T:
 
 
 class Comparison:
-    """What was read against the list that was written; threads may `put` at the same time."""
+    """Comparison of chunks that are read with the digest list `written`; threads may `put` at the same time."""
 
     def __init__(self, written: DigestFile) -> None:
         self._written = written
         self._wrong = bytearray(written.chunks.count)
 
     def put(self, index: int, value: bytes) -> None:
-        """Chunk `index` reads as something with this digest. Raises OSError."""
+        """Record that chunk `index` was read and has the digest `value`. Raises OSError."""
         if self._written.get(index) != value:
             self._wrong[index] = 1
 
-    def zeroes(self, others: bytearray) -> None:
-        """All chunks but `others`, which has one byte per chunk, read as zeroes. Raises OSError."""
+    def put_zeroes(self, others: bytearray) -> None:
+        """Record that all chunks but those marked in `others` (one byte per chunk) read as zeroes. Raises OSError."""
         for first, page in self._written.pages():
             count = len(page) // DIGEST_SIZE
             zeroes = self._written.chunks.zeroes(first, count)
@@ -149,18 +151,18 @@ class Comparison:
                     self._wrong[first + at] = 1
 
     def judge(self, disk: ManifestDisk) -> None:
-        """Raise Unproven for the first chunks that do not read as they were written."""
+        """Raise Unproven, with the first MOST_CHUNKS that differ, unless all chunks are as they were written."""
         first = self._wrong.find(1)
         if first < 0:
             return
         start = first * disk.digest.chunk
-        text = f"{PurePosixPath(disk.file).name}: its content from byte {start} on is not what was written"
+        text = f"{PurePosixPath(disk.file).name}: the content at byte {start} of the disk is not what was written"
         raise Unproven(text, chunks=tuple(islice(marked(self._wrong), MOST_CHUNKS)))
 
 
 @contextmanager
-def _blaming(layer: str = "") -> Iterator[None]:
-    """Condemn the restore point for what a file shows."""
+def _corruption_as_unproven(layer: str = "") -> Iterator[None]:
+    """Turn a WorkerError ImageCorrupt into Unproven; `layer`: path of the layer that it is about, if known."""
     try:
         yield
     except WorkerError as error:
@@ -170,22 +172,23 @@ def _blaming(layer: str = "") -> Iterator[None]:
 
 
 async def _check_structure(root: Path, stack: tuple[ManifestDisk, ...]) -> LayerMap:
-    """Check all headers before any image is opened: opening one opens those below it.
+    """Check the structure of all layers, and return the extents of the top one. Raises Unproven, WorkerError.
 
-    The lowest layer comes first: one that is damaged spoils the checks of all above it.
+    All headers are checked before any image is opened, because opening one opens those below it. The lowest layer comes
+    first, because the checks of all layers above a damaged one fail, too.
     """
     for disk in reversed(stack):
         backing = PurePosixPath(disk.parent.file).name if disk.parent else None
-        with _blaming(disk.file):
+        with _corruption_as_unproven(disk.file):
             await asyncio.to_thread(qemu_tools.read_header, root / disk.file, disk.virtual_size, backing)
     for disk in reversed(stack):
-        with _blaming(disk.file):
+        with _corruption_as_unproven(disk.file):
             await qemu_tools.check(root / disk.file)
     top = stack[0]
-    with _blaming(top.file):
+    with _corruption_as_unproven(top.file):
         layer = await qemu_tools.map_layer(root / top.file, top.virtual_size, top.digest.chunk, len(stack))
     for depth, end in sorted(layer.file_ends.items(), reverse=True):
-        with _blaming(stack[depth].file):
+        with _corruption_as_unproven(stack[depth].file):
             _check_length(root / stack[depth].file, end)
     return layer
 
@@ -196,13 +199,13 @@ def _check_length(path: Path, end: int) -> None:
     except OSError as error:
         raise reading_error(error, path.name) from error
     if size < end:
-        # Beyond its end a file reads as zeroes, and qemu-img check accepts that within the last cluster.
-        raise WorkerError(Reason.IMAGE_CORRUPT, f"{path.name} was truncated: {size} bytes, its data ends at {end}")
+        # A file reads as zeroes beyond its end, and qemu-img check accepts that within the last cluster.
+        raise WorkerError(Reason.IMAGE_CORRUPT, f"{path.name} is truncated: {size} bytes, but its data ends at {end}")
 
 
 def open_list(root: Path, disk: ManifestDisk) -> DigestFile:
-    """Return the digest list of a disk; its content is not looked at. Raises WorkerError."""
-    # Its place follows from the layer's, which was checked to be below the root.
+    """Open the digest list of a disk; its content is not checked. Raises WorkerError."""
+    # The path is derived from that of the layer, which was checked to be below the root.
     place = layout.digests_of(PurePosixPath(disk.file))
     try:
         return DigestFile.open(root / place, Chunks(disk.virtual_size, disk.digest.chunk))
@@ -213,24 +216,24 @@ def open_list(root: Path, disk: ManifestDisk) -> DigestFile:
 
 
 def check_digest_root(disk: ManifestDisk, found: str) -> None:
-    """Raise WorkerError ImageCorrupt unless a list with the root `found` is the one that the manifest knows."""
+    """Raise WorkerError ImageCorrupt unless `found`, the digest of a digest list, is the one in the manifest."""
     if found != disk.digest.root:
         place = layout.digests_of(PurePosixPath(disk.file))
-        raise WorkerError(Reason.IMAGE_CORRUPT, f"{place.name}: it is not the one that its manifest knows")
+        raise WorkerError(Reason.IMAGE_CORRUPT, f"{place.name}: the digest list is not the one that the manifest names")
 
 
 class _Meter:
-    """Tells each tenth of the chunks."""
+    """Progress of reading: reports each tenth of the chunks, in percent."""
 
     def __init__(self, total: int, report: Callable[[int], None]) -> None:
         self._total, self._report = total, report
         self._done = 0
-        self._told = 0
+        self._reported = 0
 
     def add(self, _: int) -> None:
-        """One more; called by several threads, so that a tenth may be reported twice at worst."""
+        """Count one chunk. Threads call it without a lock: at worst a tenth is reported twice."""
         self._done += 1
         tenth = self._done * 10 // max(1, self._total)
-        if tenth > self._told:
-            self._told = tenth
+        if tenth > self._reported:
+            self._reported = tenth
             self._report(tenth * 10)

@@ -1,4 +1,4 @@
-"""The qemu tools: option strings of paths of ours only, and images that are created, checked and mapped."""
+"""The QEMU tools: option strings for them, and creation, checks and maps of images."""
 
 from __future__ import annotations
 
@@ -20,27 +20,31 @@ from sendense_operator.worker.storage.durable_io import open_new, read_regular
 CREATE_OPTIONS: Final = "cluster_size=128k,extended_l2=on"
 _SAFE_PATH: Final = re.compile(r"^(/[A-Za-z0-9._-]+)+$")
 _MAX_TRANSFER: Final = 1 << 20
-"""detect-zeroes works in steps of a request: smaller ones keep the image sparse."""
+"""Largest request in bytes: detect-zeroes examines a request as a whole, so smaller ones keep the image sparse."""
 WRITE_CACHE: Final = 4 << 20
-"""Bytes of L2 tables that qemu keeps of a layer that is written: they describe 32 GiB of the disk."""
+"""Bytes of L2 tables that QEMU caches for the layer that is written; they describe 32 GiB of the disk."""
 READ_CACHE: Final = 256 << 10
-"""The same of a layer that is only read: 2 GiB of the disk. The default, up to 32 MiB per layer, grows with depth times
-virtual size: 31 layers of a 256 GiB disk take 1 GiB, these 30 MiB."""
+"""Bytes of L2 tables that QEMU caches for each layer that is only read; they describe 2 GiB of the disk. The default,
+up to 32 MiB per layer, grows with depth times virtual size: for 31 layers of a 256 GiB disk it is 1 GiB, with this
+value 30 MiB."""
 _CACHE_ENTRY: Final = qcow2.SMALLEST_CLUSTER
-"""Bytes that are read into such a cache at once: small, so that the few that fit lie where the reading is."""
+"""Bytes per entry of such a cache: small, so that the entries follow the position of the reader."""
 _MESSAGE_KEPT: Final = 500
+"""Characters of a tool's message that are kept."""
 _CHECK_OK: Final = 0
 _CHECK_CORRUPT: Final = 2
 _CHECK_LEAKS: Final = 3
-"""All other exit codes say nothing about the content: the check did not run to its end."""
+"""After any other exit code the check did not run to its end, and nothing is known about the content."""
 
 
 @dataclass(frozen=True)
 class IoMode:
-    """How qemu-nbd touches an image's file."""
+    """How qemu-nbd accesses an image's file."""
 
     aio: str
+    """Value of the option `aio`."""
     direct: bool
+    """Whether it uses O_DIRECT."""
 
 
 IO_MODES: Final = (
@@ -50,13 +54,13 @@ IO_MODES: Final = (
     IoMode("io_uring", False),
     IoMode("threads", False),
 )
-"""Best first: io_uring may be refused by seccomp, native by AIO limits, O_DIRECT by the file system."""
+"""I/O modes, best first. Seccomp may refuse io_uring, AIO limits may refuse native, file systems refuse O_DIRECT."""
 
 
 def safe_path(path: Path) -> str:
-    """`path` as it may stand in an option string: absolute, and of characters that mean nothing to qemu.
+    """Return `path` for use in an option string: absolute, without characters that have a meaning for QEMU.
 
-    Raises ValueError: no such path is ever made by us, so there is nothing to handle.
+    Raises ValueError; this is a programming error, because the worker's own paths are all safe.
     """
     text = str(path)
     if not _SAFE_PATH.fullmatch(text) or ".." in path.parts:
@@ -65,9 +69,9 @@ def safe_path(path: Path) -> str:
 
 
 def safe_sibling(path: Path, name: str) -> str:
-    """`name` as the backing name of `path`: a file beside it. Raises ValueError as `safe_path` does."""
+    """Return `name` for use as the backing name of `path`: a file in the same folder. Raises ValueError as above."""
     if safe_path(path.with_name(name)).rpartition("/")[2] != name:
-        raise ValueError(f"not a sibling's name: {name!r}")
+        raise ValueError(f"not the name of a file in the same folder: {name!r}")
     return name
 
 
@@ -83,7 +87,7 @@ def _file_options(path: Path, mode: IoMode, prefix: str) -> list[str]:
 
 
 def _cache_options(layers: int, top: int, prefix: str) -> list[str]:
-    """Bounds of the L2 caches of `layers` layers, one below the other; `top`: bytes for the first."""
+    """Return the options that bound the L2 caches of a stack of `layers` layers; `top`: bytes for the top layer."""
     options = []
     for depth in range(layers):
         size = top if depth == 0 else READ_CACHE
@@ -93,10 +97,10 @@ def _cache_options(layers: int, top: int, prefix: str) -> list[str]:
 
 
 def serve_options(path: Path, mode: IoMode, refuse_zeroes: bool, layers: int) -> str:
-    """Return the image options of an export for the VMA; `layers`: how many are read through it, itself counted.
+    """Return the image options of an export for the VMA; `layers`: number of layers of its stack, `path` included.
 
-    With `refuse_zeroes` WRITE_ZEROES answers EIO: the VMA guesses at zeroes by samples, and this makes it read
-    and write the block instead.
+    With `refuse_zeroes`, WRITE_ZEROES is answered with EIO: the VMA detects zeroes by samples only, and after the error
+    it reads and writes the block instead (vma-contract 3.9).
     """
     options = [
         "driver=blkdebug",
@@ -113,7 +117,7 @@ def serve_options(path: Path, mode: IoMode, refuse_zeroes: bool, layers: int) ->
 
 
 def read_options(path: Path, mode: IoMode, layers: int) -> str:
-    """Return the image options of a read-only export for ourselves; `layers` as for `serve_options`."""
+    """Return the image options of a read-only export for the worker itself; `layers` as for `serve_options`."""
     return ",".join(["driver=qcow2", *_file_options(path, mode, ""), *_cache_options(layers, READ_CACHE, "")])
 
 
@@ -150,32 +154,35 @@ async def _running(*command: str) -> AsyncIterator[asyncio.subprocess.Process]:
 
 
 async def _run(*command: str) -> tuple[int, str, str]:
-    """(exit code, stdout, stderr); killed when the caller is cancelled. Raises WorkerError if it can't be started."""
+    """Run a tool and return (exit code, stdout, stderr). Raises WorkerError if it can't be started.
+
+    The tool is killed if the caller is cancelled.
+    """
     async with _running(*command) as process:
         out, err = await process.communicate()
         return process.returncode or 0, out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
 
 
 def last_line(text: str, image: str = "", name: str = "") -> str:
-    """Return the end of what a tool said, bounded. `image`: our own argument, which it repeats; shown as `name`."""
+    """Return the last line of a tool's output, shortened. `image`: the argument to replace in it by `name`."""
     if image:
         text = text.replace(image, name)
     lines = text.strip().splitlines()
     if not lines:
         return "no message"
     half = _MESSAGE_KEPT // 2
-    # Both ends: what could not be opened stands first, why it could not stands last.
+    # Both ends are kept: the first part says what could not be opened, the last part why.
     return lines[-1] if len(lines[-1]) <= _MESSAGE_KEPT else f"{lines[-1][:half]} … {lines[-1][-half:]}"
 
 
 def _unfinished(path: Path, command: str, code: int, detail: str) -> WorkerError:
-    """Of a tool that did not run to its end: no descriptors, a lock, a stale handle, a signal. Worth a retry."""
-    how = f"was ended by signal {-code}" if code < 0 else f"ended with {code}"
+    """Return the error for a tool that did not run to its end, such as for want of descriptors. A retry may help."""
+    how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
     return WorkerError(Reason.STORAGE_ERROR, f"{path.name}: qemu-img {command} {how}: {detail}")
 
 
 async def version() -> str:
-    """Such as `7.2.22`."""
+    """Return the version of the QEMU tools, such as `7.2.22`."""
     _, out, _ = await _run("qemu-img", "--version")
     match = re.search(r"version ([^ ]+)", out)
     return match.group(1) if match else "unknown"
@@ -184,11 +191,11 @@ async def version() -> str:
 async def create(path: Path, virtual_size: int, backing: str | None = None) -> None:
     """Create an empty layer of `virtual_size` bytes: a full, or an increment on `backing`. Raises WorkerError.
 
-    The backing name is an argument of its own: inside `-o` a comma in it would begin another option. The layers below
-    are not opened (`-u`): whoever opens the new one finds out whether they are there.
+    The backing name is an argument of its own, because a comma inside `-o` begins another option. The layers below are
+    not opened (`-u`); opening the new layer later fails if they are missing.
     """
     try:
-        # A link in its place would be followed by the tool, which truncates what it finds.
+        # The tool follows a link at this path, and truncates what it finds there.
         os.close(open_new(path, 0o644))
     except OSError as error:
         raise storage_error(error, f"creating {path.name}") from error
@@ -201,10 +208,10 @@ async def create(path: Path, virtual_size: int, backing: str | None = None) -> N
     read_header(path, virtual_size, backing)
 
 
-async def cut_off(path: Path, virtual_size: int) -> None:
-    """Make a full of an increment that covers its whole disk of `virtual_size` bytes: only the header changes.
+async def drop_backing(path: Path, virtual_size: int) -> None:
+    """Turn an increment that covers its whole disk of `virtual_size` bytes into a full. Raises WorkerError.
 
-    Raises WorkerError.
+    Only the header changes.
     """
     code, _, err = await _run("qemu-img", "rebase", "-u", "-b", "", "-f", "qcow2", safe_path(path))
     if code != 0:
@@ -213,7 +220,7 @@ async def cut_off(path: Path, virtual_size: int) -> None:
 
 
 def read_header(path: Path, virtual_size: int, backing: str | None = None) -> qcow2.Header:
-    """Return the header of an image that is about to be opened. Raises WorkerError, ImageCorrupt unless it fits."""
+    """Return an image's header, checked before the image is opened. Raises WorkerError, ImageCorrupt if it is wrong."""
     try:
         header = qcow2.parse(read_regular(path, qcow2.HEADER_BYTES))
         qcow2.check_header(header, virtual_size, backing)
@@ -225,9 +232,9 @@ def read_header(path: Path, virtual_size: int, backing: str | None = None) -> qc
 
 
 async def check(path: Path) -> None:
-    """`qemu-img check`: leaked clusters only are fine.
+    """Run `qemu-img check`; leaked clusters are accepted.
 
-    Raises WorkerError: ImageCorrupt for what a check that ran to its end found, StorageError for one that did not.
+    Raises WorkerError: ImageCorrupt if the check found corruption, StorageError if it did not run to its end.
     """
     image = _alone(path)
     code, out, err = await _run("qemu-img", "check", "--output=json", image)
@@ -244,9 +251,9 @@ async def check(path: Path) -> None:
 
 
 async def map_layer(path: Path, virtual_size: int, chunk: int, layers: int) -> LayerMap:
-    """Return the extents of an image that `check` found sound; a failing map says nothing about its content.
+    """Return the extents of an image that `check` accepted; `layers` as for `serve_options`.
 
-    `layers` as for `serve_options`. Raises WorkerError StorageError.
+    Raises WorkerError StorageError; such a failure says nothing about the image's content.
     """
     layer, flaw = LayerMap(virtual_size, chunk), ""
     image = _map_options(path, layers)
@@ -259,13 +266,13 @@ async def map_layer(path: Path, virtual_size: int, chunk: int, layers: int) -> L
                 if extent is not None:
                     layer.add(extent)
             layer.close()
-        except ValueError as error:  # a MapError, a line without an end, bytes that are no text
+        except ValueError as error:  # a MapError, a line that is too long, bytes that are not UTF-8
             flaw = str(error) or type(error).__name__
             while await process.stdout.read(1 << 16):
-                pass  # until the tool has ended and says why
+                pass  # until the tool has ended: its exit code and message may give the cause
         err = await process.stderr.read()
         code = await process.wait()
     if code != 0 or flaw:
-        said = err.decode("utf-8", "replace").strip()
-        raise _unfinished(path, "map", code, last_line(said, image, path.name) if said else flaw)
+        output = err.decode("utf-8", "replace").strip()
+        raise _unfinished(path, "map", code, last_line(output, image, path.name) if output else flaw)
     return layer

@@ -1,4 +1,4 @@
-"""Care for one chain while nobody writes it: sweep, free, put aside orphans; and a check of it all."""
+"""Maintenance of one chain under its lock: sweeping, freeing, quarantine of orphans; and a survey of its content."""
 
 from __future__ import annotations
 
@@ -20,91 +20,94 @@ from sendense_operator.worker.storage.chain_folder import ChainFolder, read_chai
 from sendense_operator.worker.storage.chain_lock import ChainLock
 from sendense_operator.worker.storage.disk_listing import DiskFiles, read_disk_files
 from sendense_operator.worker.storage.durable_io import ensure_folder
-from sendense_operator.worker.storage.quarantine import count_put_aside, put_aside
+from sendense_operator.worker.storage.quarantine import count_quarantined, quarantine
 from sendense_operator.worker.storage.tombstones import Waiting, free_layers, waiting_tombstones
 
 log = get_logger(__name__)
 
-_IN_USE: Final = "a backup is writing this chain: nothing was freed or put aside"
-_WORDS: Final = 500
-"""Characters of what the system says."""
+_IN_USE: Final = "a backup is writing this chain: nothing was freed or quarantined"
+_MAX_MESSAGE: Final = 500
+"""Characters that are kept of a path or of a message of the system."""
 _KNOWN: Final = frozenset({layout.LOCK, layout.OWNER, layout.BACKUPS, layout.TOMBSTONES, layout.QUARANTINE})
 
 
 @dataclass
 class Survey:
-    """What was done for a chain, and what is in it now."""
+    """What was done for a chain, and what it contains now."""
 
     chain: ChainFolder
     is_complete: bool = False
-    """Whether all of it could be listed."""
+    """Whether the chain could be listed completely."""
     is_busy: bool = False
-    """Whether its lock could not be had: somebody may commit a restore point yet."""
+    """Whether the lock was held by another process, which may still commit a restore point."""
     disk_files: DiskFiles = field(default_factory=DiskFiles)
     waiting: tuple[Waiting, ...] = ()
     """Tombstones that remain."""
     swept: int = 0
+    """Number of files of earlier attempts that were removed."""
     unknown: int = 0
-    """Orphans that stay where they are; not reported for a chain that is being written."""
+    """Number of orphans that stay where they are; 0 for a chain that is being written."""
     quarantined: int = 0
+    """Number of files in the quarantine."""
     obstacles: list[Obstacle] = field(default_factory=list)
-    """What went wrong, and what nothing could be freed for."""
+    """Errors, and other causes why nothing could be freed."""
 
     @property
     def is_stale(self) -> bool:
-        """Whether files vanished while they were listed."""
+        """Whether files vanished while they were listed under the lock."""
         return any(obstacle.reason == Hindrance.LISTING_CHANGED for obstacle in self.obstacles)
 
     @property
     def messages(self) -> list[str]:
-        """The same in words."""
+        """The obstacles as messages for users."""
         return [obstacle.describe() for obstacle in self.obstacles]
 
     @property
-    def is_hindered(self) -> bool:
-        """Whether anything but a backup that is being made was in the way."""
+    def is_blocked(self) -> bool:
+        """Whether there is an obstacle other than a running backup."""
         return any(obstacle.reason != Hindrance.CHAIN_BUSY for obstacle in self.obstacles)
 
 
 def needs_sweep(root: Path, paths: ChainPaths) -> bool:
-    """Return whether a dead attempt left something. Raises OSError."""
+    """Return whether an attempt that died left something to sweep. Raises OSError."""
     return bool(recovery.partials(root, paths) or recovery.stray_marks(root, paths))
 
 
-def needs_care(root: Path, paths: ChainPaths) -> bool:
+def needs_maintenance(root: Path, paths: ChainPaths) -> bool:
     """Return whether there may be something to sweep or to free. Raises OSError."""
     return needs_sweep(root, paths) or any(tombstones_in(root, paths))
 
 
-def tend(root: Path, paths: ChainPaths, owner: str, *, clean: bool) -> Survey:
-    """Care for a chain and look at it; `clean`: also put aside orphans. `owner`: the pod's UID.
+def maintain(root: Path, paths: ChainPaths, owner: str, *, clean: bool) -> Survey:
+    """Maintain a chain and return a survey of it; `clean`: also quarantine orphans. `owner`: the pod's UID.
 
-    Of a chain that somebody else is writing only what can be read is reported. Errors end in the survey.
+    A chain that another process is writing is only surveyed. Errors are recorded in the survey as obstacles.
     """
     survey, lock = Survey(ChainFolder(paths)), None
-    with _told(survey, "the chain's lock", root):
-        lock = ChainLock.try_acquire(root / paths.lock, root, owner, may_be_nameless=True)
+    with _recording(survey, "locking", root):
+        lock = ChainLock.try_acquire(root / paths.lock, root, owner, may_lack_record=True)
         if lock is None:
             survey.obstacles.append(Obstacle(reason=Hindrance.CHAIN_BUSY, message=_IN_USE))
     survey.is_busy = lock is None
     with lock or nullcontext():
         if lock is not None:
-            with _told(survey, "sweeping", root):
+            with _recording(survey, "sweeping", root):
                 survey.swept = sweep_chain(root, paths, lock.before)
-                if clean:  # one that was made before commits did it
+                if clean:  # commits create this folder, but those of earlier versions did not
                     ensure_folder(root / paths.tombstones, root)
-        with _told(survey, "listing", root):
-            _look(root, paths, survey, lock, clean=clean)
+        with _recording(survey, "listing", root):
+            _survey(root, paths, survey, lock, clean=clean)
             survey.is_complete = not (lock and survey.is_stale)
     if survey.is_complete and not any(not item.needed_by for item in survey.waiting):
-        survey.obstacles = [one for one in survey.obstacles if one.reason != Hindrance.CHAIN_BUSY]  # stopped nothing
+        # Nothing waited to be freed, so the running backup was no obstacle.
+        survey.obstacles = [obstacle for obstacle in survey.obstacles if obstacle.reason != Hindrance.CHAIN_BUSY]
     return survey
 
 
 def sweep_chain(root: Path, paths: ChainPaths, on_step: Callable[[str], None]) -> int:
-    """Remove what dead attempts left in a chain whose lock is held; how many files. Raises OSError.
+    """Remove what attempts that died left in a chain whose lock is held. Raises OSError.
 
-    `on_step` receives what comes next; it may raise to stop there.
+    Returns the number of files. `on_step` receives the name of each step before it is done, and may raise to stop.
     """
     before = len(recovery.partials(root, paths)) + len(recovery.stray_marks(root, paths))
     recovery.finish_commits(root, paths, None, on_step)
@@ -113,31 +116,33 @@ def sweep_chain(root: Path, paths: ChainPaths, on_step: Callable[[str], None]) -
 
 
 @contextmanager
-def _told(survey: Survey, doing: str, root: Path) -> Iterator[None]:
-    """One chain's trouble is not the others'."""
+def _recording(survey: Survey, doing: str, root: Path) -> Iterator[None]:
+    """Record an error in the survey instead of raising it, so that the other chains are maintained, too."""
     try:
         yield
     except OSError as error:
         survey.obstacles.append(obstacle_of(error, doing, root))
     except WorkerError as error:
-        survey.obstacles.append(Obstacle(reason=error.reason, doing=doing, message=error.message[:_WORDS]))
+        survey.obstacles.append(Obstacle(reason=error.reason, doing=doing, message=error.message[:_MAX_MESSAGE]))
     else:
         return
-    log.warning("obstacle", folder=survey.chain.paths.folder, message=survey.messages[-1])
+    log.warning("maintenance failed", folder=survey.chain.paths.folder, message=survey.messages[-1])
 
 
 def obstacle_of(error: OSError, doing: str, root: Path) -> Obstacle:
-    """Return an error of the file system as an obstacle; `root`: of the repository, cut off its path."""
+    """Return an error of the file system as an obstacle; its path is made relative to the repository's `root`."""
     file = str(error.filename or "").removeprefix(f"{root}/")
     reason = storage_error(error, doing).reason
-    return Obstacle(reason=reason, doing=doing, file=file[:_WORDS], message=str(error.strerror or error)[:_WORDS])
+    return Obstacle(
+        reason=reason, doing=doing, file=file[:_MAX_MESSAGE], message=str(error.strerror or error)[:_MAX_MESSAGE]
+    )
 
 
-def _look(root: Path, paths: ChainPaths, survey: Survey, lock: ChainLock | None, *, clean: bool) -> None:
+def _survey(root: Path, paths: ChainPaths, survey: Survey, lock: ChainLock | None, *, clean: bool) -> None:
     survey.chain = read_chain(root, paths)
     survey.obstacles += _flaws(survey.chain, locked=lock is not None)
     if lock is not None:
-        with _told(survey, "freeing", root):
+        with _recording(survey, "freeing", root):
             _free(root, survey, lock.before)
     survey.waiting = waiting_tombstones(root, survey.chain)
     survey.disk_files = read_disk_files(root, paths)
@@ -146,30 +151,34 @@ def _look(root: Path, paths: ChainPaths, survey: Survey, lock: ChainLock | None,
         if survey.disk_files.vanished:
             survey.obstacles.append(_vanished(survey.disk_files.vanished[0]))
         if clean and survey.chain.is_understood and not survey.disk_files.vanished:
-            with _told(survey, "putting aside", root):
-                _put_aside(root, survey, beside, lock)
+            with _recording(survey, "quarantining", root):
+                _quarantine_orphans(root, survey, beside, lock)
                 survey.disk_files = read_disk_files(root, paths)
                 beside = _beside_manifests(root, paths)
         known = [point.manifest for point in survey.chain.points + survey.chain.tombstones]
         unknown = orphans.unknown_files(known, survey.disk_files.files)
         survey.unknown = len(unknown) + len(survey.disk_files.odd) + len(beside) + _odd_folders(root, paths)
-    survey.quarantined = count_put_aside(root, paths)
+    survey.quarantined = count_quarantined(root, paths)
 
 
 def _flaws(chain: ChainFolder, *, locked: bool) -> Iterator[Obstacle]:
-    """Yield what keeps a chain from being understood, so that nothing is freed."""
+    """Yield an obstacle for each manifest that can't be read: because of it nothing is freed."""
     for places, reason in (
         (chain.unreadable, Hindrance.MANIFEST_UNREADABLE),
         (chain.newer, Hindrance.MANIFEST_NEWER),
     ):
         for place in places[:MAX_OBSTACLES]:
-            yield Obstacle(reason=reason, doing="freeing", file=str(place), message=chain.flaws.get(place, "")[:_WORDS])
+            yield Obstacle(
+                reason=reason, doing="freeing", file=str(place), message=chain.flaws.get(place, "")[:_MAX_MESSAGE]
+            )
     if locked and chain.vanished:
         yield _vanished(str(chain.vanished[0]))
 
 
 def _vanished(file: str) -> Obstacle:
-    text = "it vanished while its folder was being listed, although this worker holds the lock: the listing is stale"
+    text = (
+        "the file vanished while its folder was listed, although this pod holds the chain's lock: the listing is stale"
+    )
     return Obstacle(reason=Hindrance.LISTING_CHANGED, doing="freeing", file=file, message=text)
 
 
@@ -180,7 +189,7 @@ def _free(root: Path, survey: Survey, on_step: Callable[[str], None]) -> None:
     survey.chain = replace(survey.chain, tombstones=tuple(item.point for item in freed.waiting))
 
 
-def _put_aside(root: Path, survey: Survey, beside: list[os.DirEntry[str]], lock: ChainLock) -> None:
+def _quarantine_orphans(root: Path, survey: Survey, beside: list[os.DirEntry[str]], lock: ChainLock) -> None:
     paths = survey.chain.paths
     known = [point.manifest for point in survey.chain.points + survey.chain.tombstones]
     files = [PurePosixPath(path) for path in orphans.movable_files(known, survey.disk_files.files)]
@@ -189,23 +198,23 @@ def _put_aside(root: Path, survey: Survey, beside: list[os.DirEntry[str]], lock:
         for entry in beside
         if entry.is_file(follow_symlinks=False) and not entry.name.startswith(".")
     ]
-    put_aside(root, paths, files, datetime.now(UTC), lock.before)
+    quarantine(root, paths, files, datetime.now(UTC), lock.before)
 
 
 def _beside_manifests(root: Path, paths: ChainPaths) -> list[os.DirEntry[str]]:
-    """Return what lies among the manifests and is neither one nor ours."""
+    """Return the entries of the manifests' folder that are neither manifests nor other files of the operator."""
     try:
         with os.scandir(root / paths.backups) as entries:
-            return [entry for entry in entries if not _is_ours(entry.name)]
+            return [entry for entry in entries if not _is_expected(entry.name)]
     except FileNotFoundError:
         return []
 
 
-def _is_ours(name: str) -> bool:
+def _is_expected(name: str) -> bool:
     return layout.is_manifest(name) or layout.is_unfit(name) or layout.is_partial(name)
 
 
 def _odd_folders(root: Path, paths: ChainPaths) -> int:
-    """Return the entries of the chain's own folder that are none of the layout's."""
+    """Return the number of entries in the chain's folder that do not belong to the layout."""
     with os.scandir(root / paths.folder) as entries:
         return sum(not (entry.name in _KNOWN or layout.is_disk_folder(entry.name)) for entry in entries)

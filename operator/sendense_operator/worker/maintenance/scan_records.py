@@ -1,4 +1,4 @@
-"""What a maintenance pod reports about a chain and a repository: records for the catalogue."""
+"""Catalogue records of a chain, from its survey."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ from sendense_operator.worker.maintenance.chain_maintenance import Survey
 from sendense_operator.worker.storage.chain_folder import StoredPoint
 from sendense_operator.worker.storage.tombstones import Waiting
 
-_NAME = 256
-"""Characters of a name in vCenter."""
-_MESSAGE = 1000
+_MAX_NAME = 256
+"""Characters that are kept of a VM's name in vCenter."""
+_MAX_MESSAGE = 1000
 
 
 def chain_records(survey: Survey) -> Iterator[Record]:
-    """Restore points, oldest first, tombstones, and the chain last. Of one that was listed in part: the chain alone."""
+    """Yield the records of the restore points, oldest first, of the tombstones, and last of the chain.
+
+    For a chain that could not be listed completely, only the chain's record.
+    """
     vm, chain = survey.chain.paths.vm, survey.chain
     if survey.is_complete:
         points = [(point.manifest, point.unfit) for point in chain.points]
@@ -42,13 +45,13 @@ def chain_records(survey: Survey) -> Iterator[Record]:
         quarantined=survey.quarantined,
         unreadable=len(chain.unreadable),
         newer=len(chain.newer),
-        message="; ".join(survey.messages)[:_MESSAGE],
+        message="; ".join(survey.messages)[:_MAX_MESSAGE],
         obstacles=tuple(sorted(survey.obstacles, key=_rank)[:MAX_OBSTACLES]),
     )
 
 
 def _rank(obstacle: Obstacle) -> bool:
-    """Return a sort key that puts last what explains least: a backup that is being made."""
+    """Return a sort key that puts a running backup last, because it explains least."""
     return obstacle.reason == Hindrance.CHAIN_BUSY
 
 
@@ -63,7 +66,7 @@ def _point(vm: str, point: StoredPoint, verdict: DamageVerdict) -> PointRecord:
         started=manifest.started,
         finished=manifest.finished,
         job_id=manifest.job_id,
-        vm_name=manifest.vm.vmware_name[:_NAME],
+        vm_name=manifest.vm.vmware_name[:_MAX_NAME],
         disks=tuple(disk.to_answer() for disk in manifest.disks),
         damage=verdict.damage,
         full_next=verdict.full_next,

@@ -1,1 +1,1 @@
-"""A repository's files: durable writes, locks, the commit of a restore point, tombstones, quarantine."""
+"""Files of a repository: durable writes, locks, the commit of a restore point, tombstones, quarantine."""

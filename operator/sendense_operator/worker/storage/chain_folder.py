@@ -1,4 +1,4 @@
-"""What a chain's folder holds: restore points, tombstones, and manifests that can't be read."""
+"""Content of a chain's folder: restore points, tombstones, and manifests that can't be read."""
 
 from __future__ import annotations
 
@@ -19,20 +19,22 @@ from sendense_operator.worker.storage.durable_io import fsync_path, is_folder, l
 log = get_logger(__name__)
 
 _MANIFEST_LIMIT: Final = 4 << 20
-"""Bytes: one of 64 disks takes some 100 KiB."""
+"""Largest size of a manifest in bytes; one with 64 disks has about 100 KiB."""
 
 
 @dataclass(frozen=True)
 class StoredPoint:
-    """A manifest and where it lies, below the repository's root."""
+    """A manifest in the repository, and its marks."""
 
     place: PurePosixPath
+    """Path of the manifest below the repository's root."""
     manifest: Manifest
     unfit: tuple[Unfit, ...] = ()
+    """Marks of disks that are damaged or can't be the parent of an increment."""
 
     @property
     def order(self) -> tuple[int, datetime, str]:
-        """Sort key: by sequence, whatever the clocks said; points of the first version have none."""
+        """Sort key: first the sequence, because clocks may be wrong; restore points of the first version have none."""
         return self.manifest.sequence, self.manifest.finished, self.manifest.backup.uid
 
 
@@ -44,32 +46,33 @@ class ChainFolder:
     points: tuple[StoredPoint, ...] = ()
     """Restore points, oldest first."""
     tombstones: tuple[StoredPoint, ...] = ()
-    """Removed ones whose files are not all freed, oldest first."""
+    """Removed restore points whose files are not all freed, oldest first."""
     unreadable: tuple[PurePosixPath, ...] = ()
+    """Manifests that can't be read."""
     newer: tuple[PurePosixPath, ...] = ()
-    """Of a newer format."""
+    """Manifests of a newer format."""
     vanished: tuple[PurePosixPath, ...] = ()
-    """Listed, and not there any more when they were to be read. Under the chain's lock that means that the listing is
-    stale: others may be missing from it."""
+    """Manifests that were listed but did not exist when they were read. Under the chain's lock this means that the
+    listing is stale and may lack others."""
     flaws: Mapping[PurePosixPath, str] = field(default_factory=dict)
-    """What is wrong with each of `unreadable` and `newer`."""
+    """What is wrong with each manifest in `unreadable` and `newer`."""
 
     @property
     def is_understood(self) -> bool:
-        """Whether every manifest could be read: else nothing may be freed, since what they need is unknown."""
+        """Whether every manifest could be read. Otherwise nothing may be freed: what the others need is unknown."""
         return not (self.unreadable or self.newer or self.vanished)
 
     @property
     def next_sequence(self) -> int:
-        """Of the next restore point."""
+        """Sequence number of the next restore point."""
         return 1 + max((point.manifest.sequence for point in self.points + self.tombstones), default=0)
 
 
 def read_chain(root: Path, paths: ChainPaths) -> ChainFolder:
-    """Read all manifests. Raises OSError where a folder or a file can't be read: half a listing is none.
+    """Return a chain's manifests. Raises OSError if a folder or file can't be read, because a listing must be complete.
 
-    Restore points are listed before tombstones: one that becomes a tombstone meanwhile is seen twice, not never, and
-    counts as a tombstone.
+    Restore points are listed before tombstones. One that becomes a tombstone meanwhile is therefore found twice rather
+    than not at all, and counts as a tombstone.
     """
     points, tombstones = list[StoredPoint](), list[StoredPoint]()
     flaws = dict[PurePosixPath, str]()
@@ -79,17 +82,17 @@ def read_chain(root: Path, paths: ChainPaths) -> ChainFolder:
             try:
                 found.append(read_point(root, place))
             except FileNotFoundError:
-                vanished.append(place)  # without the lock: it became a tombstone, or that one was freed
+                vanished.append(place)  # normal without the lock: it became a tombstone, or its tombstone was removed
             except NewerManifestError as error:
-                log.warning("left alone", path=place, error=error)
+                log.warning("manifest of a newer format ignored", path=place, error=error)
                 newer.append(place)
                 flaws[place] = str(error)
             except ManifestError as error:
-                log.warning("left alone", path=place, error=error)
+                log.warning("unreadable manifest ignored", path=place, error=error)
                 unreadable.append(place)
                 flaws[place] = str(error)
     if tombstones and not is_folder(root / paths.backups):
-        vanished.append(paths.backups)  # a tombstone was a manifest there
+        vanished.append(paths.backups)  # a tombstone was once a manifest in this folder, so the folder must exist
     removed = {_identity(point) for point in tombstones}
     points = [point for point in points if _identity(point) not in removed]
     return ChainFolder(
@@ -104,12 +107,12 @@ def read_chain(root: Path, paths: ChainPaths) -> ChainFolder:
 
 
 def manifests_in(root: Path, paths: ChainPaths) -> Iterator[PurePosixPath]:
-    """Return the paths of a chain's manifests below `root`, in the order of their names. Raises OSError."""
+    """Return the paths of a chain's manifests below `root`, sorted by name. Raises OSError."""
     return (paths.backups / name for name in _names(root / paths.backups) if layout.is_manifest(name))
 
 
 def tombstones_in(root: Path, paths: ChainPaths) -> Iterator[PurePosixPath]:
-    """Return the same of its tombstones."""
+    """Return the paths of a chain's tombstones below `root`, sorted by name. Raises OSError."""
     return (paths.tombstones / name for name in _names(root / paths.tombstones) if layout.is_tombstone(name))
 
 
@@ -125,18 +128,18 @@ def _identity(point: StoredPoint) -> tuple[str, ...]:
 
 
 def manifest_bytes(root: Path, place: PurePosixPath) -> bytes:
-    """Return what lies in the place of a manifest, whatever it says. Raises as `read_manifest` does."""
+    """Return the bytes of a manifest, without parsing them. Raises as `read_manifest` does."""
     try:
         data = read_regular(root / place, _MANIFEST_LIMIT + 1)
     except NotRegularError as error:
         raise ManifestError(str(error)) from error
     if len(data) > _MANIFEST_LIMIT:
-        raise ManifestError(f"more than {_MANIFEST_LIMIT} bytes")
+        raise ManifestError(f"larger than {_MANIFEST_LIMIT} bytes")
     return data
 
 
 def read_manifest(root: Path, place: PurePosixPath) -> Manifest:
-    """Return one manifest. Raises ManifestError, FileNotFoundError, and OSError where storage is at fault."""
+    """Return a manifest. Raises ManifestError, FileNotFoundError, and OSError for errors of the storage."""
     manifest = Manifest.from_json(manifest_bytes(root, place))
     try:
         layout.check_backup(manifest.backup.name, manifest.backup.uid)
@@ -146,7 +149,7 @@ def read_manifest(root: Path, place: PurePosixPath) -> Manifest:
 
 
 def read_point(root: Path, place: PurePosixPath) -> StoredPoint:
-    """Return one manifest with the marks that are about it. Raises as `read_manifest` does."""
+    """Return a manifest with its marks. Raises as `read_manifest` does."""
     manifest = read_manifest(root, place)
     try:
         data = read_regular(root / layout.unfit_of(place), _MANIFEST_LIMIT)
@@ -158,13 +161,12 @@ def read_point(root: Path, place: PurePosixPath) -> StoredPoint:
 
 
 def mark_unfit(root: Path, point: StoredPoint, marks: tuple[Unfit, ...]) -> tuple[Unfit, ...]:
-    """Add to what speaks against a point, durably; per disk and reason the newest mark stays. All that there are now.
+    """Add marks to a restore point durably, and return all its marks. Per disk and reason the newest mark is kept.
 
-    A mark that comes too late for a point that is being removed is taken away again; it would speak against no other
-    one anyway. Raises OSError.
+    If the restore point is removed meanwhile, the marks are removed again. Raises OSError.
     """
-    news = {(mark.index, mark.reason) for mark in marks}
-    kept = tuple(mark for mark in point.unfit if (mark.index, mark.reason) not in news)
+    added = {(mark.index, mark.reason) for mark in marks}
+    kept = tuple(mark for mark in point.unfit if (mark.index, mark.reason) not in added)
     if (root / point.place).exists():
         set_marks(root, point, kept + marks)
     if not (root / point.place).exists():
@@ -173,7 +175,7 @@ def mark_unfit(root: Path, point: StoredPoint, marks: tuple[Unfit, ...]) -> tupl
 
 
 def set_marks(root: Path, point: StoredPoint, marks: tuple[Unfit, ...]) -> None:
-    """Write what speaks against a point, durably; without any mark there is no file. Raises OSError."""
+    """Write the marks of a restore point durably; without marks, remove their file. Raises OSError."""
     place = root / layout.unfit_of(point.place)
     if marks:
         replace_durable(place, parent_blocks.to_json(marks))

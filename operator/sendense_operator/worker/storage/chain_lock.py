@@ -1,12 +1,12 @@
-"""One writer per chain: `flock` on `<vm>/.lock`, and the owner's record in `<vm>/.owner` beside it.
+"""The lock of a chain, which allows one writer: `flock` on `<vm>/.lock`, and the owner's record in `<vm>/.owner`.
 
-The kernel's lock dies with its holder. A file system that forgets locks (a node that was away too long) is
-why the record is read again right before each step of a commit: a worker that was thought dead and comes
-back finds another owner there and stops.
+The kernel releases the lock when its holder ends. A network file system may also lose locks while a node is
+disconnected. Therefore the record is read again immediately before each step of a commit: a worker that was assumed
+dead and resumes finds another owner, and stops.
 
-The record has a file of its own since a share of SMB refuses to read a locked file, to its holder too. Versions before
-kept it in `.lock` itself, so that one is kept empty: an old holder that comes back does not find its name there any
-more, and a new one finds out about an old one by the length alone.
+The record is a file of its own because an SMB share refuses to read a locked file, even to the holder. Earlier versions
+kept the record in `.lock`. That file is kept empty now, so that an earlier version that resumes does not find its
+record there, and so that its length alone shows whether an earlier version holds the lock.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ _OPEN: Final = os.O_RDWR | os.O_CREAT
 
 
 class ChainLock:
-    """A held lock; also a context manager that releases it."""
+    """A lock that is held; as a context manager it releases the lock at the end."""
 
     def __init__(self, path: Path, owner: str, fd: int) -> None:
-        """`owner`: what the record says; empty: the volume had no room for one."""
+        """Initialize; `owner`: pod UID in the record, empty if the full volume has no space for a record."""
         self._path, self._owner, self._fd = path, owner, fd
 
     @classmethod
-    def try_acquire(cls, path: Path, root: Path, owner: str, *, may_be_nameless: bool = False) -> ChainLock | None:
-        """Return the lock, or None while somebody else holds it. `owner`: pod UID. Raises WorkerError.
+    def try_acquire(cls, path: Path, root: Path, owner: str, *, may_lack_record: bool = False) -> ChainLock | None:
+        """Return the lock, or None while another process holds it. `owner`: pod UID. Raises WorkerError.
 
-        `may_be_nameless`: take it on a full volume too, where the owner's record finds no room. That is for who only
-        removes what anybody may remove: nothing else makes room again.
+        `may_lack_record`: acquire it also on a full volume, on which the owner's record can't be written. Only for
+        maintenance, which removes files: without it, no space would ever be freed again.
         """
         try:
             ensure_folder(path.parent, root)
@@ -55,36 +55,38 @@ class ChainLock:
                 os.close(fd)
                 return None
             os.ftruncate(fd, 0)
-            named = _write_record(_record_of(path), owner, may_be_nameless=may_be_nameless)
+            is_written = _write_record(_record_of(path), owner, may_lack_record=may_lack_record)
         except OSError as error:
             os.close(fd)
             raise storage_error(error, "locking the chain") from error
-        return cls(path, owner if named else "", fd)
+        return cls(path, owner if is_written else "", fd)
 
     @classmethod
     async def acquire(cls, path: Path, root: Path, owner: str, wait: float) -> ChainLock:
-        """Return the lock within `wait` seconds, else WorkerError ChainBusy with the owner's pod."""
+        """Return the lock, waiting up to `wait` seconds. Raises WorkerError, ChainBusy if it stays held."""
         deadline = time.monotonic() + wait
         while True:
             lock = cls.try_acquire(path, root, owner)
             if lock is not None:
                 return lock
             if time.monotonic() >= deadline:
-                raise WorkerError(Reason.CHAIN_BUSY, f"pod {_owner_at(path)} is writing this chain")
+                raise WorkerError(Reason.CHAIN_BUSY, f"the pod with UID {_owner_at(path)} is writing this chain")
             await asyncio.sleep(_RETRY_SECONDS)
 
     def check(self) -> None:
-        """Raise WorkerError Fenced unless the lock is still ours: same file, same owner."""
+        """Raise WorkerError Fenced unless this process still owns the lock: the same file, and its own record."""
         try:
-            mine, there = os.fstat(self._fd), self._path.stat(follow_symlinks=False)
+            held, current = os.fstat(self._fd), self._path.stat(follow_symlinks=False)
         except OSError as error:
-            raise WorkerError(Reason.FENCED, f"the chain's lock is gone: {error.strerror}") from error
-        same = (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
-        if not same or there.st_size or not self._is_recorded():
-            raise WorkerError(Reason.FENCED, f"the chain's lock now belongs to pod {_owner_at(self._path)}")
+            raise WorkerError(Reason.FENCED, f"the chain's lock can't be checked: {error.strerror}") from error
+        same = (held.st_dev, held.st_ino) == (current.st_dev, current.st_ino)
+        if not same or current.st_size or not self._is_recorded():
+            raise WorkerError(
+                Reason.FENCED, f"the chain's lock now belongs to the pod with UID {_owner_at(self._path)}"
+            )
 
     def _is_recorded(self) -> bool:
-        """Return whether the record is ours; of a nameless holder, whether there is still none."""
+        """Return whether the record names this owner; for a lock without record, whether there is still none."""
         try:
             found = read_regular(_record_of(self._path), _RECORD_LIMIT)
         except FileNotFoundError:
@@ -94,11 +96,11 @@ class ChainLock:
         return _owner_in(found) == self._owner if self._owner else not found
 
     def before(self, _: str) -> None:
-        """`check` for who tells each step before it is done."""
+        """Call `check`; for use as an `on_step` callback, which receives the name of each step before it is done."""
         self.check()
 
     def is_ours(self) -> bool:
-        """`check` as a question."""
+        """Return whether `check` succeeds."""
         try:
             self.check()
         except WorkerError:
@@ -106,7 +108,7 @@ class ChainLock:
         return True
 
     def release(self) -> None:
-        """Let go; the files stay."""
+        """Release the lock; its files stay."""
         with contextlib.suppress(OSError):
             os.close(self._fd)
 
@@ -118,19 +120,19 @@ class ChainLock:
 
 
 def _try_lock(fd: int) -> bool:
-    """Return whether nobody else holds it. Raises OSError."""
+    """Acquire the kernel's lock if no other process holds it; return whether it was acquired. Raises OSError."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):  # a share of SMB says EACCES
+    except (BlockingIOError, PermissionError):  # an SMB share answers EACCES
         return False
     return True
 
 
-def _write_record(path: Path, owner: str, *, may_be_nameless: bool) -> bool:
-    """Say whose the chain is now, durably; False: there is no room for that. Raises OSError.
+def _write_record(path: Path, owner: str, *, may_lack_record: bool) -> bool:
+    """Write the owner's record durably; return False if there is no space and `may_lack_record`. Raises OSError.
 
-    What is there is overwritten, not cut first: on most file systems that needs no room. Without room the record
-    becomes empty, so that whoever was here before is fenced all the same.
+    The old record is overwritten in place, which needs no space on most file systems. If that fails for want of space,
+    the record is made empty, so that the former owner is fenced in this case, too.
     """
     record = {"podUID": owner, "since": datetime.now(UTC).isoformat(timespec="seconds")}
     data = json.dumps(record).encode()
@@ -142,7 +144,7 @@ def _write_record(path: Path, owner: str, *, may_be_nameless: bool) -> bool:
         os.ftruncate(fd, len(data))
         os.fsync(fd)
     except OSError as error:
-        if not (may_be_nameless and is_full(error)):
+        if not (may_lack_record and is_full(error)):
             raise
         if fd >= 0:
             os.ftruncate(fd, 0)
@@ -159,7 +161,7 @@ def _record_of(lock: Path) -> Path:
 
 
 def _owner_at(lock: Path) -> str:
-    """Return the pod UID of who has the lock. One of an older version has its record in the lock itself."""
+    """Return the pod UID of the lock's owner. An earlier version has its record in the lock file itself."""
     try:
         place = lock if lock.stat(follow_symlinks=False).st_size else _record_of(lock)
         return _owner_in(read_regular(place, _RECORD_LIMIT)) or "(unknown)"
@@ -168,7 +170,7 @@ def _owner_at(lock: Path) -> str:
 
 
 def _owner_in(data: bytes) -> str:
-    """Empty: it is no record."""
+    """Return the pod UID in a record; empty if `data` is not a record."""
     try:
         raw: Any = json.loads(data)
         return str(raw["podUID"])[:64]

@@ -1,6 +1,6 @@
-"""The commit of one backup: intent, renames, and the manifest last. Every step is durable before the next.
+"""The commit of one backup: intent, renames, and the manifest last. Each step is durable before the next begins.
 
-Called in a thread, and never cancelled: it takes milliseconds.
+It runs in a thread, takes milliseconds and is never cancelled.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sendense_operator.worker.storage.durable_io import ensure_folder, fsync_pat
 
 
 def no_step(_: str) -> None:
-    """Nobody watches the steps."""
+    """Do nothing: the default callback for steps."""
 
 
 def commit(
@@ -26,11 +26,11 @@ def commit(
     lock: ChainLock,
     on_step: Callable[[str], None] = no_step,
 ) -> None:
-    """Make the backup a restore point.
+    """Commit a restore point.
 
-    `place`: path of the manifest below `root`. All files of the manifest lie beside their names with
-    `.partial` added and are durable. `on_step` receives what comes next; a test stops the process there.
-    Raises WorkerError: Fenced before anything is touched by a worker that lost the lock.
+    `place`: path of the manifest below `root`. Each file that the manifest names must exist durably under its name with
+    `.partial` added. `on_step` receives the name of each step before it is done; tests stop the process there. Raises
+    WorkerError; Fenced before a step if another worker has taken over the lock.
     """
     intent = root / layout.partial(place)
 
@@ -41,7 +41,7 @@ def commit(
     try:
         step("intent")
         ensure_folder(intent.parent, root)
-        # Now, while there is room: on a full volume no restore point could be removed without it.
+        # Created now, because removing a restore point needs this folder, also when the volume is full.
         ensure_folder(intent.parent.with_name(layout.TOMBSTONES), root)
         write_durable(intent, manifest.to_json())
         fsync_path(intent.parent)

@@ -1,6 +1,6 @@
-"""A digest list on storage, never in memory: there it would take 8 MiB per TiB of its disk, each copy as much again.
+"""A digest list in a file. It is never held in memory, where it would take 8 MiB per TiB of its disk.
 
-All of it blocks, so it belongs into a thread. Every method raises OSError.
+All methods block, so callers on the event loop use a thread. All methods raise OSError.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from sendense_operator.chain.digests import DIGEST_SIZE, Chunks
 from sendense_operator.worker.storage.durable_io import open_new, open_regular
 
 PAGE: Final = 4096
-"""Chunks whose digests are read or written at once: 128 KiB."""
+"""Number of chunks whose digests are read or written at once: 128 KiB."""
 
 
 class DigestFile:
-    """The digests of one disk by chunk number; threads may `put` and `get` at the same time."""
+    """The digests of one disk by chunk index; threads may `put` and `get` at the same time."""
 
     def __init__(self, descriptor: int, chunks: Chunks) -> None:
         self._fd, self.chunks = descriptor, chunks
         self._lock = threading.Lock()
-        """A thread may outlive its caller: it must not write to what its descriptor became after `close`."""
+        """A thread may outlive its caller. After `close` it must not use the descriptor, which may be another file."""
 
     @classmethod
     def create(cls, path: Path, chunks: Chunks) -> DigestFile:
-        """Create an empty list in place of any existing one: `fill_zeroes` or `copy` comes next."""
+        """Create an empty list, replacing an existing one. `fill_zeroes` or `copy` must follow."""
         return cls(open_new(path), chunks)
 
     @classmethod
     def open(cls, path: Path, chunks: Chunks) -> DigestFile:
-        """Return a list that is only read. Raises ValueError, too, where its length does not fit."""
+        """Open a list for reading. Raises ValueError if its length does not match the number of chunks."""
         descriptor = open_regular(path)
         length = os.fstat(descriptor).st_size
         if length != chunks.list_bytes:
             os.close(descriptor)
-            raise ValueError(f"{length} bytes of digests, {chunks.list_bytes} expected")
+            raise ValueError(f"the digest list has {length} bytes instead of {chunks.list_bytes}")
         return cls(descriptor, chunks)
 
     def __enter__(self) -> DigestFile:
@@ -51,19 +51,19 @@ class DigestFile:
         self.close()
 
     def close(self) -> None:
-        """Close the file, once; nothing is flushed."""
+        """Close the file without flushing it. May be called repeatedly."""
         with self._lock:
             if self._fd >= 0:
                 os.close(self._fd)
             self._fd = -1
 
     def fill_zeroes(self) -> None:
-        """All chunks hold zeroes only."""
+        """Set all digests to those of chunks of zeroes."""
         for first in range(0, self.chunks.count, PAGE):
             self.put_zeroes(first, min(PAGE, self.chunks.count - first))
 
     def copy(self, source: DigestFile) -> str:
-        """Take over the list of `source`. The root of what was copied."""
+        """Copy the list `source`, and return the root of what was copied."""
         root = blake3()
         for first, page in source.pages():
             root.update(page)
@@ -71,15 +71,15 @@ class DigestFile:
         return root.hexdigest()
 
     def put(self, index: int, value: bytes) -> None:
-        """Return the digest of chunk `index`. Raises IndexError, ValueError."""
+        """Set the digest of chunk `index` to `value`. Raises IndexError, ValueError."""
         if not 0 <= index < self.chunks.count:
             raise IndexError(f"chunk {index} of {self.chunks.count}")
         if len(value) != DIGEST_SIZE:
-            raise ValueError(f"a digest of {len(value)} bytes")
+            raise ValueError(f"a digest has {len(value)} bytes instead of {DIGEST_SIZE}")
         self._write(value, index)
 
     def put_zeroes(self, first: int, count: int) -> None:
-        """`count` chunks from `first` on hold zeroes only."""
+        """Set the digests of `count` chunks from `first` on to those of chunks of zeroes."""
         while count > 0:
             some = min(PAGE, count)
             self._write(self.chunks.zeroes(first, some), first)
@@ -90,19 +90,19 @@ class DigestFile:
         return self._read(index, 1)
 
     def pages(self) -> Iterator[tuple[int, bytes]]:
-        """Yield (index of the first chunk, digests) of all chunks, PAGE at a time."""
+        """Yield (index of the first chunk, concatenated digests) for all chunks, PAGE chunks at a time."""
         for first in range(0, self.chunks.count, PAGE):
             yield first, self._read(first, min(PAGE, self.chunks.count - first))
 
     def root(self) -> str:
-        """Hex digest of the whole list."""
+        """Return the root: the hex digest of the whole list."""
         root = blake3()
         for _, page in self.pages():
             root.update(page)
         return root.hexdigest()
 
     def sync(self) -> None:
-        """Whatever was put is durable."""
+        """Make everything durable that was written."""
         with self._lock:
             os.fsync(self._fd)
 
@@ -116,6 +116,6 @@ class DigestFile:
         with self._lock:
             data = os.pread(self._fd, count * DIGEST_SIZE, first * DIGEST_SIZE)
         if len(data) != count * DIGEST_SIZE:
-            # Its length was right when it was opened: says nothing about what lies there now.
+            # The length was correct when the file was opened: the storage is at fault, not the restore point.
             raise OSError(errno.ESTALE, "the digest list became shorter while it was read")
         return data

@@ -1,4 +1,4 @@
-"""What lies in the disks' folders of a chain."""
+"""Listing of the disk folders of a chain."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from sendense_operator.worker.storage.durable_io import read_regular
 
 @dataclass(frozen=True)
 class DiskFiles:
-    """All entries of the folders `disk-*`, by path below the repository's root."""
+    """All entries of the folders `disk-*`, by their paths below the repository's root."""
 
     files: dict[str, DiskFile] = field(default_factory=dict)
     odd: tuple[str, ...] = ()
-    """Links, folders and whatever else is no file."""
+    """Entries that are not regular files, such as links and folders."""
     vanished: tuple[str, ...] = ()
-    """Listed, and not there any more when they were to be read; see `ChainFolder.vanished`."""
+    """Files that were listed but did not exist when they were read; see `ChainFolder.vanished`."""
 
 
 def read_disk_files(root: Path, paths: ChainPaths) -> DiskFiles:
-    """List the folders and read the head of each image. Raises OSError: half a listing is none.
+    """List the disk folders and read the header of each image. Raises OSError if a folder can't be listed completely.
 
-    A file that is there and can't be read says so in its flaw.
+    For a file that can't be read, the error is in its `flaw`.
     """
     found, odd, vanished = dict[str, DiskFile](), list[str](), list[str]()
     for folder in _disk_folders(root, paths):
@@ -40,7 +40,7 @@ def read_disk_files(root: Path, paths: ChainPaths) -> DiskFiles:
                     else:
                         odd.append(path)
                 except FileNotFoundError:
-                    vanished.append(path)  # without the lock: it got its name, or was freed
+                    vanished.append(path)  # normal without the lock: a partial was renamed, or a file was freed
                 except OSError as error:
                     found[path] = DiskFile(flaw=f"can't be read: {error.strerror}", is_opaque=True)
     return DiskFiles(found, tuple(odd), tuple(vanished))
@@ -61,6 +61,6 @@ def _disk_folders(root: Path, paths: ChainPaths) -> list[PurePosixPath]:
 
 def _read(entry: os.DirEntry[str]) -> DiskFile:
     state = entry.stat(follow_symlinks=False)
-    # A list of digests has no head: its length is all that is checked.
+    # A digest list has no header; only its length is checked.
     head = b"" if entry.name.endswith(layout.DIGESTS) else read_regular(Path(entry.path), HEADER_BYTES)
     return DiskFile.of(head, state.st_size, state.st_blocks * 512)

@@ -1,7 +1,7 @@
-"""Files and folders of a repository. What a durable operation returns from survives a power cut.
+"""Operations on files and folders of a repository. After a durable operation has returned, its effect survives a crash.
 
-Others may write to the volume as well, so no link is ever followed below its root, and nothing is opened that may
-make the opener wait.
+Others may write to the volume, too. Therefore no link below the repository's root is followed, and nothing is opened
+that can block, such as a pipe.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from sendense_operator.chain.layout import PARTIAL
 from sendense_operator.worker.errors import NotRegularError
 
 _SAFE: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-"""A link is an error, and a pipe is not waited on."""
+"""Flags of every open: a link is an error, and a pipe does not block."""
 
 
 def fsync_path(path: Path) -> None:
-    """Flush a file's or a folder's own data. Raises OSError, NotRegularError for anything else."""
+    """Flush a file or the entries of a folder. Raises OSError, NotRegularError for anything else."""
     fd = _open(path, os.O_RDONLY)
     try:
         mode = os.fstat(fd).st_mode
@@ -33,9 +33,9 @@ def fsync_path(path: Path) -> None:
 
 
 def ensure_folder(path: Path, root: Path) -> None:
-    """Make `path` and its parents below `root`, each entry durable in its parent.
+    """Create the folder `path` and its parents below `root`, each durably.
 
-    Raises OSError, NotADirectoryError where something else, a link included, stands in the way.
+    Raises OSError; NotADirectoryError if a file or link has the name of one of them.
     """
     parents = [folder for folder in path.parents if folder.is_relative_to(root) and folder != root]
     for folder in [*reversed(parents), *([path] if path != root else [])]:
@@ -49,13 +49,13 @@ def ensure_folder(path: Path, root: Path) -> None:
 
 
 def open_new(path: Path, mode: int = 0o660) -> int:
-    """Return the descriptor of a new, empty file that replaces any file, link or pipe in its place. Raises OSError."""
+    """Create an empty file, replacing any file, link or pipe, and return its descriptor. Raises OSError."""
     path.unlink(missing_ok=True)
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFE, mode)
 
 
 def write_durable(path: Path, data: bytes) -> None:
-    """Write a new file and flush it; its entry in the folder is not flushed."""
+    """Write a new file and flush it, but not its entry in the folder. Raises OSError."""
     with os.fdopen(open_new(path), "wb") as file:
         file.write(data)
         file.flush()
@@ -63,7 +63,7 @@ def write_durable(path: Path, data: bytes) -> None:
 
 
 def replace_durable(path: Path, data: bytes) -> None:
-    """Write `path` so that it holds either what it held or all of `data`."""
+    """Replace the content of `path` atomically and durably. Raises OSError."""
     temporary = path.with_name(path.name + PARTIAL)
     write_durable(temporary, data)
     temporary.replace(path)
@@ -80,7 +80,7 @@ def _open(path: Path, flags: int) -> int:
 
 
 def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
-    """Return the descriptor of a file, never of a link, and never waiting as a pipe would. Raises OSError."""
+    """Open a regular file without following links and without blocking; return its descriptor. Raises OSError."""
     fd = _open(path, flags)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
@@ -89,13 +89,13 @@ def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
 
 
 def read_regular(path: Path, limit: int) -> bytes:
-    """Return the first `limit` bytes of a file. Raises OSError as `open_regular` does."""
+    """Return at most the first `limit` bytes of a regular file. Raises OSError as `open_regular` does."""
     with os.fdopen(open_regular(path), "rb") as file:
         return file.read(limit)
 
 
 def is_regular(path: Path) -> bool:
-    """Return whether there is a file, which a link to one is not. Raises OSError where that can't be determined."""
+    """Return whether `path` is a regular file and no link. Raises OSError if that can't be determined."""
     try:
         return stat.S_ISREG(os.lstat(path).st_mode)
     except (FileNotFoundError, NotADirectoryError):
@@ -103,7 +103,7 @@ def is_regular(path: Path) -> bool:
 
 
 def is_folder(path: Path) -> bool:
-    """Return whether there is a folder, which a link to one is not. Raises OSError where that can't be determined."""
+    """Return whether `path` is a folder and no link. Raises OSError if that can't be determined."""
     try:
         return stat.S_ISDIR(os.lstat(path).st_mode)
     except (FileNotFoundError, NotADirectoryError):
@@ -111,7 +111,7 @@ def is_folder(path: Path) -> bool:
 
 
 def allocated(path: Path) -> int:
-    """Return the bytes that a file takes on its file system; 0 for a file that is not there."""
+    """Return the bytes that a file occupies on its file system; 0 if it does not exist."""
     try:
         return path.lstat().st_blocks * 512
     except FileNotFoundError:
@@ -119,7 +119,7 @@ def allocated(path: Path) -> int:
 
 
 def list_names(folder: Path) -> list[str]:
-    """Sorted names in a folder. Raises OSError: FileNotFoundError, NotADirectoryError for a link or a file."""
+    """Return the sorted names in a folder. Raises OSError: FileNotFoundError, NotADirectoryError for a link or file."""
     try:
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | _SAFE)
     except OSError as error:
@@ -136,7 +136,7 @@ def list_names(folder: Path) -> list[str]:
 
 
 def names_in(folder: Path) -> list[str]:
-    """As `list_names`; none for a folder that is not there, or is none."""
+    """Return the names as `list_names` does; none if there is no such folder. Raises other OSErrors."""
     try:
         return list_names(folder)
     except (FileNotFoundError, NotADirectoryError):

@@ -1,4 +1,4 @@
-"""Orphans are put aside, never deleted: somebody may find out what they are."""
+"""Quarantine of orphans. They are moved and never deleted, so that an administrator can find out what they are."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from sendense_operator.worker.storage.durable_io import ensure_folder, fsync_pat
 
 log = get_logger(__name__)
 
-_MAX_IN_A_SECOND: Final = 1000
+_MAX_PER_SECOND: Final = 1000
+"""Folders that one second may bring into the quarantine."""
 
 
-def put_aside(
+def quarantine(
     root: Path,
     paths: ChainPaths,
     files: Iterable[PurePosixPath],
     now: datetime,
     on_step: Callable[[str], None] = no_step,
 ) -> int:
-    """Move files of a chain whose lock is held into its quarantine; how many. Raises OSError.
+    """Move files of a chain whose lock is held into its quarantine, and return their number. Raises OSError.
 
-    `on_step` receives what comes next; it may raise to stop there. The files keep the names of their folders, so that
-    images which depend on each other still find each other there.
+    `on_step` receives the name of each step before it is done, and may raise to stop there. The files keep their names
+    and those of their folders, so that an image in the quarantine finds its backing file there.
     """
     chosen = sorted(files)
     if not chosen:
@@ -36,33 +37,33 @@ def put_aside(
     target = _new_folder(root, paths, now)
     for file in chosen:
         folder = target / file.parent.name
-        on_step(f"put aside {file}")
+        on_step(f"quarantine {file}")
         ensure_folder(root / folder, root)
         (root / file).rename(root / folder / file.name)
         log.warning("orphan quarantined", file=file, target=folder / file.name)
-    # Where they are first: a power cut must not leave them in neither place.
+    # The new folders first: after a crash, each file must be in at least one place.
     for folder in sorted({target / file.parent.name for file in chosen}) + sorted({file.parent for file in chosen}):
         fsync_path(root / folder)
     return len(chosen)
 
 
 def _new_folder(root: Path, paths: ChainPaths, now: datetime) -> PurePosixPath:
-    """Return the path of a new folder: in an existing one, a file of the same name would be replaced."""
+    """Return the path of a new folder. In an existing one, a file could replace another of the same name."""
     stem = f"{now:%Y%m%d-%H%M%S}"
-    names = [stem, *(f"{stem}-{number}" for number in range(2, _MAX_IN_A_SECOND))]
+    names = [stem, *(f"{stem}-{number}" for number in range(2, _MAX_PER_SECOND))]
     return next(paths.quarantine / name for name in names if not os.path.lexists(root / paths.quarantine / name))
 
 
-def count_put_aside(root: Path, paths: ChainPaths) -> int:
+def count_quarantined(root: Path, paths: ChainPaths) -> int:
     """Return the number of files in the quarantine. Raises OSError."""
     found = 0
-    todo = [root / paths.quarantine]
-    while todo:
+    pending = [root / paths.quarantine]
+    while pending:
         try:
-            with os.scandir(todo.pop()) as entries:
+            with os.scandir(pending.pop()) as entries:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
-                        todo.append(Path(entry.path))
+                        pending.append(Path(entry.path))
                     else:
                         found += 1
         except FileNotFoundError:

@@ -1,9 +1,9 @@
-"""What earlier attempts left in a chain: committed backups, commits that were cut short, and partials.
+"""Recovery of a chain after earlier attempts: committed restore points, interrupted commits, and partials.
 
-All of it happens under the chain's lock, which is checked before each step (`on_step` receives what comes next, raises
-for one that was lost). A commit writes its manifest as `*.json.partial` (the intent) when every layer is checked and
-durable, then renames the layers, then the manifest: so an intent can be carried to its end or taken back, and nothing
-that a committed manifest names is ever touched.
+All of it happens under the chain's lock: `on_step` receives the name of each step before it is done, and raises if the
+lock was lost. A commit first writes its manifest as `*.json.partial` (the intent), once every layer is checked and
+durable; then it renames the layers, and last the manifest. Therefore an interrupted commit can be completed or rolled
+back. Files that a committed manifest names are never touched.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _Step = Callable[[str], None]
 
 
 def find_committed(root: Path, paths: ChainPaths, backup: str, uid: str) -> tuple[str, Manifest] | None:
-    """(path below the root, manifest) of this very Backup, None when it has none.
+    """Return (path below the root, manifest) of the Backup's restore point, None if it has none.
 
-    Raises WorkerError RestorePointDamaged when a file that the manifest names is missing.
+    Raises OSError, and WorkerError RestorePointDamaged if a file that the manifest names is missing.
     """
     for place in paths.manifests(backup, uid):
         manifest = _read(root, place)
@@ -37,37 +37,37 @@ def find_committed(root: Path, paths: ChainPaths, backup: str, uid: str) -> tupl
             continue
         missing = [name for name in manifest.files() if not is_regular(root / name)]
         if missing:
-            raise WorkerError(Reason.RESTORE_POINT_DAMAGED, f"{place} names {missing[0]}, which is not there")
+            raise WorkerError(Reason.RESTORE_POINT_DAMAGED, f"{place} names {missing[0]}, which does not exist")
         return str(place), manifest
     return None
 
 
 def free_place(root: Path, paths: ChainPaths, backup: str, uid: str) -> PurePosixPath:
-    """Return where this Backup's manifest goes without touching that of an older Backup of the same name."""
+    """Return a path for the Backup's manifest that does not replace that of an earlier Backup of the same name."""
     first, second = paths.manifests(backup, uid)
     return second if os.path.lexists(root / first) else first
 
 
 def finish_commits(root: Path, paths: ChainPaths, own_uid: str | None, on_step: _Step = no_step) -> None:
-    """Carry an intent of the Backup `own_uid` to its end, take back every other. Raises OSError."""
+    """Complete an interrupted commit of the Backup `own_uid`, and roll back those of others. Raises OSError."""
     for name in names_in(root / paths.backups):
         if not (layout.is_partial(name) and layout.is_manifest(name.removesuffix(layout.PARTIAL))):
             continue
         intent = paths.backups / name
         if is_folder(root / intent):
-            continue  # none of ours
+            continue  # not an intent
         manifest = _read(root, intent)
         if manifest is not None:
-            if own_uid is not None and manifest.backup.uid == own_uid and _carry_on(root, intent, manifest, on_step):
-                log.info("finished the commit of an earlier attempt", file=name)
+            if own_uid is not None and manifest.backup.uid == own_uid and _complete(root, intent, manifest, on_step):
+                log.info("completed the commit of an earlier attempt", file=name)
                 continue
-            _take_back(root, paths, manifest, on_step)
-        # A torn intent is older than any rename: its layers are partials still.
+            _roll_back(root, paths, manifest, on_step)
+        # An intent that can't be read was interrupted before any rename, so its layers are still partials.
         on_step(f"unlink {intent}")
         (root / intent).unlink(missing_ok=True)
 
 
-def _carry_on(root: Path, intent: PurePosixPath, manifest: Manifest, on_step: _Step) -> bool:
+def _complete(root: Path, intent: PurePosixPath, manifest: Manifest, on_step: _Step) -> bool:
     final = intent.with_name(intent.name.removesuffix(layout.PARTIAL))
     pending = [PurePosixPath(name) for name in manifest.files() if not is_regular(root / name)]
     if any(not is_folder((root / name).parent) for name in manifest.files()):
@@ -85,18 +85,18 @@ def _carry_on(root: Path, intent: PurePosixPath, manifest: Manifest, on_step: _S
     return True
 
 
-def _take_back(root: Path, paths: ChainPaths, manifest: Manifest, on_step: _Step) -> None:
+def _roll_back(root: Path, paths: ChainPaths, manifest: Manifest, on_step: _Step) -> None:
     try:
         committed = b"\n".join(_committed_texts(root, paths))
     except ManifestError as error:
-        log.error("layers of an interrupted commit are kept, since their restore point is unknown", error=error)
+        log.error("layers of an interrupted commit are kept: a manifest that may name them is unreadable", error=error)
         committed = None
     for name in manifest.files():
         path = PurePosixPath(name)
         if not (path.is_relative_to(paths.folder) and is_folder((root / path).parent)):
-            continue  # elsewhere, or behind a link
+            continue  # outside of the chain, or behind a link
         if committed is not None and name.encode() in committed:
-            log.error("left alone: a file of an interrupted commit belongs to another backup", file=name)
+            log.error("a file of an interrupted commit is kept: a committed manifest names it, too", file=name)
             continue
         for place in (path, layout.partial(path)) if committed is not None else (layout.partial(path),):
             on_step(f"unlink {place}")
@@ -110,14 +110,14 @@ def _committed_texts(root: Path, paths: ChainPaths) -> list[bytes]:
 
 
 def partials(root: Path, paths: ChainPaths) -> list[Path]:
-    """Whatever of ours is not committed in a chain's folders, intents included. A foreign file is not."""
+    """Return the partials in a chain's folders, intents included."""
     chain = root / paths.folder
     folders = [name for name in names_in(chain) if layout.is_disk_folder(name) or name == layout.BACKUPS]
     return [chain / folder / name for folder in folders for name in names_in(chain / folder) if layout.is_partial(name)]
 
 
 def stray_marks(root: Path, paths: ChainPaths) -> list[Path]:
-    """Remove marks whose restore point is gone: they would count against the next one of its name."""
+    """Return the marks whose manifest no longer exists; they would apply to a later manifest of the same name."""
     folder = root / paths.backups
     names = names_in(folder)
     manifests = set(names)
@@ -125,12 +125,12 @@ def stray_marks(root: Path, paths: ChainPaths) -> list[Path]:
 
 
 def sweep(root: Path, paths: ChainPaths, on_step: _Step = no_step) -> int:
-    """Remove all partials and stray marks of a chain whose lock is held; how many. Raises OSError."""
+    """Remove all partials and stray marks of a chain whose lock is held, and return their number. Raises OSError."""
     found = [path for path in partials(root, paths) + stray_marks(root, paths) if not is_folder(path)]
     for path in found:
         name = path.relative_to(root)
         on_step(f"unlink {name}")
-        log.info("removing what an earlier attempt left", file=name)
+        log.info("removing a file of an earlier attempt", file=name)
         path.unlink(missing_ok=True)
     return len(found)
 
@@ -141,5 +141,5 @@ def _read(root: Path, place: PurePosixPath) -> Manifest | None:
     except FileNotFoundError:
         return None
     except ManifestError as error:
-        log.warning("left alone", file=place.name, error=error)
+        log.warning("unreadable manifest ignored", file=place.name, error=error)
         return None

@@ -1,4 +1,4 @@
-"""Which chains a repository holds, and what lies beside them."""
+"""Listing of a repository's namespace folders and chains, and of anything beside them."""
 
 from __future__ import annotations
 
@@ -20,21 +20,22 @@ _OF_A_CHAIN: Final = frozenset({layout.LOCK, layout.OWNER, layout.BACKUPS, layou
 _OURS: Final = frozenset({layout.MARKER, layout.MARKER + layout.PARTIAL, "lost+found"})
 _ROOT_PARTIAL: Final = re.compile(rf"^({re.escape(WRITE_TEST)}[0-9a-z-]+|{re.escape(layout.MARKER)}){layout.PARTIAL}$")
 _STALE: Final = 3600.0
-"""Seconds. These two are written without a lock, in milliseconds."""
+"""Seconds after which a write test or a partial marker is a leftover. They are written without a lock, in
+milliseconds."""
 
 
 @dataclass(frozen=True)
 class FolderListing:
-    """What is in a folder."""
+    """Entries of a folder."""
 
     names: tuple[str, ...] = ()
-    """Folders that may be a namespace's, or that are chains."""
+    """Folders of namespaces or of chains, sorted."""
     unknown: int = 0
-    """Anything else."""
+    """Number of other entries."""
 
 
 def list_root(root: Path) -> FolderListing:
-    """Return the folders of namespaces. Raises OSError."""
+    """Return the folders below `root` that may be those of namespaces. Raises OSError."""
     names, unknown = list[str](), 0
     with os.scandir(root) as entries:
         for entry in entries:
@@ -46,7 +47,7 @@ def list_root(root: Path) -> FolderListing:
 
 
 def list_chains(root: Path, folder: str) -> FolderListing:
-    """Return chains of a namespace's folder; none where there is no such folder. Raises OSError."""
+    """Return the chains in a namespace's folder; none if there is no such folder. Raises OSError."""
     names, unknown = list[str](), 0
     try:
         with os.scandir(root / folder) as entries:
@@ -66,11 +67,11 @@ def _is_chain(folder: Path) -> bool:
             return any(entry.name in _OF_A_CHAIN or layout.is_disk_folder(entry.name) for entry in entries)
     except OSError as error:
         log.warning("folder can't be listed", folder=folder, error=error.strerror)
-        return True  # whoever looks into it will tell
+        return True  # reading the chain will report the error
 
 
 def sweep_root(root: Path) -> int:
-    """Remove test files and marker partials that a pod left which was killed; how many. Raises OSError."""
+    """Remove write tests and partial markers of killed pods, and return their number. Raises OSError."""
     swept = 0
     with os.scandir(root) as entries:
         stale = [
@@ -81,7 +82,7 @@ def sweep_root(root: Path) -> int:
             and time.time() - entry.stat(follow_symlinks=False).st_mtime > _STALE
         ]
     for path in stale:
-        log.info("removing what an earlier attempt left", file=path.name)
+        log.info("removing a file of an earlier attempt", file=path.name)
         path.unlink(missing_ok=True)
         swept += 1
     return swept

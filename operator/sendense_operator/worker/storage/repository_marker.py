@@ -1,4 +1,4 @@
-"""The repository's marker, its room, and whether it can be written."""
+"""The repository's marker file, its capacity, and the check that it can be written."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from sendense_operator.worker.storage.repository_listing import WRITE_TEST
 FORMAT: Final = "sendense.io/repository"
 VERSION: Final = 1
 _IGNORED: Final = frozenset({"lost+found", MARKER + PARTIAL})
-"""What an empty file system may hold."""
+"""Names that an empty file system may hold."""
 _MARKER_LIMIT: Final = 64 << 10
 
 
 def read_marker(root: Path) -> str | None:
-    """Return the repository's id, None where there is no marker. Raises WorkerError."""
+    """Return the repository's ID, None if there is no marker. Raises WorkerError."""
     try:
         data = read_regular(root / MARKER, _MARKER_LIMIT)
     except FileNotFoundError:
@@ -38,32 +38,36 @@ def read_marker(root: Path) -> str | None:
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise WorkerError(Reason.NOT_A_REPOSITORY, f"{MARKER} can't be read: {error}") from error
     if found != FORMAT or not isinstance(version, int) or not isinstance(identity, str) or not identity:
-        raise WorkerError(Reason.NOT_A_REPOSITORY, f"{MARKER} is not one of {FORMAT}")
+        raise WorkerError(Reason.NOT_A_REPOSITORY, f"{MARKER} is not a marker of the format {FORMAT}")
     if version > VERSION:
-        raise WorkerError(Reason.REPOSITORY_NEWER, f"{FORMAT} version {version}: this program knows up to {VERSION}")
+        raise WorkerError(
+            Reason.REPOSITORY_NEWER,
+            f"the repository has version {version} of {FORMAT}, but this operator supports versions up to {VERSION}",
+        )
     return identity
 
 
 def open_repository(root: Path, expected_id: str) -> None:
-    """Raise WorkerError unless `root` is the repository with this id."""
+    """Check that `root` is the repository with this ID. Raises WorkerError."""
     found = read_marker(root)
     if found is None:
         raise WorkerError(
             Reason.NOT_A_REPOSITORY,
-            f"the volume holds no {MARKER}: is the right volume mounted, and has the repository been Ready?",
+            f"the volume holds no {MARKER}: check that the right volume is mounted and that the repository was Ready "
+            "before",
         )
     if found != expected_id:
         raise WorkerError(
             Reason.REPOSITORY_CHANGED,
-            f"the volume holds repository {found}, expected {expected_id}: another volume is mounted",
+            f"the volume holds the repository with ID {found} instead of {expected_id}: another volume is mounted",
         )
 
 
 def init_repository(root: Path, new_id: str, expected_id: str | None) -> str:
-    """Return the id of the repository at `root`; an empty folder becomes the repository `new_id`.
+    """Return the ID of the repository at `root`; an empty folder becomes the repository `new_id`. Raises WorkerError.
 
-    With `expected_id` nothing is ever initialised: a known repository that looks empty is a volume that is
-    not mounted, or another one. Raises WorkerError.
+    With `expected_id`, nothing is ever initialized: if a known repository appears empty, its volume is not mounted or
+    another one is.
     """
     found = read_marker(root)
     if expected_id is not None:
@@ -75,8 +79,8 @@ def init_repository(root: Path, new_id: str, expected_id: str | None) -> str:
     if foreign:
         raise WorkerError(
             Reason.NOT_A_REPOSITORY,
-            f"the volume is not empty and holds no {MARKER} (there is {foreign[0]!r} and "
-            f"{len(foreign) - 1} more): give the repository an empty volume",
+            f"the volume holds no {MARKER} but is not empty ({foreign[0]!r} and {len(foreign) - 1} more entries): "
+            "give the repository an empty volume or an empty folder (spec.path)",
         )
     marker = {
         "format": FORMAT,
@@ -111,7 +115,7 @@ def check_writable(root: Path, tag: str) -> None:
 
 
 def capacity(root: Path) -> Capacity:
-    """Of the file system, as an ordinary user may use it. Raises WorkerError."""
+    """Return the capacity of the file system for an ordinary user. Raises WorkerError."""
     try:
         stat = os.statvfs(root)
     except OSError as error:

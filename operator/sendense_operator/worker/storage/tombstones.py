@@ -1,6 +1,6 @@
-"""Restore points go in two steps: at once out of the list, and their layers when nothing depends on them any more.
+"""Removal of restore points in two steps: first the manifest becomes a tombstone, later the unneeded layers are freed.
 
-Both can be cut short anywhere and be done again. A file goes only if a manifest named it.
+Both steps can be interrupted anywhere and repeated. Only files that a manifest names are removed.
 """
 
 from __future__ import annotations
@@ -32,44 +32,44 @@ log = get_logger(__name__)
 
 _Step = Callable[[str], None]
 _MAX_TOMBSTONES: Final = 1000
-"""Of one Backup. One is the rule; a second would take a worker that commits after it was thought dead."""
+"""Most tombstones of one Backup. There is normally one; a second arises if a worker commits that was assumed dead."""
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """A tombstone some of whose files are still there."""
+    """A tombstone whose files are not all freed."""
 
     point: StoredPoint
     stored_bytes: int
-    """Bytes that they take on their file system."""
+    """Bytes that its files occupy on the file system."""
     needed_by: str = ""
-    """Name of a Backup whose restore point depends on them; empty: none does, they could not be freed yet."""
+    """Name of a Backup whose restore point depends on them; empty if none does and they could not be freed yet."""
 
 
 @dataclass(frozen=True)
 class FreeResult:
-    """What `free_layers` did."""
+    """Result of `free_layers`."""
 
     files: int = 0
-    """Files that are gone; manifests are not counted."""
+    """Number of files that were removed, manifests not counted."""
     stored_bytes: int = 0
-    """Bytes that they took."""
+    """Bytes that they occupied."""
     waiting: tuple[Waiting, ...] = ()
     """Tombstones that remain, oldest first."""
     vanished: tuple[str, ...] = ()
-    """Files that show that the listing was stale: nothing was freed."""
+    """Files that show that the listing was stale; in that case nothing was freed."""
 
 
 def entomb(root: Path, paths: ChainPaths, removal: Removal, on_step: _Step = no_step) -> bool:
-    """Take a restore point out of the list: its manifest becomes a tombstone. Whether there was one.
+    """Turn a restore point's manifest into a tombstone; return whether there was such a manifest.
 
-    Needs no lock: nothing that a writer of the chain may use is touched. `on_step` receives what comes next.
-    Raises OSError, LayoutError.
+    It needs no lock, because it changes nothing that a writer of the chain may use. `on_step` receives the name of each
+    step before it is done. Raises OSError, LayoutError.
     """
     candidates = paths.manifests(removal.backup, removal.backup_uid)
     places = [place for place in candidates if _uid_at(root, place) == removal.backup_uid]
     if not places and not _is_entombed(root, paths, removal.backup_uid):
-        # an adopted Backup may have another name than its manifest says
+        # An adopted Backup may have another name than the one in its manifest.
         places = [place for place in manifests_in(root, paths) if _uid_at(root, place) == removal.backup_uid]
     for place in places:
         on_step("folder of tombstones")
@@ -79,15 +79,15 @@ def entomb(root: Path, paths: ChainPaths, removal: Removal, on_step: _Step = no_
         try:
             (root / place).rename(root / target)
         except FileNotFoundError:
-            continue  # somebody else does the same
+            continue  # another maintenance Job removed it at the same time
         log.info("restore point removed", manifest=place, tombstone=target)
     if places or _is_entombed(root, paths, removal.backup_uid):
-        _settle(root, paths, (*candidates, *places), on_step)
+        _complete_removal(root, paths, (*candidates, *places), on_step)
     return bool(places)
 
 
-def _settle(root: Path, paths: ChainPaths, places: Iterable[PurePosixPath], on_step: _Step) -> None:
-    """Also when it was done before: that one may not have come so far."""
+def _complete_removal(root: Path, paths: ChainPaths, places: Iterable[PurePosixPath], on_step: _Step) -> None:
+    """Remove the marks and make the renames durable; also after an earlier removal, which may have been interrupted."""
     on_step("fsync tombstone")
     fsync_path(root / paths.tombstones)
     for place in places:
@@ -104,7 +104,7 @@ def _uid_at(root: Path, place: PurePosixPath) -> str | None:
     except FileNotFoundError:
         return None
     except ManifestError as error:
-        log.warning("left alone", path=place, error=error)
+        log.warning("unreadable manifest ignored", path=place, error=error)
         return None
 
 
@@ -113,19 +113,19 @@ def _is_entombed(root: Path, paths: ChainPaths, uid: str) -> bool:
 
 
 def _free_tombstone(root: Path, paths: ChainPaths, place: PurePosixPath) -> PurePosixPath:
-    """Never the name of another tombstone, which may own other files."""
+    """Return a path that no other tombstone has, because that one may name other files."""
     backup = read_manifest(root, place).backup
     names = (paths.tombstone(backup.name, backup.uid, number) for number in range(1, _MAX_TOMBSTONES))
     return next(name for name in names if not os.path.lexists(root / name))
 
 
 def free_layers(root: Path, chain: ChainFolder, on_step: _Step = no_step) -> FreeResult:
-    """Remove the files of tombstones that nothing needs, then the tombstones that have none left.
+    """Remove the files of tombstones that nothing needs, then the tombstones without remaining files.
 
-    The chain's lock is held, `chain` was read since. In a chain that is not understood nothing is touched, nor where a
-    file vanished while it was listed: nobody else has the lock, so the listing is stale and may lack others.
-    `on_step` receives what comes next; it may raise to stop there. Raises OSError, and leaves what the next call
-    carries on with.
+    The chain's lock must be held, and `chain` must have been read since it was acquired. Nothing is removed while
+    manifests of the chain can't be read, or if a file vanished while it was listed: as nobody else holds the lock, the
+    listing is then stale and may lack other files. `on_step` receives the name of each step before it is done, and may
+    raise to stop there. Raises OSError; the next call then continues.
     """
     if not chain.tombstones or not chain.is_understood:
         return FreeResult(waiting=waiting_tombstones(root, chain))
@@ -135,27 +135,27 @@ def free_layers(root: Path, chain: ChainFolder, on_step: _Step = no_step) -> Fre
         return FreeResult(waiting=_waiting(root, chain, _plan(chain, found).fates), vanished=found.vanished)
     plan = _plan(chain, found)
     real = {folder: is_folder(root / folder) for folder in {PurePosixPath(layer).parent for layer in plan.order}}
-    gone = [path for layer in plan.order for path in _files(layer) if real[path.parent]]
+    unneeded = [path for layer in plan.order for path in _files(layer) if real[path.parent]]
     files = stored_bytes = 0
-    for path in gone:
+    for path in unneeded:
         size = _size(root / path)
         if size is not None:
             on_step(f"unlink {path}")
             (root / path).unlink(missing_ok=True)
             files, stored_bytes = files + 1, stored_bytes + size
-    for folder in sorted({path.parent for path in gone}):
+    for folder in sorted({path.parent for path in unneeded}):
         on_step(f"fsync {folder}")
         fsync_path(root / folder)
-    _forget(root, chain, plan, on_step)
+    _remove_tombstones(root, chain, plan, on_step)
     if files:
-        log.info("freed", folder=chain.paths.folder, files=files, stored_bytes=stored_bytes)
+        log.info("freed layers", folder=chain.paths.folder, files=files, stored_bytes=stored_bytes)
     return FreeResult(files, stored_bytes, _waiting(root, chain, plan.fates))
 
 
-def _forget(root: Path, chain: ChainFolder, plan: FreePlan, on_step: _Step) -> None:
+def _remove_tombstones(root: Path, chain: ChainFolder, plan: FreePlan, on_step: _Step) -> None:
     done = [point for point, fate in zip(chain.tombstones, plan.fates, strict=True) if fate.is_done]
     for point in done:
-        on_step(f"forget {point.place}")
+        on_step(f"unlink {point.place}")
         (root / point.place).unlink(missing_ok=True)
     if done:
         on_step("fsync tombstones")
@@ -163,7 +163,7 @@ def _forget(root: Path, chain: ChainFolder, plan: FreePlan, on_step: _Step) -> N
 
 
 def waiting_tombstones(root: Path, chain: ChainFolder) -> tuple[Waiting, ...]:
-    """Return a chain's tombstones and who needs them, while the chain may be in use. Raises OSError."""
+    """Return a chain's tombstones and what needs their files. Works without the chain's lock. Raises OSError."""
     if not chain.tombstones:
         return ()
     if not chain.is_understood:
@@ -195,7 +195,7 @@ def _files(layer: str) -> tuple[PurePosixPath, PurePosixPath]:
 
 
 def _size(path: Path) -> int | None:
-    """Return the bytes that a file takes; None: there is none."""
+    """Return the bytes that a file occupies, None if it does not exist."""
     try:
         return path.lstat().st_blocks * 512
     except FileNotFoundError:

@@ -130,8 +130,8 @@ def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ToolMaker:
         ("echo broken >&2; exit 2", Reason.IMAGE_CORRUPT, "broken"),
         ("""echo '{"check-errors": 1}'; echo 'Stale file handle' >&2; exit 1""", Reason.STORAGE_ERROR, "Stale file"),
         ("echo 'Failed to get \"write\" lock' >&2; exit 1", Reason.STORAGE_ERROR, "lock"),
-        ("exit 63", Reason.STORAGE_ERROR, "ended with 63"),
-        ("exit 127", Reason.STORAGE_ERROR, "ended with 127"),
+        ("exit 63", Reason.STORAGE_ERROR, "ended with exit code 63"),
+        ("exit 127", Reason.STORAGE_ERROR, "ended with exit code 127"),
         ("kill -9 $$", Reason.STORAGE_ERROR, "signal 9"),
         ("kill -11 $$", Reason.STORAGE_ERROR, "signal 11"),
     ],
@@ -159,7 +159,7 @@ EXTENT = '{"start": 0, "length": 1048576, "depth": 0, "present": true, "zero": f
         (f"echo '[{EXTENT[:40]}'; kill -9 $$", "signal 9"),
         (f"echo '[{EXTENT},'; echo 'Too many open files' >&2; exit 1", "Too many open files"),
         (f"echo '[{EXTENT}'", "map ends at 1048576"),
-        ("head -c 3000000 /dev/zero | tr '\\0' x; head -c 300000 /dev/zero", "ended with 0"),
+        ("head -c 3000000 /dev/zero | tr '\\0' x; head -c 300000 /dev/zero", "ended with exit code 0"),
     ],
 )
 async def test_a_map_that_was_cut_short_says_nothing_of_the_image(tool: ToolMaker, script: str, words: str) -> None:

@@ -24,12 +24,12 @@ def record_of(owner: str) -> str:
     return json.dumps({"podUID": owner})
 
 
-def acquire(root: Path, owner: str = "pod-a", *, may_be_nameless: bool = False) -> ChainLock | None:
-    return ChainLock.try_acquire(lock_path(root), root, owner, may_be_nameless=may_be_nameless)
+def acquire(root: Path, owner: str = "pod-a", *, may_lack_record: bool = False) -> ChainLock | None:
+    return ChainLock.try_acquire(lock_path(root), root, owner, may_lack_record=may_lack_record)
 
 
-def held(root: Path, owner: str = "pod-a", *, may_be_nameless: bool = False) -> ChainLock:
-    lock = acquire(root, owner, may_be_nameless=may_be_nameless)
+def held(root: Path, owner: str = "pod-a", *, may_lack_record: bool = False) -> ChainLock:
+    lock = acquire(root, owner, may_lack_record=may_lack_record)
     assert lock is not None
     return lock
 
@@ -88,7 +88,7 @@ def test_one_holder_at_a_time(tmp_path: Path) -> None:
 async def test_a_share_that_locks_files_against_reading(tmp_path: Path) -> None:
     first = held(tmp_path)
     first.check()
-    with pytest.raises(WorkerError, match="pod pod-a") as caught:
+    with pytest.raises(WorkerError, match="UID pod-a") as caught:
         await ChainLock.acquire(lock_path(tmp_path), tmp_path, "pod-b", wait=0)
     assert caught.value.reason == Reason.CHAIN_BUSY
     first.check()
@@ -96,7 +96,7 @@ async def test_a_share_that_locks_files_against_reading(tmp_path: Path) -> None:
 
 async def test_waiting_ends_with_the_owners_name(tmp_path: Path) -> None:
     with held(tmp_path):
-        with pytest.raises(WorkerError, match="pod pod-a") as caught:
+        with pytest.raises(WorkerError, match="UID pod-a") as caught:
             await ChainLock.acquire(lock_path(tmp_path), tmp_path, "pod-b", wait=0.01)
         assert caught.value.reason == Reason.CHAIN_BUSY
     with await ChainLock.acquire(lock_path(tmp_path), tmp_path, "pod-b", wait=10):
@@ -108,7 +108,7 @@ def test_a_lock_that_was_forgotten_fences(tmp_path: Path) -> None:
     first = held(tmp_path)
     forget(first)
     second = held(tmp_path, "pod-b")
-    with pytest.raises(WorkerError, match="pod pod-b") as caught:
+    with pytest.raises(WorkerError, match="UID pod-b") as caught:
         first.check()
     assert caught.value.reason == Reason.FENCED
     assert not first.is_ours()
@@ -148,7 +148,7 @@ class TestOlderVersions:
             fcntl.flock(file, fcntl.LOCK_EX)
             file.write(record_of("old-pod"))
             file.flush()
-            with pytest.raises(WorkerError, match="pod old-pod"):
+            with pytest.raises(WorkerError, match="UID old-pod"):
                 await ChainLock.acquire(lock_path(tmp_path), tmp_path, "pod-b", wait=0)
         assert record_of("old-pod") == lock_path(tmp_path).read_text(), "it is still the old one's"
 
@@ -162,7 +162,7 @@ class TestOlderVersions:
         first = held(tmp_path)
         forget(first)
         lock_path(tmp_path).write_text(record_of("old-pod"))
-        with pytest.raises(WorkerError, match="pod old-pod") as caught:
+        with pytest.raises(WorkerError, match="UID old-pod") as caught:
             first.check()
         assert caught.value.reason == Reason.FENCED
 
@@ -177,20 +177,20 @@ class TestFullVolume:
         assert caught.value.reason == Reason.REPOSITORY_FULL
 
     def test_a_nameless_holder(self, tmp_path: Path) -> None:
-        first = held(tmp_path, may_be_nameless=True)
+        first = held(tmp_path, may_lack_record=True)
         first.check()
-        assert acquire(tmp_path, "pod-b", may_be_nameless=True) is None
+        assert acquire(tmp_path, "pod-b", may_lack_record=True) is None
 
     def test_who_was_there_before_is_fenced(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with monkeypatch.context() as patch:
             patch.setattr(os, "pwrite", lambda fd, data, at: os.lseek(fd, at, os.SEEK_SET) or os.write(fd, data))
             before = held(tmp_path)
         forget(before)
-        held(tmp_path, "pod-b", may_be_nameless=True).check()
+        held(tmp_path, "pod-b", may_lack_record=True).check()
         assert not before.is_ours()
 
     def test_the_next_with_a_name_fences(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        nameless = held(tmp_path, may_be_nameless=True)
+        nameless = held(tmp_path, may_lack_record=True)
         forget(nameless)
         monkeypatch.undo()
         held(tmp_path, "pod-b").check()
@@ -204,7 +204,7 @@ def test_another_trouble_is_no_lack_of_room(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(os, "fsync", broken)
     lock_path(tmp_path).parent.mkdir(parents=True)
     with pytest.raises(WorkerError) as caught:
-        acquire(tmp_path, may_be_nameless=True)
+        acquire(tmp_path, may_lack_record=True)
     assert caught.value.reason == Reason.STORAGE_ERROR
 
 

@@ -31,7 +31,7 @@ from sendense_operator.worker.storage.chain_folder import ChainFolder, mark_unfi
 from sendense_operator.worker.storage.chain_lock import ChainLock
 from sendense_operator.worker.storage.commit import no_step
 from sendense_operator.worker.storage.durable_io import ensure_folder, open_regular
-from sendense_operator.worker.storage.quarantine import put_aside
+from sendense_operator.worker.storage.quarantine import quarantine
 from sendense_operator.worker.storage.repository_marker import init_repository
 from sendense_operator.worker.storage.tombstones import entomb, free_layers
 from sendense_operator.worker.vma_job import attempt as attempts
@@ -237,7 +237,7 @@ def test_what_is_put_aside(tmp_path: Path, watch: Watch) -> None:
     orphan = PATHS.disk(0) / "orphan"
     (tmp_path / orphan).write_bytes(b"x")
     found = watch()
-    put_aside(tmp_path, PATHS, [orphan], NOW)
+    quarantine(tmp_path, PATHS, [orphan], NOW)
     aside = f"{CHAIN}/.quarantine/20251006-000000"
     assert found == [
         f"fsync {CHAIN}",

@@ -12,7 +12,7 @@ from tests.unit.worker.proberig import FULL, FULL3, POD, fill, names, probe, put
 
 from sendense_operator.worker.errors import Reason, WorkerError
 from sendense_operator.worker.storage.chain_lock import ChainLock
-from sendense_operator.worker.storage.quarantine import put_aside
+from sendense_operator.worker.storage.quarantine import quarantine
 
 
 def test_orphans_are_put_aside(root: Path) -> None:
@@ -61,7 +61,7 @@ def test_who_is_fenced_puts_nothing_more_aside(root: Path) -> None:
         lock.before(name)
 
     with lock, pytest.raises(WorkerError) as caught:
-        put_aside(root, PATHS, orphans, datetime.now(UTC), on_step)
+        quarantine(root, PATHS, orphans, datetime.now(UTC), on_step)
     assert caught.value.reason == Reason.FENCED
     assert [(root / path).exists() for path in orphans] == [False, True, True]
 
