@@ -15,7 +15,7 @@ ELSEWHERE: Final = "kube-system"
 Rights = dict[tuple[str, str], set[str]]
 
 CONTROLLER: Final[Rights] = {
-    (GROUP, "backups"): {"get", "list", "watch", "create", "patch"},
+    (GROUP, "backups"): {"get", "list", "watch", "create", "patch", "delete"},
     (GROUP, "backupchains"): {"get", "list", "watch", "create", "patch"},
     (GROUP, "backuppolicies"): {"get", "list", "watch"},
     (GROUP, "backuprepositories"): {"get", "list", "watch"},

@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from tests.support import hardware, images
+from tests.support import hardware, images, manifests
 from tests.support.objects import Obj
 from tests.support.points import History
 from tests.support.vma import MIB, Disk
@@ -38,10 +38,13 @@ def assert_stands_on(status: Obj, parent: Obj, name: str) -> None:
 
 
 @pytest.mark.timeout(1200)
-def test_ten_increments_and_their_end(space: Workspace, history: History) -> None:
-    """Each is read back from its own point; then they go in any order, and what remains stays what it was."""
+def test_eleven_increments_and_their_end(space: Workspace, history: History) -> None:
+    """Each is read back from its own point; then they go, by a policy's rules and in any order by hand.
+
+    What remains stays what it was.
+    """
     space.ready(Disk("pattern", 48 * MIB), Disk("random", 24 * MIB))
-    names = ["full", *(f"incr-{number}" for number in range(1, 11))]
+    names = ["full", *(f"incr-{number}" for number in range(1, 12))]
     statuses = {"full": history.backup("full")}
     for parent, name in pairwise(names):
         space.vma.write("vm", count=6, size=4 * KIB, seed=f"{name}-4k")
@@ -51,7 +54,7 @@ def test_ten_increments_and_their_end(space: Workspace, history: History) -> Non
     history.assert_identical(*names)
     assert_stored_what_changed(space, statuses)
     assert_told_by_the_chain(space, history.wait_points(*names), statuses)
-    removed_in_any_order(history, names)
+    removed_in_any_order(history, expire(history, names), names)
 
 
 def assert_stored_what_changed(space: Workspace, statuses: dict[str, Obj]) -> None:
@@ -73,7 +76,7 @@ def assert_stored_what_changed(space: Workspace, statuses: dict[str, Obj]) -> No
 
 def assert_told_by_the_chain(space: Workspace, chain: Obj, statuses: dict[str, Obj]) -> None:
     points = {point["backup"]: point for point in chain["restorePoints"]}
-    assert [point["depth"] for point in points.values()] == list(range(1, 12))
+    assert [point["depth"] for point in points.values()] == list(range(1, 13))
     assert {point["full"] for point in points.values()} == {"full"}
     assert points["incr-4"]["type"] == "Incremental"
     assert points["incr-4"]["storedBytes"] == statuses["incr-4"]["storedBytes"]
@@ -83,8 +86,8 @@ def assert_told_by_the_chain(space: Workspace, chain: Obj, statuses: dict[str, O
     assert {column: row[column] for column in ("VM", "Repository", "Points", "Depth", "Ready")} == {
         "VM": "vm",
         "Repository": "repo",
-        "Points": 11,
-        "Depth": 11,
+        "Points": 12,
+        "Depth": 12,
         "Ready": "True",
     }
     assert row["Stored"] == chain["stored"]
@@ -92,14 +95,49 @@ def assert_told_by_the_chain(space: Workspace, chain: Obj, statuses: dict[str, O
     assert row["Latest"]
 
 
-def removed_in_any_order(history: History, names: list[str]) -> None:
+def expire(history: History, names: list[str]) -> list[str]:
+    """Let a policy keep six restore points of those that were made by hand; return the names of these."""
+    space, kept = history.space, names[-6:]
+    retention = {"keepLast": 5, "keepDaily": 1, "minimum": 6, "includeManual": True}
+    space.kube.create(
+        manifests.backup_policy("tidy", space.namespace, retention={**retention, "dryRun": True}, failedHistoryLimit=0)
+    )
+
+    def announced() -> list[Obj]:
+        points: list[Obj] = history.chain()["restorePoints"]
+        held = [point for point in points if point.get("heldBy") == "DryRun"]
+        until(held, points)
+        return held
+
+    expired = wait_for("what a dry run announces", announced, timeout=SLOW_MACHINE)
+    assert [point["backup"] for point in expired] == names[:-6]
+    assert {point["backup"]: point["keptBy"] for point in history.chain()["restorePoints"][6:]} == {
+        names[-6]: ["Minimum"],
+        **{name: ["Last"] for name in names[-5:-1]},
+        names[-1]: ["Last", "Daily"],
+    }
+
+    def summed_up() -> None:
+        reason = condition(space.status("tidy", "BackupPolicy"), "Retention").get("reason")
+        until(reason == "DryRun", reason)
+
+    wait_for("the policy's word on it", summed_up, timeout=SLOW_MACHINE)
+    space.kube.merge("BackupPolicy", "tidy", space.namespace, {"spec": {"retention": {"dryRun": False}}})
+    history.wait_points(*kept)
+    chain = wait_handled(history, kept)
+    assert {entry["backup"] for entry in chain["removed"]} == set(names[:-6])
+    history.assert_identical(*kept)
+    space.kube.delete("BackupPolicy", "tidy", space.namespace)
+    return kept
+
+
+def removed_in_any_order(history: History, left: list[str], names: list[str]) -> None:
     """One by one at first, then several at once; in the end no file is left."""
     space, folder = history.space, history.space.folders["repo"]
     seed = secrets.randbits(32)
     print(f"order of removal: seed {seed}")
-    order = random.Random(seed).sample(names, len(names))
-    left = list(names)
-    for batch in (order[:1], order[1:2], order[2:3], order[3:6], order[6:10], order[10:]):
+    order = random.Random(seed).sample(left, len(left))
+    for batch in (order[:1], order[1:2], order[2:5], order[5:]):
         for name in batch:
             space.delete_and_wait(name)
             left.remove(name)

@@ -32,8 +32,8 @@ from sendense_operator.controller.handlers import (
     settling_s,
 )
 from sendense_operator.reconcile.dispatch import Reconciler
-from sendense_operator.reconcile.policies.protection_index import ProtectionIndex
-from sendense_operator.reconcile.policies.selection import PolicyEntry, VMEntry
+from sendense_operator.reconcile.protection.protection_index import ProtectionIndex
+from sendense_operator.reconcile.protection.selection import PolicyEntry, VMEntry
 from sendense_operator.reconcile.state.context import Context
 from sendense_operator.reconcile.state.keys import Key, Work
 from sendense_operator.reconcile.state.settings import Settings

@@ -8,6 +8,8 @@ import unicodedata
 from typing import Final
 
 _LIMIT: Final = 63
+_RUN: Final = re.compile(r"-(?P<run>[0-9]{12}|run-[0-9a-f]{8})-[0-9a-f]{8}$")
+"""End of a policy's Backup's name."""
 _NOT_ALLOWED: Final = re.compile(r"[^a-z0-9]+")
 
 
@@ -55,6 +57,15 @@ def policy_backup_name(vm: str, policy: str, run: str) -> str:
     digest = _digest(vm, policy)
     room = (_LIMIT - len(digest) - len(run) - 3) // 2
     return f"{_short(vm, room)}-{_short(policy, room)}-{run}-{digest}"
+
+
+def is_policy_backup_name(name: str, vm: str, policy: str) -> bool:
+    """Return whether a Backup's name is one that this policy gives for that VM.
+
+    It tells the policy's restore points from others after they were found in the repository: manifests name no policy.
+    """
+    match = _RUN.search(name)
+    return match is not None and policy_backup_name(vm, policy, match["run"]) == name
 
 
 def run_digest(request: str) -> str:

@@ -19,8 +19,8 @@ from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN, BACKUP_POLICY,
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.controller.handlers import Add, keys_of_backup, keys_of_chain, settling_s
 from sendense_operator.controller.pacing import Pacer
-from sendense_operator.reconcile.policies.protection_index import ProtectionIndex
-from sendense_operator.reconcile.policies.selection import PolicyEntry, VMEntry
+from sendense_operator.reconcile.protection.protection_index import ProtectionIndex
+from sendense_operator.reconcile.protection.selection import PolicyEntry, VMEntry
 from sendense_operator.reconcile.state.keys import Key, Work
 
 SELECTION_SETTLE_S: Final = 2.0

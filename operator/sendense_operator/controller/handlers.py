@@ -74,7 +74,9 @@ def keys_of_backup(event: str | None, body: Any) -> list[Key]:
     keys = []
     if event != "DELETED" and not _is_tidy(meta, status):
         keys.append(Key.of(Work.BACKUP, body))
-    if phase in _RESTORE_POINTS or event == "DELETED" or meta.get("deletionTimestamp"):
+    # A failed one of a policy: older failures may be beyond its history limit now.
+    failed = phase in conditions.TERMINAL_PHASES and (body.get("spec") or {}).get("policyRef")
+    if phase in _RESTORE_POINTS or failed or event == "DELETED" or meta.get("deletionTimestamp"):
         keys.append(Key.of_chain(meta["namespace"], ChainKey.of(body)))
     if event == "DELETED":
         keys.append(Key(Work.WAKE, meta["namespace"]))

@@ -23,7 +23,7 @@ from sendense_operator.reconcile.backups.backup_reconciler import reconcile_back
 from sendense_operator.reconcile.backups.start_queue import forget
 from sendense_operator.reconcile.chains.chain_reconciler import key_of_chain, reconcile_chain
 from sendense_operator.reconcile.policies.policy_reconciler import PolicyReconciler
-from sendense_operator.reconcile.policies.protection_index import ProtectionIndex
+from sendense_operator.reconcile.protection.protection_index import ProtectionIndex
 from sendense_operator.reconcile.repositories.repository_reconciler import reconcile_repository
 from sendense_operator.reconcile.state.context import Context
 from sendense_operator.reconcile.state.failures import Failures, count_failure
@@ -76,7 +76,7 @@ class Reconciler:
             case Work.BACKUP:
                 return await reconcile_backup(ctx, key.namespace, key.name)
             case Work.CHAIN:
-                return await reconcile_chain(ctx, key.namespace, *key.chain)
+                return await reconcile_chain(ctx, self._index, key.namespace, *key.chain)
             case Work.REPOSITORY:
                 return await reconcile_repository(ctx, key.namespace, key.name)
             case Work.POLICY:

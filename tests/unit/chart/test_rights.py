@@ -45,7 +45,7 @@ def _verbs(role: Obj, group: str, resource: str) -> set[str]:
         ("networking.k8s.io", "networkpolicies", {"get", "create", "delete"}),
         ("", "events", {"get", "create", "patch"}),
         ("batch", "jobs", {"get", "list", "watch", "create", "patch", "delete"}),
-        (_OURS, "backups", {"get", "list", "watch", "create", "patch"}),
+        (_OURS, "backups", {"get", "list", "watch", "create", "patch", "delete"}),
         (_OURS, "protectedvms", {"get", "list", "watch", "create", "patch"}),
         ("", "pods/log", {"get"}),
         (_OURS, "backupchains", {"get", "list", "watch", "create", "patch"}),

@@ -71,6 +71,7 @@ RUN: Final[dict[str, Where]] = {
     # Policies
     r"kubectl label protectedvm pgtest1 -n backups backup=gold": (POLICIES, 'label(space, name, "gold")'),
     r"kubectl get backuppolicies -n backups": (LISTING, "def test_columns("),
+    r"kubectl get backupchains? .*-o (wide|yaml)": ("tests/e2e/test_incrementals.py", 'kube.table("BackupChain"'),
     r"kubectl annotate backuppolicy nightly .*backup\.sendense\.io/run=.*": (POLICIES, "names.ANNOTATION_RUN: "),
     r"kubectl delete backup -n backups \S+": ("tests/e2e/test_catalogue.py", 'kube.delete("Backup", "incr"'),
     # Logs

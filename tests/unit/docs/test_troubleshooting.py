@@ -10,6 +10,7 @@ from typing import Final
 
 from sendense_operator.api.v1alpha1 import RESOURCES
 from sendense_operator.chain.integrity import IntegrityReason
+from sendense_operator.reconcile.protection.retention_reports import RetentionReason
 from sendense_operator.task import FullReason
 from sendense_operator.worker.errors import Reason
 
@@ -29,9 +30,11 @@ WARNING: Final = (1, 2)
 ORDINARY: Final = frozenset(
     {
         "Adopting",
+        "Applied",
         "Cancelling",
         "Ending",
         "NoRestorePoints",
+        "NotChecked",
         "PortsChanging",
         "Probing",
         "Recovering",
@@ -98,6 +101,10 @@ def test_it_explains_reasons_that_exist() -> None:
 
 def test_it_explains_each_reason_of_a_worker() -> None:
     assert {str(reason) for reason in (*Reason, *IntegrityReason)} - _documented() == set()
+
+
+def test_it_explains_each_reason_of_retention() -> None:
+    assert {str(reason) for reason in RetentionReason} - _documented() - ORDINARY == set()
 
 
 def test_it_explains_each_reason_that_is_written_out() -> None:

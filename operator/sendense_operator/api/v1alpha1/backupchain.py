@@ -51,6 +51,33 @@ class PointState(StrEnum):
     LOST = "Lost"
 
 
+class KeepRule(StrEnum):
+    """Rule of a policy's retention that keeps a restore point."""
+
+    LAST = "Last"
+    HOURLY = "Hourly"
+    DAILY = "Daily"
+    WEEKLY = "Weekly"
+    MONTHLY = "Monthly"
+    YEARLY = "Yearly"
+    WITHIN = "Within"
+    MINIMUM = "Minimum"
+    """No other rule, but it is one of the newest that always stay."""
+    MANUAL = "Manual"
+    """The policy did not create it, and its retention does not include such restore points."""
+
+
+class Hold(StrEnum):
+    """What keeps the operator from deleting a Backup that no rule keeps."""
+
+    DRY_RUN = "DryRun"
+    """spec.retention.dryRun of the policy."""
+    SUSPENDED = "Suspended"
+    """spec.suspend of the policy."""
+    RETAIN = "Retain"
+    """The Backup or its repository has deletionPolicy Retain: its files would stay."""
+
+
 class RestorePoint(Model):
     """One committed backup."""
 
@@ -70,6 +97,12 @@ class RestorePoint(Model):
     """Bytes of its own layers that hold guest data."""
     state: PointState = PointState.AVAILABLE
     """Whether it can be used."""
+    kept_by: Annotated[list[KeepRule], Field(max_length=len(KeepRule), json_schema_extra=_ATOMIC)] = []
+    """Rules of the policy's retention that keep it."""
+    expired_since: datetime | None = None
+    """Since when no rule keeps it: its Backup is deleted, unless something holds it."""
+    held_by: Hold | None = None
+    """What keeps an expired one."""
 
 
 class RemovalState(StrEnum):
@@ -137,6 +170,10 @@ class BackupChainStatus(Status):
     """Sum of the disks' virtual sizes at the newest point."""
     next: NextBackup | None = None
     """What the next backup would be, and why."""
+    policy: ObjectName | None = None
+    """The BackupPolicy whose retention applies to the restore points."""
+    expired: Count | None = None
+    """Restore points that no rule of its retention keeps."""
     restore_points: Annotated[list[RestorePoint], Field(max_length=MAX_POINTS, json_schema_extra=_ATOMIC)] = []
     """The newest restore points, oldest first (at most 1000 are listed; `points` counts all)."""
     removed: Annotated[list[RemovedPoint], Field(max_length=MAX_WAITING, json_schema_extra=_ATOMIC)] = []
@@ -162,6 +199,8 @@ BACKUP_CHAIN = Resource(
         Column("State", ".status.conditions[?(@.type=='Ready')].reason"),
         AGE,
         Column("Next", ".status.next.type", priority=1),
+        Column("Policy", ".status.policy", priority=1),
+        Column("Expired", ".status.expired", "integer", priority=1),
         MESSAGE,
     ),
     selectable=(".spec.vmRef.name", ".spec.repositoryRef.name"),

@@ -26,15 +26,11 @@ from sendense_operator.api.v1alpha1.base import (
     keyed_by,
     rules,
 )
+from sendense_operator.api.v1alpha1.labels import LabelKey, LabelValue
 from sendense_operator.task import MissingParent
 
 MAX_VMS = 1000
 MAX_SCHEDULES = 16
-_LABEL_KEY = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
-_LABEL_VALUE = r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$"
-
-LabelKey = Annotated[str, Field(min_length=1, max_length=317, pattern=_LABEL_KEY)]
-LabelValue = Annotated[str, Field(max_length=63, pattern=_LABEL_VALUE)]
 
 
 class SelectorOperator(StrEnum):
@@ -109,6 +105,59 @@ class BackupTemplate(Model):
     """How long all attempts of a Backup together may take before it fails."""
 
 
+TimeZone = Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9][A-Za-z0-9_+-]*){0,2}$")]
+KeepCount = Annotated[int, Field(ge=1, le=1000)]
+_KEEP_RULES = ("keepLast", "keepHourly", "keepDaily", "keepWeekly", "keepMonthly", "keepYearly", "keepWithin")
+
+
+class Retention(Model):
+    """How long restore points are kept: as long as one of the rules keeps them."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                " || ".join(f"has(self.{rule})" for rule in _KEEP_RULES),
+                "retention: name at least one rule that keeps restore points, such as keepLast or keepDaily",
+            ),
+        )
+    )
+
+    keep_last: KeepCount | None = None
+    """Keep the newest so many."""
+    keep_hourly: KeepCount | None = None
+    """Keep the newest of each of the last so many hours that have one."""
+    keep_daily: KeepCount | None = None
+    """Keep the newest of each of the last so many days that have one."""
+    keep_weekly: KeepCount | None = None
+    """Keep the newest of each of the last so many weeks (Monday to Sunday) that have one."""
+    keep_monthly: KeepCount | None = None
+    """Keep the newest of each of the last so many months that have one."""
+    keep_yearly: KeepCount | None = None
+    """Keep the newest of each of the last so many years that have one."""
+    keep_within: (
+        Annotated[
+            str,
+            Field(
+                min_length=2,
+                max_length=25,
+                pattern=r"^([1-9][0-9]{0,3}y)?([1-9][0-9]{0,3}m)?([1-9][0-9]{0,3}w)?([1-9][0-9]{0,3}d)?([1-9][0-9]{0,3}h)?$",
+            ),
+        ]
+        | None
+    ) = None
+    """Keep all that are at most so much older than the newest one: years, months, weeks, days and hours, such as
+    1y6m, 30d or 36h."""
+    time_zone: TimeZone = "UTC"
+    """IANA time zone in which hours, days, weeks, months and years begin, such as Europe/Berlin."""
+    minimum: KeepCount = 1
+    """So many of the newest undamaged ones stay whatever the rules say."""
+    include_manual: bool = False
+    """Whether the rules also count and delete restore points that this policy did not create: Backups that were
+    created by hand, by another policy, or for restore points found in the repository."""
+    dry_run: bool = False
+    """Delete nothing: the BackupChains' status lists what would be deleted."""
+
+
 class Schedule(Model):
     """When to run."""
 
@@ -116,9 +165,7 @@ class Schedule(Model):
     """Name of the schedule within the policy."""
     cron: Annotated[str, Field(min_length=9, max_length=128, pattern=r"^[0-9A-Za-z*/,#-]+( [0-9A-Za-z*/,#-]+){4}$")]
     """Five fields, separated by one space: minute, hour, day of the month, month, day of the week."""
-    time_zone: Annotated[
-        str, Field(max_length=64, pattern=r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9][A-Za-z0-9_+-]*){0,2}$")
-    ] = "UTC"
+    time_zone: TimeZone = "UTC"
     """IANA time zone in which cron is read, such as Europe/Berlin."""
     type: RequestedType | None = None
     """Type of its Backups; none: spec.backup.type."""
@@ -167,8 +214,13 @@ class BackupPolicySpec(Model):
     start_deadline_seconds: Annotated[int, Field(ge=5, le=2_592_000)] = 86_400
     """How long a Backup may wait for what it needs before it fails. While it waits or runs, its VM's slots are left
     out."""
+    retention: Retention | None = None
+    """Which restore points are kept; the Backups of others are deleted. None: all stay."""
+    failed_history_limit: Annotated[int, Field(ge=0, le=100)] = 3
+    """How many of the policy's Backups that failed or were cancelled are kept per VM; older ones are deleted."""
     suspend: bool = False
-    """Set to true to leave the slots of all schedules out. They are not made up for afterwards."""
+    """Set to true to leave the slots of all schedules out, and to delete no Backup. Slots are not made up for
+    afterwards."""
 
 
 class ScheduleStatus(Model):
@@ -192,6 +244,15 @@ class ScheduleStatus(Model):
     """Its next slot."""
 
 
+class RetentionSummary(Model):
+    """Restore points that the rules apply to, of all VMs together."""
+
+    restore_points: Count = 0
+    """How many there are."""
+    expired: Count = 0
+    """How many of them no rule keeps; their Backups are being deleted, or the condition Retention says why not."""
+
+
 class BackupPolicyStatus(Status):
     """What it protects, and when it ran."""
 
@@ -209,6 +270,8 @@ class BackupPolicyStatus(Status):
     """The next slot of all schedules."""
     last_request: Text = ""
     """Value of the annotation backup.sendense.io/run that was last acted on."""
+    retention: RetentionSummary | None = None
+    """What the retention keeps; none without spec.retention."""
     schedules: Annotated[
         list[ScheduleStatus],
         Field(

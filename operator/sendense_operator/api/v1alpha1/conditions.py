@@ -26,6 +26,8 @@ REASON_CALLBACKS_ELSEWHERE: Final = "CallbacksElsewhere"
 """The job's callbacks arrive where they reach no worker. Also a reason of an appliance's condition CallbacksArrive."""
 FREEING: Final = "Freeing"
 """Condition type of a chain: whether unneeded files can be removed. Present since the first time they could not."""
+RETENTION: Final = "Retention"
+"""Condition type of chains and policies with a retention: whether expired restore points are deleted."""
 DAMAGED: Final = "Damaged"
 """Condition type, present only while true: a layer of the restore point does not read back as it was written."""
 RUNNING_REASONS: Final = frozenset(
@@ -121,9 +123,14 @@ def with_aspect(
     now: datetime | None = None,
 ) -> Conditions:
     """Return `old` with a condition of type `kind`, which is not one of Ready's family; `holds` None is Unknown."""
-    result = [dict(c) for c in old if c["type"] != kind]
+    result = without(old, kind)
     status = "Unknown" if holds is None else str(holds)
     return [*result, _condition(kind, status, reason, message, find(old, kind), generation, now)]
+
+
+def without(old: Sequence[Mapping[str, Any]], kind: str) -> Conditions:
+    """Return the conditions of all other types."""
+    return [dict(c) for c in old if c["type"] != kind]
 
 
 def _condition(

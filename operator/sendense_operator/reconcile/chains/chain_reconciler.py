@@ -6,23 +6,21 @@ removal from being forgotten: first the chain is held, then it lists the point a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
 from sendense_operator.api.v1alpha1 import names
-from sendense_operator.api.v1alpha1.backup import BackupSpec, DeletionPolicy, Phase
+from sendense_operator.api.v1alpha1.backup import BackupSpec, DeletionPolicy
 from sendense_operator.api.v1alpha1.backupchain import BackupChainSpec, BackupChainStatus, RemovalState, RemovedPoint
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
 from sendense_operator.api.v1alpha1.base import LocalRef
-from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMStatus
+from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMStatus, VMDisk
 from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.errors import ForbiddenError, NotFoundError
-from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN, BACKUP_REPOSITORY, PROTECTED_VM
+from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN, PROTECTED_VM
 from sendense_operator.cluster.object_names import chain_name
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import add_finalizers, has_finalizer, remove_finalizers, write_status
-from sendense_operator.object_key import ObjectKey
 from sendense_operator.reconcile.catalogue.ownership import owns_point, point_uid
 from sendense_operator.reconcile.catalogue.point_changes import changed_point
 from sendense_operator.reconcile.catalogue.removal import (
@@ -39,8 +37,12 @@ from sendense_operator.reconcile.catalogue.removal import (
     removal_of,
     room_for,
 )
-from sendense_operator.reconcile.chains.chain_status import ChainFacts, chain_status
+from sendense_operator.reconcile.chains.chain_status import ChainFacts, describe_chain
+from sendense_operator.reconcile.chains.expiry import delete_expired, delete_old_failures
 from sendense_operator.reconcile.chains.freeing_obstacles import freeing_change
+from sendense_operator.reconcile.chains.observed_chain import ObservedChain, observe_chain, retention_facts
+from sendense_operator.reconcile.chains.retention_decision import RetentionDecision, report_of
+from sendense_operator.reconcile.protection.protection_index import ProtectionIndex
 from sendense_operator.reconcile.repositories.maintenance_request import has_doubts, is_unexplained
 from sendense_operator.reconcile.state.context import ChainContext, ReconcileContext
 from sendense_operator.reconcile.state.keys import ChainKey, Key, Work
@@ -48,32 +50,11 @@ from sendense_operator.reconcile.state.kubernetes_objects import is_deleting
 from sendense_operator.reconcile.state.records import ChainView
 
 _AGAIN_S: Final = 1.0
+_RETRY_S: Final = 60.0
+"""Seconds until Backups are deleted again that the API server did not let go."""
+_SUMMARY_S: Final = 2.0
+"""Seconds until a policy sums up its chains: those of a thousand VMs may report at once."""
 _RETAINED: Final = Kept("deletionPolicy is Retain; a requested scan brings it back")
-
-
-@dataclass(frozen=True)
-class _Chain:
-    """A chain and what belongs to it, as it was read."""
-
-    namespace: str
-    vm: str
-    repository_name: str
-    backups: list[Obj]
-    repository: Obj | None
-    obj: Obj | None
-
-    @property
-    def repository_key(self) -> ObjectKey:
-        return ObjectKey(self.namespace, self.repository_name)
-
-    @property
-    def status(self) -> BackupChainStatus:
-        return BackupChainStatus.model_validate((self.obj or {}).get("status") or {})
-
-    @property
-    def points(self) -> list[Obj]:
-        phases = (Phase.COMPLETED, Phase.LOST)
-        return [b for b in self.backups if (b.get("status") or {}).get("phase") in phases and not is_deleting(b)]
 
 
 def key_of_chain(obj: Obj) -> Key:
@@ -81,21 +62,18 @@ def key_of_chain(obj: Obj) -> Key:
     return Key.of_chain(obj["metadata"]["namespace"], ChainKey.of(obj))
 
 
-async def reconcile_chain(ctx: ChainContext, namespace: str, vm: str, repository: str) -> float | None:
+async def reconcile_chain(
+    ctx: ChainContext, index: ProtectionIndex, namespace: str, vm: str, repository: str
+) -> float | None:
     """Keep the chain's status, and decide about the files of deleted Backups. The chain is made when it is needed."""
     name = chain_name(vm, repository)
-    fields = f"spec.vmRef.name={vm},spec.repositoryRef.name={repository}"
-    seen = _Chain(
-        namespace,
-        vm,
-        repository,
-        backups=await ctx.cluster.list_objects(BACKUP, namespace, fields=fields),
-        repository=await find(ctx.cluster, BACKUP_REPOSITORY, namespace, repository),
-        obj=await find(ctx.cluster, BACKUP_CHAIN, namespace, name),
-    )
+    seen = await observe_chain(ctx.cluster, namespace, ChainKey(vm, repository))
     if has_doubts(seen.backups, seen.repository, ctx.repository_hints.catalogues.get(seen.repository_key)):
         ctx.repository_messages.request_scan(seen.repository_key)
         ctx.again(Key(Work.REPOSITORY, namespace, repository))
+    if seen.status.policy is not None and not index.synced():
+        return _AGAIN_S  # its retention is not known yet
+    await delete_old_failures(ctx, seen.backups, index.policies.of(namespace))
     going, retained, waiting = await _decide(ctx, seen)
     chain = seen.obj
     if chain is None and (seen.points or going or retained):
@@ -114,7 +92,7 @@ async def reconcile_chain(ctx: ChainContext, namespace: str, vm: str, repository
     leaving += [removal_of(obj, listed, RemovalState.RETAINED) for obj in retained]
     known = ctx.repository_hints.catalogues.get(seen.repository_key)
     view = known.chains.get(vm) if known is not None else None
-    status = await _write(ctx, seen, chain, leaving, view)
+    status, more = await _write(ctx, index, seen, chain, leaving, view)
     for obj in retained:
         await _let_go(ctx, obj, _RETAINED, reason="RestorePointKept")
     if any(point.state is RemovalState.PENDING for point in status.removed):
@@ -127,10 +105,14 @@ async def reconcile_chain(ctx: ChainContext, namespace: str, vm: str, repository
             text += f", not before {stamp}: until then a Backup with spec.adopt.uid {uid} takes it back"
         await _let_go(ctx, obj, Kept(text), reason="RestorePointRemoved")
     rest = await _release(ctx, seen, chain, status, view)
-    return _AGAIN_S if waiting else rest
+    return _AGAIN_S if waiting else _soonest(more, rest)
 
 
-async def _decide(ctx: ReconcileContext, seen: _Chain) -> tuple[list[Obj], list[Obj], bool]:
+def _soonest(*delays: float | None) -> float | None:
+    return min((delay for delay in delays if delay is not None), default=None)
+
+
+async def _decide(ctx: ReconcileContext, seen: ObservedChain) -> tuple[list[Obj], list[Obj], bool]:
     """Return deleted Backups to remove, those to retain, and whether there are more.
 
     All others are let go. Where everything goes, retained ones too: a chain to list them in can't be made any more.
@@ -160,7 +142,7 @@ async def _let_go(ctx: ReconcileContext, obj: Obj, kept: Kept, *, reason: str) -
     await remove_finalizers(ctx.cluster, BACKUP, obj, names.FINALIZER_RESTORE_POINT)
 
 
-async def _create(ctx: ReconcileContext, seen: _Chain, name: str) -> Obj | None:
+async def _create(ctx: ReconcileContext, seen: ObservedChain, name: str) -> Obj | None:
     """Create the chain; None when its namespace, or its definition, takes nothing new any more or is gone."""
     spec = BackupChainSpec(vm_ref=LocalRef(name=seen.vm), repository_ref=LocalRef(name=seen.repository_name))
     obj = {"metadata": {"namespace": seen.namespace, "name": name}, "spec": spec.to_dict()}
@@ -175,20 +157,33 @@ async def _create(ctx: ReconcileContext, seen: _Chain, name: str) -> Obj | None:
 
 
 async def _write(
-    ctx: ChainContext, seen: _Chain, chain: Obj, new: list[RemovedPoint], view: ChainView | None
-) -> BackupChainStatus:
+    ctx: ChainContext,
+    index: ProtectionIndex,
+    seen: ObservedChain,
+    chain: Obj,
+    new: list[RemovedPoint],
+    view: ChainView | None,
+) -> tuple[BackupChainStatus, float | None]:
+    """Return the status as written, and seconds until more Backups are to be deleted."""
     old = BackupChainStatus.model_validate(chain.get("status") or {})
-    vm = await find(ctx.cluster, PROTECTED_VM, seen.namespace, seen.vm)
-    disks = ProtectedVMStatus.model_validate((vm or {}).get("status") or {}).disks
     owned = {point_uid(obj) for obj in seen.backups if owns_point(obj)}
     # What has a Backup again is removed or retained when that one is deleted, and not before.
     before = [point for point in old.removed if point.uid not in owned]
-    spec = BackupRepositorySpec.model_validate(seen.repository["spec"]) if seen.repository else None
+    spec = seen.repository_spec
     removed = [_by_policy(point, spec) for point in merge_removed(before, new, view)]
-    facts = ChainFacts(seen.points, removed, disks, _max_depth(seen.repository), view)
-    generation = chain["metadata"].get("generation")
-    status = chain_status(old, facts, generation=generation, now=ctx.now())
+    policy = index.ruling(seen.namespace, *seen.key)
+    facts = ChainFacts(
+        seen.points, removed, await _disks(ctx, seen), _max_depth(seen.repository), view, retention_facts(seen, policy)
+    )
+    generation, now = chain["metadata"].get("generation"), ctx.now()
+    described = describe_chain(old, facts, generation=generation, now=now)
+    if policy is not None and described.retention is not None:
+        facts.rejected = await delete_expired(ctx, chain, seen.backups, described.retention, policy)
+        if facts.rejected:
+            described = describe_chain(old, facts, generation=generation, now=now)
+    status = described.status
     written = await write_status(ctx.cluster, BACKUP_CHAIN, chain, status)
+    _report(ctx, index, seen, described.retention, facts.rejected)
     if status.points != old.points:
         ctx.repository_hints.point_counts.pop(seen.repository_key)
         ctx.again(Key(Work.REPOSITORY, *seen.repository_key))
@@ -199,7 +194,28 @@ async def _write(
     if view is not None and _waits_for_writer(view, status.removed) and _is_older(view, status):
         ctx.repository_messages.request_probe(seen.repository_key)
         ctx.again(Key(Work.REPOSITORY, *seen.repository_key))
-    return status
+    if described.retention is None or not described.retention.to_delete:
+        return status, None
+    return status, _RETRY_S if facts.rejected else _AGAIN_S
+
+
+async def _disks(ctx: ReconcileContext, seen: ObservedChain) -> list[VMDisk]:
+    vm = await find(ctx.cluster, PROTECTED_VM, seen.namespace, seen.vm)
+    return ProtectedVMStatus.model_validate((vm or {}).get("status") or {}).disks
+
+
+def _report(
+    ctx: ReconcileContext,
+    index: ProtectionIndex,
+    seen: ObservedChain,
+    decision: RetentionDecision | None,
+    rejected: str,
+) -> None:
+    """Let the policy say what became of its retention."""
+    policy = decision.policy if decision is not None else None
+    report = report_of(decision, rejected) if decision is not None else None
+    for changed in index.retention.put(seen.namespace, seen.key, policy, report):
+        ctx.again(Key(Work.POLICY, *changed), _SUMMARY_S)
 
 
 def _by_policy(point: RemovedPoint, spec: BackupRepositorySpec | None) -> RemovedPoint:
@@ -227,7 +243,7 @@ def _max_depth(repository: Obj | None) -> int:
 
 
 async def _release(
-    ctx: ReconcileContext, seen: _Chain, chain: Obj, status: BackupChainStatus, view: ChainView | None
+    ctx: ReconcileContext, seen: ObservedChain, chain: Obj, status: BackupChainStatus, view: ChainView | None
 ) -> float | None:
     """Take the finalizer off once the repository knows of all removals; off a chain that goes, if it never will."""
     if not has_finalizer(chain, names.FINALIZER_REMOVALS):

@@ -10,7 +10,7 @@ from operator import itemgetter
 from pathlib import PurePosixPath
 
 from sendense_operator.api.v1alpha1 import conditions
-from sendense_operator.api.v1alpha1.backup import BackupDisk, BackupSpec, BackupStatus, Phase
+from sendense_operator.api.v1alpha1.backup import BackupDisk, BackupSpec, BackupStatus, DeletionPolicy, Phase
 from sendense_operator.api.v1alpha1.backupchain import (
     BackupChainStatus,
     NextBackup,
@@ -27,12 +27,20 @@ from sendense_operator.cluster.objects import Obj
 from sendense_operator.reconcile.catalogue.point_changes import changed_point
 from sendense_operator.reconcile.chains.freeing_obstacles import with_freeing
 from sendense_operator.reconcile.chains.next_backup import decide_next, is_damaged
+from sendense_operator.reconcile.chains.retention_decision import (
+    KEPT,
+    RetentionDecision,
+    RetentionFacts,
+    RetentionPoint,
+    decide_retention,
+    with_retention,
+)
 from sendense_operator.reconcile.state.backup_type import backup_type_of
 from sendense_operator.reconcile.state.formatting import human_bytes, human_count
 from sendense_operator.reconcile.state.records import ChainView
 
 
-@dataclass(frozen=True)
+@dataclass
 class ChainFacts:
     """All that a chain's status is made of."""
 
@@ -44,6 +52,18 @@ class ChainFacts:
     max_depth: int
     """Layers that the repository allows."""
     view: ChainView | None = None
+    retention: RetentionFacts | None = None
+    """None: no policy with a retention rules the chain."""
+    rejected: str = ""
+    """Why the API server did not delete expired Backups."""
+
+
+@dataclass(frozen=True)
+class ChainDescription:
+    """A chain's status, and what retention makes of its points."""
+
+    status: BackupChainStatus
+    retention: RetentionDecision | None = None
 
 
 @dataclass
@@ -54,6 +74,7 @@ class _Point:
     uid: str
     time: datetime
     status: BackupStatus
+    spec: BackupSpec
     roots: dict[int, tuple[int, str]] = field(default_factory=dict)
     """By device key: place in the chain and name of the full below the disk; -1: no longer a restore point."""
 
@@ -73,7 +94,14 @@ class _Point:
 def chain_status(
     old: BackupChainStatus, facts: ChainFacts, *, generation: int | None, now: datetime
 ) -> BackupChainStatus:
-    """Return the status that tells of `facts`."""
+    """Return the status that tells of `facts`; see `describe_chain`."""
+    return describe_chain(old, facts, generation=generation, now=now).status
+
+
+def describe_chain(
+    old: BackupChainStatus, facts: ChainFacts, *, generation: int | None, now: datetime
+) -> ChainDescription:
+    """Return what there is to say of `facts`."""
     points = _in_order(_points(facts.backups), old, facts.view)
     _find_fulls(points, old, facts.removed)
     present = [point for point in points if point.state is not PointState.LOST]
@@ -90,9 +118,12 @@ def chain_status(
     )
     state = _state(points, newest, following)
     updated = conditions.update(conditions.dicts_of(old), state, generation=generation, now=now)
-    return BackupChainStatus(
+    updated = with_freeing(updated, facts.view, generation=generation, now=now)
+    retention = decide_retention([_dated(point) for point in points], old, facts.retention, now)
+    updated = with_retention(updated, retention, rejected=facts.rejected, generation=generation, now=now)
+    status = BackupChainStatus(
         observed_generation=generation,
-        conditions=conditions.models_of(with_freeing(updated, facts.view, generation=generation, now=now)),
+        conditions=conditions.models_of(updated),
         points=len(present),
         latest_backup=newest.name if newest else None,
         latest_time=newest.time if newest else None,
@@ -102,9 +133,12 @@ def chain_status(
         guest_bytes=_total(point.status.guest_bytes for point in present),
         virtual_size=_total(disk.virtual_size for disk in newest.status.disks) if newest else 0,
         next=following,
-        restore_points=[_restore_point(point) for point in points[-MAX_POINTS:]],
+        restore_points=[_restore_point(point, retention) for point in points[-MAX_POINTS:]],
         removed=_needed(points, facts.removed),
+        policy=retention.policy if retention is not None else None,
+        expired=retention.expired if retention is not None else None,
     )
+    return ChainDescription(status, retention)
 
 
 def _needed(points: Sequence[_Point], removed: Sequence[RemovedPoint]) -> list[RemovedPoint]:
@@ -123,11 +157,11 @@ def _points(backups: Sequence[Obj]) -> list[_Point]:
     result = []
     for obj in backups:
         status = BackupStatus.model_validate(obj.get("status") or {})
-        adopted = BackupSpec.model_validate(obj["spec"]).adopt
+        spec = BackupSpec.model_validate(obj["spec"])
         meta = obj["metadata"]
         if status.completion_time is not None:
-            uid = adopted.uid if adopted is not None else meta["uid"]
-            result.append(_Point(meta["name"], uid, status.completion_time, status))
+            uid = spec.adopt.uid if spec.adopt is not None else meta["uid"]
+            result.append(_Point(meta["name"], uid, status.completion_time, status, spec))
     return result
 
 
@@ -196,7 +230,21 @@ def _total(numbers: Iterable[int | None]) -> int:
     return sum(number or 0 for number in numbers)
 
 
-def _restore_point(point: _Point) -> RestorePoint:
+def _dated(point: _Point) -> RetentionPoint:
+    """As retention sees it: by the time at which its content was taken, not by the end of the copy."""
+    spec = point.spec
+    return RetentionPoint(
+        name=point.name,
+        completed=point.time,
+        taken=point.status.start_time or point.time,
+        state=point.state,
+        policy=spec.policy_ref.name if spec.policy_ref is not None else None,
+        retained=spec.deletion_policy is DeletionPolicy.RETAIN,
+    )
+
+
+def _restore_point(point: _Point, retention: RetentionDecision | None) -> RestorePoint:
+    fate = retention.fates[point.name] if retention is not None else KEPT
     return RestorePoint(
         backup=point.name,
         time=point.time,
@@ -206,6 +254,9 @@ def _restore_point(point: _Point) -> RestorePoint:
         stored_bytes=point.status.stored_bytes or 0,
         guest_bytes=point.status.guest_bytes or 0,
         state=point.state,
+        kept_by=list(fate.kept_by),
+        expired_since=fate.expired_since,
+        held_by=fate.held_by,
     )
 
 

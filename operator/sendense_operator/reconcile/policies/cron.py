@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
 
@@ -15,17 +14,7 @@ _CHANGE: Final = timedelta(hours=3)
 
 
 class InvalidScheduleError(ValueError):
-    """The expression or the zone can't be used; says which and why."""
-
-
-def parse_zone(name: str) -> tzinfo:
-    """Return an IANA time zone. Raises InvalidScheduleError."""
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise InvalidScheduleError(
-            f"timeZone {name}: there is no such IANA time zone (example: Europe/Berlin)"
-        ) from None
+    """The expression can't be used; says why."""
 
 
 def next_time(cron: str, zone: tzinfo, after: datetime) -> datetime | None:

@@ -21,9 +21,11 @@ from sendense_operator.cluster.kinds import BACKUP, BACKUP_POLICY, BACKUP_REPOSI
 from sendense_operator.cluster.listing import collect
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import write_status
+from sendense_operator.object_key import ObjectKey
 from sendense_operator.reconcile.policies.cron import InvalidScheduleError
 from sendense_operator.reconcile.policies.policy_status import earliest, next_slot, state_of
-from sendense_operator.reconcile.policies.protection_index import ProtectionIndex
+from sendense_operator.reconcile.policies.retention_summary import summarize, with_retention_summary
+from sendense_operator.reconcile.policies.ruled_chains import RuledChains
 from sendense_operator.reconcile.policies.runs import (
     DueBackup,
     Run,
@@ -32,8 +34,10 @@ from sendense_operator.reconcile.policies.runs import (
     run_of_request,
     run_of_slot,
 )
-from sendense_operator.reconcile.policies.selection import PolicyEntry, Selection, select
 from sendense_operator.reconcile.policies.slots import advance
+from sendense_operator.reconcile.protection.protection_index import ProtectionIndex
+from sendense_operator.reconcile.protection.selection import PolicyEntry, Selection, select
+from sendense_operator.reconcile.protection.time_zones import InvalidTimeZoneError
 from sendense_operator.reconcile.state.context import ReconcileContext
 from sendense_operator.reconcile.state.formatting import human_count, human_list, whole_seconds
 from sendense_operator.reconcile.state.kubernetes_objects import created, in_no_phase_of, is_deleting, requested_by
@@ -91,16 +95,19 @@ class PolicyReconciler:
     def __init__(self, ctx: ReconcileContext, index: ProtectionIndex) -> None:
         self._ctx = ctx
         self._index = index
+        self._ruled = RuledChains(ctx)
         self._outcomes = Recent[str, Outcomes](5000)
 
     async def __call__(self, namespace: str, name: str) -> float | None:
         """Create what is due; return the seconds until more is."""
         obj = await find(self._ctx.cluster, BACKUP_POLICY, namespace, name)
         if obj is None or is_deleting(obj):
+            self._ruled.forget(ObjectKey(namespace, name))
             return None
         if not self._index.synced():
             return UNSYNCED_S
         check = self._begin(obj)
+        self._ruled.update(ObjectKey(namespace, name), check.spec, check.selection)
         await self._advance(check)
         nearest = await self._run_all(check)
         await self._write(check)
@@ -137,7 +144,7 @@ class PolicyReconciler:
                     catch_up=spec.catch_up,
                     now=check.now,
                 )
-            except InvalidScheduleError as error:
+            except (InvalidScheduleError, InvalidTimeZoneError) as error:
                 check.invalid.append(f"schedule {schedule.name}: {error}")
                 continue
             states.append(advanced.status)
@@ -233,7 +240,11 @@ class PolicyReconciler:
         )
         generation = check.obj["metadata"].get("generation")
         updated = conditions.update(conditions.dicts_of(status), state, generation=generation, now=check.now)
+        reports = self._index.retention.of(ObjectKey(check.namespace, check.name))
+        retention = check.spec.retention
+        updated = with_retention_summary(updated, retention, reports, generation=generation, now=check.now)
         status.conditions = conditions.models_of(updated)
+        status.retention = summarize(reports) if retention is not None else None
         status.vms, status.conflicting = len(selection.vms), len(selection.conflicts)
         status.observed_generation = generation
         written = await write_status(self._ctx.cluster, BACKUP_POLICY, check.obj, status)

@@ -13,7 +13,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from sendense_operator.api.v1alpha1.backuppolicy import CatchUp, Schedule, ScheduleStatus
-from sendense_operator.reconcile.policies.cron import last_time, next_time, parse_zone
+from sendense_operator.reconcile.policies.cron import last_time, next_time
+from sendense_operator.reconcile.protection.time_zones import parse_zone
 
 LATE: Final = timedelta(minutes=5)
 """A slot that is noticed later was missed."""
@@ -39,7 +40,7 @@ def advance(
     catch_up: CatchUp,
     now: datetime,
 ) -> Advanced:
-    """Return the state of a schedule. Raises InvalidScheduleError.
+    """Return the state of a schedule. Raises InvalidScheduleError and InvalidTimeZoneError.
 
     `begin`: since when a schedule counts that has no state yet. One that was changed, suspended or resumed begins now.
     """

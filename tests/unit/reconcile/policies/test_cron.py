@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sendense_operator.reconcile.policies.cron import InvalidScheduleError, last_time, next_time, parse_zone
+from sendense_operator.reconcile.policies.cron import InvalidScheduleError, last_time, next_time
+from sendense_operator.reconcile.protection.time_zones import InvalidTimeZoneError, parse_zone
 
 BERLIN = parse_zone("Europe/Berlin")
 
@@ -99,5 +100,5 @@ def test_says_what_is_wrong_with_an_expression(cron: str) -> None:
 
 @pytest.mark.parametrize("zone", ["Europe/Berlim", "Mars/Phobos", "../etc/passwd", "Europe"])
 def test_says_which_zone_there_is_not(zone: str) -> None:
-    with pytest.raises(InvalidScheduleError, match="timeZone"):
+    with pytest.raises(InvalidTimeZoneError, match="timeZone"):
         parse_zone(zone)

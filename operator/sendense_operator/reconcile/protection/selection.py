@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from operator import attrgetter
 from typing import Self
@@ -15,6 +15,7 @@ from sendense_operator.api.v1alpha1.backuppolicy import (
     BackupPolicySpec,
     LabelRequirement,
     LabelSelector,
+    Retention,
     SelectorOperator,
 )
 from sendense_operator.cluster.objects import Obj
@@ -42,15 +43,20 @@ class VMEntry:
 
 @dataclass(frozen=True, slots=True)
 class PolicyEntry:
-    """What selection needs of a BackupPolicy."""
+    """What is needed of a BackupPolicy to know which VMs it rules, and what it lets be deleted."""
 
     uid: str
     namespace: str
     name: str
     created: datetime
-    selector: LabelSelector | None
-    refs: frozenset[str]
-    repository: str
+    generation: int
+    selector: LabelSelector | None = None
+    refs: frozenset[str] = frozenset()
+    repository: str = ""
+    suspended: bool = False
+    retention: Retention | None = None
+    failed_history_limit: int | None = None
+    """None: its spec can't be read, so nothing is deleted."""
 
     @classmethod
     def of(cls, obj: Obj) -> Self:
@@ -64,11 +70,18 @@ class PolicyEntry:
     def with_spec(cls, obj: Obj, spec: BackupPolicySpec | None) -> Self:
         """From a BackupPolicy and its spec; without one it selects nothing."""
         meta = obj["metadata"]
+        entry = cls(meta["uid"], meta["namespace"], meta["name"], created(obj), int(meta.get("generation") or 0))
         if spec is None:
-            return cls(meta["uid"], meta["namespace"], meta["name"], created(obj), None, frozenset(), "")
-        refs = frozenset(ref.name for ref in spec.vm_refs)
-        repository = spec.repository_ref.name
-        return cls(meta["uid"], meta["namespace"], meta["name"], created(obj), spec.vm_selector, refs, repository)
+            return entry
+        return replace(
+            entry,
+            selector=spec.vm_selector,
+            refs=frozenset(ref.name for ref in spec.vm_refs),
+            repository=spec.repository_ref.name,
+            suspended=spec.suspend,
+            retention=spec.retention,
+            failed_history_limit=spec.failed_history_limit,
+        )
 
     def selects(self, vm: VMEntry) -> bool:
         """Return whether the policy names the VM, whichever policy backs it up in the end."""
@@ -96,9 +109,7 @@ class Selection:
 
 def select(policy: PolicyEntry, vms: Iterable[VMEntry], others: Iterable[PolicyEntry]) -> Selection:
     """Return what `policy` backs up of its namespace's VMs, `others` being the namespace's policies."""
-    older = sorted(
-        (p for p in others if p.repository == policy.repository and p.rank < policy.rank), key=attrgetter("rank")
-    )
+    rivals = _of_repository(others, policy.repository)
     names, chosen, gone, conflicts = set[str](), list[str](), list[str](), dict[str, str]()
     for vm in vms:
         names.add(vm.name)
@@ -106,11 +117,21 @@ def select(policy: PolicyEntry, vms: Iterable[VMEntry], others: Iterable[PolicyE
             continue
         if vm.gone:
             gone.append(vm.name)
-        elif ruling := next((other.name for other in older if other.selects(vm)), None):
-            conflicts[vm.name] = ruling
+        elif (ruling := next(p for p in (*rivals, policy) if p.selects(vm))).rank < policy.rank:
+            conflicts[vm.name] = ruling.name
         else:
             chosen.append(vm.name)
     return Selection(tuple(sorted(chosen)), conflicts, tuple(sorted(policy.refs - names)), tuple(sorted(gone)))
+
+
+def ruling_policy(vm: VMEntry, repository: str, policies: Iterable[PolicyEntry]) -> PolicyEntry | None:
+    """Return the policy that rules the VM's backups to a repository: the oldest one that selects it."""
+    return next((policy for policy in _of_repository(policies, repository) if policy.selects(vm)), None)
+
+
+def _of_repository(policies: Iterable[PolicyEntry], repository: str) -> list[PolicyEntry]:
+    """Return those that write to it, the oldest first."""
+    return sorted((p for p in policies if p.repository == repository), key=attrgetter("rank"))
 
 
 def matches(selector: LabelSelector, labels: Mapping[str, str]) -> bool:

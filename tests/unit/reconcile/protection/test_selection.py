@@ -8,8 +8,8 @@ import pytest
 from tests.support import sample
 
 from sendense_operator.api.v1alpha1.backuppolicy import LabelSelector
-from sendense_operator.reconcile.policies.protection_index import NamespaceIndex
-from sendense_operator.reconcile.policies.selection import PolicyEntry, VMEntry, matches, select
+from sendense_operator.reconcile.protection.protection_index import NamespaceIndex
+from sendense_operator.reconcile.protection.selection import PolicyEntry, VMEntry, matches, select
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -22,7 +22,8 @@ def policy(
     name: str = "p", *, age: int = 0, refs: tuple[str, ...] = (), repository: str = "store", **labels: str
 ) -> PolicyEntry:
     selector = LabelSelector(match_labels=labels) if labels else None
-    return PolicyEntry(f"uid-{name}", "shop", name, T0 - timedelta(seconds=age), selector, frozenset(refs), repository)
+    begin = T0 - timedelta(seconds=age)
+    return PolicyEntry(f"uid-{name}", "shop", name, begin, 1, selector, frozenset(refs), repository)
 
 
 LABELS = {"tier": "gold", "site": "a"}

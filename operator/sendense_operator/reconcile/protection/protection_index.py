@@ -1,11 +1,12 @@
-"""The VMs and policies of each namespace, in memory: a policy's check must not list thousands of objects."""
+"""The VMs and policies of each namespace, in memory: no check of a policy or a chain lists thousands of objects."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Generic, Protocol, TypeVar
 
-from sendense_operator.reconcile.policies.selection import PolicyEntry, VMEntry
+from sendense_operator.reconcile.protection.retention_reports import RetentionReports
+from sendense_operator.reconcile.protection.selection import PolicyEntry, VMEntry, ruling_policy
 
 
 class Entry(Protocol):
@@ -21,6 +22,11 @@ class Entry(Protocol):
         """Namespace."""
         ...
 
+    @property
+    def name(self) -> str:
+        """Name."""
+        ...
+
 
 E = TypeVar("E", bound=Entry)
 
@@ -32,10 +38,15 @@ class NamespaceIndex(Generic[E]):
         self._on_change = on_change
         self._all: dict[str, E] = {}
         self._namespaces: dict[str, dict[str, E]] = {}
+        self._names: dict[tuple[str, str], E] = {}
 
     def of(self, namespace: str) -> list[E]:
         """Return the objects of a namespace."""
         return list(self._namespaces.get(namespace, {}).values())
+
+    def named(self, namespace: str, name: str) -> E | None:
+        """Return the object of that name."""
+        return self._names.get((namespace, name))
 
     def put(self, item: E) -> bool:
         """Add or replace one. Returns whether anything changed."""
@@ -43,6 +54,7 @@ class NamespaceIndex(Generic[E]):
             return False
         self._all[item.uid] = item
         self._namespaces.setdefault(item.namespace, {})[item.uid] = item
+        self._names[item.namespace, item.name] = item
         self._on_change(item.namespace)
         return True
 
@@ -55,6 +67,9 @@ class NamespaceIndex(Generic[E]):
         del there[uid]
         if not there:
             del self._namespaces[item.namespace]
+        # A new object of the name may have been seen before the end of the old one.
+        if self._names[item.namespace, item.name].uid == uid:
+            del self._names[item.namespace, item.name]
         self._on_change(item.namespace)
         return True
 
@@ -69,9 +84,18 @@ class NamespaceIndex(Generic[E]):
 
 
 class ProtectionIndex:
-    """What policies choose from. `synced` tells whether both kinds were listed: before that nothing is known."""
+    """VMs, policies, and what became of retention.
+
+    `synced` tells whether VMs and policies were listed: before that nothing is known.
+    """
 
     def __init__(self, on_change: Callable[[str], None], synced: Callable[[], bool]) -> None:
         self.vms = NamespaceIndex[VMEntry](on_change)
         self.policies = NamespaceIndex[PolicyEntry](on_change)
         self.synced = synced
+        self.retention = RetentionReports()
+
+    def ruling(self, namespace: str, vm: str, repository: str) -> PolicyEntry | None:
+        """Return the policy that rules a VM's backups to a repository; None for a VM that has no ProtectedVM."""
+        entry = self.vms.named(namespace, vm)
+        return None if entry is None else ruling_policy(entry, repository, self.policies.of(namespace))

@@ -1,0 +1,1 @@
+"""Which policy rules a VM's backups to a repository: what policies and chains both need to know."""

@@ -1,0 +1,20 @@
+"""IANA time zones by their names."""
+
+from __future__ import annotations
+
+from datetime import tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+
+class InvalidTimeZoneError(ValueError):
+    """There is no such zone; the message says so."""
+
+
+def parse_zone(name: str) -> tzinfo:
+    """Return an IANA time zone. Raises InvalidTimeZoneError."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise InvalidTimeZoneError(
+            f"timeZone {name}: there is no such IANA time zone (example: Europe/Berlin)"
+        ) from None
