@@ -1,1 +1,1 @@
-"""Layers, manifests and what proves them: domain logic without any I/O."""
+"""Domain logic of chains without I/O: layers, manifests, parents, integrity, damage, freeing."""

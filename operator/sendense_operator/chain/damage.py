@@ -1,6 +1,6 @@
-"""Which restore points can't be read as they were written, as far as file names, lengths and headers tell.
+"""Detection of damaged restore points from file names, lengths and headers, and from the marks of earlier proofs.
 
-Flipped bits are not seen from here: those are found by whoever reads the content, and leave a mark.
+Changed content, such as flipped bits, can't be detected here: a proof that reads the content finds it, and marks it.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from sendense_operator.chain.parent_blocks import Unfit
 from sendense_operator.chain.qcow2 import HeaderError
 from sendense_operator.task import FullReason
 
-_TEXT: Final = 500
+_MAX_TEXT: Final = 500
 
 
 @dataclass(frozen=True)
 class DamageVerdict:
-    """On one restore point."""
+    """The verdict on one restore point."""
 
     damage: str = ""
-    """Empty: nothing is known against it."""
+    """What is damaged; empty if no damage is known."""
     full_next: str = ""
-    """A FullReason if no increment can depend on it, of the first disk that has one."""
+    """FullReason of the first disk that no increment can depend on; empty if there is none."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class _Flaw:
 
 
 class Judge:
-    """Looks at the points of one chain. `files`: all that lies in its disks' folders, by path."""
+    """Judge of the restore points of one chain. `files`: all files in its disk folders, by path."""
 
     def __init__(
         self,
@@ -59,30 +59,30 @@ class Judge:
         self._layers = {disk.file: _Layer(old.backup.name, disk, ()) for old in tombstones for disk in old.disks}
         for manifest, marks in points:
             for disk in manifest.disks:
-                mine = tuple(mark for mark in marks if mark.index == disk.index)
-                self._layers[disk.file] = _Layer(manifest.backup.name, disk, mine)
+                own = tuple(mark for mark in marks if mark.index == disk.index)
+                self._layers[disk.file] = _Layer(manifest.backup.name, disk, own)
         self._flaws: dict[str, _Flaw | None] = {}
 
     def judge(self, manifest: Manifest) -> DamageVerdict:
-        """Return the verdict on one of the points."""
+        """Return the verdict on one of the restore points."""
         texts, reason = list[str](), ""
         for disk in manifest.disks:
             flaw = self._flaw_under(disk.file)
-            text = self._tell(disk, flaw) if flaw else self._flaw_of_digests(disk) or self._flaw_of_content(disk)
+            text = self._describe(disk, flaw) if flaw else self._flaw_of_digests(disk) or self._flaw_of_content(disk)
             if text:
                 texts.append(f"disk {disk.index}: {text}")
-            reason = reason or (FullReason.PARENT_UNVERIFIED if text else self._refused(disk))
-        return DamageVerdict("; ".join(texts)[:_TEXT], reason)
+            reason = reason or (FullReason.PARENT_UNVERIFIED if text else self._marked_reason(disk))
+        return DamageVerdict("; ".join(texts)[:_MAX_TEXT], reason)
 
-    def _refused(self, disk: ManifestDisk) -> str:
+    def _marked_reason(self, disk: ManifestDisk) -> str:
         return next((mark.reason for mark in self._layers[disk.file].marks), "")
 
-    def _tell(self, disk: ManifestDisk, flaw: _Flaw) -> str:
+    def _describe(self, disk: ManifestDisk, flaw: _Flaw) -> str:
         owner = self._layers.get(flaw.layer)
         return flaw.text if flaw.layer == disk.file or owner is None else f"it depends on {owner.owner}: {flaw.text}"
 
     def _flaw_under(self, top: str) -> _Flaw | None:
-        """Of a layer, or of the first one below it that has one."""
+        """Return the flaw of a layer, or of the first layer below it that has one; None if none has."""
         passed: list[str] = []
         at: str | None = top
         flaw = None
@@ -90,7 +90,7 @@ class Judge:
             if at in self._flaws:
                 flaw = self._flaws[at]
                 break
-            text = f"{at} is its own parent" if at in passed else self._own_flaw(at)
+            text = f"{at} depends on itself" if at in passed else self._own_flaw(at)
             if text:
                 flaw = self._flaws[at] = _Flaw(at, text)
                 break
@@ -109,7 +109,7 @@ class Judge:
     def _own_flaw(self, path: str) -> str:
         file, layer = self._files.get(path), self._layers.get(path)
         if file is None:
-            return f"{path} is not there"
+            return f"{path} is missing"
         if file.header is None:
             return f"{path}: {file.flaw}"
         if layer is None:
@@ -122,12 +122,12 @@ class Judge:
         except HeaderError as error:
             return f"{path}: {error}"
         if file.length < layer.disk.guest_bytes:
-            return f"{path} was cut: {file.length} bytes are left of more than {layer.disk.guest_bytes}"
+            return f"{path} is truncated: it has {file.length} bytes instead of more than {layer.disk.guest_bytes}"
         marks = (mark for mark in layer.marks if mark.is_damage and not mark.is_of_content)
         return next((f"{path}: {mark.message or mark.reason}" for mark in marks), "")
 
     def _flaw_of_content(self, disk: ManifestDisk) -> str:
-        """Of what is read through all layers: a restore point above may hold anew what is wrong here."""
+        """Return the damage of chunks of this disk; not that of disks below, whose chunks it may have replaced."""
         marks = (mark for mark in self._layers[disk.file].marks if mark.is_of_content)
         return next((f"{disk.file}: {mark.message or mark.reason}" for mark in marks), "")
 
@@ -138,10 +138,10 @@ class Judge:
         return ""
 
     def _flaw_of_digests(self, disk: ManifestDisk) -> str:
-        """Of the layer's own list: those below it are of no use to this restore point."""
+        """Return the flaw of the disk's own digest list; a restore of this disk does not need those below."""
         path = str(layout.digests_of(PurePosixPath(disk.file)))
         file = self._files.get(path)
         expected = DIGEST_SIZE * chunk_count(disk.virtual_size, disk.digest.chunk)
         if file is None:
-            return f"{path} is not there"
-        return "" if file.length == expected else f"{path} has {file.length} bytes, expected {expected}"
+            return f"{path} is missing"
+        return "" if file.length == expected else f"{path} has {file.length} bytes instead of {expected}"

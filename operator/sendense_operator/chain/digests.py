@@ -1,4 +1,4 @@
-"""Digest lists: one blake3 digest for each 4 MiB of guest content, one root for each disk of a restore point."""
+"""Digest lists: one blake3 digest per chunk of 4 MiB of guest content, and one root per disk of a restore point."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ DIGEST_SIZE: Final = 32
 
 
 def digest(data: bytes | bytearray | memoryview) -> bytes:
-    """32 bytes for one chunk."""
+    """Return the digest of one chunk, 32 bytes."""
     return blake3(data).digest()
 
 
 @lru_cache(maxsize=8)
 def zero_digest(length: int) -> bytes:
-    """Return the digest of `length` bytes of zeroes: computed once, since a sparse disk has millions of such chunks."""
+    """Return the digest of `length` bytes of zeroes; cached, because a sparse disk has millions of such chunks."""
     return digest(bytes(length))
 
 
@@ -33,16 +33,16 @@ class Chunks:
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """Number of chunks."""
         return chunk_count(self.virtual_size, self.chunk)
 
     @property
     def list_bytes(self) -> int:
-        """Length of their digest list."""
+        """Length of the digest list in bytes."""
         return self.count * DIGEST_SIZE
 
     def zeroes(self, first: int, count: int) -> bytes:
-        """Return the part of a digest list that says of `count` chunks from `first` on that they hold zeroes only."""
+        """Return the concatenated digests of `count` chunks of zeroes from index `first` on. Raises IndexError."""
         if not 0 <= first <= first + count <= self.count:
             raise IndexError(f"chunks {first} to {first + count} of {self.count}")
         last = first + count - 1

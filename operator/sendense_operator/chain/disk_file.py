@@ -1,4 +1,4 @@
-"""What can be known of a file in a disk's folder without opening it as an image."""
+"""A file in a disk folder, as far as it can be described without opening it as an image."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from sendense_operator.chain.qcow2 import Header, HeaderError
 
 @dataclass(frozen=True)
 class DiskFile:
-    """One regular file of a chain, whoever made it."""
+    """One regular file in a disk folder, whatever wrote it."""
 
     length: int = 0
-    """Bytes, holes included."""
+    """Length in bytes, holes included."""
     stored_bytes: int = 0
-    """Bytes that it takes on its file system."""
+    """Bytes that it occupies on its file system."""
     header: Header | None = None
-    """None: no image of ours, `flaw` says why."""
+    """Header of an image that may be opened; None for any other file, for which `flaw` gives the reason."""
     flaw: str = ""
     backing: str | None = None
-    """Backing name as it stands in the header, also in one that is no image of ours; None: none."""
+    """Backing name in the header, also of an image that may not be opened; None if there is none."""
     is_opaque: bool = False
-    """It may have a backing name that can't be read."""
+    """Whether it may have a backing name that can't be read."""
 
     @classmethod
     def of(cls, head: bytes, length: int, stored_bytes: int) -> DiskFile:
-        """From the first HEADER_BYTES of the file."""
+        """Return the description of a file from its first HEADER_BYTES."""
         header, flaw, backing, is_opaque = None, "", None, False
         try:
             header = qcow2.parse(head)

@@ -1,6 +1,6 @@
-"""What `qemu-img map --output=json` says about a layer.
+"""The output of `qemu-img map --output=json` for a layer.
 
-It prints one extent a line; a big layer has millions, so lines are folded one by one and never held.
+The tool prints one extent per line. A large layer has millions, so they are summed up one by one and not stored.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """A run of guest bytes of one kind."""
+    """A run of guest bytes of one kind; positions and lengths in bytes."""
 
     start: int
     length: int
     depth: int
-    """0: this layer speaks about it, or nobody does; n: the nth layer below."""
+    """Layer that defines it: 0, this layer or none; n, the nth layer below."""
     present: bool
     zero: bool
     data: bool
     offset: int | None = None
-    """Where the data lies in the file of its layer."""
+    """Position of the data in the file of its layer."""
 
 
 class MapError(ValueError):
-    """Not a map, or one with gaps."""
+    """The output is not a map, or has gaps."""
 
 
 def parse_line(line: str) -> Extent | None:
-    """Return one line of the map; None for a line without an extent. Raises MapError."""
+    """Return the extent in one line of the map, None if there is none. Raises MapError."""
     text = line.strip().removeprefix("[").strip().removesuffix("]").strip().removesuffix(",")
     if not text:
         return None
@@ -52,21 +52,24 @@ def parse_line(line: str) -> Extent | None:
 
 @dataclass
 class LayerMap:
-    """Sums over a layer of a disk of `virtual_size` bytes, and which chunks of `chunk` bytes need to be read.
-
-    `data_chunks` has one byte a chunk: 1 where some byte of the restore point may be other than zero.
-    `own_chunks` likewise: 1 where this very layer says something.
-    """
+    """Sums over the extents of a layer, and its chunks that need to be read."""
 
     virtual_size: int
+    """Virtual size of the disk in bytes."""
     chunk: int
+    """Size of a chunk in bytes."""
     coverage: int = 0
+    """Bytes that this layer defines, zeroes included."""
     guest_bytes: int = 0
+    """Bytes of guest data in this layer."""
     extents: int = 0
+    """Number of extents."""
     file_ends: dict[int, int] = field(default_factory=dict)
-    """By depth: where the last data that can be seen ends in that layer's file. A shorter file was truncated."""
+    """By depth, the end of the last visible data in that layer's file. A shorter file is truncated."""
     data_chunks: bytearray = field(default_factory=bytearray)
+    """One byte per chunk: 1 if the restore point may hold something other than zeroes in it."""
     own_chunks: bytearray = field(default_factory=bytearray)
+    """One byte per chunk: 1 if this layer itself defines something in it."""
     _end: int = 0
 
     def __post_init__(self) -> None:
@@ -75,10 +78,13 @@ class LayerMap:
         self.own_chunks = bytearray(count)
 
     def add(self, extent: Extent) -> None:
-        """Count the next extent. Raises MapError when it does not follow the last one or leaves the disk."""
+        """Add the next extent. Raises MapError if it does not follow the last one or exceeds the disk."""
         end = extent.start + extent.length
         if extent.start != self._end or extent.length <= 0 or end > self.virtual_size:
-            raise MapError(f"extent {extent.start}+{extent.length} after {self._end} of {self.virtual_size}")
+            raise MapError(
+                f"the extent at byte {extent.start} with {extent.length} bytes does not follow byte {self._end} of "
+                f"{self.virtual_size}"
+            )
         self._end = end
         self.extents += 1
         own = extent.depth == 0 and extent.present
@@ -97,14 +103,14 @@ class LayerMap:
         chunks[first : last + 1] = b"\1" * (last - first + 1)
 
     def close(self) -> LayerMap:
-        """To be called after the last extent. Raises MapError when the end of the disk is missing."""
+        """Return the map after the last extent was added. Raises MapError if it ends before the disk does."""
         if self._end != self.virtual_size:
-            raise MapError(f"map ends at {self._end} of {self.virtual_size}")
+            raise MapError(f"the map ends at byte {self._end} of {self.virtual_size}")
         return self
 
 
 def fold(lines: Iterable[str], virtual_size: int, chunk: int) -> LayerMap:
-    """Return a whole map at once."""
+    """Return the map of all lines of the output. Raises MapError."""
     layer = LayerMap(virtual_size, chunk)
     for line in lines:
         extent = parse_line(line)
@@ -114,17 +120,17 @@ def fold(lines: Iterable[str], virtual_size: int, chunk: int) -> LayerMap:
 
 
 def chunk_count(virtual_size: int, chunk: int) -> int:
-    """Return how many chunks cover a disk of `virtual_size` bytes; the last may be shorter."""
+    """Return the number of chunks of a disk of `virtual_size` bytes; the last one may be shorter."""
     return -(-virtual_size // chunk)
 
 
 def chunk_length(index: int, virtual_size: int, chunk: int) -> int:
-    """Return the bytes of chunk `index`."""
+    """Return the length of chunk `index` in bytes."""
     return min(chunk, virtual_size - index * chunk)
 
 
 def marked(chunks: bytearray) -> Iterator[int]:
-    """Return the indices of the marked chunks, ascending."""
+    """Yield the indexes of the marked chunks in ascending order."""
     index = chunks.find(1)
     while index >= 0:
         yield index
@@ -132,7 +138,7 @@ def marked(chunks: bytearray) -> Iterator[int]:
 
 
 def runs(chunks: bytearray) -> Iterator[tuple[int, int]]:
-    """(first, count) of each run of marked chunks, ascending."""
+    """Yield (first index, count) of each run of marked chunks in ascending order."""
     first = chunks.find(1)
     while first >= 0:
         end = chunks.find(0, first)
@@ -141,14 +147,14 @@ def runs(chunks: bytearray) -> Iterator[tuple[int, int]]:
         first = chunks.find(1, end)
 
 
-# 128 KiB clusters with extended L2 entries: 16 bytes an entry, 2 bytes a refcount, and the tables above them.
+# 128 KiB clusters with extended L2 entries: 16 bytes per L2 entry, 2 bytes per refcount, and the tables above them.
 _CLUSTER = 128 << 10
 _METADATA_PER_CLUSTER = 16 + 2 + 2
 _METADATA_FIXED = 1 << 20
 
 
 def worst_case_bytes(virtual_size: int) -> int:
-    """Return the most that a full of a disk can take in the repository: every cluster, its metadata, its digests."""
+    """Return the most bytes that a full of a disk can occupy: all clusters, their metadata, and the digest list."""
     clusters = -(-virtual_size // _CLUSTER)
     digests = 32 * chunk_count(virtual_size, 4 << 20)
     return clusters * (_CLUSTER + _METADATA_PER_CLUSTER) + digests + _METADATA_FIXED

@@ -1,4 +1,4 @@
-"""Whether a file system has room for a backup: bytes, and files where their number is limited. Pure."""
+"""Check that a file system can hold the files of a backup, if their number (inodes) is limited. No I/O."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from typing import Final
 from sendense_operator.task import Capacity
 
 FILES_TO_START: Final = 256
-"""Files that a backup may create: layer, digests and marks of 64 disks, manifest, intent."""
+"""Files that a backup may create: layers, digest lists and marks of 64 disks, manifest, intent."""
 FILES_TO_COMMIT: Final = 16
-"""Files that are still to be created when the layers are there."""
+"""Files that a backup may create once its layers exist."""
 
 
 def lacks_files(capacity: Capacity, files: int) -> str:
-    """Return what is missing, with both numbers; empty when `files` files can be created."""
+    """Return a message if fewer than `files` files can be created, else an empty text."""
     if capacity.free_files is None or capacity.free_files >= files:
         return ""
-    return f"only {capacity.free_files} more files can be created (inodes), {files} are needed: remove small files"
+    return (
+        f"only {capacity.free_files} more files can be created on the volume (inodes), but {files} are needed: remove "
+        "files or enlarge the volume"
+    )

@@ -1,7 +1,7 @@
-"""Which files of removed restore points may go now: those that nothing which remains depends on.
+"""Decision which layers of removed restore points may be freed: those that no remaining file depends on.
 
-Both words count: what a manifest says its layer depends on, and the backing name in the image itself. Whatever could
-be needed by a file that nobody can explain stays.
+Two statements of dependency count: the parent in a manifest, and the backing name in an image's header. A layer on
+which an orphan may depend is kept.
 """
 
 from __future__ import annotations
@@ -16,43 +16,43 @@ from sendense_operator.chain.manifest import Manifest
 
 @dataclass(frozen=True)
 class Fate:
-    """What becomes of one tombstone."""
+    """What happens to one tombstone."""
 
     free: tuple[str, ...]
-    """Its layers that may go; each with its list of digests."""
+    """Its layers to free, each with its digest list."""
     kept: tuple[str, ...]
     """Its layers that something else depends on."""
     needed_by: str = ""
-    """Name of the Backup whose restore point, the oldest one, depends on a kept layer; empty: no restore point does."""
+    """Name of the Backup of the oldest restore point that depends on a kept layer; empty if no restore point does."""
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing is left of it once the free layers are gone."""
+        """Whether no layer of the tombstone is left once those in `free` are removed."""
         return not self.kept
 
 
 @dataclass(frozen=True)
 class FreePlan:
-    """Verdict on all tombstones of a chain."""
+    """What happens to all tombstones of a chain."""
 
     order: tuple[str, ...] = ()
-    """Layers to remove, paths below the repository's root: each before what it depends on."""
+    """Paths of the layers to free, below the repository's root, each before the layers that it depends on."""
     fates: tuple[Fate, ...] = ()
-    """As many as tombstones, in their order."""
+    """One per tombstone, in their order."""
 
 
 def plan_freeing(
     folder: PurePosixPath, points: Sequence[Manifest], tombstones: Sequence[Manifest], images: Mapping[str, DiskFile]
 ) -> FreePlan:
-    """Decide for a chain of which every manifest could be read.
+    """Return what to free in a chain whose manifests could all be read.
 
-    `folder`: the chain's own, files elsewhere are never touched. `points`: restore points, oldest first.
-    `images`: all files in the chain's disk folders by path, uncommitted ones and orphans included.
+    `folder`: the chain's folder; files elsewhere are never touched. `points`: restore points, oldest first.
+    `images`: all files in the chain's disk folders by path, partials and orphans included.
     """
     live = {disk.file for point in points for disk in point.disks}
     owned = [tuple(_own_layers(folder, tombstone)) for tombstone in tombstones]
     removed = {layer for layers in owned for layer in layers} - live
-    links = stands_on((*points, *tombstones), images, removed)
+    links = dependencies((*points, *tombstones), images, removed)
     holders = _holders(points, images, removed, links)
     fates = tuple(_fate(layers, live, holders) for layers in owned)
     return FreePlan(tuple(_children_first(removed - holders.keys(), links)), fates)
@@ -62,12 +62,12 @@ def _own_layers(folder: PurePosixPath, manifest: Manifest) -> Iterator[str]:
     return (disk.file for disk in manifest.disks if PurePosixPath(disk.file).is_relative_to(folder))
 
 
-def stands_on(
+def dependencies(
     manifests: Iterable[Manifest], images: Mapping[str, DiskFile], removed: Iterable[str]
 ) -> dict[str, frozenset[str]]:
-    """Return what each file depends on, by its manifest and by its header.
+    """Return the files that each file depends on, according to manifests and headers.
 
-    `removed`: layers that a backing name which is none of ours may mean.
+    `removed`: layers of removed restore points, to which an unusual backing name may refer.
     """
     links: dict[str, frozenset[str]] = {}
     for manifest in manifests:
@@ -84,7 +84,7 @@ def _by_header(path: PurePosixPath, image: DiskFile, removed: Iterable[str]) -> 
         return frozenset()
     if "/" not in image.backing and ":" not in image.backing:
         return frozenset({str(path.with_name(image.backing))}) if image.backing not in {"", ".", ".."} else frozenset()
-    # No layer of ours has such a name. Whatever it means, what it may mean stays.
+    # The operator writes no such backing name, so it is not known what it refers to: keep all that it may mean.
     return frozenset(layer for layer in removed if PurePosixPath(layer).name in image.backing)
 
 
@@ -94,30 +94,31 @@ def _holders(
     removed: set[str],
     links: Mapping[str, frozenset[str]],
 ) -> dict[str, str]:
-    """Return every needed file with the name of the restore point that needs it; empty where none has a name."""
+    """Return the needed files, each with the Backup of the restore point that needs it; empty if an orphan does."""
     holders: dict[str, str] = {}
     for point in points:
         for disk in point.disks:
-            hold(disk.file, point.backup.name, links, holders)
+            add_holder(disk.file, point.backup.name, links, holders)
     for path in images:
         if path not in removed:
-            hold(path, "", links, holders)
+            add_holder(path, "", links, holders)
     known = removed | {disk.file for point in points for disk in point.disks}
-    blind = {PurePosixPath(path).parent for path, image in images.items() if image.is_opaque and path not in known}
+    # An image whose backing name can't be read may depend on any layer in its folder.
+    opaque = {PurePosixPath(path).parent for path, image in images.items() if image.is_opaque and path not in known}
     for layer in removed:
-        if PurePosixPath(layer).parent in blind:
-            hold(layer, "", links, holders)
+        if PurePosixPath(layer).parent in opaque:
+            add_holder(layer, "", links, holders)
     return holders
 
 
-def hold(start: str, name: str, links: Mapping[str, frozenset[str]], holders: dict[str, str]) -> None:
-    """Put `start` and all below it into `holders`, those that are not in it yet under `name`."""
-    todo = [start]
-    while todo:
-        path = todo.pop()
+def add_holder(start: str, name: str, links: Mapping[str, frozenset[str]], holders: dict[str, str]) -> None:
+    """Add `start` and all files below it to `holders`, with `name` for those that are not in it yet."""
+    pending = [start]
+    while pending:
+        path = pending.pop()
         if path not in holders:
             holders[path] = name
-            todo.extend(links.get(path, ()))
+            pending.extend(links.get(path, ()))
 
 
 def _fate(layers: Sequence[str], live: set[str], holders: Mapping[str, str]) -> Fate:
@@ -127,17 +128,20 @@ def _fate(layers: Sequence[str], live: set[str], holders: Mapping[str, str]) -> 
 
 
 def _children_first(layers: set[str], links: Mapping[str, frozenset[str]]) -> list[str]:
-    """`layers` so that each comes before what it depends on; a circle, which only damage can make, in any order."""
-    seen: set[str] = set()
+    """Return `layers` in an order in which each comes before the layers that it depends on.
+
+    A cycle, which only damage can produce, is returned in any order.
+    """
+    visited: set[str] = set()
     parents_first: list[str] = []
     for layer in sorted(layers):
-        todo = [(layer, False)]
-        while todo:
-            path, is_left = todo.pop()
-            if is_left:
+        pending = [(layer, False)]
+        while pending:
+            path, parents_done = pending.pop()
+            if parents_done:
                 parents_first.append(path)
-            elif path in layers and path not in seen:
-                seen.add(path)
-                todo.append((path, True))
-                todo.extend((parent, False) for parent in sorted(links.get(path, ())))
+            elif path in layers and path not in visited:
+                visited.add(path)
+                pending.append((path, True))
+                pending.extend((parent, False) for parent in sorted(links.get(path, ())))
     return parents_first[::-1]

@@ -1,16 +1,16 @@
-"""Where things lie in a repository. Paths are made of Kubernetes object names only, and checked here again.
+"""Paths in a repository. They consist of Kubernetes object names only, which are checked here again.
 
     <root>/.sendense-repository.json
-    <root>/<namespace>/<protectedvm>/.lock                                  held by who writes the chain, always empty
-    <root>/<namespace>/<protectedvm>/.owner                                 who that is
+    <root>/<namespace>/<protectedvm>/.lock                                  locked by the writer of the chain, empty
+    <root>/<namespace>/<protectedvm>/.owner                                 pod UID of the writer
     <root>/<namespace>/<protectedvm>/disk-0/full-20251005-120000.qcow2
     <root>/<namespace>/<protectedvm>/disk-0/full-20251005-120000.qcow2.digests
     <root>/<namespace>/<protectedvm>/backups/<backup-name>.json
-    <root>/<namespace>/<protectedvm>/backups/<backup-name>.json.unfit       why no increment may depend on it
-    <root>/<namespace>/<protectedvm>/.tombstones/<backup-name>.<uid>.json   removed, its layers not all freed yet
-    <root>/<namespace>/<protectedvm>/.quarantine/<time>/<folder>/<file>     files that nobody knew
+    <root>/<namespace>/<protectedvm>/backups/<backup-name>.json.unfit       marks: why it can't be a parent
+    <root>/<namespace>/<protectedvm>/.tombstones/<backup-name>.<uid>.json   removed, but its layers are not all freed
+    <root>/<namespace>/<protectedvm>/.quarantine/<time>/<folder>/<file>     orphans
 
-All paths here are relative to the repository's root. Whatever is not committed yet ends in `.partial`.
+All paths here are relative to the repository's root. Files that are not committed end in `.partial`.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ _FOLDER: Final = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$")
 
 
 class LayoutError(ValueError):
-    """A name that must not become a path."""
+    """A name is not allowed in a path."""
 
 
 @dataclass(frozen=True)
 class ChainPaths:
-    """The folder of one protected VM. Raises LayoutError for anything but DNS-1123 labels."""
+    """Paths of the chain of one ProtectedVM. Raises LayoutError for names that are not DNS-1123 labels."""
 
     namespace: str
     vm: str
@@ -67,12 +67,12 @@ class ChainPaths:
 
     @property
     def folder(self) -> PurePosixPath:
-        """The chain's own folder."""
+        """Folder of the chain."""
         return PurePosixPath(self.namespace) / self.vm
 
     @property
     def lock(self) -> PurePosixPath:
-        """The lock of the chain: one writer at a time."""
+        """Lock file of the chain, which allows one writer at a time."""
         return self.folder / LOCK
 
     @property
@@ -87,25 +87,25 @@ class ChainPaths:
 
     @property
     def quarantine(self) -> PurePosixPath:
-        """Folder of files that nobody knew."""
+        """Folder of the orphans that were moved away."""
         return self.folder / QUARANTINE
 
     def tombstone(self, backup: str, uid: str, number: int = 1) -> PurePosixPath:
-        """Return the path of a tombstone, which exists until its layers are freed; `number`: of this Backup's."""
+        """Return the path of a Backup's tombstone, which exists until its layers are freed; `number`: counts from 1."""
         name = self.manifests(backup, uid)[1].name
         return self.tombstones / (name if number == 1 else name.replace(MANIFEST_SUFFIX, f".{number}{MANIFEST_SUFFIX}"))
 
     def disk(self, index: int) -> PurePosixPath:
-        """Return the folder of one disk's layers."""
+        """Return the folder of one disk's layers. Raises LayoutError."""
         if not 0 <= index < 1000:
             raise LayoutError(f"not a disk index: {index}")
         return self.folder / f"disk-{index}"
 
     def manifests(self, backup: str, uid: str) -> tuple[PurePosixPath, PurePosixPath]:
-        """Return where the manifest of a Backup may lie, best place first.
+        """Return the two possible paths of a Backup's manifest, the preferred one first. Raises LayoutError.
 
-        The second place is for a Backup whose name was used before: the older restore point keeps its
-        manifest. The dot keeps the two from ever meeting, an object's name holds none.
+        The second one is for a Backup whose name was used before, so that the older restore point keeps its manifest.
+        They never collide with those of other Backups, because an object's name contains no dot.
         """
         check_backup(backup, uid)
         return (
@@ -115,109 +115,109 @@ class ChainPaths:
 
 
 def layer_stem(kind: BackupType, at: datetime, collision: int = 0) -> str:
-    """Return the name of a layer without its suffix: `full-20251005-120000`, the second of that name ends in `-2`.
+    """Return the name of a layer without its suffix, such as `full-20251005-120000`; a second one ends in `-2`.
 
-    `at` must know its time zone; names are UTC.
+    `at` must have a time zone; names are in UTC. Raises LayoutError.
     """
     if at.tzinfo is None:
         raise LayoutError("a layer's time needs a time zone")
     if not 0 <= collision < _MAX_COLLISIONS:
-        raise LayoutError(f"{collision} layers of one name")
+        raise LayoutError(f"too many layers of the same name: {collision}")
     stem = f"{_PREFIXES[kind]}-{at.astimezone(UTC):%Y%m%d-%H%M%S}"
     return f"{stem}-{collision + 1}" if collision else stem
 
 
 def layer_name(stem: str) -> str:
-    """Return the file name of the committed layer."""
+    """Return the file name of a committed layer. Raises LayoutError."""
     if not _STEM.fullmatch(stem):
-        raise LayoutError(f"not a layer's name: {stem!r}")
+        raise LayoutError(f"not the name of a layer: {stem!r}")
     return f"{stem}.qcow2"
 
 
 def free_stem(kind: BackupType, at: datetime, taken: frozenset[str]) -> str:
-    """First stem of which no file exists; `taken` holds the file names of all disks' folders."""
+    """Return the first stem that is not in use; `taken`: file names in all disk folders. Raises LayoutError."""
     for collision in range(_MAX_COLLISIONS):
         stem = layer_stem(kind, at, collision)
         if not any(name.startswith(f"{stem}.") for name in taken):
             return stem
-    raise LayoutError(f"too many layers of one name at {at}")
+    raise LayoutError(f"too many layers of the same name at {at}")
 
 
 def partial(path: PurePosixPath) -> PurePosixPath:
-    """Return the name a file has before it is committed."""
+    """Return the path that a file has before it is committed."""
     return path.with_name(path.name + PARTIAL)
 
 
 def digests_of(layer: PurePosixPath) -> PurePosixPath:
-    """Return the list of digests beside a layer."""
+    """Return the path of a layer's digest list."""
     return layer.with_name(layer.name + DIGESTS)
 
 
 def unfit_of(manifest: PurePosixPath) -> PurePosixPath:
-    """Return what speaks against a restore point, beside its manifest."""
+    """Return the path of the file with the marks of a restore point."""
     return manifest.with_name(manifest.name + UNFIT)
 
 
-def manifest_of(mark: str) -> str:
-    """Return the name of the manifest that a mark speaks against."""
-    return mark.removesuffix(UNFIT)
+def manifest_of(marks: str) -> str:
+    """Return the file name of the manifest to which a file with marks belongs."""
+    return marks.removesuffix(UNFIT)
 
 
 def check_root(text: str) -> PurePosixPath:
-    """Return a repository's root below its volume: relative, plain names; empty: the volume. Raises LayoutError."""
+    """Return the path of a repository's root below the volume; empty: the volume itself. Raises LayoutError."""
     if text and not all(_FOLDER.fullmatch(part) for part in text.split("/")):
-        raise LayoutError(f"not a folder below the volume: {text!r}")
+        raise LayoutError(f"not a relative path of plain folder names: {text!r}")
     return PurePosixPath(text)
 
 
 def check_folder(name: str) -> None:
-    """Raise LayoutError unless this may be the folder of a namespace or of a chain."""
+    """Raise LayoutError unless `name` can be the folder of a namespace or of a chain."""
     if not is_object_name(name):
-        raise LayoutError(f"not a Kubernetes object name: {name!r}")
+        raise LayoutError(f"not the name of a Kubernetes object: {name!r}")
 
 
 def check_backup(name: str, uid: str) -> None:
-    """Raise LayoutError unless these may be a Backup's name and UID."""
+    """Raise LayoutError unless `name` and `uid` can be those of a Backup."""
     check_folder(name)
     if not _UID.fullmatch(uid):
         raise LayoutError(f"not a UID: {uid!r}")
 
 
 def is_disk_folder(name: str) -> bool:
-    """Return whether a folder of a chain holds layers."""
+    """Return whether a folder in a chain has the name of a disk folder."""
     return _DISK.fullmatch(name) is not None
 
 
 def is_layer(name: str) -> bool:
-    """Return whether this is a committed layer's file name."""
+    """Return whether this is the file name of a committed layer."""
     return _LAYER.fullmatch(name) is not None
 
 
 def is_manifest(name: str) -> bool:
-    """Return whether a file's name is a manifest's. Anything else beside manifests is an orphan."""
+    """Return whether this is the file name of a manifest."""
     return _MANIFEST.fullmatch(name) is not None
 
 
 def is_tombstone(name: str) -> bool:
-    """Return the same of a file among tombstones."""
+    """Return whether this is the file name of a tombstone."""
     return _TOMBSTONE.fullmatch(name) is not None
 
 
 def is_partial(name: str) -> bool:
-    """Return whether a file in a disk's folder or among manifests is one of ours that is not committed."""
+    """Return whether this is the file name of a layer, digest list, manifest or marks that is not committed."""
     return _PARTIAL_NAME.fullmatch(name) is not None
 
 
 def is_unfit(name: str) -> bool:
-    """Return whether a file among manifests is one of our marks."""
+    """Return whether this is the file name of marks."""
     return name.endswith(MANIFEST_SUFFIX + UNFIT) and is_manifest(name.removesuffix(UNFIT))
 
 
 def check_layer_path(text: str) -> PurePosixPath:
-    """`text` as the path of a layer: `<namespace>/<vm>/disk-<n>/<stem>.qcow2`. Raises LayoutError."""
+    """Return `text` as the path of a layer, `<namespace>/<vm>/disk-<n>/<stem>.qcow2`. Raises LayoutError."""
     parts = text.split("/")
     if len(parts) != 4 or not (is_object_name(parts[0]) and is_object_name(parts[1])):
-        raise LayoutError(f"not a layer's path: {text!r}")
+        raise LayoutError(f"not the path of a layer: {text!r}")
     if not is_disk_folder(parts[2]) or not _LAYER.fullmatch(parts[3]):
-        raise LayoutError(f"not a layer's path: {text!r}")
+        raise LayoutError(f"not the path of a layer: {text!r}")
     return PurePosixPath(text)

@@ -1,6 +1,6 @@
-"""The manifest of one backup: the commit point, self-describing, all disks or none.
+"""The manifest of one restore point, whose rename commits all of its disks together.
 
-Everything about the VM that VMware chose (names, paths) is data in here and nothing else. Times are UTC.
+Names and paths from VMware are stored as data only and never become paths of files. Times are in UTC.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from sendense_operator.task import MAX_DISKS, BackupType, Bytes, DiskAnswer
 FORMAT: Final = "sendense.io/manifest"
 VERSION: Final = 1
 CHUNK: Final = 4 << 20
-"""Bytes of guest content under one digest."""
+"""Bytes of guest content per digest."""
 MAX_TOOLS: Final = 64
-"""Versions in one manifest."""
+"""Most entries of `tools`."""
 
 
 _ERROR_TEXT: Final = 500
-"""Characters of what is wrong: one line per wrong field may come to megabytes."""
+"""Characters that are kept of a validation error, which has a line per wrong field and may have megabytes."""
 
 
 class ManifestError(ValueError):
-    """Not a manifest that can be read."""
+    """The manifest can't be read."""
 
 
 class NewerManifestError(ManifestError):
-    """Written by a newer version: to be left alone and reported."""
+    """The manifest has a newer format: it is reported and not touched."""
 
 
 class _Part(BaseModel):
@@ -46,20 +46,20 @@ class Digest(_Part):
     algorithm: Literal["blake3"] = "blake3"
     chunk: Literal[4194304] = CHUNK
     root: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    """Digest of the concatenated digests of all chunks."""
+    """Digest of the concatenated digests of all chunks, in hex."""
     list: str
-    """File with the digests of the chunks, 32 bytes each; path below the repository's root."""
+    """Path of the file with the chunks' digests, 32 bytes each, below the repository's root."""
 
 
 class Parent(_Part):
-    """What an incremental layer depends on."""
+    """The parent of an increment."""
 
     backup: str
     backup_uid: str
     file: str
-    """Path of the parent's layer below the repository's root: a sibling of this layer."""
+    """Path of the parent's layer below the repository's root, in the same folder as the increment."""
     change_id: str
-    """Where the increment began: the parent's own change id of this disk."""
+    """Change ID of the disk in the parent: the increment holds the changes since then."""
 
     @field_validator("file")
     @classmethod
@@ -69,38 +69,39 @@ class Parent(_Part):
 
     @model_validator(mode="after")
     def _names(self) -> Parent:
-        """They become fields of a Backup's status, which takes nothing else."""
+        """Check name and UID, which become fields of a Backup's status."""
         check_backup(self.backup, self.backup_uid)
         return self
 
 
 class ManifestDisk(_Part):
-    """One disk's layer."""
+    """One disk of a restore point, and its layer."""
 
     index: Annotated[int, Field(ge=0)]
     key: Annotated[int, Field(ge=0)]
     label: str = ""
     vmdk_path: str = ""
     type: BackupType
-    """What ran: known from the requests, the bytes and the image."""
+    """Kind of the layer, determined from the change-ID requests, the received bytes and the layer itself."""
     reason: str = ""
-    """A FullReason where an increment was wanted and a full was made."""
+    """FullReason, if an increment was requested and a full was made."""
     file: str
     """Path of the layer below the repository's root."""
     virtual_size: Bytes
     stored_bytes: Bytes = Field(alias="stored")
-    """Bytes allocated by the layer's file."""
+    """Bytes that the layer's file occupies."""
     guest_bytes: Bytes
-    """Bytes of this layer that hold data, neither zeroes nor holes."""
+    """Bytes of guest data in this layer, without zeroes and holes."""
     coverage: Bytes
-    """Bytes of the disk that this layer says something about, zeroes included."""
+    """Bytes of the disk that this layer defines, zeroes included."""
     received_bytes: Bytes | None = Field(default=None, alias="received")
-    """Bytes that came in over the export's connections; None where the kernel did not tell."""
+    """Bytes received from the appliance; None if the kernel did not count them."""
     change_id: str
+    """Change ID of the disk at this restore point."""
     parent: Parent | None = None
-    """None: a full, which shares no byte with what came before."""
+    """None for a full, which depends on no other layer."""
     depth: Annotated[int, Field(ge=1)] = 1
-    """Layers that have to be read, this one counted."""
+    """Number of layers that a restore reads, this one included."""
     digest: Digest
 
     @field_validator("file")
@@ -110,7 +111,7 @@ class ManifestDisk(_Part):
         return value
 
     def to_answer(self) -> DiskAnswer:
-        """Return what a worker tells of this disk."""
+        """Return the disk's entry in a worker's answer."""
         return DiskAnswer(
             index=self.index,
             key=self.key,
@@ -129,7 +130,7 @@ class ManifestDisk(_Part):
 
 
 class ManifestBackup(_Part):
-    """The Kubernetes object."""
+    """The Backup object that made the restore point."""
 
     name: str
     uid: str
@@ -137,7 +138,7 @@ class ManifestBackup(_Part):
 
 
 class ManifestVM(_Part):
-    """Whose disks these are."""
+    """The VM whose disks these are."""
 
     name: str
     """Name of the ProtectedVM."""
@@ -160,26 +161,27 @@ class Manifest(_Part):
     attempt: str
     """UID of the pod that wrote it."""
     sequence: Annotated[int, Field(ge=0)] = 0
-    """Grows with each restore point of the chain, deleted ones counted: their order, whatever the clocks said."""
+    """Position in the chain, which gives the order even if clocks were wrong. Larger than that of any earlier restore
+    point, removed ones included; 0 in manifests of the first version."""
     started: datetime
     finished: datetime
-    """When everything but this manifest was durable."""
+    """When everything except this manifest was durable."""
     tools: Annotated[dict[str, str], Field(max_length=MAX_TOOLS)]
-    """Versions of what took part."""
+    """Versions of the tools by name."""
     disks: Annotated[tuple[ManifestDisk, ...], Field(min_length=1, max_length=MAX_DISKS)]
 
     def to_json(self) -> bytes:
-        """Canonical: the same manifest gives the same bytes. Holds its own checksum."""
+        """Return the manifest's file content with its checksum. The same manifest always yields the same bytes."""
         data = self.model_dump(mode="json", by_alias=True)
         return _encode({**data, _CHECKSUM: _checksum(data)})
 
     @classmethod
     def from_json(cls, data: bytes) -> Manifest:
-        """Inverse of `to_json`. Raises ManifestError, NewerManifestError for a later version."""
+        """Return the manifest in a file's content. Raises ManifestError; NewerManifestError for a newer format."""
         try:
             return cls._from_json(data)
         except RecursionError as error:
-            raise ManifestError("nested too deeply") from error
+            raise ManifestError("the JSON is nested too deeply") from error
 
     @classmethod
     def _from_json(cls, data: bytes) -> Manifest:
@@ -188,23 +190,25 @@ class Manifest(_Part):
         except ValueError as error:
             raise ManifestError(f"not JSON: {error}") from error
         if not isinstance(raw, dict) or raw.get("format") != FORMAT:
-            raise ManifestError(f"not a {FORMAT}")
+            raise ManifestError(f"not a manifest of the format {FORMAT}")
         version = raw.get("version")
         if isinstance(version, int) and version > VERSION:
-            raise NewerManifestError(f"{FORMAT} version {version}: this program reads up to {VERSION}")
-        said = raw.pop(_CHECKSUM, None)
-        if said is None and raw.get("sequence"):
-            # Those of the first version, all of them fulls, have neither; they are as good as ever.
+            raise NewerManifestError(
+                f"version {version} of the format {FORMAT}, but this operator supports versions up to {VERSION}"
+            )
+        checksum = raw.pop(_CHECKSUM, None)
+        if checksum is None and raw.get("sequence"):
+            # Manifests of the first version, which are all of fulls, have neither checksum nor sequence.
             raise ManifestError("it has no checksum: the file was changed or is damaged")
-        if said is not None and said != _checksum(raw):
-            raise ManifestError("its checksum does not fit: the file was changed or is damaged")
+        if checksum is not None and checksum != _checksum(raw):
+            raise ManifestError("its checksum is wrong: the file was changed or is damaged")
         try:
             return cls.model_validate(raw)
         except ValidationError as error:
             raise ManifestError(str(error)[:_ERROR_TEXT]) from error
 
     def files(self) -> tuple[str, ...]:
-        """Return all files this manifest owns but itself, below the repository's root."""
+        """Return the paths of the layers and digest lists that belong to this restore point. Raises LayoutError."""
         layers = [check_layer_path(disk.file) for disk in self.disks]
         return tuple(str(path) for layer in layers for path in (layer, digests_of(layer)))
 
@@ -217,5 +221,8 @@ def _encode(data: dict[str, Any]) -> bytes:
 
 
 def _checksum(data: dict[str, Any]) -> str:
-    """Of all fields but itself, those of later versions included. One flipped digit of a change id would lose data."""
+    """Return the checksum of all fields except itself, unknown ones included.
+
+    It is needed because one wrong digit in a change ID would lose data.
+    """
     return digest(_encode(data)).hex()

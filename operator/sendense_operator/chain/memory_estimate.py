@@ -1,6 +1,7 @@
-"""How much memory a worker needs, estimated before the copy from what it grows with: disks, their sizes, their layers.
+"""Estimate of the memory that a worker needs, from the number of disks, their sizes and their layers. No I/O.
 
-Upper bounds of what was measured with the bounds of `worker/images/qemu_tools.py`: `make bench`, `worker_mb_…`. Pure.
+The constants are upper bounds of measurements (`make bench`, `worker_mb_…`) with the cache sizes of
+`worker/images/qemu_tools.py`.
 """
 
 from __future__ import annotations
@@ -14,38 +15,38 @@ _GIB: Final = 1 << 30
 _TIB: Final = 1 << 40
 
 _PROGRAM: Final = 96 * _MIB
-"""Python with its libraries (56), a vCenter's list of VMs, the chunks that four readers hold."""
+"""Python with its libraries (56 MiB), vCenter's list of VMs, and the chunks of four readers."""
 _TRANSFER: Final = 128 * _MIB
-"""Requests in flight of the disk that is being copied: three of 32 MiB each, and what the allocator keeps of them."""
+"""Requests in flight for the disk that is being copied: three of 32 MiB each, and what the allocator caches."""
 _SERVER: Final = 12 * _MIB
-"""One qemu program (8) and the L2 cache of the layer that it writes (4)."""
+"""One QEMU process (8 MiB), and the L2 cache of the layer that it writes (4 MiB)."""
 _LAYER: Final = _MIB
-"""Of each layer that it opens: 0.75 were measured with full caches."""
+"""Per layer that a process opens; 0.75 MiB were measured with full caches."""
 _L1_PER_GIB: Final = 8
-"""Bytes of each layer's L1 table; an entry stands for 1 GiB."""
+"""Bytes of a layer's L1 table per GiB of the disk: an entry describes 1 GiB."""
 _CHECK_PER_TIB: Final = 17 * _MIB
-"""`qemu-img check` counts the references to each cluster of a layer's file, which is as large as its disk at worst."""
+"""`qemu-img check` counts the references to each cluster of a layer's file, which is at worst as large as the disk."""
 _MAPS_PER_TIB: Final = 2 * _MIB
-"""One byte for each chunk of 4 MiB in each of up to eight maps."""
+"""Up to eight maps of one byte per chunk of 4 MiB."""
 
 
 @dataclass(frozen=True)
 class DiskLoad:
-    """One disk: `virtual_size` in bytes, and how many layers will be read through its new one, itself counted."""
+    """One disk: its `virtual_size` in bytes, and the number of `layers` of its stack, the new one included."""
 
     virtual_size: int
     layers: int
 
 
 def estimate(disks: Sequence[DiskLoad]) -> int:
-    """Return the bytes a worker needs for these disks: all exports at once, or the most expensive proof."""
+    """Return the bytes that a worker needs: the larger of all exports together and the most expensive proof."""
     copying = _TRANSFER + sum(map(_server, disks))
     proving = max(map(_proof, disks), default=0)
     return _PROGRAM + max(copying, proving)
 
 
 def describe_disks(disks: Sequence[DiskLoad]) -> str:
-    """Return the numbers that an estimate comes from, for a message."""
+    """Return the input of an estimate as text for a message. `disks` must not be empty."""
     largest, deepest = max(disk.virtual_size for disk in disks), max(disk.layers for disk in disks)
     return f"{len(disks)} disks of up to {largest / _GIB:.0f} GiB in up to {deepest} layers"
 

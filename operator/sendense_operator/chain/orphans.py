@@ -1,4 +1,4 @@
-"""Orphans, files that no manifest names, and the next sweep would not take them."""
+"""Orphans: files in disk folders that no manifest names and that are not partials, which a sweep removes."""
 
 from __future__ import annotations
 
@@ -7,31 +7,34 @@ from pathlib import PurePosixPath
 
 from sendense_operator.chain import layout
 from sendense_operator.chain.disk_file import DiskFile
-from sendense_operator.chain.freeable_layers import hold, stands_on
+from sendense_operator.chain.freeable_layers import add_holder, dependencies
 from sendense_operator.chain.manifest import Manifest
 
 
 def unknown_files(manifests: Sequence[Manifest], files: Mapping[str, DiskFile]) -> tuple[str, ...]:
-    """Of all `files` in the disks' folders. `manifests`: those of restore points and tombstones."""
+    """Return the orphans among `files`, which are in the disk folders.
+
+    `manifests`: those of restore points and of tombstones.
+    """
     named = {name for manifest in manifests for name in manifest.files()}
     return tuple(path for path in files if path not in named and not layout.is_partial(PurePosixPath(path).name))
 
 
 def movable_files(manifests: Sequence[Manifest], files: Mapping[str, DiskFile]) -> tuple[str, ...]:
-    """Unknown files that nothing which stays needs: neither by a manifest nor by a header.
+    """Return the orphans that no other file depends on, neither by a manifest nor by a header.
 
-    What begins with a dot stays: file servers keep files of their own under such names.
+    Without names that begin with a dot, because file servers use such names for files of their own.
     """
     unknown = unknown_files(manifests, files)
     candidates = {path for path in unknown if not PurePosixPath(path).name.startswith(".")}
-    links = stands_on(manifests, files, candidates)
+    links = dependencies(manifests, files, candidates)
     needed: dict[str, str] = {}
     for manifest in manifests:
         for disk in manifest.disks:
-            hold(disk.file, "", links, needed)
+            add_holder(disk.file, "", links, needed)
     for path in files:
         if path not in candidates:
-            hold(path, "", links, needed)
+            add_holder(path, "", links, needed)
     return tuple(
         path
         for path in unknown

@@ -1,8 +1,8 @@
-"""Why no increment may depend on a restore point: a small file beside its manifest, which itself never changes.
+"""Marks that keep a restore point from being the parent of an increment, in a file beside its manifest.
 
-It is written when a check of the point failed or when vCenter refused its change id, so that the next attempt, in
-another pod or another cluster, knows of it. Each mark says what it is about: the Backup, and the digest or the change
-id of its disk. It speaks against nothing else, and damage is lifted by a later proof that succeeds.
+The manifest itself never changes. A mark is added when the proof of a restore point failed or when vCenter refused its
+change ID, so that the next attempt, in another pod or another cluster, knows it. Each mark identifies the Backup, and
+the digest or change ID of its disk, and applies to nothing else. A later proof that succeeds removes a damage mark.
 """
 
 from __future__ import annotations
@@ -17,42 +17,42 @@ from pydantic import Field, TypeAdapter, ValidationError
 from sendense_operator.chain.manifest import Manifest, ManifestDisk
 from sendense_operator.task import FullReason, Wire
 
-_MESSAGE: Final = 1000
+_MAX_MESSAGE: Final = 1000
 MOST_CHUNKS: Final = 32
-"""That are noted, and read again, of one disk: 128 MiB."""
+"""Chunks of one disk that a mark names at most, and that are read again: 128 MiB."""
 
 
 class Unfit(Wire):
-    """What speaks against one disk of a restore point. Empty fields: a mark of an earlier version, which had none."""
+    """A mark of one disk of a restore point. Marks of earlier versions lack some fields, which are then empty."""
 
     index: Annotated[int, Field(ge=0)]
-    """Position of the disk in the restore point."""
+    """Index of the disk in the restore point."""
     reason: FullReason
-    """ParentUnverified: it can't be read as it was written. Else only its change id is of no use."""
+    """ParentUnverified: the disk does not read as it was written. Otherwise only its change ID is unusable."""
     message: str = ""
     time: datetime
     backup_uid: str = ""
     digest: str = ""
-    """Of damage: root of the disk's digests."""
+    """For damage: root of the disk's digests."""
     change_id: str = ""
-    """Of all else: the change id that was refused."""
+    """For other reasons: the unusable change ID."""
     layer: str = ""
-    """Of damage: path of the layer that is at fault, if one is. All that is read through it is damaged."""
+    """For damage: path of the damaged layer, if it is known. Every disk that is read through it is damaged."""
     chunks: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(max_length=MOST_CHUNKS)] = ()
-    """Of damage: the first chunks that do not read as they were written, whichever layer is at fault."""
+    """For damage: the first chunks that do not read as they were written, if the damaged layer is not known."""
 
     @property
     def is_damage(self) -> bool:
-        """Whether the restore point itself is in doubt."""
+        """Whether the restore point itself is damaged."""
         return self.reason is FullReason.PARENT_UNVERIFIED
 
     @property
     def is_of_content(self) -> bool:
-        """Whether it is damage of this restore point alone: another one may read around it."""
+        """Whether certain chunks are damaged; a restore point above may have replaced them."""
         return self.is_damage and bool(self.chunks)
 
     def is_about(self, manifest: Manifest) -> bool:
-        """Return whether it speaks against this restore point, and not against another one that had its name."""
+        """Return whether the mark applies to this restore point, and not to an earlier one of the same name."""
         disk = next((disk for disk in manifest.disks if disk.index == self.index), None)
         if disk is None or self.backup_uid not in ("", manifest.backup.uid):
             return False
@@ -62,7 +62,7 @@ class Unfit(Wire):
 def mark_damage(
     manifest: Manifest, disk: ManifestDisk, message: str, now: datetime, *, layer: str = "", chunks: Sequence[int] = ()
 ) -> Unfit:
-    """Return the mark of a damaged disk; `layer` or `chunks`: what is at fault, if known."""
+    """Return the mark of a damaged disk; `layer` or `chunks`: what is damaged, if known."""
     return Unfit(
         index=disk.index,
         reason=FullReason.PARENT_UNVERIFIED,
@@ -76,7 +76,7 @@ def mark_damage(
 
 
 def mark_change(manifest: Manifest, disk: ManifestDisk, reason: FullReason, message: str, now: datetime) -> Unfit:
-    """Return the mark of a disk whose change id is of no use."""
+    """Return the mark of a disk whose change ID is unusable."""
     uid = manifest.backup.uid
     return Unfit(index=disk.index, reason=reason, message=message, time=now, backup_uid=uid, change_id=disk.change_id)
 
@@ -85,18 +85,18 @@ _LIST: Final = TypeAdapter(tuple[Unfit, ...])
 
 
 def to_json(marks: Sequence[Unfit]) -> bytes:
-    """Return all marks of one restore point."""
-    kept = [mark.model_copy(update={"message": mark.message[:_MESSAGE]}) for mark in marks]
+    """Return the content of the file with all marks of one restore point."""
+    kept = [mark.model_copy(update={"message": mark.message[:_MAX_MESSAGE]}) for mark in marks]
     return json.dumps([mark.model_dump(mode="json", by_alias=True) for mark in kept], indent=1).encode() + b"\n"
 
 
 def from_json(data: bytes, now: datetime, manifest: Manifest) -> tuple[Unfit, ...]:
-    """Inverse of `to_json`, without marks that are not about `manifest`.
+    """Return the marks in a file's content that apply to `manifest`.
 
-    What can't be read speaks against all its disks, until a proof succeeds: somebody had a reason to write it.
+    If the content can't be read, all disks are marked as damaged until a proof succeeds, because there was a mark.
     """
     try:
         return tuple(mark for mark in _LIST.validate_json(data) if mark.is_about(manifest))
     except ValidationError:
-        text = "its .unfit file can't be read"
+        text = "the file with its marks (.unfit) can't be read"
         return tuple(mark_damage(manifest, disk, text, now) for disk in manifest.disks)

@@ -1,7 +1,7 @@
-"""Which disks of a backup may be increments, what they depend on, and where their layers go. Pure.
+"""Decision which disks of a backup may be increments, on which parents, and in which folders. No I/O.
 
-An increment holds the changes since a change id, and only the restore point that was made with that very id shows
-what lies below. So parent and change id come from one manifest, and whatever is in doubt makes a full.
+An increment holds the changes since a change ID, so only the restore point that has this change ID can lie below it.
+Therefore parent and change ID come from one manifest. In case of doubt the disk becomes a full.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from sendense_operator.chain.parent_blocks import Unfit
 from sendense_operator.task import BackupType, FullReason, TaskDisk
 
 _CHANGE_ID: Final = re.compile(r"^[^/]+/[^/]+$")
-"""What the VMA's client takes for one; anything else makes it copy the whole disk."""
+"""Form of a change ID that the VMA's client accepts; for any other text it copies the whole disk (vma-contract 3.2)."""
 
 
 class Point(Protocol):
-    """A restore point, or a removed one whose layers are still needed."""
+    """A restore point, or a removed one whose layers are not all freed."""
 
     @property
     def manifest(self) -> Manifest:
-        """What it says of itself."""
+        """Its manifest."""
 
     @property
     def unfit(self) -> tuple[Unfit, ...]:
-        """What speaks against it."""
+        """Its marks."""
 
 
 _P = TypeVar("_P", bound=Point)
@@ -38,77 +38,80 @@ _P = TypeVar("_P", bound=Point)
 
 @dataclass(frozen=True)
 class ParentLayer:
-    """What an increment is to depend on."""
+    """The parent of an increment."""
 
     manifest: Manifest
     disk: ManifestDisk
     stack: tuple[ManifestDisk, ...]
-    """All layers that are read through it, itself first, the full last."""
+    """The parent's layer and all layers below it, the full last."""
 
     def describe(self) -> Parent:
-        """As the manifest of the increment tells it."""
+        """Return the entry for the manifest of the increment."""
         backup = self.manifest.backup
         return Parent(backup=backup.name, backup_uid=backup.uid, file=self.disk.file, change_id=self.disk.change_id)
 
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """What is to be made of one disk."""
+    """The planned layer of one disk."""
 
     disk: TaskDisk
     folder: PurePosixPath
-    """Of its layer, below the repository's root."""
+    """Folder of the layer below the repository's root."""
     parent: ParentLayer | None = None
-    """None: a full."""
+    """Parent of an increment; None for a full."""
     reason: FullReason | None = None
-    """Why a full, where an increment was wanted."""
+    """Why it is a full although an increment was requested."""
     message: str = ""
+    """Explanation of `reason`."""
 
     @property
     def type(self) -> BackupType:
-        """What its layer is begun as."""
+        """Kind of the planned layer."""
         return BackupType.INCREMENTAL if self.parent else BackupType.FULL
 
     @property
     def layers(self) -> int:
-        """How many layers are read through it, itself counted."""
+        """Number of layers of its stack, itself included."""
         return len(self.parent.stack) + 1 if self.parent else 1
 
     @property
     def backing(self) -> str | None:
-        """Backing name of its layer: the parent's file, which lies in the same folder."""
+        """Backing name of the layer: the file name of the parent's layer, which is in the same folder."""
         return PurePosixPath(self.parent.disk.file).name if self.parent else None
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The answer for one disk: a parent, or why there is none."""
+    """The decision for one disk: a parent, or the reason why there is none."""
 
     parent: ParentLayer | None = None
     reason: FullReason | None = None
     message: str = ""
+    """Explanation of `reason`."""
     doubt: str = ""
-    """Damage that was noted of the parent or below it: only a proof of its content may let it be used."""
+    """Message of a damage mark of the parent or of a restore point below it: its content must be proven first."""
 
 
 def choose_parent(
     disk: TaskDisk, points: Sequence[Point], tombstones: Sequence[Point], paths: ChainPaths, max_depth: int
 ) -> Choice:
-    """Choose one disk's parent. `points`: live ones, oldest first; `max_depth`: layers including its own.
+    """Choose the parent of one disk.
 
-    The parent is the newest live restore point, whatever else might do: that is what a user expects, and what the
-    chain's status says.
+    `points`: restore points, oldest first. `tombstones`: removed ones, whose layers may still be needed. `max_depth`:
+    most layers of the disk, the new one included. Only the newest restore point can be the parent, even if an older one
+    would do: users expect that, and the chain's status says so.
     """
     if not points:
-        return Choice(None, FullReason.NO_PARENT, "the repository holds no restore point of this VM")
+        return Choice(None, FullReason.NO_PARENT, "the repository has no restore point of this VM")
     newest = points[-1]
     name = newest.manifest.backup.name
     found = next((layer for layer in newest.manifest.disks if layer.key == disk.key), None)
     if found is None:
         return Choice(None, FullReason.NEW_DISK, f"restore point {name} has no disk with key {disk.key}")
     if found.virtual_size != disk.virtual_size:
-        sizes = f"{found.virtual_size} bytes in restore point {name}, now {disk.virtual_size}"
-        return Choice(None, FullReason.DISK_RESIZED, f"disk {disk.index} had {sizes}")
+        sizes = f"has {disk.virtual_size} bytes now, but {found.virtual_size} in restore point {name}"
+        return Choice(None, FullReason.DISK_RESIZED, f"disk {disk.index} {sizes}")
     try:
         stack = _stack(found, [*points, *tombstones], paths)
     except _BrokenError as error:
@@ -117,7 +120,7 @@ def choose_parent(
     if refusal is not None:
         return Choice(None, refusal.reason, f"restore point {name}, disk {found.index}: {refusal.message}")
     if not _CHANGE_ID.fullmatch(found.change_id):
-        text = f"restore point {name} holds no change id of disk {found.index}: change tracking was off then"
+        text = f"restore point {name} has no change ID of disk {found.index}: Changed Block Tracking was off then"
         return Choice(None, FullReason.CHANGE_ID_REFUSED, text)
     if len(stack) + 1 > max_depth:
         text = f"restore point {name} has {len(stack)} layers of disk {found.index}, at most {max_depth} are allowed"
@@ -128,7 +131,7 @@ def choose_parent(
 
 
 class _BrokenError(Exception):
-    """The layers of a disk can't be followed."""
+    """The stack of layers of a disk is incomplete or inconsistent."""
 
 
 def _stack(top: ManifestDisk, known: Iterable[Point], paths: ChainPaths) -> tuple[ManifestDisk, ...]:
@@ -137,36 +140,38 @@ def _stack(top: ManifestDisk, known: Iterable[Point], paths: ChainPaths) -> tupl
     while (parent := stack[-1].parent) is not None:
         below = owners.get(parent.file)
         if below is None:
-            raise _BrokenError(f"no restore point knows its layer {parent.file}")
+            raise _BrokenError(f"no manifest names its layer {parent.file}")
         if below in stack:
-            raise _BrokenError(f"its layer {parent.file} is its own parent")
+            raise _BrokenError(f"its layer {parent.file} depends on itself")
         if below.virtual_size != top.virtual_size:
-            raise _BrokenError(f"its layer {parent.file} has {below.virtual_size} bytes, not {top.virtual_size}")
+            raise _BrokenError(
+                f"its layer {parent.file} is for a disk of {below.virtual_size} bytes instead of {top.virtual_size}"
+            )
         stack.append(below)
     folders = {PurePosixPath(layer.file).parent for layer in stack}
     if len(folders) != 1 or folders.pop().parent != paths.folder:
-        raise _BrokenError(f"its layers do not lie together in {paths.folder}")
+        raise _BrokenError(f"its layers are not all in one folder of {paths.folder}")
     return tuple(stack)
 
 
 def read_through(layer: str, points: Iterable[_P], others: Iterable[Point]) -> Iterator[tuple[_P, ManifestDisk]]:
-    """Yield disks of `points` that depend on `layer` or are it. `others`: tombstones in between."""
+    """Yield the disks of `points` whose stack contains `layer`. `others`: tombstones, which stacks may contain."""
     points = tuple(points)
     manifests = [point.manifest for point in points] + [point.manifest for point in others]
     below = {disk.file: disk.parent.file for manifest in manifests for disk in manifest.disks if disk.parent}
     for point in points:
         for disk in point.manifest.disks:
-            seen = set[str]()
+            visited = set[str]()
             at: str | None = disk.file
-            while at is not None and at != layer and at not in seen:
-                seen.add(at)
+            while at is not None and at != layer and at not in visited:
+                visited.add(at)
                 at = below.get(at)
             if at == layer:
                 yield point, disk
 
 
 def damage_below(stack: Sequence[ManifestDisk], points: Iterable[_P]) -> Iterator[tuple[_P, ManifestDisk, Unfit]]:
-    """Damage that is noted of disks whose layers are in `stack`, the newest point's first."""
+    """Yield the damage marks of disks whose layers are in `stack`, those of the newest restore point first."""
     files = {layer.file for layer in stack}
     for point in reversed(tuple(points)):
         for disk in point.manifest.disks:
@@ -175,24 +180,24 @@ def damage_below(stack: Sequence[ManifestDisk], points: Iterable[_P]) -> Iterato
 
 
 def plan_layers(disks: Sequence[TaskDisk], choices: Sequence[Choice], paths: ChainPaths) -> tuple[LayerPlan, ...]:
-    """Return what is made of each disk, and where. No two layers of one backup share a folder.
+    """Return the planned layer of each disk. Each layer of a backup is in a folder of its own.
 
-    An increment lies beside its parent, whose folder may have the index of another disk by now; a full in the folder
-    of its disk's index, or else in the first one that no disk of this backup uses.
+    An increment is in its parent's folder, whose number may now be another disk's index. A full is in the folder of its
+    disk's index; if that is used, in the first folder that no disk of this backup uses.
     """
     used = {PurePosixPath(choice.parent.disk.file).parent for choice in choices if choice.parent}
     plans = list[LayerPlan]()
-    homeless = list[int]()
+    unplaced = list[int]()
     for position, (disk, choice) in enumerate(zip(disks, choices, strict=True)):
         folder = paths.disk(disk.index)
         if choice.parent is not None:
             folder = PurePosixPath(choice.parent.disk.file).parent
         elif folder in used:
-            homeless.append(position)
+            unplaced.append(position)
         else:
             used.add(folder)
         plans.append(LayerPlan(disk, folder, choice.parent, choice.reason, choice.message))
-    for position in homeless:
+    for position in unplaced:
         folder = next(folder for folder in map(paths.disk, range(1000)) if folder not in used)
         used.add(folder)
         plans[position] = replace(plans[position], folder=folder)

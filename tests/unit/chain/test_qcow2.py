@@ -55,8 +55,8 @@ def test_an_overlay_whose_backing_file_qemu_would_read_otherwise(backing_format:
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (b"", "no qcow2 header"),
-        (b"\0" * 4096, "not a qcow2"),
+        (b"", "too short for a QCOW2 header"),
+        (b"\0" * 4096, "not a QCOW2"),
         (image(version=2), "version 3"),
         (image(features=0x14), "features"),
         (image(features=1 << 10), "features"),
@@ -67,16 +67,16 @@ def test_an_overlay_whose_backing_file_qemu_would_read_otherwise(backing_format:
         (image(backing=b"y")[:376], "backing name of"),
         (image(patch=(36, struct.pack(">I", 0))), "L1 table of 0 entries"),
         (image(patch=(36, struct.pack(">I", 1 << 23))), "L1 table of 8388608 entries"),
-        (image(patch=(40, struct.pack(">Q", 512))), "L1 table at 512"),
-        (image(patch=(40, struct.pack(">Q", 1 << 63))), "L1 table at"),
-        (image(patch=(48, struct.pack(">Q", 512))), "refcount table at 512"),
+        (image(patch=(40, struct.pack(">Q", 512))), "offset 512 of the L1 table"),
+        (image(patch=(40, struct.pack(">Q", 1 << 63))), "of the L1 table"),
+        (image(patch=(48, struct.pack(">Q", 512))), "offset 512 of the refcount table"),
         (image(patch=(56, struct.pack(">I", 0))), "refcount table of 0"),
         (image(patch=(56, struct.pack(">I", 1 << 16))), "refcount table of 65536"),
         (image(patch=(60, struct.pack(">I", 1))), "1 internal snapshots"),
         (image(patch=(64, struct.pack(">Q", 1 << 20))), "internal snapshots"),
         (image(patch=(96, struct.pack(">I", 7))), "refcounts of"),
-        (image(patch=(100, struct.pack(">I", 96))), "header of 96 bytes"),
-        (image(patch=(100, struct.pack(">I", 1 << 20))), "header of 1048576 bytes"),
+        (image(patch=(100, struct.pack(">I", 96))), "header length of 96 bytes"),
+        (image(patch=(100, struct.pack(">I", 1 << 20))), "header length of 1048576 bytes"),
         (image(patch=(100, struct.pack(">IB", 112, 1))), "compression type 1"),
     ],
 )
@@ -86,5 +86,5 @@ def test_what_is_refused(data: bytes, why: str) -> None:
 
 
 def test_another_size() -> None:
-    with pytest.raises(HeaderError, match="expected"):
+    with pytest.raises(HeaderError, match="instead of"):
         check_header(parse(image()), SIZE + 512)

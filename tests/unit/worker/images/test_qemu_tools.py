@@ -158,7 +158,7 @@ EXTENT = '{"start": 0, "length": 1048576, "depth": 0, "present": true, "zero": f
         (f"echo '[{EXTENT},'; kill -9 $$", "signal 9"),
         (f"echo '[{EXTENT[:40]}'; kill -9 $$", "signal 9"),
         (f"echo '[{EXTENT},'; echo 'Too many open files' >&2; exit 1", "Too many open files"),
-        (f"echo '[{EXTENT}'", "map ends at 1048576"),
+        (f"echo '[{EXTENT}'", "the map ends at byte 1048576"),
         ("head -c 3000000 /dev/zero | tr '\\0' x; head -c 300000 /dev/zero", "ended with exit code 0"),
     ],
 )
