@@ -1,10 +1,12 @@
-"""What a repository's pod tells of restore points, when it is too much for a termination message.
+"""Format of a catalogue: what a maintenance Job reports about the content of a repository.
 
-Records go to the pod's log as numbered lines of packed JSON, among whatever else stands there; the seal in the
-`Answer` says how many there must be and what they come to. Half a catalogue is none: its reader raises.
+A catalogue is too large for a termination message, so its records are written to the pod's log, as numbered lines of
+compressed JSON between other lines. The seal in the `Answer` has their number and digest. An incomplete catalogue is
+not used: its reader raises.
 
-The kubelet keeps about 10 MiB of a log. A record of two disks takes some 150 bytes there, so the limit is at tens of
-thousands of restore points; beyond it the catalogue never fits its seal, and nothing is concluded from it.
+The kubelet keeps about 10 MiB of a log. The record of a restore point with two disks takes about 150 bytes, so the
+limit is tens of thousands of restore points. A larger catalogue never matches its seal, and nothing is concluded from
+it.
 """
 
 from __future__ import annotations
@@ -23,46 +25,48 @@ from sendense_operator.task import MAX_DISKS, Bytes, CatalogueSeal, DiskAnswer, 
 
 PREFIX: Final = "sendense-catalogue"
 _BATCH_BYTES: Final = 64 << 10
-"""Of JSON packed into one line; a container's runtime splits lines of more than 16 KiB only in its own file."""
+"""Bytes of JSON after which a batch is compressed and written."""
 _UNPACKED_BYTES: Final = 1 << 20
-"""Of one batch, at most: the writer's last record may be a long one."""
+"""Largest batch in bytes of JSON; the last record of a batch may be long."""
 _LINE_BYTES: Final = 15 << 10
+"""Most characters of a batch in one line; container runtimes split lines of more than 16 KiB."""
 
 
 MAX_RECORDS: Final = 200_000
-"""In one catalogue: more never fit a log that is whole."""
+"""Most records of a catalogue; a log never holds more of them completely."""
 MAX_FOLDERS: Final = 256
+"""Most folders of other namespaces in a catalogue."""
 
 
 class CatalogueError(ValueError):
-    """The lines are not all of the catalogue, or not what was written."""
+    """The log does not contain the complete catalogue, or another one."""
 
 
 class PointRecord(Wire):
-    """A restore point: a manifest that could be read."""
+    """A restore point, which is a manifest that could be read."""
 
     kind: Literal["point"] = "point"
     vm: str
-    """Name of the ProtectedVM: the chain's folder."""
+    """Name of the ProtectedVM, which is the chain's folder."""
     backup: str
     backup_uid: str
     manifest: str
-    """Path below the repository's root."""
+    """Path of the manifest below the repository's root."""
     sequence: int = 0
     started: datetime
     finished: datetime
     job_id: str
     vm_name: str = ""
-    """Name in vCenter, cut to 256 characters. Untrusted text."""
+    """VM's name in vCenter, cut to 256 characters. Untrusted text."""
     disks: Annotated[tuple[DiskAnswer, ...], Field(max_length=MAX_DISKS)]
     damage: str = ""
-    """Why it can't be read as it was written; empty: nothing is known against it."""
+    """What is damaged; empty if no damage is known."""
     full_next: str = ""
-    """A FullReason if no increment can depend on it, of the first disk that has one."""
+    """FullReason of the first disk that no increment can depend on; empty if there is none."""
 
 
 class TombstoneRecord(Wire):
-    """A removed restore point some of whose files are still there."""
+    """A removed restore point whose files are not all freed."""
 
     kind: Literal["tombstone"] = "tombstone"
     vm: str
@@ -71,23 +75,23 @@ class TombstoneRecord(Wire):
     stored_bytes: Bytes = Field(alias="stored")
     """Bytes that its files occupy."""
     needed_by: str = ""
-    """A Backup whose restore point depends on it; empty: it could not be freed yet, since the chain is in use."""
+    """Name of a Backup whose restore point depends on it; empty if it could not be freed yet for another cause."""
 
 
 class Obstacle(Wire):
-    """What stopped freeing, removing or sweeping in a chain. Untrusted text but for the reason."""
+    """A cause why freeing, removing or sweeping failed in a chain. All fields but the reason are untrusted text."""
 
     reason: str
-    """CamelCase; see `Hindrance`."""
+    """Reason in CamelCase; see `Hindrance`."""
     doing: str = ""
-    """What was stopped: freeing, removing, sweeping …"""
+    """Operation that failed, such as freeing, removing or sweeping."""
     file: str = ""
-    """Path below the repository's root, where it is known."""
+    """Path of the affected file below the repository's root; empty if not known."""
     message: str = ""
-    """The system's words."""
+    """Message, usually the system's error text."""
 
     def describe(self) -> str:
-        """For a person."""
+        """Return the obstacle as text for a message."""
         return ": ".join(part for part in (self.doing, self.file, self.message) if part)
 
 
@@ -97,7 +101,7 @@ class Hindrance(StrEnum):
     MANIFEST_UNREADABLE = "ManifestUnreadable"
     MANIFEST_NEWER = "ManifestNewer"
     LISTING_CHANGED = "ListingChanged"
-    """Files vanished while nobody else may write: the listing is stale."""
+    """Files vanished under the chain's lock, so the listing is stale."""
     CHAIN_BUSY = "ChainBusy"
     STORAGE_ERROR = "StorageError"
     READ_ONLY = "ReadOnly"
@@ -105,44 +109,48 @@ class Hindrance(StrEnum):
 
 
 MAX_OBSTACLES: Final = 8
-"""That are reported per chain."""
+"""Most obstacles that are reported per chain."""
 
 
 class ChainRecord(Wire):
-    """One chain that was checked."""
+    """One chain that was surveyed."""
 
     kind: Literal["chain"] = "chain"
     vm: str
+    """Name of the ProtectedVM, which is the chain's folder."""
     complete: bool = True
-    """False: a folder could not be listed. Then nothing may be concluded from a restore point that is not reported."""
+    """Whether the chain could be listed completely. If not, a restore point that is not reported may exist."""
     busy: bool = False
-    """Whether somebody else may have been writing it: then it may commit a restore point that is not reported."""
+    """Whether another pod may have been writing the chain, and may commit a restore point that is not reported."""
     points: Bytes = 0
+    """Number of restore points."""
     unknown: Bytes = 0
-    """Orphans that stay where they are."""
+    """Number of orphans that stay where they are."""
     quarantined: Bytes = 0
-    """Files in its quarantine."""
+    """Number of files in the quarantine."""
     unreadable: Bytes = 0
-    """Manifests that can't be read."""
+    """Number of manifests that can't be read."""
     newer: Bytes = 0
-    """Manifests of a newer format."""
+    """Number of manifests of a newer format."""
     message: str = ""
+    """The obstacles as text."""
     obstacles: Annotated[tuple[Obstacle, ...], Field(max_length=MAX_OBSTACLES)] = ()
-    """What stopped the pod, the most important first."""
+    """The obstacles, the most important first."""
 
     @property
     def is_understood(self) -> bool:
-        """Whether a restore point that is not reported does not exist: all was listed, and every manifest was read."""
+        """Whether all restore points of the chain are reported: all was listed, and every manifest was read."""
         return self.complete and not (self.unreadable or self.newer)
 
 
 class RootRecord(Wire):
-    """What lies beside the chains."""
+    """What the repository contains beside the chains."""
 
     kind: Literal["root"] = "root"
     complete: bool = True
-    """False: the repository's folders could not all be listed."""
+    """Whether the repository's folders could be listed completely."""
     unknown: Bytes = 0
+    """Number of entries that belong neither to the layout nor to a chain."""
     other_folders: Annotated[tuple[str, ...], Field(max_length=MAX_FOLDERS)] = ()
     """Folders of other namespaces that hold chains."""
 
@@ -152,17 +160,17 @@ _RECORD: Final[TypeAdapter[Record]] = TypeAdapter(Annotated[Record, Field(discri
 
 
 class CatalogueWriter:
-    """Packs records into lines; memory stays flat however many there are."""
+    """Writer of a catalogue; the memory that it needs does not grow with the number of records."""
 
     def __init__(self, emit: Callable[[str], None]) -> None:
-        """`emit` gets each line, without a line feed."""
+        """Initialize; `emit` receives each line, without a line feed."""
         self._emit = emit
         self._digest = blake3()
         self._batch: list[bytes] = []
         self._size = self._records = self._lines = 0
 
     def add(self, record: Record) -> None:
-        """One more record."""
+        """Add a record."""
         line = record.model_dump_json(by_alias=True, exclude_defaults=False).encode() + b"\n"
         self._digest.update(line)
         self._batch.append(line)
@@ -172,7 +180,7 @@ class CatalogueWriter:
             self._flush()
 
     def close(self) -> CatalogueSeal:
-        """To be called once, after the last record."""
+        """Write what is left, and return the seal. To be called once, after the last record."""
         self._flush()
         return CatalogueSeal(records=self._records, digest=self._digest.hexdigest())
 
@@ -186,22 +194,24 @@ class CatalogueWriter:
 
 
 def read_catalogue(log: Iterable[str], seal: CatalogueSeal) -> Iterator[Record]:
-    """Yield the records in a pod's log, one by one. Nothing may be concluded from them before the last one has come.
+    """Yield the records in a pod's log, one by one. Nothing may be concluded from them before the iteration has ended.
 
-    Raises CatalogueError, at the latest in the end, unless they are exactly those that were sealed.
+    Raises CatalogueError, at the latest at the end, unless they are exactly those that were sealed.
     """
     if seal.records > MAX_RECORDS:
-        raise CatalogueError(f"{seal.records} records; at most {MAX_RECORDS} are read")
+        raise CatalogueError(f"the catalogue has {seal.records} records, but at most {MAX_RECORDS} are supported")
     digest, count = blake3(), 0
     for batch in _batches(log):
         digest.update(batch)
         for line in batch.splitlines():
             count += 1
             if count > seal.records:
-                raise CatalogueError(f"more than the {seal.records} records that were sealed are in the pod's log")
+                raise CatalogueError(f"the pod's log has more than the {seal.records} records of the catalogue")
             yield _record(line)
-    if count != seal.records or digest.hexdigest() != seal.digest:
-        raise CatalogueError(f"{count} of {seal.records} records, or other ones, are in the pod's log")
+    if count != seal.records:
+        raise CatalogueError(f"the pod's log has only {count} of the {seal.records} records of the catalogue")
+    if digest.hexdigest() != seal.digest:
+        raise CatalogueError("the pod's log has other records than the catalogue's seal")
 
 
 def _record(line: bytes) -> Record:
@@ -216,9 +226,9 @@ def _unpack(parts: list[str]) -> bytes:
     try:
         batch = unpacking.decompress(base64.b64decode("".join(parts), validate=True), _UNPACKED_BYTES)
     except (ValueError, zlib.error) as error:
-        raise CatalogueError(f"a line of the catalogue can't be unpacked: {error}") from error
+        raise CatalogueError(f"a line of the catalogue can't be decompressed: {error}") from error
     if not unpacking.eof:
-        raise CatalogueError(f"a line of the catalogue is cut short, or comes to more than {_UNPACKED_BYTES} bytes")
+        raise CatalogueError(f"a line of the catalogue is truncated, or has more than {_UNPACKED_BYTES} bytes")
     return batch
 
 
@@ -236,4 +246,4 @@ def _batches(log: Iterable[str]) -> Iterable[bytes]:
             yield _unpack(parts)
             parts = []
     if parts:
-        raise CatalogueError("the catalogue in the pod's log ends in the middle of a record")
+        raise CatalogueError("the catalogue in the pod's log is truncated")

@@ -1,8 +1,8 @@
-"""What a worker receives and what it answers: the contract between controller and worker.
+"""The contract between controller and worker: task, answer and progress.
 
-A task travels as an annotation of the pod (read as a file by the downward API), an answer as the container's
-termination message (4096 bytes, set by the kubelet), progress over HTTP while the pod runs. Credentials are
-in none of them: they are mounted from their Secret.
+The task is an annotation of the pod, which the worker reads as a file through the downward API. The answer is the
+container's termination message (at most 4096 bytes, a limit of the kubelet). Progress is read over HTTP while the pod
+runs. None of them contains credentials.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ MAX_DISKS: Final = 64
 _COMPRESSED: Final = "z:"
 _NUMBERS: Final = "n:"
 _UNPACKED_LIMIT: Final = 1 << 18
-"""Bytes of an unpacked answer; ours have less than 50 KiB."""
+"""Largest decompressed answer in bytes; those of workers have less than 50 KiB."""
 _TEXT_KEPT: Final = 512
-"""Characters of a message text that matter more than change ids."""
+"""Characters of a message that are kept in preference to change IDs."""
 
 TASK_FILE: Final = "/etc/sendense/task/task.json"
 CREDENTIALS_DIR: Final = "/etc/sendense/credentials"
-"""Holds the files `username` and `password` until the worker has read them."""
+"""Folder with the files `username` and `password` until the worker has read them."""
 SECRET_DIR: Final = "/etc/sendense/secret"  # noqa: S105 - a path
-"""Where the init container that fills CREDENTIALS_DIR sees the Secret. The worker does not mount it."""
+"""Folder where the init container that fills CREDENTIALS_DIR mounts the Secret. The worker does not mount it."""
 CA_BUNDLE_FILE: Final = "/etc/sendense/ca/ca.crt"
 REPOSITORY_DIR: Final = "/repository"
 TERMINATION_FILE: Final = "/dev/termination-log"
 LOG_FORMAT_VARIABLE: Final = "SENDENSE_LOG_FORMAT"
-"""The worker's, with the format of the controller's own log; not set: the worker's default."""
+"""Environment variable of the worker with the controller's log format; not set: the worker's default."""
 CANCEL_PATH: Final = "/v1/cancel"
-"""POST to a worker's status port: end the attempt, with the time that the VMA's client needs."""
+"""Path on a worker's status port: a POST ends the attempt, which may take the time that the VMA's client needs."""
 
 Bytes = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(gt=0)]
 
 
 class Wire(BaseModel):
-    """camelCase JSON, tolerant of fields that a newer side adds."""
+    """Base of messages in camelCase JSON; unknown fields, which a newer version may add, are ignored."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
 
@@ -54,9 +54,9 @@ class ExitCode(IntEnum):
 
     COMPLETED = 0
     RETRY = 1
-    """This attempt failed, another one may succeed."""
+    """The attempt failed, but another one may succeed."""
     FATAL = 42
-    """No further attempt can help: the Job fails at once."""
+    """No further attempt can succeed: the Job fails at once."""
 
 
 class Exposure(StrEnum):
@@ -68,14 +68,14 @@ class Exposure(StrEnum):
 
 
 class BackupType(StrEnum):
-    """What was copied of a disk."""
+    """Kind of a backup or of a layer."""
 
     FULL = "Full"
     INCREMENTAL = "Incremental"
 
 
 class FullReason(StrEnum):
-    """Why a disk was copied whole although an increment was wanted."""
+    """Reasons why a disk is copied in full although an increment was requested."""
 
     NO_PARENT = "NoParent"
     PARENT_UNVERIFIED = "ParentUnverified"
@@ -88,58 +88,60 @@ class FullReason(StrEnum):
 
 
 class MissingParent(StrEnum):
-    """What to do with a disk that can't become an increment."""
+    """What to do if a disk can't become an increment."""
 
     FULL = "Full"
     FAIL = "Fail"
 
 
 class ParentCheck(StrEnum):
-    """How a parent is proven before an increment is put on it."""
+    """How a parent is proven before an increment is based on it."""
 
     CONTENT = "Content"
-    """Structure, and every byte of the parent's content against its digests."""
+    """As Structure; in addition, all of its content is compared with its digests."""
     STRUCTURE = "Structure"
-    """Each layer is there, has its size, its backing file and a clean `qemu-img check`."""
+    """Each layer exists, has the right size and backing file, and passes `qemu-img check`."""
 
 
 class TaskDisk(Wire):
-    """One disk of the VM, by its position in the VM's device order."""
+    """One disk of the VM."""
 
     index: Annotated[int, Field(ge=0)]
+    """Disk index: position in the VM's device order."""
     key: Annotated[int, Field(ge=0)]
-    """VMware's device key, such as 2000."""
+    """Device key, such as 2000."""
     virtual_size: Bytes = Field(alias="size")
+    """Virtual size in bytes."""
     port: Annotated[int, Field(ge=1, le=65535)]
-    """The port that the appliance receives; the worker listens on NBD_BASE_PORT + index."""
+    """Port that the appliance receives; the worker listens on NBD_BASE_PORT + index."""
 
 
 class Clocks(Wire):
-    """Seconds after which silence counts as failure, one per stage (vma-contract, "What follows", 7)."""
+    """Seconds of silence after which an attempt fails, by stage (vma-contract 7.7), and other time limits."""
 
     first_sign: Seconds = 300
-    """From the accepted start to the first progress report or ask."""
+    """From the accepted start to the first progress report or change-ID request."""
     first_sign_cbt: Seconds = 900
-    """The same while CBT has to be turned on."""
+    """The same if CBT has to be turned on first."""
     snapshot: Seconds = 1800
-    """From the first progress report to the first request."""
+    """From the first progress report to the first change-ID request."""
     connect: Seconds = 120
-    """From a request to a connection on the export."""
+    """From a change-ID request to a connection on the export."""
     reconnect: Seconds = 180
-    """Without any connection while disks are missing."""
+    """Without any connection while disks are incomplete."""
     stall: Seconds = 1800
-    """Connected, but no byte arrives."""
+    """With a connection, but without a byte received."""
     stall_unhealthy: Seconds = 300
-    """The same while the appliance's health call fails too."""
+    """The same while the appliance's health check also fails."""
     request: Seconds = 30
-    """One HTTP call to the VMA."""
+    """Timeout of one HTTP call to the VMA."""
     cancel_increment: Seconds = 600
-    """For which the export of a cancelled increment stays while data arrives: without it the VMA's client hangs."""
+    """How long a cancelled increment keeps its export while data arrives: without it, the VMA's client hangs."""
     vcenter: Seconds = 300
-    """For which an attempt waits for a vCenter that went away after the Backup was let in."""
+    """How long an attempt waits for a vCenter that can't be reached, although the Backup was started."""
     cancel: Seconds = 17
-    """Given to the VMA's client to notice that its export is gone (up to 11 s), and then to send telemetry (every
-    5 s) if it is one that will never notice."""
+    """How long the worker waits for the VMA's client after its export was closed: up to 11 s until the client notices,
+    then long enough for a telemetry call (every 5 s) that shows a client which hangs."""
 
 
 class ApplianceTask(Wire):
@@ -149,15 +151,15 @@ class ApplianceTask(Wire):
     """Base URL, such as http://vma.example:8081."""
     vcenter_host: str
     vm_path: str
-    """Inventory path, such as /DC1/vm/pgtest1. Untrusted text: it goes into the start call's body only."""
+    """Inventory path, such as /DC1/vm/pgtest1. Untrusted text, which is used in calls to the VMA only."""
     datacenter: str
     zero_writes: Literal["Refuse", "Trust"] = "Refuse"
     full_coverage: Literal["WholeDisk", "AllocatedOnly"] = "WholeDisk"
     """Whether a full copy of this appliance writes each block of the disk, so that a gap is a lost write."""
     change_id_asks: Literal["AlwaysZero", "OwnDisk"] = "AlwaysZero"
-    """Whether a request names the disk that it is for."""
+    """Whether a change-ID request names the disk that it is for, or always disk 0."""
     callback_retries: Literal["Never", "UntilAnswered"] = "Never"
-    """Whether a callback that was not answered comes again."""
+    """Whether the appliance repeats a callback that was not answered with 200."""
 
 
 class BackupTask(Wire):
@@ -170,32 +172,33 @@ class BackupTask(Wire):
     backup: str
     backup_uid: str
     vm: str
-    """Name of the ProtectedVM, the chain's folder."""
+    """Name of the ProtectedVM, which is the chain's folder."""
     repository_id: str
     repository_path: str = ""
-    """Folder below the mounted volume that is the repository's root; relative, no `..`; empty: the volume itself."""
+    """Folder of the volume that is the repository's root, a relative path without `..`; empty: the volume's root."""
     type: BackupType
-    """What is wanted. Each disk of an incremental that can't be one becomes a full, or fails: `on_missing_parent`."""
+    """Requested type; `on_missing_parent` applies to a disk of an incremental that can't be an increment."""
     on_missing_parent: MissingParent = MissingParent.FULL
     max_depth: Annotated[int, Field(ge=1, le=64)] = 32
-    """Layers that a disk may have, the full counted."""
+    """Most layers of a disk, its full included."""
     parent_check: ParentCheck = ParentCheck.CONTENT
     appliance: ApplianceTask
     exposure: Exposure
     allowed_from: Annotated[tuple[str, ...], Field(max_length=32)] = ()
     """Networks (CIDR) that may connect to the exports; empty: any."""
     advertised_host: str | None = None
-    """Host that the appliance receives; None: the pod's or the node's own address, as the exposure says."""
+    """Host that the appliance receives; None: the address of the pod or of the node, depending on the exposure."""
     disks: Annotated[tuple[TaskDisk, ...], Field(min_length=1, max_length=MAX_DISKS)]
     clocks: Clocks = Clocks()
     min_free: Bytes = 1 << 30
-    """Free bytes that the repository must keep: below, the copy is stopped."""
+    """Bytes to keep free in the repository: the copy is stopped when less is free."""
     adopt_only: bool = False
-    """Answer from the manifest that an earlier worker committed; if there is none, fail and never call the VMA."""
+    """Recovery attempt: answer from the manifest of an earlier attempt; if there is none, fail without a call to the
+    VMA."""
 
 
 class Removal(Wire):
-    """A restore point that is to go."""
+    """A restore point to remove."""
 
     vm: str
     """Name of the ProtectedVM."""
@@ -204,14 +207,15 @@ class Removal(Wire):
 
 
 MAX_REMOVALS: Final = 500
-"""In one task: a pod's annotations hold 256 KiB."""
+"""Most removals of one task; a pod's annotations can have 256 KiB."""
 
 
 class ProbeTask(Wire):
-    """Look after a repository: is it one, can it be written, how much room is there.
+    """Maintenance of a repository.
 
-    Removes restore points, frees layers that nobody needs any more, sweeps stray partials. What is found of restore
-    points goes to the pod's log, see `catalogue`.
+    The worker checks that the repository is present and writable, and its capacity. It removes restore points, frees
+    layers that no restore point needs, and sweeps partials. What it finds of restore points is written to the pod's log
+    as a catalogue; see `catalogue_format`.
     """
 
     kind: Literal["probe"] = "probe"
@@ -219,17 +223,19 @@ class ProbeTask(Wire):
     folder: str = ""
     """As in BackupTask."""
     remove: Annotated[tuple[Removal, ...], Field(max_length=MAX_REMOVALS)] = ()
-    """Restore points to remove, by UID. One that is not there counts as removed."""
+    """Restore points to remove, by UID. One that does not exist counts as removed."""
     scan: bool = False
-    """Whether to list all restore points and to quarantine orphans; else only chains of `remove` are reported."""
+    """Whether to list all restore points and to quarantine orphans; otherwise only chains of `remove` are reported."""
     scan_request: str = ""
-    """What asked for the scan, kept for the one who reads the answer."""
+    """Value of the annotation that requested the scan; not used by the worker, but by the reader of its answer."""
     repository: str
+    """Name of the BackupRepository."""
     repository_uid: str
-    """Becomes the repository's id when the folder is empty."""
+    """UID of the BackupRepository, which becomes the repository's ID if the folder is empty."""
     repository_path: str = ""
-    """As in BackupTask; made when it is missing."""
+    """As in BackupTask; created if it does not exist."""
     expected_id: str | None = None
+    """ID that the repository must have; None if it is not known yet, in which case an empty folder is initialized."""
 
 
 class DiskAnswer(Wire):
@@ -239,40 +245,42 @@ class DiskAnswer(Wire):
     key: int
     type: BackupType
     file: str
-    """Path below the repository's root."""
+    """Path of the layer below the repository's root."""
     virtual_size: Bytes
     stored_bytes: Bytes = Field(alias="stored")
-    """Bytes allocated by the layer's file."""
+    """Bytes that the layer's file occupies."""
     guest_bytes: Bytes
-    """Bytes of the layer that hold guest data (not zeroes, not holes)."""
+    """Bytes of guest data in the layer, without zeroes and holes."""
     received_bytes: Bytes = Field(alias="transferred")
+    """Bytes received from the appliance."""
     change_id: str = ""
-    """Empty where it did not fit into the message: the manifest has it."""
+    """Change ID of the disk; empty if it did not fit into the message, but then the manifest has it."""
     reason: str = ""
-    """A FullReason where an increment was wanted and a full was made."""
+    """FullReason, if an increment was requested and a full was made."""
     parent: str = ""
-    """Of an increment: name of the Backup that it depends on."""
+    """For an increment: name of the Backup that it depends on."""
     parent_change_id: str = ""
-    """Of an increment: where it began. Left out as `change_id` is."""
+    """For an increment: change ID of the parent; may be left out as `change_id` is."""
     depth: Annotated[int, Field(ge=1)] = 1
-    """Layers that have to be read for this disk, this one counted."""
+    """Number of layers that a restore of this disk reads, this one included."""
 
 
 class Capacity(Wire):
-    """Of the file system that holds the repository, in bytes."""
+    """Capacity of the file system that holds the repository, in bytes."""
 
     total: Bytes
     free: Bytes
     free_files: int | None = None
-    """Files that can still be created (inodes); None where the file system has no such limit."""
+    """Number of files that can still be created (inodes); None if the file system has no such limit."""
 
 
 class CatalogueSeal(Wire):
-    """What a catalogue on the log must come to."""
+    """Number and digest of the records of a catalogue, against which a reader checks them."""
 
     records: Bytes
+    """Number of records."""
     digest: str
-    """blake3 of the records' JSON lines, hex."""
+    """blake3 of the records' JSON lines, in hex."""
 
 
 _TYPES: Final = tuple(BackupType)
@@ -280,7 +288,7 @@ _WIDTHS: Final = {
     "index": 1, "key": 4, "depth": 1, "type": 1, "virtual_size": 6,
     "stored_bytes": 6, "guest_bytes": 6, "received_bytes": 6,
 }  # fmt: skip
-"""Bytes for the numbers of a disk: at most 64 * 31, which fits for certain."""
+"""Bytes per number of a disk: 31 in all, so that those of 64 disks always fit."""
 
 
 class Answer(Wire):
@@ -288,35 +296,35 @@ class Answer(Wire):
 
     outcome: Literal["Completed", "Failed", "Cancelled"]
     reason: str = ""
-    """CamelCase, becomes the condition's reason."""
+    """Reason in CamelCase, which becomes the condition's reason."""
     message: str = ""
-    """For a person: what happened and what to look at."""
+    """What happened and what to check, for the condition's message."""
     job_id: str = ""
     repository_id: str = ""
     manifest: str = ""
-    """Path below the repository's root."""
+    """Path of the manifest below the repository's root."""
     disks: Annotated[tuple[DiskAnswer, ...], Field(max_length=MAX_DISKS)] = ()
     capacity: Capacity | None = None
     started: datetime | None = None
     finished: datetime | None = None
     adopted: bool = False
-    """The manifest was already there: an earlier attempt had committed it."""
+    """Whether an earlier attempt had already committed the restore point."""
     swept: int = 0
-    """Stray partials that were removed."""
+    """Number of leftover files that were removed."""
     catalogue: CatalogueSeal | None = None
-    """Of a probe that removed or scanned: seal of what it wrote to its log."""
+    """For maintenance that removed or scanned: seal of the catalogue in the log."""
     left: str = ""
-    """Of a job that was given up: what is left of it on the appliance and in vCenter, for a person."""
+    """What an unsuccessful attempt left on the appliance and in vCenter, for a message to the user."""
     stuck_client: bool = False
-    """The VMA's client of this job never noticed that its export is gone: it hangs until the VMA is restarted."""
+    """Whether the VMA's client of this job hangs; it does so until the VMA is restarted."""
 
     def to_message(self) -> str:
-        """As a termination message of at most TERMINATION_MESSAGE_LIMIT bytes.
+        """Return the answer as a termination message of at most TERMINATION_MESSAGE_LIMIT bytes.
 
-        Compressed where it must be. What still does not fit gives way in this order: the end of a long text, the change
-        ids (from about 40 disks on; the manifest has them), the rest of the text, the parents' and the files' names.
-        What remains then fits whatever it is: a fixed number of bytes per disk, and one path. Raises ValueError for
-        more than MAX_DISKS disks, or for a path that the layout of a repository can't give.
+        It is compressed if necessary. If it still does not fit, parts are left out in this order: the end of a long
+        message, the change IDs (from about 40 disks on; the manifest has them), the rest of the message, the names of
+        parents and files. The rest always fits: a fixed number of bytes per disk, and one path. Raises ValueError for
+        more than MAX_DISKS disks, or for a path that is longer than the layout of a repository allows.
         """
         text = self.model_dump_json(by_alias=True, exclude_defaults=True)
         if len(text.encode()) <= TERMINATION_MESSAGE_LIMIT:
@@ -333,9 +341,12 @@ class Answer(Wire):
         return self._by_numbers(("reason", "parent", "file"))
 
     def _by_numbers(self, texts: tuple[str, ...]) -> str:
-        """With a fixed number of bytes per disk for its numbers, and those of its `texts` that fit, from the last."""
+        """Return a message with a fixed number of bytes per disk, and as many of the fields `texts` as fit.
+
+        The first of `texts` are left out first.
+        """
         if len(self.disks) > MAX_DISKS:
-            raise ValueError(f"an answer for {len(self.disks)} disks, at most {MAX_DISKS} fit")
+            raise ValueError(f"the answer has {len(self.disks)} disks, but at most {MAX_DISKS} fit")
         whole = self.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"disks"})
         whole["disks"] = {name: [getattr(disk, name) for disk in self.disks] for name in texts}
         head = json.dumps(whole, separators=(",", ":")).encode()
@@ -345,11 +356,11 @@ class Answer(Wire):
         if len(packed) <= TERMINATION_MESSAGE_LIMIT:
             return packed
         if not texts:
-            raise ValueError(f"answer of {len(packed)} bytes for {len(self.disks)} disks does not fit")
+            raise ValueError(f"the answer for {len(self.disks)} disks has {len(packed)} bytes and does not fit")
         return self._by_numbers(texts[1:])
 
     def _by_columns(self) -> str:
-        """As JSON with a list for each field of the disks, which compresses a third better."""
+        """Return JSON with a list per field of the disks, whose compressed size is a third smaller."""
         whole = self.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"disks"})
         rows = [disk.model_dump(mode="json", by_alias=True) for disk in self.disks]
         whole["disks"] = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
@@ -357,7 +368,7 @@ class Answer(Wire):
 
     @classmethod
     def from_message(cls, text: str) -> Answer:
-        """Inverse of `to_message`. Raises ValueError for anything else (pydantic's error is one)."""
+        """Return the answer in a termination message. Raises ValueError, of which pydantic's error is a subclass."""
         try:
             if text.startswith(_COMPRESSED):
                 whole = json.loads(compact_encoding.from_text(text.removeprefix(_COMPRESSED), _UNPACKED_LIMIT))
@@ -376,13 +387,13 @@ class Answer(Wire):
 
 
 def _columns(numbers: bytes) -> dict[str, list[Any]]:
-    """Return the fields of all disks; texts that may have been left out are empty. Raises LookupError, ValueError."""
+    """Return the numeric fields of all disks by name, and empty file names. Raises LookupError, ValueError."""
     columns: dict[str, list[Any]] = {**compact_encoding.unpack_numbers(numbers, _WIDTHS)}
     return columns | {"type": [_TYPES[at] for at in columns["type"]], "file": [""] * len(columns["type"])}
 
 
 class Stage(StrEnum):
-    """Where a running worker is."""
+    """Stages of a worker."""
 
     STARTING = "Starting"
     CHECKING_PARENT = "CheckingParent"
@@ -396,15 +407,16 @@ class Stage(StrEnum):
 
 
 class DiskProgress(Wire):
-    """Progress of one disk; `received_bytes` never falls while the attempt lasts."""
+    """Progress of one disk; `received_bytes` never decreases within an attempt."""
 
     index: int
     virtual_size: Bytes = Field(alias="size")
     received_bytes: Bytes = Field(alias="transferred")
     completed: bool = False
     rate: float = 0.0
-    """Bytes a second, averaged over the last half minute; 0.0 for a disk that waits or is complete."""
+    """Bytes per second, averaged over the last half minute; 0.0 for a disk that is not being copied."""
     eta_seconds: int | None = None
+    """Estimated seconds until the disk is copied."""
 
 
 class Progress(Wire):
@@ -415,9 +427,12 @@ class Progress(Wire):
     started: datetime
     disks: Annotated[tuple[DiskProgress, ...], Field(max_length=MAX_DISKS)]
     rate: float = 0.0
-    """Bytes a second, averaged over the last half minute."""
+    """Bytes per second, averaged over the last half minute."""
     eta_seconds: int | None = None
+    """Estimated seconds until the copy ends."""
     connections: int = 0
+    """Connections to all exports now."""
     message: str = ""
+    """What the worker is doing or waiting for, for the Backup's status."""
     callbacks_missing: bool = False
-    """The appliance copies, but none of its callbacks reaches this worker."""
+    """Whether the appliance copies although none of its callbacks has reached this worker."""

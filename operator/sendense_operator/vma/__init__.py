@@ -1,4 +1,4 @@
-"""The VMA behind one client, and the rules of its callbacks as pure functions.
+"""The client of the VMA's HTTP API, and the rules of the VMA's callbacks.
 
-No I/O besides HTTP to the appliance. Nothing here knows Kubernetes.
+There is no I/O except HTTP to the appliance, and nothing depends on Kubernetes.
 """

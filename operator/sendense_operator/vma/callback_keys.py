@@ -1,4 +1,4 @@
-"""The keys of the callbacks' base paths, as a mounted Secret holds them."""
+"""The keys from which the callbacks' base paths are derived, in a mounted Secret."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ _MOST_BYTES: Final = 1024
 
 
 class CallbackKeys(Protocol):
-    """Gives the keys as they are now."""
+    """Source of the present keys."""
 
     def current(self) -> bytes | None:
-        """Return the key that URLs are made with; None while there is none."""
+        """Return the key from which URLs are derived, None if there is none."""
         ...
 
     def previous(self) -> bytes | None:
-        """Return the key before the last change, if it still counts."""
+        """Return the key before the last change if it is still accepted, else None."""
         ...
 
 
 class MountedKeys:
-    """Reads the Secret's files each time, so that a changed Secret counts as soon as it is mounted."""
+    """Keys in a Secret's files, read at each call, so that a changed Secret takes effect as soon as it is mounted."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -40,10 +40,10 @@ class MountedKeys:
         return self._read(PREVIOUS)
 
     def check(self) -> None:
-        """Raise ValueError where there is no key: then no callback could be admitted."""
+        """Raise ValueError if there is no key, because no callback could be accepted then."""
         if self.current() is None:
             raise ValueError(
-                f"SENDENSE_CALLBACK_KEY_FOLDER: no {KEY} of {_LEAST_BYTES} bytes or more in {self._folder}"
+                f"SENDENSE_CALLBACK_KEY_FOLDER: {self._folder} has no file {KEY} with {_LEAST_BYTES} bytes or more"
             )
 
     def _read(self, name: str) -> bytes | None:

@@ -1,8 +1,8 @@
-"""The base path of an appliance's callbacks: made by the controller, checked by the gateway. Pure.
+"""The base path of an appliance's callbacks, which the controller creates and the gateway checks. No I/O.
 
-The VMA sends no credentials, but it keeps whatever path its control-plane URL has. So the path holds a token that is
-derived from a key which only controller and gateway have: nobody else can answer for the appliance, and the gateway
-needs no list of tokens.
+The VMA sends no credentials, but keeps the path of its control-plane URL. The path therefore contains a token, derived
+from a key that only controller and gateway have: nobody else can send callbacks in the appliance's name, and the
+gateway needs no list of tokens.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 _MAC_CHARACTERS: Final = 26
-"""Of base32: 130 bits."""
+"""Base32 characters of a MAC: 130 bits."""
 _TOKEN: Final = re.compile(r"([0-9]{1,6})-([a-z2-7]{26})")
 
 
@@ -24,31 +24,32 @@ class Token:
     """The secret part of a base path."""
 
     rotation: int
-    """`spec.callbacks.rotation` that it was made for."""
+    """Value of `spec.callbacks.rotation` for which it was made."""
     mac: str
+    """Truncated HMAC-SHA256 in base32, lower case."""
 
     def __str__(self) -> str:
         return f"{self.rotation}-{self.mac}"
 
 
 def make_token(key: bytes, namespace: str, appliance: str, rotation: int) -> Token:
-    """Build an appliance's token."""
+    """Return an appliance's token."""
     text = "\0".join(("callbacks", namespace, appliance, str(rotation)))
     digest = hmac.new(key, text.encode(), hashlib.sha256).digest()
     return Token(rotation, b32encode(digest).decode("ascii").lower()[:_MAC_CHARACTERS])
 
 
 def parse_token(text: str) -> Token | None:
-    """Read a path element; None for what is no token."""
+    """Return the token in a path element, None if it is not one."""
     found = _TOKEN.fullmatch(text)
     return Token(int(found[1]), found[2]) if found else None
 
 
 def is_made_with(key: bytes, token: Token, namespace: str, appliance: str) -> bool:
-    """Return whether a token was made with the key for this appliance, in constant time."""
+    """Return whether a token was made with `key` for this appliance; compares in constant time."""
     return hmac.compare_digest(make_token(key, namespace, appliance, token.rotation).mac, token.mac)
 
 
 def base_path(namespace: str, appliance: str, token: Token) -> str:
-    """Return the path that follows the gateway's URL."""
+    """Return the path to append to the gateway's URL."""
     return f"/appliances/{namespace}/{appliance}/{token}"

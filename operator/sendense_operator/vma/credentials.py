@@ -1,4 +1,4 @@
-"""vCenter credentials that do not print themselves, and the scrubbing of text that may echo them."""
+"""vCenter credentials whose `repr` shows no secret, and removal of the password from text that may contain it."""
 
 from __future__ import annotations
 
@@ -17,48 +17,48 @@ _LIMIT: Final = 4096
 
 
 class CredentialsError(ValueError):
-    """A key of the Secret is missing, empty, too long or not UTF-8; the message names the key only."""
+    """The credentials can't be used, such as for a missing or empty key; the message names the key, but no value."""
 
 
 class Credentials:
-    """User and password of a vCenter. `repr` and `str` show neither."""
+    """User name and password of a vCenter. `repr` and `str` show neither."""
 
     __slots__ = ("_password", "_pattern", "_username")
 
     def __init__(self, username: str, password: str) -> None:
-        """Raise CredentialsError when one of them is empty or longer than 4096 characters."""
+        """Initialize. Raises CredentialsError if a value is empty or longer than 4096 characters."""
         self._username = _checked(USERNAME_KEY, username)
         self._password = _checked(PASSWORD_KEY, password)
         self._pattern = _pattern_of(self._password)
 
     @property
     def username(self) -> str:
-        """The user's name, such as `backup@vsphere.local`."""
+        """User name, such as `backup@vsphere.local`."""
         return self._username
 
     @property
     def password(self) -> str:
-        """The password in clear text: for the body of a call, nothing else."""
+        """Password in clear text, to be used in calls to the VMA only."""
         return self._password
 
     def scrub(self, text: str) -> str:
-        """`text` without the password, in clear, URL-encoded, JSON-quoted or base64 form."""
+        """Return `text` with the password replaced, be it plain, URL-encoded, JSON-quoted or in base64."""
         return self._pattern.sub(HIDDEN, text)
 
     def __repr__(self) -> str:
         return f"Credentials({HIDDEN})"
 
     def __reduce__(self) -> str | tuple[object, ...]:
-        raise TypeError("credentials are not serialised")
+        raise TypeError("credentials can't be serialized")
 
 
 def credentials_from_secret(data: Mapping[str, bytes]) -> Credentials:
-    """From a Secret's decoded data (keys `username`, `password`). Raises CredentialsError."""
+    """Return the credentials in a Secret's decoded data (keys `username`, `password`). Raises CredentialsError."""
     return Credentials(_text(USERNAME_KEY, data), _text(PASSWORD_KEY, data))
 
 
 def read_credentials(directory: Path) -> Credentials:
-    """From a mounted Secret: the files `username` and `password`. Raises CredentialsError."""
+    """Return the credentials in a folder's files `username` and `password`. Raises CredentialsError."""
     data: dict[str, bytes] = {}
     for key in (USERNAME_KEY, PASSWORD_KEY):
         try:
@@ -74,7 +74,7 @@ def _text(key: str, data: Mapping[str, bytes]) -> str:
     if key not in data:
         raise CredentialsError(f"credentials: the Secret has no key {key!r}")
     try:
-        # `echo secret | base64` and editors leave a line end that no vCenter password has
+        # `echo secret | base64` and editors add a line end, which no vCenter password has.
         return data[key].decode().rstrip("\r\n")
     except UnicodeDecodeError:
         raise CredentialsError(f"credentials: {key} is not UTF-8") from None
@@ -98,7 +98,7 @@ def _pattern_of(secret: str) -> re.Pattern[str]:
         quote_plus(secret),
         json.dumps(secret)[1:-1],
         json.dumps(secret, ensure_ascii=False)[1:-1],
-        # Go's JSON encoder writes these three as \\u00XX
+        # Go's JSON encoder escapes these three characters.
         json.dumps(secret, ensure_ascii=False)[1:-1]
         .replace("&", "\\u0026")
         .replace("<", "\\u003c")
@@ -106,5 +106,5 @@ def _pattern_of(secret: str) -> re.Pattern[str]:
         base64.b64encode(secret.encode()).decode(),
     }
     longest_first = sorted(forms, key=len, reverse=True)
-    # percent escapes come in both cases
+    # Percent escapes occur in upper and lower case.
     return re.compile("|".join(re.escape(form) for form in longest_first), re.IGNORECASE)

@@ -1,4 +1,4 @@
-"""What the VMA is sent and what it answers: validated, tolerant of fields that newer builds add."""
+"""Requests to the VMA and its answers, validated; fields that newer builds add are ignored."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 MAX_VMS: Final = 20_000
-"""In one datacenter."""
+"""Most VMs of one datacenter."""
 
 
 def _none_is_empty(value: object) -> object:
-    """Go writes an empty list as null."""
+    """Return an empty list for null, which is how Go encodes an empty list."""
     return () if value is None else value
 
 
 def _any_scalar(value: object) -> object:
-    """Return text for a text or a number, empty for anything else: it is only shown, and must fail nothing."""
+    """Return a text or number as text, and an empty text for anything else: such fields are only displayed."""
     if isinstance(value, str):
         return value[:256]
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else ""
@@ -34,20 +34,20 @@ class VMAHealth(_Answer):
 
     status: _Text
     uptime: Annotated[str, BeforeValidator(_any_scalar)] = ""
-    """Noise: the time since the very call, which says nothing about a restart."""
+    """Not the uptime: the time since this call, which does not reveal a restart (vma-contract 6.3)."""
 
 
 class InventoryDisk(_Answer):
     """One disk of a VM, in the VM's device order."""
 
     id: _Text
-    """`disk-KEY`, KEY being VMware's device key (see `inventory.device_key`)."""
+    """`disk-KEY`, where KEY is the device key (see `inventory.device_key`)."""
     label: str = ""
     vmdk_path: str = ""
     datastore: str = ""
     provisioning_type: Annotated[str, BeforeValidator(_any_scalar)] = ""
     capacity_bytes: Annotated[int, Field(gt=0, le=1 << 50)]
-    """Size of the disk; `size_gb` is rounded and therefore not read."""
+    """Virtual size in bytes. The answer's `size_gb` is rounded and therefore not used."""
 
 
 class InventoryVM(_Answer):
@@ -65,13 +65,14 @@ class InventoryVM(_Answer):
 
 
 class BrokenVM(_Answer):
-    """A VM of a discover answer that can't be read: it must not hide the others."""
+    """A VM of a discover answer whose entry is not valid; the other VMs of the answer are used nevertheless."""
 
     id: str = ""
-    """BIOS UUID, if that can be read."""
+    """BIOS UUID; empty if it can't be read."""
     path: str
+    """Inventory path; empty if it can't be read."""
     message: str
-    """Names the field, such as `vms[3].disks[0].capacity_bytes: …`."""
+    """What is wrong with which field, such as `vms[3].disks[0].capacity_bytes: …`."""
 
 
 class Inventory(_Answer):
@@ -82,7 +83,7 @@ class Inventory(_Answer):
 
     @property
     def size(self) -> int:
-        """How many VMs it tells of."""
+        """Number of VMs in the answer."""
         return len(self.vms) + len(self.broken)
 
 
@@ -96,19 +97,20 @@ class CBTStatus(_Answer):
     """GET /api/v1/vms/PATH/cbt-status."""
 
     enabled: bool
-    """Whether changed block tracking is on; the VMA's client turns it on by itself."""
+    """Whether Changed Block Tracking is on; the VMA's client turns it on by itself."""
     power_state: str = ""
 
 
 class VMAProgress(_Answer):
-    """GET /api/v1/progress/JOB: about the disk being copied only, and no verdict (vma-contract).
+    """GET /api/v1/progress/JOB.
 
-    Its being there at all is a sign of life. No field of it is used, so none is read: builds differ in them.
+    Only the existence of the record is used, as a sign of life. Its fields describe the current disk only, never say
+    whether the job succeeded, and differ between builds (vma-contract 4), so none is read.
     """
 
 
 class VMAStartRequest(BaseModel):
-    """POST /api/v1/backup/start, without the credentials, which are added when it is sent."""
+    """POST /api/v1/backup/start, without the credentials, which the client adds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -117,14 +119,14 @@ class VMAStartRequest(BaseModel):
     vm_path: Annotated[str, Field(min_length=1)]
     vcenter_host: Annotated[str, Field(min_length=1)]
     nbd_targets: Annotated[str, Field(min_length=1)]
-    """As `nbd_targets.build_nbd_targets` makes it."""
+    """Result of `nbd_targets.build_nbd_targets`."""
     backup_type: Literal["full", "incremental"]
     previous_change_id: str = ""
-    """Any non-empty text for an incremental: the VMA asks for it and does not use it."""
+    """Any non-empty text for an incremental: the VMA requires it but does not use it."""
 
 
 class StartAccepted(_Answer):
-    """The answer to a start. It is no promise: the client may be dead already."""
+    """The answer to a start call. The client may nevertheless have failed already (vma-contract 2.3)."""
 
     job_id: str
     status: str = ""

@@ -1,4 +1,4 @@
-"""The `nbd_targets` text of a start call, from typed values."""
+"""The text `nbd_targets` of a start call (vma-contract 2.1)."""
 
 from __future__ import annotations
 
@@ -16,30 +16,32 @@ _MAX_KEY: Final = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where the VMA finds the export of one disk."""
+    """Address of the export of one disk."""
 
     key: int
-    """VMware's device key, bare (2000)."""
+    """Device key, such as 2000."""
     host: str
-    """IPv4 or IPv6 address (without brackets) or DNS name, as seen from the appliance."""
+    """IPv4 or IPv6 address (without brackets) or DNS name at which the appliance reaches the export."""
     port: int
+    """TCP port at which the appliance reaches the export."""
     export: str
+    """Export name."""
 
 
 def build_nbd_targets(targets: Sequence[Target]) -> str:
-    """`KEY:nbd://HOST:PORT/EXPORT,…` without blanks.
+    """Return `KEY:nbd://HOST:PORT/EXPORT,…` without blanks.
 
-    Raises ValueError, naming the part, for anything that could be read otherwise by the VMA.
+    Raises ValueError, naming the part, for values that the VMA would not accept or would interpret differently.
     """
     if not targets:
         raise ValueError("nbd_targets: no disks")
     for what, values in (("device keys", [t.key for t in targets]), ("exports", [t.export for t in targets])):
         if len(set(values)) != len(values):
             raise ValueError(f"nbd_targets: {what} repeat")
-    return ",".join(_one(target) for target in targets)
+    return ",".join(_describe(target) for target in targets)
 
 
-def _one(target: Target) -> str:
+def _describe(target: Target) -> str:
     if not 0 <= target.key <= _MAX_KEY:
         raise ValueError(f"nbd_targets: device key {target.key} is out of range")
     if not 1 <= target.port <= 65535:
@@ -50,7 +52,7 @@ def _one(target: Target) -> str:
 
 
 def format_host(host: str) -> str:
-    """`host` as it stands in a URL: IPv6 in brackets. Raises ValueError for anything but address and name."""
+    """Return `host` in the form for a URL, with IPv6 in brackets. Raises ValueError unless it is an address or name."""
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     try:
         address = ipaddress.ip_address(bare)
@@ -59,5 +61,5 @@ def format_host(host: str) -> str:
             raise ValueError(f"nbd_targets: {host[:64]!r} is neither an address nor a host name") from None
         return host
     if "%" in bare:
-        raise ValueError("nbd_targets: an address with a zone means something else on the appliance")
+        raise ValueError("nbd_targets: an address with a zone, which is valid on this machine only")
     return f"[{address}]" if address.version == 6 else str(address)

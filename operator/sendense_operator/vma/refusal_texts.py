@@ -1,4 +1,4 @@
-"""What an error text of the VMA means: the VMA answers 500 and plain text, whoever it was that refused."""
+"""Classification of the VMA's error texts: it answers 500 with plain text, whether itself or vCenter refused."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Final
 
 
 class VMARefusal(StrEnum):
-    """What the error is about; also the reason shown to the user."""
+    """Classes of errors; users see them as reasons of conditions."""
 
     VCENTER_REFUSED = "VCenterRefused"
-    """Wrong password or missing rights: another attempt can't help."""
+    """Wrong password or missing rights; another attempt can't help."""
     VCENTER_UNREACHABLE = "VCenterUnreachable"
-    """vCenter is down, or the way to it is: it may come back."""
+    """vCenter or the network to it is down; another attempt may help."""
     VM_NOT_FOUND = "VMNotFound"
-    """Another attempt can't help."""
+    """vCenter does not have the VM or its datacenter; another attempt can't help."""
 
 
-# The network's words come first: the appliance wraps them in its own, such as `login failed: dial tcp ...`, while a
-# vCenter that refused a login was reached.
+# Network errors are matched first, because the appliance adds words of its own, such as `login failed: dial tcp ...`.
+# A vCenter that refused a login was reached, so its error contains none of these patterns.
 _UNREACHABLE: Final = re.compile(
     r"connection (?:was )?(?:refused|reset|aborted|closed)|no such host|server misbehaving|no route to host"
     r"|(?:network|host) is (?:unreachable|down)|host unreachable|i/o timeout|deadline exceeded|client\.timeout"
@@ -36,7 +36,7 @@ _REFUSED: Final = re.compile(
     r"|no_?permission|permission to perform|\b(?:account|user)\b[^.;,\n]{0,40}\b(?:locked|disabled|expired)\b",
     re.IGNORECASE,
 )
-# Of vCenter's inventory. A router's `404 page not found`, a file or a program that is missing say nothing of the VM.
+# Objects of vCenter's inventory only: `404 page not found` or a missing file or program says nothing about the VM.
 _NO_SUCH: Final = re.compile(
     r"(?<![\w/])(?:vm|virtual machine|datacenter)[\s:]*(?:'[^']*'|\"[^\"]*\")?\s*"
     r"(?:(?:was |is )?not found|does not exist)"
@@ -45,9 +45,9 @@ _NO_SUCH: Final = re.compile(
 
 
 def reason_of_refusal(text: str, vm_path: str) -> VMARefusal | None:
-    """Return why vCenter refused; None for words that don't say so: then it may be the VMA, and pass.
+    """Return the class of an error text, None if it is unknown: then the VMA may have failed, and a retry may help.
 
-    The VM's own name may hold any of these words, so it is left out.
+    `vm_path` is removed from the text first, because the VM's name may contain any of the patterns.
     """
     words = text.replace(vm_path, "") if vm_path else text
     if _UNREACHABLE.search(words):

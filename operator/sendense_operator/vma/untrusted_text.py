@@ -1,4 +1,4 @@
-"""Text from outside made fit for a log line or a condition's message."""
+"""Cleaning of text from outside, so that it can be used in a log line or a condition's message."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pydantic import ValidationError
 from sendense_operator.vma.credentials import Credentials
 
 TEXT_LIMIT: Final = 1024
-"""Bytes of UTF-8."""
+"""Largest cleaned text, in bytes of UTF-8."""
 _CUT: Final = "…"
 _ERRORS_SHOWN: Final = 3
 
 
 def tidy(text: str, credentials: Credentials | None = None) -> str:
-    """Return one line, without secrets and control characters, at most TEXT_LIMIT bytes."""
+    """Return the text as one line of at most TEXT_LIMIT bytes, without secrets and control characters."""
     scrub = credentials.scrub if credentials else str
     clean = "".join(char if char.isprintable() else " " if char.isspace() else "" for char in scrub(text))
-    # once more, because what was removed may have split a secret; and before the cut, which could halve one
+    # Again, because a removed character may have split a secret; and before the cut, which could divide one.
     line = scrub(" ".join(clean.split()))
     data = line.encode("utf-8", "replace")
     if len(data) <= TEXT_LIMIT:
@@ -29,7 +29,10 @@ def tidy(text: str, credentials: Credentials | None = None) -> str:
 
 
 def describe_validation(error: ValidationError, prefix: str, credentials: Credentials | None = None) -> str:
-    """`vms[3].disks[0].capacity_bytes: Input should be …; …`: fields and rules, never the values."""
+    """Return the fields and rules of an error, but no values: `vms[3].disks[0].capacity_bytes: Input should be …`.
+
+    `prefix`: path of the validated value.
+    """
     found = error.errors(include_input=False, include_url=False, include_context=False)
     shown = [f"{_where(prefix, item['loc'])}: {item['msg']}" for item in found[:_ERRORS_SHOWN]]
     if len(found) > len(shown):
@@ -38,7 +41,7 @@ def describe_validation(error: ValidationError, prefix: str, credentials: Creden
 
 
 def name_cause(error: BaseException) -> str:
-    """Return the system's or TLS's words below an HTTP library's error, such as `Connection refused`."""
+    """Return the message of the system's or TLS's error that caused `error`, such as `Connection refused`."""
     for link in _chain(error):
         if isinstance(link, ssl.SSLError):
             return getattr(link, "verify_message", "") or link.reason or "TLS failed"
@@ -49,9 +52,9 @@ def name_cause(error: BaseException) -> str:
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
     link: BaseException | None = error
-    seen: set[int] = set()
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
+    visited: set[int] = set()
+    while link is not None and id(link) not in visited:
+        visited.add(id(link))
         yield link
         link = link.exceptions[0] if isinstance(link, BaseExceptionGroup) else link.__cause__ or link.__context__
 

@@ -1,4 +1,4 @@
-"""The VMA's HTTP API. Retries are bounded and never start a job twice."""
+"""Client of the VMA's HTTP API. Retries are bounded and never start a job twice."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ from sendense_operator import bounded_http
 from sendense_operator.logs import silence_http_loggers
 from sendense_operator.vma.credentials import Credentials
 from sendense_operator.vma.errors import StartUnknown, VMAGarbage, VMARefused, VMAUnreachable
+from sendense_operator.vma.inventory import parse_inventory
 from sendense_operator.vma.messages import (
-    BrokenVM,
     CBTStatus,
     Inventory,
-    InventoryVM,
     RawInventory,
     StartAccepted,
     VMAHealth,
@@ -32,16 +31,17 @@ from sendense_operator.vma.messages import (
 from sendense_operator.vma.untrusted_text import describe_validation, name_cause, tidy
 
 RETRY_DELAYS: Final = (0.5, 2.0)
-"""Seconds before the second and the third try."""
+"""Seconds before the second and before the third try."""
 
 _MIB: Final = 1 << 20
 _INVENTORY: Final = 16 * _MIB
-"""Bytes of a discover answer: a VM takes some 700, and MAX_VMS of them fit."""
+"""Largest answer to a discover call, in bytes; a VM takes about 700, so MAX_VMS of them fit."""
 _VALUES: Final = 1_000_000
-"""JSON values in an answer: decoding turns each of them into up to 100 bytes."""
+"""Most JSON values in an answer; each takes up to 100 bytes of memory when decoded."""
 _ERROR_TEXT_READ: Final = 64 * 1024
+"""Bytes that are read of an error's text."""
 _PROXY_DOWN: Final = frozenset({502, 503, 504})
-"""Never the VMA's own. Some proxies say 503 too after they have sent a call on."""
+"""Statuses that only a proxy sends, not the VMA. Some proxies send 503 also after they have forwarded the call."""
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -54,7 +54,7 @@ class _Call:
     json: dict[str, str] | None = None
     credentials: Credentials | None = None
     limit: int = _MIB
-    """Bytes of the answer."""
+    """Largest answer in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class _Response:
 
 
 class _Broken(Exception):  # noqa: N818 - never leaves this module
-    """No answer. `sent`: the request may have been processed; `again`: another try may help."""
+    """There was no answer. `sent`: the request may have been processed. `again`: another try may succeed."""
 
     def __init__(self, why: str, *, sent: bool, again: bool) -> None:
         super().__init__(why)
@@ -73,7 +73,7 @@ class _Broken(Exception):  # noqa: N818 - never leaves this module
 
 
 class VMAClient:
-    """Calls one VMA; use it as an async context manager. Every call raises VMAError's subclasses only."""
+    """Client of one VMA; an async context manager. All calls raise only subclasses of VMAError."""
 
     def __init__(
         self,
@@ -84,9 +84,9 @@ class VMAClient:
         retry_delays: Sequence[float] = RETRY_DELAYS,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """`url`: base URL. `timeout`: seconds for one whole try of a call, answer included.
+        """Initialize; `url`: base URL; `timeout`: seconds for one try of a call, including its answer.
 
-        Raises ValueError for a URL that is not http(s) or holds more than host, port and path, and OSError or
+        Raises ValueError for a URL that is not http(s) or contains more than host, port and path. Raises OSError or
         ssl.SSLError for a CA bundle that can't be read.
         """
         silence_http_loggers()
@@ -96,10 +96,10 @@ class VMAClient:
         self._sleep = sleep
         self._http = httpx.AsyncClient(
             verify=_tls(self._url, ca_bundle),
-            # A proxy of the environment would see the credentials, and a redirect could carry them elsewhere.
+            # A proxy from the environment would see the credentials, and a redirect could send them elsewhere.
             trust_env=False,
             follow_redirects=False,
-            # A connection that the VMA closes while a start goes out leaves open whether it arrived: use fresh ones.
+            # If the VMA closes a reused connection while a start call is sent, it is not known whether it arrived.
             limits=httpx.Limits(max_keepalive_connections=0),
             timeout=httpx.Timeout(timeout, connect=timeout / 3),
             headers=bounded_http.HEADERS,
@@ -119,14 +119,14 @@ class VMAClient:
         await self._http.aclose()
 
     async def health(self) -> VMAHealth:
-        """GET health."""
+        """Return the VMA's health."""
         call = _Call("health", "GET", "/api/v1/health")
         return self._parsed(VMAHealth, call, self._succeeded(call, await self._read(call)))
 
     async def discover(
         self, credentials: Credentials, vcenter: str, datacenter: str, name_filter: str = ""
     ) -> Inventory:
-        """List the VMs of a datacenter. A VM whose entry can't be read goes to `broken`."""
+        """Return the VMs of a datacenter. Entries that can't be read are in `broken`."""
         body = {
             "vcenter": vcenter,
             "username": credentials.username,
@@ -144,11 +144,11 @@ class VMAClient:
             limit=_INVENTORY,
         )
         raw = self._parsed(RawInventory, call, self._succeeded(call, await self._read(call)))
-        return _inventory(raw, credentials)
+        return parse_inventory(raw, credentials)
 
     async def cbt_status(self, credentials: Credentials, vcenter: str, vm_path: str) -> CBTStatus:
-        """Tell whether CBT is on; a wrong password or an unknown VM is VMARefused in vCenter's own words."""
-        # The VMA's router unescapes once and its handler once more: escaped twice, a slash of the path survives.
+        """Return whether CBT is on. A wrong password or unknown VM raises VMARefused with vCenter's error text."""
+        # Both the VMA's router and its handler unescape the path, so it is escaped twice (vma-contract 6.2).
         twice = quote(quote(vm_path, safe=""), safe="")
         call = _Call(
             "cbt-status",
@@ -172,9 +172,9 @@ class VMAClient:
         return self._parsed(VMAProgress, call, self._succeeded(call, response))
 
     async def start(self, request: VMAStartRequest, credentials: Credentials) -> StartAccepted:
-        """Start a job, at most once. Raises StartUnknown if it was sent and no clear answer came.
+        """Start a job, at most once. Raises StartUnknown if the call was sent but not clearly answered.
 
-        It is tried again only if no connection came about, so that the VMA can't have seen it.
+        The call is repeated only if no connection was made, so that the VMA can't have received it.
         """
         body = {
             **request.model_dump(),
@@ -185,20 +185,20 @@ class VMAClient:
         try:
             response = await self._retried(call, lambda broken: not broken.sent)
             if response.status in _PROXY_DOWN:
-                raise StartUnknown(f"start: a proxy answered {response.status}: whether the job runs is not known")
+                raise StartUnknown(f"start: a proxy answered {response.status}; it is not known whether the job runs")
             accepted = self._parsed(StartAccepted, call, self._succeeded(call, response))
         except _Broken as broken:
             if broken.sent:
-                raise StartUnknown(f"start: sent, but {broken}: whether the job runs is not known") from None
+                raise StartUnknown(f"start: sent, but {broken}; it is not known whether the job runs") from None
             raise VMAUnreachable(f"start: {broken}") from None
         except VMAGarbage as error:
-            raise StartUnknown(f"{error}; whether the job runs is not known") from None
+            raise StartUnknown(f"{error}; it is not known whether the job runs") from None
         if accepted.job_id != request.job_id:
-            raise StartUnknown("start: job_id: the VMA answered for another job; whether ours runs is not known")
+            raise StartUnknown("start: job_id: the VMA answered for another job; it is not known whether this one runs")
         return accepted
 
     async def _read(self, call: _Call) -> _Response:
-        """Send a call that changes nothing, again where that may help."""
+        """Send a call that changes nothing, and repeat it if that may help."""
         try:
             return await self._retried(call, lambda broken: broken.again, again_on=_PROXY_DOWN)
         except _Broken as broken:
@@ -223,7 +223,7 @@ class VMAClient:
         return response
 
     async def _send(self, call: _Call) -> _Response:
-        """Send once. Exceptions of httpx hold the request, hence its URL and body: none is chained."""
+        """Send a call once. Exceptions of httpx contain the request with its URL and body, so they are not chained."""
         at = f"the VMA at {self._url}"
         try:
             async with asyncio.timeout(self._timeout):
@@ -232,11 +232,11 @@ class VMAClient:
             why = tidy(name_cause(error), call.credentials)
             raise _Broken(f"{at} can't be reached: {why}", sent=False, again=True) from None
         except (TimeoutError, httpx.TimeoutException):
-            # Another try would only double the wait.
+            # Not repeated: that would only double the wait.
             raise _Broken(f"{at} did not answer within {self._timeout:g} s", sent=True, again=False) from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             why = tidy(name_cause(error), call.credentials)
-            raise _Broken(f"{at} broke the connection: {why}", sent=True, again=True) from None
+            raise _Broken(f"{at} closed the connection: {why}", sent=True, again=True) from None
 
     async def _exchange(self, call: _Call) -> _Response:
         async with self._http.stream(
@@ -261,28 +261,11 @@ class VMAClient:
 
     def _parsed(self, model: type[_Model], call: _Call, body: bytes) -> _Model:
         if bounded_http.count_values(body) > _VALUES:
-            raise VMAGarbage(f"{call.name}: the answer holds more than {_VALUES} values")
+            raise VMAGarbage(f"{call.name}: the answer has more than {_VALUES} values")
         try:
             return model.model_validate_json(body)
         except ValidationError as error:
             raise VMAGarbage(f"{call.name}: {describe_validation(error, '', call.credentials)}") from None
-
-
-def _inventory(raw: RawInventory, credentials: Credentials) -> Inventory:
-    vms: list[InventoryVM] = []
-    broken: list[BrokenVM] = []
-    for position, entry in enumerate(raw.vms):
-        try:
-            vms.append(InventoryVM.model_validate(entry))
-        except ValidationError as error:
-            reported = entry if isinstance(entry, dict) else {}
-            message = describe_validation(error, f"vms[{position}]", credentials)
-            broken.append(BrokenVM(id=_text(reported.get("id")), path=_text(reported.get("path")), message=message))
-    return Inventory(vms=tuple(vms), broken=tuple(broken))
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
 
 
 def _checked_url(url: str) -> str:
@@ -300,5 +283,5 @@ def _checked_url(url: str) -> str:
 def _tls(url: str, ca_bundle: Path | None) -> ssl.SSLContext | bool:
     if ca_bundle is not None:
         return ssl.create_default_context(cafile=str(ca_bundle))
-    # Loading the public CAs takes 20 ms of CPU, for nothing with plain HTTP; an empty context trusts nobody.
+    # Loading the public CAs takes 20 ms of CPU and is not needed for plain HTTP; an empty context trusts no CA.
     return True if url.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -79,7 +79,9 @@ def test_a_layer_that_was_cut() -> None:
     files = all_files()
     for bad, number in ((BASE, 0), (MIDDLE, 1), (TOP, 2)):
         verdicts = judge({bad: replace(files[bad], length=511)})
-        assert ["has 511 bytes instead of" in verdict.damage for verdict in verdicts] == [at >= number for at in range(3)]
+        assert ["has 511 bytes instead of" in verdict.damage for verdict in verdicts] == [
+            at >= number for at in range(3)
+        ]
 
 
 @pytest.mark.parametrize(("file", "text"), [(None, "is missing"), (DiskFile(length=31), "31 bytes instead of 32")])
