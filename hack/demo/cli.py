@@ -16,6 +16,7 @@ from .progress import Display, size
 _EXAMPLES: Final = CHECKOUT / "examples" / "quickstart"
 _BACKUP_FILE: Final = _EXAMPLES / "40-backup.yaml"
 _INCREMENT_FILE: Final = _EXAMPLES.parent / "incrementals" / "auto.yaml"
+_POLICY_FILE: Final = _EXAMPLES.parent / "policies" / "nightly.yaml"
 NAMESPACE: Final = "sendense-demo"
 """Not the examples' own: somebody may have applied them as they are."""
 LABEL: Final = "sendense-demo"
@@ -68,6 +69,8 @@ def _demo() -> bool:
     if not same:
         print("\ndemo: a backup is NOT identical to its source", file=sys.stderr)
         return False
+    _step("From now on each night: a policy for the VMs that have its label")
+    _protect()
     _say_next(increment["metadata"]["name"])
     return True
 
@@ -87,6 +90,13 @@ def _increment(full: dict[str, Any], vm: dict[str, Any]) -> dict[str, Any]:
     _wait_for_chain(backup)
     print(f"\n  $ kubectl get bchain\n{_indented(kubectl('get', 'bchain', '-n', NAMESPACE))}")
     return backup
+
+
+def _protect() -> None:
+    print(f"  {_applied(_POLICY_FILE)}", end="")
+    print(f"  {kubectl('label', '--overwrite', 'protectedvm', 'pgtest1', '-n', NAMESPACE, 'backup=gold')}", end="")
+    _wait_ready("backuppolicy", "nightly")
+    print(f"\n  $ kubectl get bpol\n{_indented(kubectl('get', 'bpol', '-n', NAMESPACE))}")
 
 
 def _require_operator() -> None:
@@ -216,6 +226,7 @@ def _say_next(name: str) -> None:
   kubectl describe backup {name} -n {NAMESPACE}    # conditions and Events tell the story
   kubectl explain backup.spec                              # every field has a description
   kubectl get backups -A --field-selector status.phase=Completed
+  kubectl annotate bpol nightly -n {NAMESPACE} backup.sendense.io/run=now    # the policy's backups now
   kubectl delete backup pgtest1-full -n {NAMESPACE}    # what the increment needs of it stays
   make demo                                                # once more, new restore points
   make down                                                # removes all of it

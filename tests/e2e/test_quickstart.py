@@ -13,8 +13,12 @@ from tests.support.kube import CHECKOUT, Kube
 from tests.support.programs import kubectl
 from tests.support.setup import callback_url, one_at_a_time
 from tests.support.vma import ThroughCluster
+from tests.support.waiting import until, wait_for
+
+from sendense_operator.api.v1alpha1 import names
 
 FOLDER = CHECKOUT / "examples" / "quickstart"
+POLICY = CHECKOUT / "examples" / "policies" / "nightly.yaml"
 MAIN = {
     "name": "pgtest1",
     "path": "/DC1/vm/pgtest1",
@@ -70,6 +74,24 @@ def test_quickstart(kube: Kube, place: str) -> None:
     (backup,) = kube.select("Backup", place)
     assert backup["status"]["phase"] == "Completed"
     assert backup["status"]["disks"]
+    back_up_by_policy(kube, place)
+
+
+def back_up_by_policy(kube: Kube, place: str) -> None:
+    """As the next step of the page says; on request, since night is far away."""
+    kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(placed(POLICY, place)))
+    kube.merge("ProtectedVM", "pgtest1", place, {"metadata": {"labels": {"backup": "gold"}}})
+    kube.merge("BackupPolicy", "nightly", place, {"metadata": {"annotations": {names.ANNOTATION_RUN: "now"}}})
+    created = wait_for("its Backup", lambda: _of_policy(kube, place), timeout=60)
+    kubectl("wait", f"backup/{created}", "-n", place, "--for=condition=Ready", "--timeout=300s", timeout=330)
+    (row,) = kube.table("BackupPolicy", place)
+    assert (row["VMs"], row["Ready"]) == (1, "True")
+
+
+def _of_policy(kube: Kube, place: str) -> str:
+    found = kube.select("Backup", place, labels=f"{names.LABEL_POLICY}=nightly")
+    until(found, "no Backup of the policy")
+    return str(found[0]["metadata"]["name"])
 
 
 OTHERS = sorted(path for path in (CHECKOUT / "examples").rglob("*.yaml") if path.parent != FOLDER)

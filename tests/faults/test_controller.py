@@ -54,18 +54,10 @@ def _killed_at(space: Workspace, moment: Callable[[Workspace], None]) -> None:
     chart.kill(space.kube, "controller")
 
 
-@pytest.mark.parametrize("moment", [_created, _job_is_there], ids=lambda moment: moment.__name__.strip("_"))
-def test_killed_before_the_worker_runs(ready: Workspace, moment: Callable[[Workspace], None]) -> None:
-    ready.backup()
-    _killed_at(ready, moment)
-    completed_with_one_start(ready)
-    assert len(ready.jobs()) == 1
-
-
 def test_killed_again_and_again(ready: Workspace) -> None:
-    """During the copy of each disk, and when the result is there but not yet in the status."""
+    """Before the worker runs, during the copy of each disk, and when the result is there but not yet in the status."""
     ready.backup()
-    for moment in (_running, _first_disk_done, _committed):
+    for moment in (_created, _job_is_there, _running, _first_disk_done, _committed):
         _killed_at(ready, moment)
     assert completed_with_one_start(ready)["attempts"] == 1
     assert len(ready.jobs()) == 1
