@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from hack.bench import chains, copying, idle, incrementals, manypoints, memory, queueing, report, rest
+from hack.bench import chains, copying, idle, incrementals, manypoints, memory, policies, queueing, report, rest
 from tests.support import chart, namespaces, repositories, setup, vma
 from tests.support.kube import Kube
 from tests.support.workspace import Workspace
@@ -51,7 +51,8 @@ PARTS: Final[Mapping[str, tuple[str, Callable[[Workspace], dict[str, float]]]]] 
     "memory": ("a disk of 256 GiB in 31 layers and one of 64 TiB", memory.worker),
     "rest": (f"REST lists among {rest.COUNT} Backups, no cluster", lambda _: rest.gateway()),
     "many": (f"the controller with {manypoints.COUNT} restore points, no cluster", lambda _: manypoints.controller()),
-    "idle": (f"{idle.COUNT} Completed Backups", idle.controller),
+    "policies": (f"{policies.COUNT} VMs of one slot", policies.lag),
+    "idle": (f"{idle.COUNT} Completed Backups and {idle.POLICIES} policies", idle.controller),
     # last: its Backups would count in what is measured of the controller
     "catalogue": ("a repository of 1000 restore points", chains.catalogue),
 }

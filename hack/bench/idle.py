@@ -8,19 +8,26 @@ import time
 from functools import partial
 from typing import Any, Final
 
-from tests.support import chart
+from tests.support import chart, manifests
 from tests.support.vma import Disk
 from tests.support.waiting import until, wait_for
 from tests.support.workspace import Workspace
 
 COUNT: Final = 200
+POLICIES: Final = 200
 _MINUTE: Final = 60.0
 _QUIET: Final = 10.0
+_YEARLY: Final[dict[str, Any]] = {
+    "schedules": [{"name": "yearly", "cron": "0 3 1 1 *"}],
+    "retention": {"keepLast": 1000, "includeManual": True},
+}
 _KEPT: Final = ("name", "namespace", "labels", "annotations")
 
 
 def controller(space: Workspace) -> dict[str, float]:
     """Measure memory and reconciles with COUNT Completed Backups in the cluster, all but one copies of that one.
+
+    POLICIES policies with a schedule and a retention choose that VM; the oldest rules it.
 
     The controller is away while they are made, so that it meets them as it would after a restart: complete.
     """
@@ -32,6 +39,8 @@ def controller(space: Workspace) -> dict[str, float]:
     try:
         for number in range(COUNT - _completed(space)):
             _clone(space, model, f"copy-{number:03}")
+        for number in range(POLICIES):
+            space.kube.create(manifests.backup_policy(f"idle-{number:03}", space.namespace, vms=("small",), **_YEARLY))
     finally:
         _scale(space, 1)
     _settle(space)
