@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -19,11 +20,13 @@ from hypothesis import strategies as st
 from tests.dataplane.qemuio import BLOCK, QemuIo, qemu_io
 from tests.support.chains import PATHS, files, layer, point, uid_of
 
+from sendense_operator.api.v1alpha1.backupchain import KeepRule
 from sendense_operator.catalogue_format import ChainRecord, PointRecord, TombstoneRecord, read_catalogue
 from sendense_operator.chain import layout
 from sendense_operator.chain.digests import DIGEST_SIZE
 from sendense_operator.chain.extents import chunk_count
 from sendense_operator.chain.manifest import Manifest, ManifestDisk
+from sendense_operator.chain.retention import DatedPoint, RetentionRules, rules_that_keep
 from sendense_operator.task import ProbeTask, Removal
 from sendense_operator.worker.images import qemu_tools
 from sendense_operator.worker.maintenance.repository_maintenance import run_probe
@@ -124,13 +127,27 @@ class Life:
     def delete(self, chance: int) -> None:
         """Any restore point, cut short or not."""
         points = read_chain(self.root, PATHS).points
-        if not points:
-            return
-        backup = points[chance % len(points)].manifest.backup
+        if points:
+            self._remove(points[chance % len(points)].manifest, chance // 5 % 24)
+
+    def expire(self, chance: int) -> None:
+        """All restore points that no rule keeps, cut short or not."""
+        manifests = [point.manifest for point in read_chain(self.root, PATHS).points]
+        rules = RetentionRules(
+            {KeepRule.LAST: 1 + chance % 3, KeepRule.HOURLY: 1 + chance // 3 % 3}, "", 1 + chance // 9 % 2, UTC
+        )
+        dated = [DatedPoint(manifest.backup.uid, manifest.started, True) for manifest in manifests]
+        kept = rules_that_keep(dated, rules)
+        for manifest in manifests:
+            if not kept[manifest.backup.uid]:
+                self._remove(manifest, chance // 5 % 24)
+
+    def _remove(self, manifest: Manifest, steps: int) -> None:
+        backup = manifest.backup
         removal = Removal(vm=PATHS.vm, backup=backup.name, backup_uid=backup.uid)
         self.kept.pop(backup.uid, None)
         try:
-            entomb(self.root, PATHS, removal, cut_at(chance // 5 % 24))
+            entomb(self.root, PATHS, removal, cut_at(steps))
         except CutShort:
             self.removing[backup.uid] = removal
 
@@ -305,7 +322,7 @@ class Life:
 
 
 _CHANCES: Final = [
-    *(["write"] * 5 + ["increment"] * 5 + ["delete"] * 4),
+    *(["write"] * 5 + ["increment"] * 5 + ["delete"] * 3 + ["expire"]),
     *["mixed", "full", "free", "free", "look", "look", "resize", "add_disk", "remove_disk"],
 ]
 
