@@ -120,7 +120,7 @@ def test_a_cancelled_increment_keeps_its_export(points: Points, bench: Bench, vm
 
 
 def test_a_cancelled_increment_that_takes_too_long_says_what_is_left(points: Points, bench: Bench, vma: Vma) -> None:
-    worker = amid_an_increment(points, bench, vma, cancel=17.0, cancelIncrement=0.5)
+    worker = amid_an_increment(points, bench, vma, cancel=20.0, cancelIncrement=0.5)
     worker.cancel()
     assert worker.wait() == ExitCode.FATAL
     assert worker.answer.stuck_client
