@@ -25,7 +25,7 @@ def body(disk: int, change_id: str = IDS[0], **more: Any) -> bytes:
     return json.dumps({"change_id": change_id, "disk_id": disk, "bytes_transferred": 0, **more}).encode()
 
 
-def ask(callbacks: JobCallbacks, disk: int = 0, now: float = 1.0, call_id: str = "") -> str:
+def request_change_id(callbacks: JobCallbacks, disk: int = 0, now: float = 1.0, call_id: str = "") -> str:
     reply = callbacks.answer_change_id("pgtest1", str(disk), now, call_id)
     assert reply.status == 200
     assert all(isinstance(value, str) for value in reply.body.values())
@@ -39,7 +39,7 @@ def test_full_of_three_disks() -> None:
     callbacks = job(None, None, None)
     for index in range(3):
         assert callbacks.current_disk == index
-        assert ask(callbacks) == ""
+        assert request_change_id(callbacks) == ""
         assert callbacks.complete(JOB, body(index, IDS[index]), 2.0 + index, OPEN).status == 200
     assert callbacks.done
     assert callbacks.current_disk is None
@@ -49,16 +49,16 @@ def test_full_of_three_disks() -> None:
 
 def test_full_answers_nothing_to_every_ask() -> None:
     callbacks = job(None, None)
-    assert [ask(callbacks, disk) for disk in (0, 0, 1, 1, 0)] == [""] * 5
+    assert [request_change_id(callbacks, disk) for disk in (0, 0, 1, 1, 0)] == [""] * 5
 
 
 def test_incremental_answers_for_the_disk_whose_turn_it_is() -> None:
     callbacks = job(*IDS)
     for index in range(3):
-        assert ask(callbacks, 0) == IDS[index]
-        assert ask(callbacks, 0) == IDS[index]
+        assert request_change_id(callbacks, 0) == IDS[index]
+        assert request_change_id(callbacks, 0) == IDS[index]
         assert not callbacks.copies_changes
-        assert ask(callbacks, index) == IDS[index]
+        assert request_change_id(callbacks, index) == IDS[index]
         assert callbacks.copies_changes
         assert callbacks.complete(JOB, body(index, f"{IDS[index]}9"), 1.0, OPEN).status == 200
         assert callbacks.requests(index) == 3
@@ -68,16 +68,16 @@ def test_incremental_answers_for_the_disk_whose_turn_it_is() -> None:
 def test_one_disk_must_become_full() -> None:
     callbacks = job(IDS[0], None)
     for disk in (0, 0, 0):
-        assert ask(callbacks, disk) == IDS[0]
+        assert request_change_id(callbacks, disk) == IDS[0]
     callbacks.complete(JOB, body(0, IDS[0] + "9"), 1.0, OPEN)
-    assert ask(callbacks, 0) == ""
+    assert request_change_id(callbacks, 0) == ""
     callbacks.complete(JOB, body(1, "b/1"), 1.0, OPEN)
     assert callbacks.copied_all(0) is None
     assert callbacks.copied_all(1) is None  # it was planned as a full
 
 
 @pytest.mark.parametrize(
-    ("asks", "same", "other"),
+    ("requests", "same", "other"),
     [
         (0, FullReason.APPLIANCE_COPIED_ALL, FullReason.CBT_RESET),
         (1, FullReason.APPLIANCE_COPIED_ALL, FullReason.CBT_RESET),
@@ -88,14 +88,14 @@ def test_one_disk_must_become_full() -> None:
 )
 @pytest.mark.parametrize("repeats", [False, True])
 def test_an_increment_is_proven_by_requests_and_by_its_change_id(
-    asks: int, same: FullReason | None, other: FullReason | None, repeats: bool
+    requests: int, same: FullReason | None, other: FullReason | None, repeats: bool
 ) -> None:
     """A repeated or foreign request counts like the client's own, so three of them alone prove nothing."""
     for change_id, reason in ((IDS[0] + "9", same), (IDS[1], other), ("odd", other), ("", other)):
         callbacks = job(IDS[0], repeats=repeats)
-        for _ in range(asks):
-            ask(callbacks)
-        assert callbacks.copies_changes is (asks >= 3)
+        for _ in range(requests):
+            request_change_id(callbacks)
+        assert callbacks.copies_changes is (requests >= 3)
         assert callbacks.complete(JOB, body(0, change_id), 1.0, OPEN).status == 200
         assert callbacks.copied_all(0) is reason, change_id
 
@@ -104,7 +104,7 @@ def test_only_a_disk_with_a_connection_in_its_turn_completes() -> None:
     callbacks = job(None, None)
     assert callbacks.complete(JOB, body(0), 5.0, None).status == 409
     assert callbacks.complete(JOB, body(0), 6.0, 5.5).status == 200
-    # One in the turn before: a stray look at the next disk's export.
+    # A connection before the previous completion call, such as a stray probe of the export.
     for connected in (None, 5.5, 6.0):
         assert callbacks.complete(JOB, body(1), 7.0, connected).status == 409
     assert (callbacks.current_disk, callbacks.refused) == (1, 4)
@@ -112,16 +112,16 @@ def test_only_a_disk_with_a_connection_in_its_turn_completes() -> None:
     assert callbacks.complete(JOB, body(1), 8.0, 7.5).status == 200
 
 
-def test_an_ask_sent_again_by_the_gateway_counts_once() -> None:
+def test_a_request_sent_again_by_the_gateway_counts_once() -> None:
     callbacks = job(IDS[0])
     for call_id in ("a", "a", "b", "b", "b"):
-        assert ask(callbacks, call_id=call_id) == IDS[0]
+        assert request_change_id(callbacks, call_id=call_id) == IDS[0]
     assert callbacks.requests(0) == 2
 
 
 def test_an_ask_for_another_disk_is_answered_and_not_counted() -> None:
     callbacks = job(*IDS)
-    assert ask(callbacks, 2) == IDS[2]
+    assert request_change_id(callbacks, 2) == IDS[2]
     assert callbacks.requests(0) == callbacks.requests(2) == 0
     assert callbacks.last_request is None
 
@@ -209,7 +209,7 @@ def test_new_fields_are_tolerated() -> None:
 
 def test_cancelled_answers_gone() -> None:
     callbacks = job(*IDS)
-    ask(callbacks, call_id="a")
+    request_change_id(callbacks, call_id="a")
     callbacks.cancel()
     assert callbacks.cancelled
     assert callbacks.complete(JOB, body(0), 1.0, OPEN).status == 410
@@ -236,8 +236,8 @@ def test_telemetry(job_id: str, data: bytes, status: int) -> None:
 
 def test_times() -> None:
     callbacks = job(None, None)
-    ask(callbacks, now=5.0)
-    ask(callbacks, now=6.0)
+    request_change_id(callbacks, now=5.0)
+    request_change_id(callbacks, now=6.0)
     assert (callbacks.first_request, callbacks.last_request, callbacks.last_complete) == (5.0, 6.0, None)
     callbacks.complete(JOB, body(0), 7.0, OPEN)
     assert (callbacks.first_request, callbacks.last_request, callbacks.last_complete) == (5.0, None, 7.0)
@@ -249,12 +249,12 @@ def test_wrong_plan(plans: list[DiskPlan]) -> None:
         JobCallbacks(JOB, "x", plans)
 
 
-@given(st.lists(st.tuples(st.sampled_from(["ask", "complete"]), st.integers(0, 4)), max_size=60))
+@given(st.lists(st.tuples(st.sampled_from(["changeid", "complete"]), st.integers(0, 4)), max_size=60))
 def test_disks_complete_in_order_whatever_comes(calls: list[tuple[str, int]]) -> None:
     callbacks = job(IDS[0], None, IDS[2])
     for now, (call, disk) in enumerate(calls):
         before = callbacks.current_disk
-        if call == "ask":
+        if call == "changeid":
             callbacks.answer_change_id("pgtest1", str(disk), now)
             assert callbacks.current_disk == before
         else:
@@ -264,24 +264,24 @@ def test_disks_complete_in_order_whatever_comes(calls: list[tuple[str, int]]) ->
     assert callbacks.done == (len(callbacks.change_ids) == 3)
 
 
-def test_where_each_ask_names_its_disk() -> None:
+def test_where_each_request_names_its_disk() -> None:
     callbacks = job(IDS[0], IDS[1], None, names_disks=True)
     for index, parent in enumerate((IDS[0], IDS[1], "")):
-        assert [ask(callbacks, index) for _ in range(3)] == [parent] * 3
+        assert [request_change_id(callbacks, index) for _ in range(3)] == [parent] * 3
         assert callbacks.complete(JOB, body(index, f"{parent}1"), 1.0, OPEN).status == 200
         assert callbacks.requests(index) == 3
     assert [callbacks.copied_all(index) for index in range(3)] == [None] * 3
 
 
-def test_where_each_ask_names_its_disk_0_is_no_other() -> None:
+def test_where_each_request_names_its_disk_0_is_no_other() -> None:
     callbacks = job(*IDS, names_disks=True)
     callbacks.complete(JOB, body(0), 1.0, OPEN)
-    assert ask(callbacks, 0) == IDS[0]
+    assert request_change_id(callbacks, 0) == IDS[0]
     assert callbacks.requests(1) == 0
 
 
-def test_where_callbacks_are_repeated_too_few_asks_are_still_a_full() -> None:
+def test_where_callbacks_are_repeated_too_few_requests_are_still_a_full() -> None:
     callbacks = job(IDS[0], repeats=True)
-    ask(callbacks)
+    request_change_id(callbacks)
     callbacks.complete(JOB, body(0, IDS[0] + "9"), 1.0, OPEN)
     assert callbacks.copied_all(0) is FullReason.APPLIANCE_COPIED_ALL

@@ -6,10 +6,9 @@ import asyncio
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
 
 from sendense_operator.chain.extents import worst_case_bytes
 from sendense_operator.chain.layout import ChainPaths
@@ -36,10 +35,9 @@ from sendense_operator.worker.vma_job.attempt_state import JobState
 from sendense_operator.worker.vma_job.job_supervision import Supervisor
 from sendense_operator.worker.vma_job.parent_proof import Parents, missing_parent
 from sendense_operator.worker.vma_job.preflight import Preflight, preflight
+from sendense_operator.worker.vma_job.stop_requests import run_to_end
 
 log = get_logger(__name__)
-
-_T = TypeVar("_T")
 
 
 class Attempt:
@@ -118,7 +116,7 @@ class Attempt:
             self._parents.mark(parent, mark, error.message)
 
     def _note_reset(self, error: WorkerError, plan: LayerPlan, arrival: Arrival) -> None:
-        """Mark a parent whose change ID belongs to another tracking, so that the next attempt makes a full at once.
+        """Mark a parent whose change ID is from before a reset of tracking, so that the next attempt makes a full.
 
         With such a change ID the VMA copies the whole disk, and the attempt would fail the same way again.
         """
@@ -289,13 +287,3 @@ class Attempt:
     def close(self) -> None:
         """Remove the attempt's files outside the repository."""
         shutil.rmtree(self._runtime, ignore_errors=True)
-
-
-async def run_to_end(work: Coroutine[Any, Any, _T]) -> _T:
-    """Run `work` to its end and return its result; a cancellation of the caller meanwhile is ignored."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        log.info("cancelled during a step that must be completed first")
-        return await task

@@ -20,12 +20,13 @@ from sendense_operator.worker.storage.chain_folder import read_chain
 from sendense_operator.worker.storage.chain_lock import ChainLock
 from sendense_operator.worker.storage.commit import no_step
 from sendense_operator.worker.storage.repository_marker import capacity, open_repository
-from sendense_operator.worker.vma_job.attempt import Attempt, run_to_end
+from sendense_operator.worker.vma_job.attempt import Attempt
 from sendense_operator.worker.vma_job.attempt_state import JobState
 from sendense_operator.worker.vma_job.credential_isolation import take_credentials
 from sendense_operator.worker.vma_job.memory_check import limit
 from sendense_operator.worker.vma_job.parent_proof import Parents
 from sendense_operator.worker.vma_job.preflight import preflight
+from sendense_operator.worker.vma_job.stop_requests import run_to_end
 
 log = get_logger(__name__)
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 from sendense_operator.logs import get_logger
 
 log = get_logger(__name__)
+
+_T = TypeVar("_T")
 
 
 class Stopping:
@@ -44,3 +47,13 @@ class Stopping:
         if self._work is not None and not self._cancelled:
             self._cancelled = True
             self._work.cancel()
+
+
+async def run_to_end(work: Coroutine[Any, Any, _T]) -> _T:
+    """Run `work` to its end and return its result; a cancellation of the caller meanwhile is ignored."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        log.info("cancelled during a step that must be completed first")
+        return await task
