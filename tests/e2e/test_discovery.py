@@ -76,13 +76,25 @@ def test_from_a_dry_run_to_a_backup(space: Workspace) -> None:
     space.wait_phase("Completed")
 
 
+def labels_by_rules(obj: Obj) -> dict[str, str]:
+    return {key: value for key, value in obj["metadata"]["labels"].items() if "/" not in key}
+
+
 def test_renamed_vanished_and_back(space: Workspace) -> None:
-    discovering(space)
+    """The object stays the VM's, and its labels follow the rules."""
+    rules: list[Obj] = [
+        {"name": "databases", "namePatterns": ["db*"], "labels": {"tier": "gold", "kind": "db"}},
+        {"name": "archive", "folder": "archive", "labels": {"backup": "rare"}},
+    ]
+    discovering(space, labels=rules)
     space.vma.add_vm("db", SMALL, uuid=uuid(1))
-    (name,) = [obj["metadata"]["name"] for obj in wait_found(space, "db").values()]
+    (obj,) = wait_found(space, "db").values()
+    name = obj["metadata"]["name"]
+    assert labels_by_rules(obj) == {"tier": "gold", "kind": "db"}
     space.vma.move_vm("db", "/DC1/vm/archive/db-old", SMALL, uuid=uuid(1))
     (obj,) = wait_found(space, "archive/db-old").values()
     assert (obj["metadata"]["name"], obj["status"]["vmName"]) == (name, "db-old")
+    assert labels_by_rules(obj) == {"tier": "gold", "kind": "db", "backup": "rare"}
     space.vma.remove_vm("db-old")
     space.wait_reason("VMVanished", name, "ProtectedVM")
     assert space.status(name, "ProtectedVM")["vanishedTime"]
