@@ -38,9 +38,9 @@ BASE_COLUMNS = {
         "State",
         "Age",
     ],
-    "BackupPolicy": ["Name", "Repository", "VMs", "Ready", "Reason", "Last", "Next", "Suspended", "Age"],
+    "BackupPolicy": ["Name", "Repository", "VMs", "Within", "Ready", "Reason", "Last", "Next", "Suspended", "Age"],
     "BackupRepository": ["Name", "Claim", "Ready", "Reason", "Free", "Points", "Active", "Age"],
-    "ProtectedVM": ["Name", "Path", "Appliance", "Ready", "Reason", "Size", "Age"],
+    "ProtectedVM": ["Name", "Path", "Appliance", "Ready", "Reason", "Size", "Latest", "Next", "Protected", "Age"],
     "VMwareAppliance": ["Name", "URL", "Ready", "Reason", "Active", "Age"],
 }
 

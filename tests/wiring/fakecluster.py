@@ -204,6 +204,11 @@ class FakeCluster:
         present = self._present(kind, meta["namespace"], meta["name"])
         if present["metadata"]["uid"] != meta["uid"]:
             raise ConflictError("the UID is another one")
+        if (
+            meta.get("resourceVersion", present["metadata"]["resourceVersion"])
+            != present["metadata"]["resourceVersion"]
+        ):
+            raise ConflictError("the object has been modified")
         try:
             _STATUS[kind.kind].model_validate(obj["status"])
         except ValidationError as error:

@@ -32,6 +32,7 @@ from sendense_operator.controller.handlers import (
     settling_s,
 )
 from sendense_operator.reconcile.dispatch import Reconciler
+from sendense_operator.reconcile.protection.chain_index import ChainEntry
 from sendense_operator.reconcile.protection.protection_index import ProtectionIndex
 from sendense_operator.reconcile.protection.selection import PolicyEntry, VMEntry
 from sendense_operator.reconcile.state.context import Context
@@ -70,9 +71,7 @@ class Controller:
             now=world.clock.now,
             monotonic=lambda: world.clock.seconds - born,
         )
-        self.protection = ProtectionIndex(
-            lambda namespace: self._enqueue(Key(Work.SELECTION, namespace), 2.0), lambda: True
-        )
+        self.protection = ProtectionIndex(self._enqueue, lambda: True)
         self._reconcile = Reconciler(self.ctx, self.protection)
         world.cluster.on_change = self.on_change
         self._enqueue(Key(Work.RESYNC), 0)
@@ -97,6 +96,10 @@ class Controller:
                 self.protection.policies.remove(obj["metadata"]["uid"])
             case ("BackupPolicy", _):
                 self.protection.policies.put(PolicyEntry.of(obj))
+            case ("BackupChain", "DELETED"):
+                self.protection.chains.remove(obj["metadata"]["uid"])
+            case ("BackupChain", _):
+                self.protection.chains.put(ChainEntry.of(obj))
 
     def _keys(self, event: str, kind: Kind, obj: Obj) -> Iterator[Key]:
         match kind.kind:

@@ -11,25 +11,20 @@ from sendense_operator.cluster.kinds import Kind
 from sendense_operator.cluster.objects import Obj
 
 
-async def write_status(cluster: Cluster, kind: Kind, obj: Obj, status: Status) -> bool:
+async def write_status(cluster: Cluster, kind: Kind, obj: Obj, status: Status, *, unchanged: bool = False) -> bool:
     """Apply `status` to `obj` unless it says so already; tells whether it was written.
 
     The whole status belongs to this program: a field that is left out is removed. The UID goes along, so that
-    an object of the same name made in the meantime is a ConflictError.
+    an object of the same name made in the meantime is a ConflictError. With `unchanged` one that was written since
+    `obj` was read is, too.
     """
     current = obj.get("status") or {}
     # Compared as models: the stored one may hold defaults that the schema added.
     if current and type(status).model_validate(current) == status:
         return False
-    meta = obj["metadata"]
-    await cluster.apply(
-        kind,
-        {
-            "metadata": {"namespace": meta["namespace"], "name": meta["name"], "uid": meta["uid"]},
-            "status": status.to_dict(),
-        },
-        subresource="status",
-    )
+    fields = ("namespace", "name", "uid", *(("resourceVersion",) if unchanged else ()))
+    meta = {field: obj["metadata"][field] for field in fields}
+    await cluster.apply(kind, {"metadata": meta, "status": status.to_dict()}, subresource="status")
     return True
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from sendense_operator.cluster.api_client import KubernetesCluster
 from sendense_operator.cluster.informer import Mirror
@@ -19,12 +19,10 @@ from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN, BACKUP_POLICY,
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.controller.handlers import Add, keys_of_backup, keys_of_chain, settling_s
 from sendense_operator.controller.pacing import Pacer
+from sendense_operator.reconcile.protection.chain_index import ChainEntry, ChainIndex
 from sendense_operator.reconcile.protection.protection_index import ProtectionIndex
 from sendense_operator.reconcile.protection.selection import PolicyEntry, VMEntry
-from sendense_operator.reconcile.state.keys import Key, Work
-
-SELECTION_SETTLE_S: Final = 2.0
-"""Seconds until policies choose anew: a discovery changes thousands of VMs."""
+from sendense_operator.reconcile.state.keys import Key
 
 KeysOf = Callable[[str | None, Any], list[Key]]
 """The keys that an event concerns, by its type (None: the object was listed) and the object."""
@@ -94,34 +92,67 @@ class Waker:
             self.remove(uid)
 
 
+ObservedChain = tuple[ObservedObject, ChainEntry]
+
+
+class ChainFollower:
+    """The index of the Mirror of BackupChains: they wake what they concern, and their newest points are kept."""
+
+    def __init__(self, waker: Waker, chains: ChainIndex) -> None:
+        self._waker = waker
+        self._chains = chains
+
+    @staticmethod
+    def read(obj: Obj) -> ObservedChain:
+        """Return what is kept of a BackupChain. Raises KeyError and ValueError for what can't be one."""
+        return read(keys_of_chain, lambda *_: 0.0, obj), ChainEntry.of(obj)
+
+    def put(self, item: ObservedChain) -> bool:
+        """See `informer.Index`."""
+        seen, entry = item
+        self._chains.put(entry)
+        return self._waker.put(seen)
+
+    def remove(self, uid: str) -> bool:
+        """See `informer.Index`."""
+        self._chains.remove(uid)
+        return self._waker.remove(uid)
+
+    def replace(self, items: Iterable[ObservedChain], namespace: str | None) -> None:
+        """See `informer.Index`."""
+        entries = list[ChainEntry]()
+
+        def seen() -> Iterator[ObservedObject]:
+            for item, entry in items:
+                entries.append(entry)
+                yield item
+
+        self._waker.replace(seen(), namespace)
+        self._chains.replace(entries, namespace)
+
+
 class Follower:
     """Follows Backups, BackupChains and what policies choose from, in some namespaces (none given: in all)."""
 
     def __init__(self, cluster: KubernetesCluster, add: Add, namespaces: tuple[str, ...]) -> None:
-        self.protection = ProtectionIndex(
-            lambda namespace: add(Key(Work.SELECTION, namespace), SELECTION_SETTLE_S),
-            synced=lambda: all(mirror.synced for mirror in self._chosen_from),
-        )
-        self._chosen_from: list[Mirror[Any]] = [
+        self.protection = ProtectionIndex(add, synced=lambda: all(mirror.synced for mirror in self._indexed))
+        chains = ChainFollower(Waker(add), self.protection.chains)
+        self._indexed: list[Mirror[Any]] = [
             Mirror(cluster.api, PROTECTED_VM, self.protection.vms, VMEntry.of, namespaces),
             Mirror(cluster.api, BACKUP_POLICY, self.protection.policies, PolicyEntry.of, namespaces),
+            Mirror(cluster.api, BACKUP_CHAIN, chains, ChainFollower.read, namespaces),
         ]
-        kinds: tuple[tuple[Any, KeysOf, DelayOf], ...] = (
-            (BACKUP, keys_of_backup, settling_s),
-            (BACKUP_CHAIN, keys_of_chain, lambda *_: 0.0),
+        self._backups = Mirror[ObservedObject](
+            cluster.api, BACKUP, Waker(add), partial(read, keys_of_backup, settling_s), namespaces
         )
-        self._mirrors: list[Mirror[ObservedObject]] = [
-            Mirror(cluster.api, kind, Waker(add), partial(read, keys_of, delay_of), namespaces)
-            for kind, keys_of, delay_of in kinds
-        ]
 
     @property
     def synced(self) -> bool:
         """Whether all were listed once."""
-        return all(mirror.synced for mirror in (*self._mirrors, *self._chosen_from))
+        return all(mirror.synced for mirror in (self._backups, *self._indexed))
 
     async def run(self) -> None:
         """Until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for mirror in (*self._mirrors, *self._chosen_from):
+            for mirror in (self._backups, *self._indexed):
                 group.create_task(mirror.run())

@@ -5,6 +5,7 @@ Only `on.event` handlers: they store nothing in the objects and add no finalizer
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -23,6 +24,9 @@ _RESTORE_POINTS: Final = (Phase.COMPLETED, Phase.LOST)
 """Phases of Backups that a chain lists."""
 SETTLE_S: Final = 5.0
 """Seconds until a chain is checked of which adopted Backups come: a repository may hold thousands of them."""
+
+_PROTECTION_FIELDS: Final = ("latestBackup", "latestTime", "policy", "nextTime")
+"""Of a ProtectedVM's status, beside the condition Protected: how recent its newest restore point is."""
 
 Add = Callable[[Key, float], None]
 """Look at something in so many seconds."""
@@ -139,8 +143,32 @@ def keys_of_reference(work: Work, event: str | None, body: Any, hints: WatchHint
     before = hints.waited_for.pop(meta["uid"])
     if event != "DELETED":
         hints.waited_for.put(meta["uid"], reported)
-    keys = [Key.of(work, body)]
+    keys = [] if work is Work.VM and _is_protection_only(event, body, hints) else [Key.of(work, body)]
     return keys if reported == before and event != "DELETED" else [*keys, Key(Work.WAKE, meta["namespace"])]
+
+
+def _is_protection_only(event: str | None, body: Any, hints: WatchHints) -> bool:
+    """Return whether nothing of a VM changed but how recent its newest restore point is: our own write of that.
+
+    With each backup and slot that changes. What a changed VM wakes, its chains, has nothing to do with it.
+    """
+    meta, status = dict(body["metadata"]), dict(body.get("status") or {})
+    before = hints.looked_up.pop(meta["uid"])
+    if event == "DELETED":
+        return False
+    protection = [status.pop(field, None) for field in _PROTECTION_FIELDS]
+    found = status.pop("conditions", None) or []
+    protection += [c for c in found if c.get("type") == conditions.PROTECTED]
+    for field in ("resourceVersion", "managedFields"):
+        meta.pop(field, None)
+    rest = [meta, dict(body.get("spec") or {}), status, [c for c in found if c.get("type") != conditions.PROTECTED]]
+    reported = _hash_of(rest), _hash_of(protection)
+    hints.looked_up.put(meta["uid"], reported)
+    return event == "MODIFIED" and before is not None and before[0] == reported[0] and before[1] != reported[1]
+
+
+def _hash_of(value: Any) -> int:
+    return hash(json.dumps(value, sort_keys=True, default=str))
 
 
 def _waited_for(body: Any) -> tuple[object, ...]:

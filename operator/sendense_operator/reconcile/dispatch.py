@@ -32,6 +32,7 @@ from sendense_operator.reconcile.state.kubernetes_objects import in_no_phase_of,
 from sendense_operator.reconcile.vcenter.appliance_reconciler import reconcile_appliance
 from sendense_operator.reconcile.vcenter.discovery_reconciler import reconcile_discovery
 from sendense_operator.reconcile.vcenter.gateway_polling import poll_gateways
+from sendense_operator.reconcile.vcenter.vm_protection import reconcile_protection
 from sendense_operator.reconcile.vcenter.vm_reconciler import reconcile_vm
 
 TIMEOUT_S: Final = 180.0
@@ -82,6 +83,7 @@ class Reconciler:
             case Work.POLICY:
                 return await self._reconcile_policy(key.namespace, key.name)
             case Work.SELECTION:
+                self._reconcile_policy.forget_missing(key.namespace)
                 for policy in self._index.policies.of(key.namespace):
                     ctx.again(Key(Work.POLICY, policy.namespace, policy.name))
                 return None
@@ -89,7 +91,10 @@ class Reconciler:
                 delay = await reconcile_vm(ctx, key.namespace, key.name)
                 # Its disks decide what the next backup is.
                 await self._wake_chains(key.namespace, f"spec.vmRef.name={key.name}")
+                ctx.again(Key(Work.PROTECTION, key.namespace, key.name))
                 return delay
+            case Work.PROTECTION:
+                return await reconcile_protection(ctx, self._index, key.namespace, key.name)
             case Work.APPLIANCE:
                 return await reconcile_appliance(ctx, key.namespace, key.name)
             case Work.DISCOVERY:

@@ -10,6 +10,7 @@ from typing import Final
 
 from sendense_operator.api.v1alpha1 import RESOURCES
 from sendense_operator.chain.integrity import IntegrityReason
+from sendense_operator.reconcile.protection.objective import ObjectiveReason
 from sendense_operator.reconcile.protection.retention_reports import RetentionReason
 from sendense_operator.task import FullReason
 from sendense_operator.worker.errors import Reason
@@ -33,6 +34,7 @@ ORDINARY: Final = frozenset(
         "Applied",
         "Cancelling",
         "Ending",
+        "NoObjective",
         "NoRestorePoints",
         "NotChecked",
         "PortsChanging",
@@ -40,6 +42,7 @@ ORDINARY: Final = frozenset(
         "Recovering",
         "Retrying",
         "Starting",
+        "WithinObjective",
     }
 )
 """What passes by itself, or was wanted."""
@@ -105,6 +108,10 @@ def test_it_explains_each_reason_of_a_worker() -> None:
 
 def test_it_explains_each_reason_of_retention() -> None:
     assert {str(reason) for reason in RetentionReason} - _documented() - ORDINARY == set()
+
+
+def test_it_explains_each_reason_of_an_objective() -> None:
+    assert {str(reason) for reason in ObjectiveReason} - _documented() - ORDINARY == set()
 
 
 def test_it_explains_each_reason_that_is_written_out() -> None:

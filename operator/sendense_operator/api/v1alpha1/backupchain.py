@@ -158,6 +158,10 @@ class BackupChainStatus(Status):
     """Name of the newest restore point's Backup."""
     latest_time: datetime | None = None
     """When it was committed."""
+    latest_usable_backup: ObjectName | None = None
+    """Name of the newest restore point's Backup that is neither damaged nor lost."""
+    latest_usable_time: datetime | None = None
+    """When the content of that restore point was taken: when its Backup started to copy."""
     depth: Count = 0
     """Layers that have to be read for the newest restore point."""
     stored_bytes: Bytes = 0

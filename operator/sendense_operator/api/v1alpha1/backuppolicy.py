@@ -26,61 +26,13 @@ from sendense_operator.api.v1alpha1.base import (
     keyed_by,
     rules,
 )
-from sendense_operator.api.v1alpha1.labels import LabelKey, LabelValue
+from sendense_operator.api.v1alpha1.label_selector import LabelSelector
 from sendense_operator.task import MissingParent
 
 MAX_VMS = 1000
 MAX_SCHEDULES = 16
-
-
-class SelectorOperator(StrEnum):
-    """How a label is compared."""
-
-    IN = "In"
-    NOT_IN = "NotIn"
-    EXISTS = "Exists"
-    DOES_NOT_EXIST = "DoesNotExist"
-
-
-class LabelRequirement(Model):
-    """One condition on a label."""
-
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            (
-                "(self.operator in ['In', 'NotIn']) == (has(self.values) && size(self.values) > 0)",
-                "values: required with the operators In and NotIn, not allowed with Exists and DoesNotExist",
-            ),
-        )
-    )
-
-    key: LabelKey
-    """Key of the label."""
-    operator: SelectorOperator
-    """In, NotIn, Exists or DoesNotExist."""
-    values: Annotated[list[LabelValue], Field(max_length=64)] = []
-    """What In and NotIn compare with."""
-
-
-class LabelSelector(Model):
-    """A standard Kubernetes label selector; all of its conditions have to be met."""
-
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            (
-                "(has(self.matchLabels) && size(self.matchLabels) > 0) || "
-                "(has(self.matchExpressions) && size(self.matchExpressions) > 0)",
-                "an empty selector matches nothing here: name a label in matchLabels or matchExpressions",
-            ),
-        )
-    )
-
-    match_labels: Annotated[dict[str, LabelValue], Field(max_length=32)] = {}
-    """Labels that a ProtectedVM must have."""
-    match_expressions: Annotated[
-        list[LabelRequirement], Field(max_length=32, json_schema_extra={"x-kubernetes-list-type": "atomic"})
-    ] = []
-    """Further conditions on labels."""
+MAX_LATE_VMS = 20
+"""VMs that miss the objective, as far as the status lists them."""
 
 
 class CatchUp(StrEnum):
@@ -158,6 +110,14 @@ class Retention(Model):
     """Delete nothing: the BackupChains' status lists what would be deleted."""
 
 
+class Objective(Model):
+    """How recent the newest restore point of each VM has to be."""
+
+    max_age_seconds: Annotated[int, Field(ge=60, le=315_360_000)]
+    """Largest age of a VM's newest usable restore point in the policy's repository, whichever way it came. Its age
+    counts from the time at which its content was taken."""
+
+
 class Schedule(Model):
     """When to run."""
 
@@ -216,6 +176,9 @@ class BackupPolicySpec(Model):
     out."""
     retention: Retention | None = None
     """Which restore points are kept; the Backups of others are deleted. None: all stay."""
+    objective: Objective | None = None
+    """How recent the newest restore point of each VM has to be. It starts no Backup: the status of the policy and of
+    its ProtectedVMs say which VMs miss it. None: their age is not checked."""
     failed_history_limit: Annotated[int, Field(ge=0, le=100)] = 3
     """How many of the policy's Backups that failed or were cancelled are kept per VM; older ones are deleted."""
     suspend: bool = False
@@ -253,6 +216,34 @@ class RetentionSummary(Model):
     """How many of them no rule keeps; their Backups are being deleted, or the condition Retention says why not."""
 
 
+class LateVM(Model):
+    """A VM that misses the objective."""
+
+    vm: ShortText
+    """Name of the ProtectedVM."""
+    reason: ShortText
+    """Why: the reason as in its condition Protected."""
+    backup: ObjectName | None = None
+    """Name of its newest usable restore point's Backup; absent: it has none."""
+    time: datetime | None = None
+    """When the content of that restore point was taken."""
+
+
+class ObjectiveStatus(Model):
+    """How many VMs are within the objective."""
+
+    vms: Count = 0
+    """VMs that count. Those that vCenter no longer has, and those that are being deleted, do not."""
+    within: Count = 0
+    """How many of them have a restore point that is recent enough."""
+    summary: ShortText = ""
+    """The same as the Within column shows it."""
+    worst: Annotated[
+        list[LateVM], Field(max_length=MAX_LATE_VMS, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+    ] = []
+    """VMs that miss the objective: those without a usable restore point first, then the oldest (at most 20)."""
+
+
 class BackupPolicyStatus(Status):
     """What it protects, and when it ran."""
 
@@ -272,6 +263,8 @@ class BackupPolicyStatus(Status):
     """Value of the annotation backup.sendense.io/run that was last acted on."""
     retention: RetentionSummary | None = None
     """What the retention keeps; none without spec.retention."""
+    objective: ObjectiveStatus | None = None
+    """Which VMs are within the objective; none without spec.objective."""
     schedules: Annotated[
         list[ScheduleStatus],
         Field(
@@ -292,6 +285,7 @@ BACKUP_POLICY = Resource(
     columns=(
         Column("Repository", ".spec.repositoryRef.name"),
         Column("VMs", ".status.vms", "integer"),
+        Column("Within", ".status.objective.summary"),
         READY,
         REASON,
         Column("Last", ".status.lastTime", "date"),

@@ -18,6 +18,7 @@ from sendense_operator.api.v1alpha1.base import (
     Count,
     LocalRef,
     Model,
+    ObjectName,
     Resource,
     ShortText,
     Status,
@@ -76,7 +77,7 @@ class VMDisk(Model):
 
 
 class ProtectedVMStatus(Status):
-    """The VM as vCenter reports it."""
+    """The VM as vCenter reports it, and how recent its newest restore point is."""
 
     vm_name: Text | None = None
     """Name in vCenter."""
@@ -96,6 +97,14 @@ class ProtectedVMStatus(Status):
     """When vCenter last reported the VM. While nothing else changes, discovery updates this every six hours."""
     vanished_time: datetime | None = None
     """When the VM was found to be missing from vCenter; absent while vCenter has it."""
+    latest_backup: ObjectName | None = None
+    """Name of the newest usable restore point's Backup, over all repositories."""
+    latest_time: datetime | None = None
+    """When the content of that restore point was taken."""
+    policy: ObjectName | None = None
+    """The BackupPolicy that backs up the VM; of several (one per repository) the one with the strictest objective."""
+    next_time: datetime | None = None
+    """The next slot of that policy."""
     disks: Annotated[
         list[VMDisk],
         Field(
@@ -119,6 +128,9 @@ PROTECTED_VM = Resource(
         READY,
         REASON,
         Column("Size", ".status.size"),
+        Column("Latest", ".status.latestTime", "date"),
+        Column("Next", ".status.nextTime"),
+        Column("Protected", ".status.conditions[?(@.type=='Protected')].status"),
         AGE,
         Column("Power", ".status.powerState", priority=1),
         Column("CBT", ".status.cbtEnabled", "boolean", priority=1),

@@ -85,6 +85,11 @@ class _Point:
         return name if is_object_name(name) else self.name
 
     @property
+    def taken(self) -> datetime:
+        """When its content was taken: a backup that ends after midnight belongs to the day on which it began."""
+        return self.status.start_time or self.time
+
+    @property
     def state(self) -> PointState:
         if self.status.phase is Phase.LOST:
             return PointState.LOST
@@ -106,6 +111,7 @@ def describe_chain(
     _find_fulls(points, old, facts.removed)
     present = [point for point in points if point.state is not PointState.LOST]
     newest = present[-1] if present else None
+    usable = next((point for point in reversed(points) if point.state is PointState.AVAILABLE), None)
     reported = facts.view.points.get(newest.uid) if facts.view is not None and newest is not None else None
     following = decide_next(
         newest.status if newest else None,
@@ -127,6 +133,8 @@ def describe_chain(
         points=len(present),
         latest_backup=newest.name if newest else None,
         latest_time=newest.time if newest else None,
+        latest_usable_backup=usable.name if usable else None,
+        latest_usable_time=usable.taken if usable else None,
         depth=_depth(newest) if newest else 0,
         stored_bytes=stored_bytes,
         stored=human_bytes(stored_bytes),
@@ -236,7 +244,7 @@ def _dated(point: _Point) -> RetentionPoint:
     return RetentionPoint(
         name=point.name,
         completed=point.time,
-        taken=point.status.start_time or point.time,
+        taken=point.taken,
         state=point.state,
         policy=spec.policy_ref.name if spec.policy_ref is not None else None,
         retained=spec.deletion_policy is DeletionPolicy.RETAIN,

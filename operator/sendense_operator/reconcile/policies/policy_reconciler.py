@@ -22,10 +22,15 @@ from sendense_operator.cluster.listing import collect
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import write_status
 from sendense_operator.object_key import ObjectKey
-from sendense_operator.reconcile.policies.cron import InvalidScheduleError
+from sendense_operator.reconcile.policies.objective_summary import (
+    ObjectiveSummary,
+    summarize_objective,
+    with_objective,
+)
 from sendense_operator.reconcile.policies.policy_status import earliest, next_slot, state_of
 from sendense_operator.reconcile.policies.retention_summary import summarize, with_retention_summary
 from sendense_operator.reconcile.policies.ruled_chains import RuledChains
+from sendense_operator.reconcile.policies.ruled_vms import RuledVMs
 from sendense_operator.reconcile.policies.runs import (
     DueBackup,
     Run,
@@ -35,11 +40,13 @@ from sendense_operator.reconcile.policies.runs import (
     run_of_slot,
 )
 from sendense_operator.reconcile.policies.slots import advance
+from sendense_operator.reconcile.protection.cron import InvalidScheduleError
 from sendense_operator.reconcile.protection.protection_index import ProtectionIndex
 from sendense_operator.reconcile.protection.selection import PolicyEntry, Selection, select
 from sendense_operator.reconcile.protection.time_zones import InvalidTimeZoneError
 from sendense_operator.reconcile.state.context import ReconcileContext
 from sendense_operator.reconcile.state.formatting import human_count, human_list, whole_seconds
+from sendense_operator.reconcile.state.keys import ChainKey
 from sendense_operator.reconcile.state.kubernetes_objects import created, in_no_phase_of, is_deleting, requested_by
 from sendense_operator.reconcile.state.recent import Recent
 
@@ -77,6 +84,7 @@ class _Check:
     status: BackupPolicyStatus
     selection: Selection
     now: datetime
+    objective: ObjectiveSummary | None = None
     invalid: list[str] = field(default_factory=list)
     rejected: str = ""
 
@@ -96,6 +104,7 @@ class PolicyReconciler:
         self._ctx = ctx
         self._index = index
         self._ruled = RuledChains(ctx)
+        self._vms = RuledVMs(ctx, index)
         self._outcomes = Recent[str, Outcomes](5000)
 
     async def __call__(self, namespace: str, name: str) -> float | None:
@@ -108,25 +117,30 @@ class PolicyReconciler:
             return UNSYNCED_S
         check = self._begin(obj)
         self._ruled.update(ObjectKey(namespace, name), check.spec, check.selection)
+        self._vms.update(ObjectKey(namespace, name), check.selection)
         await self._advance(check)
         nearest = await self._run_all(check)
         await self._write(check)
-        times = earliest([nearest, check.status.next_time])
+        late = check.objective.changes if check.objective is not None else None
+        times = earliest([nearest, check.status.next_time, late])
         rest = LONGEST_S if times is None else max((times - self._ctx.now()).total_seconds(), 0.1)
         return min(rest, RETRY_S if check.rejected else LONGEST_S)
+
+    def forget_missing(self, namespace: str) -> None:
+        """Let go of policies that are not there any more; see `RuledVMs`."""
+        self._vms.forget_missing(namespace)
 
     def _begin(self, obj: Obj) -> _Check:
         namespace = obj["metadata"]["namespace"]
         spec = BackupPolicySpec.model_validate(obj["spec"])
         entry = PolicyEntry.with_spec(obj, spec)
         selection = select(entry, self._index.vms.of(namespace), self._index.policies.of(namespace))
-        return _Check(
-            obj,
-            spec,
-            BackupPolicyStatus.model_validate(obj.get("status") or {}),
-            selection,
-            self._ctx.now(),
+        now, repository = self._ctx.now(), entry.repository
+        objective = summarize_objective(
+            entry, selection, lambda vm: self._index.chains.find(namespace, ChainKey(vm, repository)), now
         )
+        status = BackupPolicyStatus.model_validate(obj.get("status") or {})
+        return _Check(obj, spec, status, selection, now, objective)
 
     async def _advance(self, check: _Check) -> None:
         """Bring each schedule to now."""
@@ -243,7 +257,9 @@ class PolicyReconciler:
         reports = self._index.retention.of(ObjectKey(check.namespace, check.name))
         retention = check.spec.retention
         updated = with_retention_summary(updated, retention, reports, generation=generation, now=check.now)
+        updated = with_objective(updated, check.objective, generation=generation, now=check.now)
         status.conditions = conditions.models_of(updated)
+        status.objective = check.objective.status if check.objective is not None else None
         status.retention = summarize(reports) if retention is not None else None
         status.vms, status.conflicting = len(selection.vms), len(selection.conflicts)
         status.observed_generation = generation

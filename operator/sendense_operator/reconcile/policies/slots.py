@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from sendense_operator.api.v1alpha1.backuppolicy import CatchUp, Schedule, ScheduleStatus
-from sendense_operator.reconcile.policies.cron import last_time, next_time
+from sendense_operator.reconcile.protection.cron import last_time, next_time
 from sendense_operator.reconcile.protection.time_zones import parse_zone
 
 LATE: Final = timedelta(minutes=5)

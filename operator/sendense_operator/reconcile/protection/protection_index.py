@@ -1,12 +1,19 @@
-"""The VMs and policies of each namespace, in memory: no check of a policy or a chain lists thousands of objects."""
+"""The VMs, policies and newest restore points of each namespace, in memory: no check lists thousands of objects."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
+from sendense_operator.reconcile.protection.chain_index import ChainEntry, ChainIndex
 from sendense_operator.reconcile.protection.retention_reports import RetentionReports
 from sendense_operator.reconcile.protection.selection import PolicyEntry, VMEntry, ruling_policy
+from sendense_operator.reconcile.state.keys import Key, Work
+
+SELECTION_SETTLE_S: Final = 2.0
+"""Seconds until policies choose anew: a discovery changes thousands of VMs."""
+PROTECTION_SETTLE_S: Final = 1.0
+"""Seconds until a VM is checked of which a chain has changed: a scan changes several restore points at once."""
 
 
 class Entry(Protocol):
@@ -84,14 +91,17 @@ class NamespaceIndex(Generic[E]):
 
 
 class ProtectionIndex:
-    """VMs, policies, and what became of retention.
+    """VMs, policies, the newest restore points, and what became of retention.
 
-    `synced` tells whether VMs and policies were listed: before that nothing is known.
+    `enqueue` receives what is to be checked after a change, with the seconds that it can wait. `synced` tells whether
+    VMs, policies and chains were listed: before that nothing is known.
     """
 
-    def __init__(self, on_change: Callable[[str], None], synced: Callable[[], bool]) -> None:
-        self.vms = NamespaceIndex[VMEntry](on_change)
-        self.policies = NamespaceIndex[PolicyEntry](on_change)
+    def __init__(self, enqueue: Callable[[Key, float], None], synced: Callable[[], bool]) -> None:
+        self._enqueue = enqueue
+        self.vms = NamespaceIndex[VMEntry](self._select_again)
+        self.policies = NamespaceIndex[PolicyEntry](self._select_again)
+        self.chains = ChainIndex(self._protect_again)
         self.synced = synced
         self.retention = RetentionReports()
 
@@ -99,3 +109,15 @@ class ProtectionIndex:
         """Return the policy that rules a VM's backups to a repository; None for a VM that has no ProtectedVM."""
         entry = self.vms.named(namespace, vm)
         return None if entry is None else ruling_policy(entry, repository, self.policies.of(namespace))
+
+    def _select_again(self, namespace: str) -> None:
+        self._enqueue(Key(Work.SELECTION, namespace), SELECTION_SETTLE_S)
+
+    def _protect_again(self, chain: ChainEntry) -> None:
+        """Check again whether the VM's newest restore point is recent enough, and its policy's count of such VMs."""
+        if not self.synced():
+            return  # all VMs and policies are checked after the first list
+        self._enqueue(Key(Work.PROTECTION, chain.namespace, chain.key.vm), PROTECTION_SETTLE_S)
+        policy = self.ruling(chain.namespace, *chain.key)
+        if policy is not None and policy.max_age is not None:
+            self._enqueue(Key(Work.POLICY, policy.namespace, policy.name), SELECTION_SETTLE_S)

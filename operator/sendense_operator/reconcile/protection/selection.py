@@ -5,19 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Self
 
 from pydantic import ValidationError
 
-from sendense_operator.api.v1alpha1.backuppolicy import (
-    BackupPolicySpec,
-    LabelRequirement,
-    LabelSelector,
-    Retention,
-    SelectorOperator,
-)
+from sendense_operator.api.v1alpha1.backuppolicy import BackupPolicySpec, Retention, Schedule
+from sendense_operator.api.v1alpha1.label_selector import LabelRequirement, LabelSelector, SelectorOperator
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.reconcile.state.kubernetes_objects import created, is_deleting, labels_of
 
@@ -43,7 +38,7 @@ class VMEntry:
 
 @dataclass(frozen=True, slots=True)
 class PolicyEntry:
-    """What is needed of a BackupPolicy to know which VMs it rules, and what it lets be deleted."""
+    """What is needed of a BackupPolicy to know which VMs it rules, when, and what it requires and lets be deleted."""
 
     uid: str
     namespace: str
@@ -57,6 +52,9 @@ class PolicyEntry:
     retention: Retention | None = None
     failed_history_limit: int | None = None
     """None: its spec can't be read, so nothing is deleted."""
+    schedules: tuple[Schedule, ...] = ()
+    max_age: timedelta | None = None
+    """Largest age of a VM's newest usable restore point; None: no objective."""
 
     @classmethod
     def of(cls, obj: Obj) -> Self:
@@ -81,6 +79,8 @@ class PolicyEntry:
             suspended=spec.suspend,
             retention=spec.retention,
             failed_history_limit=spec.failed_history_limit,
+            schedules=tuple(spec.schedules),
+            max_age=timedelta(seconds=spec.objective.max_age_seconds) if spec.objective is not None else None,
         )
 
     def selects(self, vm: VMEntry) -> bool:
@@ -126,7 +126,18 @@ def select(policy: PolicyEntry, vms: Iterable[VMEntry], others: Iterable[PolicyE
 
 def ruling_policy(vm: VMEntry, repository: str, policies: Iterable[PolicyEntry]) -> PolicyEntry | None:
     """Return the policy that rules the VM's backups to a repository: the oldest one that selects it."""
-    return next((policy for policy in _of_repository(policies, repository) if policy.selects(vm)), None)
+    chosen = (policy for policy in policies if policy.repository == repository and policy.selects(vm))
+    return min(chosen, key=attrgetter("rank"), default=None)
+
+
+def ruling_policies(vm: VMEntry, policies: Iterable[PolicyEntry]) -> list[PolicyEntry]:
+    """Return the policies that rule the VM's backups, one per repository, by name."""
+    oldest = dict[str, PolicyEntry]()
+    for policy in policies:
+        if policy.selects(vm):
+            known = oldest.get(policy.repository)
+            oldest[policy.repository] = policy if known is None or policy.rank < known.rank else known
+    return sorted(oldest.values(), key=attrgetter("name"))
 
 
 def _of_repository(policies: Iterable[PolicyEntry], repository: str) -> list[PolicyEntry]:

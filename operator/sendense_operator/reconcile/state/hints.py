@@ -32,6 +32,8 @@ class WatchHints:
     """By Backup UID (a probe's: by Job UID): answers of workers whose pods were seen to go."""
     waited_for: Recent[str, tuple[object, ...]] = field(default_factory=lambda: Recent(_MANY))
     """By UID of a repository, a VM or an appliance: what Backups may wait for of it, as last reported."""
+    looked_up: Recent[str, tuple[int, int]] = field(default_factory=lambda: Recent(_MANY))
+    """By UID of a VM, as last reported: hashes of all but how recent its newest restore point is, and of that."""
 
 
 @dataclass

@@ -21,6 +21,8 @@ class Work(StrEnum):
     SELECTION = "Selection"
     """All BackupPolicies of the namespace, since a policy or the labels of a VM changed; no name."""
     VM = "ProtectedVM"
+    PROTECTION = "Protection"
+    """Of a ProtectedVM: whether its newest restore point is recent enough."""
     APPLIANCE = "VMwareAppliance"
     DISCOVERY = "Discovery"
     """Of a VMwareAppliance: finds VMs and makes ProtectedVMs for them."""

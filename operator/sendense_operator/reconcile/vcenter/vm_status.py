@@ -84,6 +84,10 @@ def _of_found(
         size=size,
         last_discovery_time=old.last_discovery_time,
         disks=list(found.disks),
+        latest_backup=old.latest_backup,
+        latest_time=old.latest_time,
+        policy=old.policy,
+        next_time=old.next_time,
     )
     state = conditions.ready("Discovered", f"{human_count(count, 'disk')}, {size}")
     updated = conditions.update(conditions.dicts_of(old), state, generation=generation, now=now)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tests.support import sample
 
-from sendense_operator.api.v1alpha1.backuppolicy import LabelSelector
+from sendense_operator.api.v1alpha1.label_selector import LabelSelector
 from sendense_operator.reconcile.protection.protection_index import NamespaceIndex
 from sendense_operator.reconcile.protection.selection import PolicyEntry, VMEntry, matches, select
 

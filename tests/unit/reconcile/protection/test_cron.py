@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sendense_operator.reconcile.policies.cron import InvalidScheduleError, last_time, next_time
+from sendense_operator.reconcile.protection.cron import InvalidScheduleError, last_time, next_time
 from sendense_operator.reconcile.protection.time_zones import InvalidTimeZoneError, parse_zone
 
 BERLIN = parse_zone("Europe/Berlin")
