@@ -12,13 +12,12 @@ import calendar
 import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import MINYEAR, UTC, datetime, timedelta, tzinfo
 from typing import Final
 
 from sendense_operator.api.v1alpha1.backupchain import KeepRule
 
 _AGE: Final = re.compile(r"^(?:(\d+)y)?(?:(\d+)m)?(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?$")
-_FIRST_YEAR: Final = 1
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ def before(moment: datetime, age: str, zone: tzinfo) -> datetime:
     local = moment.astimezone(zone)
     count = local.year * 12 + local.month - 1 - 12 * years - months
     year, month = divmod(count, 12)
-    if year < _FIRST_YEAR:
+    if year < MINYEAR:
         return datetime.min.replace(tzinfo=UTC)
     day = min(local.day, calendar.monthrange(year, month + 1)[1])
     try:

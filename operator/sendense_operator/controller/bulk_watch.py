@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -120,15 +120,9 @@ class ChainFollower:
 
     def replace(self, items: Iterable[ObservedChain], namespace: str | None) -> None:
         """See `informer.Index`."""
-        entries = list[ChainEntry]()
-
-        def seen() -> Iterator[ObservedObject]:
-            for item, entry in items:
-                entries.append(entry)
-                yield item
-
-        self._waker.replace(seen(), namespace)
-        self._chains.replace(entries, namespace)
+        listed = list(items)
+        self._waker.replace((seen for seen, _ in listed), namespace)
+        self._chains.replace((entry for _, entry in listed), namespace)
 
 
 class Follower:

@@ -41,8 +41,8 @@ from sendense_operator.reconcile.chains.chain_status import ChainFacts, describe
 from sendense_operator.reconcile.chains.expiry import delete_expired, delete_old_failures
 from sendense_operator.reconcile.chains.freeing_obstacles import freeing_change
 from sendense_operator.reconcile.chains.observed_chain import ObservedChain, observe_chain, retention_facts
-from sendense_operator.reconcile.chains.retention_decision import RetentionDecision, report_of
 from sendense_operator.reconcile.protection.protection_index import ProtectionIndex
+from sendense_operator.reconcile.protection.retention_reports import RetentionReport
 from sendense_operator.reconcile.repositories.maintenance_request import has_doubts, is_unexplained
 from sendense_operator.reconcile.state.context import ChainContext, ReconcileContext
 from sendense_operator.reconcile.state.keys import ChainKey, Key, Work
@@ -183,7 +183,7 @@ async def _write(
             described = describe_chain(old, facts, generation=generation, now=now)
     status = described.status
     written = await write_status(ctx.cluster, BACKUP_CHAIN, chain, status)
-    _report(ctx, index, seen, described.retention, facts.rejected)
+    _report(ctx, index, seen, status.policy, described.report)
     if status.points != old.points:
         ctx.repository_hints.point_counts.pop(seen.repository_key)
         ctx.again(Key(Work.REPOSITORY, *seen.repository_key))
@@ -208,12 +208,10 @@ def _report(
     ctx: ReconcileContext,
     index: ProtectionIndex,
     seen: ObservedChain,
-    decision: RetentionDecision | None,
-    rejected: str,
+    policy: str | None,
+    report: RetentionReport | None,
 ) -> None:
     """Let the policy say what became of its retention."""
-    policy = decision.policy if decision is not None else None
-    report = report_of(decision, rejected) if decision is not None else None
     for changed in index.retention.put(seen.namespace, seen.key, policy, report):
         ctx.again(Key(Work.POLICY, *changed), _SUMMARY_S)
 

@@ -33,8 +33,10 @@ from sendense_operator.reconcile.chains.retention_decision import (
     RetentionFacts,
     RetentionPoint,
     decide_retention,
+    report_of,
     with_retention,
 )
+from sendense_operator.reconcile.protection.retention_reports import RetentionReport
 from sendense_operator.reconcile.state.backup_type import backup_type_of
 from sendense_operator.reconcile.state.formatting import human_bytes, human_count
 from sendense_operator.reconcile.state.records import ChainView
@@ -60,10 +62,11 @@ class ChainFacts:
 
 @dataclass(frozen=True)
 class ChainDescription:
-    """A chain's status, and what retention makes of its points."""
+    """A chain's status, and what retention makes of its points; None where no retention applies."""
 
     status: BackupChainStatus
-    retention: RetentionDecision | None = None
+    retention: RetentionDecision | None
+    report: RetentionReport | None
 
 
 @dataclass
@@ -96,13 +99,6 @@ class _Point:
         return PointState.DAMAGED if is_damaged(self.status) else PointState.AVAILABLE
 
 
-def chain_status(
-    old: BackupChainStatus, facts: ChainFacts, *, generation: int | None, now: datetime
-) -> BackupChainStatus:
-    """Return the status that tells of `facts`; see `describe_chain`."""
-    return describe_chain(old, facts, generation=generation, now=now).status
-
-
 def describe_chain(
     old: BackupChainStatus, facts: ChainFacts, *, generation: int | None, now: datetime
 ) -> ChainDescription:
@@ -125,8 +121,11 @@ def describe_chain(
     state = _state(points, newest, following)
     updated = conditions.update(conditions.dicts_of(old), state, generation=generation, now=now)
     updated = with_freeing(updated, facts.view, generation=generation, now=now)
-    retention = decide_retention([_dated(point) for point in points], old, facts.retention, now)
-    updated = with_retention(updated, retention, rejected=facts.rejected, generation=generation, now=now)
+    retention = None
+    if facts.retention is not None:
+        retention = decide_retention([_dated(point) for point in points], old, facts.retention, now)
+    report = report_of(retention, facts.rejected) if retention is not None else None
+    updated = with_retention(updated, report, generation=generation, now=now)
     status = BackupChainStatus(
         observed_generation=generation,
         conditions=conditions.models_of(updated),
@@ -146,7 +145,7 @@ def describe_chain(
         policy=retention.policy if retention is not None else None,
         expired=retention.expired if retention is not None else None,
     )
-    return ChainDescription(status, retention)
+    return ChainDescription(status, retention, report)
 
 
 def _needed(points: Sequence[_Point], removed: Sequence[RemovedPoint]) -> list[RemovedPoint]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from sendense_operator.api.v1alpha1.backup import DeletionPolicy, Phase
 from sendense_operator.api.v1alpha1.backupchain import BackupChainStatus
@@ -44,12 +45,12 @@ class ObservedChain:
         """Of the BackupRepository."""
         return ObjectKey(self.namespace, self.repository_name)
 
-    @property
+    @cached_property
     def repository_spec(self) -> BackupRepositorySpec | None:
         """None: there is no such BackupRepository."""
         return BackupRepositorySpec.model_validate(self.repository["spec"]) if self.repository else None
 
-    @property
+    @cached_property
     def status(self) -> BackupChainStatus:
         """Empty when there is none."""
         return BackupChainStatus.model_validate((self.obj or {}).get("status") or {})

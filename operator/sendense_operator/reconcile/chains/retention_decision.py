@@ -36,7 +36,6 @@ class RetentionFacts:
 
     vm: str
     policy: PolicyEntry
-    """Has a retention."""
     repository_retains: bool
     """Whether the repository's deletionPolicy is Retain."""
 
@@ -91,10 +90,10 @@ class RetentionDecision:
 
 
 def decide_retention(
-    points: Sequence[RetentionPoint], old: BackupChainStatus, facts: RetentionFacts | None, now: datetime
+    points: Sequence[RetentionPoint], old: BackupChainStatus, facts: RetentionFacts, now: datetime
 ) -> RetentionDecision | None:
-    """Return what becomes of each point (`points`: oldest first); None where no retention applies."""
-    if facts is None or facts.policy.retention is None:
+    """Return what becomes of each point (`points`: oldest first); None where the policy has no retention."""
+    if facts.policy.retention is None:
         return None
     retention, policy = facts.policy.retention, facts.policy.name
     try:
@@ -176,17 +175,11 @@ def report_of(decision: RetentionDecision, rejected: str) -> RetentionReport:
 
 
 def with_retention(
-    old: conditions.Conditions,
-    decision: RetentionDecision | None,
-    *,
-    rejected: str = "",
-    generation: int | None,
-    now: datetime,
+    old: conditions.Conditions, report: RetentionReport | None, *, generation: int | None, now: datetime
 ) -> conditions.Conditions:
     """Return the conditions with what retention says; without a retention it says nothing."""
-    if decision is None:
+    if report is None:
         return conditions.without(old, conditions.RETENTION)
-    report = report_of(decision, rejected)
     return conditions.with_aspect(
         old,
         conditions.RETENTION,

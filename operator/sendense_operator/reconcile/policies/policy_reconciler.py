@@ -29,7 +29,6 @@ from sendense_operator.reconcile.policies.objective_summary import (
 )
 from sendense_operator.reconcile.policies.policy_status import earliest, next_slot, state_of
 from sendense_operator.reconcile.policies.retention_summary import summarize, with_retention_summary
-from sendense_operator.reconcile.policies.ruled_chains import RuledChains
 from sendense_operator.reconcile.policies.ruled_vms import RuledVMs
 from sendense_operator.reconcile.policies.runs import (
     DueBackup,
@@ -103,21 +102,18 @@ class PolicyReconciler:
     def __init__(self, ctx: ReconcileContext, index: ProtectionIndex) -> None:
         self._ctx = ctx
         self._index = index
-        self._ruled = RuledChains(ctx)
-        self._vms = RuledVMs(ctx, index)
+        self._ruled = RuledVMs(ctx, index)
         self._outcomes = Recent[str, Outcomes](5000)
 
     async def __call__(self, namespace: str, name: str) -> float | None:
         """Create what is due; return the seconds until more is."""
         obj = await find(self._ctx.cluster, BACKUP_POLICY, namespace, name)
         if obj is None or is_deleting(obj):
-            self._ruled.forget(ObjectKey(namespace, name))
             return None
         if not self._index.synced():
             return UNSYNCED_S
         check = self._begin(obj)
-        self._ruled.update(ObjectKey(namespace, name), check.spec, check.selection)
-        self._vms.update(ObjectKey(namespace, name), check.selection)
+        self._ruled.update(ObjectKey(namespace, name), check.selection)
         await self._advance(check)
         nearest = await self._run_all(check)
         await self._write(check)
@@ -128,7 +124,7 @@ class PolicyReconciler:
 
     def forget_missing(self, namespace: str) -> None:
         """Let go of policies that are not there any more; see `RuledVMs`."""
-        self._vms.forget_missing(namespace)
+        self._ruled.forget_missing(namespace)
 
     def _begin(self, obj: Obj) -> _Check:
         namespace = obj["metadata"]["namespace"]

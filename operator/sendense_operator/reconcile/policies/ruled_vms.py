@@ -1,24 +1,43 @@
-"""Which VMs each policy backs up, to check their protection again when the policy or its VMs change.
+"""Which VMs each policy backs up, to check their protection and their chains again when the policy or its VMs change.
 
-In memory only: after a restart each VM is checked anyway.
+In memory only: after a restart each VM and each chain is checked anyway, chains maybe before the policies were known.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sendense_operator.api.v1alpha1.backuppolicy import Retention
 from sendense_operator.object_key import ObjectKey
 from sendense_operator.reconcile.protection.protection_index import ProtectionIndex
 from sendense_operator.reconcile.protection.selection import PolicyEntry, Selection
 from sendense_operator.reconcile.state.context import ReconcileContext
-from sendense_operator.reconcile.state.keys import Key, Work
+from sendense_operator.reconcile.state.keys import ChainKey, Key, Work
 
 
 @dataclass(frozen=True)
 class _Ruled:
     entry: PolicyEntry | None = None
-    """As the index had it. The checks of VMs read it there, and the watch may report a change late."""
+    """As the index had it. The checks of VMs and chains read it there, and the watch may report a change late."""
     vms: frozenset[str] = frozenset()
+    gone: frozenset[str] = frozenset()
+    """VMs that vCenter no longer has: retention applies to their chains all the same."""
+
+    @property
+    def chains(self) -> frozenset[ChainKey]:
+        """Those to which its retention applies."""
+        if self.entry is None or self.entry.retention is None:
+            return frozenset()
+        return frozenset(ChainKey(vm, self.entry.repository) for vm in self.vms | self.gone)
+
+    @property
+    def deletion_rules(self) -> tuple[Retention | None, bool, int | None] | None:
+        """What of the policy its chains depend on."""
+        entry = self.entry
+        return None if entry is None else (entry.retention, entry.suspended, entry.failed_history_limit)
+
+
+_NOTHING = _Ruled()
 
 
 class RuledVMs:
@@ -30,23 +49,28 @@ class RuledVMs:
         self._known: dict[str, dict[str, _Ruled]] = {}
 
     def update(self, policy: ObjectKey, selection: Selection) -> None:
-        """Check the VMs again for which something has changed."""
+        """Check the VMs and chains again for which something has changed."""
         known = self._known.setdefault(policy.namespace, {})
-        before = known.get(policy.name, _Ruled())
-        ruled = _Ruled(self._index.policies.named(*policy), frozenset(selection.vms))
+        before = known.get(policy.name, _NOTHING)
+        ruled = _Ruled(self._index.policies.named(*policy), frozenset(selection.vms), frozenset(selection.gone))
         known[policy.name] = ruled
-        changed = before.vms | ruled.vms if before.entry != ruled.entry else before.vms ^ ruled.vms
-        self._check(policy.namespace, changed)
+        self._check(policy.namespace, before, ruled)
 
     def forget_missing(self, namespace: str) -> None:
-        """Check all VMs again of policies that the index no longer has."""
+        """Check all VMs and chains again of policies that the index no longer has."""
         known = self._known.get(namespace, {})
         for name in [name for name in known if self._index.policies.named(namespace, name) is None]:
             # One that is too new for the index comes back with its next check.
-            self._check(namespace, known.pop(name).vms)
+            self._check(namespace, known.pop(name), _NOTHING)
         if not known:
             self._known.pop(namespace, None)
 
-    def _check(self, namespace: str, vms: frozenset[str]) -> None:
+    def _check(self, namespace: str, before: _Ruled, after: _Ruled) -> None:
+        """All that both have when the policy changed, else what only one of them has."""
+        vms = before.vms | after.vms if before.entry != after.entry else before.vms ^ after.vms
         for vm in sorted(vms):
             self._ctx.again(Key(Work.PROTECTION, namespace, vm))
+        same = before.deletion_rules == after.deletion_rules
+        chains = before.chains ^ after.chains if same else before.chains | after.chains
+        for chain in sorted(chains):
+            self._ctx.again(Key.of_chain(namespace, chain))

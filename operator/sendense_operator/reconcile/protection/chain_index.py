@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
 from sendense_operator.api.v1alpha1.backupchain import PointState
 from sendense_operator.cluster.objects import Obj
+from sendense_operator.reconcile.protection.uid_index import UidIndex
 from sendense_operator.reconcile.state.formatting import parse_time
 from sendense_operator.reconcile.state.keys import ChainKey
 
@@ -46,12 +47,11 @@ def _from_earlier_version(status: dict[str, Any]) -> tuple[str | None, datetime 
     return None, None
 
 
-class ChainIndex:
-    """Chains by VM; see `informer.Index`. `on_change` receives the chain of which something changed or that is gone."""
+class ChainIndex(UidIndex[ChainEntry]):
+    """Chains by VM."""
 
     def __init__(self, on_change: Callable[[ChainEntry], None]) -> None:
-        self._on_change = on_change
-        self._all: dict[str, ChainEntry] = {}
+        super().__init__(on_change)
         self._vms: dict[tuple[str, str], dict[str, ChainEntry]] = {}
 
     def of_vm(self, namespace: str, vm: str) -> list[ChainEntry]:
@@ -62,35 +62,13 @@ class ChainIndex:
         """Return the chain of a VM in a repository."""
         return self._vms.get((namespace, key.vm), {}).get(key.repository)
 
-    def put(self, item: ChainEntry) -> bool:
-        """Add or replace one. Returns whether anything changed."""
-        if self._all.get(item.uid) == item:
-            return False
-        self._all[item.uid] = item
+    def _add(self, item: ChainEntry) -> None:
         self._vms.setdefault((item.namespace, item.key.vm), {})[item.key.repository] = item
-        self._on_change(item)
-        return True
 
-    def remove(self, uid: str) -> bool:
-        """Forget one. Returns whether it was there."""
-        item = self._all.pop(uid, None)
-        if item is None:
-            return False
+    def _drop(self, item: ChainEntry) -> None:
         place = item.namespace, item.key.vm
         chains = self._vms.get(place, {})
-        # A new object of the name may have been seen before the end of the old one.
-        if (there := chains.get(item.key.repository)) is not None and there.uid == uid:
+        if (there := chains.get(item.key.repository)) is not None and there.uid == item.uid:
             del chains[item.key.repository]
             if not chains:
                 del self._vms[place]
-        self._on_change(item)
-        return True
-
-    def replace(self, items: Iterable[ChainEntry], namespace: str | None) -> None:
-        """Take a fresh list of one namespace, or (None) of all."""
-        missing = {uid for uid, item in self._all.items() if namespace in (None, item.namespace)}
-        for item in items:
-            missing.discard(item.uid)
-            self.put(item)
-        for uid in missing:
-            self.remove(uid)

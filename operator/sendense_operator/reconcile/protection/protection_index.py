@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Final, Generic, Protocol, TypeVar
+from collections.abc import Callable
+from typing import Final, Protocol, TypeVar
 
 from sendense_operator.reconcile.protection.chain_index import ChainEntry, ChainIndex
 from sendense_operator.reconcile.protection.retention_reports import RetentionReports
 from sendense_operator.reconcile.protection.selection import PolicyEntry, VMEntry, ruling_policy
+from sendense_operator.reconcile.protection.uid_index import Entry, UidIndex
 from sendense_operator.reconcile.state.keys import Key, Work
 
 SELECTION_SETTLE_S: Final = 2.0
@@ -16,18 +17,8 @@ PROTECTION_SETTLE_S: Final = 1.0
 """Seconds until a VM is checked of which a chain has changed: a scan changes several restore points at once."""
 
 
-class Entry(Protocol):
-    """What is kept of an object."""
-
-    @property
-    def uid(self) -> str:
-        """UID."""
-        ...
-
-    @property
-    def namespace(self) -> str:
-        """Namespace."""
-        ...
+class NamedEntry(Entry, Protocol):
+    """What is kept of an object that is found by its name."""
 
     @property
     def name(self) -> str:
@@ -35,15 +26,14 @@ class Entry(Protocol):
         ...
 
 
-E = TypeVar("E", bound=Entry)
+E = TypeVar("E", bound=NamedEntry)
 
 
-class NamespaceIndex(Generic[E]):
-    """Objects by namespace; see `informer.Index`. `on_change` receives the namespace in which something changed."""
+class NamespaceIndex(UidIndex[E]):
+    """Objects by namespace, and by name."""
 
-    def __init__(self, on_change: Callable[[str], None]) -> None:
-        self._on_change = on_change
-        self._all: dict[str, E] = {}
+    def __init__(self, on_change: Callable[[E], None]) -> None:
+        super().__init__(on_change)
         self._namespaces: dict[str, dict[str, E]] = {}
         self._names: dict[tuple[str, str], E] = {}
 
@@ -55,39 +45,17 @@ class NamespaceIndex(Generic[E]):
         """Return the object of that name."""
         return self._names.get((namespace, name))
 
-    def put(self, item: E) -> bool:
-        """Add or replace one. Returns whether anything changed."""
-        if self._all.get(item.uid) == item:
-            return False
-        self._all[item.uid] = item
+    def _add(self, item: E) -> None:
         self._namespaces.setdefault(item.namespace, {})[item.uid] = item
         self._names[item.namespace, item.name] = item
-        self._on_change(item.namespace)
-        return True
 
-    def remove(self, uid: str) -> bool:
-        """Forget one. Returns whether it was there."""
-        item = self._all.pop(uid, None)
-        if item is None:
-            return False
+    def _drop(self, item: E) -> None:
         there = self._namespaces[item.namespace]
-        del there[uid]
+        del there[item.uid]
         if not there:
             del self._namespaces[item.namespace]
-        # A new object of the name may have been seen before the end of the old one.
-        if self._names[item.namespace, item.name].uid == uid:
+        if self._names[item.namespace, item.name].uid == item.uid:
             del self._names[item.namespace, item.name]
-        self._on_change(item.namespace)
-        return True
-
-    def replace(self, items: Iterable[E], namespace: str | None) -> None:
-        """Take a fresh list of one namespace, or (None) of all."""
-        missing = {uid for uid, item in self._all.items() if namespace in (None, item.namespace)}
-        for item in items:
-            missing.discard(item.uid)
-            self.put(item)
-        for uid in missing:
-            self.remove(uid)
 
 
 class ProtectionIndex:
@@ -110,8 +78,8 @@ class ProtectionIndex:
         entry = self.vms.named(namespace, vm)
         return None if entry is None else ruling_policy(entry, repository, self.policies.of(namespace))
 
-    def _select_again(self, namespace: str) -> None:
-        self._enqueue(Key(Work.SELECTION, namespace), SELECTION_SETTLE_S)
+    def _select_again(self, changed: Entry) -> None:
+        self._enqueue(Key(Work.SELECTION, changed.namespace), SELECTION_SETTLE_S)
 
     def _protect_again(self, chain: ChainEntry) -> None:
         """Check again whether the VM's newest restore point is recent enough, and its policy's count of such VMs."""

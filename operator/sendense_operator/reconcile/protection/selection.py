@@ -109,7 +109,9 @@ class Selection:
 
 def select(policy: PolicyEntry, vms: Iterable[VMEntry], others: Iterable[PolicyEntry]) -> Selection:
     """Return what `policy` backs up of its namespace's VMs, `others` being the namespace's policies."""
-    rivals = _of_repository(others, policy.repository)
+    older = sorted(
+        (p for p in others if p.repository == policy.repository and p.rank < policy.rank), key=attrgetter("rank")
+    )
     names, chosen, gone, conflicts = set[str](), list[str](), list[str](), dict[str, str]()
     for vm in vms:
         names.add(vm.name)
@@ -117,8 +119,8 @@ def select(policy: PolicyEntry, vms: Iterable[VMEntry], others: Iterable[PolicyE
             continue
         if vm.gone:
             gone.append(vm.name)
-        elif (ruling := next(p for p in (*rivals, policy) if p.selects(vm))).rank < policy.rank:
-            conflicts[vm.name] = ruling.name
+        elif ruling := next((other.name for other in older if other.selects(vm)), None):
+            conflicts[vm.name] = ruling
         else:
             chosen.append(vm.name)
     return Selection(tuple(sorted(chosen)), conflicts, tuple(sorted(policy.refs - names)), tuple(sorted(gone)))
@@ -138,11 +140,6 @@ def ruling_policies(vm: VMEntry, policies: Iterable[PolicyEntry]) -> list[Policy
             known = oldest.get(policy.repository)
             oldest[policy.repository] = policy if known is None or policy.rank < known.rank else known
     return sorted(oldest.values(), key=attrgetter("name"))
-
-
-def _of_repository(policies: Iterable[PolicyEntry], repository: str) -> list[PolicyEntry]:
-    """Return those that write to it, the oldest first."""
-    return sorted((p for p in policies if p.repository == repository), key=attrgetter("rank"))
 
 
 def matches(selector: LabelSelector, labels: Mapping[str, str]) -> bool:

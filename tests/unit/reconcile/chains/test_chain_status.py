@@ -14,7 +14,7 @@ from tests.support.sample import GIB, NOON, at, stamp
 from sendense_operator.api.v1alpha1.backupchain import MAX_WAITING, BackupChainStatus, RemovalState, RemovedPoint
 from sendense_operator.api.v1alpha1.base import MAX_POINTS
 from sendense_operator.catalogue_format import ChainRecord, PointRecord
-from sendense_operator.reconcile.chains.chain_status import ChainFacts, chain_status
+from sendense_operator.reconcile.chains.chain_status import ChainFacts, describe_chain
 from sendense_operator.reconcile.state.records import ChainView
 from sendense_operator.task import BackupType
 
@@ -46,7 +46,7 @@ def status(
     view: ChainView | None = None,
 ) -> BackupChainStatus:
     facts = ChainFacts(backups, removed, (), 32, view)
-    return chain_status(old or BackupChainStatus(), facts, generation=1, now=NOON)
+    return describe_chain(old or BackupChainStatus(), facts, generation=1, now=NOON).status
 
 
 def ready(found: BackupChainStatus) -> tuple[str, str]:
@@ -234,7 +234,7 @@ def test_of_very_many_the_newest_are_listed_and_all_are_counted() -> None:
 def test_the_same_again_is_equal() -> None:
     backups = [point("a", 1), point("b", 2, "a"), point("c", 3, "x")]
     once = status(*backups)
-    assert chain_status(once, ChainFacts(backups, (), (), 32), generation=1, now=at(99)) == once
+    assert describe_chain(once, ChainFacts(backups, (), (), 32), generation=1, now=at(99)).status == once
 
 
 @pytest.mark.parametrize(("length", "each"), [(20, 250), (63, 350)])

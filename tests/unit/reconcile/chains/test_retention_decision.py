@@ -133,6 +133,6 @@ def test_what_the_api_server_rejects_is_said() -> None:
 def test_no_retention_no_condition() -> None:
     policy = PolicyEntry("u", "shop", "nightly", NOON, 1)
     assert decide_retention([], BackupChainStatus(), RetentionFacts("db", policy, False), NOON) is None
-    before = with_retention([], decide(point("a", 1)), generation=1, now=NOON)
+    before = with_retention([], report_of(decide(point("a", 1)), ""), generation=1, now=NOON)
     assert [(c["type"], c["status"], c["reason"]) for c in before] == [("Retention", "True", "Applied")]
     assert with_retention(before, None, generation=1, now=NOON + timedelta(1)) == []

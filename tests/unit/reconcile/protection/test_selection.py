@@ -86,7 +86,7 @@ def test_a_policy_of_another_version_selects_nothing() -> None:
 
 def test_the_index_reports_changes_of_what_matters() -> None:
     changed: list[str] = []
-    index = NamespaceIndex[VMEntry](changed.append)
+    index = NamespaceIndex[VMEntry](lambda entry: changed.append(entry.namespace))
     index.replace([vm("a"), vm("b", namespace="other")], None)
     assert changed == ["shop", "other"]
     assert not index.put(vm("a"))
