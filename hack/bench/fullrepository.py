@@ -12,11 +12,12 @@ from hack.bench.memoryapi import MemoryApi
 from tests.support import sample
 from tests.support.objects import Obj
 
+from sendense_operator.answer import Answer, Capacity, CatalogueSeal, DiskAnswer
 from sendense_operator.catalogue_format import CatalogueWriter, ChainRecord, PointRecord, Record, RootRecord
 from sendense_operator.cluster import kinds
 from sendense_operator.cluster.kinds import Kind
 from sendense_operator.reconcile.workload.worker_pod import probe_task_of
-from sendense_operator.task import Answer, BackupType, Capacity, CatalogueSeal, DiskAnswer
+from sendense_operator.task import BackupType
 
 _VMS: Final = 100
 _DEPTH: Final = 10

@@ -21,7 +21,8 @@ from typing import Annotated, Final, Literal
 from blake3 import blake3
 from pydantic import Field, TypeAdapter, ValidationError
 
-from sendense_operator.task import MAX_DISKS, Bytes, CatalogueSeal, DiskAnswer, Wire
+from sendense_operator.answer import CatalogueSeal, DiskAnswer
+from sendense_operator.task import MAX_DISKS, Bytes, Wire
 
 PREFIX: Final = "sendense-catalogue"
 _BATCH_BYTES: Final = 64 << 10

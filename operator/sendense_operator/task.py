@@ -1,30 +1,19 @@
-"""The contract between controller and worker: task, answer and progress.
+"""The contract between controller and worker: task and progress; the answer has a module of its own.
 
-The task is an annotation of the pod, which the worker reads as a file through the downward API. The answer is the
-container's termination message (at most 4096 bytes, a limit of the kubelet). Progress is read over HTTP while the pod
-runs. None of them contains credentials.
+The task is an annotation of the pod, which the worker reads as a file through the downward API. Progress is read over
+HTTP while the pod runs. Neither contains credentials.
 """
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from enum import IntEnum, StrEnum
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from sendense_operator import compact_encoding
-
-TERMINATION_MESSAGE_LIMIT: Final = 4096
 MAX_DISKS: Final = 64
-_COMPRESSED: Final = "z:"
-_NUMBERS: Final = "n:"
-_UNPACKED_LIMIT: Final = 1 << 18
-"""Largest decompressed answer in bytes; those of workers have less than 50 KiB."""
-_TEXT_KEPT: Final = 512
-"""Characters of a message that are kept in preference to change IDs."""
 
 TASK_FILE: Final = "/etc/sendense/task/task.json"
 CREDENTIALS_DIR: Final = "/etc/sendense/credentials"
@@ -238,158 +227,49 @@ class ProbeTask(Wire):
     """ID that the repository must have; None if it is not known yet, in which case an empty folder is initialized."""
 
 
-class DiskAnswer(Wire):
-    """One committed disk."""
+class VerificationLevel(StrEnum):
+    """How a restore point is verified."""
 
-    index: int
-    key: int
-    type: BackupType
-    file: str
-    """Path of the layer below the repository's root."""
-    virtual_size: Bytes
-    stored_bytes: Bytes = Field(alias="stored")
-    """Bytes that the layer's file occupies."""
-    guest_bytes: Bytes
-    """Bytes of guest data in the layer, without zeroes and holes."""
-    received_bytes: Bytes = Field(alias="transferred")
-    """Bytes received from the appliance."""
-    change_id: str = ""
-    """Change ID of the disk; empty if it did not fit into the message, but then the manifest has it."""
-    reason: str = ""
-    """FullReason, if an increment was requested and a full was made."""
-    parent: str = ""
-    """For an increment: name of the Backup that it depends on."""
-    parent_change_id: str = ""
-    """For an increment: change ID of the parent; may be left out as `change_id` is."""
-    depth: Annotated[int, Field(ge=1)] = 1
-    """Number of layers that a restore of this disk reads, this one included."""
+    STRUCTURE = "Structure"
+    """Each layer exists, has the right size and backing file, and passes `qemu-img check`; the digest lists are
+    complete."""
+    CONTENT = "Content"
+    """As Structure; in addition, all of its content is read and compared with its digests."""
 
 
-class Capacity(Wire):
-    """Capacity of the file system that holds the repository, in bytes."""
+class PointReference(Wire):
+    """A restore point to verify."""
 
-    total: Bytes
-    free: Bytes
-    free_files: int | None = None
-    """Number of files that can still be created (inodes); None if the file system has no such limit."""
-
-
-class CatalogueSeal(Wire):
-    """Number and digest of the records of a catalogue, against which a reader checks them."""
-
-    records: Bytes
-    """Number of records."""
-    digest: str
-    """blake3 of the records' JSON lines, in hex."""
+    backup: str
+    backup_uid: str
+    """UID of the Backup that made it."""
 
 
-_TYPES: Final = tuple(BackupType)
-_WIDTHS: Final = {
-    "index": 1, "key": 4, "depth": 1, "type": 1, "virtual_size": 6,
-    "stored_bytes": 6, "guest_bytes": 6, "received_bytes": 6,
-}  # fmt: skip
-"""Bytes per number of a disk: 31 in all, so that those of 64 disks always fit."""
+MAX_VERIFIED_POINTS: Final = 500
+"""Most restore points of one task; a pod's annotations can have 256 KiB."""
 
 
-class Answer(Wire):
-    """The termination message of a worker."""
+class VerificationTask(Wire):
+    """Verification of restore points of one chain, the newest first."""
 
-    outcome: Literal["Completed", "Failed", "Cancelled"]
-    reason: str = ""
-    """Reason in CamelCase, which becomes the condition's reason."""
-    message: str = ""
-    """What happened and what to check, for the condition's message."""
-    job_id: str = ""
-    repository_id: str = ""
-    manifest: str = ""
-    """Path of the manifest below the repository's root."""
-    disks: Annotated[tuple[DiskAnswer, ...], Field(max_length=MAX_DISKS)] = ()
-    capacity: Capacity | None = None
-    started: datetime | None = None
-    finished: datetime | None = None
-    adopted: bool = False
-    """Whether an earlier attempt had already committed the restore point."""
-    swept: int = 0
-    """Number of leftover files that were removed."""
-    catalogue: CatalogueSeal | None = None
-    """For maintenance that removed or scanned: seal of the catalogue in the log."""
-    left: str = ""
-    """What an unsuccessful attempt left on the appliance and in vCenter, for a message to the user."""
-    stuck_client: bool = False
-    """Whether the VMA's client of this job hangs; it does so until the VMA is restarted."""
-
-    def to_message(self) -> str:
-        """Return the answer as a termination message of at most TERMINATION_MESSAGE_LIMIT bytes.
-
-        It is compressed if necessary. If it still does not fit, parts are left out in this order: the end of a long
-        message, the change IDs (from about 40 disks on; the manifest has them), the rest of the message, the names of
-        parents and files. The rest always fits: a fixed number of bytes per disk, and one path. Raises ValueError for
-        more than MAX_DISKS disks, or for a path that is longer than the layout of a repository allows.
-        """
-        text = self.model_dump_json(by_alias=True, exclude_defaults=True)
-        if len(text.encode()) <= TERMINATION_MESSAGE_LIMIT:
-            return text
-        packed = _COMPRESSED + compact_encoding.to_text(self._by_columns().encode())
-        if len(packed) <= TERMINATION_MESSAGE_LIMIT:
-            return packed
-        for field in ("parent_change_id", "change_id"):
-            if len(self.message) <= _TEXT_KEPT and any(getattr(disk, field) for disk in self.disks):
-                disks = tuple(disk.model_copy(update={field: ""}) for disk in self.disks)
-                return self.model_copy(update={"disks": disks}).to_message()
-        if self.message:
-            return self.model_copy(update={"message": self.message[: len(self.message) // 2]}).to_message()
-        return self._by_numbers(("reason", "parent", "file"))
-
-    def _by_numbers(self, texts: tuple[str, ...]) -> str:
-        """Return a message with a fixed number of bytes per disk, and as many of the fields `texts` as fit.
-
-        The first of `texts` are left out first.
-        """
-        if len(self.disks) > MAX_DISKS:
-            raise ValueError(f"the answer has {len(self.disks)} disks, but at most {MAX_DISKS} fit")
-        whole = self.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"disks"})
-        whole["disks"] = {name: [getattr(disk, name) for disk in self.disks] for name in texts}
-        head = json.dumps(whole, separators=(",", ":")).encode()
-        rows = [{name: getattr(disk, name) for name in _WIDTHS} for disk in self.disks]
-        numbers = compact_encoding.pack_numbers([row | {"type": _TYPES.index(row["type"])} for row in rows], _WIDTHS)
-        packed = _NUMBERS + compact_encoding.to_text(head + b"\n" + numbers)
-        if len(packed) <= TERMINATION_MESSAGE_LIMIT:
-            return packed
-        if not texts:
-            raise ValueError(f"the answer for {len(self.disks)} disks has {len(packed)} bytes and does not fit")
-        return self._by_numbers(texts[1:])
-
-    def _by_columns(self) -> str:
-        """Return JSON with a list per field of the disks, whose compressed size is a third smaller."""
-        whole = self.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"disks"})
-        rows = [disk.model_dump(mode="json", by_alias=True) for disk in self.disks]
-        whole["disks"] = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
-        return json.dumps(whole, separators=(",", ":"))
-
-    @classmethod
-    def from_message(cls, text: str) -> Answer:
-        """Return the answer in a termination message. Raises ValueError, of which pydantic's error is a subclass."""
-        try:
-            if text.startswith(_COMPRESSED):
-                whole = json.loads(compact_encoding.from_text(text.removeprefix(_COMPRESSED), _UNPACKED_LIMIT))
-                columns = whole["disks"]
-            elif text.startswith(_NUMBERS):
-                data = compact_encoding.from_text(text.removeprefix(_NUMBERS), _UNPACKED_LIMIT)
-                head, _, numbers = data.partition(b"\n")
-                whole = json.loads(head)
-                columns = _columns(numbers) | whole["disks"]
-            else:
-                return cls.model_validate_json(text)
-            whole["disks"] = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        except (LookupError, TypeError, AttributeError, RecursionError) as error:
-            raise ValueError(f"not a worker's answer: {error}") from error
-        return cls.model_validate(whole)
-
-
-def _columns(numbers: bytes) -> dict[str, list[Any]]:
-    """Return the numeric fields of all disks by name, and empty file names. Raises LookupError, ValueError."""
-    columns: dict[str, list[Any]] = {**compact_encoding.unpack_numbers(numbers, _WIDTHS)}
-    return columns | {"type": [_TYPES[at] for at in columns["type"]], "file": [""] * len(columns["type"])}
+    kind: Literal["verification"] = "verification"
+    namespace: str
+    folder: str = ""
+    """As in BackupTask."""
+    vm: str
+    """Name of the ProtectedVM, which is the chain's folder."""
+    chain: str
+    """Name of the BackupChain."""
+    repository_id: str
+    repository_path: str = ""
+    """As in BackupTask."""
+    level: VerificationLevel
+    points: Annotated[tuple[PointReference, ...], Field(min_length=1, max_length=MAX_VERIFIED_POINTS)]
+    """The restore points, the newest first."""
+    bytes_per_second: Annotated[int, Field(ge=1)] | None = None
+    """Most bytes of content to read per second; None: no limit."""
+    request: str = ""
+    """Value of the annotation that requested it; not used by the worker, but by the reader of its answer."""
 
 
 class Stage(StrEnum):

@@ -15,7 +15,8 @@ from typing import Any, Final
 from tests.dataplane.rig import Bench, Vma, reference_vma
 from tests.dataplane.test_incremental import flip
 
-from sendense_operator.task import Answer, BackupTask, ProbeTask, Removal
+from sendense_operator.answer import Answer
+from sendense_operator.task import BackupTask, ProbeTask, Removal
 
 _KIB: Final = 1 << 10
 _REPOSITORY_ID: Final = "5e9d0000-0000-4000-8000-000000000001"

@@ -18,7 +18,8 @@ from typing import Any
 
 import httpx
 
-from sendense_operator.task import CANCEL_PATH, Answer, BackupTask, ProbeTask, Progress
+from sendense_operator.answer import Answer
+from sendense_operator.task import CANCEL_PATH, BackupTask, ProbeTask, Progress
 
 CHECKOUT = Path(__file__).parents[2]
 PASSWORD = "canary-4711"

@@ -9,8 +9,9 @@ import pytest
 from blake3 import blake3
 from tests.dataplane.rig import PASSWORD, Bench, Vma
 
+from sendense_operator.answer import Answer
 from sendense_operator.chain.manifest import Manifest
-from sendense_operator.task import Answer, Stage
+from sendense_operator.task import Stage
 
 MIB = 1 << 20
 

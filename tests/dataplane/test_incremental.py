@@ -12,8 +12,9 @@ import pytest
 from tests.dataplane.rig import Bench, Vma
 from tests.dataplane.test_full import digest_of, manifest_of
 
+from sendense_operator.answer import Answer
 from sendense_operator.chain.layout import ChainPaths
-from sendense_operator.task import Answer, BackupType, ExitCode, FullReason
+from sendense_operator.task import BackupType, ExitCode, FullReason
 from sendense_operator.worker.storage.chain_folder import read_chain
 
 MIB = 1 << 20

@@ -8,8 +8,9 @@ from typing import Any
 
 from tests.support.objects import Obj
 
+from sendense_operator.answer import Answer, Capacity, DiskAnswer
 from sendense_operator.api.v1alpha1 import names
-from sendense_operator.task import Answer, BackupType, Capacity, DiskAnswer, DiskProgress, Progress, Stage
+from sendense_operator.task import BackupType, DiskProgress, Progress, Stage
 
 NAMESPACE = "shop"
 NOON = datetime(2025, 10, 5, 12, tzinfo=UTC)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sendense_operator import catalogue_format
+from sendense_operator.answer import CatalogueSeal, DiskAnswer
 from sendense_operator.catalogue_format import (
     MAX_RECORDS,
     PREFIX,
@@ -20,7 +21,7 @@ from sendense_operator.catalogue_format import (
     RootRecord,
     TombstoneRecord,
 )
-from sendense_operator.task import MAX_DISKS, BackupType, CatalogueSeal, DiskAnswer
+from sendense_operator.task import MAX_DISKS, BackupType
 
 AT = datetime(2025, 10, 5, 12, 0, 0, tzinfo=UTC)
 UID = "0b7ec3de-5ced-462b-9912-f63f580d6489"

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from sendense_operator.answer import Answer, DiskAnswer
 from sendense_operator.catalogue_format import (
     CatalogueWriter,
     ChainRecord,
@@ -16,11 +17,9 @@ from sendense_operator.catalogue_format import (
     TombstoneRecord,
 )
 from sendense_operator.task import (
-    Answer,
     ApplianceTask,
     BackupTask,
     BackupType,
-    DiskAnswer,
     Exposure,
     FullReason,
     MissingParent,

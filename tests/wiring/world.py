@@ -16,6 +16,7 @@ from tests.wiring.fakecluster import FOREGROUND, FakeCluster
 from tests.wiring.fakegateways import FakeGateways
 from tests.wiring.repositoryworld import RepositoryWorld
 
+from sendense_operator.answer import Answer, Capacity
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster.kinds import (
     BACKUP,
@@ -35,7 +36,7 @@ from sendense_operator.reconcile.state.kubernetes_objects import (
     job_end,
     terminated,
 )
-from sendense_operator.task import Answer, BackupTask, Capacity, ExitCode, ProbeTask, Progress
+from sendense_operator.task import BackupTask, ExitCode, ProbeTask, Progress
 
 __all__ = ["COPY_S", "Ending", "World"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sendense_operator.task import Capacity
+from sendense_operator.answer import Capacity
 
 FILES_TO_START: Final = 256
 """Files that a backup may create: layers, digest lists and marks of 64 disks, manifest, intent."""

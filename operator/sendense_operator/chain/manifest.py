@@ -12,9 +12,10 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
+from sendense_operator.answer import DiskAnswer
 from sendense_operator.chain.digests import digest
 from sendense_operator.chain.layout import check_backup, check_layer_path, digests_of
-from sendense_operator.task import MAX_DISKS, BackupType, Bytes, DiskAnswer
+from sendense_operator.task import MAX_DISKS, BackupType, Bytes
 
 FORMAT: Final = "sendense.io/manifest"
 VERSION: Final = 1

@@ -6,7 +6,8 @@ import errno
 from enum import StrEnum
 from typing import Final
 
-from sendense_operator.task import Answer, ExitCode, FullReason
+from sendense_operator.answer import Answer
+from sendense_operator.task import ExitCode, FullReason
 from sendense_operator.vma.stall_clocks import INCREMENT_REFUSED
 
 

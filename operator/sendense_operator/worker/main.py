@@ -13,8 +13,9 @@ from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
+from sendense_operator.answer import Answer
 from sendense_operator.logs import get_logger, set_backup, setup_logging
-from sendense_operator.task import Answer, BackupTask, ExitCode, ProbeTask
+from sendense_operator.task import BackupTask, ExitCode, ProbeTask
 from sendense_operator.worker.errors import Reason, WorkerError, exit_code
 from sendense_operator.worker.maintenance.repository_maintenance import run_probe
 from sendense_operator.worker.settings import Settings

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from sendense_operator.answer import Capacity
 from sendense_operator.chain.free_space import lacks_files
-from sendense_operator.task import Capacity
 
 
 @pytest.mark.parametrize(("free_files", "lacking"), [(None, False), (16, False), (15, True), (0, True)])

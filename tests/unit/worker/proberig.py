@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tests.support.chains import increment, point, uid_of, write_point
 
+from sendense_operator.answer import Answer
 from sendense_operator.catalogue_format import (
     ChainRecord,
     PointRecord,
@@ -18,7 +19,7 @@ from sendense_operator.catalogue_format import (
     read_catalogue,
 )
 from sendense_operator.chain.manifest import Manifest
-from sendense_operator.task import Answer, ProbeTask, Removal
+from sendense_operator.task import ProbeTask, Removal
 from sendense_operator.worker.maintenance.repository_maintenance import run_probe
 from sendense_operator.worker.settings import Settings
 

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 from tests.unit.worker.support import UID, settings, task
 
-from sendense_operator.task import Answer, BackupTask, ExitCode, FullReason, ProbeTask
+from sendense_operator.answer import Answer
+from sendense_operator.task import BackupTask, ExitCode, FullReason, ProbeTask
 from sendense_operator.worker import main
 from sendense_operator.worker.errors import FATAL, Reason, WorkerError, exit_code
 

@@ -10,6 +10,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from sendense_operator.answer import Answer
 from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.api.v1alpha1.backup import Phase
 from sendense_operator.catalogue_format import PointRecord
@@ -45,7 +46,6 @@ from sendense_operator.reconcile.state.formatting import whole_seconds
 from sendense_operator.reconcile.state.keys import Key, Work
 from sendense_operator.reconcile.state.kubernetes_objects import created, is_deleting, ready_condition
 from sendense_operator.reconcile.state.records import RepositoryCatalogue
-from sendense_operator.task import Answer
 
 STATUS_ERRORS: Final = (ValidationError, InvalidError)
 """What says that no status can hold what a manifest says; repeated, it would end the same way."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final, Literal, Unpack
 
+from sendense_operator.answer import Answer
 from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.api.v1alpha1.backup import Phase
 from sendense_operator.cluster.api_client import find
@@ -29,7 +30,7 @@ from sendense_operator.reconcile.state.kubernetes_objects import is_deleting, is
 from sendense_operator.reconcile.workload.job_outcome import LINGER_S, last_answer, still_there
 from sendense_operator.reconcile.workload.worker_job import TTL_SECONDS
 from sendense_operator.reconcile.workload.worker_pod import task_of
-from sendense_operator.task import Answer, Stage
+from sendense_operator.task import Stage
 
 REPOSITORY_REASONS: Final = frozenset(
     {

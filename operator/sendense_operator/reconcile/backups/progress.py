@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
+from sendense_operator.answer import Answer
 from sendense_operator.api.v1alpha1.backup import BackupDisk, BackupProgress
 from sendense_operator.reconcile.backups.status_changes import changed_disk, changed_progress
 from sendense_operator.reconcile.state.backup_type import backup_type_of
@@ -19,7 +20,7 @@ from sendense_operator.reconcile.state.formatting import (
     human_rate,
     whole_seconds,
 )
-from sendense_operator.task import Answer, BackupType, DiskProgress, Progress, Stage
+from sendense_operator.task import BackupType, DiskProgress, Progress, Stage
 
 _FARTHEST_S: Final = 2_592_000
 """The most that spec.activeDeadlineSeconds may be: what would end later never does."""

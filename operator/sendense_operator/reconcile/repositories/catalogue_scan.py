@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import Final
 
+from sendense_operator.answer import Answer, CatalogueSeal
 from sendense_operator.api.v1alpha1.backupchain import RemovalState
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositoryStatus, Catalogue
 from sendense_operator.catalogue_format import CatalogueError, read_catalogue
@@ -37,7 +38,7 @@ from sendense_operator.reconcile.state.keys import ChainKey, Key
 from sendense_operator.reconcile.state.kubernetes_objects import created
 from sendense_operator.reconcile.state.records import KnownBackup, ScanResult
 from sendense_operator.reconcile.workload.worker_pod import CONTAINER
-from sendense_operator.task import Answer, CatalogueSeal, ProbeTask
+from sendense_operator.task import ProbeTask
 
 MAX_FOLDERS: Final = 32
 _log = get_logger(__name__)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from sendense_operator.answer import Answer, Capacity
 from sendense_operator.api.v1alpha1 import conditions
 from sendense_operator.api.v1alpha1.backuprepository import (
     BackupRepositorySpec,
@@ -22,7 +23,6 @@ from sendense_operator.reconcile.state.formatting import human_bytes, whole_seco
 from sendense_operator.reconcile.state.kubernetes_objects import death_of, job_end, newest, ready_condition
 from sendense_operator.reconcile.state.problem import Meaning, Problem
 from sendense_operator.reconcile.workload.job_outcome import last_answer
-from sendense_operator.task import Answer, Capacity
 
 FULL: Final = "RepositoryFull"
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sendense_operator.answer import DiskAnswer
 from sendense_operator.api.v1alpha1.backup import BackupDisk
-from sendense_operator.task import BackupType, DiskAnswer
+from sendense_operator.task import BackupType
 
 
 def backup_type_of(disks: Sequence[BackupDisk] | Sequence[DiskAnswer]) -> BackupType:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from sendense_operator.answer import Answer, Capacity
 from sendense_operator.object_key import ObjectKey
 from sendense_operator.reconcile.state.discovery_records import DiscoveryRun
 from sendense_operator.reconcile.state.recent import Recent
 from sendense_operator.reconcile.state.records import RepositoryCatalogue, ScanResult
 from sendense_operator.reconcile.state.vm_records import DatacenterInventory, DatacenterKey, VMLookup
-from sendense_operator.task import Answer, Capacity
 from sendense_operator.vma.messages import MAX_VMS
 
 CATALOGUES_SIZE: Final = 96 << 20

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from sendense_operator.answer import Answer
 from sendense_operator.cluster.containers import has_worker_ended
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.reconcile.state.formatting import parse_time
@@ -22,7 +23,7 @@ from sendense_operator.reconcile.state.kubernetes_objects import (
     pod_trouble,
     terminated,
 )
-from sendense_operator.task import Answer, ExitCode
+from sendense_operator.task import ExitCode
 
 
 @dataclass(frozen=True)

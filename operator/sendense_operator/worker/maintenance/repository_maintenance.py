@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sendense_operator.answer import Answer, CatalogueSeal
 from sendense_operator.catalogue_format import MAX_FOLDERS, CatalogueWriter, Obstacle, RootRecord
 from sendense_operator.chain import layout
 from sendense_operator.chain.layout import ChainPaths, LayoutError
 from sendense_operator.logs import emit_line, get_logger
-from sendense_operator.task import Answer, CatalogueSeal, ProbeTask, Removal
+from sendense_operator.task import ProbeTask, Removal
 from sendense_operator.worker.errors import Reason, WorkerError, storage_error
 from sendense_operator.worker.maintenance import chain_maintenance
 from sendense_operator.worker.maintenance.chain_maintenance import Survey

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from sendense_operator.answer import Capacity
 from sendense_operator.chain.layout import MARKER, PARTIAL
-from sendense_operator.task import Capacity
 from sendense_operator.worker.errors import NotRegularError, Reason, WorkerError, storage_error
 from sendense_operator.worker.storage.durable_io import read_regular, replace_durable, write_durable
 from sendense_operator.worker.storage.repository_listing import WRITE_TEST

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sendense_operator.answer import Answer
 from sendense_operator.chain import layout
 from sendense_operator.chain.layout import ChainPaths, LayoutError
 from sendense_operator.chain.manifest import Manifest
 from sendense_operator.logs import get_logger
-from sendense_operator.task import Answer, BackupTask, Stage
+from sendense_operator.task import BackupTask, Stage
 from sendense_operator.vma.credentials import Credentials, CredentialsError
 from sendense_operator.vma.vma_client import VMAClient
 from sendense_operator.worker.errors import Reason, WorkerError, storage_error

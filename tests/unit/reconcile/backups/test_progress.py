@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.sample import GIB, NOON, at, completed_answer, report
 
+from sendense_operator.answer import DiskAnswer
 from sendense_operator.api.v1alpha1.backup import BackupDisk, BackupProgress
 from sendense_operator.reconcile.backups.progress import (
     describe_result,
@@ -19,7 +20,7 @@ from sendense_operator.reconcile.backups.progress import (
     stopped_progress,
 )
 from sendense_operator.reconcile.state.backup_type import backup_type_of
-from sendense_operator.task import BackupType, DiskAnswer, DiskProgress, Progress, Stage
+from sendense_operator.task import BackupType, DiskProgress, Progress, Stage
 
 sizes = st.integers(0, 1 << 45)
 reports = st.lists(

@@ -25,7 +25,11 @@ from sendense_operator.reconcile.catalogue.point_changes import PointChanges
 DERIVED = {"observed_generation", "conditions", "phase", "message", "duration", "duration_seconds"}
 """By `next_backup_status`."""
 PACKAGE = Path(sendense_operator.__file__).parent
-NO_STATUS = {"task.py": "a worker's answer", "worker/main.py": "a worker's answer", "chain/parent_blocks.py": "a mark"}
+NO_STATUS = {
+    "answer.py": "a worker's answer",
+    "worker/main.py": "a worker's answer",
+    "chain/parent_blocks.py": "a mark",
+}
 """Files whose models go into no status."""
 
 

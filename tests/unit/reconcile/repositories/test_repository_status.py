@@ -9,6 +9,7 @@ from tests.support import sample
 from tests.support.objects import Obj
 from tests.support.sample import GIB, NOON, at, condition, ended, job, pod
 
+from sendense_operator.answer import Answer, Capacity
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec, BackupRepositoryStatus
 from sendense_operator.reconcile.repositories.repository_status import (
     Probed,
@@ -17,7 +18,6 @@ from sendense_operator.reconcile.repositories.repository_status import (
     next_repository_status,
 )
 from sendense_operator.reconcile.state.problem import Meaning, Problem
-from sendense_operator.task import Answer, Capacity
 
 SPEC = BackupRepositorySpec.model_validate(sample.repository(minFreeBytes=GIB)["spec"])
 ROOM, TIGHT = Capacity(total=100 * GIB, free=50 * GIB), Capacity(total=100 * GIB, free=GIB - 1)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from sendense_operator.answer import Capacity
 from sendense_operator.object_key import ObjectKey
 from sendense_operator.reconcile.state.hints import RepositoryMessages
 from sendense_operator.reconcile.state.recent import Recent, count_up
-from sendense_operator.task import Capacity
 
 STORE = ObjectKey("shop", "store")
 OTHER = ObjectKey("lab", "store")

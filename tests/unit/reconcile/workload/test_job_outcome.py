@@ -6,6 +6,7 @@ import pytest
 from tests.support.objects import Obj
 from tests.support.sample import at, completed_answer, condition, ended, failed_answer, job, pod, stamp
 
+from sendense_operator.answer import Answer
 from sendense_operator.reconcile.workload.job_outcome import (
     LINGER_S,
     AnswerLost,
@@ -20,7 +21,7 @@ from sendense_operator.reconcile.workload.job_outcome import (
     observe_worker,
     still_there,
 )
-from sendense_operator.task import Answer, ExitCode
+from sendense_operator.task import ExitCode
 
 DONE = completed_answer()
 BAD = failed_answer()

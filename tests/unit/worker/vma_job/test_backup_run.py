@@ -13,10 +13,11 @@ from tests.support import chains
 from tests.unit.worker.storage import test_commit as commits
 from tests.unit.worker.support import UID, settings, task
 
+from sendense_operator.answer import Answer
 from sendense_operator.api.v1alpha1.names import vma_job_id
 from sendense_operator.chain import layout
 from sendense_operator.chain.parent_choice import LayerPlan, ParentLayer
-from sendense_operator.task import Answer, BackupTask, Clocks, ExitCode, FullReason
+from sendense_operator.task import BackupTask, Clocks, ExitCode, FullReason
 from sendense_operator.vma.callback_rules import DiskPlan
 from sendense_operator.vma.credentials import Credentials
 from sendense_operator.vma.vma_client import VMAClient

@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from sendense_operator.answer import Answer
 from sendense_operator.chain.memory_estimate import DiskLoad, estimate
-from sendense_operator.task import Answer, ExitCode
+from sendense_operator.task import ExitCode
 from sendense_operator.worker.errors import WorkerError, exit_code
 from sendense_operator.worker.vma_job.memory_check import check_memory, limit
 
