@@ -268,8 +268,6 @@ class VerificationTask(Wire):
     """The restore points, the newest first."""
     bytes_per_second: Annotated[int, Field(ge=1)] | None = None
     """Most bytes of content to read per second; None: no limit."""
-    request: str = ""
-    """Value of the annotation that requested it; not used by the worker, but by the reader of its answer."""
 
 
 class Stage(StrEnum):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import secrets
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -270,7 +271,11 @@ def _lose(_: Workspace, layer: Path) -> None:
     layer.unlink()
 
 
-HARMS = {"flipped": images.flip_bit, "truncated": _truncate, "lost": _lose}
+HARMS: dict[str, Callable[[Workspace, Path], None]] = {
+    "flipped": images.flip_bit,
+    "truncated": _truncate,
+    "lost": _lose,
+}
 
 
 @pytest.fixture

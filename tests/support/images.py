@@ -38,11 +38,16 @@ def compare(space: Workspace, pairs: list[tuple[Path, Path]]) -> list[str]:
     return reported.splitlines()
 
 
-def flip_bit(space: Workspace, image: Path) -> None:
-    """One bit of data that the image itself holds, in the middle of its file; its structure stays as it is."""
+def flip_bit(space: Workspace, image: Path, *, after: int = 0) -> None:
+    """One bit of data that the image itself holds, in the middle of its file; its structure stays as it is.
+
+    `after`: byte of the disk behind which it lies.
+    """
     reported = json.loads(in_image(space, 'qemu-img map --output=json -f qcow2 "$1"', image))
     mine = [extent for extent in reported if extent["data"] and extent["depth"] == 0]
-    offset = mine[len(mine) // 2]["offset"]
+    behind = [extent for extent in mine if extent["start"] + extent["length"] > after]
+    chosen = behind[len(behind) // 2]
+    offset = chosen["offset"] + max(after - chosen["start"], 0)
     with image.open("r+b") as file:
         file.seek(offset)
         (byte,) = file.read(1)

@@ -15,6 +15,7 @@ from tests.wiring.ending import Ending
 from tests.wiring.fakecluster import FOREGROUND, FakeCluster
 from tests.wiring.fakegateways import FakeGateways
 from tests.wiring.repositoryworld import RepositoryWorld
+from tests.wiring.verificationworld import VerificationWorld
 
 from sendense_operator.answer import Answer, Capacity
 from sendense_operator.api.v1alpha1 import names
@@ -36,7 +37,7 @@ from sendense_operator.reconcile.state.kubernetes_objects import (
     job_end,
     terminated,
 )
-from sendense_operator.task import BackupTask, ExitCode, ProbeTask, Progress
+from sendense_operator.task import BackupTask, ExitCode, ProbeTask, Progress, VerificationTask
 
 __all__ = ["COPY_S", "Ending", "World"]
 
@@ -58,6 +59,7 @@ class World:
         self.started: list[tuple[str, str]] = []
         """Backup and pod UID of each job of the appliance."""
         self.repository = RepositoryWorld()
+        self.verification = VerificationWorld(self.repository)
         self.unschedulable = False
         self.unmounted = False
         """Containers are being created, and nothing more."""
@@ -101,6 +103,8 @@ class World:
         for pod in self.cluster.peek(POD):
             if not self.lost:
                 self._pod(pod)
+        verifying = [pod for pod in self.cluster.peek(POD) if self._verifies(pod)]
+        self.verification.most = max(self.verification.most, len(verifying))
         working = [pod for pod in self.cluster.peek(POD) if self._works(pod)]
         self.most = max(self.most, len(working))
         ports = [port for pod in working for port in host_ports({"spec": {"template": pod}})]
@@ -129,6 +133,9 @@ class World:
     async def progress(self, address: str) -> Progress | None:
         """Return the workers' status endpoint."""
         for pod in self.cluster.peek(POD):
+            if pod["status"].get("podIP") == address and self._verifies(pod):
+                age = self._age[pod["metadata"]["uid"]]
+                return self.verification.progress(_verification_task(pod), age, self.clock.now())
             if pod["status"].get("podIP") == address and self._works(pod) and not (self.lost or self.mute):
                 done = GIB * self._age[pod["metadata"]["uid"]] // COPY_S
                 report = sample.report(min(done, GIB), rate=GIB / COPY_S)
@@ -138,20 +145,29 @@ class World:
     async def cancel(self, address: str) -> bool:
         """Return the workers' cancel endpoint: it ends `cancel_takes` seconds later."""
         for pod in self.cluster.peek(POD):
-            if pod["status"].get("podIP") == address and self._works(pod) and not (self.lost or self.mute):
+            works = self._works(pod) or self._verifies(pod)
+            if pod["status"].get("podIP") == address and works and not (self.lost or self.mute):
                 self.later[int(self.clock.seconds) + self.cancel_takes] = partial(self._cancelled, pod)
                 return True
         return False
 
     def _cancelled(self, pod: Obj) -> None:
-        found = [there for there in self.cluster.peek(POD) if _uid(there) == _uid(pod) and self._works(there)]
-        for there in found:
+        same = [there for there in self.cluster.peek(POD) if _uid(there) == _uid(pod)]
+        for there in filter(self._verifies, same):
+            self._verify(there, cancelled=True)
+        for there in filter(self._works, same):
             answer = Answer(outcome="Cancelled", reason="Cancelled", left=LEFT)
             self._end(there, answer, ExitCode.FATAL)
 
     def _works(self, pod: Obj) -> bool:
-        worker = pod["metadata"]["labels"][names.LABEL_COMPONENT] == names.COMPONENT_WORKER
-        return bool(worker and pod["status"]["phase"] == "Running" and terminated(pod) is None)
+        return self._runs(pod, names.COMPONENT_WORKER)
+
+    def _verifies(self, pod: Obj) -> bool:
+        return self._runs(pod, names.COMPONENT_VERIFICATION)
+
+    def _runs(self, pod: Obj, component: str) -> bool:
+        same = pod["metadata"]["labels"][names.LABEL_COMPONENT] == component
+        return bool(same and pod["status"]["phase"] == "Running" and terminated(pod) is None)
 
     # The Job controller.
 
@@ -242,15 +258,21 @@ class World:
         pod = {**pod, "spec": {**pod["spec"], "nodeName": "n1"}}
         number = len(self._age)
         self._update(POD, pod, {"phase": "Running", "podIP": f"10.0.{number // 250}.{number % 250}"})
-        if pod["metadata"]["labels"][names.LABEL_COMPONENT] == names.COMPONENT_WORKER:
-            self.repository.begin(_task(pod))
-        else:
-            self.looks.append((self.clock.seconds, _probe_task(pod)))
+        match pod["metadata"]["labels"][names.LABEL_COMPONENT]:
+            case names.COMPONENT_WORKER:
+                self.repository.begin(_task(pod))
+            case names.COMPONENT_VERIFICATION:
+                self.verification.tasks.append(_verification_task(pod))
+            case _:
+                self.looks.append((self.clock.seconds, _probe_task(pod)))
 
     def _run(self, pod: Obj) -> None:
         labels, age = pod["metadata"]["labels"], self._age[_uid(pod)]
         if labels[names.LABEL_COMPONENT] == names.COMPONENT_PROBE:
             self._look_after(pod)
+            return
+        if labels[names.LABEL_COMPONENT] == names.COMPONENT_VERIFICATION:
+            self._verify(pod)
             return
         backup, uid = labels[names.LABEL_BACKUP], labels[names.LABEL_BACKUP_UID]
         if uid in self.repository.points():
@@ -334,6 +356,17 @@ class World:
             self.cluster.logs[pod["metadata"]["name"]] = log
         self._end(pod, answer)
 
+    def _verify(self, pod: Obj, *, cancelled: bool = False) -> None:
+        """A chain's pod."""
+        if self.verification.deaths:
+            self.verification.deaths -= 1
+            self._stop(pod, "Failed", sample.ended(code=137, reason="OOMKilled"))
+            return
+        task, age = _verification_task(pod), self._age[_uid(pod)]
+        answer = self.verification.answer(task, age, self.clock.now(), cancelled=cancelled)
+        if answer is not None:
+            self._end(pod, answer, ExitCode.COMPLETED if answer.outcome == "Completed" else ExitCode.FATAL)
+
     def _busy(self) -> frozenset[str]:
         """Return VMs that a worker writes to."""
         return frozenset(
@@ -365,6 +398,10 @@ def _task(pod: Obj) -> BackupTask:
 
 def _probe_task(pod: Obj) -> ProbeTask:
     return ProbeTask.model_validate_json(pod["metadata"]["annotations"][names.ANNOTATION_TASK])
+
+
+def _verification_task(pod: Obj) -> VerificationTask:
+    return VerificationTask.model_validate_json(pod["metadata"]["annotations"][names.ANNOTATION_TASK])
 
 
 def _uid(obj: Obj) -> str:

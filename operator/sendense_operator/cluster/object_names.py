@@ -42,6 +42,12 @@ def probe_name(repository: str, uid: str) -> str:
     return f"{_short(repository, _LIMIT - len(digest) - 7)}-probe-{digest}"
 
 
+def verification_name(chain: str, uid: str) -> str:
+    """Return the name of a chain's verification Job."""
+    digest = _digest(uid)
+    return f"{_short(chain, _LIMIT - len(digest) - 8)}-verify-{digest}"
+
+
 def chain_name(vm: str, repository: str) -> str:
     """Return the name of a BackupChain; the digest keeps `a-b` + `c` apart from `a` + `b-c`."""
     digest = _digest(vm, repository)

@@ -6,11 +6,11 @@ must not take a slot, and a pod that somebody else made must not answer for a wo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from sendense_operator.api.v1alpha1 import names
-from sendense_operator.cluster.object_names import worker_name
+from sendense_operator.cluster.object_names import verification_name, worker_name
 
 Obj = Mapping[str, Any]
 
@@ -20,10 +20,19 @@ _NAME_KEPT: Final = 58
 
 def is_worker_job(job: Obj) -> bool:
     """Return whether a Job is that of the Backup that controls it: its name is made of the Backup's name and UID."""
-    owner = _controller(job, "Backup")
+    return _is_job_of(job, "Backup", worker_name)
+
+
+def is_verification_job(job: Obj) -> bool:
+    """Return whether a Job is that of the BackupChain that controls it, by its name."""
+    return _is_job_of(job, "BackupChain", verification_name)
+
+
+def _is_job_of(job: Obj, kind: str, name_of: Callable[[str, str], str]) -> bool:
+    owner = _controller(job, kind)
     if owner is None or not str(owner.get("apiVersion", "")).startswith(f"{names.GROUP}/"):
         return False
-    return bool(job["metadata"]["name"] == worker_name(owner["name"], owner["uid"]))
+    return bool(job["metadata"]["name"] == name_of(owner["name"], owner["uid"]))
 
 
 def is_worker_pod(pod: Obj) -> bool:

@@ -18,7 +18,7 @@ from sendense_operator.cluster.provenance import is_worker_pod
 from sendense_operator.reconcile.chains.chain_reconciler import key_of_chain
 from sendense_operator.reconcile.state.hints import WatchHints
 from sendense_operator.reconcile.state.keys import ChainKey, Key, Work
-from sendense_operator.reconcile.state.kubernetes_objects import answer_of, is_live
+from sendense_operator.reconcile.state.kubernetes_objects import answer_of, is_live, requested_by
 
 _RESTORE_POINTS: Final = (Phase.COMPLETED, Phase.LOST)
 """Phases of Backups that a chain lists."""
@@ -100,8 +100,11 @@ def settling_s(key: Key, event: str | None, body: Any) -> float:
 
 def keys_of_chain(event: str | None, body: Any) -> list[Key]:
     """Return the keys to reconcile for a changed chain; the controller's own status write is not a change."""
-    meta, known = body["metadata"], (body.get("status") or {}).get("observedGeneration")
-    ours = event == "MODIFIED" and known == meta.get("generation") and not meta.get("deletionTimestamp")
+    meta, status = body["metadata"], body.get("status") or {}
+    known, requested = status.get("observedGeneration"), requested_by(body, names.ANNOTATION_VERIFY)
+    acted_on = requested == (status.get("verification") or {}).get("request", "")
+    same = known == meta.get("generation") and acted_on
+    ours = event == "MODIFIED" and same and not meta.get("deletionTimestamp")
     return [] if ours else [key_of_chain(dict(body))]
 
 
@@ -117,9 +120,11 @@ def _is_tidy(meta: Any, status: Any) -> bool:
 
 
 def keys_of_job(event: str | None, body: Any) -> list[Key]:
-    """Return a worker's or a probe's Job changed."""
+    """Return the keys to reconcile for a changed Job of the operator."""
     meta = body["metadata"]
     labels, namespace = meta.get("labels") or {}, meta["namespace"]
+    if labels.get(names.LABEL_COMPONENT) == names.COMPONENT_VERIFICATION:
+        return _keys_of_verification(body)
     repository = Key(Work.REPOSITORY, namespace, labels.get(names.LABEL_REPOSITORY, ""))
     if labels.get(names.LABEL_COMPONENT) != names.COMPONENT_WORKER:
         return [repository]
@@ -184,11 +189,19 @@ def _waited_for(body: Any) -> tuple[object, ...]:
 
 
 def keys_of_pod(body: Any) -> list[Key]:
-    """Return a worker's or a probe's pod changed."""
+    """Return the keys to reconcile for a changed pod of the operator."""
     labels, namespace = body["metadata"].get("labels") or {}, body["metadata"]["namespace"]
+    if labels.get(names.LABEL_COMPONENT) == names.COMPONENT_VERIFICATION:
+        return _keys_of_verification(body)
     if labels.get(names.LABEL_COMPONENT) == names.COMPONENT_WORKER:
         return [Key(Work.BACKUP, namespace, labels.get(names.LABEL_BACKUP, ""))]
     return [Key(Work.REPOSITORY, namespace, labels.get(names.LABEL_REPOSITORY, ""))]
+
+
+def _keys_of_verification(body: Any) -> list[Key]:
+    labels = body["metadata"].get("labels") or {}
+    vm, repository = labels.get(names.LABEL_VM), labels.get(names.LABEL_REPOSITORY)
+    return [Key.of_chain(body["metadata"]["namespace"], ChainKey(vm, repository))] if vm and repository else []
 
 
 def named(keys: list[Key]) -> list[Key]:

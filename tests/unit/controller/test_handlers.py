@@ -40,6 +40,7 @@ WORKER = {
     names.LABEL_APPLIANCE: "vma",
 }
 PROBE = {names.LABEL_COMPONENT: "probe", names.LABEL_REPOSITORY: "store"}
+VERIFICATION = {**PROBE, names.LABEL_COMPONENT: names.COMPONENT_VERIFICATION, names.LABEL_VM: "db"}
 
 
 def backup(phase: str | None = None, **meta: object) -> Obj:
@@ -116,6 +117,7 @@ def chain(known: int | None, **meta: object) -> Obj:
         ("MODIFIED", chain(None), [CHAIN]),
         ("MODIFIED", chain(1, generation=2), [CHAIN]),
         ("MODIFIED", chain(1, **GOING), [CHAIN]),
+        ("MODIFIED", chain(1, annotations={names.ANNOTATION_VERIFY: "now"}), [CHAIN]),
         ("ADDED", chain(None), [CHAIN]),
         ("DELETED", chain(1), [CHAIN]),
         (None, chain(1), [CHAIN]),
@@ -134,6 +136,8 @@ def test_a_chain_is_not_looked_at_for_what_was_just_written(event: str | None, b
         ("DELETED", job(labels=WORKER), {BACKUP, STORE, VMA, WAKE}),
         ("ADDED", job(labels=PROBE), {STORE}),
         ("DELETED", job(labels=PROBE), {STORE}),
+        ("MODIFIED", job(labels=VERIFICATION), {CHAIN}),
+        ("DELETED", job(labels={names.LABEL_COMPONENT: names.COMPONENT_VERIFICATION}), set()),
     ],
 )
 def test_jobs(event: str | None, body: Obj, keys: set[Key]) -> None:

@@ -21,6 +21,7 @@ Where = tuple[str, str]
 
 QUICKSTART: Final = "tests/e2e/test_quickstart.py"
 LISTING: Final = "tests/apiserver/test_listing.py"
+VERIFICATION: Final = "tests/e2e/test_verification.py"
 POLICIES: Final = "tests/e2e/test_policies.py"
 REST: Final = "tests/e2e/test_rest.py"
 RELEASE: Final = "hack/devcluster/release.py"
@@ -73,6 +74,14 @@ RUN: Final[dict[str, Where]] = {
     r"kubectl get backuppolicies -n backups": (LISTING, "def test_columns("),
     r"kubectl get backupchains? .*-o (wide|yaml)": ("tests/e2e/test_incrementals.py", 'kube.table("BackupChain"'),
     r"kubectl annotate backuppolicy nightly .*backup\.sendense\.io/run=.*": (POLICIES, "names.ANNOTATION_RUN: "),
+    r"kubectl annotate backup pgtest1-full .*backup\.sendense\.io/verify=.*": (
+        VERIFICATION,
+        'kube.merge("Backup", "full"',
+    ),
+    r"kubectl annotate backupchain NAME .*backup\.sendense\.io/verify=.*": (
+        VERIFICATION,
+        'kube.merge("BackupChain", name',
+    ),
     r"kubectl delete backup -n backups \S+": ("tests/e2e/test_catalogue.py", 'kube.delete("Backup", "incr"'),
     # Logs
     r"kubectl logs -n \S+ .*": ("hack/devcluster/release.py", '"logs", "-n"'),

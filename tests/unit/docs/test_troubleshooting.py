@@ -12,6 +12,7 @@ from sendense_operator.api.v1alpha1 import RESOURCES
 from sendense_operator.chain.integrity import IntegrityReason
 from sendense_operator.reconcile.protection.objective import ObjectiveReason
 from sendense_operator.reconcile.protection.retention_reports import RetentionReason
+from sendense_operator.reconcile.protection.verification_reports import VerificationReason
 from sendense_operator.task import FullReason
 from sendense_operator.worker.errors import Reason
 
@@ -33,6 +34,7 @@ ORDINARY: Final = frozenset(
         "Adopting",
         "Applied",
         "Cancelling",
+        "ContentVerified",
         "Ending",
         "NoObjective",
         "NoRestorePoints",
@@ -42,6 +44,7 @@ ORDINARY: Final = frozenset(
         "Recovering",
         "Retrying",
         "Starting",
+        "StructureVerified",
         "WithinObjective",
     }
 )
@@ -112,6 +115,10 @@ def test_it_explains_each_reason_of_retention() -> None:
 
 def test_it_explains_each_reason_of_an_objective() -> None:
     assert {str(reason) for reason in ObjectiveReason} - _documented() - ORDINARY == set()
+
+
+def test_it_explains_each_reason_of_verification() -> None:
+    assert {str(reason) for reason in VerificationReason} - _documented() - ORDINARY == set()
 
 
 def test_it_explains_each_reason_that_is_written_out() -> None:

@@ -180,6 +180,19 @@ class BackupDisk(Model):
     """VMware's change ID (CBT) of the disk at this restore point; the next increment begins there."""
 
 
+class BackupVerification(Model):
+    """When the restore point was last verified, and when it was last proven to read as it was written."""
+
+    time: datetime | None = None
+    """When it was last verified, whatever the result."""
+    structure_time: datetime | None = None
+    """When its layers were last checked."""
+    content_time: datetime | None = None
+    """When all of its content was last read and compared with its digests."""
+    request: Text = ""
+    """Value of the annotation backup.sendense.io/verify that was last acted on."""
+
+
 class BackupStatus(Status):
     """State and result of the Backup."""
 
@@ -231,6 +244,8 @@ class BackupStatus(Status):
     """Path of the manifest below the repository's root; the restore point is committed once this file exists."""
     restore_point_uid: ShortText | None = Field(default=None, alias="restorePointUID")
     """UID of the restore point in the repository: that of the Backup object that made it."""
+    verification: BackupVerification | None = None
+    """When the restore point was last verified; the condition Verified says with which result."""
     disks: Annotated[
         list[BackupDisk],
         Field(
@@ -261,6 +276,7 @@ BACKUP = Resource(
         Column("Ran", ".status.type", priority=1),
         Column("ETA", ".status.progress.eta", priority=1),
         Column("Chain", ".status.chainName", priority=1),
+        Column("Verified", ".status.conditions[?(@.type=='Verified')].reason", priority=1),
         Column("Node", ".status.nodeName", priority=1),
         Column("Message", ".status.message", priority=1),
     ),

@@ -8,6 +8,7 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
+from sendense_operator.api.v1alpha1.backuppolicy import ScheduleStatus
 from sendense_operator.api.v1alpha1.base import (
     AGE,
     MAX_POINTS,
@@ -22,9 +23,10 @@ from sendense_operator.api.v1alpha1.base import (
     Resource,
     ShortText,
     Status,
+    Text,
     immutable,
 )
-from sendense_operator.task import BackupType, ParentCheck
+from sendense_operator.task import BackupType, ParentCheck, VerificationLevel
 
 MAX_WAITING: Final = 1000
 _ATOMIC: Final = {"x-kubernetes-list-type": "atomic"}
@@ -149,6 +151,29 @@ class NextBackup(Model):
     """The same for people."""
 
 
+class ChainVerification(Model):
+    """Verification of the restore points."""
+
+    schedule: ScheduleStatus | None = None
+    """The schedule of the policy's verification; while its slot is open, restore points are still to be verified."""
+    request: Text = ""
+    """Value of the annotation backup.sendense.io/verify that was last acted on."""
+    request_time: datetime | None = None
+    """Since when a request is being acted on: each restore point is verified that was not since then."""
+    level: VerificationLevel | None = None
+    """Level of the last verification, or of the one that runs."""
+    progress: ShortText = ""
+    """What is being verified; empty when nothing is."""
+    last_time: datetime | None = None
+    """When the last verification ended."""
+    last_verified: Count = 0
+    """Restore points that it verified."""
+    last_damaged: Count = 0
+    """Restore points that it found to be damaged."""
+    problem: Text = ""
+    """Why the last verification did not come to its end; empty when it did."""
+
+
 class BackupChainStatus(Status):
     """What the chain holds."""
 
@@ -178,6 +203,8 @@ class BackupChainStatus(Status):
     """The BackupPolicy whose retention applies to the restore points."""
     expired: Count | None = None
     """Restore points that no rule of its retention keeps."""
+    verification: ChainVerification | None = None
+    """Verification of the restore points; the condition Verified says with which result."""
     restore_points: Annotated[list[RestorePoint], Field(max_length=MAX_POINTS, json_schema_extra=_ATOMIC)] = []
     """The newest restore points, oldest first (at most 1000 are listed; `points` counts all)."""
     removed: Annotated[list[RemovedPoint], Field(max_length=MAX_WAITING, json_schema_extra=_ATOMIC)] = []
@@ -205,6 +232,8 @@ BACKUP_CHAIN = Resource(
         Column("Next", ".status.next.type", priority=1),
         Column("Policy", ".status.policy", priority=1),
         Column("Expired", ".status.expired", "integer", priority=1),
+        Column("Verified", ".status.conditions[?(@.type=='Verified')].reason", priority=1),
+        Column("Verifying", ".status.verification.progress", priority=1),
         MESSAGE,
     ),
     selectable=(".spec.vmRef.name", ".spec.repositoryRef.name"),

@@ -27,7 +27,7 @@ from sendense_operator.api.v1alpha1.base import (
     rules,
 )
 from sendense_operator.api.v1alpha1.label_selector import LabelSelector
-from sendense_operator.task import MissingParent
+from sendense_operator.task import MissingParent, VerificationLevel
 
 MAX_VMS = 1000
 MAX_SCHEDULES = 16
@@ -118,12 +118,33 @@ class Objective(Model):
     counts from the time at which its content was taken."""
 
 
+Cron = Annotated[str, Field(min_length=9, max_length=128, pattern=r"^[0-9A-Za-z*/,#-]+( [0-9A-Za-z*/,#-]+){4}$")]
+
+
+class Verification(Model):
+    """When the restore points of each VM are verified, and how."""
+
+    schedule: Cron
+    """Five fields, separated by one space: minute, hour, day of the month, month, day of the week. The VMs of a slot
+    are verified one after the other, as the repository's maxConcurrentVerifications says."""
+    time_zone: TimeZone = "UTC"
+    """IANA time zone in which the schedule is read, such as Europe/Berlin."""
+    level: VerificationLevel = VerificationLevel.CONTENT
+    """Structure: the layers of all restore points have the right headers and pass qemu-img check. Content: as
+    Structure; in addition all content of the restore points that have never been read, and of a share of the others,
+    is read and compared with its digests."""
+    full_cycle_days: Annotated[int, Field(ge=1, le=3650)] = 30
+    """Within so many days all content of each restore point is read once; only for the level Content."""
+    bytes_per_second: Annotated[int, Field(ge=1 << 20, le=1 << 40)] | None = None
+    """How many bytes per second each verification reads at most; absent: as fast as the storage delivers."""
+
+
 class Schedule(Model):
     """When to run."""
 
     name: ObjectName
     """Name of the schedule within the policy."""
-    cron: Annotated[str, Field(min_length=9, max_length=128, pattern=r"^[0-9A-Za-z*/,#-]+( [0-9A-Za-z*/,#-]+){4}$")]
+    cron: Cron
     """Five fields, separated by one space: minute, hour, day of the month, month, day of the week."""
     time_zone: TimeZone = "UTC"
     """IANA time zone in which cron is read, such as Europe/Berlin."""
@@ -179,11 +200,14 @@ class BackupPolicySpec(Model):
     objective: Objective | None = None
     """How recent the newest restore point of each VM has to be. It starts no Backup: the status of the policy and of
     its ProtectedVMs say which VMs miss it. None: their age is not checked."""
+    verification: Verification | None = None
+    """When restore points are verified, and how. None: only on request, by the annotation backup.sendense.io/verify on
+    a Backup or a BackupChain."""
     failed_history_limit: Annotated[int, Field(ge=0, le=100)] = 3
     """How many of the policy's Backups that failed or were cancelled are kept per VM; older ones are deleted."""
     suspend: bool = False
-    """Set to true to leave the slots of all schedules out, and to delete no Backup. Slots are not made up for
-    afterwards."""
+    """Set to true to leave the slots of all schedules out, that of the verification included, and to delete no Backup.
+    Slots are not made up for afterwards."""
 
 
 class ScheduleStatus(Model):
@@ -214,6 +238,23 @@ class RetentionSummary(Model):
     """How many there are."""
     expired: Count = 0
     """How many of them no rule keeps; their Backups are being deleted, or the condition Retention says why not."""
+
+
+class VerificationSummary(Model):
+    """Verification of the restore points of all VMs together."""
+
+    restore_points: Count = 0
+    """How many there are."""
+    verified: Count = 0
+    """How many of them are verified as spec.verification requires."""
+    damaged: Count = 0
+    """How many of them do not read as they were written."""
+    running: Count = 0
+    """VMs whose restore points are being verified now, or wait for it."""
+    last_time: datetime | None = None
+    """When the last verification of a VM ended."""
+    next_time: datetime | None = None
+    """The next slot of its schedule."""
 
 
 class LateVM(Model):
@@ -265,6 +306,8 @@ class BackupPolicyStatus(Status):
     """What the retention keeps; none without spec.retention."""
     objective: ObjectiveStatus | None = None
     """Which VMs are within the objective; none without spec.objective."""
+    verification: VerificationSummary | None = None
+    """Which restore points are verified; none without spec.verification."""
     schedules: Annotated[
         list[ScheduleStatus],
         Field(
@@ -292,6 +335,7 @@ BACKUP_POLICY = Resource(
         Column("Next", ".status.nextTime"),
         Column("Suspended", ".spec.suspend", "boolean"),
         AGE,
+        Column("Verified", ".status.conditions[?(@.type=='Verified')].reason", priority=1),
         MESSAGE,
     ),
     selectable=(".spec.repositoryRef.name",),

@@ -58,6 +58,9 @@ class BackupRepositorySpec(Model):
     """Folder of the volume that is the repository's root, a relative path without `..`; empty: the volume's root."""
     max_concurrent_backups: Annotated[int, Field(ge=1, le=1000)] = 4
     """How many Backups may write at the same time. A ReadWriteOncePod claim allows only one, whatever this value is."""
+    max_concurrent_verifications: Annotated[int, Field(ge=1, le=100)] = 1
+    """How many chains may be verified at the same time, beside the Backups that write. While a Backup needs a
+    ReadWriteOncePod claim, nothing is verified."""
     min_free_bytes: Bytes = 1 << 30
     """Bytes to keep free: when less is free, running backups are stopped and no backup is started."""
     probe_interval_seconds: Annotated[int, Field(ge=10, le=86_400)] = 900

@@ -32,6 +32,8 @@ PROTECTED: Final = "Protected"
 """Condition type of a ProtectedVM: whether its newest restore point is as recent as its policies require."""
 OBJECTIVE: Final = "Objective"
 """Condition type of policies with an objective: whether all of its VMs are within it."""
+VERIFIED: Final = "Verified"
+"""Condition type of Backups, chains and policies: whether restore points are known to read as they were written."""
 DAMAGED: Final = "Damaged"
 """Condition type, present only while true: a layer of the restore point does not read back as it was written."""
 RUNNING_REASONS: Final = frozenset(

@@ -45,6 +45,7 @@ LABEL_SCHEDULE: Final = f"{GROUP}/schedule"
 
 COMPONENT_WORKER: Final = "worker"
 COMPONENT_PROBE: Final = "probe"
+COMPONENT_VERIFICATION: Final = "verification"
 
 ANNOTATION_TASK: Final = f"{GROUP}/task"
 """On a worker's pod: the task as JSON, mounted as a file by the downward API."""
@@ -52,6 +53,8 @@ ANNOTATION_SCAN: Final = f"{GROUP}/scan"
 """On a BackupRepository: a new value, such as the time, requests a scan now."""
 ANNOTATION_DISCOVERY_LABELS: Final = f"{GROUP}/discovery-labels"
 """On a ProtectedVM: the keys of the labels that discovery set, sorted, separated by commas."""
+ANNOTATION_VERIFY: Final = f"{GROUP}/verify"
+"""On a Backup or a BackupChain: a new value, such as the time, requests that its restore points be read completely."""
 ANNOTATION_RUN: Final = f"{GROUP}/run"
 """On a BackupPolicy: a new value, such as the time, requests a Backup of each of its VMs now."""
 

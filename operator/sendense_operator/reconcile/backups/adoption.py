@@ -21,10 +21,10 @@ from sendense_operator.cluster.listing import collect
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import write_status
 from sendense_operator.reconcile.backups.backup_status import ObservedBackup, publish
+from sendense_operator.reconcile.backups.damage_conditions import with_damage
 from sendense_operator.reconcile.backups.finish import chain_key, record
 from sendense_operator.reconcile.backups.status_changes import DerivedChanges, changed_status
 from sendense_operator.reconcile.catalogue.decisions import (
-    UNREADABLE,
     Judgement,
     ScanVerdict,
     adopted_names,
@@ -228,14 +228,11 @@ async def carry_out(ctx: RestorePointContext, namespace: str, judgement: Judgeme
 async def say_damage(ctx: ReconcileContext, backup: ObservedBackup, message: str) -> None:
     """Keep the condition Damaged: there with a message, absent without."""
     old = conditions.dicts_of(backup.status)
-    new = [condition for condition in old if condition["type"] != conditions.DAMAGED]
-    if message:
-        generation = backup.obj["metadata"].get("generation")
-        new = conditions.with_aspect(
-            old, conditions.DAMAGED, True, UNREADABLE, message, generation=generation, now=ctx.now()
-        )
-    if new == old:
+    had = conditions.find(old, conditions.DAMAGED)
+    if (str(had["message"]) if had is not None else "") == message:
         return
+    generation = backup.obj["metadata"].get("generation")
+    new = with_damage(old, message, generation=generation, now=ctx.now())
     status = changed_status(backup.status, DerivedChanges(conditions=conditions.models_of(new)))
     if await write_status(ctx.cluster, BACKUP, backup.obj, status) and message:
         await ctx.events.post(backup.obj, "Warning", conditions.DAMAGED, message)

@@ -5,7 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TypedDict, Unpack
 
-from sendense_operator.api.v1alpha1.backup import BackupDisk, BackupProgress, BackupStatus, Phase
+from sendense_operator.api.v1alpha1.backup import (
+    BackupDisk,
+    BackupProgress,
+    BackupStatus,
+    BackupVerification,
+    Phase,
+)
 from sendense_operator.api.v1alpha1.base import Condition
 from sendense_operator.task import BackupType, Stage
 
@@ -33,6 +39,7 @@ class BackupChanges(TypedDict, total=False):
     guest_bytes: int | None
     manifest: str | None
     restore_point_uid: str | None
+    verification: BackupVerification | None
     disks: list[BackupDisk]
 
 

@@ -17,7 +17,7 @@ from sendense_operator.api.v1alpha1.base import LocalRef
 from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMStatus, VMDisk
 from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.errors import ForbiddenError, NotFoundError
-from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN, PROTECTED_VM
+from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN, JOB, PROTECTED_VM
 from sendense_operator.cluster.object_names import chain_name
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import add_finalizers, has_finalizer, remove_finalizers, write_status
@@ -43,11 +43,18 @@ from sendense_operator.reconcile.chains.freeing_obstacles import freeing_change
 from sendense_operator.reconcile.chains.observed_chain import ObservedChain, observe_chain, retention_facts
 from sendense_operator.reconcile.protection.protection_index import ProtectionIndex
 from sendense_operator.reconcile.protection.retention_reports import RetentionReport
+from sendense_operator.reconcile.protection.selection import PolicyEntry
+from sendense_operator.reconcile.protection.verification_reports import VerificationReport
 from sendense_operator.reconcile.repositories.maintenance_request import has_doubts, is_unexplained
-from sendense_operator.reconcile.state.context import ChainContext, ReconcileContext
+from sendense_operator.reconcile.state.context import ChainContext, ReconcileContext, VerificationContext
 from sendense_operator.reconcile.state.keys import ChainKey, Key, Work
 from sendense_operator.reconcile.state.kubernetes_objects import is_deleting
 from sendense_operator.reconcile.state.records import ChainView
+from sendense_operator.reconcile.verification.chain_verification import (
+    VerificationStep,
+    VerifiedChain,
+    advance_verification,
+)
 
 _AGAIN_S: Final = 1.0
 _RETRY_S: Final = 60.0
@@ -63,7 +70,7 @@ def key_of_chain(obj: Obj) -> Key:
 
 
 async def reconcile_chain(
-    ctx: ChainContext, index: ProtectionIndex, namespace: str, vm: str, repository: str
+    ctx: VerificationContext, index: ProtectionIndex, namespace: str, vm: str, repository: str
 ) -> float | None:
     """Keep the chain's status, and decide about the files of deleted Backups. The chain is made when it is needed."""
     name = chain_name(vm, repository)
@@ -71,8 +78,8 @@ async def reconcile_chain(
     if has_doubts(seen.backups, seen.repository, ctx.repository_hints.catalogues.get(seen.repository_key)):
         ctx.repository_messages.request_scan(seen.repository_key)
         ctx.again(Key(Work.REPOSITORY, namespace, repository))
-    if seen.status.policy is not None and not index.synced():
-        return _AGAIN_S  # its retention is not known yet
+    if not index.synced() and (seen.status.policy is not None or seen.status.verification is not None):
+        return _AGAIN_S  # its policy is not known yet
     await delete_old_failures(ctx, seen.backups, index.policies.of(namespace))
     going, retained, waiting = await _decide(ctx, seen)
     chain = seen.obj
@@ -92,7 +99,14 @@ async def reconcile_chain(
     leaving += [removal_of(obj, listed, RemovalState.RETAINED) for obj in retained]
     known = ctx.repository_hints.catalogues.get(seen.repository_key)
     view = known.chains.get(vm) if known is not None else None
-    status, more = await _write(ctx, index, seen, chain, leaving, view)
+    verification = await advance_verification(
+        ctx,
+        VerifiedChain(namespace, seen.key, chain, seen.points, seen.repository),
+        index.ruling(namespace, vm, repository),
+    )
+    status, more = await _write(ctx, index, seen, chain, leaving, view, verification)
+    if (ended := verification.ended) is not None:
+        await ctx.cluster.delete(JOB, namespace, ended["metadata"]["name"], uid=ended["metadata"]["uid"])
     for obj in retained:
         await _let_go(ctx, obj, _RETAINED, reason="RestorePointKept")
     if any(point.state is RemovalState.PENDING for point in status.removed):
@@ -105,7 +119,7 @@ async def reconcile_chain(
             text += f", not before {stamp}: until then a Backup with spec.adopt.uid {uid} takes it back"
         await _let_go(ctx, obj, Kept(text), reason="RestorePointRemoved")
     rest = await _release(ctx, seen, chain, status, view)
-    return _AGAIN_S if waiting else _soonest(more, rest)
+    return _AGAIN_S if waiting else _soonest(more, rest, verification.delay)
 
 
 def _soonest(*delays: float | None) -> float | None:
@@ -163,6 +177,7 @@ async def _write(
     chain: Obj,
     new: list[RemovedPoint],
     view: ChainView | None,
+    verification: VerificationStep,
 ) -> tuple[BackupChainStatus, float | None]:
     """Return the status as written, and seconds until more Backups are to be deleted."""
     old = BackupChainStatus.model_validate(chain.get("status") or {})
@@ -173,7 +188,14 @@ async def _write(
     removed = [_by_policy(point, spec) for point in merge_removed(before, new, view)]
     policy = index.ruling(seen.namespace, *seen.key)
     facts = ChainFacts(
-        seen.points, removed, await _disks(ctx, seen), _max_depth(seen.repository), view, retention_facts(seen, policy)
+        seen.points,
+        removed,
+        await _disks(ctx, seen),
+        _max_depth(seen.repository),
+        view,
+        retention_facts(seen, policy),
+        verification=verification.status,
+        verified=verification.report,
     )
     generation, now = chain["metadata"].get("generation"), ctx.now()
     described = describe_chain(old, facts, generation=generation, now=now)
@@ -183,7 +205,7 @@ async def _write(
             described = describe_chain(old, facts, generation=generation, now=now)
     status = described.status
     written = await write_status(ctx.cluster, BACKUP_CHAIN, chain, status)
-    _report(ctx, index, seen, status.policy, described.report)
+    _report(ctx, index, seen, policy, described.report, verification.report)
     if status.points != old.points:
         ctx.repository_hints.point_counts.pop(seen.repository_key)
         ctx.again(Key(Work.REPOSITORY, *seen.repository_key))
@@ -208,12 +230,17 @@ def _report(
     ctx: ReconcileContext,
     index: ProtectionIndex,
     seen: ObservedChain,
-    policy: str | None,
-    report: RetentionReport | None,
+    policy: PolicyEntry | None,
+    retention: RetentionReport | None,
+    verification: VerificationReport | None,
 ) -> None:
-    """Let the policy say what became of its retention."""
-    for changed in index.retention.put(seen.namespace, seen.key, policy, report):
-        ctx.again(Key(Work.POLICY, *changed), _SUMMARY_S)
+    """Let the policy say what became of its retention and its verification."""
+    name = policy.name if policy is not None else None
+    required = verification if policy is not None and policy.verification is not None else None
+    changed = index.retention.put(seen.namespace, seen.key, name, retention)
+    changed += index.verification.put(seen.namespace, seen.key, name, required)
+    for one in changed:
+        ctx.again(Key(Work.POLICY, *one), _SUMMARY_S)
 
 
 def _by_policy(point: RemovedPoint, spec: BackupRepositorySpec | None) -> RemovedPoint:

@@ -13,6 +13,7 @@ from sendense_operator.api.v1alpha1 import conditions
 from sendense_operator.api.v1alpha1.backup import BackupDisk, BackupSpec, BackupStatus, DeletionPolicy, Phase
 from sendense_operator.api.v1alpha1.backupchain import (
     BackupChainStatus,
+    ChainVerification,
     NextBackup,
     PointState,
     RemovalState,
@@ -37,9 +38,11 @@ from sendense_operator.reconcile.chains.retention_decision import (
     with_retention,
 )
 from sendense_operator.reconcile.protection.retention_reports import RetentionReport
+from sendense_operator.reconcile.protection.verification_reports import VerificationReport
 from sendense_operator.reconcile.state.backup_type import backup_type_of
 from sendense_operator.reconcile.state.formatting import human_bytes, human_count
 from sendense_operator.reconcile.state.records import ChainView
+from sendense_operator.reconcile.verification.chain_aspect import with_verification
 
 
 @dataclass
@@ -58,6 +61,10 @@ class ChainFacts:
     """None: no policy with a retention rules the chain."""
     rejected: str = ""
     """Why the API server did not delete expired Backups."""
+    verification: ChainVerification | None = None
+    """How far the verification of its restore points is; None: nothing requires it."""
+    verified: VerificationReport | None = None
+    """What that has found."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +133,7 @@ def describe_chain(
         retention = decide_retention([_dated(point) for point in points], old, facts.retention, now)
     report = report_of(retention, facts.rejected) if retention is not None else None
     updated = with_retention(updated, report, generation=generation, now=now)
+    updated = with_verification(updated, facts.verified, generation=generation, now=now)
     status = BackupChainStatus(
         observed_generation=generation,
         conditions=conditions.models_of(updated),
@@ -144,6 +152,7 @@ def describe_chain(
         removed=_needed(points, facts.removed),
         policy=retention.policy if retention is not None else None,
         expired=retention.expired if retention is not None else None,
+        verification=facts.verification,
     )
     return ChainDescription(status, retention, report)
 

@@ -38,11 +38,14 @@ from sendense_operator.reconcile.policies.runs import (
     run_of_request,
     run_of_slot,
 )
-from sendense_operator.reconcile.policies.slots import advance
-from sendense_operator.reconcile.protection.cron import InvalidScheduleError
+from sendense_operator.reconcile.policies.verification_summary import (
+    summarize_verification,
+    with_verification_summary,
+)
 from sendense_operator.reconcile.protection.protection_index import ProtectionIndex
 from sendense_operator.reconcile.protection.selection import PolicyEntry, Selection, select
-from sendense_operator.reconcile.protection.time_zones import InvalidTimeZoneError
+from sendense_operator.reconcile.protection.slots import advance
+from sendense_operator.reconcile.protection.time_zones import InvalidScheduleError
 from sendense_operator.reconcile.state.context import ReconcileContext
 from sendense_operator.reconcile.state.formatting import human_count, human_list, whole_seconds
 from sendense_operator.reconcile.state.keys import ChainKey
@@ -154,7 +157,7 @@ class PolicyReconciler:
                     catch_up=spec.catch_up,
                     now=check.now,
                 )
-            except (InvalidScheduleError, InvalidTimeZoneError) as error:
+            except InvalidScheduleError as error:
                 check.invalid.append(f"schedule {schedule.name}: {error}")
                 continue
             states.append(advanced.status)
@@ -253,10 +256,15 @@ class PolicyReconciler:
         reports = self._index.retention.of(ObjectKey(check.namespace, check.name))
         retention = check.spec.retention
         updated = with_retention_summary(updated, retention, reports, generation=generation, now=check.now)
+        verified = self._index.verification.of(ObjectKey(check.namespace, check.name))
+        updated = with_verification_summary(
+            updated, check.spec.verification, verified, generation=generation, now=check.now
+        )
         updated = with_objective(updated, check.objective, generation=generation, now=check.now)
         status.conditions = conditions.models_of(updated)
         status.objective = check.objective.status if check.objective is not None else None
         status.retention = summarize(reports) if retention is not None else None
+        status.verification = summarize_verification(check.spec, verified, check.now)
         status.vms, status.conflicting = len(selection.vms), len(selection.conflicts)
         status.observed_generation = generation
         written = await write_status(self._ctx.cluster, BACKUP_POLICY, check.obj, status)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sendense_operator.api.v1alpha1.backuppolicy import Retention
+from sendense_operator.api.v1alpha1.backuppolicy import Retention, Verification
 from sendense_operator.object_key import ObjectKey
 from sendense_operator.reconcile.protection.protection_index import ProtectionIndex
 from sendense_operator.reconcile.protection.selection import PolicyEntry, Selection
@@ -21,20 +21,22 @@ class _Ruled:
     """As the index had it. The checks of VMs and chains read it there, and the watch may report a change late."""
     vms: frozenset[str] = frozenset()
     gone: frozenset[str] = frozenset()
-    """VMs that vCenter no longer has: retention applies to their chains all the same."""
+    """VMs that vCenter no longer has: the rules apply to their chains all the same."""
 
     @property
     def chains(self) -> frozenset[ChainKey]:
-        """Those to which its retention applies."""
-        if self.entry is None or self.entry.retention is None:
+        """Those to which its retention or its verification applies."""
+        if self.entry is None or (self.entry.retention is None and self.entry.verification is None):
             return frozenset()
         return frozenset(ChainKey(vm, self.entry.repository) for vm in self.vms | self.gone)
 
     @property
-    def deletion_rules(self) -> tuple[Retention | None, bool, int | None] | None:
+    def chain_rules(self) -> tuple[Retention | None, Verification | None, bool, int | None] | None:
         """What of the policy its chains depend on."""
         entry = self.entry
-        return None if entry is None else (entry.retention, entry.suspended, entry.failed_history_limit)
+        if entry is None:
+            return None
+        return entry.retention, entry.verification, entry.suspended, entry.failed_history_limit
 
 
 _NOTHING = _Ruled()
@@ -70,7 +72,7 @@ class RuledVMs:
         vms = before.vms | after.vms if before.entry != after.entry else before.vms ^ after.vms
         for vm in sorted(vms):
             self._ctx.again(Key(Work.PROTECTION, namespace, vm))
-        same = before.deletion_rules == after.deletion_rules
+        same = before.chain_rules == after.chain_rules
         chains = before.chains ^ after.chains if same else before.chains | after.chains
         for chain in sorted(chains):
             self._ctx.again(Key.of_chain(namespace, chain))

@@ -12,7 +12,7 @@ from sendense_operator.api.v1alpha1.backuppolicy import BackupPolicySpec, Schedu
 from sendense_operator.api.v1alpha1.base import LocalRef
 from sendense_operator.cluster.object_names import policy_backup_name, run_digest
 from sendense_operator.cluster.objects import Obj
-from sendense_operator.reconcile.policies.slots import offsets, window
+from sendense_operator.reconcile.protection.slots import offsets, window
 
 KEPT_FROM_PRUNING = {
     "argocd.argoproj.io/compare-options": "IgnoreExtraneous",

@@ -8,13 +8,11 @@ from typing import Final
 
 from cronsim import CronSim, CronSimError
 
+from sendense_operator.reconcile.protection.time_zones import InvalidScheduleError
+
 _MINUTE: Final = timedelta(minutes=1)
 _CHANGE: Final = timedelta(hours=3)
 """More than any change of a zone's offset."""
-
-
-class InvalidScheduleError(ValueError):
-    """The expression can't be used; says why."""
 
 
 def next_time(cron: str, zone: tzinfo, after: datetime) -> datetime | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sendense_operator.reconcile.protection.cron import InvalidScheduleError, next_time
+from sendense_operator.reconcile.protection.cron import next_time
 from sendense_operator.reconcile.protection.selection import PolicyEntry
-from sendense_operator.reconcile.protection.time_zones import InvalidTimeZoneError, parse_zone
+from sendense_operator.reconcile.protection.time_zones import InvalidScheduleError, parse_zone
 
 
 def next_run(policy: PolicyEntry, now: datetime) -> datetime | None:
@@ -17,7 +17,7 @@ def next_run(policy: PolicyEntry, now: datetime) -> datetime | None:
             continue
         try:
             slot = next_time(schedule.cron, parse_zone(schedule.time_zone), now)
-        except (InvalidScheduleError, InvalidTimeZoneError):
+        except InvalidScheduleError:
             continue
         if slot is not None:
             slots.append(slot)

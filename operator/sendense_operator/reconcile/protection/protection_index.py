@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Final, Protocol, TypeVar
 
 from sendense_operator.reconcile.protection.chain_index import ChainEntry, ChainIndex
-from sendense_operator.reconcile.protection.retention_reports import RetentionReports
+from sendense_operator.reconcile.protection.chain_reports import ChainReports
+from sendense_operator.reconcile.protection.retention_reports import RetentionReport
 from sendense_operator.reconcile.protection.selection import PolicyEntry, VMEntry, ruling_policy
 from sendense_operator.reconcile.protection.uid_index import Entry, UidIndex
+from sendense_operator.reconcile.protection.verification_reports import VerificationReport
 from sendense_operator.reconcile.state.keys import Key, Work
 
 SELECTION_SETTLE_S: Final = 2.0
@@ -59,7 +61,7 @@ class NamespaceIndex(UidIndex[E]):
 
 
 class ProtectionIndex:
-    """VMs, policies, the newest restore points, and what became of retention.
+    """VMs, policies, the newest restore points, and what chains report of retention and verification.
 
     `enqueue` receives what is to be checked after a change, with the seconds that it can wait. `synced` tells whether
     VMs, policies and chains were listed: before that nothing is known.
@@ -71,7 +73,8 @@ class ProtectionIndex:
         self.policies = NamespaceIndex[PolicyEntry](self._select_again)
         self.chains = ChainIndex(self._protect_again)
         self.synced = synced
-        self.retention = RetentionReports()
+        self.retention = ChainReports[RetentionReport]()
+        self.verification = ChainReports[VerificationReport]()
 
     def ruling(self, namespace: str, vm: str, repository: str) -> PolicyEntry | None:
         """Return the policy that rules a VM's backups to a repository; None for a VM that has no ProtectedVM."""

@@ -11,7 +11,7 @@ from typing import Self
 
 from pydantic import ValidationError
 
-from sendense_operator.api.v1alpha1.backuppolicy import BackupPolicySpec, Retention, Schedule
+from sendense_operator.api.v1alpha1.backuppolicy import BackupPolicySpec, Retention, Schedule, Verification
 from sendense_operator.api.v1alpha1.label_selector import LabelRequirement, LabelSelector, SelectorOperator
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.reconcile.state.kubernetes_objects import created, is_deleting, labels_of
@@ -50,6 +50,7 @@ class PolicyEntry:
     repository: str = ""
     suspended: bool = False
     retention: Retention | None = None
+    verification: Verification | None = None
     failed_history_limit: int | None = None
     """None: its spec can't be read, so nothing is deleted."""
     schedules: tuple[Schedule, ...] = ()
@@ -78,6 +79,7 @@ class PolicyEntry:
             repository=spec.repository_ref.name,
             suspended=spec.suspend,
             retention=spec.retention,
+            verification=spec.verification,
             failed_history_limit=spec.failed_history_limit,
             schedules=tuple(spec.schedules),
             max_age=timedelta(seconds=spec.objective.max_age_seconds) if spec.objective is not None else None,

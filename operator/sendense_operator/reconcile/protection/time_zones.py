@@ -6,7 +6,11 @@ from datetime import tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 
-class InvalidTimeZoneError(ValueError):
+class InvalidScheduleError(ValueError):
+    """A cron expression or its time zone can't be used; the message says why."""
+
+
+class InvalidTimeZoneError(InvalidScheduleError):
     """There is no such zone; the message says so."""
 
 

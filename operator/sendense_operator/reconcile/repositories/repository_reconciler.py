@@ -38,7 +38,9 @@ from sendense_operator.reconcile.state.problem import Meaning, Problem
 from sendense_operator.reconcile.state.settings import Settings
 from sendense_operator.reconcile.vcenter.appliance_reconciler import active_jobs
 from sendense_operator.reconcile.workload.claims import Claim, decide_claim, is_exclusive, needs_one_node
+from sendense_operator.reconcile.workload.job_creation import create_job
 from sendense_operator.reconcile.workload.job_outcome import LINGER_S, is_lingering, last_answer
+from sendense_operator.reconcile.workload.verification_job import live_verifications
 from sendense_operator.reconcile.workload.worker_job import build_probe_job, probe_labels
 from sendense_operator.reconcile.workload.worker_pod import build_probe_template, probe_task_of
 from sendense_operator.task import ProbeTask
@@ -108,6 +110,11 @@ async def _probe(ctx: RepositoryContext, seen: _Seen) -> float | None:
         # A ReadWriteOncePod claim is with its worker; that one reports the room that is left.
         await _write(ctx, obj, None, seen.active, seen.claim)
         return ctx.settings.wait_poll_seconds
+    if is_exclusive(seen.claim) and await live_verifications(ctx.cluster, meta["namespace"], meta["name"]):
+        # A verification that reads for hours hands the claim over, and goes on afterwards.
+        ctx.repository_messages.request_claim(ObjectKey.of(obj))
+        await _write(ctx, obj, None, seen.active, seen.claim)
+        return ctx.settings.wait_poll_seconds
     return await _start_probe(ctx, seen, want)
 
 
@@ -152,18 +159,9 @@ async def _start_probe(ctx: RepositoryContext, seen: _Seen, want: MaintenanceReq
     labels = probe_labels(obj)
     one_node = needs_one_node(seen.claim)
     template = build_probe_template(task, labels=labels, repository=seen.spec, one_node=one_node, settings=ctx.settings)
-    pod = {
-        "metadata": {
-            **template["metadata"],
-            "namespace": meta["namespace"],
-            "name": probe_name(meta["name"], meta["uid"]),
-        },
-        "spec": template["spec"],
-    }
     job = build_probe_job(obj, template, labels, deadline_seconds=_deadline(ctx.settings, obj, task))
     try:
-        await ctx.cluster.create(POD, pod, dry_run=True)
-        await ctx.cluster.create(JOB, job)
+        await create_job(ctx.cluster, job)
     except AlreadyExistsError:
         return 0.0
     except (ForbiddenError, InvalidError) as error:
@@ -171,6 +169,7 @@ async def _start_probe(ctx: RepositoryContext, seen: _Seen, want: MaintenanceReq
             return None
         return await _not_made(ctx, seen, str(error))
     ctx.repository_messages.withdraw_probe_request(ObjectKey.of(obj))
+    ctx.repository_messages.withdraw_claim_request(ObjectKey.of(obj))
     if ready_condition(obj) is None:
         problem = Problem("Probing", f"a maintenance pod checks claim {seen.spec.claim_name}")
         await _write(ctx, obj, problem, seen.active, seen.claim)

@@ -23,6 +23,7 @@ from sendense_operator.reconcile.state.hints import (
     RepositoryHints,
     RepositoryMessages,
     VCenterHints,
+    VerificationHints,
     WatchHints,
 )
 from sendense_operator.reconcile.state.keys import Key
@@ -155,6 +156,16 @@ class RepositoryContext(RestorePointContext):
 
 
 @dataclass(kw_only=True)
+class VerificationContext(RestorePointContext):
+    """Also what is needed to start and to follow verifications."""
+
+    workers: WorkerReader
+    verification_hints: VerificationHints = field(default_factory=VerificationHints)
+    verification_slots: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held from reading the Jobs until a new one is made, so that no slot is given twice."""
+
+
+@dataclass(kw_only=True)
 class BackupContext(RestorePointContext, VCenterContext):
     """Also what is needed to start and to follow workers."""
 
@@ -167,5 +178,5 @@ class BackupContext(RestorePointContext, VCenterContext):
 
 
 @dataclass(kw_only=True)
-class Context(BackupContext, RepositoryContext, ApplianceContext):
+class Context(BackupContext, VerificationContext, RepositoryContext, ApplianceContext):
     """All of it, made once at start. Each reconcile takes its part."""

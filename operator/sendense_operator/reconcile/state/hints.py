@@ -75,6 +75,7 @@ class RepositoryMessages:
     def __init__(self) -> None:
         self._probes: set[ObjectKey] = set()
         self._scans: set[ObjectKey] = set()
+        self._claims: set[ObjectKey] = set()
         self._capacities: Recent[ObjectKey, Capacity] = Recent()
 
     def request_probe(self, key: ObjectKey) -> None:
@@ -102,6 +103,18 @@ class RepositoryMessages:
     def withdraw_scan_request(self, key: ObjectKey) -> None:
         """Drop the request, since a scan was made."""
         self._scans.discard(key)
+
+    def request_claim(self, key: ObjectKey) -> None:
+        """Have verifications let go of a ReadWriteOncePod claim, since a maintenance pod needs it."""
+        self._claims.add(key)
+
+    def is_claim_requested(self, key: ObjectKey) -> bool:
+        """Return whether a maintenance pod waits for the claim."""
+        return key in self._claims
+
+    def withdraw_claim_request(self, key: ObjectKey) -> None:
+        """Drop the request, since a maintenance pod was started."""
+        self._claims.discard(key)
 
     def report_capacity(self, key: ObjectKey, capacity: Capacity) -> None:
         """Leave what a backup found that just ended."""
@@ -136,6 +149,16 @@ class MaintenanceHints:
     """By Job UID: what a pod reported that is being acted on; shares its points with the catalogue."""
     backoffs: Recent[tuple[str, str], Backoff] = field(default_factory=Recent)
     """By UID of the repository and step: what its pods did not bring about."""
+
+
+@dataclass
+class VerificationHints:
+    """What reconciles of chains remember of verification."""
+
+    waiting: dict[ObjectKey, dict[str, None]] = field(default_factory=dict)
+    """By BackupRepository: chains that wait for a slot, the first one first."""
+    failures: Recent[str, Backoff] = field(default_factory=Recent)
+    """By UID of the chain: pods in a row that ended without a result."""
 
 
 @dataclass(frozen=True)

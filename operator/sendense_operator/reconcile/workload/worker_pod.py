@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Final
+from typing import Final, TypeVar
 
 from sendense_operator import task as contract
 from sendense_operator.api.v1alpha1 import names
@@ -20,7 +20,9 @@ from sendense_operator.reconcile.workload.pod_overrides import (
     placement,
     resources_of,
 )
-from sendense_operator.task import BackupTask, ProbeTask
+from sendense_operator.task import BackupTask, ProbeTask, VerificationTask
+
+_T = TypeVar("_T", ProbeTask, VerificationTask, BackupTask)
 
 CONTAINER = names.WORKER_CONTAINER
 CREDENTIALS_CONTAINER: Final = "credentials"
@@ -31,6 +33,8 @@ _CONTAINER_SECURITY: Final[Obj] = {
     "readOnlyRootFilesystem": True,
     "capabilities": {"drop": ["ALL"]},
 }
+
+_STATUS: Final[Obj] = {"name": "status", "containerPort": names.STATUS_PORT, "protocol": "TCP"}
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ def build_worker_template(
     `one_node`: whether all pods of the repository have to be on one.
     """
     volumes = [_task_volume(), _repository_volume(repository), _scratch_volume()]
-    ports: list[Obj] = [{"name": "status", "containerPort": names.STATUS_PORT, "protocol": "TCP"}]
+    ports: list[Obj] = [_STATUS]
     if not task.adopt_only:
         volumes.append(_credentials_volume())
         if appliance.tls is not None:
@@ -127,6 +131,29 @@ def build_probe_template(
         repository=repository,
         one_node=one_node,
         resources=maintenance_resources(merge_overrides(settings.pod_defaults, repository.pod_template)),
+        settings=settings,
+    )
+
+
+def build_verification_template(
+    task: VerificationTask,
+    *,
+    labels: dict[str, str],
+    repository: BackupRepositorySpec,
+    one_node: bool,
+    resources: Obj,
+    settings: Settings,
+) -> Obj:
+    """Return the pod template of a chain's verification. `one_node`, `resources`: as for a worker."""
+    return _template(
+        task.model_dump_json(by_alias=True),
+        name="",
+        labels=labels,
+        volumes=[_task_volume(), _repository_volume(repository), _scratch_volume()],
+        ports=[_STATUS],
+        repository=repository,
+        one_node=one_node,
+        resources=resources,
         settings=settings,
     )
 
@@ -271,17 +298,22 @@ def _ca_volume(appliance: VMwareApplianceSpec) -> Volume:
 
 def probe_task_of(job: Obj) -> ProbeTask | None:
     """Return the task that a repository's Job was made with; None when it is not readable."""
-    annotations = job["spec"]["template"]["metadata"].get("annotations") or {}
-    try:
-        return ProbeTask.model_validate(json.loads(annotations.get(names.ANNOTATION_TASK, "")))
-    except ValueError:
-        return None
+    return _task_of(job, ProbeTask)
+
+
+def verification_task_of(job: Obj) -> VerificationTask | None:
+    """Return the task that a verification's Job was made with; None when it is not readable."""
+    return _task_of(job, VerificationTask)
 
 
 def task_of(job: Obj) -> BackupTask | None:
     """Return the task that a worker's Job was made with; None when it is not readable."""
+    return _task_of(job, BackupTask)
+
+
+def _task_of(job: Obj, kind: type[_T]) -> _T | None:
     annotations = job["spec"]["template"]["metadata"].get("annotations") or {}
     try:
-        return BackupTask.model_validate(json.loads(annotations.get(names.ANNOTATION_TASK, "")))
+        return kind.model_validate(json.loads(annotations.get(names.ANNOTATION_TASK, "")))
     except ValueError:
         return None

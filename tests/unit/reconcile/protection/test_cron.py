@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sendense_operator.reconcile.protection.cron import InvalidScheduleError, last_time, next_time
-from sendense_operator.reconcile.protection.time_zones import InvalidTimeZoneError, parse_zone
+from sendense_operator.reconcile.protection.cron import last_time, next_time
+from sendense_operator.reconcile.protection.time_zones import InvalidScheduleError, InvalidTimeZoneError, parse_zone
 
 BERLIN = parse_zone("Europe/Berlin")
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from sendense_operator.object_key import ObjectKey
+from sendense_operator.reconcile.protection.chain_reports import ChainReports
 from sendense_operator.reconcile.protection.retention_reports import (
     RetentionReason,
     RetentionReport,
-    RetentionReports,
 )
 from sendense_operator.reconcile.state.keys import ChainKey
 
@@ -16,7 +16,7 @@ NIGHTLY, WEEKLY = ObjectKey("shop", "nightly"), ObjectKey("shop", "weekly")
 
 
 def test_only_a_change_is_reported() -> None:
-    reports = RetentionReports()
+    reports = ChainReports[RetentionReport]()
     assert reports.put("shop", DB, "nightly", ONE) == [NIGHTLY]
     assert reports.put("shop", DB, "nightly", ONE) == []
     assert reports.put("shop", DB, "nightly", TWO) == [NIGHTLY]
@@ -26,14 +26,14 @@ def test_only_a_change_is_reported() -> None:
 
 
 def test_a_chain_that_another_policy_rules_now() -> None:
-    reports = RetentionReports()
+    reports = ChainReports[RetentionReport]()
     reports.put("shop", DB, "nightly", ONE)
     assert reports.put("shop", DB, "weekly", ONE) == [NIGHTLY, WEEKLY]
     assert (reports.of(NIGHTLY), reports.of(WEEKLY)) == ({}, {DB: ONE})
 
 
 def test_a_chain_that_no_policy_rules_any_more() -> None:
-    reports = RetentionReports()
+    reports = ChainReports[RetentionReport]()
     reports.put("shop", DB, "nightly", ONE)
     assert reports.put("shop", DB, None, None) == [NIGHTLY]
     assert reports.put("shop", DB, None, None) == []

@@ -40,7 +40,7 @@ def advance(
     catch_up: CatchUp,
     now: datetime,
 ) -> Advanced:
-    """Return the state of a schedule. Raises InvalidScheduleError and InvalidTimeZoneError.
+    """Return the state of a schedule. Raises InvalidScheduleError.
 
     `begin`: since when a schedule counts that has no state yet. One that was changed, suspended or resumed begins now.
     """

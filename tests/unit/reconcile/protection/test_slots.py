@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from sendense_operator.api.v1alpha1.backuppolicy import CatchUp, Schedule, ScheduleStatus
-from sendense_operator.reconcile.policies.slots import Advanced, advance, offsets, window
+from sendense_operator.reconcile.protection.slots import Advanced, advance, offsets, window
 
 BEGIN = datetime(2026, 1, 1, 0, 0, 30, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
