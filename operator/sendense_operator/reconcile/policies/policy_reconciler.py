@@ -133,7 +133,7 @@ class PolicyReconciler:
         namespace = obj["metadata"]["namespace"]
         spec = BackupPolicySpec.model_validate(obj["spec"])
         entry = PolicyEntry.with_spec(obj, spec)
-        selection = select(entry, self._index.vms.of(namespace), self._index.policies.of(namespace))
+        selection = select(entry, self._index.vms.candidates(entry), self._index.policies.of(namespace))
         now, repository = self._ctx.now(), entry.repository
         objective = summarize_objective(
             entry, selection, lambda vm: self._index.chains.find(namespace, ChainKey(vm, repository)), now

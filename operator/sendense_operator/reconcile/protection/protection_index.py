@@ -3,61 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Protocol, TypeVar
+from typing import Final
 
 from sendense_operator.reconcile.protection.chain_index import ChainEntry, ChainIndex
 from sendense_operator.reconcile.protection.chain_reports import ChainReports
+from sendense_operator.reconcile.protection.namespace_index import NamespaceIndex
 from sendense_operator.reconcile.protection.retention_reports import RetentionReport
-from sendense_operator.reconcile.protection.selection import PolicyEntry, VMEntry, ruling_policy
-from sendense_operator.reconcile.protection.uid_index import Entry, UidIndex
+from sendense_operator.reconcile.protection.selection import PolicyEntry, ruling_policy
+from sendense_operator.reconcile.protection.uid_index import Entry
 from sendense_operator.reconcile.protection.verification_reports import VerificationReport
+from sendense_operator.reconcile.protection.vm_index import VMIndex
 from sendense_operator.reconcile.state.keys import Key, Work
 
 SELECTION_SETTLE_S: Final = 2.0
 """Seconds until policies choose anew: a discovery changes thousands of VMs."""
 PROTECTION_SETTLE_S: Final = 1.0
 """Seconds until a VM is checked of which a chain has changed: a scan changes several restore points at once."""
-
-
-class NamedEntry(Entry, Protocol):
-    """What is kept of an object that is found by its name."""
-
-    @property
-    def name(self) -> str:
-        """Name."""
-        ...
-
-
-E = TypeVar("E", bound=NamedEntry)
-
-
-class NamespaceIndex(UidIndex[E]):
-    """Objects by namespace, and by name."""
-
-    def __init__(self, on_change: Callable[[E], None]) -> None:
-        super().__init__(on_change)
-        self._namespaces: dict[str, dict[str, E]] = {}
-        self._names: dict[tuple[str, str], E] = {}
-
-    def of(self, namespace: str) -> list[E]:
-        """Return the objects of a namespace."""
-        return list(self._namespaces.get(namespace, {}).values())
-
-    def named(self, namespace: str, name: str) -> E | None:
-        """Return the object of that name."""
-        return self._names.get((namespace, name))
-
-    def _add(self, item: E) -> None:
-        self._namespaces.setdefault(item.namespace, {})[item.uid] = item
-        self._names[item.namespace, item.name] = item
-
-    def _drop(self, item: E) -> None:
-        there = self._namespaces[item.namespace]
-        del there[item.uid]
-        if not there:
-            del self._namespaces[item.namespace]
-        if self._names[item.namespace, item.name].uid == item.uid:
-            del self._names[item.namespace, item.name]
 
 
 class ProtectionIndex:
@@ -69,7 +30,7 @@ class ProtectionIndex:
 
     def __init__(self, enqueue: Callable[[Key, float], None], synced: Callable[[], bool]) -> None:
         self._enqueue = enqueue
-        self.vms = NamespaceIndex[VMEntry](self._select_again)
+        self.vms = VMIndex(self._select_again)
         self.policies = NamespaceIndex[PolicyEntry](self._select_again)
         self.chains = ChainIndex(self._protect_again)
         self.synced = synced

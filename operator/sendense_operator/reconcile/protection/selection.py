@@ -110,7 +110,10 @@ class Selection:
 
 
 def select(policy: PolicyEntry, vms: Iterable[VMEntry], others: Iterable[PolicyEntry]) -> Selection:
-    """Return what `policy` backs up of its namespace's VMs, `others` being the namespace's policies."""
+    """Return what `policy` backs up.
+
+    `vms`: of its namespace, at least all that it may choose; `others`: the namespace's policies.
+    """
     older = sorted(
         (p for p in others if p.repository == policy.repository and p.rank < policy.rank), key=attrgetter("rank")
     )

@@ -8,7 +8,7 @@ import pytest
 from tests.support import sample
 
 from sendense_operator.api.v1alpha1.label_selector import LabelSelector
-from sendense_operator.reconcile.protection.protection_index import NamespaceIndex
+from sendense_operator.reconcile.protection.namespace_index import NamespaceIndex
 from sendense_operator.reconcile.protection.selection import PolicyEntry, VMEntry, matches, select
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
