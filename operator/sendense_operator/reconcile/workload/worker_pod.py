@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Final, TypeVar
 
 from sendense_operator import task as contract
@@ -20,6 +18,16 @@ from sendense_operator.reconcile.workload.pod_overrides import (
     placement,
     resources_of,
 )
+from sendense_operator.reconcile.workload.pod_volumes import (
+    CREDENTIAL_KEYS,
+    Volume,
+    ca_volume,
+    credentials_volume,
+    repository_volume,
+    scratch_volume,
+    secret_volume,
+    task_volume,
+)
 from sendense_operator.task import BackupTask, ProbeTask, VerificationTask
 
 _T = TypeVar("_T", ProbeTask, VerificationTask, BackupTask)
@@ -27,7 +35,6 @@ _T = TypeVar("_T", ProbeTask, VerificationTask, BackupTask)
 CONTAINER = names.WORKER_CONTAINER
 CREDENTIALS_CONTAINER: Final = "credentials"
 """The init container that hands the credentials over."""
-_CREDENTIAL_KEYS: Final = ("username", "password")
 _CONTAINER_SECURITY: Final[Obj] = {
     "allowPrivilegeEscalation": False,
     "readOnlyRootFilesystem": True,
@@ -35,14 +42,6 @@ _CONTAINER_SECURITY: Final[Obj] = {
 }
 
 _STATUS: Final[Obj] = {"name": "status", "containerPort": names.STATUS_PORT, "protocol": "TCP"}
-
-
-@dataclass(frozen=True)
-class Volume:
-    """A volume and where the container sees it."""
-
-    source: Obj
-    mount: Obj
 
 
 def build_worker_template(
@@ -61,12 +60,12 @@ def build_worker_template(
     `resources` are the container's. `host_ports`: one per disk, or none.
     `one_node`: whether all pods of the repository have to be on one.
     """
-    volumes = [_task_volume(), _repository_volume(repository), _scratch_volume()]
+    volumes = [task_volume(), repository_volume(repository), scratch_volume()]
     ports: list[Obj] = [_STATUS]
     if not task.adopt_only:
-        volumes.append(_credentials_volume())
+        volumes.append(credentials_volume())
         if appliance.tls is not None:
-            volumes.append(_ca_volume(appliance))
+            volumes.append(ca_volume(appliance))
         ports += _export_ports(task, host_ports)
     template = _template(
         task.model_dump_json(by_alias=True),
@@ -88,8 +87,8 @@ def build_worker_template(
 
 def _hand_credentials_over(spec: Obj, appliance: VMwareApplianceSpec, resources: Obj, settings: Settings) -> None:
     """Let an init container copy the credentials for the worker, which mounts no Secret: `credential_isolation`."""
-    secret = _secret_volume(appliance)
-    files = [f"{contract.SECRET_DIR}/{key}" for key in _CREDENTIAL_KEYS]
+    secret = secret_volume(appliance)
+    files = [f"{contract.SECRET_DIR}/{key}" for key in CREDENTIAL_KEYS]
     spec["volumes"].append(secret.source)
     spec["initContainers"] = [
         {
@@ -98,7 +97,7 @@ def _hand_credentials_over(spec: Obj, appliance: VMwareApplianceSpec, resources:
             "imagePullPolicy": settings.image_pull_policy,
             "command": ["install", "-m", "0400", *files, contract.CREDENTIALS_DIR],
             "resources": resources,
-            "volumeMounts": [secret.mount, _credentials_volume().mount],
+            "volumeMounts": [secret.mount, credentials_volume().mount],
             "securityContext": _CONTAINER_SECURITY,
         }
     ]
@@ -126,7 +125,7 @@ def build_probe_template(
         task.model_dump_json(by_alias=True),
         name="",
         labels=labels,
-        volumes=[_task_volume(), _repository_volume(repository), _scratch_volume()],
+        volumes=[task_volume(), repository_volume(repository), scratch_volume()],
         ports=[],
         repository=repository,
         one_node=one_node,
@@ -149,7 +148,7 @@ def build_verification_template(
         task.model_dump_json(by_alias=True),
         name="",
         labels=labels,
-        volumes=[_task_volume(), _repository_volume(repository), _scratch_volume()],
+        volumes=[task_volume(), repository_volume(repository), scratch_volume()],
         ports=[_STATUS],
         repository=repository,
         one_node=one_node,
@@ -238,62 +237,6 @@ def _pod_security(security: PodSecurity) -> Obj:
     if security.supplemental_groups:
         context["supplementalGroups"] = list(security.supplemental_groups)
     return context
-
-
-def _task_volume() -> Volume:
-    path = PurePosixPath(contract.TASK_FILE)
-    field = {"apiVersion": "v1", "fieldPath": f"metadata.annotations['{names.ANNOTATION_TASK}']"}
-    return Volume(
-        {"name": "task", "downwardAPI": {"items": [{"path": path.name, "fieldRef": field}]}},
-        {"name": "task", "mountPath": str(path.parent), "readOnly": True},
-    )
-
-
-def _repository_volume(repository: BackupRepositorySpec) -> Volume:
-    # No subPath: the kubelet would make a missing folder as root's. The worker makes it, as its task says.
-    mount = {"name": "repository", "mountPath": contract.REPOSITORY_DIR}
-    return Volume({"name": "repository", "persistentVolumeClaim": {"claimName": repository.claim_name}}, mount)
-
-
-def _scratch_volume() -> Volume:
-    return Volume({"name": "scratch", "emptyDir": {}}, {"name": "scratch", "mountPath": "/tmp"})  # noqa: S108
-
-
-def _credentials_volume() -> Volume:
-    """Return a volume in memory, which the worker empties as soon as it has read the credentials."""
-    return Volume(
-        {"name": "credentials", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
-        {"name": "credentials", "mountPath": contract.CREDENTIALS_DIR},
-    )
-
-
-def _secret_volume(appliance: VMwareApplianceSpec) -> Volume:
-    items = [{"key": key, "path": key} for key in _CREDENTIAL_KEYS]
-    return Volume(
-        {
-            "name": "secret",
-            "secret": {
-                "secretName": appliance.vcenter.credentials_secret_ref.name,
-                "items": items,
-                "defaultMode": 0o440,
-            },
-        },
-        {"name": "secret", "mountPath": contract.SECRET_DIR, "readOnly": True},
-    )
-
-
-def _ca_volume(appliance: VMwareApplianceSpec) -> Volume:
-    if appliance.tls is None:
-        raise ValueError("the appliance has no CA")
-    path = PurePosixPath(contract.CA_BUNDLE_FILE)
-    reference = appliance.tls.ca_secret_ref
-    return Volume(
-        {
-            "name": "ca",
-            "secret": {"secretName": reference.name, "items": [{"key": reference.key, "path": path.name}]},
-        },
-        {"name": "ca", "mountPath": str(path.parent), "readOnly": True},
-    )
 
 
 def probe_task_of(job: Obj) -> ProbeTask | None:
