@@ -6,9 +6,11 @@ from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.kinds import BACKUP, JOB
 from sendense_operator.reconcile.backups.adoption import reconcile_adopted
 from sendense_operator.reconcile.backups.backup_status import ObservedBackup
-from sendense_operator.reconcile.backups.finish import cancel, cancelled, finish_deletion, remove_workload
+from sendense_operator.reconcile.backups.cancellation import cancel, finish_deletion
+from sendense_operator.reconcile.backups.finish import cancelled
 from sendense_operator.reconcile.backups.start import overdue, start_backup, wait_or_fail
 from sendense_operator.reconcile.backups.worker_following import follow_backup, wait_for_old_pods
+from sendense_operator.reconcile.backups.worker_removal import remove_workload
 from sendense_operator.reconcile.state.context import BackupContext
 from sendense_operator.reconcile.state.kubernetes_objects import is_deleting, is_owned_by
 from sendense_operator.reconcile.state.problem import Problem

@@ -9,7 +9,7 @@ from tests.support.sample import ready_status
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.reconcile.backups.backup_status import ObservedBackup
-from sendense_operator.reconcile.backups.finish import decide_finalizers
+from sendense_operator.reconcile.backups.worker_removal import decide_finalizers
 
 RAN: Obj = {"workerJob": "b1-bkp-1"}
 DIED: Obj = {**RAN, "workerDeath": "OOMKilled, exit code 137"}
