@@ -104,11 +104,15 @@ class Hindrance(StrEnum):
     LISTING_CHANGED = "ListingChanged"
     """Files vanished under the chain's lock, so the listing is stale."""
     CHAIN_BUSY = "ChainBusy"
+    LAYER_PINNED = "LayerPinned"
+    """A pod that verifies restore points is reading layers that could be freed otherwise."""
     STORAGE_ERROR = "StorageError"
     READ_ONLY = "ReadOnly"
     REPOSITORY_FULL = "RepositoryFull"
 
 
+PASSING: Final = frozenset({Hindrance.CHAIN_BUSY, Hindrance.LAYER_PINNED})
+"""Reasons that pass by themselves, so that no event tells of them."""
 MAX_OBSTACLES: Final = 8
 """Most obstacles that are reported per chain."""
 

@@ -1,14 +1,15 @@
 """Decision which layers of removed restore points may be freed: those that no remaining file depends on.
 
 Two statements of dependency count: the parent in a manifest, and the backing name in an image's header. A layer on
-which an orphan may depend is kept.
+which an orphan may depend is kept, and so is one that a pod is reading.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from typing import Final
 
 from sendense_operator.chain.disk_file import DiskFile
 from sendense_operator.chain.manifest import Manifest
@@ -24,6 +25,9 @@ class Fate:
     """Its layers that something else depends on."""
     needed_by: str = ""
     """Name of the Backup of the oldest restore point that depends on a kept layer; empty if no restore point does."""
+
+    pinned_by: str = ""
+    """UID of a pod that is reading a kept layer, which nothing else depends on; empty if there is none."""
 
     @property
     def is_done(self) -> bool:
@@ -41,21 +45,42 @@ class FreePlan:
     """One per tombstone, in their order."""
 
 
+@dataclass(frozen=True)
+class Pins:
+    """What pods are reading now."""
+
+    layers: Mapping[str, str] = field(default_factory=dict)
+    """UID of a reading pod by the path of a layer."""
+    unknown: str = ""
+    """UID of a pod whose layers are not known, so that every layer is kept; empty if there is none."""
+
+
+NO_PINS: Final = Pins()
+
+
 def plan_freeing(
-    folder: PurePosixPath, points: Sequence[Manifest], tombstones: Sequence[Manifest], images: Mapping[str, DiskFile]
+    folder: PurePosixPath,
+    points: Sequence[Manifest],
+    tombstones: Sequence[Manifest],
+    images: Mapping[str, DiskFile],
+    pins: Pins = NO_PINS,
 ) -> FreePlan:
     """Return what to free in a chain whose manifests could all be read.
 
     `folder`: the chain's folder; files elsewhere are never touched. `points`: restore points, oldest first.
-    `images`: all files in the chain's disk folders by path, partials and orphans included.
+    `images`: all files in the chain's disk folders by path, partials and orphans included. `pins`: a pinned layer is
+    kept with all layers below it.
     """
     live = {disk.file for point in points for disk in point.disks}
     owned = [tuple(_own_layers(folder, tombstone)) for tombstone in tombstones]
     removed = {layer for layers in owned for layer in layers} - live
     links = dependencies((*points, *tombstones), images, removed)
     holders = _holders(points, images, removed, links)
-    fates = tuple(_fate(layers, live, holders) for layers in owned)
-    return FreePlan(tuple(_children_first(removed - holders.keys(), links)), fates)
+    readers: dict[str, str] = {}
+    for layer, reader in (*pins.layers.items(), *((layer, pins.unknown) for layer in removed if pins.unknown)):
+        add_holder(layer, reader, links, readers)
+    fates = tuple(_fate(layers, live, holders, readers) for layers in owned)
+    return FreePlan(tuple(_children_first(removed - holders.keys() - readers.keys(), links)), fates)
 
 
 def _own_layers(folder: PurePosixPath, manifest: Manifest) -> Iterator[str]:
@@ -121,10 +146,12 @@ def add_holder(start: str, name: str, links: Mapping[str, frozenset[str]], holde
             pending.extend(links.get(path, ()))
 
 
-def _fate(layers: Sequence[str], live: set[str], holders: Mapping[str, str]) -> Fate:
-    kept = tuple(layer for layer in layers if layer in live or layer in holders)
+def _fate(layers: Sequence[str], live: set[str], holders: Mapping[str, str], readers: Mapping[str, str]) -> Fate:
+    needed = {layer for layer in layers if layer in live or layer in holders}
+    kept = tuple(layer for layer in layers if layer in needed or layer in readers)
     names = (holders[layer] for layer in kept if holders.get(layer))
-    return Fate(tuple(layer for layer in layers if layer not in kept), kept, next(names, ""))
+    pinned = (readers[layer] for layer in kept if layer not in needed)
+    return Fate(tuple(layer for layer in layers if layer not in kept), kept, next(names, ""), next(pinned, ""))
 
 
 def _children_first(layers: set[str], links: Mapping[str, frozenset[str]]) -> list[str]:

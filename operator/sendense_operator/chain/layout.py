@@ -9,6 +9,8 @@
     <root>/<namespace>/<protectedvm>/backups/<backup-name>.json.unfit       marks: why it can't be a parent
     <root>/<namespace>/<protectedvm>/.tombstones/<backup-name>.<uid>.json   removed, but its layers are not all freed
     <root>/<namespace>/<protectedvm>/.quarantine/<time>/<folder>/<file>     orphans
+    <root>/<namespace>/<protectedvm>/.pins/.lock                            locked while pins are made or heeded
+    <root>/<namespace>/<protectedvm>/.pins/<pod-uid>                        layers that a verification reads, locked
 
 All paths here are relative to the repository's root. Files that are not committed end in `.partial`.
 """
@@ -33,6 +35,7 @@ DIGESTS: Final = ".digests"
 UNFIT: Final = ".unfit"
 TOMBSTONES: Final = ".tombstones"
 QUARANTINE: Final = ".quarantine"
+PINS: Final = ".pins"
 MANIFEST_SUFFIX: Final = ".json"
 
 _PREFIXES: Final = {BackupType.FULL: "full", BackupType.INCREMENTAL: "incr"}
@@ -89,6 +92,17 @@ class ChainPaths:
     def quarantine(self) -> PurePosixPath:
         """Folder of the orphans that were moved away."""
         return self.folder / QUARANTINE
+
+    @property
+    def pins(self) -> PurePosixPath:
+        """Folder of the pins, each of which keeps layers from being freed while a pod reads them."""
+        return self.folder / PINS
+
+    def pin(self, reader: str) -> PurePosixPath:
+        """Return the path of the pin of the pod with the UID `reader`. Raises LayoutError."""
+        if not is_pin(reader):
+            raise LayoutError(f"not a UID: {reader!r}")
+        return self.pins / reader
 
     def tombstone(self, backup: str, uid: str, number: int = 1) -> PurePosixPath:
         """Return the path of a Backup's tombstone, which exists until its layers are freed; `number`: counts from 1."""
@@ -201,6 +215,11 @@ def is_manifest(name: str) -> bool:
 def is_tombstone(name: str) -> bool:
     """Return whether this is the file name of a tombstone."""
     return _TOMBSTONE.fullmatch(name) is not None
+
+
+def is_pin(name: str) -> bool:
+    """Return whether this is the file name of a pin, which is a pod's UID."""
+    return _UID.fullmatch(name) is not None
 
 
 def is_partial(name: str) -> bool:

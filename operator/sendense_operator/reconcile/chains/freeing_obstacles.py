@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 from sendense_operator.api.v1alpha1 import conditions
 from sendense_operator.api.v1alpha1.backupchain import BackupChainStatus
-from sendense_operator.catalogue_format import Hindrance, Obstacle
+from sendense_operator.catalogue_format import PASSING, Hindrance, Obstacle
 from sendense_operator.reconcile.state.records import ChainView
 
 RESUMED: Final = "Resumed"
@@ -22,6 +22,7 @@ _ADVICE: Final = {
     Hindrance.LISTING_CHANGED: "The operator tries again; if this persists, check the storage's caches and who else "
     "writes there",
     Hindrance.CHAIN_BUSY: "It is tried again when that backup has ended",
+    Hindrance.LAYER_PINNED: "It is tried again when that pod has ended",
     Hindrance.STORAGE_ERROR: "The operator tries again; if this persists, check the file and the storage",
     Hindrance.READ_ONLY: "The operator tries again; check the file's owner, mode and attributes (lsattr)",
     Hindrance.REPOSITORY_FULL: "It is tried again; make room on the volume",
@@ -69,15 +70,15 @@ def _describe(obstacles: Sequence[Obstacle]) -> str:
 def freeing_change(before: BackupChainStatus, after: BackupChainStatus) -> Change | None:
     """Return what to tell in an event: something new is in the way, or nothing is any more.
 
-    A backup that is being made is no news: it passes.
+    A backup that is being made, or a verification, is no news: it passes.
     """
     old, new = (_freeing(status) for status in (before, after))
     if new is None or _key(old) == _key(new):
         return None
     if new["status"] != "False":
-        was_told = old is not None and old["reason"] != Hindrance.CHAIN_BUSY
+        was_told = old is not None and old["reason"] not in PASSING
         return Change("Normal", "FreeingResumed", new["message"]) if was_told else None
-    if new["reason"] == Hindrance.CHAIN_BUSY:
+    if new["reason"] in PASSING:
         return None
     return Change("Warning", "FreeingStopped", new["message"])
 

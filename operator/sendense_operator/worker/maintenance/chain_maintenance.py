@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from sendense_operator.catalogue_format import MAX_OBSTACLES, Hindrance, Obstacle
+from sendense_operator.catalogue_format import MAX_OBSTACLES, PASSING, Hindrance, Obstacle
 from sendense_operator.chain import layout, orphans
 from sendense_operator.chain.layout import ChainPaths
 from sendense_operator.logs import get_logger
@@ -28,7 +28,9 @@ log = get_logger(__name__)
 _IN_USE: Final = "a backup is writing this chain: nothing was freed or quarantined"
 _MAX_MESSAGE: Final = 500
 """Characters that are kept of a path or of a message of the system."""
-_KNOWN: Final = frozenset({layout.LOCK, layout.OWNER, layout.BACKUPS, layout.TOMBSTONES, layout.QUARANTINE})
+_KNOWN: Final = frozenset(
+    {layout.LOCK, layout.OWNER, layout.BACKUPS, layout.TOMBSTONES, layout.QUARANTINE, layout.PINS}
+)
 
 
 @dataclass
@@ -64,8 +66,8 @@ class Survey:
 
     @property
     def is_blocked(self) -> bool:
-        """Whether there is an obstacle other than a running backup."""
-        return any(obstacle.reason != Hindrance.CHAIN_BUSY for obstacle in self.obstacles)
+        """Whether there is an obstacle other than those that pass: a running backup, or a running verification."""
+        return any(obstacle.reason not in PASSING for obstacle in self.obstacles)
 
 
 def needs_sweep(root: Path, paths: ChainPaths) -> bool:
@@ -186,6 +188,9 @@ def _free(root: Path, survey: Survey, on_step: Callable[[str], None]) -> None:
     freed = free_layers(root, survey.chain, on_step)
     if freed.vanished:
         survey.obstacles.append(_vanished(freed.vanished[0]))
+    for reader in dict.fromkeys(item.pinned_by for item in freed.waiting if item.pinned_by):
+        text = f"the pod with UID {reader} is reading layers of deleted restore points: they are kept until it ends"
+        survey.obstacles.append(Obstacle(reason=Hindrance.LAYER_PINNED, doing="freeing", message=text))
     survey.chain = replace(survey.chain, tombstones=tuple(item.point for item in freed.waiting))
 
 

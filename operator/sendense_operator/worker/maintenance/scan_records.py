@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from sendense_operator.catalogue_format import (
     MAX_OBSTACLES,
+    PASSING,
     ChainRecord,
-    Hindrance,
     Obstacle,
     PointRecord,
     Record,
@@ -51,8 +51,8 @@ def chain_records(survey: Survey) -> Iterator[Record]:
 
 
 def _rank(obstacle: Obstacle) -> bool:
-    """Return a sort key that puts a running backup last, because it explains least."""
-    return obstacle.reason == Hindrance.CHAIN_BUSY
+    """Return a sort key that puts what passes by itself last, because it explains least."""
+    return obstacle.reason in PASSING
 
 
 def _point(vm: str, point: StoredPoint, verdict: DamageVerdict) -> PointRecord:

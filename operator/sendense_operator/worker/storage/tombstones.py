@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from sendense_operator.chain import layout
-from sendense_operator.chain.freeable_layers import Fate, FreePlan, plan_freeing
+from sendense_operator.chain.freeable_layers import NO_PINS, Fate, FreePlan, Pins, plan_freeing
 from sendense_operator.chain.layout import ChainPaths
 from sendense_operator.chain.manifest import Manifest, ManifestError
 from sendense_operator.logs import get_logger
@@ -27,6 +27,7 @@ from sendense_operator.worker.storage.chain_folder import (
 from sendense_operator.worker.storage.commit import no_step
 from sendense_operator.worker.storage.disk_listing import DiskFiles, read_disk_files
 from sendense_operator.worker.storage.durable_io import allocated, ensure_folder, fsync_path, is_folder
+from sendense_operator.worker.storage.pins import pinned
 
 log = get_logger(__name__)
 
@@ -44,6 +45,8 @@ class Waiting:
     """Bytes that its files occupy on the file system."""
     needed_by: str = ""
     """Name of a Backup whose restore point depends on them; empty if none does and they could not be freed yet."""
+    pinned_by: str = ""
+    """UID of a pod that is reading them, which alone keeps them."""
 
 
 @dataclass(frozen=True)
@@ -125,15 +128,21 @@ def free_layers(root: Path, chain: ChainFolder, on_step: _Step = no_step) -> Fre
     The chain's lock must be held, and `chain` must have been read since it was acquired. Nothing is removed while
     manifests of the chain can't be read, or if a file vanished while it was listed: as nobody else holds the lock, the
     listing is then stale and may lack other files. `on_step` receives the name of each step before it is done, and may
-    raise to stop there. Raises OSError; the next call then continues.
+    raise to stop there. Layers that a pod is reading are kept; none is pinned meanwhile. Raises OSError; the next call
+    then continues.
     """
     if not chain.tombstones or not chain.is_understood:
         return FreeResult(waiting=waiting_tombstones(root, chain))
+    with pinned(root, chain.paths) as pins:
+        return _free_unneeded(root, chain, pins, on_step)
+
+
+def _free_unneeded(root: Path, chain: ChainFolder, pins: Pins, on_step: _Step) -> FreeResult:
     found = read_disk_files(root, chain.paths)
+    plan = _plan(chain, found, pins)
     if found.vanished:
         log.warning("nothing is freed: a file vanished while its folder was listed", file=found.vanished[0])
-        return FreeResult(waiting=_waiting(root, chain, _plan(chain, found).fates), vanished=found.vanished)
-    plan = _plan(chain, found)
+        return FreeResult(waiting=_waiting(root, chain, plan.fates), vanished=found.vanished)
     real = {folder: is_folder(root / folder) for folder in {PurePosixPath(layer).parent for layer in plan.order}}
     unneeded = [path for layer in plan.order for path in _files(layer) if real[path.parent]]
     files = stored_bytes = 0
@@ -168,19 +177,19 @@ def waiting_tombstones(root: Path, chain: ChainFolder) -> tuple[Waiting, ...]:
         return ()
     if not chain.is_understood:
         return tuple(Waiting(point, _stored(root, point.manifest)) for point in chain.tombstones)
-    return _waiting(root, chain, _plan(chain, read_disk_files(root, chain.paths)).fates)
+    return _waiting(root, chain, _plan(chain, read_disk_files(root, chain.paths), NO_PINS).fates)
 
 
-def _plan(chain: ChainFolder, found: DiskFiles) -> FreePlan:
+def _plan(chain: ChainFolder, found: DiskFiles, pins: Pins) -> FreePlan:
     points = [point.manifest for point in chain.points]
     tombstones = [point.manifest for point in chain.tombstones]
-    return plan_freeing(chain.paths.folder, points, tombstones, found.files)
+    return plan_freeing(chain.paths.folder, points, tombstones, found.files, pins)
 
 
 def _waiting(root: Path, chain: ChainFolder, fates: tuple[Fate, ...]) -> tuple[Waiting, ...]:
     pairs = zip(chain.tombstones, fates, strict=True)
     return tuple(
-        Waiting(point, _stored(root, point.manifest), fate.needed_by)
+        Waiting(point, _stored(root, point.manifest), fate.needed_by, fate.pinned_by)
         for point, fate in pairs
         if (root / point.place).exists()
     )
