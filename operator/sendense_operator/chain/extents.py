@@ -8,7 +8,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
+
+UNDEFINED: Final = 255
+"""Depth of chunks that no layer defines; a stack has at most 64 layers."""
+
+
+@lru_cache(maxsize=64)
+def _at_most(depth: int) -> bytes:
+    """Return the translation table that lowers every depth to `depth` at most."""
+    return bytes(min(value, depth) for value in range(256))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +80,15 @@ class LayerMap:
     """One byte per chunk: 1 if the restore point may hold something other than zeroes in it."""
     own_chunks: bytearray = field(default_factory=bytearray)
     """One byte per chunk: 1 if this layer itself defines something in it."""
+    defined_by: bytearray = field(default_factory=bytearray)
+    """One byte per chunk: depth of the uppermost layer that defines something in it, UNDEFINED if none does."""
     _end: int = 0
 
     def __post_init__(self) -> None:
         count = chunk_count(self.virtual_size, self.chunk)
         self.data_chunks = bytearray(count)
         self.own_chunks = bytearray(count)
+        self.defined_by = bytearray([UNDEFINED]) * count
 
     def add(self, extent: Extent) -> None:
         """Add the next extent. Raises MapError if it does not follow the last one or exceeds the disk."""
@@ -93,6 +106,8 @@ class LayerMap:
             self.coverage += extent.length
             self.guest_bytes += extent.length if holds_data else 0
             self._mark(self.own_chunks, extent.start, end)
+        if extent.present:
+            self._define(extent.depth, extent.start, end)
         if holds_data and extent.offset is not None:
             self.file_ends[extent.depth] = max(self.file_ends.get(extent.depth, 0), extent.offset + extent.length)
         if holds_data:
@@ -101,6 +116,10 @@ class LayerMap:
     def _mark(self, chunks: bytearray, start: int, end: int) -> None:
         first, last = start // self.chunk, (end - 1) // self.chunk
         chunks[first : last + 1] = b"\1" * (last - first + 1)
+
+    def _define(self, depth: int, start: int, end: int) -> None:
+        first, last = start // self.chunk, (end - 1) // self.chunk + 1
+        self.defined_by[first:last] = self.defined_by[first:last].translate(_at_most(depth))
 
     def close(self) -> LayerMap:
         """Return the map after the last extent was added. Raises MapError if it ends before the disk does."""

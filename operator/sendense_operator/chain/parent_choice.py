@@ -113,8 +113,8 @@ def choose_parent(
         sizes = f"has {disk.virtual_size} bytes now, but {found.virtual_size} in restore point {name}"
         return Choice(None, FullReason.DISK_RESIZED, f"disk {disk.index} {sizes}")
     try:
-        stack = _stack(found, [*points, *tombstones], paths)
-    except _BrokenError as error:
+        stack = stack_of(found, [*points, *tombstones], paths)
+    except BrokenStackError as error:
         return Choice(None, FullReason.PARENT_UNVERIFIED, f"restore point {name}, disk {found.index}: {error}")
     refusal = next((mark for mark in newest.unfit if mark.index == found.index and not mark.is_damage), None)
     if refusal is not None:
@@ -130,27 +130,35 @@ def choose_parent(
     return Choice(ParentLayer(newest.manifest, found, stack), doubt=doubt)
 
 
-class _BrokenError(Exception):
-    """The stack of layers of a disk is incomplete or inconsistent."""
+class BrokenStackError(Exception):
+    """The stack of layers of a disk is incomplete or inconsistent. `layer`: path of a layer that no manifest names."""
+
+    def __init__(self, message: str, layer: str = "") -> None:
+        super().__init__(message)
+        self.layer = layer
 
 
-def _stack(top: ManifestDisk, known: Iterable[Point], paths: ChainPaths) -> tuple[ManifestDisk, ...]:
+def stack_of(top: ManifestDisk, known: Iterable[Point], paths: ChainPaths) -> tuple[ManifestDisk, ...]:
+    """Return a disk's layer and all layers below it, the full last. Raises BrokenStackError.
+
+    `known`: all restore points and tombstones of the chain.
+    """
     owners: Mapping[str, ManifestDisk] = {layer.file: layer for point in known for layer in point.manifest.disks}
     stack = [top]
     while (parent := stack[-1].parent) is not None:
         below = owners.get(parent.file)
         if below is None:
-            raise _BrokenError(f"no manifest names its layer {parent.file}")
+            raise BrokenStackError(f"no manifest names its layer {parent.file}", parent.file)
         if below in stack:
-            raise _BrokenError(f"its layer {parent.file} depends on itself")
+            raise BrokenStackError(f"its layer {parent.file} depends on itself")
         if below.virtual_size != top.virtual_size:
-            raise _BrokenError(
+            raise BrokenStackError(
                 f"its layer {parent.file} is for a disk of {below.virtual_size} bytes instead of {top.virtual_size}"
             )
         stack.append(below)
     folders = {PurePosixPath(layer.file).parent for layer in stack}
     if len(folders) != 1 or folders.pop().parent != paths.folder:
-        raise _BrokenError(f"its layers are not all in one folder of {paths.folder}")
+        raise BrokenStackError(f"its layers are not all in one folder of {paths.folder}")
     return tuple(stack)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from operator import and_, gt
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from sendense_operator.chain.digests import Chunks, digest
 from sendense_operator.chain.extents import LayerMap, chunk_length, marked, runs
@@ -31,6 +31,28 @@ TRY_FULL: Final = "If this error persists, make a backup of type Full, which rea
 
 def ignore_chunk(_: int) -> None:
     """Do nothing: the default callback for chunks that were read."""
+
+
+class Pace(Protocol):
+    """The pace at which chunks are read; readers call it at the same time, each from a thread of its own."""
+
+    def before(self, length: int) -> None:
+        """Wait until a chunk of `length` bytes may be read. It must return soon once the reading is given up."""
+
+    def after(self, length: int) -> None:
+        """Record that a chunk of `length` bytes was read."""
+
+
+class _Unpaced:
+    def before(self, length: int) -> None:
+        pass
+
+    def after(self, length: int) -> None:
+        pass
+
+
+UNPACED: Final[Pace] = _Unpaced()
+"""No limit."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +96,13 @@ async def read_chunks(
     runtime: Path,
     tag: str,
     on_chunk: Callable[[int], None] = ignore_chunk,
+    pace: Pace = UNPACED,
 ) -> None:
     """Read the wanted chunks back, and call `put` with the index and digest of each.
 
-    `tag` names the server's files in `runtime`; `on_chunk` receives the index of each chunk that was read. Both
-    callbacks run in any thread and order. Raises WorkerError, with StorageError for a chunk that storage does not
-    return, and what `put` raises.
+    `tag` names the server's files in `runtime`; `on_chunk` receives the index of each chunk that was read; `pace` is
+    asked before each. All of them run in any thread and order. Raises WorkerError, with StorageError for a chunk that
+    storage does not return, and what `put` raises.
     """
     if reading.wanted.find(1) < 0:
         return
@@ -93,7 +116,7 @@ async def read_chunks(
         runtime,
     )
     try:
-        await _read_all(where, _Work(reading.chunks, marked(reading.wanted), put, on_chunk))
+        await _read_all(where, _Work(reading.chunks, marked(reading.wanted), put, on_chunk, pace))
         await server.close(_CLOSE_SECONDS)
     finally:
         if not server.gone:
@@ -117,9 +140,14 @@ class _Work:
         numbers: Iterator[int],
         put: Callable[[int, bytes], None],
         on_chunk: Callable[[int], None],
+        pace: Pace,
     ) -> None:
         self._numbers, self._lock, self._stopped = numbers, threading.Lock(), False
-        self.chunks, self.put, self.on_chunk = chunks, put, on_chunk
+        self.chunks, self.put, self.on_chunk, self.pace = chunks, put, on_chunk, pace
+
+    @property
+    def is_stopped(self) -> bool:
+        return self._stopped
 
     def stop(self) -> None:
         self._stopped = True
@@ -141,6 +169,9 @@ def _read(where: Path, work: _Work) -> None:
             )
         while (index := work.next()) is not None:
             length = chunk_length(index, work.chunks.virtual_size, work.chunks.chunk)
+            work.pace.before(length)
+            if work.is_stopped:
+                break
             try:
                 data = handle.pread(length, index * work.chunks.chunk)
             except nbd.Error as error:
@@ -149,6 +180,7 @@ def _read(where: Path, work: _Work) -> None:
                 text = f"reading back byte {index * work.chunks.chunk} of the disk: {error}"
                 raise WorkerError(Reason.STORAGE_ERROR, f"{text}. {TRY_FULL}") from error
             work.put(index, digest(data))
+            work.pace.after(length)
             work.on_chunk(index)
         handle.shutdown()
     except nbd.Error as error:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -17,33 +16,21 @@ from typing import TypeVar
 
 from sendense_operator.chain import layout
 from sendense_operator.chain.digests import DIGEST_SIZE, Chunks
-from sendense_operator.chain.extents import LayerMap, marked
+from sendense_operator.chain.extents import marked
 from sendense_operator.chain.manifest import ManifestDisk
 from sendense_operator.chain.parent_blocks import MOST_CHUNKS
 from sendense_operator.chain.parent_choice import ParentLayer
 from sendense_operator.logs import get_logger
 from sendense_operator.worker.errors import Reason, WorkerError, reading_error, storage_error
-from sendense_operator.worker.images import qemu_tools
-from sendense_operator.worker.images.content_digests import Reading, ignore_chunk, read_chunks
+from sendense_operator.worker.images.content_digests import UNPACED, Pace, Reading, ignore_chunk, read_chunks
+from sendense_operator.worker.images.layer_structure import StructureChecks
 from sendense_operator.worker.images.nbd_export import ModeChoice
+from sendense_operator.worker.images.unproven import Unproven, corruption_as_unproven
 from sendense_operator.worker.storage.digest_file import DigestFile
 
 log = get_logger(__name__)
 
 _T = TypeVar("_T")
-
-
-class Unproven(Exception):  # noqa: N818 - says what was found
-    """The restore point does not read as it was written; the text says what was found."""
-
-    def __init__(self, message: str, *, layer: str = "", chunks: tuple[int, ...] = ()) -> None:
-        """Initialize with what is damaged.
-
-        `layer`: path of the damaged layer, if it is known. `chunks`: indexes of the chunks that do not read as they
-        were written. If both are empty, only this restore point is affected, such as by a damaged digest list.
-        """
-        super().__init__(message)
-        self.layer, self.chunks = layer, chunks
 
 
 async def prove(
@@ -58,19 +45,19 @@ async def prove(
     what = f"the parent of the disk with key {disk.key}, restore point {parent.manifest.backup.name}"
     report(f"checking {what}")
     began = time.monotonic()
-    layer = await _check_structure(root, parent.stack)
-    with _corruption_as_unproven():
+    layer = await StructureChecks(root).check(parent.stack)
+    with corruption_as_unproven():
         written = await asyncio.to_thread(open_list, root, disk)
     with written:
-        with _corruption_as_unproven():
-            check_digest_root(disk, await _read_list(disk, written.root))
+        with corruption_as_unproven():
+            check_digest_root(disk, await read_list(disk, written.root))
         if content:
             meter = _Meter(layer.data_chunks.count(1), lambda percent: report(f"checking {what}: {percent}% read"))
             reading = Reading(root / disk.file, len(parent.stack), written.chunks, layer.data_chunks)
             comparison = Comparison(written)
-            await _compare(disk, comparison, reading, choice, runtime, meter.add)
-            with _corruption_as_unproven():
-                await _read_list(disk, partial(comparison.put_zeroes, layer.data_chunks))
+            await compare(disk, comparison, reading, choice, runtime, meter.add)
+            with corruption_as_unproven():
+                await read_list(disk, partial(comparison.put_zeroes, layer.data_chunks))
             comparison.judge(disk)
     read = layer.data_chunks.count(1) * layer.chunk if content else 0
     log.info(
@@ -79,7 +66,12 @@ async def prove(
 
 
 async def prove_chunks(
-    root: Path, stack: tuple[ManifestDisk, ...], chunks: Iterable[int], choice: ModeChoice, runtime: Path
+    root: Path,
+    stack: tuple[ManifestDisk, ...],
+    chunks: Iterable[int],
+    choice: ModeChoice,
+    runtime: Path,
+    pace: Pace = UNPACED,
 ) -> None:
     """Compare chunks of a disk with its digests.
 
@@ -87,11 +79,11 @@ async def prove_chunks(
     indexes. Raises Unproven if one differs, and WorkerError for any other failure.
     """
     disk = stack[0]
-    with _corruption_as_unproven():
+    with corruption_as_unproven():
         written = await asyncio.to_thread(open_list, root, disk)
     with written:
-        with _corruption_as_unproven():
-            check_digest_root(disk, await _read_list(disk, written.root))
+        with corruption_as_unproven():
+            check_digest_root(disk, await read_list(disk, written.root))
         wanted = bytearray(written.chunks.count)
         for chunk in chunks:
             if chunk >= len(wanted):
@@ -99,26 +91,28 @@ async def prove_chunks(
             wanted[chunk] = 1
         comparison = Comparison(written)
         reading = Reading(root / disk.file, len(stack), written.chunks, wanted)
-        await _compare(disk, comparison, reading, choice, runtime)
+        await compare(disk, comparison, reading, choice, runtime, pace=pace)
         comparison.judge(disk)
 
 
-async def _compare(
+async def compare(
     disk: ManifestDisk,
     comparison: Comparison,
     reading: Reading,
     choice: ModeChoice,
     runtime: Path,
     on_chunk: Callable[[int], None] = ignore_chunk,
+    pace: Pace = UNPACED,
 ) -> None:
+    """Read the wanted chunks of a disk into `comparison`. Raises Unproven, and WorkerError for any other failure."""
     try:
-        with _corruption_as_unproven():
-            await read_chunks(reading, comparison.put, choice, runtime, f"parent-{disk.key}", on_chunk)
+        with corruption_as_unproven():
+            await read_chunks(reading, comparison.put, choice, runtime, f"parent-{disk.key}", on_chunk, pace)
     except OSError as error:
         raise storage_error(error, f"reading the digests of {PurePosixPath(disk.file).name}") from error
 
 
-async def _read_list(disk: ManifestDisk, work: Callable[[], _T]) -> _T:
+async def read_list(disk: ManifestDisk, work: Callable[[], _T]) -> _T:
     """Run `work`, which reads the disk's digest list, in a thread. Raises WorkerError if the list is unreadable."""
     try:
         return await asyncio.to_thread(work)
@@ -131,12 +125,13 @@ class Comparison:
 
     def __init__(self, written: DigestFile) -> None:
         self._written = written
-        self._wrong = bytearray(written.chunks.count)
+        self.wrong = bytearray(written.chunks.count)
+        """One byte per chunk: 1 if it is not as it was written."""
 
     def put(self, index: int, value: bytes) -> None:
         """Record that chunk `index` was read and has the digest `value`. Raises OSError."""
         if self._written.get(index) != value:
-            self._wrong[index] = 1
+            self.wrong[index] = 1
 
     def put_zeroes(self, others: bytearray) -> None:
         """Record that all chunks but those marked in `others` (one byte per chunk) read as zeroes. Raises OSError."""
@@ -148,59 +143,16 @@ class Comparison:
             for at in range(count):
                 part = slice(at * DIGEST_SIZE, (at + 1) * DIGEST_SIZE)
                 if not others[first + at] and page[part] != zeroes[part]:
-                    self._wrong[first + at] = 1
+                    self.wrong[first + at] = 1
 
-    def judge(self, disk: ManifestDisk) -> None:
-        """Raise Unproven, with the first MOST_CHUNKS that differ, unless all chunks are as they were written."""
-        first = self._wrong.find(1)
+    def judge(self, disk: ManifestDisk, most: int | None = MOST_CHUNKS) -> None:
+        """Raise Unproven, with the first `most` chunks that differ (None: all), unless all are as they were written."""
+        first = self.wrong.find(1)
         if first < 0:
             return
         start = first * disk.digest.chunk
         text = f"{PurePosixPath(disk.file).name}: the content at byte {start} of the disk is not what was written"
-        raise Unproven(text, chunks=tuple(islice(marked(self._wrong), MOST_CHUNKS)))
-
-
-@contextmanager
-def _corruption_as_unproven(layer: str = "") -> Iterator[None]:
-    """Turn a WorkerError ImageCorrupt into Unproven; `layer`: path of the layer that it is about, if known."""
-    try:
-        yield
-    except WorkerError as error:
-        if error.reason != Reason.IMAGE_CORRUPT:
-            raise
-        raise Unproven(error.message, layer=layer) from error
-
-
-async def _check_structure(root: Path, stack: tuple[ManifestDisk, ...]) -> LayerMap:
-    """Check the structure of all layers, and return the extents of the top one. Raises Unproven, WorkerError.
-
-    All headers are checked before any image is opened, because opening one opens those below it. The lowest layer comes
-    first, because the checks of all layers above a damaged one fail, too.
-    """
-    for disk in reversed(stack):
-        backing = PurePosixPath(disk.parent.file).name if disk.parent else None
-        with _corruption_as_unproven(disk.file):
-            await asyncio.to_thread(qemu_tools.read_header, root / disk.file, disk.virtual_size, backing)
-    for disk in reversed(stack):
-        with _corruption_as_unproven(disk.file):
-            await qemu_tools.check(root / disk.file)
-    top = stack[0]
-    with _corruption_as_unproven(top.file):
-        layer = await qemu_tools.map_layer(root / top.file, top.virtual_size, top.digest.chunk, len(stack))
-    for depth, end in sorted(layer.file_ends.items(), reverse=True):
-        with _corruption_as_unproven(stack[depth].file):
-            _check_length(root / stack[depth].file, end)
-    return layer
-
-
-def _check_length(path: Path, end: int) -> None:
-    try:
-        size = path.lstat().st_size
-    except OSError as error:
-        raise reading_error(error, path.name) from error
-    if size < end:
-        # A file reads as zeroes beyond its end, and qemu-img check accepts that within the last cluster.
-        raise WorkerError(Reason.IMAGE_CORRUPT, f"{path.name} is truncated: {size} bytes, but its data ends at {end}")
+        raise Unproven(text, chunks=tuple(islice(marked(self.wrong), most)))
 
 
 def open_list(root: Path, disk: ManifestDisk) -> DigestFile:

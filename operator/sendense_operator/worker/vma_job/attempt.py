@@ -22,6 +22,7 @@ from sendense_operator.vma.vma_client import VMAClient
 from sendense_operator.worker.errors import Reason, WorkerError, not_an_increment
 from sendense_operator.worker.images import qemu_tools
 from sendense_operator.worker.images.layer_verification import Arrival, Examined, Sealed, examine, seal
+from sendense_operator.worker.lifecycle.stop_requests import run_to_end
 from sendense_operator.worker.settings import Settings
 from sendense_operator.worker.storage import recovery
 from sendense_operator.worker.storage.chain_folder import read_chain
@@ -35,7 +36,6 @@ from sendense_operator.worker.vma_job.attempt_state import JobState
 from sendense_operator.worker.vma_job.job_supervision import Supervisor
 from sendense_operator.worker.vma_job.parent_proof import Parents, missing_parent
 from sendense_operator.worker.vma_job.preflight import Preflight, preflight
-from sendense_operator.worker.vma_job.stop_requests import run_to_end
 
 log = get_logger(__name__)
 

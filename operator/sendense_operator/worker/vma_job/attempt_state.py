@@ -14,8 +14,8 @@ from sendense_operator.worker.errors import Reason, WorkerError
 from sendense_operator.worker.images.nbd_connections import Connection, Connections
 from sendense_operator.worker.images.peers import Peers, gateways
 from sendense_operator.worker.images.traffic import RateMeter, Traffic, eta_seconds
+from sendense_operator.worker.lifecycle.stop_requests import Stopping
 from sendense_operator.worker.settings import Settings
-from sendense_operator.worker.vma_job.stop_requests import Stopping
 
 
 class JobState:

@@ -15,6 +15,7 @@ from sendense_operator.task import BackupTask, Stage
 from sendense_operator.vma.credentials import Credentials, CredentialsError
 from sendense_operator.vma.vma_client import VMAClient
 from sendense_operator.worker.errors import Reason, WorkerError, storage_error
+from sendense_operator.worker.lifecycle.stop_requests import run_to_end
 from sendense_operator.worker.settings import Settings
 from sendense_operator.worker.storage import recovery
 from sendense_operator.worker.storage.chain_folder import read_chain
@@ -27,7 +28,6 @@ from sendense_operator.worker.vma_job.credential_isolation import take_credentia
 from sendense_operator.worker.vma_job.memory_check import limit
 from sendense_operator.worker.vma_job.parent_proof import Parents
 from sendense_operator.worker.vma_job.preflight import preflight
-from sendense_operator.worker.vma_job.stop_requests import run_to_end
 
 log = get_logger(__name__)
 

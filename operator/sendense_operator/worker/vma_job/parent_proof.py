@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from sendense_operator.chain.layout import ChainPaths
 from sendense_operator.chain.manifest import Manifest, ManifestDisk
 from sendense_operator.chain.memory_estimate import DiskLoad
-from sendense_operator.chain.parent_blocks import Unfit, mark_change, mark_damage
+from sendense_operator.chain.parent_blocks import MOST_CHUNKS, Unfit, mark_change, mark_damage
 from sendense_operator.chain.parent_choice import (
     Choice,
     LayerPlan,
@@ -27,12 +27,13 @@ from sendense_operator.chain.parent_choice import (
 from sendense_operator.logs import get_logger
 from sendense_operator.task import BackupTask, BackupType, FullReason, MissingParent, ParentCheck, TaskDisk
 from sendense_operator.worker.errors import Reason, WorkerError, storage_error
+from sendense_operator.worker.images.damage_propagation import find_damaged
 from sendense_operator.worker.images.nbd_export import ModeChoice
-from sendense_operator.worker.images.proof import Unproven, prove, prove_chunks
+from sendense_operator.worker.images.proof import prove, prove_chunks
+from sendense_operator.worker.images.unproven import Unproven
 from sendense_operator.worker.storage.chain_folder import ChainFolder, StoredPoint, mark_unfit, set_marks
 from sendense_operator.worker.storage.chain_lock import ChainLock
 from sendense_operator.worker.storage.durable_io import is_regular
-from sendense_operator.worker.vma_job.damage_propagation import find_damaged
 from sendense_operator.worker.vma_job.memory_check import check_memory
 
 log = get_logger(__name__)
@@ -189,9 +190,13 @@ class Parents:
         report: Callable[[str], None],
     ) -> None:
         """Mark the older restore points that have the same damage. An error other than Fenced only ends the search."""
+        # It has to happen now: the next backup is a full, so no later attempt reads the layers below.
         older = replace(self._chain, points=self._chain.points[:-1])
+        found = Unproven(str(found), layer=found.layer, chunks=found.chunks[:MOST_CHUNKS])
         try:
-            async for point, disk, damage in find_damaged(self._root, older, parent, found, choice, runtime, report):
+            async for point, disk, damage in find_damaged(
+                self._root, older, parent.stack, found, choice, runtime, report
+            ):
                 self._mark_damage(point, disk, damage)
         except WorkerError as error:
             if error.reason == Reason.FENCED:

@@ -1,46 +1,29 @@
-"""The worker's HTTP server: its status, and the VMA's callbacks under the paths that the VMA uses.
+"""A backup's HTTP application: its status, and the VMA's callbacks under the paths that the VMA uses.
 
 It contains no rules, so that nothing here can fail while a job runs; the rules are in `vma.callback_rules`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import socket
 import time
-from collections.abc import AsyncIterator, Iterator
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sendense_operator.logs import get_logger
-from sendense_operator.task import CANCEL_PATH
 from sendense_operator.vma.callback_bodies import MAX_BODY
 from sendense_operator.vma.callback_rules import CALL_ID_HEADER, Reply
-from sendense_operator.worker.settings import Settings
+from sendense_operator.worker.lifecycle.http_server import common_routes
 from sendense_operator.worker.vma_job.attempt_state import JobState
 
 log = get_logger(__name__)
 
-_STOP_SECONDS = 10.0
-
 
 def build_app(state: JobState) -> Starlette:
     """Return the ASGI application of one job."""
-
-    async def status(_: Request) -> Response:
-        return Response(state.progress().model_dump_json(by_alias=True), media_type="application/json")
-
-    async def healthz(_: Request) -> Response:
-        return JSONResponse({"status": "ok"})
-
-    async def cancel(_: Request) -> Response:
-        state.stopping.request()
-        return JSONResponse({"status": "cancelling"}, status_code=202)
 
     async def change_id(request: Request) -> Response:
         query = request.query_params
@@ -69,9 +52,7 @@ def build_app(state: JobState) -> Starlette:
 
     return Starlette(
         routes=[
-            Route("/v1/status", status),
-            Route(CANCEL_PATH, cancel, methods=["POST"]),
-            Route("/healthz", healthz),
+            *common_routes(state.progress, state.stopping),
             Route("/api/v1/backups/changeid", change_id),
             Route("/api/v1/backups/{job}/complete", complete, methods=["POST"]),
             Route("/api/v1/telemetry/backup/{job}", telemetry, methods=["POST"]),
@@ -93,43 +74,3 @@ async def _body(request: Request) -> bytes:
             if len(body) > MAX_BODY:
                 break
     return bytes(body)
-
-
-class _Server(uvicorn.Server):
-    """Server that installs no signal handlers, because the worker handles signals itself."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-@contextlib.asynccontextmanager
-async def serving(state: JobState, settings: Settings) -> AsyncIterator[None]:
-    """Serve the status port while the block runs. Raises OSError if the port is in use."""
-    if settings.ipv6:
-        listener = socket.create_server(("::", settings.status_port), family=socket.AF_INET6, dualstack_ipv6=True)
-    else:
-        listener = socket.create_server(("", settings.status_port))
-    config = uvicorn.Config(
-        build_app(state),
-        http="h11",
-        ws="none",
-        lifespan="off",
-        loop="asyncio",
-        access_log=False,
-        log_config=None,
-        log_level="warning",
-        server_header=False,
-        date_header=False,
-        timeout_graceful_shutdown=2,
-    )
-    server = _Server(config)
-    # The listener already queues connections, so there is no need to wait for the server's start.
-    task = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        yield
-    finally:
-        server.should_exit = True
-        with contextlib.suppress(Exception):
-            await asyncio.wait_for(task, _STOP_SECONDS)
-        listener.close()

@@ -17,12 +17,11 @@ from sendense_operator.chain.memory_estimate import DiskLoad, estimate
 from sendense_operator.chain.parent_blocks import Unfit, mark_change, mark_damage
 from sendense_operator.task import BackupType, FullReason, ParentCheck, TaskDisk
 from sendense_operator.worker.errors import Reason, WorkerError
-from sendense_operator.worker.images import qemu_tools
+from sendense_operator.worker.images import damage_propagation, qemu_tools
 from sendense_operator.worker.images.nbd_export import ModeChoice
-from sendense_operator.worker.images.proof import Unproven
+from sendense_operator.worker.images.unproven import Unproven
 from sendense_operator.worker.storage.chain_folder import mark_unfit, read_chain
 from sendense_operator.worker.storage.chain_lock import ChainLock
-from sendense_operator.worker.vma_job import damage_propagation
 from sendense_operator.worker.vma_job import parent_proof as module
 from sendense_operator.worker.vma_job.parent_proof import Parents
 

@@ -8,8 +8,9 @@ from tests.unit.worker.support import UID, settings, task
 from sendense_operator.task import Progress, Stage
 from sendense_operator.vma.callback_bodies import MAX_BODY
 from sendense_operator.worker.images.nbd_connections import Connection
+from sendense_operator.worker.lifecycle.http_server import serving
 from sendense_operator.worker.vma_job.attempt_state import JobState
-from sendense_operator.worker.vma_job.status_server import build_app, serving
+from sendense_operator.worker.vma_job.status_server import build_app
 
 JOB = f"backup-{UID}"
 GOOD = {"change_id": "52 de/1", "disk_id": 0, "bytes_transferred": 0}
@@ -96,5 +97,5 @@ async def test_progress_never_goes_back(
 
 
 async def test_it_serves_on_a_port_and_stops(state: JobState) -> None:
-    async with serving(state, settings(status_port=0)):
+    async with serving(build_app(state), settings(status_port=0)):
         pass  # stopped before it began: no error, no hang
