@@ -8,24 +8,36 @@ import json
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from typing import Final
 
 from pydantic import ValidationError
+from starlette.applications import Starlette
 
 from sendense_operator.answer import Answer
 from sendense_operator.logs import get_logger, set_backup, setup_logging
-from sendense_operator.task import BackupTask, ExitCode, ProbeTask
+from sendense_operator.task import BackupTask, ExitCode, ProbeTask, VerificationTask
 from sendense_operator.worker.errors import Reason, WorkerError, exit_code
+from sendense_operator.worker.lifecycle.http_server import common_routes, serving
+from sendense_operator.worker.lifecycle.stop_requests import Stopping
 from sendense_operator.worker.maintenance.repository_maintenance import run_probe
 from sendense_operator.worker.settings import Settings
 from sendense_operator.worker.storage.commit import no_step
+from sendense_operator.worker.verification.run_state import VerificationState
+from sendense_operator.worker.verification.verification_run import run_verification
 from sendense_operator.worker.vma_job.attempt_state import JobState
 from sendense_operator.worker.vma_job.backup_run import run_backup
-from sendense_operator.worker.vma_job.status_server import serving
-from sendense_operator.worker.vma_job.stop_requests import Stopping
+from sendense_operator.worker.vma_job.status_server import build_app
 
 log = get_logger(__name__)
+
+_Task = BackupTask | ProbeTask | VerificationTask
+_KINDS: Final[Mapping[str, type[_Task]]] = {
+    "backup": BackupTask,
+    "probe": ProbeTask,
+    "verification": VerificationTask,
+}
 
 
 def main() -> int:
@@ -47,7 +59,7 @@ async def run(settings: Settings, on_step: Callable[[str], None] = no_step) -> i
     except WorkerError as error:
         answer = Answer(outcome="Failed", reason=error.reason, message=error.message)
     else:
-        set_backup(task.namespace, task.backup if isinstance(task, BackupTask) else task.repository)
+        set_backup(task.namespace, _subject(task))
         answer = await _run_until_term(settings, task, on_step)
     if answer.message:
         level = logging.INFO if answer.outcome == "Completed" else logging.ERROR
@@ -58,7 +70,14 @@ async def run(settings: Settings, on_step: Callable[[str], None] = no_step) -> i
     return code
 
 
-async def _run_until_term(settings: Settings, task: BackupTask | ProbeTask, on_step: Callable[[str], None]) -> Answer:
+def _subject(task: _Task) -> str:
+    """Return the name of the object that the task is about, for the log."""
+    if isinstance(task, BackupTask):
+        return task.backup
+    return task.chain if isinstance(task, VerificationTask) else task.repository
+
+
+async def _run_until_term(settings: Settings, task: _Task, on_step: Callable[[str], None]) -> Answer:
     stopping = Stopping()
     work = asyncio.create_task(_answer(settings, task, on_step, stopping))
     stopping.ends(work)
@@ -71,13 +90,13 @@ async def _run_until_term(settings: Settings, task: BackupTask | ProbeTask, on_s
         return _cancelled(stopping)
 
 
-async def _answer(
-    settings: Settings, task: BackupTask | ProbeTask, on_step: Callable[[str], None], stopping: Stopping
-) -> Answer:
+async def _answer(settings: Settings, task: _Task, on_step: Callable[[str], None], stopping: Stopping) -> Answer:
     started = datetime.now(UTC)
     try:
         if isinstance(task, ProbeTask):
             return await asyncio.to_thread(run_probe, settings, task)
+        if isinstance(task, VerificationTask):
+            return await _verification(settings, task, stopping)
         return await _backup(settings, task, on_step, stopping)
     except WorkerError as error:
         reason, message = error.reason, error.message
@@ -92,7 +111,7 @@ async def _backup(settings: Settings, task: BackupTask, on_step: Callable[[str],
     state.stopping = stopping
     try:
         with contextlib.closing(state):
-            async with serving(state, settings):
+            async with serving(build_app(state), settings):
                 return await run_backup(settings, task, state, on_step)
     except asyncio.CancelledError:
         answer = _cancelled(stopping)
@@ -112,15 +131,35 @@ async def _backup(settings: Settings, task: BackupTask, on_step: Callable[[str],
     )
 
 
-def _cancelled(stopping: Stopping) -> Answer:
-    if stopping.requested:
-        text = "the Backup was cancelled before the restore point was committed"
-        return Answer(outcome="Cancelled", reason=Reason.CANCELLED, message=text)
-    return Answer(
-        outcome="Cancelled",
-        reason=Reason.TERMINATED,
-        message="the worker received a termination signal before the restore point was committed",
+async def _verification(settings: Settings, task: VerificationTask, stopping: Stopping) -> Answer:
+    """Run a verification. After a failure or cancellation the answer has the results so far."""
+    state = VerificationState(task, settings, stopping)
+    try:
+        async with serving(Starlette(routes=common_routes(state.progress, stopping)), settings):
+            answer = await run_verification(settings, task, state)
+    except asyncio.CancelledError:
+        answer = _cancelled(stopping, "the verification", "all restore points were verified")
+    except WorkerError as error:
+        answer = Answer(outcome="Failed", reason=error.reason, message=error.message)
+    except Exception as error:
+        reason, message = _own_fault(error)
+        answer = Answer(outcome="Failed", reason=reason, message=message)
+    return answer.model_copy(
+        update={
+            "results": "".join(state.results),
+            "read_bytes": state.read_bytes,
+            "started": state.started,
+            "finished": datetime.now(UTC),
+        }
     )
+
+
+def _cancelled(stopping: Stopping, what: str = "the Backup", before: str = "the restore point was committed") -> Answer:
+    if stopping.requested:
+        text = f"{what} was cancelled before {before}"
+        return Answer(outcome="Cancelled", reason=Reason.CANCELLED, message=text)
+    text = f"the worker received a termination signal before {before}"
+    return Answer(outcome="Cancelled", reason=Reason.TERMINATED, message=text)
 
 
 def _own_fault(error: Exception) -> tuple[str, str]:
@@ -128,14 +167,14 @@ def _own_fault(error: Exception) -> tuple[str, str]:
     return Reason.INTERNAL_ERROR, f"{type(error).__name__}: unexpected error in the worker; its log has the details"
 
 
-def read_task(settings: Settings) -> BackupTask | ProbeTask:
+def read_task(settings: Settings) -> _Task:
     """Return the pod's task. Raises WorkerError BadTask, whose message names the field."""
     try:
         raw = json.loads(settings.task_file.read_bytes())
-        kind = raw.get("kind") if isinstance(raw, dict) else None
-        if kind not in ("backup", "probe"):
-            raise WorkerError(Reason.BAD_TASK, f"the task's kind is neither backup nor probe: {str(kind)[:64]!r}")
-        return (BackupTask if kind == "backup" else ProbeTask).model_validate(raw)
+        kind = str(raw.get("kind")) if isinstance(raw, dict) else ""
+        if kind not in _KINDS:
+            raise WorkerError(Reason.BAD_TASK, f"the task's kind is none of {', '.join(_KINDS)}: {kind[:64]!r}")
+        return _KINDS[kind].model_validate(raw)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])

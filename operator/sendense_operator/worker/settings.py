@@ -32,6 +32,10 @@ class Settings:
     nbd_base_port: int = NBD_BASE_PORT
     lock_wait: float = 30.0
     """Seconds to wait for the chain's lock, which maintenance holds for a short time."""
+    mark_wait: float = 1800.0
+    """Seconds that a verification waits at its end for the chain's lock, which a backup may hold, to mark damage."""
+    pin_wait: float = 60.0
+    """Seconds that a verification waits while maintenance frees layers."""
     probe_wait: float = 60.0
     """Seconds within which an export must send its greeting from its advertised address."""
     poll: float = 5.0

@@ -44,8 +44,8 @@ def test_tasks_are_told_apart(tmp_path: Path) -> None:
     ("text", "says"),
     [
         ("", "can't be read"),
-        ("[]", "neither"),
-        ('{"kind": "x"}', "neither"),
+        ("[]", "none of"),
+        ('{"kind": "x"}', "none of backup, probe, verification"),
         ('{"kind": "probe"}', "field namespace"),
         (json.dumps(json.loads(task().model_dump_json(by_alias=True)) | {"disks": []}), "field disks"),
     ],
