@@ -59,6 +59,8 @@ GOALS: Final[Mapping[str, Goal]] = {
     "sent_ratio_4k": Goal("sent / changed"),
     "chain_read_ratio": Goal("reading one layer's time / eight layers' of the same content", 0.85, at_least=True),
     "chain_read_seconds": Goal("reading 2 GiB, 58% data, through eight layers"),
+    "verify_ratio": Goal("qemu-img convert's time to null / verifying's, 4 GiB of random data", 0.8, at_least=True),
+    "verify_seconds": Goal("verifying that content"),
     "scan_1000_seconds": Goal("scan of 1000 restore points, from request to report", 60),
     "adopt_1000_seconds": Goal("until there is a Completed Backup for each"),
     "delete_seconds": Goal("kubectl delete of one of them to the object gone, median of 5"),
