@@ -19,11 +19,13 @@ from typing import Any
 import httpx
 
 from sendense_operator.answer import Answer
-from sendense_operator.task import CANCEL_PATH, BackupTask, ProbeTask, Progress
+from sendense_operator.task import CANCEL_PATH, BackupTask, ProbeTask, Progress, VerificationTask
 
 CHECKOUT = Path(__file__).parents[2]
 PASSWORD = "canary-4711"
 WAIT = 180.0
+
+Task = BackupTask | ProbeTask | VerificationTask
 
 
 def until(check: Callable[[], Any], what: str, limit: float = WAIT) -> Any:
@@ -124,7 +126,7 @@ class Worker:
     def __init__(
         self,
         bench: Bench,
-        task: BackupTask | ProbeTask,
+        task: Task,
         stop_at: int | None = None,
         path: str | None = None,
         **settings: Any,
@@ -235,14 +237,18 @@ class Bench:
         vma.call("PATCH", "settings", {"control_plane": f"http://127.0.0.1:{self.status_port}"})
 
     def start(
-        self, task: BackupTask | ProbeTask, stop_at: int | None = None, path: str | None = None, **settings: Any
+        self,
+        task: Task,
+        stop_at: int | None = None,
+        path: str | None = None,
+        **settings: Any,
     ) -> Worker:
         """Start a worker; `stop_at`: see run_worker, `path`: a folder of programs that come first."""
         worker = Worker(self, task, stop_at, path, **settings)
         self.workers.append(worker)
         return worker
 
-    def run(self, task: BackupTask | ProbeTask, **options: Any) -> Answer:
+    def run(self, task: Task, **options: Any) -> Answer:
         worker = self.start(task, **options)
         worker.wait()
         return worker.answer

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 from blake3 import blake3
 from tests.dataplane.layered_chain import CHUNKS, REPOSITORY_ID, SIZE, LayeredChain
+from tests.dataplane.rig import Bench, Worker, until
 from tests.support.chains import PATHS, uid_of
 
 from sendense_operator.answer import Answer
 from sendense_operator.chain.manifest import CHUNK, Manifest
 from sendense_operator.chain.parent_blocks import mark_change
-from sendense_operator.task import FullReason, PointReference, Removal, VerificationTask
+from sendense_operator.task import FullReason, PointReference, Progress, Removal, VerificationTask
 from sendense_operator.worker.lifecycle.stop_requests import Stopping
 from sendense_operator.worker.settings import Settings
 from sendense_operator.worker.storage.chain_folder import mark_unfit, read_chain
@@ -303,6 +304,43 @@ async def test_another_volume_concludes_nothing(chain: LayeredChain) -> None:
     with pytest.raises(Exception, match="RepositoryChanged"):
         await run.answer()
     assert "".join(run.state.results) == "o"
+
+
+def running(bench: Bench, chain: LayeredChain) -> Worker:
+    """Start a worker that has verified the newest restore point, and needs seconds for the next one."""
+    worker = bench.start(task(chain.points[::-1], bytes_per_second=1 << 20), repository=str(chain.root))
+    found: Progress = until(
+        lambda: (found := worker.progress()) and "point 2 of 5" in found.message and found, "2 of 5"
+    )
+    assert found.stage == "Verifying"
+    return worker
+
+
+def test_a_worker_is_cancelled(bench: Bench, chain: LayeredChain) -> None:
+    worker = running(bench, chain)
+    worker.cancel()
+    assert worker.wait(5) == 42
+    assert (worker.answer.outcome, worker.answer.reason, worker.answer.results) == ("Cancelled", "Cancelled", "voooo")
+    assert worker.answer.read_bytes >= CHUNK
+
+
+def test_a_worker_is_terminated(bench: Bench, chain: LayeredChain) -> None:
+    worker = running(bench, chain)
+    worker.process.terminate()
+    assert worker.wait(5) == 1
+    assert (worker.answer.outcome, worker.answer.reason, worker.answer.results) == ("Cancelled", "Terminated", "voooo")
+
+
+def test_a_worker_that_dies_pins_nothing(bench: Bench, chain: LayeredChain) -> None:
+    worker = running(bench, chain)
+    until(lambda: list((chain.root / PATHS.pins).glob("[0-9a-f]*")), "a pin")
+    for number in (1, 2, 3, 4):
+        remove(chain, number)
+    assert free(chain) == [worker.uid] * 4
+    worker.process.kill()
+    worker.wait()
+    assert free(chain) == []
+    assert not (chain.root / chain.points[0].disks[0].file).exists()
 
 
 def test_freeing_heeds_live_pins_only(chain: LayeredChain) -> None:

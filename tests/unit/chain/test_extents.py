@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sendense_operator.chain.extents import (
+    UNDEFINED,
     Extent,
     LayerMap,
     MapError,
@@ -44,6 +45,18 @@ def test_layers_below_are_read_but_not_counted() -> None:
     assert (layer.coverage, layer.guest_bytes) == (8, 0)
     assert list(marked(layer.data_chunks)) == [0]
     assert list(marked(layer.own_chunks)) == [1]
+
+
+@given(st.lists(st.tuples(st.integers(1, 30), st.integers(0, 63), st.booleans()), min_size=1, max_size=20))
+def test_the_uppermost_layer_that_defines_a_chunk(runs: list[tuple[int, int, bool]]) -> None:
+    virtual_size = sum(run[0] for run in runs)
+    depths = [depth if present else UNDEFINED for length, depth, present in runs for _ in range(length)]
+    layer, start = LayerMap(virtual_size, CHUNK), 0
+    for length, depth, present in runs:
+        layer.add(Extent(start, length, depth, present, False, True))
+        start += length
+    least = [min(depths[at : at + CHUNK]) for at in range(0, virtual_size, CHUNK)]
+    assert list(layer.close().defined_by) == least
 
 
 @pytest.mark.parametrize(

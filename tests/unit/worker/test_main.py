@@ -5,9 +5,18 @@ import pytest
 from tests.unit.worker.support import UID, settings, task
 
 from sendense_operator.answer import Answer
-from sendense_operator.task import BackupTask, ExitCode, FullReason, ProbeTask
+from sendense_operator.task import (
+    BackupTask,
+    ExitCode,
+    FullReason,
+    PointReference,
+    ProbeTask,
+    VerificationLevel,
+    VerificationTask,
+)
 from sendense_operator.worker import main
 from sendense_operator.worker.errors import FATAL, Reason, WorkerError, exit_code
+from sendense_operator.worker.maintenance.repository_maintenance import run_probe
 
 
 @pytest.mark.parametrize(
@@ -35,7 +44,15 @@ def test_every_reason_is_camel_case() -> None:
 def test_tasks_are_told_apart(tmp_path: Path) -> None:
     file = tmp_path / "task.json"
     probe = ProbeTask(namespace="n", repository="r", repository_uid=UID)
-    for one in (task(), probe):
+    verification = VerificationTask(
+        namespace="n",
+        vm="db",
+        chain="db",
+        repository_id="r",
+        level=VerificationLevel.CONTENT,
+        points=(PointReference(backup="b1", backup_uid=UID),),
+    )
+    for one in (task(), probe, verification):
         file.write_text(one.model_dump_json(by_alias=True))
         assert main.read_task(settings(task_file=file)) == one
 
@@ -70,6 +87,34 @@ async def test_a_probe_from_task_to_answer(tmp_path: Path) -> None:
     answer = Answer.from_message(where.termination_file.read_text())
     assert (answer.outcome, answer.repository_id) == ("Completed", UID)
     assert answer.capacity is not None
+
+
+async def test_a_verification_of_another_repository(tmp_path: Path) -> None:
+    where = settings(
+        task_file=tmp_path / "task.json", termination_file=tmp_path / "answer", repository=tmp_path, status_port=0
+    )
+    run_probe(where, ProbeTask(namespace="n", repository="r", repository_uid=UID))
+    one = VerificationTask(
+        namespace="n",
+        vm="db",
+        chain="db",
+        repository_id="other",
+        level=VerificationLevel.CONTENT,
+        points=(PointReference(backup="b1", backup_uid=UID),),
+    )
+    where.task_file.write_text(one.model_dump_json(by_alias=True))
+    assert await main.run(where) == ExitCode.FATAL
+    answer = Answer.from_message(where.termination_file.read_text())
+    assert (answer.outcome, answer.reason, answer.results) == ("Failed", Reason.REPOSITORY_CHANGED, "o")
+    right = one.model_copy(update={"repository_id": UID})
+    where.task_file.write_text(right.model_dump_json(by_alias=True))
+    assert await main.run(where) == ExitCode.COMPLETED
+    answer = Answer.from_message(where.termination_file.read_text())
+    assert (answer.outcome, answer.results) == ("Completed", "g"), "nothing was found"
+    outside = one.model_copy(update={"vm": "../other"})
+    where.task_file.write_text(outside.model_dump_json(by_alias=True))
+    assert await main.run(where) == ExitCode.FATAL
+    assert Answer.from_message(where.termination_file.read_text()).reason == Reason.BAD_TASK
 
 
 async def refused(tmp_path: Path, one: BackupTask) -> tuple[int, Answer]:

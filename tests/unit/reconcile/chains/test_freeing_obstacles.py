@@ -78,6 +78,7 @@ def status(*steps: tuple[Obstacle, ...]) -> BackupChainStatus:
 
 
 STOPPED, BUSY = (obstacle(),), (obstacle(Hindrance.CHAIN_BUSY),)
+PINNED = (obstacle(Hindrance.LAYER_PINNED),)
 
 
 @pytest.mark.parametrize(
@@ -90,6 +91,8 @@ STOPPED, BUSY = (obstacle(),), (obstacle(Hindrance.CHAIN_BUSY),)
         ([STOPPED], [STOPPED, ()], "FreeingResumed"),
         ([], [BUSY], None),
         ([BUSY], [BUSY, ()], None),
+        ([], [PINNED], None),
+        ([PINNED], [PINNED, ()], None),
         ([BUSY], [BUSY, STOPPED], "FreeingStopped"),
     ],
 )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support.chains import PATHS, files, head, point, uid_of, write_point
-from tests.unit.worker.proberig import FULL, FULL3, I2, failing, fill, names, probe, put, scan
+from tests.unit.worker.proberig import FULL, FULL3, I2, POD, failing, fill, names, probe, put, scan
 
 from sendense_operator.catalogue_format import ChainRecord, Hindrance, Obstacle, PointRecord, RootRecord
 from sendense_operator.chain.layout import ChainPaths
@@ -219,6 +220,22 @@ def test_a_chain_in_use(root: Path) -> None:
     assert len(files(root)) == len(before)
     assert writing.exists()
     assert (root / FULL3.disks[0].file).exists()
+
+
+def test_layers_that_a_pod_reads(root: Path) -> None:
+    """They wait for it; the chain is not reported for that alone, because it passes."""
+    fill(root, FULL3)
+    pin = put(root, f"shop/db/.pins/{POD}", f'["{FULL3.disks[0].file}"]')
+    with pin.open("r+b") as reader:
+        fcntl.flock(reader, fcntl.LOCK_EX)
+        reported = scan(root, FULL3)
+        assert [grave.backup for grave in reported.tombstones] == ["b3"]
+        (obstacle,) = reported.chain.obstacles
+        assert (obstacle.reason, reported.chain.unknown) == (Hindrance.LAYER_PINNED, 0)
+        assert f"the pod with UID {POD} is reading layers" in obstacle.message
+        assert probe(root).records == []
+    assert scan(root).tombstones == []
+    assert not (root / FULL3.disks[0].file).exists()
 
 
 def test_what_waits_for_a_writer_goes_after_it(root: Path, busy: ChainLock) -> None:
