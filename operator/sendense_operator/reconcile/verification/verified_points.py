@@ -9,11 +9,12 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from sendense_operator.api.v1alpha1 import conditions, names
-from sendense_operator.api.v1alpha1.backup import BackupStatus, BackupVerification, Phase
+from sendense_operator.api.v1alpha1.backup import BackupVerification, Phase
 from sendense_operator.api.v1alpha1.backuppolicy import Verification
 from sendense_operator.chain.memory_estimate import DiskLoad
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.reconcile.catalogue.ownership import point_uid
+from sendense_operator.reconcile.state.formatting import parse_time
 from sendense_operator.reconcile.state.kubernetes_objects import requested_by
 from sendense_operator.task import VerificationLevel
 
@@ -50,28 +51,30 @@ class VerifiedPoint:
 
 def verified_points(backups: Iterable[Obj]) -> list[VerifiedPoint]:
     """Return the restore points that are in the repository, the oldest first."""
-    found = list[VerifiedPoint]()
-    for obj in backups:
-        status = BackupStatus.model_validate(obj.get("status") or {})
-        if status.phase is not Phase.COMPLETED or status.completion_time is None:
-            continue
-        known = status.verification or BackupVerification()
-        request = requested_by(obj, names.ANNOTATION_VERIFY)
-        found.append(
-            VerifiedPoint(
-                name=obj["metadata"]["name"],
-                uid=point_uid(obj),
-                time=status.completion_time,
-                known=known,
-                is_damaged=conditions.is_true(conditions.dicts_of(status), conditions.DAMAGED),
-                request=request if request != known.request else "",
-                load=DiskLoad(
-                    max((disk.virtual_size for disk in status.disks), default=0),
-                    max((disk.depth or 1 for disk in status.disks), default=1),
-                ),
-            )
-        )
-    return sorted(found, key=lambda point: (point.time, point.name))
+    found = (_verified_point(obj, obj.get("status") or {}) for obj in backups)
+    return sorted((point for point in found if point is not None), key=lambda point: (point.time, point.name))
+
+
+def _verified_point(obj: Obj, status: Obj) -> VerifiedPoint | None:
+    """Read of the status only what is needed: a chain may have a thousand Backups, and each check reads them all."""
+    time = parse_time(status.get("completionTime"))
+    if status.get("phase") != Phase.COMPLETED or time is None:
+        return None
+    known = BackupVerification.model_validate(status.get("verification") or {})
+    request = requested_by(obj, names.ANNOTATION_VERIFY)
+    disks = status.get("disks") or ()
+    return VerifiedPoint(
+        name=obj["metadata"]["name"],
+        uid=point_uid(obj),
+        time=time,
+        known=known,
+        is_damaged=conditions.is_true(status.get("conditions") or (), conditions.DAMAGED),
+        request=request if request != known.request else "",
+        load=DiskLoad(
+            max((int(disk["virtualSize"]) for disk in disks), default=0),
+            max((int(disk.get("depth") or 1) for disk in disks), default=1),
+        ),
+    )
 
 
 def due_on_request(points: Sequence[VerifiedPoint], since: datetime | None) -> list[VerifiedPoint]:
