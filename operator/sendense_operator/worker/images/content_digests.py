@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from operator import and_, gt
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from sendense_operator.chain.digests import Chunks, digest
 from sendense_operator.chain.extents import LayerMap, chunk_length, marked, runs
@@ -167,37 +167,24 @@ def _read(where: Path, work: _Work) -> None:
             raise WorkerError(
                 Reason.IMAGE_CORRUPT, f"the layer has {handle.get_size()} bytes instead of {work.chunks.virtual_size}"
             )
-        _digest_chunks(nbd, handle, work)
+        while (index := work.next()) is not None:
+            length = chunk_length(index, work.chunks.virtual_size, work.chunks.chunk)
+            work.pace.before(length)
+            if work.is_stopped:
+                break
+            try:
+                data = handle.pread(length, index * work.chunks.chunk)
+            except nbd.Error as error:
+                if error.errnum not in _UNREADABLE:
+                    raise
+                text = f"reading back byte {index * work.chunks.chunk} of the disk: {error}"
+                raise WorkerError(Reason.STORAGE_ERROR, f"{text}. {TRY_FULL}") from error
+            work.put(index, digest(data))
+            work.pace.after(length)
+            work.on_chunk(index)
         handle.shutdown()
     except nbd.Error as error:
         raise WorkerError(Reason.EXPORT_FAILED, f"reading the layer back: {error}") from error
     finally:
         # No chunk is left, or something is wrong: the other readers end, too.
         work.stop()
-
-
-def _digest_chunks(nbd: Any, handle: Any, work: _Work) -> None:
-    """Digest chunks until none is left. The buffer is used again: the kernel would have to clear a new one."""
-    whole = memoryview(bytearray(work.chunks.chunk))
-    while (index := work.next()) is not None:
-        data = whole[: chunk_length(index, work.chunks.virtual_size, work.chunks.chunk)]
-        work.pace.before(len(data))
-        if work.is_stopped:
-            return
-        offset = index * work.chunks.chunk
-        _await(nbd, handle, handle.aio_pread(nbd.Buffer.from_buffer(data), offset), offset)
-        work.put(index, digest(data))
-        work.pace.after(len(data))
-        work.on_chunk(index)
-
-
-def _await(nbd: Any, handle: Any, cookie: int, offset: int) -> None:
-    """Wait for a request. Raises WorkerError if storage does not return the data, nbd.Error if the server has ended."""
-    try:
-        while not handle.aio_command_completed(cookie):
-            handle.poll(-1)
-    except nbd.Error as error:
-        if error.errnum not in _UNREADABLE:
-            raise
-        text = f"reading back byte {offset} of the disk: {error}"
-        raise WorkerError(Reason.STORAGE_ERROR, f"{text}. {TRY_FULL}") from error
