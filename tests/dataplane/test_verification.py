@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import shutil
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,11 +38,11 @@ LAST = SIZE - (CHUNKS - 1) * CHUNK
 def made(tmp_path_factory: pytest.TempPathFactory) -> LayeredChain:
     """Five restore points of two disks; the fifth is a full of its own.
 
-    The fourth does not change the first disk's chunk 1 of the full, but the third does.
+    The third hides the full's chunk 1 of the first disk. The second writes chunk 3 of the second disk as it was.
     """
     chain = LayeredChain(tmp_path_factory.mktemp("layered"))
-    chain.add({0: 11, 1: 12, 4: 13}, {0: 14})
-    chain.add({0: 21}, {})
+    chain.add({0: 11, 1: 12, 4: 13}, {0: 14, 3: 15})
+    chain.add({0: 21}, {3: 15})
     chain.add({1: 31, 2: 32}, {0: 33})
     chain.add({0: 0, 3: 41}, {1: 42})
     chain.add({0: 51}, {}, full=True)
@@ -111,10 +112,10 @@ async def test_sound_restore_points_are_read_once(chain: LayeredChain) -> None:
     assert (answer.outcome, answer.results, answer.message) == ("Completed", "vvvvv", "")
     own = {
         5: CHUNK,
-        4: 3 * CHUNK + LAST + 2 * CHUNK,  # all data of the newest of its lineage: chunks 1 to 4, and 0 and 1
+        4: 3 * CHUNK + LAST + 3 * CHUNK,  # all data of the newest of its lineage: chunks 1 to 4, and 0, 1 and 3
         3: CHUNK,  # chunk 0, which the fourth made zeroes; on the second disk, the fourth holds chunk 1 alone
         2: CHUNK + CHUNK,  # chunk 1; chunk 0 of the second disk
-        1: CHUNK,  # chunk 0
+        1: CHUNK + CHUNK,  # chunk 0; chunk 3 of the second disk, which has the same digest but other bytes
     }
     assert answer.read_bytes == sum(own.values())
     assert marked(chain) == []
@@ -137,6 +138,12 @@ async def test_a_flipped_bit_is_found_in_all_that_read_it(chain: LayeredChain, p
     assert answer.message.startswith("2 of 5 restore points do not read as they were written: b")
     assert "Disk 0: full-" in answer.message or "Disk 0: incr-" in answer.message
     assert "the content at byte 4194304 of the disk is not what was written" in answer.message
+
+
+async def test_damage_below_a_chunk_that_was_written_as_it_was(chain: LayeredChain) -> None:
+    chain.flip(chain.points[0], 3, disk=1)
+    answer = await verify(chain)
+    assert (answer.results, marked(chain)) == ("vvvvd", ["b1"])
 
 
 async def test_damage_of_newer_restore_points_is_found_from_an_old_one(chain: LayeredChain) -> None:
@@ -219,15 +226,15 @@ async def test_newer_marks_stay(chain: LayeredChain) -> None:
     """A backup may have marked a restore point for another reason after the verification read the chain."""
     run = Run(chain, 3)
     chain.flip(chain.points[2], 2)
-    read = run.state.after
+    read, once = run.state.after, threading.Lock()
 
     def after(length: int) -> None:
         read(length)
+        if not once.acquire(blocking=False):
+            return
         (point,) = [point for point in read_chain(chain.root, PATHS).points if point.manifest.backup.name == "b3"]
-        if not point.unfit:
-            manifest = point.manifest
-            at = datetime(2025, 10, 6, tzinfo=UTC)
-            mark_unfit(chain.root, point, (mark_change(manifest, manifest.disks[0], CBT_RESET, "", at),))
+        at, disk = datetime(2025, 10, 6, tzinfo=UTC), point.manifest.disks[0]
+        mark_unfit(chain.root, point, (mark_change(point.manifest, disk, CBT_RESET, "", at),))
 
     run.state.after = after  # type: ignore[method-assign]
     await run.answer()
@@ -261,11 +268,11 @@ async def test_a_restore_point_that_goes_while_it_is_read(chain: LayeredChain) -
     chain.flip(chain.points[4], 0)
     run = Run(chain, 5, 4)
     pins = list[str]()
-    read = run.state.after
+    read, once = run.state.after, threading.Lock()
 
     def after(length: int) -> None:
         read(length)
-        if not pins:
+        if once.acquire(blocking=False):
             remove(chain, 5)
             pins.extend(free(chain))
 
