@@ -51,10 +51,15 @@ def test_a_flipped_bit_in_an_old_layer(space: Workspace, history: History) -> No
     bad = ("False", "Damaged")
     wait_verified(space, {"full": bad, "incr-1": bad, "incr-2": good})
     assert_summed_up(space, *bad)
-    chain = history.chain()
-    assert condition(chain, "Verified")["message"] == (
-        "2 of 3 restore points are damaged: incr-1, full; the newest undamaged one is incr-2"
-    )
+
+    def named() -> Obj:
+        chain = history.chain()
+        message = condition(chain, "Verified").get("message")
+        expected = "2 of 3 restore points are damaged: incr-1, full; the newest undamaged one is incr-2"
+        until(message == expected, message)
+        return chain
+
+    chain = wait_for("the names of the damaged restore points", named, timeout=SLOW_MACHINE)
     assert [point["state"] for point in chain["restorePoints"]] == ["Damaged", "Damaged", "Available"]
     assert chain["next"]["type"] == "Incremental", "its parent does not read the damaged chunk"
     (event,) = space.kube.select("Event", space.namespace, fields="reason=DamageFound")
