@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.dataplane.rig import Bench, Vma, reference_vma
+from tests.dataplane.rig import Bench, Vma, initialised, reference_vma
 
 _HERE = Path(__file__).parent
 _IN_IMAGE = _HERE / "test_in_image.py"
@@ -44,16 +44,12 @@ def running_vma(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vma]:
 @pytest.fixture
 def vma(running_vma: Vma) -> Vma:
     """It, without faults, jobs and VMs of other tests."""
-    running_vma.call("POST", "reset", {"vms": True})
+    running_vma.reset()
     return running_vma
 
 
 @pytest.fixture
 def bench(vma: Vma, tmp_path: Path) -> Iterator[Bench]:
     """An initialised repository."""
-    bench = Bench(tmp_path / "bench", vma)
-    try:
-        assert bench.probe().outcome == "Completed"
+    with initialised(tmp_path, vma) as bench:
         yield bench
-    finally:
-        bench.close()

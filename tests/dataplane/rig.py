@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from tests.dataplane.warm_workers import warm_workers
 
 from sendense_operator.answer import Answer
 from sendense_operator.task import CANCEL_PATH, BackupTask, ProbeTask, Progress, VerificationTask
@@ -24,6 +25,10 @@ from sendense_operator.task import CANCEL_PATH, BackupTask, ProbeTask, Progress,
 CHECKOUT = Path(__file__).parents[2]
 PASSWORD = "canary-4711"
 WAIT = 180.0
+IMPATIENT_VMA = {"retry_seconds": 0.5, "telemetry_seconds": 0.5}
+"""Settings of a VMA whose client learns in 2 s that its export is gone, where the appliance's own needs 11 s."""
+RELEASE_SECONDS = 4.0
+"""Value of the clock `cancel` for such a VMA: twice the time, as 17 s are not quite for the appliance."""
 
 Task = BackupTask | ProbeTask | VerificationTask
 
@@ -71,6 +76,10 @@ class Vma:
         answer = self._http.request(method, f"/_control/{path}", json=body)
         assert answer.status_code < 300, answer.text
         return answer.json() if answer.content else None
+
+    def reset(self) -> None:
+        """Remove faults, jobs and VMs, and set everything as it was at the start."""
+        self.call("POST", "reset", {"vms": True})
 
     def make_vm(self, *disks: dict[str, Any], name: str = "pg", **fields: Any) -> dict[str, Any]:
         made: dict[str, Any] = self.call("POST", "vms", {"name": name, "disks": list(disks), **fields})
@@ -152,15 +161,11 @@ class Worker:
             **settings,
         }
         (self.folder / "settings.json").write_text(json.dumps(settings))
-        environment = os.environ | {"PYTHONPATH": python_path("operator")}
+        modules = python_path("operator")
+        environment = os.environ | {"PYTHONPATH": modules}
         environment |= {"PATH": path + os.pathsep + os.environ["PATH"]} if path else {}
-        script = Path(__file__).with_name("run_worker.py")
-        command = [sys.executable, str(script), str(self.folder / "settings.json")]
-        command += [] if stop_at is None else [str(stop_at)]
-        with (self.folder / "log").open("wb") as output:
-            self.process = subprocess.Popen(
-                command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-            )
+        arguments = [str(self.folder / "settings.json")] + ([] if stop_at is None else [str(stop_at)])
+        self.process = warm_workers(CHECKOUT, modules).start(arguments, environment, self.folder / "log")
         self._status = f"http://127.0.0.1:{bench.status_port}/v1/status"
 
     def wait(self, limit: float = WAIT) -> int:
@@ -306,6 +311,17 @@ class Bench:
     def close(self) -> None:
         for worker in self.workers:
             worker.stop()
+
+
+@contextmanager
+def initialised(folder: Path, vma: Vma) -> Iterator[Bench]:
+    """A bench with a repository, in a new folder below `folder`."""
+    bench = Bench(folder / "bench", vma)
+    try:
+        assert bench.probe().outcome == "Completed"
+        yield bench
+    finally:
+        bench.close()
 
 
 SMALL_FOLDER = "SENDENSE_TEST_SMALL_FOLDER"

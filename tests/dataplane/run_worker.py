@@ -1,6 +1,7 @@
 """A worker outside a pod: `run_worker.py SETTINGS.json [STEP]`.
 
-SETTINGS: the fields of Settings. With STEP it kills itself before that step (a number) of its commit.
+SETTINGS: the fields of Settings, and `idle_seconds` to shorten the wait of a cancelled increment without data. With
+STEP it kills itself before that step (a number) of its commit.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import os
 import signal
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 from sendense_operator.logs import setup_logging
 from sendense_operator.worker.main import run
 from sendense_operator.worker.settings import Settings
+from sendense_operator.worker.vma_job import client_release
 
 _PATHS = ("task_file", "credentials_dir", "ca_bundle", "repository", "termination_file")
 
@@ -22,6 +25,7 @@ _PATHS = ("task_file", "credentials_dir", "ca_bundle", "repository", "terminatio
 def main() -> int:
     """Return the exit code of the worker."""
     fields = json.loads(Path(sys.argv[1]).read_text())
+    idle_seconds = fields.pop("idle_seconds", client_release._IDLE_SECONDS)
     fields |= {name: Path(fields[name]) for name in _PATHS}
     stop_at = int(sys.argv[2]) if len(sys.argv) > 2 else -1
     count = 0
@@ -33,7 +37,8 @@ def main() -> int:
         count += 1
 
     setup_logging("worker")
-    return asyncio.run(run(Settings(**fields), on_step))
+    with patch.object(client_release, "_IDLE_SECONDS", idle_seconds):
+        return asyncio.run(run(Settings(**fields), on_step))
 
 
 if __name__ == "__main__":
