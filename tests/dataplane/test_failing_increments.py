@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.dataplane.rig import Bench, Vma, Worker, until
-from tests.dataplane.test_incremental import INCREMENTS, MIB, Points, kinds
+from tests.dataplane.rig import Bench, Vma, Worker, initialised, until
+from tests.dataplane.test_incremental import INCREMENTS, MIB, Points, SavedPoints, kinds
 
 from sendense_operator.task import ExitCode, Stage
 
@@ -21,17 +21,27 @@ ELSEWHERE = {
 }
 
 
-@pytest.fixture
-def points(bench: Bench, vma: Vma, tmp_path: Path) -> Points:
+@pytest.fixture(scope="session")
+def saved_points(running_vma: Vma, tmp_path_factory: pytest.TempPathFactory) -> SavedPoints:
     """A full and an increment of two disks, of which 2 MiB each have changed since."""
-    points = Points(bench, vma, tmp_path, vma.make_vm(*[{"size": SIZE, "kind": "random"}] * 2))
-    points.back_up(type="Full")
-    points.write(3, 65536, seed=1)
-    points.back_up()
-    for disk in points.vm["disks"]:
-        change = {"key": disk["key"], "ranges": [[3 * MIB, 2 * MIB]], "seed": 2}
-        vma.call("POST", f"vms/{points.vm['name']}/write", change)
-    return points
+    folder = tmp_path_factory.mktemp("changed")
+    running_vma.reset()
+    with initialised(folder, running_vma) as bench:
+        vm = running_vma.make_vm(*[{"size": SIZE, "kind": "random"}] * 2)
+        points = Points(bench, running_vma, folder, vm)
+        points.back_up(type="Full")
+        points.write(3, 65536, seed=1)
+        points.back_up()
+        for disk in vm["disks"]:
+            change = {"key": disk["key"], "ranges": [[3 * MIB, 2 * MIB]], "seed": 2}
+            running_vma.call("POST", f"vms/{vm['name']}/write", change)
+        return SavedPoints.of(points, folder)
+
+
+@pytest.fixture
+def points(saved_points: SavedPoints, bench: Bench, vma: Vma, tmp_path: Path) -> Points:
+    """Them, for one test."""
+    return saved_points.unpacked(bench, vma, tmp_path)
 
 
 def goes_on(points: Points, task: Any) -> None:
@@ -73,7 +83,7 @@ def test_writes_that_are_lost(points: Points, bench: Bench, tmp_path: Path, wher
 
 @pytest.mark.parametrize(
     ("mode", "clocks", "reason"),
-    [("die", {"reconnect": 4, "cancel": 1}, "ConnectionLost"), ("deadlock", {"stall": 6, "cancel": 6}, "Stalled")],
+    [("die", {"reconnect": 1.5, "cancel": 1}, "ConnectionLost"), ("deadlock", {"stall": 4, "cancel": 6}, "Stalled")],
 )
 def test_a_client_that_fails(
     points: Points, bench: Bench, vma: Vma, mode: str, clocks: dict[str, float], reason: str
@@ -85,7 +95,7 @@ def test_a_client_that_fails(
     before = bench.files()
     patient = points.task()
     hasty = patient.model_copy(update={"clocks": points.task(clocks=clocks).clocks})
-    worker = bench.start(hasty)
+    worker = bench.start(hasty, idle_seconds=3.0)
     assert worker.wait() == ExitCode.RETRY, worker.log()
     answer = worker.answer
     assert (answer.reason, answer.stuck_client) == (reason, mode == "deadlock"), answer.message
@@ -120,7 +130,9 @@ def test_a_cancelled_increment_keeps_its_export(points: Points, bench: Bench, vm
 
 
 def test_a_cancelled_increment_that_takes_too_long_says_what_is_left(points: Points, bench: Bench, vma: Vma) -> None:
-    worker = amid_an_increment(points, bench, vma, cancel=20.0, cancelIncrement=0.5)
+    # Its telemetry shows a client that hangs: some of it must arrive in the last third of the clock `cancel`.
+    vma.call("PATCH", "settings", {"telemetry_seconds": 0.25})
+    worker = amid_an_increment(points, bench, vma, cancel=6.0, cancelIncrement=0.5)
     worker.cancel()
     assert worker.wait() == ExitCode.FATAL
     assert worker.answer.stuck_client

@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.dataplane.rig import PASSWORD, Bench, Vma, Worker, small_file_system, until
+from tests.dataplane.rig import (
+    IMPATIENT_VMA,
+    PASSWORD,
+    RELEASE_SECONDS,
+    Bench,
+    Vma,
+    Worker,
+    small_file_system,
+    until,
+)
 
 from sendense_operator.task import ExitCode, ProbeTask, Removal
 from sendense_operator.worker.storage.repository_marker import capacity
@@ -69,7 +78,7 @@ def test_a_disk_that_was_half_written(bench: Bench, vma: Vma, zeroes: str) -> No
 def test_only_some_disks_completed(bench: Bench, vma: Vma) -> None:
     vm = vma.make_vm({"size": 8 * MIB, "kind": "random"}, {"size": 8 * MIB, "kind": "random"})
     vma.fault("client", "partial", disks=1)
-    worker = bench.start(bench.task(vm, clocks={"reconnect": 4, **QUICK}))
+    worker = bench.start(bench.task(vm, clocks={"reconnect": 1.5, **QUICK}))
     failed(bench, worker, "NextDiskMissing", ExitCode.RETRY)
 
 
@@ -77,14 +86,14 @@ def test_the_client_dies(bench: Bench, vma: Vma) -> None:
     vm = vma.make_vm({"size": 64 * MIB, "kind": "random"})
     vma.fault("client", "rate", bytes_per_second=16 * MIB)
     vma.fault("client", "die", bytes=16 * MIB)
-    worker = bench.start(bench.task(vm, clocks={"reconnect": 4, **QUICK}))
+    worker = bench.start(bench.task(vm, clocks={"reconnect": 1.5, **QUICK}))
     failed(bench, worker, "ConnectionLost", ExitCode.RETRY)
 
 
 def test_accepted_and_silent(bench: Bench, vma: Vma) -> None:
     vm = vma.make_vm({"size": 8 * MIB, "kind": "random"})
     vma.fault("client", "silent")
-    worker = bench.start(bench.task(vm, clocks={"first_sign": 4, **QUICK}))
+    worker = bench.start(bench.task(vm, clocks={"first_sign": 1, **QUICK}))
     failed(bench, worker, "NoSignOfLife", ExitCode.RETRY)
 
 
@@ -121,7 +130,7 @@ def test_preflight(
 def test_a_vcenter_that_stays_away_is_worth_another_attempt(bench: Bench, vma: Vma) -> None:
     vm = vma.make_vm({"size": 8 * MIB, "kind": "random"})
     vma.fault("vcenter", "down", count=0)
-    worker = bench.start(bench.task(vm, clocks={"vcenter": 2}))
+    worker = bench.start(bench.task(vm, clocks={"vcenter": 1}))
     assert "connection refused" in failed(bench, worker, "VCenterUnreachable", ExitCode.RETRY)
     assert vma.starts() == 0
 
@@ -161,10 +170,10 @@ def test_the_vma_is_down(bench: Bench, vma: Vma) -> None:
 
 
 def test_the_room_that_is_to_be_kept(bench: Bench, vma: Vma) -> None:
-    vm = vma.make_vm({"size": 256 * MIB, "kind": "random"})
-    vma.fault("client", "rate", bytes_per_second=64 * MIB)
+    vm = vma.make_vm({"size": 128 * MIB, "kind": "random"})
+    vma.fault("client", "rate", bytes_per_second=32 * MIB)
     free = capacity(bench.repository).free
-    worker = bench.start(bench.task(vm, minFree=free - 64 * MIB, clocks=QUICK))
+    worker = bench.start(bench.task(vm, minFree=free - 32 * MIB, clocks=QUICK))
     assert "bytes are free" in failed(bench, worker, "RepositoryFull", ExitCode.FATAL)
 
 
@@ -199,10 +208,11 @@ def remove_from_a_full_volume(bench: Bench, vma: Vma) -> None:
 
 
 def test_terminated_in_the_middle(bench: Bench, vma: Vma) -> None:
-    vm = vma.make_vm({"size": 256 * MIB, "kind": "random"})
+    vma.call("PATCH", "settings", IMPATIENT_VMA)
+    vm = vma.make_vm({"size": 96 * MIB, "kind": "random"})
     vma.fault("client", "rate", bytes_per_second=16 * MIB)
-    worker = bench.start(bench.task(vm))
-    worker.until_copying(8 * MIB)
+    worker = bench.start(bench.task(vm, clocks={"cancel": RELEASE_SECONDS}))
+    worker.until_copying(4 * MIB)
     began = time.monotonic()
     worker.process.send_signal(signal.SIGTERM)
     worker.process.send_signal(signal.SIGTERM)
@@ -266,7 +276,7 @@ def test_a_worker_that_lost_its_lock_stops(bench: Bench, vma: Vma) -> None:
     """Its partial is not its to remove any more."""
     vm = vma.make_vm({"size": 32 * MIB, "kind": "random"})
     vma.fault("client", "rate", bytes_per_second=4 * MIB)
-    worker = bench.start(bench.task(vm))
+    worker = bench.start(bench.task(vm, clocks=QUICK))
     worker.until_copying()
     (bench.repository / "shop" / "db" / ".owner").write_text('{"podUID": "another"}')
     assert worker.wait() == ExitCode.RETRY
@@ -278,7 +288,7 @@ def test_a_stranger_at_an_export(bench: Bench, vma: Vma) -> None:
     """One that only checks whether the port is open is let be; one that speaks ends the attempt."""
     vm = vma.make_vm({"size": 64 * MIB, "kind": "random"})
     vma.fault("client", "rate", bytes_per_second=4 * MIB)
-    worker = bench.start(bench.task(vm, allowedFrom=["192.0.2.0/24"]))
+    worker = bench.start(bench.task(vm, allowedFrom=["192.0.2.0/24"], clocks=QUICK))
     worker.until_copying(MIB)
     address = ("127.0.0.1", bench.nbd_port)
     with socket.create_connection(address, source_address=("127.0.0.2", 0)):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.dataplane.rig import Bench, Vma
+from tests.dataplane.rig import IMPATIENT_VMA, RELEASE_SECONDS, Bench, Vma, initialised
 from tests.dataplane.test_full import digest_of, manifest_of
 
 from sendense_operator.answer import Answer
@@ -66,13 +67,78 @@ class Points:
                 assert stored.digest.root == digest_of(copy)
 
 
+def copy_all(folder: Path, target: Path) -> None:
+    """Copy what is in a folder, with times and holes, into one that exists."""
+    subprocess.run(["cp", "-a", "--sparse=always", f"{folder}/.", str(target)], check=True)
+
+
+@dataclass(frozen=True)
+class SavedPoints:
+    """Restore points for several tests: copies of their repository, and of the VMA's disks and change tracking."""
+
+    repository: Path
+    repository_id: str
+    appliance: Path
+    vm: dict[str, Any]
+    made: list[tuple[Answer, list[Path]]]
+
+    @classmethod
+    def of(cls, points: Points, folder: Path) -> SavedPoints:
+        """Save them as they are now, in an empty folder."""
+        repository, appliance = folder / "repository", folder / "appliance"
+        for source, target in ((points.bench.repository, repository), (points.vma.disks, appliance)):
+            target.mkdir()
+            copy_all(source, target)
+        return cls(repository, points.bench.repository_id, appliance, points.vm, list(points.made))
+
+    def unpacked(self, bench: Bench, vma: Vma, folder: Path) -> Points:
+        """Return them in the place of the bench's repository, and of the VMA's VMs."""
+        shutil.rmtree(bench.repository)
+        bench.repository.mkdir()
+        copy_all(self.repository, bench.repository)
+        bench.repository_id = self.repository_id
+        # It keeps nothing of them in its memory.
+        copy_all(self.appliance, vma.disks)
+        points = Points(bench, vma, folder, self.vm)
+        points.made = list(self.made)
+        return points
+
+
+@pytest.fixture(scope="session")
+def saved_full(running_vma: Vma, tmp_path_factory: pytest.TempPathFactory) -> SavedPoints:
+    """A full of two disks, one of them of odd size; each has several chunks of digests."""
+    folder = tmp_path_factory.mktemp("full")
+    running_vma.reset()
+    with initialised(folder, running_vma) as bench:
+        vm = running_vma.make_vm({"size": 13 * MIB, "kind": "random"}, {"size": 9 * MIB + 1536, "kind": "pattern"})
+        points = Points(bench, running_vma, folder, vm)
+        points.back_up(type="Full")
+        return SavedPoints.of(points, folder)
+
+
+@pytest.fixture(scope="session")
+def saved_chain(saved_full: SavedPoints, running_vma: Vma, tmp_path_factory: pytest.TempPathFactory) -> SavedPoints:
+    """It with two increments."""
+    folder = tmp_path_factory.mktemp("chain")
+    running_vma.reset()
+    with initialised(folder, running_vma) as bench:
+        points = saved_full.unpacked(bench, running_vma, folder)
+        for seed in (1, 2):
+            points.write(3, 65536, seed=seed)
+            points.back_up()
+        return SavedPoints.of(points, folder)
+
+
 @pytest.fixture
-def points(bench: Bench, vma: Vma, tmp_path: Path) -> Points:
-    """Of a VM with two disks, one of them of odd size; a full is there."""
-    vm = vma.make_vm({"size": 24 * MIB, "kind": "random"}, {"size": 9 * MIB + 1536, "kind": "pattern"})
-    points = Points(bench, vma, tmp_path, vm)
-    points.back_up(type="Full")
-    return points
+def points(saved_full: SavedPoints, bench: Bench, vma: Vma, tmp_path: Path) -> Points:
+    """A full."""
+    return saved_full.unpacked(bench, vma, tmp_path)
+
+
+@pytest.fixture
+def chain(saved_chain: SavedPoints, bench: Bench, vma: Vma, tmp_path: Path) -> Points:
+    """A full and two increments."""
+    return saved_chain.unpacked(bench, vma, tmp_path)
 
 
 def kinds(answer: Answer) -> list[tuple[BackupType, str]]:
@@ -126,12 +192,14 @@ def test_fails_without_a_parent_when_told(bench: Bench, vma: Vma, tmp_path: Path
 @pytest.mark.parametrize("when", ["while it is copied", "at its end"])
 def test_fails_for_a_reset_that_shows_in_the_copy(points: Points, bench: Bench, vma: Vma, when: str) -> None:
     """Nothing is committed, whenever it shows; what comes next does not begin at the old change id again."""
+    vma.call("PATCH", "settings", IMPATIENT_VMA)
     if when == "while it is copied":
         vma.fault("client", "rate", bytes_per_second=MIB)
     vma.call("POST", f"vms/{points.vm['name']}/reset-cbt", {})
     starts, kept = vma.starts(), bench.files()
     # One that rarely checks the connections learns of it when all is written.
-    worker = bench.start(points.task(onMissingParent="Fail"), sample=0.5 if when == "while it is copied" else 600.0)
+    task = points.task(onMissingParent="Fail", clocks={"cancel": RELEASE_SECONDS})
+    worker = bench.start(task, sample=0.5 if when == "while it is copied" else 600.0)
     assert worker.wait() == ExitCode.FATAL
     assert (worker.answer.outcome, worker.answer.reason) == ("Failed", FullReason.CBT_RESET)
     assert "onMissingParent" in worker.answer.message
@@ -173,12 +241,9 @@ def flip(path: Path, at: int) -> None:
 
 
 @pytest.mark.parametrize("harm", ["flipped", "truncated", "gone", "no image", "digests"])
-def test_a_parent_that_is_damaged(points: Points, bench: Bench, harm: str) -> None:
+def test_a_parent_that_is_damaged(chain: Points, bench: Bench, harm: str) -> None:
     """What is wrong with the full is wrong with all that are read through it, and reported for each."""
-    for seed in (1, 2):
-        points.write(3, 65536, seed=seed)
-        points.back_up()
-    layer = bench.repository / points.made[0][0].disks[0].file
+    layer = bench.repository / chain.made[0][0].disks[0].file
     if harm == "flipped":
         flip(layer, layer.stat().st_size * 3 // 4)
     elif harm == "truncated":
@@ -189,30 +254,27 @@ def test_a_parent_that_is_damaged(points: Points, bench: Bench, harm: str) -> No
     elif harm == "no image":
         flip(layer, 0)
     else:
-        newest = bench.repository / points.made[2][0].disks[0].file
+        newest = bench.repository / chain.made[2][0].disks[0].file
         newest.with_name(newest.name + ".digests").write_bytes(b"x" * 32)
-    points.made.clear()
-    answer = points.back_up(backup="after")
+    chain.made.clear()
+    answer = chain.back_up(backup="after")
     assert kinds(answer) == [(BackupType.FULL, FullReason.PARENT_UNVERIFIED), (BackupType.INCREMENTAL, "")]
     assert damaged(bench) == {(name, 0) for name in (("b2",) if harm == "digests" else ("b0", "b1", "b2"))}
-    points.write(3, 4096, seed=5)
-    assert kinds(points.back_up(backup="next")) == INCREMENTS
-    points.assert_all_read_back()
+    chain.write(3, 4096, seed=5)
+    assert kinds(chain.back_up(backup="next")) == INCREMENTS
+    chain.assert_all_read_back()
 
 
 @pytest.mark.parametrize("harm", ["flipped", "no image"])
-def test_damage_between(points: Points, bench: Bench, harm: str) -> None:
+def test_damage_between(chain: Points, bench: Bench, harm: str) -> None:
     """What lies below it is as good as ever."""
-    for seed in (1, 2):
-        points.write(3, 65536, seed=seed)
-        points.back_up()
-    layer = bench.repository / points.made[1][0].disks[0].file
+    layer = bench.repository / chain.made[1][0].disks[0].file
     flip(layer, 0 if harm == "no image" else layer.stat().st_size - 4096)
-    full, *_ = points.made
-    points.made = [full]
-    points.back_up(backup="after")
+    full, *_ = chain.made
+    chain.made = [full]
+    chain.back_up(backup="after")
     assert damaged(bench) == {("b1", 0), ("b2", 0)}
-    points.assert_all_read_back()
+    chain.assert_all_read_back()
 
 
 def test_killed_at_each_step_of_the_commit(points: Points, bench: Bench, vma: Vma) -> None:

@@ -60,7 +60,7 @@ def test_a_disk_that_vcenter_replaced(traits: dict[str, Any], bench: Bench, vma:
     points.assert_all_read_back()
 
 
-RETRY = 6
+RETRY = 3
 """Seconds after which the VMA makes a call again."""
 REPORTED = {
     "url": "http://vma.example:8081",
