@@ -1,4 +1,7 @@
-"""Runs the tests of the data plane and of the reference VMA in the operator's image, where a machine has no qemu."""
+"""Runs the tests that need qemu or libnbd in the operator's image, where a machine does not have them.
+
+Those are all of the data plane, and of the reference VMA's those that copy disks: `make check` has run its others.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,8 @@ _SOURCE = "/src"
 _SMALL = "/small"
 _HERE = "tests/dataplane"
 _TESTS = (_HERE, "tests/unit/reference_vma")
+_PROCESSES = 3
+"""On two cores: a test waits half of its time, for clocks and for what programs send each other."""
 _LIVES = 50
 """Random lives in each test of them: `make test` is to take minutes."""
 
@@ -35,7 +40,8 @@ def test_in_the_operators_image(operator: str) -> None:
         *("--tmpfs", f"{_SMALL}:size={SMALL_BYTES}", "--env", f"{SMALL_FOLDER}={_SMALL}"),
         # hypothesis has a profile of its own for this: a busy machine is no failure, and no folder is written to.
         *("--env", f"SENDENSE_TEST_LIVES={_LIVES}", "--env", "CI=true"),
-        *(image, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", f"--confcutdir={_HERE}", *_TESTS),
+        *(image, "-m", "pytest", "-q", "-n", str(_PROCESSES), "-p", "no:cacheprovider", f"--confcutdir={_HERE}"),
+        *("-m", "qemu", *_TESTS),
         *("--ignore", f"{_HERE}/test_in_image.py"),
         timeout=1700,
     )

@@ -9,11 +9,24 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.unit.reference_vma.support import VMA, ControlPlane, Export, serve
+from tests.unit.reference_vma.support import VMA, ControlPlane, Export, needs_client, needs_tools, serve
 
 from reference_vma.config import Settings
 
 _NUMBERS = itertools.count(1)
+_OF_QEMU = (needs_client.mark, needs_tools.mark)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the mark, which the data plane's tests have, too."""
+    config.addinivalue_line("markers", "qemu: runs real qemu programs or libnbd")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests that may be skipped for want of tools, so that they can be run in the operator's image."""
+    for item in items:
+        if any(mark in _OF_QEMU for mark in item.iter_markers()):
+            item.add_marker(pytest.mark.qemu)
 
 
 @pytest.fixture
