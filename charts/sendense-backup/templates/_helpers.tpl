@@ -15,12 +15,31 @@
 
 {{- define "sendense.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
-app.kubernetes.io/name: {{ include "sendense.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "sendense.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- with .Values.commonLabels }}
 {{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/*
+Labels and annotations of an object: (dict "root" $ "component" "gateway" "labels" DICT "annotations" DICT), all but root
+optional. The object's own annotations win over commonAnnotations: the resource policy keeps what must outlive the release.
+*/}}
+{{- define "sendense.metadata" -}}
+labels:
+  {{- include "sendense.labels" .root | nindent 2 }}
+  {{- with .component }}
+  app.kubernetes.io/component: {{ . }}
+  {{- end }}
+  {{- with .labels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with merge (dict) (.annotations | default dict) (.root.Values.commonAnnotations | default dict) }}
+annotations:
+  {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
 
@@ -32,8 +51,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{/* (list $ "gateway") */}}
 {{- define "sendense.selector" -}}
 {{- $root := index . 0 -}}
-app.kubernetes.io/name: {{ include "sendense.name" $root }}
-app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/name: {{ include "sendense.name" $root | quote }}
+app.kubernetes.io/instance: {{ $root.Release.Name | quote }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
 
@@ -118,41 +137,4 @@ http://{{ include "sendense.fullname" . }}-gateway.{{ .Release.Namespace }}.svc:
 {{- $names = append $names .name -}}
 {{- end -}}
 {{- toJson $names -}}
-{{- end -}}
-
-{{- define "sendense.podSecurityContext" -}}
-runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
-fsGroup: 65532
-seccompProfile:
-  type: RuntimeDefault
-{{- end -}}
-
-{{- define "sendense.containerSecurityContext" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities:
-  drop: [ALL]
-{{- end -}}
-
-{{/* What all Deployments' pods have in common, (list $ "gateway"). */}}
-{{- define "sendense.podPlacement" -}}
-{{- $root := index . 0 -}}
-{{- $values := index $root.Values (include "sendense.valuesKey" .) -}}
-{{- with $root.Values.imagePullSecrets }}
-imagePullSecrets:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with $values.nodeSelector }}
-nodeSelector:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with $values.tolerations }}
-tolerations:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with $values.priorityClassName }}
-priorityClassName: {{ . }}
-{{- end }}
 {{- end -}}

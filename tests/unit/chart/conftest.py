@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -79,3 +80,14 @@ def environment(deployment: Obj) -> dict[str, str]:
     """Return the plain variables of a Deployment's only container."""
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     return {item["name"]: item["value"] for item in container["env"] if "value" in item}
+
+
+def complaint(text: str, path: str) -> str:
+    """Return what helm's words say about the value at `path`, such as /gateway/replicas.
+
+    Raises AssertionError if they say nothing.
+    """
+    # in a JSON pointer ~1 stands for a slash in a name
+    found = re.findall(rf"at '{re.escape(path)}': .*", text.replace("~1", "/"))
+    assert found, f"{path} is not named in: {text}"
+    return "\n".join(found)
