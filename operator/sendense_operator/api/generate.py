@@ -1,6 +1,7 @@
 """Generates files from the models: `python -m sendense_operator.api.generate [--check] [FOLDER ...]`.
 
-It writes the CRDs into crds and the chart, and the API reference into docs; with FOLDERs, only the CRDs, into these.
+It writes the CRDs into crds and the chart, the chart's annotations, and the API reference into docs; with
+FOLDERs, only the CRDs, into these.
 
 With --check it writes nothing, and the exit code is 1 if a file differs from what the models yield.
 """
@@ -9,10 +10,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from sendense_operator.api.artifacthub import chart_metadata
 from sendense_operator.api.reference import reference
 from sendense_operator.api.schema import crd
 from sendense_operator.api.v1alpha1 import RESOURCES, Resource
@@ -28,6 +32,9 @@ class _Dumper(yaml.SafeDumper):
 
 FOLDERS = [Path("crds"), Path("charts/sendense-backup/files/crds")]
 REFERENCE = Path("docs/reference/api.md")
+CHART = Path("charts/sendense-backup")
+EXAMPLES = [Path("examples/quickstart"), Path("examples")]
+"""Folders with examples, the ones to prefer first."""
 HEADER = "# Generated from operator/sendense_operator/api by `make generate`. Do not edit.\n"
 
 
@@ -40,6 +47,18 @@ def _yaml(resource: Resource) -> str:
     return yaml.dump(crd(resource), Dumper=_Dumper, sort_keys=False, width=110, allow_unicode=True)
 
 
+def _chart_metadata() -> str:
+    values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+    current = (CHART / "Chart.yaml").read_text(encoding="utf-8")
+    return chart_metadata(current, values["image"]["repository"], _examples())
+
+
+def _examples() -> Iterator[dict[str, Any]]:
+    for folder in EXAMPLES:
+        for file in sorted(folder.rglob("*.yaml")):
+            yield from yaml.safe_load_all(file.read_text(encoding="utf-8"))
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Write or check the files; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -49,6 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
     wanted = {folder / name: text for folder in options.folders or FOLDERS for name, text in rendered().items()}
     if not options.folders:
         wanted[REFERENCE] = reference()
+        wanted[CHART / "Chart.yaml"] = _chart_metadata()
     stale = False
     for path, text in wanted.items():
         if path.exists() and path.read_text(encoding="utf-8") == text:
