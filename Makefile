@@ -55,7 +55,7 @@ demo: up install ## one VM backed up and compared with its source; leaves the cl
 format: venv ## put the code into its format, fix what can be fixed
 	@.venv/bin/ruff format --quiet . && .venv/bin/ruff check --quiet --fix .
 
-generate: venv ## write the CRDs and docs/reference/api.md from the models
+generate: venv ## write the CRDs, docs/reference/api.md, and the chart's annotations and README
 	@.venv/bin/python -m sendense_operator.api.generate
 
 lock: ## pin the newest versions that pyproject.toml allows, with hashes

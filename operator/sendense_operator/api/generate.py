@@ -1,6 +1,6 @@
 """Generates files from the models: `python -m sendense_operator.api.generate [--check] [FOLDER ...]`.
 
-It writes the CRDs into crds and the chart, the chart's annotations, and the API reference into docs; with
+It writes the CRDs into crds and the chart, the chart's annotations and README, and the API reference into docs; with
 FOLDERs, only the CRDs, into these.
 
 With --check it writes nothing, and the exit code is 1 if a file differs from what the models yield.
@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from sendense_operator.api.artifacthub import chart_metadata
+from sendense_operator.api.chart_values import readme
 from sendense_operator.api.reference import reference
 from sendense_operator.api.schema import crd
 from sendense_operator.api.v1alpha1 import RESOURCES, Resource
@@ -69,6 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not options.folders:
         wanted[REFERENCE] = reference()
         wanted[CHART / "Chart.yaml"] = _chart_metadata()
+        wanted[CHART / "README.md"] = readme((CHART / "values.yaml").read_text(encoding="utf-8"))
     stale = False
     for path, text in wanted.items():
         if path.exists() and path.read_text(encoding="utf-8") == text:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
+from sendense_operator.api.markdown import escaped, table, wrapped
 from sendense_operator.api.schema import crd
 from sendense_operator.api.v1alpha1 import RESOURCES, Resource
 from sendense_operator.api.v1alpha1.base import MAX_INT, Column
 from sendense_operator.api.v1alpha1.names import API_VERSION
 
-_WIDTH: Final = 100
 _MAX_COUNT: Final = 1_000_000_000
 """Upper bounds from here on only keep a field from growing without limit, so the reference omits them."""
 _ELSEWHERE: Final = {"spec.podTemplate.affinity": "as in a pod", "status.conditions": "see above"}
@@ -32,7 +31,7 @@ _INTRODUCTION: Final = (
 def reference() -> str:
     """Return the page, in Markdown."""
     parts = ["# API", *_INTRODUCTION, *(part for resource in RESOURCES for part in _kind(resource))]
-    return "\n\n".join(part if part.startswith(("|", "#")) else _wrapped(part) for part in parts) + "\n"
+    return "\n\n".join(part if part.startswith(("|", "#")) else wrapped(part) for part in parts) + "\n"
 
 
 def _kind(resource: Resource) -> Iterator[str]:
@@ -48,9 +47,9 @@ def _kind(resource: Resource) -> Iterator[str]:
         fields = ", ".join(f"`{path[1:]}`" for path in resource.selectable)
         yield f"Field selectors: {fields}."
     yield f"### {resource.kind} spec"
-    yield _table(("field", "type", "default", "description"), _rows(schema["spec"], "spec", with_default=True))
+    yield table(("field", "type", "default", "description"), _rows(schema["spec"], "spec", with_default=True))
     yield f"### {resource.kind} status"
-    yield _table(("field", "type", "description"), _rows(schema["status"], "status", with_default=False))
+    yield table(("field", "type", "description"), _rows(schema["status"], "status", with_default=False))
 
 
 def _columns(columns: Iterable[Column]) -> str:
@@ -111,24 +110,8 @@ def _default(field: dict[str, Any], *, required: bool) -> str:
 def _description(field: dict[str, Any], place: str) -> str:
     immutable = any("is immutable" in rule["message"] for rule in field.get("x-kubernetes-validations", ()))
     parts = (
-        _escaped(field.get("description", "")),
+        escaped(field.get("description", "")),
         "*Immutable.*" if immutable else "",
         f"Fields: {_ELSEWHERE[place]}." if place in _ELSEWHERE else "",
     )
     return " ".join(part for part in parts if part)
-
-
-def _escaped(text: str) -> str:
-    """Return `text` with Markdown's special characters escaped outside of code spans."""
-    pieces = text.split("`")
-    pieces[::2] = [piece.replace("<", "&lt;").replace("_", r"\_").replace("*", r"\*") for piece in pieces[::2]]
-    return "`".join(pieces).replace("|", r"\|")
-
-
-def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [header, tuple("---" for _ in header), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
-def _wrapped(text: str) -> str:
-    return textwrap.fill(text, _WIDTH, break_long_words=False, break_on_hyphens=False)
