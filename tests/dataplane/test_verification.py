@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import shutil
+import signal
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -333,7 +334,7 @@ def test_a_worker_is_cancelled(bench: Bench, chain: LayeredChain) -> None:
 
 def test_a_worker_is_terminated(bench: Bench, chain: LayeredChain) -> None:
     worker = running(bench, chain)
-    worker.process.terminate()
+    worker.process.send_signal(signal.SIGTERM)
     assert worker.wait(5) == 1
     assert (worker.answer.outcome, worker.answer.reason, worker.answer.results) == ("Cancelled", "Terminated", "voooo")
 

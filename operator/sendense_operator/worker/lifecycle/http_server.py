@@ -55,8 +55,8 @@ async def serving(app: Starlette, settings: Settings) -> AsyncIterator[None]:
         listener = socket.create_server(("::", settings.status_port), family=socket.AF_INET6, dualstack_ipv6=True)
     else:
         listener = socket.create_server(("", settings.status_port))
-    # Accepted connections inherit it. Without it the second packet of an answer waits for the delayed acknowledgement of
-    # the first, 40 ms for each callback; asyncio sets it only on sockets that name TCP as their protocol.
+    # Accepted connections inherit it. Without it the second packet of an answer waits for the delayed acknowledgement
+    # of the first, 40 ms for each callback; asyncio sets it only on sockets that name TCP as their protocol.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     config = uvicorn.Config(
         app,
