@@ -308,7 +308,7 @@ def test_what_may_be_changed_later(kube: Kube, namespace: str, build: Builder, f
         {"type": "Auto"},
     ],
 )
-def test_what_may_be_asked_for(kube: Kube, shared_namespace: str, spec: dict[str, Any]) -> None:
+def test_what_may_be_requested(kube: Kube, shared_namespace: str, spec: dict[str, Any]) -> None:
     name = "-".join(spec.values()).lower()
     assert spec.items() <= kube.create(manifests.backup(name, shared_namespace, **spec))["spec"].items()
 

@@ -102,7 +102,7 @@ def test_a_range_that_is_too_small(relaxed: Workspace) -> None:
     assert "10160" in message
 
 
-def test_the_advertised_host_is_told_to_the_appliance(space: Workspace) -> None:
+def test_the_advertised_host_is_reported_to_the_appliance(space: Workspace) -> None:
     """A name that leads nowhere: the appliance still receives it, and the worker says what it could not reach."""
     space.ready(TWO[0], appliance={"nbd": {"exposure": "NodePort", "advertisedHost": "tunnel.invalid"}})
     space.backup()

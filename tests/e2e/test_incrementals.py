@@ -26,7 +26,7 @@ def ran(status: Obj) -> list[tuple[str, str | None]]:
     return [(disk["type"], disk.get("reason")) for disk in status["disks"]]
 
 
-def assert_stands_on(status: Obj, parent: Obj, name: str) -> None:
+def assert_based_on(status: Obj, parent: Obj, name: str) -> None:
     """Each disk is an increment upon the same disk of that Backup, from where that one ended."""
     assert status["type"] == "Incremental"
     for disk, before in zip(status["disks"], parent["disks"], strict=True):
@@ -51,10 +51,10 @@ def test_eleven_increments_and_their_end(space: Workspace, history: History) -> 
         space.vma.write("vm", count=6, size=4 * KIB, seed=f"{name}-4k")
         space.vma.write("vm", count=3, size=64 * KIB, seed=f"{name}-64k")
         statuses[name] = history.increment(name)
-        assert_stands_on(statuses[name], statuses[parent], parent)
+        assert_based_on(statuses[name], statuses[parent], parent)
     history.assert_identical(*names)
     assert_stored_what_changed(space, statuses)
-    assert_told_by_the_chain(space, history.wait_points(*names), statuses)
+    assert_chain_reports(space, history.wait_points(*names), statuses)
     removed_in_any_order(history, expire(history, names), names)
 
 
@@ -75,7 +75,7 @@ def assert_stored_what_changed(space: Workspace, statuses: dict[str, Obj]) -> No
     assert folder.orphans() == []
 
 
-def assert_told_by_the_chain(space: Workspace, chain: Obj, statuses: dict[str, Obj]) -> None:
+def assert_chain_reports(space: Workspace, chain: Obj, statuses: dict[str, Obj]) -> None:
     points = {point["backup"]: point for point in chain["restorePoints"]}
     assert [point["depth"] for point in points.values()] == list(range(1, 13))
     assert {point["full"] for point in points.values()} == {"full"}
@@ -203,7 +203,7 @@ def test_what_fits(space: Workspace, history: History) -> None:
     assert history.wait_points("first")["next"]["type"] == "Incremental"
     space.vma.write("vm", count=2, size=4 * KIB, seed=1)
     second = history.backup("second", type="Auto")
-    assert_stands_on(second, first, "first")
+    assert_based_on(second, first, "first")
     following = history.wait_points("first", "second")["next"]
     assert (following["type"], following["reason"]) == ("Full", "ChainTooLong")
     third = history.backup("third", type="Auto")
@@ -330,6 +330,6 @@ def test_two_at_once(space: Workspace, history: History) -> None:
     assert "first" in space.wait_reason("ChainBusy", "second")
     space.vma.command(job, "rate", bytes_per_second=1 << 30)
     first = space.wait_phase("Completed", "first")
-    assert_stands_on(space.wait_phase("Completed", "second"), first, "first")
+    assert_based_on(space.wait_phase("Completed", "second"), first, "first")
     history.assert_identical("full", "first", "second")
     assert not space.vma.events("snapshot_deleted_under_job")

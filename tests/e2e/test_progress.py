@@ -33,7 +33,7 @@ def seen(space: Workspace) -> Recording:
 
 def test_progress(seen: Recording) -> None:
     _numbers_never_go_back(seen)
-    _rate_and_estimate_are_told(seen)
+    _rate_and_estimate_are_reported(seen)
     _writes_keep_their_distance(seen)
     _no_write_without_a_change(seen)
     _phases_and_conditions_agree(seen)
@@ -60,7 +60,7 @@ def _numbers_never_go_back(seen: Recording) -> None:
     assert {status["progress"]["totalBytes"] for status in _running(seen)} == {36 * MIB}
 
 
-def _rate_and_estimate_are_told(seen: Recording) -> None:
+def _rate_and_estimate_are_reported(seen: Recording) -> None:
     reported = [status["progress"] for status in _running(seen) if status["progress"].get("rateBytesPerSecond")]
     assert reported, "no rate was ever reported"
     assert all(MIB // 2 < progress["rateBytesPerSecond"] < 16 * MIB for progress in reported[1:])

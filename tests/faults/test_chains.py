@@ -117,7 +117,7 @@ def test_the_worker_is_killed_during_the_copy(chain: History) -> None:
     assert len(chain.space.vma.events("deadlocked")) == 1
 
 
-def test_the_worker_is_told_to_stop_during_the_copy(chain: History) -> None:
+def test_the_worker_is_requested_to_stop_during_the_copy(chain: History) -> None:
     """Then its client is given its end: it leaves neither a process nor a snapshot."""
     space = chain.space
     held = copying(chain, retries=1)

@@ -47,10 +47,10 @@ def layer(
     below = parent[0].disks[parent[1]] if parent else None
     place = PurePosixPath(below.file).parent if below else paths.disk(index if folder is None else folder)
     file = str(place / name)
-    stands_on = None
+    depends_on = None
     if parent is not None and below is not None:
         owner = parent[0].backup
-        stands_on = Parent(backup=owner.name, backup_uid=owner.uid, file=below.file, change_id=below.change_id)
+        depends_on = Parent(backup=owner.name, backup_uid=owner.uid, file=below.file, change_id=below.change_id)
     return ManifestDisk(
         index=index,
         key=2000 + index if key is None else key,
@@ -61,7 +61,7 @@ def layer(
         guest_bytes=512,
         coverage=virtual_size,
         change_id=f"52 de/{number}",
-        parent=stands_on,
+        parent=depends_on,
         depth=below.depth + 1 if below else 1,
         digest=Digest(root="0" * 64, list=f"{file}.digests"),
     )

@@ -55,7 +55,7 @@ def test_one_line_with_the_backup(stream: io.StringIO) -> None:
     assert " WARNING worker backup=- sendense: other" in second
 
 
-def test_who_did_what_is_told_at_any_level(stream: io.StringIO) -> None:
+def test_who_did_what_is_reported_at_any_level(stream: io.StringIO) -> None:
     setup_logging("gateway", "ERROR", stream, log_format="text")
     logging.getLogger("sendense").info("other")
     logging.getLogger(AUDIT).info("audit=list")

@@ -71,7 +71,7 @@ async def test_a_scan_that_takes_too_long_stops_no_backup() -> None:
     assert rig.phases() == {"b1": "Completed", "b2": "Completed"}
 
 
-async def test_a_scan_that_never_ends_is_tried_ever_more_seldom_and_at_once_when_it_is_asked_for() -> None:
+async def test_a_scan_that_never_ends_is_tried_ever_more_seldom_and_at_once_when_it_is_requested() -> None:
     rig = await well()
     rig.world.hangs = scan_hangs
     await ask(rig, "monday")

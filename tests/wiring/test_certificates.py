@@ -176,7 +176,7 @@ async def test_who_has_lost_the_lease_stops_at_the_next_look(world: World) -> No
         (ConflictError("modified"), "changed meanwhile"),
     ],
 )
-async def test_a_refusal_is_told_once_with_advice_and_ends_nothing(
+async def test_a_refusal_is_reported_once_with_advice_and_ends_nothing(
     world: World, caplog: pytest.LogCaptureFixture, error: ClusterError, advice: str
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -193,7 +193,7 @@ async def test_a_refusal_is_told_once_with_advice_and_ends_nothing(
     assert world.pauses[5:] == [CHECK_S] * 2
 
 
-async def test_a_trouble_that_lasts_is_told_again(world: World, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_trouble_that_lasts_is_reported_again(world: World, caplog: pytest.LogCaptureFixture) -> None:
     # the longest pause is a minute or a little more
     await world.run(10 + REMIND_AFTER // timedelta(minutes=1))
     reported = [record for record in caplog.records if "helm upgrade" in record.message]

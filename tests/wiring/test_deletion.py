@@ -99,7 +99,7 @@ async def test_freed_files_are_told_of() -> None:
     assert {event["involvedObject"]["kind"] for event in rig.events("RestorePointFreed")} == {"BackupChain"}
 
 
-async def test_what_stands_on_a_removed_point_says_so() -> None:
+async def test_what_depends_on_a_removed_point_says_so() -> None:
     rig = await backed_up(Rig(), *THREE)
     await delete(rig, "b1", "b2")
     status = rig.chain()["status"]

@@ -49,7 +49,7 @@ async def test_what_is_made_of_a_vm() -> None:
     assert rig.controller.errors == []
 
 
-async def test_only_those_that_are_asked_for() -> None:
+async def test_only_those_that_are_requested() -> None:
     rig = World(
         vm(1, "/DC1/vm/prod/db1"),
         vm(2, "/DC1/vm/prod/db2-test"),
@@ -166,7 +166,7 @@ async def test_killed_after_each_write(after: int) -> None:
     assert len(rig.world.cluster.all(kinds.PROTECTED_VM)) == 3
 
 
-async def test_rights_that_are_missing_are_told() -> None:
+async def test_rights_that_are_missing_are_reported() -> None:
     rig = World(vm(1))
     rig.world.cluster.failing = refusing("create", ForbiddenError("protectedvms is forbidden"))
     await rig.run(lambda: rig.verdict() == ("False", "Forbidden"))

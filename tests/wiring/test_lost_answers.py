@@ -122,7 +122,7 @@ async def test_cancelled_before_it_was_found() -> None:
     await rig.run(lambda: rig.phase() == "Completed", seconds=1000)
 
 
-async def test_a_manifest_that_has_gone_is_told_and_not_made_again() -> None:
+async def test_a_manifest_that_has_gone_is_reported_and_not_made_again() -> None:
     rig = await committed(Rig(), Ending.COMMIT_AND_VANISH, lambda rig: rig.world.repository.chain().points.clear())
     await rig.run(over(rig))
     assert (rig.phase(), rig.reason()) == ("Failed", "WorkerDied")

@@ -99,7 +99,7 @@ async def test_a_clone_is_not_followed_while_a_datacenter_cannot_be_listed(error
     assert {rig.vm_reason(path) for path in rig.names()} == {"Discovered"}
 
 
-async def test_a_clone_is_not_followed_where_its_datacenter_is_no_longer_asked_for() -> None:
+async def test_a_clone_is_not_followed_where_its_datacenter_is_no_longer_requested() -> None:
     rig = await with_clone_to_come(datacenters=["DC1", "DC2"])
     names = rig.names()
     rig.vma.machines["DC2"].append(vm(1, CLONE))

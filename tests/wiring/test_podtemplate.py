@@ -62,7 +62,7 @@ async def test_a_change_leaves_those_that_run_alone() -> None:
     assert pod_of(worker_of(rig, "b2")[0])["spec"]["nodeSelector"] == {"disk": "ssd"}
 
 
-async def test_a_priority_that_nobody_knows_is_told_by_backup_and_repository() -> None:
+async def test_a_priority_that_nobody_knows_is_reported_by_backup_and_repository() -> None:
     rig = Rig()
     rig.create_references()
     await rig.run(lambda: rig.is_ready(kinds.BACKUP_REPOSITORY, "store"))

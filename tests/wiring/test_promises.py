@@ -129,7 +129,7 @@ async def test_a_vm_that_vcenter_does_not_know_fails_it_at_once() -> None:
         VMARefused("discover", 500, "Internal server error"),
     ],
 )
-async def test_an_answer_that_makes_no_sense_is_asked_for_again(error: VMAError) -> None:
+async def test_an_answer_that_makes_no_sense_is_requested_again(error: VMAError) -> None:
     rig = Rig()
     rig.vma.vcenter_error = error
     rig.create_references()
@@ -147,7 +147,7 @@ async def test_an_answer_that_makes_no_sense_is_asked_for_again(error: VMAError)
         ("HostPort", (10100, 10101, 10102)),
     ],
 )
-async def test_each_disk_is_told_its_port(exposure: str, ports: tuple[int, ...]) -> None:
+async def test_each_disk_receives_its_port(exposure: str, ports: tuple[int, ...]) -> None:
     rig = Rig()
     rig.vma.disks = 3
     rig.create_references()

@@ -105,7 +105,7 @@ async def test_killed_after_each_write() -> None:
         assert counted(rig) == counted(calm), f"killed after write {moment}"
 
 
-def kinds_told(rig: Rig) -> list[str]:
+def kinds_reported(rig: Rig) -> list[str]:
     return sorted(event["involvedObject"]["kind"] for event in reported(rig, "CallbacksElsewhere"))
 
 
@@ -119,14 +119,14 @@ async def test_callbacks_at_another_objects_path_are_named_within_seconds() -> N
         assert event["type"] == "Warning"
         assert "VMwareAppliance other" in event["message"]
         assert "status.callbackURL of VMwareAppliance vma" in event["message"]
-    assert kinds_told(rig) == ["Backup", "VMwareAppliance"]
+    assert kinds_reported(rig) == ["Backup", "VMwareAppliance"]
     (condition,) = [c for c in status(rig)["conditions"] if c["type"] == "CallbacksArrive"]
     assert (condition["status"], condition["reason"]) == ("False", "CallbacksElsewhere")
     (ready,) = [c for c in rig.world.cluster.one(kinds.BACKUP, "b1")["status"]["conditions"] if c["type"] == "Ready"]
     assert "VMwareAppliance other" in ready["message"]
     await rig.settle(seconds=1000)
     assert not [c for c in status(rig)["conditions"] if c["type"] == "CallbacksArrive"]
-    assert kinds_told(rig) == ["Backup", "VMwareAppliance"]
+    assert kinds_reported(rig) == ["Backup", "VMwareAppliance"]
 
 
 async def test_callbacks_that_arrive_nowhere_are_named_until_they_come() -> None:
@@ -134,7 +134,7 @@ async def test_callbacks_that_arrive_nowhere_are_named_until_they_come() -> None
     rig.world.uncalled = True
     await rig.run(lambda: rig.reason() == "CallbacksElsewhere", seconds=30)
     assert rig.phase() == "Running", "its worker copies"
-    await rig.run(lambda: kinds_told(rig) == ["Backup", "VMwareAppliance"], seconds=12)
+    await rig.run(lambda: kinds_reported(rig) == ["Backup", "VMwareAppliance"], seconds=12)
     assert all("none of its callbacks has arrived" in event["message"] for event in reported(rig, "CallbacksElsewhere"))
     rig.world.uncalled = False
     await rig.run(lambda: rig.reason() == "Copying", seconds=12)

@@ -191,7 +191,7 @@ async def test_nothing_is_written_into_what_is_watched(kubeconfig: Path) -> None
         assert writes == []
 
 
-async def test_only_our_own_pods_and_jobs_are_asked_for(kubeconfig: Path) -> None:
+async def test_only_our_own_pods_and_jobs_are_requested(kubeconfig: Path) -> None:
     async with watching(kubeconfig) as rig:
         await rig.create(kinds.POD, labelled(sample.pod()))
         await rig.create(kinds.JOB, labelled(sample.job("j1"), name="j1"))

@@ -78,7 +78,7 @@ def test_an_appliance_is_trusted_with_nothing_by_default() -> None:
     }
 
 
-def test_no_discovery_unless_it_is_asked_for() -> None:
+def test_no_discovery_unless_it_is_requested() -> None:
     assert VMwareApplianceSpec.model_validate(APPLIANCE).discovery is None
 
 

@@ -113,7 +113,7 @@ def test_damage_says_more_than_a_refused_change_id() -> None:
     assert verdict.full_next == FullReason.PARENT_UNVERIFIED
 
 
-def test_each_disk_is_told() -> None:
+def test_each_disk_is_reported() -> None:
     two = point(1, [layer(1, 0), layer(1, 1)])
     (verdict,) = [Judge([(two, ())], (), {}).judge(two)]
     assert "disk 0: " in verdict.damage

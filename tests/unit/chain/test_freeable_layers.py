@@ -94,13 +94,13 @@ def test_a_file_elsewhere_is_never_touched() -> None:
     ],
 )
 @pytest.mark.parametrize("name", ["mine.qcow2", "incr-20251005-120002.qcow2.partial", "x"])
-def test_what_an_orphan_stands_on_stays(name: str, orphan: str | None, stays: bool) -> None:
+def test_what_an_orphan_depends_on_stays(name: str, orphan: str | None, stays: bool) -> None:
     found = plan([], [FULL], on_disk(FULL, **{name: orphan}))
     assert bool(found.order) is not stays
     assert found.fates[0].needed_by == ""
 
 
-def test_below_what_an_orphan_stands_on() -> None:
+def test_below_what_an_orphan_depends_on() -> None:
     found = plan([], [FULL, I2, I3], on_disk(FULL, I2, I3, x=PurePosixPath(file_of(I2)).name))
     assert found.order == (file_of(I3),)
 
@@ -155,8 +155,8 @@ class Model:
         for index, key in enumerate(self.keys):
             at = places.get(key)
             fits = parent is not None and at is not None and parent.disks[at].virtual_size == self.sizes[key]
-            stands_on = (parent, at) if parent is not None and at is not None and fits and wish >> index & 1 else None
-            disks.append(layer(self.number, index, key=key, parent=stands_on, virtual_size=self.sizes[key]))
+            depends_on = (parent, at) if parent is not None and at is not None and fits and wish >> index & 1 else None
+            disks.append(layer(self.number, index, key=key, parent=depends_on, virtual_size=self.sizes[key]))
         # two layers of one point never share a name and a folder: the second takes another folder
         if len({disk.file for disk in disks}) < len(disks):
             return

@@ -22,5 +22,5 @@ def test_it_grows_with_disks_sizes_and_depth() -> None:
     assert estimate([DiskLoad(64 * TIB, 1)] * 2) == estimate([DiskLoad(64 * TIB, 1)])
 
 
-def test_its_numbers_can_be_told() -> None:
+def test_its_numbers_can_be_described() -> None:
     assert describe_disks([DiskLoad(GIB, 1), DiskLoad(3 * TIB, 32)]) == "2 disks of up to 3072 GiB in up to 32 layers"

@@ -55,7 +55,7 @@ async def test_a_list_whose_history_is_gone_begins_again() -> None:
         assert len(await cluster.list_objects(kinds.BACKUP, "shop")) == 2
 
 
-async def test_a_page_is_asked_for_when_the_one_before_was_dealt_with() -> None:
+async def test_a_page_is_requested_when_the_one_before_was_dealt_with() -> None:
     async with connected() as (cluster, server):
         server.answers = [page(["a", "b"], "more"), page([], "still"), page(["c"])]
         asked = []

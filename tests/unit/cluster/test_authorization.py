@@ -76,7 +76,7 @@ async def test_an_unknown_token() -> None:
             await access.authenticate("bad")
 
 
-async def test_rights_are_asked_for_the_caller() -> None:
+async def test_rights_are_requested_the_caller() -> None:
     async with running() as (access, server):
         caller = await access.authenticate("good")
         assert await access.may(caller, "create", BACKUP, "shop")
@@ -88,7 +88,7 @@ async def test_rights_are_asked_for_the_caller() -> None:
         }  # fmt: skip
 
 
-async def test_a_right_for_one_object_is_asked_for_by_its_name_and_only_when_there_is_none_for_all() -> None:
+async def test_a_right_for_one_object_is_requested_by_its_name_and_only_when_there_is_none_for_all() -> None:
     async with running() as (access, server):
         caller = await access.authenticate("good")
         assert await access.may(caller, "get", BACKUP, "shop", "mine")

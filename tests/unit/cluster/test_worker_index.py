@@ -68,7 +68,7 @@ def test_find_by_pod_uid_only_for_its_appliance(key: tuple[str, str, str]) -> No
     assert index(RUNNING).find_by_pod_uid(*key) is None
 
 
-def test_changes_are_told() -> None:
+def test_changes_are_reported() -> None:
     built = index(RUNNING)
     assert not built.put(RUNNING)
     assert built.put(replace(RUNNING, ip="10.0.0.2"))

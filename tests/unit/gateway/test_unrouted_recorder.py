@@ -69,7 +69,7 @@ def test_bounds() -> None:
     assert sighted.report() == Sightings()
 
 
-async def test_only_who_has_the_key_is_told() -> None:
+async def test_only_who_has_the_key_gets_an_answer() -> None:
     sighted, keys = UnroutedRecorder(), FixedKeys(b"k" * 32, b"p" * 32)
     sighted.stray_telemetry("shop", "vma", JOB)
     app = create_status_app(sighted, keys)

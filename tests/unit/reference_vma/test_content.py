@@ -134,7 +134,7 @@ def test_hidden_data_is_hidden(tmp_path: Path, size: int) -> None:
         ({"kind": "pattern", "data_fraction": 0.25, "extent": 65536}, 0.24, 0.26),
     ],
 )
-def test_disks_hold_what_was_asked_for(tmp_path: Path, spec: dict[str, Any], low: float, high: float) -> None:
+def test_disks_hold_what_was_requested(tmp_path: Path, spec: dict[str, Any], low: float, high: float) -> None:
     size = 64 * MIB
     contents = []
     for copy in range(2):

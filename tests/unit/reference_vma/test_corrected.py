@@ -62,7 +62,7 @@ def test_callbacks_are_repeated_until_they_are_answered(vma: VMA, make_export: M
 
 
 @needs_tools
-def test_a_cancelled_job_is_not_asked_for_again(vma: VMA, make_export: MakeExport) -> None:
+def test_a_cancelled_job_is_not_requested_again(vma: VMA, make_export: MakeExport) -> None:
     correct(vma, callbacks="repeated", retry_seconds=0.05)
     vm = vma.make_vm("one", {"size": MIB, "kind": "random"})
     vma.plane.complete_status = 410

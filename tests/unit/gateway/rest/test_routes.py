@@ -49,7 +49,7 @@ async def test_every_example_is_what_is_answered(operation: str, named: bool) ->
         assert set(rig.world.tokens) <= {"admin"}
 
 
-async def test_start_creates_what_was_asked_for() -> None:
+async def test_start_creates_what_was_requested() -> None:
     async with running() as rig:
         answer = await rig.call("POST", f"{BASE}/start", content=json.dumps({**START, "tags": {"note": "two words"}}))
         assert answer.status_code == 202, answer.text
@@ -228,7 +228,7 @@ async def test_rights(token: str, operation: str, status: int, caplog: pytest.Lo
         ("GET", "/api/v1/other", "", "audit=unknown user=- status=404"),
     ],
 )  # fmt: skip
-async def test_what_was_refused_is_told_too(
+async def test_what_was_refused_is_reported_too(
     method: str, path: str, token: str, reported: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, AUDIT)
@@ -260,7 +260,7 @@ async def test_delete_twice_and_words_are_no_ids() -> None:
         assert (await rig.call("DELETE", f"{BASE}/{FULL}")).status_code == 404
 
 
-async def test_who_may_delete_one_is_told_no_other_names() -> None:
+async def test_who_may_delete_one_learns_no_other_names() -> None:
     younger = backup("younger", disks=[{"id": 0, "parent": FULL, "file": "b"}])
     async with running(backup(), younger) as rig:
         assert (await rig.call("GET", f"{BASE}/younger", "owner")).status_code == 403

@@ -64,7 +64,7 @@ def test_the_message_names_what_it_waits_for_and_the_position() -> None:
     assert "appliance vma (1 at a time)" in verdict.message
 
 
-def test_nothing_is_told_of_other_namespaces() -> None:
+def test_nothing_is_reported_of_other_namespaces() -> None:
     verdict = decide_admission(SAME, [], [replace(BUSY, vm_identity="db", namespace="elsewhere")])
     assert isinstance(verdict, Waits)
     assert not {"elsewhere", "b0"} & set(verdict.message.split())

@@ -163,7 +163,7 @@ def test_a_point_that_is_lost_and_found_was_made_when_it_was_made() -> None:
     ("reasons", "kind"),
     [((None, None), None), ((None, "NewDisk"), "Normal"), (("DiskResized", "NewDisk"), "Warning")],
 )
-def test_disks_that_fell_back_are_told(reasons: tuple[str | None, ...], kind: str | None) -> None:
+def test_disks_that_fell_back_are_reported(reasons: tuple[str | None, ...], kind: str | None) -> None:
     disks = [BackupDisk(index=i, key=2000 + i, virtual_size=1, reason=reason) for i, reason in enumerate(reasons)]
     done = after(COPIES, DONE).model_copy(update={"disks": disks})
     reported = [event for event in events_of_change(after(COPIES), done) if event[1] == "FellBackToFull"]

@@ -85,7 +85,7 @@ def test_a_repository_that_goes_is_none() -> None:
     assert found.warning
 
 
-def test_what_the_repository_is_told() -> None:
+def test_what_the_repository_is_reported() -> None:
     listed = RestorePoint(backup="b1", time=at(3), type=BackupType.INCREMENTAL, full="b0")
     found = removal_of(backup(status={"storedBytes": 7, "completionTime": stamp(3)}), [listed])
     assert (found.backup, found.uid, found.stored_bytes, found.since) == ("b1", uid_of("Backup", "b1"), 7, at(5))
@@ -190,7 +190,7 @@ def test_what_was_freed() -> None:
     assert freed_points(merge_removed(old, [], seen), seen) == [], "it is reported once"
 
 
-def test_what_is_told_of_it() -> None:
+def test_what_is_reported_of_it() -> None:
     points = [removed(f"n{number}", stored_bytes=1 << 20) for number in range(7)]
     assert describe_freed(points[:1]) == "1 removed restore point is gone with all files, 1.0 MiB freed: n0"
     assert describe_freed(points).endswith("7.0 MiB freed: n0, n1, n2, n3, n4 and 2 more")
@@ -213,7 +213,7 @@ def test_what_no_pod_can_remove(point: RemovedPoint, seen: ChainView | None, exp
     assert is_out_of_reach(point, seen) is expected
 
 
-def test_who_needs_it_is_told() -> None:
+def test_who_needs_it_is_reported() -> None:
     (found,) = merge_removed([removed(stored_bytes=1)], [], view(tombstone(stored_bytes=3), asked=("b1",)))
     assert (found.needed_by, found.stored_bytes, found.since) == ("b2", 3, at(5))
     (waits,) = merge_removed([found], [], view(tombstone(needed_by="")))

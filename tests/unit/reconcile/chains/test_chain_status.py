@@ -161,7 +161,7 @@ def fulls(found: BackupChainStatus) -> dict[str, str | None]:
     return {p.backup: p.full for p in found.restore_points}
 
 
-def test_the_full_that_each_stands_on() -> None:
+def test_the_full_that_each_depends_on() -> None:
     chain = [point("a", 1), point("b", 2, "a"), point("c", 3), point("d", 4, "c"), point("e", 5, "d")]
     assert fulls(status(*chain)) == {"a": "a", "b": "a", "c": "c", "d": "c", "e": "c"}
 

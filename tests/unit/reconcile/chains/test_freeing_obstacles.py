@@ -56,7 +56,7 @@ def test_each_reason_says_what_to_do(reason: Hindrance) -> None:
     assert not message.endswith("Operation not permitted. ")
 
 
-def test_of_many_the_first_are_told() -> None:
+def test_of_many_the_first_are_reported() -> None:
     many = [obstacle(file=f"b{number}.json") for number in range(5)]
     _, _, message = freeing(after([], *many)) or ("", "", "")
     assert "b2.json" in message

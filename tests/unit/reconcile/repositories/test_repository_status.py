@@ -118,7 +118,7 @@ def test_a_file_system_without_inodes_is_full(free_files: int | None, words: str
     assert ("inodes" in found.conditions[0].message) is (words == "RepositoryFull")
 
 
-def test_a_note_is_told_of_a_repository_that_can_be_used() -> None:
+def test_a_note_is_reported_of_a_repository_that_can_be_used() -> None:
     good, bad = Probed(None, "repo-1", ROOM), Probed(Problem("ReadOnly", "no", Meaning.FINAL))
     assert status(good, note="the last scan did not succeed").conditions[0].message == (
         "50.0 GiB free; the last scan did not succeed"

@@ -60,7 +60,7 @@ def test_an_appliance_does_not_wait_for_another() -> None:
     assert bench.come(vm(9), "9", "other")
 
 
-def test_a_vm_is_asked_for_by_one_and_all_others_hear_of_it() -> None:
+def test_a_vm_is_requested_by_one_and_all_others_hear_of_it() -> None:
     bench = Bench(at_a_time=4)
     assert [bench.come(backup(number), "db") for number in range(6)] == [True] + [False] * 5
     bench.go(backup(0))

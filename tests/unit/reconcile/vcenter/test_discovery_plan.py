@@ -67,7 +67,7 @@ def names(found: Sequence[KnownVM]) -> list[str]:
     return [one.name for one in found]
 
 
-def test_each_vm_that_is_asked_for_gets_one() -> None:
+def test_each_vm_that_is_requested_gets_one() -> None:
     found = plan([vm("db", 1), vm("web", 2), vm("other", 3)], rule=lambda one: one.name != "other")
     assert (found.vms, found.matched, created(found)) == (3, 2, ["db", "web"])
 

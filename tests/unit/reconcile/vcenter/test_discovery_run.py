@@ -107,7 +107,7 @@ def test_a_failure_keeps_what_was_counted_and_when() -> None:
     assert failed.message == "no answer"
 
 
-def test_what_vcenter_did_not_say_is_told_and_keeps_no_vm_from_being_counted() -> None:
+def test_what_vcenter_did_not_say_is_reported_and_keeps_no_vm_from_being_counted() -> None:
     found = reported(run(plan(2), ended=5.0, doubts={"db": Problem("ApplianceError", "404 page not found")}))
     assert "whether 1 moved is not known (db: 404 page not found)" in found.message
     assert "2 of 2 VMs match" in found.message

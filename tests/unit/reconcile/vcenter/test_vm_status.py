@@ -60,7 +60,7 @@ def test_a_vm_that_is_gone_is_marked_once_and_what_was_known_stays(reason: str) 
     assert reported(back, "Stalled") == ("", "")
 
 
-def test_a_vm_that_cannot_be_asked_for_is_not_gone() -> None:
+def test_a_vm_that_cannot_be_requested_is_not_gone() -> None:
     status = after(Problem("VCenterUnreachable", "down", Meaning.FINAL), 60, after(found()), asked=None)
     assert (status.vanished_time, status.uuid, status.last_discovery_time) == (None, UUID, at(0))
 

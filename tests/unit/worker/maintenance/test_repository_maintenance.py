@@ -253,7 +253,7 @@ def test_a_lock_that_can_t_be_had_is_as_good_as_taken(root: Path) -> None:
     assert (names(reported), reported.chain.complete, reported.chain.busy) == (["b1"], True, True)
 
 
-def test_a_removal_that_fails_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_removal_that_fails_is_reported(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(root, FULL, I2)
     with monkeypatch.context() as patch:
         failing(patch, "/b1.json")

@@ -96,7 +96,7 @@ def test_a_manifest_with_a_name_that_is_none(root: Path) -> None:
     assert (names(scan(root)), scan(root).chain.unreadable) == (["b1"], 2)
 
 
-def test_damage_is_told(root: Path) -> None:
+def test_damage_is_reported(root: Path) -> None:
     fill(root, FULL, I2, FULL3)
     (root / FULL.disks[0].file).unlink()
     (seen,) = [item for item in read_chain(root, PATHS).points if item.manifest == FULL3]

@@ -142,7 +142,7 @@ def test_another_file_fences(tmp_path: Path, replace: bool) -> None:
 class TestOlderVersions:
     """They keep the owner's record in the lock itself, and look for their name there."""
 
-    async def test_who_holds_it_is_told(self, tmp_path: Path) -> None:
+    async def test_who_holds_it_is_reported(self, tmp_path: Path) -> None:
         held(tmp_path, "stale").release()
         with lock_path(tmp_path).open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)

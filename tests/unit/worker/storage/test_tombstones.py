@@ -364,7 +364,7 @@ def test_a_folder_that_can_t_be_listed_frees_nothing(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize("name", ["orphan.qcow2", "incr-20251005-130000.qcow2.partial"])
-def test_what_an_unknown_image_stands_on_stays(tmp_path: Path, name: str) -> None:
+def test_what_an_unknown_image_depends_on_stays(tmp_path: Path, name: str) -> None:
     fill(tmp_path, FULL4)
     orphan = tmp_path / "shop/db/disk-0" / name
     orphan.write_bytes(head(1 << 20, Path(FULL4.disks[0].file).name))

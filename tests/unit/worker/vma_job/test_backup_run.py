@@ -162,7 +162,7 @@ def test_a_refused_change_id_is_marked_whatever_was_completed_since(
 
 
 @pytest.mark.parametrize("tells", [True, False])
-async def test_a_client_that_never_ends_is_told_of(
+async def test_a_client_that_never_ends_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tells: bool
 ) -> None:
     one = task(clocks=Clocks(cancel=0.3))
