@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
@@ -109,17 +109,15 @@ async def _backup(settings: Settings, task: BackupTask, on_step: Callable[[str],
     """Run a backup. After a failure or cancellation the answer names the VMA's job and what is left of it."""
     state = JobState(task, settings)
     state.stopping = stopping
-    try:
+
+    async def run() -> Answer:
         with contextlib.closing(state):
             async with serving(build_app(state), settings):
                 return await run_backup(settings, task, state, on_step)
-    except asyncio.CancelledError:
-        answer = _cancelled(stopping)
-    except WorkerError as error:
-        answer = Answer(outcome="Failed", reason=error.reason, message=error.message)
-    except Exception as error:
-        reason, message = _own_fault(error)
-        answer = Answer(outcome="Failed", reason=reason, message=message)
+
+    answer = await _with_failures(run(), lambda: _cancelled(stopping))
+    if answer.outcome == "Completed":
+        return answer
     return answer.model_copy(
         update={
             "job_id": state.job_id,
@@ -134,16 +132,14 @@ async def _backup(settings: Settings, task: BackupTask, on_step: Callable[[str],
 async def _verification(settings: Settings, task: VerificationTask, stopping: Stopping) -> Answer:
     """Run a verification. After a failure or cancellation the answer has the results so far."""
     state = VerificationState(task, settings, stopping)
-    try:
+
+    async def run() -> Answer:
         async with serving(Starlette(routes=common_routes(state.progress, stopping)), settings):
-            answer = await run_verification(settings, task, state)
-    except asyncio.CancelledError:
-        answer = _cancelled(stopping, "the verification", "all restore points were verified")
-    except WorkerError as error:
-        answer = Answer(outcome="Failed", reason=error.reason, message=error.message)
-    except Exception as error:
-        reason, message = _own_fault(error)
-        answer = Answer(outcome="Failed", reason=reason, message=message)
+            return await run_verification(settings, task, state)
+
+    answer = await _with_failures(
+        run(), lambda: _cancelled(stopping, "the verification", "all restore points were verified")
+    )
     return answer.model_copy(
         update={
             "results": "".join(state.results),
@@ -152,6 +148,19 @@ async def _verification(settings: Settings, task: VerificationTask, stopping: St
             "finished": datetime.now(UTC),
         }
     )
+
+
+async def _with_failures(work: Awaitable[Answer], cancelled: Callable[[], Answer]) -> Answer:
+    """Return the answer of `work`, or the one that stands for its failure; `cancelled` makes that of a cancellation."""
+    try:
+        return await work
+    except asyncio.CancelledError:
+        return cancelled()
+    except WorkerError as error:
+        return Answer(outcome="Failed", reason=error.reason, message=error.message)
+    except Exception as error:
+        reason, message = _own_fault(error)
+        return Answer(outcome="Failed", reason=reason, message=message)
 
 
 def _cancelled(stopping: Stopping, what: str = "the Backup", before: str = "the restore point was committed") -> Answer:

@@ -51,7 +51,7 @@ class ChainLock:
         except OSError as error:
             raise storage_error(error, "opening the chain's lock") from error
         try:
-            if not _try_lock(fd):
+            if not try_lock(fd):
                 os.close(fd)
                 return None
             os.ftruncate(fd, 0)
@@ -119,7 +119,7 @@ class ChainLock:
         self.release()
 
 
-def _try_lock(fd: int) -> bool:
+def try_lock(fd: int) -> bool:
     """Acquire the kernel's lock if no other process holds it; return whether it was acquired. Raises OSError."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

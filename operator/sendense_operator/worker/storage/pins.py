@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
 import time
@@ -23,6 +22,7 @@ from sendense_operator.chain.freeable_layers import NO_PINS, Pins
 from sendense_operator.chain.layout import ChainPaths, LayoutError
 from sendense_operator.logs import get_logger
 from sendense_operator.worker.errors import Reason, WorkerError, storage_error
+from sendense_operator.worker.storage.chain_lock import try_lock
 from sendense_operator.worker.storage.durable_io import (
     ensure_folder,
     is_folder,
@@ -80,7 +80,7 @@ class Pin:
         fd = open_regular(path, _OPEN)
         pin = cls(path, fd)
         try:
-            if not _try_lock(fd):
+            if not try_lock(fd):
                 raise WorkerError(Reason.CHAIN_BUSY, "another process of this pod has pinned layers")
             os.ftruncate(fd, 0)
             written = os.pwrite(fd, data, 0)
@@ -137,17 +137,9 @@ def _locked(root: Path, paths: ChainPaths) -> Iterator[bool]:
     ensure_folder(root / paths.pins, root)
     fd = open_regular(root / paths.pins / layout.LOCK, _OPEN)
     try:
-        yield _try_lock(fd)
+        yield try_lock(fd)
     finally:
         os.close(fd)
-
-
-def _try_lock(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):  # an SMB share answers EACCES
-        return False
-    return True
 
 
 def _read_pins(root: Path, paths: ChainPaths) -> Pins:
@@ -173,7 +165,7 @@ def _is_dead(path: Path) -> bool:
     """Remove the pin, and return True, unless its reader holds the lock. Raises OSError."""
     fd = open_regular(path, os.O_RDWR)
     try:
-        if not _try_lock(fd):
+        if not try_lock(fd):
             return False
         path.unlink(missing_ok=True)
         return True
