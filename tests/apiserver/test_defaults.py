@@ -28,6 +28,7 @@ def test_repository(kube: Kube, namespace: str) -> None:
         "claimName": "claim",
         "path": "",
         "maxConcurrentBackups": 4,
+        "maxConcurrentVerifications": 1,
         "minFreeBytes": 1 << 30,
         "probeIntervalSeconds": 900,
         "scanIntervalSeconds": 21_600,
