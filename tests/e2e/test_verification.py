@@ -82,6 +82,7 @@ def test_all_of_a_chain_on_request(space: Workspace, history: History) -> None:
     """Without any policy; the pod fits what `restricted` allows, as each that mounts the claim."""
     space.ready(DISK)
     history.backup("full")
+    history.wait_points("full")
     (chain,) = space.kube.select("BackupChain", space.namespace)
     annotations = {names.ANNOTATION_VERIFY: "now"}
     name = chain["metadata"]["name"]

@@ -13,6 +13,8 @@ from tests.wiring.test_incrementals import run
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster import kinds
 from sendense_operator.cluster.kinds import Kind
+from sendense_operator.controller.handlers import keys_of_chain
+from sendense_operator.object_key import ObjectKey
 
 VERIFICATION = {"schedule": "0 * * * *", "fullCycleDays": 1}
 CHAIN = (("b1", "Full"), ("b2", "Incremental"), ("b3", "Incremental"))
@@ -196,6 +198,52 @@ async def test_one_chain_of_a_repository_at_a_time() -> None:
     assert set(backups(rig).values()) == {("True", "ContentVerified")}
     summary = policy(rig)["status"]["verification"]
     assert (summary["restorePoints"], summary["verified"]) == (5, 5)
+
+
+async def test_a_chain_that_goes_while_it_waits_holds_up_no_other() -> None:
+    rig = await protected()
+    for name in ("web", "vm1"):
+        rig.create(kinds.PROTECTED_VM, sample.protected_vm(name))
+        await backed_up(rig, name)
+    add_policy(rig, "db", "web", "vm1")
+    await next_slot(rig)
+    await rig.run(lambda: len(rig.world.verification.tasks) == 1, seconds=60)
+    # The next in the queue, whichever it is.
+    (queue,) = rig.controller.ctx.verification_hints.waiting.values()
+    vm = next(iter(queue)).partition("/")[0]
+    rig.delete(f"{vm}1")
+    rest = {"web": "vm1", "vm1": "web", "db": "web"}[vm]
+    await rig.run(lambda: backups(rig).get(f"{rest}1") == ("True", "ContentVerified"), seconds=200)
+
+
+async def test_a_chain_whose_checks_fail_holds_up_no_other_for_ever() -> None:
+    rig = await protected()
+    place = next(iter(rig.world.cluster.all(kinds.BACKUP_REPOSITORY)))["metadata"]
+    key = ObjectKey(place["namespace"], place["name"])
+    rig.controller.ctx.verification_hints.waiting[key] = {"stuck/store": rig.controller.ctx.monotonic()}
+    annotate(rig, kinds.BACKUP_CHAIN, rig.chain()["metadata"]["name"])
+    await rig.settle(seconds=600)
+    assert rig.world.verification.tasks == []
+    await rig.run(lambda: backups(rig) == ALL_READ, seconds=1500)
+
+
+async def test_progress_of_a_request_causes_no_further_checks() -> None:
+    rig = await protected()
+    annotate(rig, kinds.BACKUP_CHAIN, rig.chain()["metadata"]["name"])
+    await rig.run(lambda: "1 of 3" in rig.chain()["status"].get("verification", {}).get("progress", ""), seconds=60)
+    chain = rig.chain()
+    assert keys_of_chain("MODIFIED", chain) == []
+    await rig.run(lambda: state(rig).get("request") == "now", seconds=200)
+    assert keys_of_chain("MODIFIED", rig.chain()) == []
+
+
+async def test_a_request_for_a_chain_without_restore_points_ends() -> None:
+    rig = await protected()
+    for name, _ in CHAIN:
+        rig.delete(name)
+    await rig.run(lambda: rig.chain()["status"]["points"] == 0, seconds=60)
+    annotate(rig, kinds.BACKUP_CHAIN, rig.chain()["metadata"]["name"])
+    await rig.run(lambda: state(rig).get("request") == "now", seconds=30)
 
 
 async def backed_up(rig: Rig, vm: str) -> None:

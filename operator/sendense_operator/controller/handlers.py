@@ -102,7 +102,9 @@ def keys_of_chain(event: str | None, body: Any) -> list[Key]:
     """Return the keys to reconcile for a changed chain; the controller's own status write is not a change."""
     meta, status = body["metadata"], body.get("status") or {}
     known, requested = status.get("observedGeneration"), requested_by(body, names.ANNOTATION_VERIFY)
-    acted_on = requested == (status.get("verification") or {}).get("request", "")
+    verification = status.get("verification") or {}
+    # One that is being acted on is followed until its end: each write of its progress must not cause another check.
+    acted_on = requested == verification.get("request", "") or bool(verification.get("requestTime"))
     same = known == meta.get("generation") and acted_on
     ours = event == "MODIFIED" and same and not meta.get("deletionTimestamp")
     return [] if ours else [key_of_chain(dict(body))]

@@ -55,6 +55,7 @@ from sendense_operator.reconcile.verification.chain_verification import (
     VerifiedChain,
     advance_verification,
 )
+from sendense_operator.reconcile.verification.verification_start import leave_queue
 
 _AGAIN_S: Final = 1.0
 _RETRY_S: Final = 60.0
@@ -86,6 +87,7 @@ async def reconcile_chain(
     if chain is None and (seen.points or going or retained):
         chain = await _create(ctx, seen, name)
     if chain is None:
+        leave_queue(ctx, seen.repository_key, seen.key)
         for obj in retained:
             await _let_go(ctx, obj, _RETAINED, reason="RestorePointKept")
         return _AGAIN_S if going else None

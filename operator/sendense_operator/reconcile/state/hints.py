@@ -155,8 +155,8 @@ class MaintenanceHints:
 class VerificationHints:
     """What reconciles of chains remember of verification."""
 
-    waiting: dict[ObjectKey, dict[str, None]] = field(default_factory=dict)
-    """By BackupRepository: chains that wait for a slot, the first one first."""
+    waiting: dict[ObjectKey, dict[str, float]] = field(default_factory=dict)
+    """By BackupRepository: chains that wait for a slot, the first one first, and when each was last checked."""
     failures: Recent[str, Backoff] = field(default_factory=Recent)
     """By UID of the chain: pods in a row that ended without a result."""
 

@@ -41,7 +41,12 @@ from sendense_operator.reconcile.state.kubernetes_objects import (
 from sendense_operator.reconcile.verification.chain_aspect import report_of
 from sendense_operator.reconcile.verification.verification_results import Findings, apply_results, record_end
 from sendense_operator.reconcile.verification.verification_schedule import advance_schedule, decide_due, take_request
-from sendense_operator.reconcile.verification.verification_start import start_verification, wake_next, wants_claim
+from sendense_operator.reconcile.verification.verification_start import (
+    leave_queue,
+    start_verification,
+    wake_next,
+    wants_claim,
+)
 from sendense_operator.reconcile.verification.verified_points import VerifiedPoint, verified_points
 from sendense_operator.reconcile.workload.job_outcome import is_lingering, last_answer
 from sendense_operator.reconcile.workload.worker_pod import verification_task_of
@@ -123,7 +128,7 @@ async def advance_verification(
         step.delay = rest or await start_verification(ctx, chain.obj, chain.key, chain.repository, due, state)
     else:
         state.progress = ""
-        wake_next(ctx, chain.repository_key, chain.key)
+        leave_queue(ctx, chain.repository_key, chain.key)
         step.delay = _until_next_slot(ctx, state)
     _request_scan(ctx, chain, state)
     step.report = report_of(chain.points, state, rules, ctx.now())
@@ -207,7 +212,7 @@ async def _take_in(
     # Not empty until the Job is gone: a controller that dies before its deletion looks for it again.
     state.progress = "ending"
     ctx.watch_hints.answers.pop(job["metadata"]["uid"])
-    wake_next(ctx, chain.repository_key, chain.key)
+    wake_next(ctx, chain.repository_key)
     step.ended, step.delay = job, _SOON_S
 
 

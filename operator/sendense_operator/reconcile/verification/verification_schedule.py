@@ -48,10 +48,11 @@ def take_request(state: ChainVerification, request: str, points: Sequence[Verifi
     """Begin or end what the annotation on the chain requests; `request`: its value."""
     if not request or request == state.request:
         state.request_time = None
-    elif state.request_time is None:
+        return
+    if state.request_time is None:
         # A point that is being verified at this moment is verified again.
         state.request_time = whole_seconds(now)
-    elif not due_on_request([_without_request(point) for point in points], state.request_time):
+    if not due_on_request([_without_request(point) for point in points], state.request_time):
         state.request, state.request_time = request, None
 
 

@@ -28,7 +28,7 @@ from sendense_operator.reconcile.workload.verification_job import build_verifica
 from sendense_operator.reconcile.workload.worker_memory import decide_resources
 from sendense_operator.task import PointReference, VerificationTask
 
-_QUEUED_S: Final = 600.0
+QUEUED_S: Final = 600.0
 """Until a chain that waits for a slot is checked although nobody woke it."""
 _RETRY_S: Final = 60.0
 _UNFINISHED: Final = in_no_phase_of(conditions.TERMINAL_PHASES)
@@ -54,7 +54,7 @@ async def start_verification(
     async with ctx.verification_slots:
         if not await _has_turn(ctx, place, key, repository):
             state.progress = f"waits for its turn: repository {key.repository} verifies other chains"
-            return _QUEUED_S
+            return QUEUED_S
         return await _create(ctx, chain, key, repository, due, state)
 
 
@@ -63,31 +63,31 @@ async def _has_turn(ctx: VerificationContext, place: ObjectKey, key: ChainKey, r
 
     A chain at the head of the queue lists the Jobs, the others need not.
     """
-    waiting = ctx.verification_hints.waiting.setdefault(place, {})
-    waiting.setdefault(str(key), None)
+    waiting, now = ctx.verification_hints.waiting.setdefault(place, {}), ctx.monotonic()
+    waiting[str(key)] = now  # one that waits already keeps its place
+    for other in [other for other, seen in waiting.items() if now - seen > 2 * QUEUED_S]:
+        del waiting[other]  # its checks fail: it must not hold up the others
     if next(iter(waiting)) != str(key):
         return False
     spec = BackupRepositorySpec.model_validate(repository["spec"])
     if await live_verifications(ctx.cluster, *place) >= spec.max_concurrent_verifications:
         return False
-    _leave_queue(ctx, place, key)
-    # There may be more slots.
-    wake_next(ctx, place, key)
+    leave_queue(ctx, place, key)  # there may be more slots
     return True
 
 
-def _leave_queue(ctx: VerificationContext, place: ObjectKey, key: ChainKey) -> None:
-    waiting = ctx.verification_hints.waiting.get(place, {})
-    waiting.pop(str(key), None)
-    if not waiting:
-        ctx.verification_hints.waiting.pop(place, None)
+def leave_queue(ctx: VerificationContext, place: ObjectKey, key: ChainKey) -> None:
+    """Let a chain no longer wait for a slot of the repository `place`, if it did; the next one is checked again."""
+    if ctx.verification_hints.waiting.get(place, {}).pop(str(key), None) is not None:
+        wake_next(ctx, place)
 
 
-def wake_next(ctx: VerificationContext, place: ObjectKey, key: ChainKey) -> None:
-    """Let the chain check again that waits for a slot of the repository `place` for longest; `key` does not wait."""
-    _leave_queue(ctx, place, key)
+def wake_next(ctx: VerificationContext, place: ObjectKey) -> None:
+    """Check the chain again that waits for a slot of the repository `place` for longest."""
     if waiting := ctx.verification_hints.waiting.get(place):
         ctx.again(Key.of_chain(place.namespace, ChainKey.parse(next(iter(waiting)))), 1.0)
+    else:
+        ctx.verification_hints.waiting.pop(place, None)
 
 
 async def _create(
