@@ -26,23 +26,15 @@ _REPORTS = pytest.StashKey[dict[str, pytest.TestReport]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marks."""
-    config.addinivalue_line(
-        "markers", "disruptive: disturbs what all tests share, or needs all of it; runs alone, after the others"
-    )
+    """Register the marks. `hack/test` runs each in a process of its own, since groups of xdist don't bind pytest 9.2."""
+    config.addinivalue_line("markers", "disruptive: disturbs what all tests share; runs after all others, one by one")
+    config.addinivalue_line("markers", "processors: needs all processors and nothing of the cluster")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put disruptive tests last, so that one run without -m does them after the others.
-
-    They form one group for pytest-xdist, unless a test names a group of its own: one that needs the processors, but
-    nothing of the cluster, can run beside those that wait for nodes.
-    """
+    """Put disruptive tests last, so that one run without -m does them after the others."""
     items.sort(key=lambda item: item.get_closest_marker("disruptive") is not None)
-    for item in items:
-        if item.get_closest_marker("disruptive") and not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group("cluster"))
 
 
 @pytest.hookimpl(wrapper=True)

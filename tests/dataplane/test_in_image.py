@@ -25,8 +25,7 @@ _LIVES = 50
 """Random lives in each test of them: `make test` is to take minutes."""
 
 
-@pytest.mark.disruptive  # it takes all cores
-@pytest.mark.xdist_group("image")  # beside tests that wait for nodes most of the time
+@pytest.mark.processors
 @pytest.mark.timeout(1800)
 def test_in_the_operators_image(operator: str) -> None:
     image = setup.image_name(_IMAGE)
