@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from . import cluster, engine, images, release, transfer
+from . import cluster, engine_choice, images, release, transfer
 from .settings import KUBECONFIG
 from .shell import SetupError
 
@@ -53,7 +53,7 @@ def _do(options: argparse.Namespace) -> int:
             cluster.running()
             print(KUBECONFIG)
         case "build":
-            print("\n".join(images.build(engine.ensure())))
+            print("\n".join(images.build(engine_choice.ensure())))
         case "images":
             print("\n".join(images.names().values()))
         case "load":

@@ -6,9 +6,9 @@ import json
 import secrets
 import shlex
 
-from . import engine as engines
-from . import nodeimage, orphans, tools
+from . import engine_choice, tools
 from .engine import Engine
+from .from_packages import dockerd, nodeimage, orphans
 from .settings import (
     CHOICE,
     DATA,
@@ -27,10 +27,11 @@ def up() -> None:
     """A cluster whose nodes and system pods are ready: the one that is up, repaired or made anew."""
     with lock(cluster_name()):
         prepare_folders()
-        engine = engines.ensure()
+        engine = engine_choice.ensure()
         image = nodeimage.ensure(engine) if engine.own else PUBLISHED_NODE_IMAGE
         tools.search_path()
-        orphans.remove(engine)
+        if engine.own:
+            orphans.remove(engine)
         if not _reuse(engine):
             _delete(engine)
             try:
@@ -167,17 +168,18 @@ def _delete(engine: Engine) -> None:
 def down() -> None:
     """Remove the cluster, and our own engine when no other checkout uses it."""
     with lock(cluster_name()):
-        engine = engines.chosen()
+        engine = engine_choice.chosen()
         if engine and (engine.own or engine.answers()):
-            if engine.own and engines.left_behind():
+            if engine.own and dockerd.left_behind():
                 # a killed engine's containers are best removed by an engine
-                engines.start()
+                dockerd.start()
             if engine.answers():
                 step(f"removing cluster {cluster_name()} (10 s)")
                 _delete(engine)
-                orphans.remove(engine)
+                if engine.own:
+                    orphans.remove(engine)
             if engine.own:
-                engines.stop()
+                dockerd.stop()
         elif engine:
             raise SetupError(f"{engine.command}, which runs the cluster, does not answer: start it and try again")
         for file in (KUBECONFIG, CHOICE, ENVIRONMENT, *KUBECONFIG.parent.glob("kubeconfig*.lock")):
@@ -187,7 +189,7 @@ def down() -> None:
 
 def status() -> bool:
     """Print what is up; whether all is ready."""
-    engine = engines.chosen()
+    engine = engine_choice.chosen()
     if not engine:
         print("cluster   none (make up)")
         return False
@@ -207,7 +209,7 @@ def status() -> bool:
 
 def running() -> Engine:
     """Return the engine of a cluster that `up` has made. Raises SetupError when there is none."""
-    engine = engines.chosen()
+    engine = engine_choice.chosen()
     if not engine or not KUBECONFIG.exists():
         raise SetupError("no cluster is up: make up")
     if not engine.answers():

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 
-from . import debian, nodeimage
 from .engine import Engine
-from .settings import BASE_IMAGE, CHECKOUT
+from .from_packages import debian
+from .from_packages.settings import BASE_IMAGE
+from .settings import CHECKOUT
 from .shell import lock, step
 
 OPERATOR = "sendense-backup"
@@ -49,7 +50,7 @@ def build(engine: Engine) -> list[str]:
     wanted = names()
     with lock("images"):
         if engine.own:
-            nodeimage.debian_image(engine, BASE_IMAGE)
+            debian.ensure_image(engine, BASE_IMAGE)
         for target, name in wanted.items():
             if not engine.has_image(name):
                 step(f"building {name} (seconds; 1 minute the first time)")

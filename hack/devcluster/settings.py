@@ -11,23 +11,16 @@ KUBERNETES: Final = "1.36.3"
 KIND: Final = "0.33.0"
 """The last one known to start nodes on cgroup v1; check that before raising it."""
 HELM: Final = "3.22.0"
-ETCD: Final = "3.6.8"
-COREDNS: Final = "1.14.2"
-LOCAL_PATH: Final = "0.0.30"
 UV: Final = "0.13.9"
 GO_MINIMUM: Final = (1, 26)
-DEBIAN: Final = "bookworm"
-BASE_IMAGE: Final = f"debian:{DEBIAN}-slim"
 PUBLISHED_NODE_IMAGE: Final = (
     "kindest/node:v1.37.0@sha256:a1ed56cfb0e7b93589bdf97c8cd566405a265939e3620fc4f5de89adff580ae5"
 )
 """The node image that kind 0.33.0 was published with."""
 KIND_LABEL: Final = "io.x-k8s.kind.cluster"
 """On each container that kind makes: its cluster."""
-SERVICE_SUBNET: Final = "10.96.0.0/16"
 
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
-FILES: Final = Path(__file__).resolve().parent / "files"
 BUILD: Final = CHECKOUT / "build"
 DATA: Final = BUILD / "data"
 """The same folder on the host and, as NODE_DATA, on every node."""
@@ -39,7 +32,6 @@ ENVIRONMENT: Final = BUILD / "cluster.env"
 
 CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sendense-backup"
 TOOLS: Final = CACHE / "tools"
-ENGINE: Final = CACHE / "engine"
 LOCKS: Final = CACHE / "locks"
 
 

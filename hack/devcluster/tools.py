@@ -1,4 +1,4 @@
-"""The commands that the cluster needs, built from Go modules once per version into the cache."""
+"""The commands that drive the cluster, and Kubernetes, built from Go modules once per version into the cache."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ import re
 import shutil
 from pathlib import Path
 
-from .settings import COREDNS, ETCD, GO_MINIMUM, HELM, KIND, KUBERNETES, LOCAL_PATH, TOOLS
+from .settings import GO_MINIMUM, HELM, KIND, KUBERNETES, TOOLS
 from .shell import SetupError, attempt, lock, run, scratch, step
 
 _CORE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet")
 KUBERNETES_COMMANDS = (*_CORE, "kube-proxy", "kubectl", "kubeadm")
-_INSTALLED = {
+_DRIVERS = {
     "kind": ("sigs.k8s.io/kind", KIND, "5 s"),
     "helm": ("helm.sh/helm/v3/cmd/helm", HELM, "a minute"),
-    "coredns": ("github.com/coredns/coredns", COREDNS, "2 minutes"),
-    "local-path-provisioner": ("github.com/rancher/local-path-provisioner", LOCAL_PATH, "a minute"),
 }
 
 
@@ -89,30 +87,11 @@ def _build_kubernetes(folder: Path) -> None:
         "gitTreeState": "clean",
     }
     flags = " ".join(f"-X k8s.io/component-base/version.{name}={value}" for name, value in values.items())
-    _go_build(work, folder, f"-s -w {flags}", packages)
+    go_build(work, folder, f"-s -w {flags}", packages)
 
 
-def etcd() -> Path:
-    """Return the folder with etcd, built like Kubernetes through a module of our own."""
-    target = built("etcd", ETCD)
-    with lock(target.name):
-        if not target.exists():
-            step(f"building etcd {ETCD} (once; 25 s)")
-            with scratch(target) as folder:
-                work = folder / "source"
-                work.mkdir()
-                (work / "go.mod").write_text(
-                    f"module etcdbuild\ngo 1.24.0\nrequire go.etcd.io/etcd/server/v3 v{ETCD}\n"
-                )
-                (work / "main.go").write_text(
-                    'package main\n\nimport (\n\t"os"\n\n\t"go.etcd.io/etcd/server/v3/etcdmain"\n)\n\n'
-                    "func main() { etcdmain.Main(os.Args) }\n"
-                )
-                _go_build(work, folder / "etcd", "-s -w", ["."])
-    return target
-
-
-def _go_build(work: Path, output: Path, flags: str, packages: list[str]) -> None:
+def go_build(work: Path, output: Path, flags: str, packages: list[str]) -> None:
+    """Build packages of a module of our own in `work`, which is removed, into a folder or a file."""
     environment = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=mod"}
     run(go(), "mod", "tidy", cwd=work, env=environment)
     place = f"{output}/" if output.is_dir() else str(output)
@@ -120,9 +99,13 @@ def _go_build(work: Path, output: Path, flags: str, packages: list[str]) -> None
     shutil.rmtree(work)
 
 
-def installed(name: str) -> Path:
-    """Return the folder of a command that `go install` can build."""
-    package, version, duration = _INSTALLED[name]
+def driver(name: str) -> Path:
+    """Return the folder of kind or helm."""
+    return installed(name, *_DRIVERS[name])
+
+
+def installed(name: str, package: str, version: str, duration: str) -> Path:
+    """Return the folder of a command that `go install` can build, built when missing; that takes `duration`."""
     target = built(name, version)
     with lock(target.name):
         if not target.exists():
@@ -138,14 +121,14 @@ def command(name: str) -> str:
 
     A pinned one that exists goes first, so that the same checkout always drives its cluster with the same version.
     """
-    folder = built("kubernetes", KUBERNETES) if name == "kubectl" else built(name, _INSTALLED[name][1])
+    folder = built("kubernetes", KUBERNETES) if name == "kubectl" else built(name, _DRIVERS[name][1])
     if (folder / name).exists():
         return str(folder / name)
     found = shutil.which(name)
     if found:
         return found
     try:
-        return str((kubernetes() if name == "kubectl" else installed(name)) / name)
+        return str((kubernetes() if name == "kubectl" else driver(name)) / name)
     except SetupError as failure:
         raise SetupError(f"{name} is not on PATH and can't be built. Install {name}, or: {failure}") from failure
 

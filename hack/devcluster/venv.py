@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from . import debian
+from . import apt
 from .settings import CHECKOUT, TOOLS, UV
 from .shell import SetupError, attempt, lock, run, step, succeeds, write
 
@@ -57,12 +57,11 @@ def ensure_uv() -> Path:
 def _ensure_venv_module() -> None:
     if succeeds(sys.executable, "-c", "import ensurepip, venv"):
         return
-    if not debian.usable():
+    if not apt.usable():
         raise SetupError("Python's venv module is missing: install it (Debian, Ubuntu: apt-get install python3-venv)")
     step("installing python3-venv (5 s)")
-    environment = {"DEBIAN_FRONTEND": "noninteractive"}
-    attempt("apt-get", "-qq", "update", env=environment)
-    run("apt-get", "-qq", "install", "-y", "--no-install-recommends", "python3-venv", env=environment)
+    attempt("apt-get", "-qq", "update")
+    apt.install("python3-venv")
 
 
 def uv_environment() -> dict[str, str]:

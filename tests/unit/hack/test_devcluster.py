@@ -1,4 +1,4 @@
-"""What the developer's cluster decides: names, what to undo on the host, what a log line is about."""
+"""What the developer's cluster decides: names, what a log line is about, when a build is there."""
 
 from __future__ import annotations
 
@@ -6,21 +6,13 @@ import fcntl
 from pathlib import Path
 
 import pytest
-from hack.devcluster import hostnet, images, orphans, release, settings, shell
+from hack.devcluster import images, release, settings, shell
 
 
 def test_each_checkout_has_a_cluster_of_its_own() -> None:
     names = {settings.cluster_name(Path(path)) for path in ("/a/checkout", "/b/checkout")}
     assert len(names) == 2
     assert all(len(f"{name}-control-plane") <= 63 for name in names)
-
-
-def test_only_clusters_whose_checkout_is_gone_are_orphans() -> None:
-    here, gone = (settings.cluster_name(Path(path)) for path in ("/here", "/a/gone"))
-    listed = f"{here} /here/build/data\n{gone} /a/gone/build/data\n{gone} /a/gone/build/data\n"
-    others = "theirs \ntheirs /a/gone/build/data\nsendense-000000 /\n\n"
-    found = orphans.orphans(listed + others, lambda folder: folder == Path("/here"))
-    assert found == [(gone, Path("/a/gone"))]
 
 
 def test_image_names_follow_the_content(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -40,47 +32,6 @@ def test_image_names_follow_the_content(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert changed["reference-vma"] == first["reference-vma"]
     (tmp_path / "requirements.txt").write_text("2")
     assert all(images.names()[target] != changed[target] for target in changed)
-
-
-BEFORE = ["-P FORWARD ACCEPT", "-A FORWARD -i wg0 -j ACCEPT"]
-AFTER = [
-    "-P FORWARD DROP",
-    "-N DOCKER",
-    "-N DOCKER-USER",
-    "-A FORWARD -j DOCKER-USER",
-    "-A FORWARD -o br-0123456789ab -j DOCKER",
-    "-A FORWARD -i wg0 -j ACCEPT",
-    "-A FORWARD -i tailscale0 -j ACCEPT",
-    "-A DOCKER -d 172.29.0.3/32 -j ACCEPT",
-]
-
-
-@pytest.mark.parametrize(
-    ("last", "expected"),
-    [
-        (
-            True,
-            [
-                "-D FORWARD -j DOCKER-USER",
-                "-D FORWARD -o br-0123456789ab -j DOCKER",
-                "-F DOCKER",
-                "-F DOCKER-USER",
-                "-X DOCKER",
-                "-X DOCKER-USER",
-                "-P FORWARD ACCEPT",
-            ],
-        ),
-        (False, ["-D FORWARD -o br-0123456789ab -j DOCKER", "-D DOCKER -d 172.29.0.3/32 -j ACCEPT"]),
-    ],
-)
-def test_only_the_engines_own_rules_are_undone(
-    monkeypatch: pytest.MonkeyPatch, last: bool, expected: list[str]
-) -> None:
-    """`last`: no other engine runs, so that the chains which all share go too."""
-    done: list[str] = []
-    monkeypatch.setattr(hostnet, "attempt", lambda *command: done.append(" ".join(command[3:])))
-    hostnet._undo_rules(["iptables", "-t", "filter"], AFTER, BEFORE, ("br-0123456789ab", "172.29."), last)
-    assert done == expected
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from . import debian, tools
-from .engine import Engine
-from .settings import COREDNS, ETCD, FILES, KIND, KUBERNETES, LOCAL_PATH
-from .shell import SetupError, lock, pipe, run, step, succeeds, together
+from .. import tools
+from ..engine import Engine
+from ..settings import KIND, KUBERNETES
+from ..shell import SetupError, lock, pipe, run, step, succeeds, together
+from . import components, debian
+from .settings import COREDNS, ETCD, FILES, LOCAL_PATH
 
 _PACKAGES = (
     "systemd conntrack iptables nftables iproute2 ethtool util-linux mount kmod libseccomp2 e2fsprogs nfs-common bash"
@@ -44,35 +46,18 @@ def ensure(engine: Engine) -> str:
     with lock("node-image"):
         if not engine.has_image(tag()):
             root = f"sendense/node-root:{_recipe()}"
-            together(lambda: _root(engine, root), _commands)
+            together(lambda: _root(engine, root), components.build)
             step("assembling the node image (once; 50 s)")
             with tempfile.TemporaryDirectory() as folder:
                 _Assembly(engine, Path(folder)).make(root)
     return tag()
 
 
-def _commands() -> None:
-    tools.kubernetes()
-    tools.etcd()
-    for name in ("kind", "coredns", "local-path-provisioner", "helm"):
-        tools.installed(name)
-
-
-def debian_image(engine: Engine, name: str) -> None:
-    """Give the Debian root a name in the engine, importing it when it isn't there."""
-    archive = debian.root_archive()
-    imported = f"sendense/debian:{debian.ROOT_VERSION}"
-    with lock("debian-image"):
-        if not engine.has_image(imported):
-            engine.run("import", archive, imported)
-        engine.run("tag", imported, name)
-
-
 def _root(engine: Engine, image: str) -> None:
     """Debian with all packages of a node."""
     if engine.has_image(image):
         return
-    debian_image(engine, "sendense/debian:root")
+    debian.ensure_image(engine, "sendense/debian:root")
     step("installing a node's Debian packages (once; 30 s)")
     script = (
         f"apt-get -qq update && apt-get -qq install -y --no-install-recommends {_PACKAGES}"
@@ -138,8 +123,8 @@ class _Assembly:
             self._component(self.wanted[name], self.kubernetes / name, f"/usr/local/bin/{name}")
             for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
         ]
-        made.append(self._component(self.wanted["etcd"], tools.etcd() / "etcd", "/usr/local/bin/etcd"))
-        made.append(self._component(self.wanted["coredns"], tools.installed("coredns") / "coredns", "/coredns"))
+        made.append(self._component(self.wanted["etcd"], components.etcd() / "etcd", "/usr/local/bin/etcd"))
+        made.append(self._component(self.wanted["coredns"], components.coredns() / "coredns", "/coredns"))
         proxy = self.kubernetes / "kube-proxy"
         made.append(self._component(self.wanted["kube-proxy"], proxy, "/usr/local/bin/kube-proxy", _USERLAND))
         pause = self.folder / "pause"
@@ -147,7 +132,7 @@ class _Assembly:
         containerd = (self.kind / "images/base/files/etc/containerd/config.toml").read_text()
         made.append(self._component(_match(r'sandbox_image = "(.*)"', containerd), pause, "/pause"))
         storage = self._storage()
-        provisioner = tools.installed("local-path-provisioner") / "local-path-provisioner"
+        provisioner = components.local_path_provisioner() / "local-path-provisioner"
         name = _match(r'const storageProvisionerImage = "(.*)"', storage)
         made.append(self._component(name, provisioner, "/usr/local/bin/local-path-provisioner"))
         helper = _match(r'const storageHelperImage = "(.*)"', storage)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from . import tools
-from .engine import Engine
-from .settings import CHECKOUT, DATA, KIND_LABEL, KUBECONFIG, NODE_DATA, cluster_name
-from .shell import attempt, step
+from .. import tools
+from ..engine import Engine
+from ..settings import CHECKOUT, DATA, KIND_LABEL, KUBECONFIG, NODE_DATA, cluster_name
+from ..shell import attempt, step
 
 _DEPTH = len(DATA.relative_to(CHECKOUT).parts)
 """Of a checkout's data below it."""
@@ -19,9 +19,7 @@ _FORMAT = (
 
 
 def remove(engine: Engine) -> None:
-    """Remove the clusters of checkouts that are gone. Only on our own engine: who knows what another one sees."""
-    if not engine.own:
-        return
+    """Remove the clusters of checkouts that are gone, from our own engine: who knows what another one sees."""
     ids = engine.run("ps", "-aq", "--filter", f"label={KIND_LABEL}").split()
     # one of them may go meanwhile: what is left is reported all the same
     listed = attempt(engine.command, "inspect", "--format", _FORMAT, *ids, env=engine.env).stdout if ids else ""

@@ -7,8 +7,8 @@ import shlex
 from contextlib import suppress
 from pathlib import Path
 
+from ..shell import attempt, write
 from .settings import SERVICE_SUBNET
-from .shell import attempt, write
 
 _FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 _TABLES = ("filter", "nat", "mangle", "raw")

@@ -1,16 +1,18 @@
-"""The second way's ground: Debian packages, and a Debian root made from them where no image can be pulled."""
+"""Debian packages on the host, and a Debian root made from them, as an image that need not be pulled."""
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .settings import CACHE, DEBIAN
-from .shell import SetupError, attempt, lock, run, scratch, step
+from .. import apt
+from ..engine import Engine
+from ..settings import CACHE
+from ..shell import SetupError, attempt, lock, run, scratch, step
+from .settings import DEBIAN
 
 PACKAGES = {
     "docker.io": "/usr/sbin/dockerd",
@@ -35,11 +37,6 @@ _UNREAD = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/sh
 _POLICY = Path("/usr/sbin/policy-rc.d")
 
 
-def usable() -> bool:
-    """Return whether this is Debian and we are root."""
-    return os.geteuid() == 0 and shutil.which("apt-get") is not None and Path("/etc/debian_version").exists()
-
-
 def ensure_packages() -> None:
     """Install what is missing of PACKAGES."""
     with lock("apt"):
@@ -47,13 +44,12 @@ def ensure_packages() -> None:
         if not missing and shutil.which("docker"):
             return
         step(f"installing Debian packages: {' '.join(missing or ['docker'])} (20 s)")
-        environment = {"DEBIAN_FRONTEND": "noninteractive"}
-        run("apt-get", "-qq", "update", env=environment)
+        run("apt-get", "-qq", "update")
         # newer Debians have the client in a package of its own
         if "docker.io" in missing and attempt("apt-cache", "show", "docker-cli").stdout:
             missing.append("docker-cli")
         with _no_service_starts():
-            run("apt-get", "-qq", "install", "-y", "--no-install-recommends", *missing, env=environment)
+            apt.install(*missing)
     if not shutil.which("docker"):
         raise SetupError("the docker command is missing: apt-get install docker-cli, or docker.io")
 
@@ -70,6 +66,16 @@ def _no_service_starts() -> Iterator[None]:
         yield
     finally:
         _POLICY.unlink(missing_ok=True)
+
+
+def ensure_image(engine: Engine, name: str) -> None:
+    """Give the Debian root a name in the engine, importing it when it isn't there."""
+    archive = root_archive()
+    imported = f"sendense/debian:{ROOT_VERSION}"
+    with lock("debian-image"):
+        if not engine.has_image(imported):
+            engine.run("import", archive, imported)
+        engine.run("tag", imported, name)
 
 
 def root_archive() -> Path:
