@@ -83,7 +83,7 @@ class Obstacle(Wire):
     """A cause why freeing, removing or sweeping failed in a chain. All fields but the reason are untrusted text."""
 
     reason: str
-    """Reason in CamelCase; see `Hindrance`."""
+    """Reason in CamelCase; see `ObstacleReason`."""
     doing: str = ""
     """Operation that failed, such as freeing, removing or sweeping."""
     file: str = ""
@@ -96,7 +96,7 @@ class Obstacle(Wire):
         return ": ".join(part for part in (self.doing, self.file, self.message) if part)
 
 
-class Hindrance(StrEnum):
+class ObstacleReason(StrEnum):
     """Reasons of an obstacle."""
 
     MANIFEST_UNREADABLE = "ManifestUnreadable"
@@ -111,7 +111,7 @@ class Hindrance(StrEnum):
     REPOSITORY_FULL = "RepositoryFull"
 
 
-PASSING: Final = frozenset({Hindrance.CHAIN_BUSY, Hindrance.LAYER_PINNED})
+PASSING: Final = frozenset({ObstacleReason.CHAIN_BUSY, ObstacleReason.LAYER_PINNED})
 """Reasons that pass by themselves, so that no event tells of them."""
 MAX_OBSTACLES: Final = 8
 """Most obstacles that are reported per chain."""

@@ -9,23 +9,23 @@ from typing import Any, Final, Literal
 
 from sendense_operator.api.v1alpha1 import conditions
 from sendense_operator.api.v1alpha1.backupchain import BackupChainStatus
-from sendense_operator.catalogue_format import PASSING, Hindrance, Obstacle
+from sendense_operator.catalogue_format import PASSING, Obstacle, ObstacleReason
 from sendense_operator.reconcile.state.records import ChainView
 
 RESUMED: Final = "Resumed"
 _TEXT: Final = 1000
 _LISTED: Final = 3
 _ADVICE: Final = {
-    Hindrance.MANIFEST_UNREADABLE: "Nothing is freed until it can be read: restore the file, or move it out of its "
-    "folder if its restore point is given up",
-    Hindrance.MANIFEST_NEWER: "Nothing is freed by this version: update the operator",
-    Hindrance.LISTING_CHANGED: "The operator tries again; if this persists, check the storage's caches and who else "
-    "writes there",
-    Hindrance.CHAIN_BUSY: "It is tried again when that backup has ended",
-    Hindrance.LAYER_PINNED: "It is tried again when that pod has ended",
-    Hindrance.STORAGE_ERROR: "The operator tries again; if this persists, check the file and the storage",
-    Hindrance.READ_ONLY: "The operator tries again; check the file's owner, mode and attributes (lsattr)",
-    Hindrance.REPOSITORY_FULL: "It is tried again; make room on the volume",
+    ObstacleReason.MANIFEST_UNREADABLE: "Nothing is freed until it can be read: restore the file, or move it "
+    "out of its folder if its restore point is given up",
+    ObstacleReason.MANIFEST_NEWER: "Nothing is freed by this version: update the operator",
+    ObstacleReason.LISTING_CHANGED: "The operator tries again; if this persists, check the storage's caches and who "
+    "else writes there",
+    ObstacleReason.CHAIN_BUSY: "It is tried again when that backup has ended",
+    ObstacleReason.LAYER_PINNED: "It is tried again when that pod has ended",
+    ObstacleReason.STORAGE_ERROR: "The operator tries again; if this persists, check the file and the storage",
+    ObstacleReason.READ_ONLY: "The operator tries again; check the file's owner, mode and attributes (lsattr)",
+    ObstacleReason.REPOSITORY_FULL: "It is tried again; make room on the volume",
 }
 
 
@@ -54,10 +54,10 @@ def with_freeing(
     return conditions.with_aspect(old, conditions.FREEING, True, RESUMED, text, generation=generation, now=now)
 
 
-def _reason_of(obstacle: Obstacle) -> Hindrance:
+def _reason_of(obstacle: Obstacle) -> ObstacleReason:
     """Map an obstacle's reason to the API's closed list."""
-    known = {hindrance.value: hindrance for hindrance in Hindrance}
-    return known.get(obstacle.reason, Hindrance.STORAGE_ERROR)
+    known = {reason.value: reason for reason in ObstacleReason}
+    return known.get(obstacle.reason, ObstacleReason.STORAGE_ERROR)
 
 
 def _describe(obstacles: Sequence[Obstacle]) -> str:

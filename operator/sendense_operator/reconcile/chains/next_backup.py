@@ -1,4 +1,4 @@
-"""What the next backup of a chain would be. The worker decides for itself: this asks the same beforehand. Pure."""
+"""Type of the next backup of a chain, predicted by the rules that the worker applies to its repository. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sendense_operator.api.v1alpha1.backupchain import NextBackup
 from sendense_operator.api.v1alpha1.protectedvm import VMDisk
 from sendense_operator.task import BackupType, FullReason
 
-_WORDS: Final = {
+_MESSAGES: Final = {
     FullReason.NO_PARENT: "there is no restore point to use as parent",
     FullReason.PARENT_UNVERIFIED: "the newest restore point can't be read as it was written",
     FullReason.CHANGE_ID_REFUSED: "vCenter refused the change id of the newest restore point",
@@ -21,10 +21,11 @@ _WORDS: Final = {
 def decide_next(
     newest: BackupStatus | None, disks: Sequence[VMDisk], *, max_depth: int, full_next: str = ""
 ) -> NextBackup:
-    """Return what a Backup of type Auto would make now: Incremental only if every disk can be one.
+    """Return the type that a Backup of type Auto would get now: Incremental only if every disk can be an increment.
 
-    `newest`: of the newest restore point; `disks`: the VM's, as last looked up, empty when that is not known;
-    `full_next`: what the repository knows against the newest one.
+    `newest`: status of the Backup of the newest restore point, None without one; `disks`: of the VM as last
+    discovered, empty if unknown; `full_next`: reason why the newest restore point cannot be a parent according to the
+    repository's catalogue, empty if it can.
     """
     if newest is None:
         return _full(FullReason.NO_PARENT)
@@ -38,18 +39,19 @@ def decide_next(
         (disk.index, disk.key, disk.virtual_size) for disk in newest.disks
     ]
     for index, key, virtual_size in wanted:
-        found = _against(index, virtual_size, parents.get(key), max_depth)
-        if found is not None:
-            return found
+        full = _full_for_disk(index, virtual_size, parents.get(key), max_depth)
+        if full is not None:
+            return full
     return NextBackup(type=BackupType.INCREMENTAL)
 
 
 def is_damaged(status: BackupStatus) -> bool:
-    """Return whether the restore point, or one that it depends on, can't be read as it was written."""
+    """Return whether the restore point, or one that it depends on, cannot be read as it was written."""
     return conditions.is_true(conditions.dicts_of(status), conditions.DAMAGED)
 
 
-def _against(index: int, virtual_size: int, parent: BackupDisk | None, max_depth: int) -> NextBackup | None:
+def _full_for_disk(index: int, virtual_size: int, parent: BackupDisk | None, max_depth: int) -> NextBackup | None:
+    """Return why a disk can only be a full; None if it can be an increment of `parent`, the newest one's disk."""
     if parent is None:
         return _full(FullReason.NEW_DISK, f"disk {index} is new")
     if virtual_size and parent.virtual_size != virtual_size:
@@ -61,4 +63,4 @@ def _against(index: int, virtual_size: int, parent: BackupDisk | None, max_depth
 
 
 def _full(reason: FullReason, message: str = "") -> NextBackup:
-    return NextBackup(type=BackupType.FULL, reason=reason.value, message=message or _WORDS.get(reason, ""))
+    return NextBackup(type=BackupType.FULL, reason=reason.value, message=message or _MESSAGES.get(reason, ""))

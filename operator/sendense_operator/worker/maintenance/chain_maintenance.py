@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from sendense_operator.catalogue_format import MAX_OBSTACLES, PASSING, Hindrance, Obstacle
+from sendense_operator.catalogue_format import MAX_OBSTACLES, PASSING, Obstacle, ObstacleReason
 from sendense_operator.chain import layout, orphans
 from sendense_operator.chain.layout import ChainPaths
 from sendense_operator.logs import get_logger
@@ -57,7 +57,7 @@ class Survey:
     @property
     def is_stale(self) -> bool:
         """Whether files vanished while they were listed under the lock."""
-        return any(obstacle.reason == Hindrance.LISTING_CHANGED for obstacle in self.obstacles)
+        return any(obstacle.reason == ObstacleReason.LISTING_CHANGED for obstacle in self.obstacles)
 
     @property
     def messages(self) -> list[str]:
@@ -89,7 +89,7 @@ def maintain(root: Path, paths: ChainPaths, owner: str, *, clean: bool) -> Surve
     with _recording(survey, "locking", root):
         lock = ChainLock.try_acquire(root / paths.lock, root, owner, may_lack_record=True)
         if lock is None:
-            survey.obstacles.append(Obstacle(reason=Hindrance.CHAIN_BUSY, message=_IN_USE))
+            survey.obstacles.append(Obstacle(reason=ObstacleReason.CHAIN_BUSY, message=_IN_USE))
     survey.is_busy = lock is None
     with lock or nullcontext():
         if lock is not None:
@@ -102,7 +102,7 @@ def maintain(root: Path, paths: ChainPaths, owner: str, *, clean: bool) -> Surve
             survey.is_complete = not (lock and survey.is_stale)
     if survey.is_complete and not any(not item.needed_by for item in survey.waiting):
         # Nothing waited to be freed, so the running backup was no obstacle.
-        survey.obstacles = [obstacle for obstacle in survey.obstacles if obstacle.reason != Hindrance.CHAIN_BUSY]
+        survey.obstacles = [obstacle for obstacle in survey.obstacles if obstacle.reason != ObstacleReason.CHAIN_BUSY]
     return survey
 
 
@@ -166,8 +166,8 @@ def _survey(root: Path, paths: ChainPaths, survey: Survey, lock: ChainLock | Non
 def _flaws(chain: ChainFolder, *, locked: bool) -> Iterator[Obstacle]:
     """Yield an obstacle for each manifest that can't be read: because of it nothing is freed."""
     for places, reason in (
-        (chain.unreadable, Hindrance.MANIFEST_UNREADABLE),
-        (chain.newer, Hindrance.MANIFEST_NEWER),
+        (chain.unreadable, ObstacleReason.MANIFEST_UNREADABLE),
+        (chain.newer, ObstacleReason.MANIFEST_NEWER),
     ):
         for place in places[:MAX_OBSTACLES]:
             yield Obstacle(
@@ -181,7 +181,7 @@ def _vanished(file: str) -> Obstacle:
     text = (
         "the file vanished while its folder was listed, although this pod holds the chain's lock: the listing is stale"
     )
-    return Obstacle(reason=Hindrance.LISTING_CHANGED, doing="freeing", file=file, message=text)
+    return Obstacle(reason=ObstacleReason.LISTING_CHANGED, doing="freeing", file=file, message=text)
 
 
 def _free(root: Path, survey: Survey, on_step: Callable[[str], None]) -> None:
@@ -190,7 +190,7 @@ def _free(root: Path, survey: Survey, on_step: Callable[[str], None]) -> None:
         survey.obstacles.append(_vanished(freed.vanished[0]))
     for reader in dict.fromkeys(item.pinned_by for item in freed.waiting if item.pinned_by):
         text = f"the pod with UID {reader} is reading layers of deleted restore points: they are kept until it ends"
-        survey.obstacles.append(Obstacle(reason=Hindrance.LAYER_PINNED, doing="freeing", message=text))
+        survey.obstacles.append(Obstacle(reason=ObstacleReason.LAYER_PINNED, doing="freeing", message=text))
     survey.chain = replace(survey.chain, tombstones=tuple(item.point for item in freed.waiting))
 
 

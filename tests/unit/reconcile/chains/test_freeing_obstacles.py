@@ -9,14 +9,14 @@ from tests.support.sample import at
 
 from sendense_operator.api.v1alpha1 import conditions
 from sendense_operator.api.v1alpha1.backupchain import BackupChainStatus
-from sendense_operator.catalogue_format import ChainRecord, Hindrance, Obstacle
+from sendense_operator.catalogue_format import ChainRecord, Obstacle, ObstacleReason
 from sendense_operator.reconcile.chains.freeing_obstacles import Change, freeing_change, with_freeing
 from sendense_operator.reconcile.state.records import ChainView
 
 FILE = "shop/db/backups/b1.json"
 
 
-def obstacle(reason: str = Hindrance.READ_ONLY, **more: Any) -> Obstacle:
+def obstacle(reason: str = ObstacleReason.READ_ONLY, **more: Any) -> Obstacle:
     return Obstacle(reason=reason, **{"doing": "freeing", "file": FILE, "message": "Operation not permitted", **more})
 
 
@@ -49,8 +49,8 @@ def test_without_a_word_what_was_known_stays() -> None:
     assert with_freeing(old, None, generation=1, now=at(90)) == old
 
 
-@pytest.mark.parametrize("reason", list(Hindrance))
-def test_each_reason_says_what_to_do(reason: Hindrance) -> None:
+@pytest.mark.parametrize("reason", list(ObstacleReason))
+def test_each_reason_says_what_to_do(reason: ObstacleReason) -> None:
     _, shown, message = freeing(after([], obstacle(reason))) or ("", "", "")
     assert shown == reason
     assert not message.endswith("Operation not permitted. ")
@@ -77,8 +77,8 @@ def status(*steps: tuple[Obstacle, ...]) -> BackupChainStatus:
     return BackupChainStatus(conditions=conditions.models_of(found))
 
 
-STOPPED, BUSY = (obstacle(),), (obstacle(Hindrance.CHAIN_BUSY),)
-PINNED = (obstacle(Hindrance.LAYER_PINNED),)
+STOPPED, BUSY = (obstacle(),), (obstacle(ObstacleReason.CHAIN_BUSY),)
+PINNED = (obstacle(ObstacleReason.LAYER_PINNED),)
 
 
 @pytest.mark.parametrize(
