@@ -8,7 +8,6 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from sendense_operator.api.v1alpha1.backuppolicy import ScheduleStatus
 from sendense_operator.api.v1alpha1.base import (
     AGE,
     MAX_POINTS,
@@ -26,6 +25,7 @@ from sendense_operator.api.v1alpha1.base import (
     Text,
     immutable,
 )
+from sendense_operator.api.v1alpha1.cron_schedules import ScheduleStatus
 from sendense_operator.task import BackupType, ParentCheck, VerificationLevel
 
 MAX_WAITING: Final = 1000

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated
 
 from pydantic import ConfigDict, Field
@@ -26,20 +25,36 @@ from sendense_operator.api.v1alpha1.base import (
     keyed_by,
     rules,
 )
+from sendense_operator.api.v1alpha1.cron_schedules import CatchUp, Cron, Schedule, ScheduleStatus, TimeZone
 from sendense_operator.api.v1alpha1.label_selector import LabelSelector
+from sendense_operator.api.v1alpha1.retention_rules import Retention, RetentionSummary
 from sendense_operator.task import MissingParent, VerificationLevel
+
+__all__ = [
+    "BACKUP_POLICY",
+    "MAX_LATE_VMS",
+    "MAX_SCHEDULES",
+    "MAX_VMS",
+    "BackupPolicySpec",
+    "BackupPolicyStatus",
+    "BackupTemplate",
+    "CatchUp",
+    "LateVM",
+    "Objective",
+    "ObjectiveStatus",
+    "Retention",
+    "RetentionSummary",
+    "Schedule",
+    "ScheduleStatus",
+    "Verification",
+    "VerificationSummary",
+]
+"""All models of the kind, those of the modules beside this one included."""
 
 MAX_VMS = 1000
 MAX_SCHEDULES = 16
 MAX_LATE_VMS = 20
 """VMs that miss the objective, as far as the status lists them."""
-
-
-class CatchUp(StrEnum):
-    """What becomes of a slot that passed while nothing could be started."""
-
-    ONCE = "Once"
-    SKIP = "Skip"
 
 
 class BackupTemplate(Model):
@@ -57,68 +72,12 @@ class BackupTemplate(Model):
     """How long all attempts of a Backup together may take before it fails."""
 
 
-TimeZone = Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9][A-Za-z0-9_+-]*){0,2}$")]
-KeepCount = Annotated[int, Field(ge=1, le=1000)]
-_KEEP_RULES = ("keepLast", "keepHourly", "keepDaily", "keepWeekly", "keepMonthly", "keepYearly", "keepWithin")
-
-
-class Retention(Model):
-    """How long restore points are kept: as long as one of the rules keeps them."""
-
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            (
-                " || ".join(f"has(self.{rule})" for rule in _KEEP_RULES),
-                "retention: name at least one rule that keeps restore points, such as keepLast or keepDaily",
-            ),
-        )
-    )
-
-    keep_last: KeepCount | None = None
-    """Keep the newest so many."""
-    keep_hourly: KeepCount | None = None
-    """Keep the newest of each of the last so many hours that have one."""
-    keep_daily: KeepCount | None = None
-    """Keep the newest of each of the last so many days that have one."""
-    keep_weekly: KeepCount | None = None
-    """Keep the newest of each of the last so many weeks (Monday to Sunday) that have one."""
-    keep_monthly: KeepCount | None = None
-    """Keep the newest of each of the last so many months that have one."""
-    keep_yearly: KeepCount | None = None
-    """Keep the newest of each of the last so many years that have one."""
-    keep_within: (
-        Annotated[
-            str,
-            Field(
-                min_length=2,
-                max_length=25,
-                pattern=r"^([1-9][0-9]{0,3}y)?([1-9][0-9]{0,3}m)?([1-9][0-9]{0,3}w)?([1-9][0-9]{0,3}d)?([1-9][0-9]{0,3}h)?$",
-            ),
-        ]
-        | None
-    ) = None
-    """Keep all that are at most so much older than the newest one: years, months, weeks, days and hours, such as
-    1y6m, 30d or 36h."""
-    time_zone: TimeZone = "UTC"
-    """IANA time zone in which hours, days, weeks, months and years begin, such as Europe/Berlin."""
-    minimum: KeepCount = 1
-    """So many of the newest undamaged ones stay whatever the rules say."""
-    include_manual: bool = False
-    """Whether the rules also count and delete restore points that this policy did not create: Backups that were
-    created by hand, by another policy, or for restore points found in the repository."""
-    dry_run: bool = False
-    """Delete nothing: the BackupChains' status lists what would be deleted."""
-
-
 class Objective(Model):
     """How recent the newest restore point of each VM has to be."""
 
     max_age_seconds: Annotated[int, Field(ge=60, le=315_360_000)]
     """Largest age of a VM's newest usable restore point in the policy's repository, whichever way it came. Its age
     counts from the time at which its content was taken."""
-
-
-Cron = Annotated[str, Field(min_length=9, max_length=128, pattern=r"^[0-9A-Za-z*/,#-]+( [0-9A-Za-z*/,#-]+){4}$")]
 
 
 class Verification(Model):
@@ -137,21 +96,6 @@ class Verification(Model):
     """Within so many days all content of each restore point is read once; only for the level Content."""
     bytes_per_second: Annotated[int, Field(ge=1 << 20, le=1 << 40)] | None = None
     """How many bytes per second each verification reads at most; absent: as fast as the storage delivers."""
-
-
-class Schedule(Model):
-    """When to run."""
-
-    name: ObjectName
-    """Name of the schedule within the policy."""
-    cron: Cron
-    """Five fields, separated by one space: minute, hour, day of the month, month, day of the week."""
-    time_zone: TimeZone = "UTC"
-    """IANA time zone in which cron is read, such as Europe/Berlin."""
-    type: RequestedType | None = None
-    """Type of its Backups; none: spec.backup.type."""
-    suspend: bool = False
-    """Set to true to leave its slots out. They are not made up for afterwards."""
 
 
 class BackupPolicySpec(Model):
@@ -208,36 +152,6 @@ class BackupPolicySpec(Model):
     suspend: bool = False
     """Set to true to leave the slots of all schedules out, that of the verification included, and to delete no Backup.
     Slots are not made up for afterwards."""
-
-
-class ScheduleStatus(Model):
-    """What became of one schedule."""
-
-    name: ObjectName
-    """Name of the schedule."""
-    definition: ShortText = ""
-    """Cron and time zone that the times below are of; with another one the schedule begins anew."""
-    since: datetime
-    """Slots up to this time are over."""
-    slot: datetime | None = None
-    """The newest slot that was run."""
-    started: datetime | None = None
-    """When its first Backups were created; the others follow within spec.jitterSeconds."""
-    open: bool = False
-    """Whether Backups of that slot are still to be created."""
-    suspended: bool = False
-    """Whether its slots are left out."""
-    next_time: datetime | None = None
-    """Its next slot."""
-
-
-class RetentionSummary(Model):
-    """Restore points that the rules apply to, of all VMs together."""
-
-    restore_points: Count = 0
-    """How many there are."""
-    expired: Count = 0
-    """How many of them no rule keeps; their Backups are being deleted, or the condition Retention says why not."""
 
 
 class VerificationSummary(Model):
