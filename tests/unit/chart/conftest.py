@@ -23,6 +23,8 @@ _CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 _COMMAND: Final = ("template", "rel", str(CHART), "--namespace", "ops", "--kube-version", "1.32.0")
 
 Render = Callable[..., list[Obj]]
+PROGRAMS: Final = {"controller": "controller", "gateway": "gateway", "api": "rest"}
+"""By component, which the names of objects end in: the program, and the name of its values."""
 
 
 def _helm() -> str | None:
@@ -74,6 +76,18 @@ def one(objects: list[Obj], kind: str, name: str) -> Obj:
 def all_of(objects: list[Obj], kind: str) -> list[Obj]:
     """Return the objects of that kind."""
     return [item for item in objects if item["kind"] == kind]
+
+
+def template_of(objects: list[Obj], program: str) -> Obj:
+    """Return the pod template of a program."""
+    template: Obj = one(objects, "Deployment", f"-{program}")["spec"]["template"]
+    return template
+
+
+def selector_of(objects: list[Obj], program: str) -> Obj:
+    """Return the labels by which a program's Deployment finds its pods."""
+    labels: Obj = one(objects, "Deployment", f"-{program}")["spec"]["selector"]["matchLabels"]
+    return labels
 
 
 def environment(deployment: Obj) -> dict[str, str]:

@@ -8,10 +8,8 @@ from typing import Any, Final
 import pytest
 from tests.support.objects import Obj
 
-from .conftest import Render, all_of, complaint, one
+from .conftest import PROGRAMS, Render, all_of, complaint, one, template_of
 
-PROGRAMS: Final = {"controller": "controller", "gateway": "gateway", "api": "rest"}
-"""By component, which the names of objects end in: the name of its values."""
 EACH: Final = pytest.mark.parametrize(("program", "part"), PROGRAMS.items(), ids=list(PROGRAMS))
 HOST: Final = "kubernetes.io/hostname"
 ZONE: Final[Obj] = {
@@ -22,7 +20,7 @@ ZONE: Final[Obj] = {
 
 
 def _pod(objects: list[Obj], program: str) -> Obj:
-    pod: Obj = one(objects, "Deployment", f"-{program}")["spec"]["template"]["spec"]
+    pod: Obj = template_of(objects, program)["spec"]
     return pod
 
 

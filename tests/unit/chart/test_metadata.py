@@ -8,10 +8,8 @@ from typing import Final
 import pytest
 from tests.support.objects import Obj
 
-from .conftest import Render, all_of, complaint, one
+from .conftest import CHART, CHECKOUT, PROGRAMS, Render, all_of, complaint, one
 
-PROGRAMS: Final = {"controller": "controller", "gateway": "gateway", "api": "rest"}
-"""By component, which the names of objects end in: the name of its values."""
 KEEP: Final = "helm.sh/resource-policy"
 EVERYTHING: Final[Obj] = {
     "commonLabels": {"team": "backup", "tier": "common"},
@@ -144,3 +142,14 @@ def test_lists_are_no_labels(refusal: Callable[[Obj], str]) -> None:
     text = refusal({"commonLabels": ["a"], "commonAnnotations": ["a"], "rest": {"deploymentAnnotations": ["a"]}})
     for path in ("/commonLabels", "/commonAnnotations", "/rest/deploymentAnnotations"):
         assert "want object" in complaint(text, path)
+
+
+def test_definitions_are_the_generated_ones_and_outlive_the_release(render: Render) -> None:
+    definitions = all_of(render(), "CustomResourceDefinition")
+    assert len(definitions) == len(list((CHECKOUT / "crds").glob("*.yaml")))
+    for definition in definitions:
+        assert definition["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+        name = f"{definition['spec']['group']}_{definition['spec']['names']['plural']}.yaml"
+        copy = CHART / "files" / "crds" / name
+        assert copy.read_text(encoding="utf-8") == (CHECKOUT / "crds" / name).read_text(encoding="utf-8")
+    assert not all_of(render({"crds": {"install": False}}), "CustomResourceDefinition")

@@ -25,7 +25,6 @@ VERIFICATION: Final = "tests/e2e/test_verification.py"
 POLICIES: Final = "tests/e2e/test_policies.py"
 REST: Final = "tests/e2e/test_rest.py"
 RELEASE: Final = "hack/devcluster/release.py"
-RENDERED: Final = "tests/unit/chart/test_pods.py"
 CALLER: Final = "tests/support/rest.py"
 
 RUN: Final[dict[str, Where]] = {
@@ -33,10 +32,19 @@ RUN: Final[dict[str, Where]] = {
     r"make bench PARTS=many": ("tests/unit/hack/test_manypoints.py", "manypoints.controller("),
     # The chart: what the tests install it with, and renderings of the values that they do not use.
     r"helm install \S+ charts/sendense-backup .*image\.tag=.*": (RELEASE, '"upgrade", "--install", RELEASE, _CHART'),
-    r"helm install \S+ charts/sendense-backup .*crds\.install=false": (RENDERED, '{"crds": {"install": False}}'),
+    r"helm install \S+ charts/sendense-backup .*crds\.install=false": (
+        "tests/unit/chart/test_metadata.py",
+        '{"crds": {"install": False}}',
+    ),
     r"helm upgrade \S+ charts/sendense-backup .*image\.tag=.*": (RELEASE, '"upgrade", "--install", RELEASE, _CHART'),
-    r"helm upgrade \S+ charts/sendense-backup .*gateway\.service\.nodePort=.*": (RENDERED, '"nodePort": 30882'),
-    r"helm upgrade \S+ charts/sendense-backup .*networkPolicy\.metricsFrom.*": (RENDERED, '"metricsFrom": '),
+    r"helm upgrade \S+ charts/sendense-backup .*gateway\.service\.nodePort=.*": (
+        "tests/unit/chart/test_services.py",
+        '"nodePort": 30882',
+    ),
+    r"helm upgrade \S+ charts/sendense-backup .*networkPolicy\.metricsFrom.*": (
+        "tests/unit/chart/test_network_policies.py",
+        '"metricsFrom": ',
+    ),
     r"helm uninstall sendense-backup .*": ("tests/e2e/test_catalogue.py", '"helm", "uninstall", chart.RELEASE'),
     r"kubectl apply --server-side -f crds/": ("tests/apiserver/test_kubectl.py", "test_the_cluster_serves_what_the"),
     r"kubectl delete -f crds/": ("tests/e2e/test_catalogue.py", '"delete", "-f", str(CHECKOUT / "crds")'),
