@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.dataplane.rig import Bench, Vma, initialised, reference_vma
+from tests.dataplane.rig import Bench, initialised
+from tests.dataplane.vma import Vma, reference_vma
 
 _HERE = Path(__file__).parent
 _IN_IMAGE = _HERE / "test_in_image.py"

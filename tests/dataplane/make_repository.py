@@ -12,8 +12,9 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from tests.dataplane.rig import Bench, Vma, reference_vma
+from tests.dataplane.rig import Bench
 from tests.dataplane.test_incremental import flip
+from tests.dataplane.vma import Vma, reference_vma
 
 from sendense_operator.answer import Answer
 from sendense_operator.task import BackupTask, ProbeTask, Removal

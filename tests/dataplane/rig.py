@@ -1,4 +1,4 @@
-"""A reference VMA, a repository and workers, all on this machine, with the real qemu."""
+"""A repository and the workers that write to it, on this machine and with the real qemu."""
 
 from __future__ import annotations
 
@@ -6,127 +6,22 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
-import sys
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
+from tests.dataplane.host import CHECKOUT, WAIT, free_ports, python_path, until
+from tests.dataplane.vma import PASSWORD, Vma
 from tests.dataplane.warm_workers import warm_workers
 
 from sendense_operator.answer import Answer
 from sendense_operator.task import CANCEL_PATH, BackupTask, ProbeTask, Progress, VerificationTask
 
-CHECKOUT = Path(__file__).parents[2]
-PASSWORD = "canary-4711"
-WAIT = 180.0
-IMPATIENT_VMA = {"retry_seconds": 0.5, "telemetry_seconds": 0.5}
-"""Settings of a VMA whose client learns in 2 s that its export is gone, where the appliance's own needs 11 s."""
-RELEASE_SECONDS = 4.0
-"""Value of the clock `cancel` for such a VMA: twice the time, as 17 s are not quite for the appliance."""
-
 Task = BackupTask | ProbeTask | VerificationTask
-
-
-def until(check: Callable[[], Any], what: str, limit: float = WAIT) -> Any:
-    """Return the first true value of `check`."""
-    deadline = time.monotonic() + limit
-    while not (value := check()):
-        assert time.monotonic() < deadline, f"waited {limit:.0f} s for {what}"
-        time.sleep(0.02)
-    return value
-
-
-def python_path(folder: str) -> str:
-    """PYTHONPATH of a program in a folder of the checkout; what this process was given stays behind it."""
-    return os.pathsep.join(filter(None, [str(CHECKOUT / folder), os.environ.get("PYTHONPATH")]))
-
-
-def free_ports(count: int) -> int:
-    """Return the first of `count` TCP ports in a row that nobody listens on."""
-    # Each process of a parallel run has a thousand of its own, so that none takes another's before it is used.
-    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    for first in range(20000 + 1000 * process, 21000 + 1000 * process, count):
-        taken = []
-        try:
-            for port in range(first, first + count):
-                taken.append(socket.create_server(("127.0.0.1", port)))
-        except OSError:
-            continue
-        finally:
-            for one in taken:
-                one.close()
-        return first
-    raise AssertionError("no free ports")
-
-
-class Vma:
-    """The reference VMA and its control API."""
-
-    def __init__(self, url: str, disks: Path) -> None:
-        self.url, self.disks = url, disks
-        self._http = httpx.Client(base_url=url, timeout=60)
-
-    def call(self, method: str, path: str, body: Any = None) -> Any:
-        answer = self._http.request(method, f"/_control/{path}", json=body)
-        assert answer.status_code < 300, answer.text
-        return answer.json() if answer.content else None
-
-    def reset(self) -> None:
-        """Remove faults, jobs and VMs, and set everything as it was at the start."""
-        self.call("POST", "reset", {"vms": True})
-
-    def make_vm(self, *disks: dict[str, Any], name: str = "pg", **fields: Any) -> dict[str, Any]:
-        made: dict[str, Any] = self.call("POST", "vms", {"name": name, "disks": list(disks), **fields})
-        return made
-
-    def fault(self, on: str, mode: str, **fields: Any) -> None:
-        self.call("POST", "faults", {"on": on, "mode": mode, **fields})
-
-    def log(self, **query: str) -> list[dict[str, Any]]:
-        entries: list[dict[str, Any]] = self._http.get("/_control/log", params=query).json()["entries"]
-        return entries
-
-    def starts(self) -> int:
-        """Start calls that it saw."""
-        return len([entry for entry in self.log(kind="received") if entry["path"] == "/api/v1/backup/start"])
-
-    def live_clients(self) -> int:
-        return sum(job["alive"] for job in self.call("GET", "jobs"))
-
-
-@contextmanager
-def reference_vma(folder: Path) -> Iterator[Vma]:
-    port, disks, password = free_ports(1), folder / "disks", folder / "password"
-    disks.mkdir(parents=True)
-    password.write_text(PASSWORD)
-    environment = os.environ | {
-        "PYTHONPATH": python_path("hack/reference-vma"),
-        "VCENTER_PASSWORD_FILE": str(password),
-    }
-    command = [sys.executable, "-m", "reference_vma", "--port", str(port), "--disks", str(disks)]
-    command += ["--control-plane", "http://127.0.0.1:1"]
-    with (folder / "vma.log").open("wb") as output:
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
-    try:
-        vma = Vma(f"http://127.0.0.1:{port}", disks)
-
-        def answers() -> bool:
-            try:
-                return httpx.get(f"{vma.url}/api/v1/health").status_code == 200
-            except httpx.HTTPError:
-                return False
-
-        until(answers, "the reference VMA")
-        yield vma
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 class Worker:
@@ -322,24 +217,3 @@ def initialised(folder: Path, vma: Vma) -> Iterator[Bench]:
         yield bench
     finally:
         bench.close()
-
-
-SMALL_FOLDER = "SENDENSE_TEST_SMALL_FOLDER"
-"""Environment variable that names an empty file system of SMALL_BYTES."""
-SMALL_BYTES = 64 << 20
-
-
-@contextmanager
-def small_file_system(folder: Path) -> Iterator[Path | None]:
-    """A file system of SMALL_BYTES, mounted on `folder` unless there is one; None where neither can be."""
-    if SMALL_FOLDER in os.environ:
-        yield Path(os.environ[SMALL_FOLDER])
-        return
-    command = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_BYTES}", "tmpfs", str(folder)]
-    mounted = os.geteuid() == 0 and shutil.which("mount") is not None
-    mounted = mounted and subprocess.run(command, check=False, capture_output=True).returncode == 0
-    try:
-        yield folder if mounted else None
-    finally:
-        if mounted:
-            subprocess.run(["umount", "-l", str(folder)], check=True)

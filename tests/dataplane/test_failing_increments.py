@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.dataplane.rig import Bench, Vma, Worker, initialised, until
+from tests.dataplane.host import until
+from tests.dataplane.rig import Bench, Worker, initialised
 from tests.dataplane.test_incremental import INCREMENTS, MIB, Points, SavedPoints, kinds
+from tests.dataplane.vma import Vma
 
 from sendense_operator.task import ExitCode, Stage
 

@@ -12,16 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.dataplane.rig import (
-    IMPATIENT_VMA,
-    PASSWORD,
-    RELEASE_SECONDS,
-    Bench,
-    Vma,
-    Worker,
-    small_file_system,
-    until,
-)
+from tests.dataplane.host import small_file_system, until
+from tests.dataplane.rig import Bench, Worker
+from tests.dataplane.vma import IMPATIENT_VMA, PASSWORD, RELEASE_SECONDS, Vma
 
 from sendense_operator.task import ExitCode, ProbeTask, Removal
 from sendense_operator.worker.storage.repository_marker import capacity

@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-from tests.dataplane.rig import Bench, Vma
+from tests.dataplane.rig import Bench
+from tests.dataplane.vma import Vma
 
 from sendense_operator.task import ExitCode
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from blake3 import blake3
-from tests.dataplane.rig import PASSWORD, Bench, Vma
+from tests.dataplane.rig import Bench
+from tests.dataplane.vma import PASSWORD, Vma
 
 from sendense_operator.answer import Answer
 from sendense_operator.chain.manifest import Manifest

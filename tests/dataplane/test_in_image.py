@@ -9,7 +9,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-from tests.dataplane.rig import CHECKOUT, SMALL_BYTES, SMALL_FOLDER
+from tests.dataplane.host import CHECKOUT, SMALL_BYTES, SMALL_FOLDER
 from tests.support import programs, setup
 
 _IMAGE = "sendense-backup"

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.dataplane.rig import IMPATIENT_VMA, RELEASE_SECONDS, Bench, Vma, initialised
+from tests.dataplane.rig import Bench, initialised
 from tests.dataplane.test_full import digest_of, manifest_of
+from tests.dataplane.vma import IMPATIENT_VMA, RELEASE_SECONDS, Vma
 
 from sendense_operator.answer import Answer
 from sendense_operator.chain.layout import ChainPaths

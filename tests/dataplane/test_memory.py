@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.dataplane.rig import CHECKOUT, python_path
+from tests.dataplane.host import CHECKOUT, python_path
 
 from sendense_operator.chain.memory_estimate import DiskLoad, estimate
 

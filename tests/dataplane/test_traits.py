@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from tests.dataplane.gateway import LossyGateway, lossy_gateway
-from tests.dataplane.rig import Bench, Vma
+from tests.dataplane.rig import Bench
 from tests.dataplane.test_incremental import INCREMENTS, MIB, Points, kinds
+from tests.dataplane.vma import Vma
 
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
 from sendense_operator.reconcile.backups import backup_task

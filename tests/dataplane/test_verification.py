@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 from blake3 import blake3
+from tests.dataplane.host import until
 from tests.dataplane.layered_chain import CHUNKS, REPOSITORY_ID, SIZE, LayeredChain
-from tests.dataplane.rig import Bench, Worker, until
+from tests.dataplane.rig import Bench, Worker
 from tests.support.chains import PATHS, uid_of
 
 from sendense_operator.answer import Answer

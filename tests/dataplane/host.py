@@ -1,0 +1,67 @@
+"""This machine: waiting, ports, paths of modules, a small file system."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+CHECKOUT = Path(__file__).parents[2]
+WAIT = 180.0
+SMALL_FOLDER = "SENDENSE_TEST_SMALL_FOLDER"
+"""Environment variable that names an empty file system of SMALL_BYTES."""
+SMALL_BYTES = 64 << 20
+
+
+def until(check: Callable[[], Any], what: str, limit: float = WAIT) -> Any:
+    """Return the first true value of `check`."""
+    deadline = time.monotonic() + limit
+    while not (value := check()):
+        assert time.monotonic() < deadline, f"waited {limit:.0f} s for {what}"
+        time.sleep(0.02)
+    return value
+
+
+def python_path(folder: str) -> str:
+    """PYTHONPATH of a program in a folder of the checkout; what this process was given stays behind it."""
+    return os.pathsep.join(filter(None, [str(CHECKOUT / folder), os.environ.get("PYTHONPATH")]))
+
+
+def free_ports(count: int) -> int:
+    """Return the first of `count` TCP ports in a row that nobody listens on."""
+    # Each process of a parallel run has a thousand of its own, so that none takes another's before it is used.
+    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    for first in range(20000 + 1000 * process, 21000 + 1000 * process, count):
+        taken = []
+        try:
+            for port in range(first, first + count):
+                taken.append(socket.create_server(("127.0.0.1", port)))
+        except OSError:
+            continue
+        finally:
+            for one in taken:
+                one.close()
+        return first
+    raise AssertionError("no free ports")
+
+
+@contextmanager
+def small_file_system(folder: Path) -> Iterator[Path | None]:
+    """A file system of SMALL_BYTES, mounted on `folder` unless there is one; None where neither can be."""
+    if SMALL_FOLDER in os.environ:
+        yield Path(os.environ[SMALL_FOLDER])
+        return
+    command = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_BYTES}", "tmpfs", str(folder)]
+    mounted = os.geteuid() == 0 and shutil.which("mount") is not None
+    mounted = mounted and subprocess.run(command, check=False, capture_output=True).returncode == 0
+    try:
+        yield folder if mounted else None
+    finally:
+        if mounted:
+            subprocess.run(["umount", "-l", str(folder)], check=True)
