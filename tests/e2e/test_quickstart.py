@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.support import namespaces
+from tests.support.documentation import documented, placed
 from tests.support.kube import CHECKOUT, Kube
 from tests.support.programs import kubectl
 from tests.support.setup import callback_url, one_at_a_time
@@ -51,7 +52,7 @@ def _call_back_to(control: ThroughCluster, url: str) -> None:
     control.request("PATCH", "_control/settings", json={"control_plane": url})
 
 
-def placed(file: Path, namespace: str) -> list[dict[str, Any]]:
+def moved(file: Path, namespace: str) -> list[dict[str, Any]]:
     """Return the file's objects, in that namespace instead of their own."""
     objects = list(yaml.safe_load_all(file.read_text(encoding="utf-8")))
     for obj in objects:
@@ -66,22 +67,28 @@ def placed(file: Path, namespace: str) -> list[dict[str, Any]]:
 @pytest.mark.disruptive
 def test_quickstart(kube: Kube, place: str) -> None:
     """In the order of the files' names, as `kubectl apply -f FOLDER` does it."""
-    objects = [obj for file in sorted(FOLDER.glob("*.yaml")) for obj in placed(file, place)]
+    objects = [obj for file in sorted(FOLDER.glob("*.yaml")) for obj in moved(file, place)]
     kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(objects))
     # What the documentation tells to do once on the appliance.
     _call_back_to(ThroughCluster(kube), callback_url(kube, place, "vma-dc1"))
-    kubectl("wait", "backup", "--all", "-n", place, "--for=condition=Ready", "--timeout=300s", timeout=330)
+    _type("kubectl wait -n backups backup/pgtest1-full", place)
     (backup,) = kube.select("Backup", place)
     assert backup["status"]["phase"] == "Completed"
     assert backup["status"]["disks"]
+    assert "committed" in _type("kubectl logs -n backups -l backup.sendense.io/backup=pgtest1-full", place)
     back_up_by_policy(kube, place)
+
+
+def _type(start: str, place: str) -> str:
+    """Return what the documentation's command prints that starts like this, in the test's namespace."""
+    return kubectl(*placed(documented(start), place)[1:], timeout=330)
 
 
 def back_up_by_policy(kube: Kube, place: str) -> None:
     """As the next step of the page says; on request, since night is far away."""
-    kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(placed(POLICY, place)))
-    kube.merge("ProtectedVM", "pgtest1", place, {"metadata": {"labels": {"backup": "gold"}}})
-    kube.merge("BackupPolicy", "nightly", place, {"metadata": {"annotations": {names.ANNOTATION_RUN: "now"}}})
+    kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(moved(POLICY, place)))
+    _type("kubectl label protectedvm pgtest1", place)
+    _type("kubectl annotate backuppolicy nightly", place)
     created = wait_for("its Backup", lambda: _of_policy(kube, place), timeout=60)
     kubectl("wait", f"backup/{created}", "-n", place, "--for=condition=Ready", "--timeout=300s", timeout=330)
     (row,) = kube.table("BackupPolicy", place)
@@ -100,5 +107,5 @@ OTHERS = sorted(path for path in (CHECKOUT / "examples").rglob("*.yaml") if path
 @pytest.mark.parametrize("file", OTHERS, ids=lambda path: path.name)
 def test_every_other_example_is_accepted(kube: Kube, namespace: str, file: Path) -> None:
     """By the API server, field by field; nothing is made."""
-    for obj in placed(file, namespace):
+    for obj in moved(file, namespace):
         kubectl("apply", "--dry-run=server", "--validate=strict", "-f", "-", stdin=yaml.safe_dump(obj))

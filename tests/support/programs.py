@@ -36,10 +36,10 @@ def environment() -> dict[str, str]:
     return found
 
 
-def run(*command: str, stdin: str | None = None, timeout: float = 300) -> str:
+def run(*command: str, stdin: str | None = None, timeout: float = 300, cwd: Path | None = None) -> str:
     """Return what the program printed. Raises ProgramError with all it wrote when its exit code is not 0."""
     done = subprocess.run(
-        command, input=stdin, capture_output=True, text=True, env=environment(), timeout=timeout, check=False
+        command, input=stdin, capture_output=True, text=True, env=environment(), timeout=timeout, cwd=cwd, check=False
     )
     if done.returncode != 0:
         raise ProgramError(f"{shlex.join(command)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
 import yaml
+from tests.support.documentation import COMMANDS, TEXTS, blocks
+from tests.support.kube import CHECKOUT
 from tests.support.objects import Obj
 
 from sendense_operator.api.schema import crd
 from sendense_operator.api.v1alpha1 import RESOURCES, Resource, names
 
-CHECKOUT: Final = Path(__file__).resolve().parents[3]
-PAGES: Final = (CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").rglob("*.md")))
-TEXTS: Final = {str(page.relative_to(CHECKOUT)): page.read_text(encoding="utf-8") for page in PAGES}
 VALUES: Final = yaml.safe_load((CHECKOUT / "charts/sendense-backup/values.yaml").read_text(encoding="utf-8"))
 TARGETS: Final = set(re.findall(r"^([a-z]+):", (CHECKOUT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 SOURCES: Final = "".join(path.read_text(encoding="utf-8") for path in (CHECKOUT / "operator").rglob("*.py"))
@@ -30,31 +27,6 @@ PLACES: Final = ("charts", "crds", "examples", "hack")
 WITH_VALUE: Final = {"-n", "-o", "-l", "-f", "-p", "--field-selector", "--namespace", "-H", "-d", "-X", "--cacert"}
 OTHERS: Final = {"base64", "jq", "qemu-img"}
 """Commands of which nothing is checked but that they are known here."""
-
-
-def _blocks(text: str) -> list[tuple[str, str]]:
-    """Language and content of each fenced block."""
-    found = re.findall(r"^( *)```(\w*)\n(.*?)^\1```", text, re.MULTILINE | re.DOTALL)
-    return [(language, content) for _, language, content in found]
-
-
-def _commands(text: str) -> Iterator[list[str]]:
-    """Words of each command, pipes and lists taken apart."""
-    for language, content in _blocks(text):
-        for line in content.replace("\\\n", " ").splitlines() if language == "sh" else ():
-            lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;")
-            lexer.whitespace_split = True
-            command: list[str] = []
-            for word in [*lexer, ";"]:
-                if set(word) <= set("|&;"):
-                    if command:
-                        yield command
-                    command = []
-                else:
-                    command.append(word)
-
-
-COMMANDS: Final = [(page, command) for page, text in TEXTS.items() for command in _commands(text)]
 
 
 def _of(program: str) -> list[Any]:
@@ -117,7 +89,7 @@ def _value_exists(path: str) -> bool:
 
 def test_commands_are_in_blocks_that_are_checked() -> None:
     for page, text in TEXTS.items():
-        for language, content in _blocks(text):
+        for language, content in blocks(text):
             assert language in ("", "json", "mermaid", "sh", "yaml"), page
             assert language == "sh" or not re.search(r"^ *(kubectl|helm|make|curl) ", content, re.MULTILINE), page
 
