@@ -20,8 +20,8 @@ from typing import Final
 
 import httpx
 from hack.bench.fullrepository import FullRepository
-from hack.bench.programs import free_port, kubeconfig
 from tests.support.kube import CHECKOUT
+from tests.support.local_programs import free_port, write_kubeconfig
 
 COUNT: Final = 10_000
 QUIET_S: Final = 8.0
@@ -91,7 +91,8 @@ class _Program:
 @asynccontextmanager
 async def _program(api: str) -> AsyncIterator[_Program]:
     port = free_port()
-    with TemporaryDirectory() as keys, kubeconfig(api) as config:
+    with TemporaryDirectory() as keys, TemporaryDirectory() as folder:
+        config = write_kubeconfig(Path(folder) / "kubeconfig", api)
         (Path(keys) / "key").write_bytes(secrets.token_bytes(32))
         settings = {
             "HEALTH_PORT": str(port), "OPERATOR_NAMESPACE": "operator", "WORKER_IMAGE": "worker",
@@ -100,7 +101,7 @@ async def _program(api: str) -> AsyncIterator[_Program]:
         environment = {f"SENDENSE_{name}": value for name, value in settings.items()}
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "sendense_operator", "controller",
-            env={**os.environ, **environment, "KUBECONFIG": config, "PYTHONPATH": str(CHECKOUT / "operator")},
+            env={**os.environ, **environment, "KUBECONFIG": str(config), "PYTHONPATH": str(CHECKOUT / "operator")},
         )  # fmt: skip
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
             try:

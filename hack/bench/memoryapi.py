@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from aiohttp import web
+from tests.support.loopback import loopback
 from tests.support.objects import Obj
 from tests.wiring.clock import Clock
 from tests.wiring.fakecluster import FakeCluster
@@ -62,15 +63,8 @@ class MemoryApi(FakeCluster):
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[str]:
         """Its base URL."""
-        app = web.Application(client_max_size=1 << 22)
-        app.router.add_route("*", "/{path:.*}", self._handle)
-        runner = web.AppRunner(app, shutdown_timeout=0.1, access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        try:
-            yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-        finally:
-            await runner.cleanup()
+        async with loopback(self._handle) as url:
+            yield url
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         discovered = _discovery(request.path)

@@ -13,12 +13,15 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import httpx
 from aiohttp import web
-from hack.bench.programs import free_port, kubeconfig
 from tests.support.kube import CHECKOUT
+from tests.support.local_programs import eventually, free_port, write_kubeconfig
+from tests.support.loopback import loopback
 
 COUNT: Final = 10_000
 _VMS: Final = 100
@@ -73,28 +76,16 @@ async def _answer(request: web.Request) -> web.StreamResponse:
 
 
 @asynccontextmanager
-async def _api_server() -> AsyncIterator[str]:
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", _answer)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
-
-
-@asynccontextmanager
 async def _program(api: str) -> AsyncIterator[tuple[str, str]]:
     """The REST program on the first core; its base URL, and that of its metrics."""
     rest, metrics = free_port(), free_port()
-    with kubeconfig(api) as config:
+    with TemporaryDirectory() as folder:
+        config = write_kubeconfig(Path(folder) / "kubeconfig", api)
         settings = {"REST_PORT": rest, "REST_METRICS_PORT": metrics, "REST_NAMESPACE": _NAMESPACE, "DRAIN_SECONDS": 0.1}
         environment = {f"SENDENSE_{name}": str(value) for name, value in settings.items()}
         program = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "sendense_operator", "rest", stderr=asyncio.subprocess.DEVNULL,
-            env={**os.environ, **environment, "KUBECONFIG": config, "PYTHONPATH": str(CHECKOUT / "operator")},
+            env={**os.environ, **environment, "KUBECONFIG": str(config), "PYTHONPATH": str(CHECKOUT / "operator")},
         )  # fmt: skip
         os.sched_setaffinity(program.pid, {min(os.sched_getaffinity(0))})
         try:
@@ -106,11 +97,11 @@ async def _program(api: str) -> AsyncIterator[tuple[str, str]]:
 
 async def _measure() -> dict[str, float]:
     async with (
-        _api_server() as api,
+        loopback(_answer) as api,
         _program(api) as (url, numbers),
         httpx.AsyncClient(base_url=url, trust_env=False) as http,
     ):
-        await _ready(http)
+        await eventually(lambda: _is_ready(http))
         headers = {"Authorization": "Bearer bench"}
         taken = []
         for number in range(_CALLS):
@@ -124,12 +115,5 @@ async def _measure() -> dict[str, float]:
     return {"list_p99_ms": sorted(taken)[_CALLS * 99 // 100] * 1e3, "gateway_mb": float(resident) / 1e6}
 
 
-async def _ready(http: httpx.AsyncClient) -> None:
-    async with asyncio.timeout(60):
-        while True:
-            try:
-                if (await http.get("/readyz")).status_code == httpx.codes.OK:
-                    return
-            except httpx.HTTPError:
-                pass
-            await asyncio.sleep(0.1)
+async def _is_ready(http: httpx.AsyncClient) -> bool:
+    return (await http.get("/readyz")).is_success

@@ -6,11 +6,12 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from tests.support.waiting import poll
 
 CHECKOUT = Path(__file__).parents[2]
 WAIT = 180.0
@@ -19,13 +20,9 @@ SMALL_FOLDER = "SENDENSE_TEST_SMALL_FOLDER"
 SMALL_BYTES = 64 << 20
 
 
-def until(check: Callable[[], Any], what: str, limit: float = WAIT) -> Any:
+def until(check: Callable[[], Any], what: str) -> Any:
     """Return the first true value of `check`."""
-    deadline = time.monotonic() + limit
-    while not (value := check()):
-        assert time.monotonic() < deadline, f"waited {limit:.0f} s for {what}"
-        time.sleep(0.02)
-    return value
+    return poll(check, what, WAIT)
 
 
 def python_path(folder: str) -> str:

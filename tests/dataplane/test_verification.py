@@ -7,7 +7,6 @@ import fcntl
 import shutil
 import signal
 import threading
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from tests.dataplane.host import until
 from tests.dataplane.layered_chain import CHUNKS, REPOSITORY_ID, SIZE, LayeredChain
 from tests.dataplane.rig import Bench, Worker
 from tests.support.chains import PATHS, uid_of
+from tests.support.waiting import comes_true
 
 from sendense_operator.answer import Answer
 from sendense_operator.chain.manifest import CHUNK, Manifest
@@ -208,7 +208,7 @@ async def test_marks_wait_for_the_lock(chain: LayeredChain) -> None:
     run = Run(chain, mark_wait=60)
     running = asyncio.create_task(run.answer())
     with lock:
-        await wait_for(lambda: "waiting for the chain's lock" in run.state.progress().message)
+        await comes_true(lambda: "waiting for the chain's lock" in run.state.progress().message)
         assert "".join(run.state.results) == "vvvdd"
         remove(chain, 2)
         assert marked(chain) == []
@@ -244,18 +244,12 @@ async def test_newer_marks_stay(chain: LayeredChain) -> None:
     assert [mark.reason for mark in point.unfit] == [CBT_RESET, FullReason.PARENT_UNVERIFIED]
 
 
-async def wait_for(check: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
-        while not check():  # noqa: ASYNC110 - what it waits for has no event
-            await asyncio.sleep(0.01)
-
-
 async def test_an_interruption_keeps_the_results(chain: LayeredChain) -> None:
     """Eight megabytes per second: the first disk takes seconds."""
     run = Run(chain, bytes_per_second=8 << 20)
     work = asyncio.create_task(run.answer())
     run.state.stopping.ends(work)
-    await wait_for(lambda: run.state.results[0] == "v")
+    await comes_true(lambda: run.state.results[0] == "v")
     run.state.stopping.request()
     with pytest.raises(asyncio.CancelledError):
         async with asyncio.timeout(3):

@@ -12,6 +12,7 @@ from typing import Final
 import httpx
 from tests.support import programs, setup
 from tests.support.kube import Kube
+from tests.support.local_programs import free_port
 from tests.support.vma import OnHost, ReferenceVMA
 from tests.support.waiting import NotYet, wait_for
 
@@ -22,7 +23,7 @@ ANY: Final = "0.0.0.0"  # noqa: S104  # pods have to reach it
 def reference_vma(kube: Kube) -> Iterator[str]:
     """Base URL, as pods see it, of the service that runs in a container on the host's own network."""
     name = f"sendense-test-vma-{secrets.token_hex(4)}"
-    port = _free_port()
+    port = free_port(ANY)
     address = _host_address(kube)
     folder = programs.data() / "vma"
     programs.engine(
@@ -74,12 +75,6 @@ def _host_address(kube: Kube) -> str:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect((_node_address(kube), 9))
         return str(probe.getsockname()[0])
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((ANY, 0))
-        return int(probe.getsockname()[1])
 
 
 def _answers(base: str) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -41,6 +42,22 @@ def until(condition: object, seen: object) -> None:
     """For probes: raise NotYet with what was seen unless the condition holds."""
     if not condition:
         raise NotYet(str(seen))
+
+
+def poll(check: Callable[[], Any], what: str = "a condition", limit_s: float = 30) -> Any:
+    """Return the first true value of `check`, which costs nothing. Raises AssertionError."""
+    deadline = time.monotonic() + limit_s
+    while not (value := check()):
+        assert time.monotonic() < deadline, f"waited {limit_s:.0f} s for {what}"
+        time.sleep(0.02)
+    return value
+
+
+async def comes_true(condition: Callable[[], object], limit_s: float = 30) -> None:
+    """Wait for a condition that has no event. Raises TimeoutError."""
+    async with asyncio.timeout(limit_s):
+        while not condition():  # noqa: ASYNC110 - any condition
+            await asyncio.sleep(0.002)
 
 
 def holds_for(what: str, probe: Callable[[], None], *, seconds: float, interval: float = 0.25) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import kopf  # noqa: F401 - it configures loggers of its own
 import pytest
+from tests.support.logging_setup import configured_logging
 
 from sendense_operator import logs
 from sendense_operator.logs import AUDIT, LogFormat, backup_context, emit_line, get_logger, set_backup, setup_logging
@@ -21,14 +22,8 @@ from sendense_operator.logs import AUDIT, LogFormat, backup_context, emit_line, 
 
 @contextmanager
 def logging_to(stream: io.StringIO, log_format: LogFormat | None) -> Iterator[io.StringIO]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    setup_logging("worker", "info", stream, log_format=log_format)
-    try:
+    with configured_logging("worker", "info", stream, log_format):
         yield stream
-    finally:
-        root.handlers[:] = handlers
-        root.setLevel(level)
 
 
 @pytest.fixture

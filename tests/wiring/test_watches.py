@@ -11,10 +11,10 @@ from typing import Any
 import aiohttp
 import kmock
 import pytest
-import yaml
 from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
 from tests.support import sample
+from tests.support.local_programs import write_kubeconfig
 from tests.support.objects import Obj
 from tests.support.sample import NAMESPACE
 
@@ -84,18 +84,6 @@ class Rig:
             assert response.status < 300, await response.text()
 
 
-def _write_kubeconfig(path: Path, url: str) -> None:
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "c",
-        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-        "clusters": [{"name": "c", "cluster": {"server": url}}],
-        "users": [{"name": "u", "user": {"token": "none"}}],
-    }
-    path.write_text(yaml.safe_dump(config))
-
-
 @asynccontextmanager
 async def _serving() -> AsyncIterator[Any]:
     async with kmock.KubernetesEmulator() as api, kmock.Server(api):
@@ -122,7 +110,7 @@ async def watching(kubeconfig: Path) -> AsyncIterator[Rig]:
     async with _serving() as api, aiohttp.ClientSession() as session:
         rig = Rig(api, session)
         await rig.create(kinds.BACKUP, sample.backup("b0"))
-        _write_kubeconfig(kubeconfig, str(api.url))
+        write_kubeconfig(kubeconfig, str(api.url))
         configuration = Configuration()
         configuration.host = str(api.url).rstrip("/")
         cluster = KubernetesCluster(ApiClient(configuration))

@@ -7,6 +7,8 @@ import ssl
 from datetime import datetime
 from pathlib import Path
 
+from tests.support.tls import shake_hands
+
 from sendense_operator.certificates.contents import AUTHORITY, CERTIFICATE, KEY, Data
 from sendense_operator.certificates.renewal import decide, make
 from sendense_operator.certificates.subject_names import Server
@@ -34,12 +36,4 @@ def handshake(data: Data, host: str, folder: Path, authority: Data | None = None
     trust = ssl.create_default_context(cadata=pem(authority or data, AUTHORITY).decode())
     # what Python 3.13 requires of certificates by default
     trust.verify_flags |= ssl.VERIFY_X509_STRICT
-    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
-    client = trust.wrap_bio(back, there, server_hostname=host)
-    server = server_context.wrap_bio(there, back, server_side=True)
-    for side in (client, server, client):
-        try:
-            side.do_handshake()
-        except ssl.SSLWantReadError:
-            continue
-    assert client.getpeercert(), "the hands are shaken"
+    shake_hands(server_context, trust, host)

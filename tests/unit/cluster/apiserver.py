@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import web
-from tests.unit.cluster.loopback import loopback
+from tests.support.loopback import loopback
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster.object_names import worker_name

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import web
-from tests.unit.cluster.loopback import loopback
+from tests.support.loopback import loopback
 
 
 class Recorder:

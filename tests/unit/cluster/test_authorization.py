@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
-from tests.unit.cluster.loopback import loopback
+from tests.support.loopback import loopback
 
 from sendense_operator.cluster.authorization import Caller, KubernetesAuthorizer, UnauthenticatedError
 from sendense_operator.cluster.errors import UnavailableError

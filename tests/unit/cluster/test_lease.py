@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from tests.support.waiting import comes_true
 from tests.wiring.clock import Clock
 from tests.wiring.fakecluster import FakeCluster
 
@@ -69,18 +70,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RENEW_DEADLINE_S", 2.0)
 
 
-async def until(condition: Any) -> None:
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 - what is waited for has no event
-            await asyncio.sleep(0.001)
-
-
 async def test_one_leads_the_other_takes_over_when_it_goes() -> None:
     cluster = FakeCluster(Clock())
     first = Candidate(cluster, "first")
     await first.election.leading.wait()
     second = Candidate(cluster, "second")
-    await until(lambda: second.election.last_try > first.election.last_try)
+    await comes_true(lambda: second.election.last_try > first.election.last_try)
     assert not second.election.leading.is_set()
     await first.stop()
     assert first.lost == 1
@@ -96,7 +91,7 @@ async def test_an_api_server_that_is_away_ends_the_lead_but_not_the_election() -
     candidate = Candidate(cluster, "me")
     await candidate.election.leading.wait()
     cluster.failing = lambda verb, kind: UnavailableError("away")
-    await until(lambda: candidate.lost == 1)
+    await comes_true(lambda: candidate.lost == 1)
     assert not candidate.election.leading.is_set()
     cluster.failing = lambda verb, kind: None
     async with asyncio.timeout(30):
@@ -112,6 +107,6 @@ async def test_a_short_hiccup_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> 
     errors = [UnavailableError("hiccup")]
     cluster.failing = lambda verb, kind: errors.pop() if errors else None
     tried = candidate.election.last_try
-    await until(lambda: not errors and candidate.election.last_try > tried)
+    await comes_true(lambda: not errors and candidate.election.last_try > tried)
     assert candidate.lost == 0
     await candidate.stop()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import re
 import shutil
 import subprocess
@@ -22,8 +21,9 @@ from tests.support.documentation import (
     needs_only_objects,
 )
 from tests.support.kube import CHECKOUT
+from tests.support.logging_setup import configured_logging
 
-from sendense_operator.logs import AUDIT, LogFormat, backup_context, get_logger, setup_logging
+from sendense_operator.logs import AUDIT, LogFormat, backup_context, get_logger
 
 Where = tuple[str, str]
 """A file, and a text in it that does what the command does."""
@@ -169,18 +169,13 @@ LOGS: Final = TEXTS["docs/operations/logs.md"]
 
 def _logged(log_format: LogFormat) -> str:
     """Return the page's record as it is written, and the REST API's audit and a warning after it."""
-    stream, root = io.StringIO(), logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    setup_logging("worker", "INFO", stream, log_format=log_format)
-    try:
+    stream = io.StringIO()
+    with configured_logging("worker", "INFO", stream, log_format):
         with backup_context("backups", "pgtest1-full"):
             log = get_logger("sendense_operator.worker.vma_job.attempt")
             log.info("committed", manifest="backups/pgtest1/backups/pgtest1-full.json")
         get_logger("x").warning("failed", error="no answer")
         get_logger(AUDIT).info("request", audit="list")
-    finally:
-        root.handlers[:] = handlers
-        root.setLevel(level)
     return stream.getvalue()
 
 

@@ -5,46 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
-import yaml
-
 from sendense_operator.api.v1alpha1 import names
 
-TOKEN = "the-gateways-own"
 _PROGRAM = "from {} import run; run()"
 GATEWAY = "sendense_operator.gateway.main"
 REST = "sendense_operator.gateway.rest.main"
 _SOURCES = str(Path(names.__file__).parents[3])
-
-
-def kubeconfig(path: Path, url: str) -> Path:
-    """Write one for the API server at that URL."""
-    path.write_text(
-        yaml.safe_dump(
-            {
-                "apiVersion": "v1",
-                "kind": "Config",
-                "current-context": "c",
-                "clusters": [{"name": "c", "cluster": {"server": url}}],
-                "users": [{"name": "u", "user": {"token": TOKEN}}],
-                "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-            }
-        )
-    )
-    return path
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 @dataclass(frozen=True)
@@ -88,15 +60,3 @@ async def running(folder: Path, environment: dict[str, str], module: str = GATEW
         if process.returncode is None:
             process.kill()
             await process.wait()
-
-
-async def eventually(probe: Callable[[], Awaitable[object]], limit_s: float = 60.0) -> None:
-    """Wait until the probe says yes; a connection that fails is a no. Raises TimeoutError."""
-    async with asyncio.timeout(limit_s):
-        while True:
-            try:
-                if await probe():
-                    return
-            except httpx.HTTPError:
-                pass
-            await asyncio.sleep(0.05)

@@ -136,13 +136,6 @@ class Rig:
         return await self.http.get(f"{BASE}/backups/changeid", params={"vm_name": name, "disk_id": "0"})
 
 
-async def until(condition: Callable[[], object], limit_s: float = 10.0) -> None:
-    """Wait for a condition, looking often."""
-    async with asyncio.timeout(limit_s):
-        while not condition():  # noqa: ASYNC110 - any condition
-            await asyncio.sleep(0.005)
-
-
 @asynccontextmanager
 async def running_rig(
     hold_s: float = 10.0,

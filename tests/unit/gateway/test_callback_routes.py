@@ -8,7 +8,8 @@ from dataclasses import replace
 import httpx
 import pytest
 from fastapi import Request, Response
-from tests.unit.gateway.rig import BASE, COMPLETE, JOB, PATH, UID, WORKER, base_of, running_rig, until
+from tests.support.waiting import comes_true
+from tests.unit.gateway.rig import BASE, COMPLETE, JOB, PATH, UID, WORKER, base_of, running_rig
 
 from sendense_operator.gateway.appliances import ApplianceRecord
 from sendense_operator.gateway.drain import Drain
@@ -54,9 +55,9 @@ async def test_the_workers_verdict_is_passed_back(status: int) -> None:
 async def test_a_call_waits_for_its_worker() -> None:
     async with running_rig() as rig:
         calls = [asyncio.create_task(rig.complete()), asyncio.create_task(rig.changeid())]
-        await until(lambda: rig.limits.held == 2)
+        await comes_true(lambda: rig.limits.held == 2)
         rig.directory.put(replace(WORKER, ip="", running=False))
-        await until(lambda: rig.limits.held == 2)
+        await comes_true(lambda: rig.limits.held == 2)
         assert rig.stub.seen == []
         rig.directory.put(WORKER)
         assert [(await call).status_code for call in calls] == [200, 200]
@@ -67,7 +68,7 @@ async def test_a_call_waits_for_the_workers_listener() -> None:
     async with running_rig(stub_up=False) as rig:
         rig.directory.put(WORKER)
         call = asyncio.create_task(rig.complete())
-        await until(lambda: rig.limits.held == 1)
+        await comes_true(lambda: rig.limits.held == 1)
         stop = asyncio.Event()
         late = asyncio.create_task(serve(rig.stub.app(), Drain(), 0, listen(rig.worker_port), stop))
         assert (await call).status_code == 200
@@ -114,7 +115,7 @@ async def test_slow_answers_are_waited_for_and_telemetry_goes_past() -> None:
         rig.stub.answer = answer
         rig.directory.put(WORKER)
         call = asyncio.create_task(rig.complete())
-        await until(lambda: rig.stub.seen)
+        await comes_true(lambda: rig.stub.seen)
         for _ in range(3):
             assert (await rig.http.post(f"{BASE}/telemetry/backup/{JOB}", json={})).status_code == 200
         await asyncio.sleep(0.1)  # longer than calls are held: being answered slowly is no holding
@@ -202,7 +203,7 @@ async def test_a_flood_of_unknown_jobs_leaves_known_ones_alone() -> None:
     async with running_rig(limits=CallLimits(100, 5, 3)) as rig:
         rig.directory.put(WORKER)
         flood = [asyncio.create_task(rig.complete(OTHER)) for _ in range(3)]
-        await until(lambda: rig.limits.held == 3)
+        await comes_true(lambda: rig.limits.held == 3)
         refused = await rig.complete(OTHER)
         assert refused.status_code == 503
         assert int(refused.headers["retry-after"]) > 0
@@ -211,7 +212,7 @@ async def test_a_flood_of_unknown_jobs_leaves_known_ones_alone() -> None:
             call.cancel()
         await asyncio.gather(*flood, return_exceptions=True)
         # who hangs up is not held any longer
-        await until(lambda: rig.limits.held == 0 and rig.limits.calls == 0)
+        await comes_true(lambda: rig.limits.held == 0 and rig.limits.calls == 0)
 
 
 async def test_a_flood_of_unknown_appliances_takes_no_place() -> None:
@@ -219,14 +220,14 @@ async def test_a_flood_of_unknown_appliances_takes_no_place() -> None:
     async with running_rig(limits=CallLimits(1, 1, 1)) as rig:
         rig.directory.put(WORKER)
         held = asyncio.create_task(rig.complete(OTHER))
-        await until(lambda: rig.limits.calls == 1)
+        await comes_true(lambda: rig.limits.calls == 1)
         wrong = base_of("shop", "vma").replace("/0-", "/1-")
         for base in ("/appliances/shop/vma/api/v1", "/appliances/no/body/api/v1", wrong, f"{PATH[:-1]}/api/v1"):
             got = await rig.http.post(f"{base}/backups/{OTHER}/complete", content=b" " * 70000)
             assert got.status_code == 404, base
         held.cancel()
         await asyncio.gather(held, return_exceptions=True)
-        await until(lambda: rig.limits.calls == 0)
+        await comes_true(lambda: rig.limits.calls == 0)
         assert (await rig.complete()).status_code == 200
 
 
@@ -280,16 +281,16 @@ async def test_drain_finishes_what_is_in_flight() -> None:
         held = asyncio.create_task(rig.complete(f"backup-{UID[:-1]}2"))
         rig.directory.put(WORKER)
         slow = asyncio.create_task(rig.complete())
-        await until(lambda: len(rig.stub.seen) == 1 and rig.limits.held == 1)
+        await comes_true(lambda: len(rig.stub.seen) == 1 and rig.limits.held == 1)
         rig.stop.set()
-        await until(lambda: rig.drain.draining)
+        await comes_true(lambda: rig.drain.draining)
         assert (await rig.http.get("/readyz")).status_code == 503
         late = asyncio.create_task(rig.complete())  # endpoints were not updated everywhere yet
-        await until(lambda: len(rig.stub.seen) == 2)
-        await until(lambda: not accepts(rig.port))
+        await comes_true(lambda: len(rig.stub.seen) == 2)
+        await comes_true(lambda: not accepts(rig.port))
         assert not rig.gateway.done()
         rig.directory.put(replace(WORKER, uid=f"{UID[:-1]}2"))
-        await until(lambda: len(rig.stub.seen) == 3)
+        await comes_true(lambda: len(rig.stub.seen) == 3)
         go.set()
         for call in (held, slow, late):
             got = await call

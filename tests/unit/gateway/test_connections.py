@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import httpx
 from fastapi import FastAPI
-from tests.unit.gateway.rig import until
+from tests.support.waiting import comes_true
 
 from sendense_operator.gateway.drain import Drain
 from sendense_operator.gateway.serving import listen, serve
@@ -122,4 +122,4 @@ async def test_all_connections_together_are_bounded() -> None:
         for reader, writer in served:
             assert b"200 OK" in await reader.readuntil(b'"ok"')
             writer.close()
-        await until(lambda: all(writer.is_closing() for _, writer in served))
+        await comes_true(lambda: all(writer.is_closing() for _, writer in served))

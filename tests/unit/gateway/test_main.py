@@ -1,8 +1,9 @@
 from pathlib import Path
 
 import httpx
+from tests.support.local_programs import eventually, free_port, write_kubeconfig
 from tests.unit.cluster.apiserver import running_api
-from tests.unit.gateway.program import eventually, free_port, kubeconfig, running
+from tests.unit.gateway.program import running
 
 
 async def test_the_program_serves_and_ends_at_term(tmp_path: Path) -> None:
@@ -10,7 +11,7 @@ async def test_the_program_serves_and_ends_at_term(tmp_path: Path) -> None:
     (tmp_path / "key").write_bytes(b"k" * 32)
     async with running_api() as api, httpx.AsyncClient(trust_env=False) as http:
         environment = {
-            "KUBECONFIG": str(kubeconfig(tmp_path / "config", api.url)),
+            "KUBECONFIG": str(write_kubeconfig(tmp_path / "config", api.url)),
             "SENDENSE_LISTEN_PORT": str(port),
             "SENDENSE_STATUS_PORT": str(free_port()),
             "SENDENSE_DRAIN_SECONDS": "0.1",

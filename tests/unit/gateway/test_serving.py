@@ -6,23 +6,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from tests.support.tls import shake_hands
+from tests.support.waiting import comes_true
 from tests.unit.gateway.certificates import HOST, Authority, put
-from tests.unit.gateway.rig import until
 
 from sendense_operator.gateway.serving import reload_certificate, stamp_of
 
 
 def certificate_of(context: ssl.SSLContext, trust: ssl.SSLContext) -> bytes:
-    """Return the certificate that a server with that context shows, by a handshake in memory. Raises ssl.SSLError."""
-    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
-    client = trust.wrap_bio(back, there, server_hostname=HOST)
-    server = context.wrap_bio(there, back, server_side=True)
-    for side in (client, server, client):
-        try:
-            side.do_handshake()
-        except ssl.SSLWantReadError:
-            continue
-    return client.getpeercert(binary_form=True) or b""
+    """Return the certificate that a server with that context shows. Raises ssl.SSLError."""
+    return shake_hands(context, trust, HOST)
 
 
 @asynccontextmanager
@@ -46,11 +39,11 @@ async def test_a_pair_that_does_not_fit_leaves_the_one_in_use(tmp_path: Path, ca
     async with reloading(tmp_path) as context:
         shown = certificate_of(context, authority.trust())
         put(tmp_path, second[0], first[1])
-        await until(lambda: "certificate not reloaded" in caplog.text)
+        await comes_true(lambda: "certificate not reloaded" in caplog.text)
         assert certificate_of(context, authority.trust()) == shown
         put(tmp_path, b"none", second[1])
         (tmp_path / "tls.key").unlink()
         assert certificate_of(context, authority.trust()) == shown
         put(tmp_path, *second)
-        await until(lambda: "certificate reloaded" in caplog.text)
+        await comes_true(lambda: "certificate reloaded" in caplog.text)
         assert certificate_of(context, authority.trust()) == ssl.PEM_cert_to_DER_cert(second[0].decode())

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from fastapi import FastAPI
 from starlette.responses import StreamingResponse
+from tests.support.waiting import comes_true
 from tests.unit.gateway.certificates import HOST, Authority, put
-from tests.unit.gateway.rig import until
 
 from sendense_operator.gateway.drain import Drain
 from sendense_operator.gateway.serving import listen, serve
@@ -89,8 +89,8 @@ async def test_who_does_not_read_is_dropped(tmp_path: Path, tls: bool, caplog: p
     caplog.set_level(logging.DEBUG)
     async with serving(0.2, tmp_path if tls else None) as served:
         reader, writer = await served.asked()
-        await until(lambda: "does not read" in caplog.text)
-        await until(lambda: served.in_flight == 0)
+        await comes_true(lambda: "does not read" in caplog.text)
+        await comes_true(lambda: served.in_flight == 0)
         got = b""
         with contextlib.suppress(ConnectionError, ssl.SSLError):
             got = await reader.read()
@@ -116,6 +116,6 @@ async def test_the_end_of_an_answer_is_waited_for_no_longer(caplog: pytest.LogCa
     caplog.set_level(logging.DEBUG)
     async with serving(0.2, count=1) as served:
         _, writer = await served.asked()
-        await until(lambda: served.chunks == 1 and served.in_flight == 0)
+        await comes_true(lambda: served.chunks == 1 and served.in_flight == 0)
     assert "does not read" in caplog.text
     writer.close()

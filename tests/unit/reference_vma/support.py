@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,6 +16,8 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 import uvicorn
+from tests.support.local_programs import free_port
+from tests.support.waiting import poll
 
 from reference_vma.app import Service
 from reference_vma.config import Settings, find_client_python
@@ -40,16 +40,6 @@ needs_tools = pytest.mark.skipif(
     reason="needs qemu-utils and python3-libnbd; runs in the image (hack/test)",
 )
 """What real copies need."""
-
-
-def eventually(check: Callable[[], Any], seconds: float = 30) -> Any:
-    """Return the first true value of `check`."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if value := check():
-            return value
-        time.sleep(0.02)
-    raise AssertionError(f"not within {seconds} s")
 
 
 class ControlPlane:
@@ -134,9 +124,7 @@ class Export:
         base = ["-b", str(backing), "-F", "qcow2"] if backing else []
         create = ["create", "-q", "-f", "qcow2", "-o", "cluster_size=128k,extended_l2=on", *base, str(image), str(size)]
         subprocess.run(["qemu-img", *create], check=True)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         pid_file = image.with_suffix(".pid")
         pid_file.unlink(missing_ok=True)
         listen = ["-b", "127.0.0.1", "-p", str(self.port), f"--shared={shared}", f"--pid-file={pid_file}"]
@@ -146,7 +134,7 @@ class Export:
             f"image.file.driver=file,image.file.filename={image}" + ("" if zeroes else inject)
         )
         self.process = subprocess.Popen(["qemu-nbd", "-t", "-x", name, *listen, "--image-opts", options])
-        eventually(pid_file.exists)
+        poll(pid_file.exists)
 
     @property
     def url(self) -> str:
@@ -217,7 +205,7 @@ class VMA:
             job = self.job(job_id)
             return job if job["state"] == "deadlocked" or (not job["alive"] and job["state"] != "running") else None
 
-        found: dict[str, Any] = eventually(check, seconds)
+        found: dict[str, Any] = poll(check, limit_s=seconds)
         return found
 
     def log(self, **wanted: str) -> list[dict[str, Any]]:
@@ -226,7 +214,7 @@ class VMA:
 
     def event(self, name: str) -> dict[str, Any]:
         """Return the newest such event, waited for."""
-        found: dict[str, Any] = eventually(lambda: self.log(event=name))[-1]
+        found: dict[str, Any] = poll(lambda: self.log(event=name))[-1]
         return found
 
 
@@ -241,7 +229,7 @@ def serve(settings: Settings) -> Iterator[str]:
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    eventually(lambda: server.started)
+    poll(lambda: server.started)
     try:
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:

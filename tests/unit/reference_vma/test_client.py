@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.reference_vma.support import VMA, Export, eventually, needs_tools
+from tests.support.waiting import poll
+from tests.unit.reference_vma.support import VMA, Export, needs_tools
 
 pytestmark = needs_tools
 
@@ -155,10 +156,10 @@ def test_idle_connections_outlive_the_complete_call(vma: VMA, make_export: MakeE
     vma.fault("client", "rate", bytes_per_second=4 * MIB)
     exports = [make_export(MIB, 0), make_export(8 * MIB, 1)]
     vma.start(vm, exports)
-    eventually(lambda: len(vma.plane.completes) == 1)
+    poll(lambda: len(vma.plane.completes) == 1)
     vma.event("disk_started")
     assert connections(exports[0]) == 1
-    eventually(lambda: connections(exports[1]) == 2)
+    poll(lambda: connections(exports[1]) == 2)
     vma.ended()
     assert connections(exports[0]) == 0
 
@@ -171,8 +172,8 @@ def connections(export: Export) -> int:
 
 def test_a_server_for_one_client_hangs_it(vma: VMA, small: dict[str, Any], make_export: MakeExport) -> None:
     vma.start(small, [make_export(8 * MIB, shared=1)])
-    eventually(lambda: vma.plane.asks)
-    eventually(lambda: vma.log(event="snapshot_created"))
+    poll(lambda: vma.plane.asks)
+    poll(lambda: vma.log(event="snapshot_created"))
     progress = vma.http.get("/api/v1/progress/backup-1111").json()
     assert (progress["phase"], progress["percentage"]) == ("Creating Snapshot", 15.0)
     assert vma.job()["alive"]
@@ -217,12 +218,12 @@ def test_a_lost_server_deadlocks_an_increment(vma: VMA, small: dict[str, Any], m
     vma.plane.expect_increment([vma.plane.completes[0]["change_id"]])
     export = overlays(small, [base], make_export)[0]
     vma.start(small, [export], job_id="backup-2", backup_type="incremental", previous_change_id="x")
-    eventually(lambda: vma.log(event="areas"))
+    poll(lambda: vma.log(event="areas"))
     export.kill()
     job = vma.ended("backup-2")
     assert (job["state"], job["alive"]) == ("deadlocked", True)
     reported = len(vma.plane.telemetry)
-    eventually(lambda: len(vma.plane.telemetry) > reported)
+    poll(lambda: len(vma.plane.telemetry) > reported)
     assert vma.plane.telemetry[-1]["status"] == "running"
     assert len(vma.http.get("/_control/vms/small").json()["snapshots"]) == 1
     # The next job works and removes the snapshot, the process stays.
@@ -251,7 +252,7 @@ def test_one_id_twice_is_two_writers_under_one_record(vma: VMA, small: dict[str,
     vma.start(small, exports[:1])
     vma.event("disk_started")
     vma.start(small, exports[1:])
-    eventually(lambda: len(vma.plane.completes) == 2)
+    poll(lambda: len(vma.plane.completes) == 2)
     assert len({job["pid"] for job in vma.http.get("/_control/jobs").json()}) == 2
 
 
@@ -290,7 +291,7 @@ def test_commands_reach_a_running_client(vma: VMA, small: dict[str, Any], make_e
         assert vma.http.post("/_control/jobs/backup-1111/command", json=command).json() == {"sent": 1}
     assert vma.ended()["state"] == "deadlocked"
     vma.http.post("/_control/jobs/backup-1111/command", json={"command": "term"})
-    eventually(lambda: not vma.job()["alive"])
+    poll(lambda: not vma.job()["alive"])
     assert len(vma.http.get("/_control/vms/small").json()["snapshots"]) == 1
 
 
@@ -299,7 +300,7 @@ def test_a_running_copy_is_seen(vma: VMA, make_export: MakeExport) -> None:
     assert vma.http.get("/api/v1/progress/backup-1111").status_code == 404
     vma.fault("client", "rate", bytes_per_second=400 * MIB)
     vma.start(vm, [make_export(1 << 30)])
-    record = eventually(lambda: running(vma))
+    record = poll(lambda: running(vma))
     assert (record["phase"], record["sync_type"], record["total_bytes"]) == ("Transfer", "full", 1 << 30)
     assert vma.ended()["state"] == "done"
     assert vma.plane.telemetry[-1]["disks"] == []

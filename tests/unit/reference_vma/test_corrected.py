@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.unit.reference_vma.support import VMA, Export, eventually, needs_tools
+from tests.support.waiting import poll
+from tests.unit.reference_vma.support import VMA, Export, needs_tools
 from tests.unit.reference_vma.test_client import MIB, MakeExport, back_up, increment, overlays
 
 
@@ -52,10 +53,10 @@ def test_callbacks_are_repeated_until_they_are_answered(vma: VMA, make_export: M
     export: Export = make_export(MIB)
     vma.plane.ask_status = 503
     assert vma.start(vm, [export]).status_code == 200
-    eventually(lambda: len(vma.plane.asks) >= 3)
+    poll(lambda: len(vma.plane.asks) >= 3)
     vma.plane.complete_status = 502
     vma.plane.ask_status = 200
-    eventually(lambda: len(vma.plane.completes) >= 3)
+    poll(lambda: len(vma.plane.completes) >= 3)
     vma.plane.complete_status = 200
     assert vma.ended()["completed"] == [0]
     assert {body["change_id"] for body in vma.plane.completes} == {vma.plane.completes[0]["change_id"]}

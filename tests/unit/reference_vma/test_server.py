@@ -9,7 +9,8 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from tests.unit.reference_vma.support import VMA, eventually, needs_client
+from tests.support.waiting import poll
+from tests.unit.reference_vma.support import VMA, needs_client
 
 CANARY = "c4n4ry-secret"
 HOSTILE = ["../../etc/passwd", 'it\'s "q", json:{}', "a\nb\r\n", "x-disk1-y", "ä" * 127 + "z", "pg%2ftest", " "]
@@ -67,7 +68,7 @@ def test_start_accepts_what_cannot_work(vma: VMA, doom: dict[str, str]) -> None:
     answer = vma.http.post("/api/v1/backup/start", json=body)
     assert answer.status_code == 200
     assert set(answer.json()) == {"job_id", "status", "message", "started_at", "pid"}
-    eventually(lambda: vma.log(event="client_exit"))
+    poll(lambda: vma.log(event="client_exit"))
     assert vma.http.get("/api/v1/progress/backup-1111").status_code == 404
     assert vma.plane.paths == []
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.support.logging_setup import configured_logging
 
 from sendense_operator.logs import LogFormat, get_logger, setup_logging
 from sendense_operator.vma.credentials import Credentials
@@ -312,15 +313,9 @@ def breaking(request: httpx.Request) -> httpx.Response:
 
 @pytest.fixture
 def debug_log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    setup_logging("test", "DEBUG")
-    root.addHandler(caplog.handler)
-    try:
+    with configured_logging("test", "DEBUG"):
+        logging.getLogger().addHandler(caplog.handler)
         yield caplog
-    finally:
-        root.handlers[:] = handlers
-        root.setLevel(level)
 
 
 @pytest.mark.parametrize("step", [echo(200), echo(500), breaking])

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from tests.support.local_programs import eventually, free_port, write_kubeconfig
+from tests.support.waiting import comes_true
 from tests.unit.gateway import program
 from tests.unit.gateway.certificates import HOST, Authority, put
-from tests.unit.gateway.program import Program, eventually, free_port
+from tests.unit.gateway.program import Program
 from tests.unit.gateway.rest.kubeapi import KubeApi, running_kube_api
 from tests.unit.gateway.rest.rig import NAMESPACE, backup, vm
-from tests.unit.gateway.rig import until
 
 LIST = "/api/v1/backup/list"
 START = {"vm_name": "DB 01", "backup_type": "full", "repository_id": "main"}
@@ -68,7 +69,7 @@ async def running(folder: Path) -> AsyncIterator[Rig]:
             "REST_REVIEW_SECONDS": 0, "DRAIN_SECONDS": 0.1,
         }  # fmt: skip
         environment = {f"SENDENSE_{name}": str(value) for name, value in settings.items()}
-        environment["KUBECONFIG"] = str(program.kubeconfig(folder / "config", api.url))
+        environment["KUBECONFIG"] = str(write_kubeconfig(folder / "config", api.url))
         async with program.running(folder, environment, program.REST) as started:
             yield Rig(api, tls, rest, metrics, started)
 
@@ -123,7 +124,7 @@ async def test_it_waits_for_a_certificate_that_fits(tmp_path: Path) -> None:
         rig.api.listing.set()
         await eventually(rig.refuses)
         put(rig.tls, certificate, other_key)
-        await until(lambda: "key values mismatch" in rig.program.log, 30)
+        await comes_true(lambda: "key values mismatch" in rig.program.log, 30)
         assert await rig.refuses()
         put(rig.tls, *authority.issue())
         await eventually(lambda: rig.listed(authority))

@@ -3,7 +3,7 @@ import logging
 import ssl
 
 import pytest
-from tests.unit.gateway.rig import until
+from tests.support.waiting import comes_true
 
 from sendense_operator.gateway.rest.supervisor import keep_running
 
@@ -33,7 +33,7 @@ class Work:
 async def test_what_fails_or_ends_is_begun_again(caplog: pytest.LogCaptureFixture) -> None:
     work = Work(ssl.SSLError("no key"), None, ExceptionGroup("mirrors", [TypeError("odd")]))
     task = asyncio.create_task(work.reported())
-    await until(lambda: work.began == 4)
+    await comes_true(lambda: work.began == 4)
     work.stop.set()
     await task
     said = [record.getMessage() for record in caplog.records]
@@ -44,7 +44,7 @@ async def test_what_fails_or_ends_is_begun_again(caplog: pytest.LogCaptureFixtur
 async def test_pauses_grow_up_to_a_limit(caplog: pytest.LogCaptureFixture) -> None:
     work = Work(*(OSError("x") for _ in range(4)))
     task = asyncio.create_task(work.reported())
-    await until(lambda: work.began == 5)
+    await comes_true(lambda: work.began == 5)
     work.stop.set()
     await task
     pauses = [record.getMessage().partition("retry_s=")[2].split()[0] for record in caplog.records]
@@ -55,7 +55,7 @@ async def test_told_to_stop_it_waits_no_longer(caplog: pytest.LogCaptureFixture)
     caplog.set_level(logging.ERROR)
     work = Work(OSError("x"))
     task = asyncio.create_task(keep_running("work", work, work.stop, (1000.0, 1000.0)))
-    await until(lambda: caplog.records)
+    await comes_true(lambda: caplog.records)
     work.stop.set()
     async with asyncio.timeout(10):
         await task

@@ -3,11 +3,11 @@
 import contextlib
 import socket
 import struct
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from ipaddress import ip_address
 
 import pytest
+from tests.support.waiting import poll
 
 from sendense_operator.worker.images.nbd_connections import Connection, Connections, parse_message
 
@@ -25,13 +25,6 @@ def pair(ipv6: bool) -> Iterator[tuple[int, socket.socket, socket.socket, Connec
     server, _ = listener.accept()
     with listener, client, server, contextlib.closing(connections):
         yield port, client, server, connections
-
-
-def until(check: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not check():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def read(server: socket.socket, count: int) -> None:
@@ -59,7 +52,7 @@ def test_bytes_of_a_live_and_of_an_ended_connection(ipv6: bool) -> None:
             found.extend(connections.sample())
             return bool(found)
 
-        until(look)
+        poll(look)
         assert found[-1].cookie == seen.cookie
         assert not found[-1].established
         assert found[-1].received_bytes in (105_000, 105_001)  # the end of a stream counts as a byte

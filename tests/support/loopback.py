@@ -10,10 +10,10 @@ from aiohttp import web
 
 @asynccontextmanager
 async def loopback(handle: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[str]:
-    """Base URL of a server whose every request `handle` answers."""
-    app = web.Application()
+    """Base URL of a server whose every request `handle` answers. Bodies have up to 4 MiB, as the API server's."""
+    app = web.Application(client_max_size=1 << 22)
     app.router.add_route("*", "/{path:.*}", handle)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    runner = web.AppRunner(app, shutdown_timeout=0.1, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     host, port = runner.addresses[0][:2]
