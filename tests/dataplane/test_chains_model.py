@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.dataplane.qemuio import BLOCK, QemuIo, qemu_io
 from tests.support.chains import PATHS, files, layer, point, uid_of
+from tests.support.interruptions import CutShort, cut_at
 
 from sendense_operator.api.v1alpha1.backupchain import KeepRule
 from sendense_operator.catalogue_format import ChainRecord, PointRecord, TombstoneRecord, read_catalogue
@@ -49,20 +50,9 @@ _STEPS: Final = 16
 """More than any commit, removal or freeing here has: from there on nothing is cut short."""
 
 
-class CutShort(Exception):  # noqa: N818
-    """Stands for the end of the process."""
-
-
-def cut_at(number: int) -> Callable[[str], None]:
-    left = number
-
-    def on_step(_: str) -> None:
-        nonlocal left
-        if left == 0 and number < _STEPS:
-            raise CutShort
-        left -= 1
-
-    return on_step
+def cut(number: int) -> Callable[[str], None]:
+    """Cut short at a step, or not at all."""
+    return cut_at(number) if number < _STEPS else lambda _: None
 
 
 @dataclass
@@ -147,14 +137,14 @@ class Life:
         removal = Removal(vm=PATHS.vm, backup=backup.name, backup_uid=backup.uid)
         self.kept.pop(backup.uid, None)
         try:
-            entomb(self.root, PATHS, removal, cut_at(steps))
+            entomb(self.root, PATHS, removal, cut(steps))
         except CutShort:
             self.removing[backup.uid] = removal
 
     def free(self, chance: int) -> None:
         """Cut short or not."""
         with self._lock():
-            self._free(cut_at(chance % 24))
+            self._free(cut(chance % 24))
 
     def look(self, chance: int) -> None:
         self._probe(scan=bool(chance % 2))
@@ -184,12 +174,12 @@ class Life:
                 return
             place = recovery.free_place(self.root, PATHS, manifest.backup.name, manifest.backup.uid)
             try:
-                commit(self.root, place, manifest, lock, cut_at(chance % 23))
+                commit(self.root, place, manifest, lock, cut(chance % 23))
             except CutShort:
                 if chance // 23 % 2:
                     recovery.finish_commits(self.root, PATHS, manifest.backup.uid)
             else:
-                self._free(cut_at(chance // 29 % 24))
+                self._free(cut(chance // 29 % 24))
             if (self.root / place).exists():
                 self.kept[manifest.backup.uid] = [disk.content for disk in self.disks]
                 self._assert_point(manifest)

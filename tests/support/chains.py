@@ -118,6 +118,13 @@ def write_point(root: Path, manifest: Manifest, *, paths: ChainPaths = PATHS) ->
     return place
 
 
+def fill(root: Path, *manifests: Manifest) -> Path:
+    """Write restore points of the chain PATHS; `root`."""
+    for manifest in manifests:
+        write_point(root, manifest)
+    return root
+
+
 ODD_KINDS = ("pipe", "link", "folder")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.chains import increment, point, uid_of, write_point
+from tests.support.chains import increment, point, uid_of
 
 from sendense_operator.answer import Answer
 from sendense_operator.catalogue_format import (
@@ -61,11 +61,6 @@ def probe(root: Path, *remove: Manifest, **changes: Any) -> Reported:
 
 def scan(root: Path, *remove: Manifest, **changes: Any) -> Reported:
     return probe(root, *remove, scan=True, **changes)
-
-
-def fill(root: Path, *manifests: Manifest) -> None:
-    for manifest in manifests:
-        write_point(root, manifest)
 
 
 def names(reported: Reported) -> list[str]:

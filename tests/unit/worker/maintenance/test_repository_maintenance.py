@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.chains import PATHS, files, head, point, uid_of, write_point
-from tests.unit.worker.proberig import FULL, FULL3, I2, POD, failing, fill, names, probe, put, scan
+from tests.support.chains import PATHS, files, fill, head, point, uid_of, write_point
+from tests.unit.worker.proberig import FULL, FULL3, I2, POD, failing, names, probe, put, scan
 
 from sendense_operator.catalogue_format import ChainRecord, Obstacle, ObstacleReason, PointRecord, RootRecord
 from sendense_operator.chain.layout import ChainPaths

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.chains import PATHS, files, layer, point, uid_of, write_point
-from tests.unit.worker.proberig import FULL, FULL3, I2, ID, POD, failing, fill, names, probe, put, scan
+from tests.support.chains import PATHS, files, fill, layer, point, uid_of, write_point
+from tests.unit.worker.proberig import FULL, FULL3, I2, ID, POD, failing, names, probe, put, scan
 
 from sendense_operator.catalogue_format import RootRecord
 from sendense_operator.chain import layout

@@ -5,6 +5,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 from tests.support.chains import ODD_KINDS, odd
+from tests.support.interruptions import CutShort
 
 from sendense_operator.chain import layout
 from sendense_operator.chain.layout import ChainPaths
@@ -23,10 +24,6 @@ PATHS = ChainPaths("shop", "db")
 AT = datetime(2025, 10, 5, 12, 0, 0, tzinfo=UTC)
 STEPS = 10
 """intent, 4 renames, 2 folders, manifest, its folder, and the end."""
-
-
-class CutShort(Exception):  # noqa: N818
-    """Stands for the end of the process."""
 
 
 def make(root: Path, uid: str = UID, backup: str = "nightly", second: int = 0) -> Manifest:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from tests.support.chains import PATHS, SIZE, increment, point, write_point
+from tests.support.interruptions import CutShort
 from tests.unit.worker.storage import test_commit as commits
 from tests.unit.worker.support import UID, settings, task
 
@@ -112,7 +113,7 @@ def test_a_commit(tmp_path: Path, watch: Watch) -> None:
 
 def test_a_commit_that_is_carried_on(tmp_path: Path, watch: Watch) -> None:
     manifest = commits.make(tmp_path)
-    with pytest.raises(commits.CutShort):
+    with pytest.raises(CutShort):
         commits.run(tmp_path, manifest, 2)
     found = watch()
     recovery.finish_commits(tmp_path, PATHS, manifest.backup.uid)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.support.chains import PATHS, increment, point, uid_of, write_point
+from tests.support.chains import PATHS, fill, increment, point, uid_of
 
 from sendense_operator.chain import layout
 from sendense_operator.chain.freeable_layers import Pins
@@ -29,11 +29,6 @@ FULL3 = point(3)
 async def pin(root: Path, *manifests: Manifest, is_there: bool = True, reader: str = READER) -> Pin | None:
     layers = [disk.file for manifest in manifests for disk in manifest.disks]
     return await Pin.create(root, PATHS, reader, layers, lambda: is_there, 0.3)
-
-
-def fill(root: Path, *manifests: Manifest) -> None:
-    for manifest in manifests:
-        write_point(root, manifest)
 
 
 def remove(root: Path, *manifests: Manifest) -> FreeResult:

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 import pytest
-from tests.support.chains import PATHS, files, head
-from tests.unit.worker.proberig import FULL, FULL3, POD, fill, names, probe, put, scan
+from tests.support.chains import PATHS, files, fill, head
+from tests.unit.worker.proberig import FULL, FULL3, POD, names, probe, put, scan
 
 from sendense_operator.worker.errors import Reason, WorkerError
 from sendense_operator.worker.storage.chain_lock import ChainLock

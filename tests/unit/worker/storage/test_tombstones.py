@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support.chains import PATHS, files, head, increment, layer, point, uid_of, write_point
+from tests.support.chains import PATHS, files, fill, head, increment, layer, point, uid_of, write_point
+from tests.support.interruptions import CutShort, cut_at
 
 from sendense_operator.chain.manifest import Manifest
 from sendense_operator.chain.parent_blocks import Unfit
@@ -28,30 +29,8 @@ CHAIN = (FULL, I2, I3, FULL4)
 NOW = datetime(2025, 10, 6, tzinfo=UTC)
 
 
-class CutShort(Exception):  # noqa: N818
-    """Stands for the end of the process."""
-
-
-def cut_at(number: int) -> Callable[[str], None]:
-    left = number
-
-    def on_step(_: str) -> None:
-        nonlocal left
-        if left == 0:
-            raise CutShort
-        left -= 1
-
-    return on_step
-
-
 def removal(manifest: Manifest) -> Removal:
     return Removal(vm="db", backup=manifest.backup.name, backup_uid=manifest.backup.uid)
-
-
-def fill(root: Path, *manifests: Manifest) -> Path:
-    for manifest in manifests:
-        write_point(root, manifest)
-    return root
 
 
 def remove(root: Path, manifest: Manifest, on_step: Callable[[str], None] = no_step) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.support.chains import PATHS, increment, point, uid_of, write_point
+from tests.support.chains import PATHS, fill, increment, point, uid_of, write_point
 
 from sendense_operator.chain.parent_blocks import mark_damage
 from sendense_operator.worker.images.unproven import Unproven
@@ -23,8 +23,7 @@ def stored(root: Path) -> tuple[StoredPoint, ...]:
 
 async def test_only_what_is_still_there_is_marked(tmp_path: Path) -> None:
     """The name of a deleted Backup may have been used again."""
-    for manifest in (FULL, I2):
-        write_point(tmp_path, manifest)
+    fill(tmp_path, FULL, I2)
     marks = DamageMarks(tmp_path, PATHS, uid_of(4711))
     for one in stored(tmp_path):
         marks.add(one, one.manifest.disks[0], FOUND)

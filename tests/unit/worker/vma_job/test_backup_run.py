@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.support import chains
+from tests.support.interruptions import CutShort
 from tests.unit.worker.storage import test_commit as commits
 from tests.unit.worker.support import UID, settings, task
 
@@ -68,7 +69,7 @@ async def test_one_that_only_adopts_finds_what_was_committed_or_nearly(root: Pat
     if stop_at is None:
         commits.run(root, manifest)
     else:
-        with pytest.raises(commits.CutShort):
+        with pytest.raises(CutShort):
             commits.run(root, manifest, stop_at)
     code, answer = await answered(root, task(adopt_only=True))
     assert (code, answer.outcome, answer.adopted) == (ExitCode.COMPLETED, "Completed", True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.chains import PATHS, SIZE, increment, layer, point, write_point
+from tests.support.chains import PATHS, SIZE, fill, increment, layer, point, write_point
 from tests.unit.worker.support import task
 
 from sendense_operator.chain import layout, parent_blocks
@@ -61,8 +61,7 @@ class Proofs:
 
 async def proven(root: Path, *manifests: Manifest) -> list[tuple[str, int]]:
     """Return the names and disks of what is marked after an increment was planned; disk 0 must have become a full."""
-    for manifest in manifests:
-        write_point(root, manifest)
+    fill(root, *manifests)
     lock = ChainLock.try_acquire(root / PATHS.lock, root, "pod")
     assert lock is not None
     one = task(
@@ -182,8 +181,7 @@ async def test_a_proof_lifts_what_it_disproves(
     """What was noted holds until its content was read, whichever check the chain asks for."""
     sound = Sound(monkeypatch)
     sound.bad = {manifest.disks[0].file for manifest in bad}
-    for manifest in (FULL, I3, I4):
-        write_point(tmp_path, manifest)
+    fill(tmp_path, FULL, I3, I4)
     for manifest, fields in marks:
         note(tmp_path, manifest, damage(manifest, **fields))
     assert await plan(tmp_path, check) == [None, None]
@@ -266,8 +264,7 @@ async def test_too_little_memory_is_found_before_anything_is_read(
 ) -> None:
     """Of the layers that there are, not of those that the repository would allow."""
     proofs = Proofs(monkeypatch, Unproven("never"))
-    for manifest in (FULL, I3, I4):
-        write_point(tmp_path, manifest)
+    fill(tmp_path, FULL, I3, I4)
     lock = ChainLock.try_acquire(tmp_path / PATHS.lock, tmp_path, "pod")
     assert lock is not None
     one = task(type=BackupType.INCREMENTAL, disks=(TaskDisk(index=1, key=2001, virtual_size=SIZE, port=10809),))
