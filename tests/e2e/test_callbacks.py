@@ -12,6 +12,7 @@ import httpx
 import pytest
 from tests.support import images, setup
 from tests.support.kube import ApiError
+from tests.support.objects import find_condition
 from tests.support.vma import MIB, Disk
 from tests.support.waiting import until, wait_for
 from tests.support.workspace import Workspace
@@ -143,8 +144,7 @@ def test_callbacks_at_the_url_of_another_object(space: Workspace) -> None:
     said = space.wait_reason("CallbacksElsewhere")
     assert "callback URL of VMwareAppliance other" in said
     wait_for("an Event of the appliance", lambda: _tells_of_other(space), timeout=30)
-    (condition,) = [c for c in space.status("vma", "VMwareAppliance")["conditions"] if c["type"] == "CallbacksArrive"]
-    assert condition["status"] == "False"
+    assert find_condition(space.status("vma", "VMwareAppliance"), "CallbacksArrive")["status"] == "False"
     space.connect()
     space.kube.delete("Backup", "backup", space.namespace)
 

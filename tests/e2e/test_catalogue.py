@@ -12,11 +12,11 @@ import pytest
 from tests.support import chart, manifests, namespaces, programs, repositories, setup
 from tests.support.kube import CHECKOUT
 from tests.support.namespaces import wait_gone
-from tests.support.objects import Obj
+from tests.support.objects import Obj, find_condition
 from tests.support.points import History
 from tests.support.vma import MIB, Disk
 from tests.support.waiting import NotYet, until, wait_for
-from tests.support.workspace import SLOW_MACHINE, Workspace, condition, moment
+from tests.support.workspace import SLOW_MACHINE, Workspace, moment
 
 SMALL = (Disk("pattern", 6 * MIB), Disk("pattern", 4 * MIB))
 ADOPTED = "backup.sendense.io/adopted"
@@ -227,7 +227,7 @@ def test_a_restore_point_that_vanished(space: Workspace, history: History) -> No
     # A scan says nothing of what was committed in the very second in which it was made.
     wait_for("a scan that misses it", lambda: until(space.scan().get("lost") == 1, "not yet"), timeout=SLOW_MACHINE)
     wait_for("Lost", lambda: _is_lost(space, history), timeout=SLOW_MACHINE)
-    assert condition(space.status("second"), "Stalled")["reason"] == "Lost"
+    assert find_condition(space.status("second"), "Stalled")["reason"] == "Lost"
     assert history.chain()["latestBackup"] == "first"
     move(files, hidden, folder.path)
     assert space.scan().get("lost", 0) == 0

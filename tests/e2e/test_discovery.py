@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from tests.support.objects import Obj
+from tests.support.objects import Obj, find_condition
+from tests.support.sample import vm_uuid
 from tests.support.vma import MIB, Disk
 from tests.support.waiting import until, wait_for
-from tests.support.workspace import SLOW_MACHINE, Workspace, condition, summary
+from tests.support.workspace import SLOW_MACHINE, Workspace, summary
 
 SMALL: Final = Disk("pattern", 4 * MIB)
 KEEPER: Final = "keeper"
 """A VM that keeps the datacenter from being empty, which the appliance takes for one that is not there."""
-
-
-def uuid(number: int) -> str:
-    return f"4210c0de-0000-4000-8000-{number:012x}"
 
 
 def discovering(space: Workspace, **rules: Any) -> None:
@@ -39,7 +36,7 @@ def wait_found(space: Workspace, *paths: str, timeout: float = SLOW_MACHINE) -> 
         found = objects(space)
         until(set(found) == set(paths), sorted(found))
         for obj in found.values():
-            ready = condition(obj.get("status") or {}, "Ready")
+            ready = find_condition(obj.get("status") or {}, "Ready")
             current = ready.get("observedGeneration") == obj["metadata"]["generation"]
             until(current and ready["status"] == "True", summary(obj.get("status") or {}))
         return found
@@ -60,17 +57,17 @@ def wait_told(space: Workspace, **wanted: Any) -> Obj:
 
 def test_from_a_dry_run_to_a_backup(space: Workspace) -> None:
     discovering(space, dryRun=True, folder="prod", namePatterns=["db*"])
-    space.vma.add_vm("db 1/ü", SMALL, Disk("random", 2 * MIB), path="/DC1/vm/prod/db 1%2fü", uuid=uuid(1))
-    space.vma.add_vm("db2", SMALL, path="/DC1/vm/test/db2", uuid=uuid(2))
+    space.vma.add_vm("db 1/ü", SMALL, Disk("random", 2 * MIB), path="/DC1/vm/prod/db 1%2fü", uuid=vm_uuid(1))
+    space.vma.add_vm("db2", SMALL, path="/DC1/vm/test/db2", uuid=vm_uuid(2))
     reported = wait_told(space, matched=1, pending=1)
     assert [one["path"] for one in reported["planned"]] == ["/DC1/vm/prod/db 1%2fü"]
     assert objects(space) == {}
     space.kube.merge("VMwareAppliance", "vma", space.namespace, {"spec": {"discovery": {"dryRun": False}}})
     (obj,) = wait_found(space, "prod/db 1%2fü").values()
     assert obj["metadata"]["name"] == reported["planned"][0]["name"]
-    assert obj["spec"]["uuid"] == uuid(1)
+    assert obj["spec"]["uuid"] == vm_uuid(1)
     assert [disk["virtualSize"] for disk in obj["status"]["disks"]] == [4 * MIB, 2 * MIB]
-    assert condition(obj["status"], "ChangeTracking")["status"] == "True"
+    assert find_condition(obj["status"], "ChangeTracking")["status"] == "True"
     space.add_repository()
     space.backup(vmRef={"name": obj["metadata"]["name"]})
     space.wait_phase("Completed")
@@ -87,11 +84,11 @@ def test_renamed_vanished_and_back(space: Workspace) -> None:
         {"name": "archive", "folder": "archive", "labels": {"backup": "rare"}},
     ]
     discovering(space, labels=rules)
-    space.vma.add_vm("db", SMALL, uuid=uuid(1))
+    space.vma.add_vm("db", SMALL, uuid=vm_uuid(1))
     (obj,) = wait_found(space, "db").values()
     name = obj["metadata"]["name"]
     assert labels_by_rules(obj) == {"tier": "gold", "kind": "db"}
-    space.vma.move_vm("db", "/DC1/vm/archive/db-old", SMALL, uuid=uuid(1))
+    space.vma.move_vm("db", "/DC1/vm/archive/db-old", SMALL, uuid=vm_uuid(1))
     (obj,) = wait_found(space, "archive/db-old").values()
     assert (obj["metadata"]["name"], obj["status"]["vmName"]) == (name, "db-old")
     assert labels_by_rules(obj) == {"tier": "gold", "kind": "db", "backup": "rare"}
@@ -99,14 +96,14 @@ def test_renamed_vanished_and_back(space: Workspace) -> None:
     space.wait_reason("VMVanished", name, "ProtectedVM")
     assert space.status(name, "ProtectedVM")["vanishedTime"]
     wait_told(space, vanished=1)
-    space.vma.add_vm("db", SMALL, uuid=uuid(1))
+    space.vma.add_vm("db", SMALL, uuid=vm_uuid(1))
     assert "vanishedTime" not in wait_found(space, "db")["db"]["status"]
 
 
 def test_two_of_one_name_clones_and_one_by_hand(space: Workspace) -> None:
     discovering(space)
     for folder, number in (("a", 1), ("b", 2), ("c", 2)):
-        space.vma.add_vm("db", SMALL, path=f"/DC1/vm/{folder}/db", uuid=uuid(number))
+        space.vma.add_vm("db", SMALL, path=f"/DC1/vm/{folder}/db", uuid=vm_uuid(number))
     space.add_vm("mine", SMALL, vmware="web")
     found = wait_found(space, "a/db", "b/db", "c/db", "web")
     names = {path: obj["metadata"]["name"] for path, obj in found.items()}
@@ -120,7 +117,7 @@ def test_a_datacenter_that_is_not_there(space: Workspace) -> None:
     wait_found(space, KEEPER)
 
     def probe() -> None:
-        found = condition(space.status("vma", "VMwareAppliance"), "Discovered")
+        found = find_condition(space.status("vma", "VMwareAppliance"), "Discovered")
         until((found.get("status"), found.get("reason")) == ("False", "DatacenterNotFound"), found)
         until("Nowhere" in found["message"], found)
 

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import pytest
 from tests.support import images
 from tests.support.kube import Kube
+from tests.support.objects import find_condition
 from tests.support.vma import MIB, Disk
 from tests.support.waiting import holds_for, until, wait_for
-from tests.support.workspace import Workspace, condition
+from tests.support.workspace import Workspace
 
 TWO = (Disk("pattern", 8 * MIB), Disk("random", 4 * MIB))
 
@@ -106,7 +107,7 @@ def test_the_advertised_host_is_reported_to_the_appliance(space: Workspace) -> N
     """A name that leads nowhere: the appliance still receives it, and the worker says what it could not reach."""
     space.ready(TWO[0], appliance={"nbd": {"exposure": "NodePort", "advertisedHost": "tunnel.invalid"}})
     space.backup()
-    failed = condition(space.wait_phase("Failed"), "Ready")
+    failed = find_condition(space.wait_phase("Failed"), "Ready")
     assert "tunnel.invalid:" in failed["message"], "the address and the port that were offered"
     assert {target.split(":")[0] for target in space.vma.targets()} == {"tunnel.invalid"}
 

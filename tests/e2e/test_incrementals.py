@@ -11,19 +11,14 @@ from pathlib import Path
 
 import pytest
 from tests.support import hardware, images, manifests
-from tests.support.objects import Obj
+from tests.support.objects import Obj, disk_types, find_condition
 from tests.support.points import History
 from tests.support.vma import MIB, Disk
 from tests.support.waiting import until, wait_for
-from tests.support.workspace import SLOW_MACHINE, Workspace, condition
+from tests.support.workspace import SLOW_MACHINE, Workspace
 
 KIB = 1024
 SMALL = (Disk("pattern", 8 * MIB), Disk("pattern", 6 * MIB))
-
-
-def ran(status: Obj) -> list[tuple[str, str | None]]:
-    """Return what ran for each disk, and why it is a full where an increment was wanted."""
-    return [(disk["type"], disk.get("reason")) for disk in status["disks"]]
 
 
 def assert_based_on(status: Obj, parent: Obj, name: str) -> None:
@@ -92,7 +87,7 @@ def assert_chain_reports(space: Workspace, chain: Obj, statuses: dict[str, Obj])
         "Ready": "True",
     }
     assert row["Stored"] == chain["stored"]
-    assert row["State"] == condition(chain, "Ready")["reason"]
+    assert row["State"] == find_condition(chain, "Ready")["reason"]
     assert row["Latest"]
 
 
@@ -119,7 +114,7 @@ def expire(history: History, names: list[str]) -> list[str]:
     }
 
     def summed_up() -> None:
-        reason = condition(space.status("tidy", "BackupPolicy"), "Retention").get("reason")
+        reason = find_condition(space.status("tidy", "BackupPolicy"), "Retention").get("reason")
         until(reason == "DryRun", reason)
 
     wait_for("the policy's word on it", summed_up, timeout=SLOW_MACHINE)
@@ -173,22 +168,22 @@ def test_disks_that_come_grow_go_and_are_replaced(space: Workspace, history: His
     hardware.add_disk(space, 2002, 4 * MIB)
     space.vma.write("vm", key=2000, count=1, size=4 * KIB, seed=1)
     three = history.increment("three")
-    assert ran(three) == [("Incremental", None), ("Incremental", None), ("Full", "NewDisk")]
+    assert disk_types(three) == [("Incremental", None), ("Incremental", None), ("Full", "NewDisk")]
     assert three["type"] == "Full", "not every disk is an increment"
     hardware.grow_disk(space, 2000, 10 * MIB)
     space.vma.write("vm", key=2000, ranges=[[9 * MIB, 64 * KIB]], seed=2)
     grown = history.increment("grown")
-    assert ran(grown) == [("Full", "DiskResized"), ("Incremental", None), ("Incremental", None)]
+    assert disk_types(grown) == [("Full", "DiskResized"), ("Incremental", None), ("Incremental", None)]
     hardware.remove_disk(space, 2001)
     space.vma.write("vm", key=2002, count=1, size=4 * KIB, seed=3)
     fewer = history.increment("fewer")
     assert [disk["key"] for disk in fewer["disks"]] == [2000, 2002]
-    assert ran(fewer) == [("Incremental", None), ("Incremental", None)]
+    assert disk_types(fewer) == [("Incremental", None), ("Incremental", None)]
     assert fewer["disks"][1]["parentChangeID"] == grown["disks"][2]["changeID"]
     hardware.remove_disk(space, 2002)
     hardware.add_disk(space, 2003, 4 * MIB)
     replaced = history.increment("replaced")
-    assert ran(replaced) == [("Incremental", None), ("Full", "NewDisk")]
+    assert disk_types(replaced) == [("Incremental", None), ("Full", "NewDisk")]
     history.assert_identical(*history.kept)
     chain = history.wait_points(*history.kept)
     assert chain["virtualSize"] == 14 * MIB
@@ -199,7 +194,7 @@ def test_what_fits(space: Workspace, history: History) -> None:
     """Auto begins with a full, goes on with increments, and begins anew when the chain is as long as it may be."""
     space.ready(*SMALL, maxChainDepth=2)
     first = history.backup("first", type="Auto")
-    assert ran(first) == [("Full", "NoParent")] * 2
+    assert disk_types(first) == [("Full", "NoParent")] * 2
     assert history.wait_points("first")["next"]["type"] == "Incremental"
     space.vma.write("vm", count=2, size=4 * KIB, seed=1)
     second = history.backup("second", type="Auto")
@@ -207,7 +202,7 @@ def test_what_fits(space: Workspace, history: History) -> None:
     following = history.wait_points("first", "second")["next"]
     assert (following["type"], following["reason"]) == ("Full", "ChainTooLong")
     third = history.backup("third", type="Auto")
-    assert ran(third) == [("Full", "ChainTooLong")] * 2
+    assert disk_types(third) == [("Full", "ChainTooLong")] * 2
     chain = history.wait_points("first", "second", "third")
     assert [point["full"] for point in chain["restorePoints"]] == ["first", "first", "third"]
     history.assert_identical("first", "second", "third")
@@ -218,11 +213,11 @@ def test_nothing_to_stand_on(space: Workspace) -> None:
     space.ready(*SMALL)
     space.backup("strict", type="Incremental", onMissingParent="Fail", retries=2)
     status = space.wait_phase("Failed", "strict")
-    assert condition(status, "Stalled")["reason"] == "NoParent"
+    assert find_condition(status, "Stalled")["reason"] == "NoParent"
     assert status["attempts"] == 1
     assert space.vma.starts() == []
     space.backup("lenient", type="Incremental")
-    assert ran(space.wait_phase("Completed", "lenient")) == [("Full", "NoParent")] * 2
+    assert disk_types(space.wait_phase("Completed", "lenient")) == [("Full", "NoParent")] * 2
     images.assert_identical(space, "lenient")
     space.backup("strict-again", type="Incremental", onMissingParent="Fail")
     assert space.wait_phase("Completed", "strict-again")["type"] == "Incremental"
@@ -235,11 +230,11 @@ def test_what_turns_out_to_be_a_full(space: Workspace, history: History) -> None
     space.vma.reset_cbt("vm")
     space.vma.write("vm", count=2, size=4 * KIB, seed=1)
     reset = history.increment("reset")
-    assert ran(reset) == [("Full", "CBTReset")] * 2
+    assert disk_types(reset) == [("Full", "CBTReset")] * 2
     space.vma.write("vm", key=2000, ranges=[[0, 8 * MIB]], seed=2)
     space.vma.write("vm", key=2001, count=1, size=64 * KIB, seed=3)
     rewritten = history.increment("rewritten")
-    assert ran(rewritten) == [("Full", "ApplianceCopiedAll"), ("Incremental", None)]
+    assert disk_types(rewritten) == [("Full", "ApplianceCopiedAll"), ("Incremental", None)]
     history.assert_identical("full", "reset", "rewritten")
     for name in ("full", "reset"):
         space.delete_and_wait(name)
@@ -256,7 +251,7 @@ def test_a_change_id_that_vcenter_refuses(space: Workspace, history: History) ->
     space.vma.forget_change_ids("vm", 2001)
     space.vma.write("vm", count=3, size=4 * KIB, seed=1)
     status = history.increment("refused", retries=1)
-    assert ran(status) == [("Incremental", None), ("Full", "ChangeIDRefused")]
+    assert disk_types(status) == [("Incremental", None), ("Full", "ChangeIDRefused")]
     assert status["attempts"] == 2
     history.assert_identical("full", "refused")
     assert [p["state"] for p in history.wait_points("full", "refused")["restorePoints"]] == ["Available"] * 2
@@ -298,21 +293,21 @@ def test_a_parent_that_is_not_what_was_written(harmed: Workspace) -> None:
         harmed.backup(f"next-{vm}", vm=vm, type="Incremental")
     for vm in HARMS:
         status = harmed.wait_phase("Completed", f"next-{vm}")
-        assert ran(status) == [("Incremental", None), ("Full", "ParentUnverified")], vm
+        assert disk_types(status) == [("Incremental", None), ("Full", "ParentUnverified")], vm
         assert status["disks"][0]["parent"] == f"full-{vm}"
         images.assert_identical(harmed, f"next-{vm}", vm=vm)
     for vm in HARMS:
         wait_for(f"full-{vm} called damaged", partial(_is_damaged, harmed, vm), timeout=SLOW_MACHINE)
     harmed.scan()  # with all that there is now
     for vm in HARMS:
-        assert not condition(harmed.status(f"next-{vm}"), "Damaged"), vm
+        assert not find_condition(harmed.status(f"next-{vm}"), "Damaged"), vm
         wait_for(f"full-{vm} still called so", partial(_is_damaged, harmed, vm), timeout=SLOW_MACHINE)
 
 
 def _is_damaged(space: Workspace, vm: str) -> None:
     """It and its chain say so; the next point depends on its other disk only."""
     status = space.status(f"full-{vm}")
-    until(condition(status, "Damaged").get("status") == "True", status)
+    until(find_condition(status, "Damaged").get("status") == "True", status)
     (chain,) = space.kube.select("BackupChain", space.namespace, fields=f"spec.vmRef.name={vm}")
     states = {point["backup"]: point["state"] for point in chain["status"]["restorePoints"]}
     until(states == {f"full-{vm}": "Damaged", f"next-{vm}": "Available"}, states)

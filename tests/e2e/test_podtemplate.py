@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
+from tests.support.objects import find_condition
 from tests.support.vma import MIB, Disk
 from tests.support.waiting import until, wait_for
-from tests.support.workspace import SLOW_MACHINE, Workspace, condition, summary
+from tests.support.workspace import SLOW_MACHINE, Workspace, summary
 
 TEMPLATE = {
     "labels": {"team": "storage"},
@@ -42,7 +43,7 @@ def test_a_priority_class_that_is_missing_is_named(space: Workspace) -> None:
     space.ready(Disk("pattern", 4 * MIB), podTemplate={"priorityClassName": "nobody-made-it"})
     space.backup()
     wait_for("the Backup to name it", partial(_names, space, "nobody-made-it"), timeout=SLOW_MACHINE)
-    assert condition(space.status(), "Ready")["reason"] in ("RepositoryNotReady", "PodForbidden")
+    assert find_condition(space.status(), "Ready")["reason"] in ("RepositoryNotReady", "PodForbidden")
     space.kube.merge("BackupRepository", "repo", space.namespace, {"spec": {"podTemplate": None}})
     space.wait_phase("Completed")
 
@@ -50,4 +51,4 @@ def test_a_priority_class_that_is_missing_is_named(space: Workspace) -> None:
 def _names(space: Workspace, what: str) -> None:
     """Its repository may not have been checked before."""
     status = space.status()
-    until(what in condition(status, "Ready").get("message", ""), summary(status))
+    until(what in find_condition(status, "Ready").get("message", ""), summary(status))

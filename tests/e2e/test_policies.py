@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from tests.support import images, manifests
+from tests.support.objects import find_condition
 from tests.support.vma import MIB, Disk
 from tests.support.waiting import until, wait_for
-from tests.support.workspace import SLOW_MACHINE, Workspace, condition
+from tests.support.workspace import SLOW_MACHINE, Workspace
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster.object_names import run_digest
@@ -88,4 +89,4 @@ def keep_newest(space: Workspace) -> None:
 
 def _retention(space: Workspace) -> tuple[str, dict[str, int]]:
     status = space.status("often", "BackupPolicy")
-    return str(condition(status, "Retention").get("reason", "")), status.get("retention", {})
+    return str(find_condition(status, "Retention").get("reason", "")), status.get("retention", {})

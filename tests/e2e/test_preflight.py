@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 
+from tests.support.objects import find_condition
 from tests.support.vma import MIB, Disk
 from tests.support.waiting import until, wait_for
-from tests.support.workspace import Workspace, condition
+from tests.support.workspace import Workspace
 
 SMALL = Disk("pattern", 4 * MIB)
 SOON = 120
@@ -21,7 +22,7 @@ def failure(space: Workspace) -> str:
     assert time.monotonic() - began < SOON
     assert space.vma.starts() == []
     assert space.folders["repo"].partials() == []
-    return str(condition(status, "Stalled")["message"])
+    return str(find_condition(status, "Stalled")["message"])
 
 
 def prepared(space: Workspace) -> None:
@@ -38,7 +39,7 @@ def test_a_wrong_password(space: Workspace) -> None:
     space.add_vm("vm", SMALL)
     space.wait_ready("repo", "BackupRepository")
     assert "Cannot complete login due to an incorrect user name or password." in failure(space)
-    assert "incorrect user name" in condition(space.status("vm", "ProtectedVM"), "Ready")["message"]
+    assert "incorrect user name" in find_condition(space.status("vm", "ProtectedVM"), "Ready")["message"]
 
 
 def test_a_password_that_changed_after_the_vm_was_discovered(space: Workspace) -> None:

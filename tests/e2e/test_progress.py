@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 from tests.support.kube import Kube
+from tests.support.objects import find_condition
 from tests.support.programs import kubectl
 from tests.support.recording import Recording, recorded
 from tests.support.vma import MIB, Disk
 from tests.support.waiting import until, wait_for
-from tests.support.workspace import Workspace, condition, moment
+from tests.support.workspace import Workspace, moment
 
 STATUS_INTERVAL = 5
 """Seconds between two writes of progress, at least."""
@@ -95,18 +96,18 @@ def _phases_and_conditions_agree(seen: Recording) -> None:
     phases = [status["phase"] for status in seen.statuses()]
     assert phases == sorted(phases, key=order.index)
     for status in seen.statuses():
-        ready, busy = condition(status, "Ready"), condition(status, "Reconciling")
+        ready, busy = find_condition(status, "Ready"), find_condition(status, "Reconciling")
         assert ready["status"] == ("True" if status["phase"] == "Completed" else "False")
         assert bool(busy) is (status["phase"] != "Completed")
         assert status["observedGeneration"] == 1
     first = seen.statuses()[0]
-    assert condition(first, "Ready") and condition(first, "Reconciling"), "written with the very first update"
+    assert find_condition(first, "Ready") and find_condition(first, "Reconciling"), "written with the very first update"
     last = seen.statuses()[-1]
     assert moment(last["startTime"]) <= moment(last["completionTime"])
 
 
 def _transition_times_are_kept(seen: Recording) -> None:
-    busy = [condition(status, "Reconciling") for status in seen.statuses()]
+    busy = [find_condition(status, "Reconciling") for status in seen.statuses()]
     assert len({found["lastTransitionTime"] for found in busy if found}) == 1
 
 

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 from tests.support import images, manifests, repositories
+from tests.support.objects import find_condition
 from tests.support.programs import engine
 from tests.support.vma import MIB, Disk
 from tests.support.waiting import until, wait_for
-from tests.support.workspace import OFTEN, SLOW_MACHINE, Workspace, condition
+from tests.support.workspace import OFTEN, SLOW_MACHINE, Workspace
 
 REPOSITORY = "BackupRepository"
 
@@ -33,7 +34,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(space: Workspace) -> N
     space.kube.create(manifests.repository("repo", space.namespace, claim="claim"))
     space.wait_reason("NotARepository", "repo", REPOSITORY)
     assert folder.files() == ["holiday.jpg"]
-    assert condition(space.status("repo", REPOSITORY), "Stalled")["status"] == "True"
+    assert find_condition(space.status("repo", REPOSITORY), "Stalled")["status"] == "True"
 
 
 def test_what_an_earlier_cluster_left_is_adopted(space: Workspace) -> None:
@@ -107,7 +108,7 @@ def test_a_backup_that_runs_out_of_room(space: Workspace, tiny: str) -> None:
     node = repositories.worker_nodes(space.kube)[0]
     space.ready(Disk("random", 96 * MIB), on_node=tiny, minFreeBytes=8 * MIB, probeIntervalSeconds=OFTEN)
     space.backup()
-    failed = condition(space.wait_phase("Failed"), "Stalled")
+    failed = find_condition(space.wait_phase("Failed"), "Stalled")
     assert failed["reason"] == "RepositoryFull"
     assert any(character.isdigit() for character in failed["message"])
     assert ".partial" not in engine("exec", node, "find", tiny)

@@ -6,9 +6,10 @@ from functools import partial
 
 import pytest
 from tests.support import images
+from tests.support.objects import find_condition
 from tests.support.vma import MIB, Disk
 from tests.support.waiting import until, wait_for
-from tests.support.workspace import Workspace, condition
+from tests.support.workspace import Workspace
 
 SMALL = Disk("pattern", 4 * MIB)
 SLOW = 64 * 1024
@@ -79,7 +80,7 @@ def test_slots_of_a_repository_and_the_queue(space: Workspace) -> None:
 
 
 def _position(space: Workspace, name: str, position: int) -> None:
-    message = condition(space.status(name), "Ready")["message"]
+    message = find_condition(space.status(name), "Ready")["message"]
     until(f"position {position} " in message, message)
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from tests.support import images
 from tests.support.namespaces import wait_gone
+from tests.support.objects import find_condition
 from tests.support.vma import MIB, Disk
 from tests.support.waiting import until, wait_for
-from tests.support.workspace import Workspace, condition
+from tests.support.workspace import Workspace
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def test_a_deleted_backup_makes_room_for_the_next(running: Workspace) -> None:
 def test_cancelled_while_it_runs(running: Workspace) -> None:
     running.kube.merge("Backup", "backup", running.namespace, {"spec": {"cancel": True}})
     status = running.wait_phase("Cancelled", timeout=60)
-    assert condition(status, "Stalled")["reason"] == "Cancelled"
+    assert find_condition(status, "Stalled")["reason"] == "Cancelled"
     assert status["progress"]["percent"] < 100
     assert "manifest" not in status
     wait_for("its workers gone", lambda: until(not running.workers(), running.workers()))

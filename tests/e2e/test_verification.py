@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from tests.support import images, manifests
-from tests.support.objects import Obj
+from tests.support.objects import Obj, find_condition
 from tests.support.points import History
 from tests.support.vma import MIB, Disk
 from tests.support.waiting import until, wait_for
-from tests.support.workspace import SLOW_MACHINE, Workspace, condition
+from tests.support.workspace import SLOW_MACHINE, Workspace
 
 from sendense_operator.api.v1alpha1 import names
 
@@ -18,7 +18,7 @@ EACH_MINUTE = {"schedule": "* * * * *", "fullCycleDays": 30}
 
 
 def verified(status: Obj) -> tuple[str, str]:
-    found = condition(status, "Verified")
+    found = find_condition(status, "Verified")
     return str(found.get("status", "")), str(found.get("reason", ""))
 
 
@@ -54,7 +54,7 @@ def test_a_flipped_bit_in_an_old_layer(space: Workspace, history: History) -> No
 
     def named() -> Obj:
         chain = history.chain()
-        message = condition(chain, "Verified").get("message")
+        message = find_condition(chain, "Verified").get("message")
         expected = "2 of 3 restore points are damaged: incr-1, full; the newest undamaged one is incr-2"
         until(message == expected, message)
         return chain

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 from tests.support import images, manifests
+from tests.support.objects import find_condition
 from tests.support.vma import MIB, Disk
-from tests.support.workspace import Workspace, condition
+from tests.support.workspace import Workspace
 
 SMALL = Disk("pattern", 8 * MIB)
 
@@ -31,8 +32,8 @@ def test_while_it_waits_it_is_pending_and_reconciling(space: Workspace) -> None:
     space.wait_reason("VMNotFound")
     status = space.status()
     assert status["phase"] == "Pending"
-    assert condition(status, "Reconciling")["status"] == "True"
-    assert condition(status, "Stalled") == {}
+    assert find_condition(status, "Reconciling")["status"] == "True"
+    assert find_condition(status, "Stalled") == {}
     assert status["observedGeneration"] == 1
     assert space.jobs() == []
 
@@ -40,7 +41,7 @@ def test_while_it_waits_it_is_pending_and_reconciling(space: Workspace) -> None:
 def test_the_deadline_ends_a_wait_and_says_what_was_missing(space: Workspace) -> None:
     space.backup(startDeadlineSeconds=5)
     status = space.wait_phase("Failed")
-    stalled = condition(status, "Stalled")
+    stalled = find_condition(status, "Stalled")
     assert stalled["reason"] == "StartDeadlineExceeded"
     assert "VMNotFound" in stalled["message"]
     assert status["completionTime"]
@@ -54,7 +55,7 @@ def test_the_deadline_ends_a_wait_for_a_claim(space: Workspace) -> None:
     space.kube.create(manifests.repository("repo", space.namespace, claim="missing"))
     space.wait_reason("ClaimNotFound", "repo", "BackupRepository")
     space.backup(startDeadlineSeconds=8)
-    assert "missing" in condition(space.wait_phase("Failed"), "Ready")["message"]
+    assert "missing" in find_condition(space.wait_phase("Failed"), "Ready")["message"]
 
 
 def test_a_claim_that_binds_with_its_first_consumer(space: Workspace) -> None:
@@ -78,7 +79,7 @@ def test_a_cancelled_wait(space: Workspace) -> None:
     space.wait_reason("VMNotFound")
     space.kube.merge("Backup", "backup", space.namespace, {"spec": {"cancel": True}})
     status = space.wait_phase("Cancelled")
-    assert condition(status, "Stalled")["reason"] == "Cancelled"
+    assert find_condition(status, "Stalled")["reason"] == "Cancelled"
 
 
 def test_deleting_a_backup_that_waits(space: Workspace) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.objects import Obj
+from tests.support.objects import Obj, find_condition
 from tests.support.outcomes import PATIENCE, exports_of
 from tests.support.points import History
 from tests.support.vma import MIB, Disk
 from tests.support.waiting import until, wait_for
-from tests.support.workspace import Workspace, condition
+from tests.support.workspace import Workspace
 
 TWO = (Disk("random", 12 * MIB), Disk("pattern", 6 * MIB))
 QUICK = {"timeouts": {"reconnectSeconds": 10, "stallSeconds": 12}}
@@ -74,7 +74,7 @@ def test_without_another_attempt(chain: History) -> None:
     struck(chain, "die")
     space.backup("bad", type="Incremental")
     status = space.wait_phase("Failed", "bad", timeout=PATIENCE)
-    assert condition(status, "Stalled")["reason"] == MODES["die"]
+    assert find_condition(status, "Stalled")["reason"] == MODES["die"]
     assert folder.files() == before
     chain.assert_identical("full")
     is_an_increment(chain, chain.increment("incr"))

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 from tests.support import chart, nodes
+from tests.support.objects import find_condition
 from tests.support.outcomes import PATIENCE, completed_with_one_start
 from tests.support.points import History
 from tests.support.vma import MIB, Disk
 from tests.support.waiting import holds_for, until, wait_for
-from tests.support.workspace import Workspace, condition, summary
+from tests.support.workspace import Workspace, summary
 
 pytestmark = [pytest.mark.disruptive, pytest.mark.timeout(900)]
 
@@ -101,7 +102,7 @@ def test_a_worker_that_goes_on_where_its_node_is_lost(impatient: Workspace) -> N
 def _runs(space: Workspace) -> None:
     status = space.status()
     assert status["phase"] == "Running", summary(status)
-    assert condition(status, "Ready")["reason"] != "Unreachable", "it answers"
+    assert find_condition(status, "Ready")["reason"] != "Unreachable", "it answers"
 
 
 def test_the_api_server_is_away(space: Workspace) -> None:

@@ -8,11 +8,12 @@ from functools import partial
 import pytest
 from tests.support import nodes, repositories
 from tests.support.admission import mutated_pods
+from tests.support.objects import find_condition
 from tests.support.outcomes import PATIENCE, failed
 from tests.support.programs import engine
 from tests.support.vma import MIB, Disk
 from tests.support.waiting import until, wait_for
-from tests.support.workspace import OFTEN, Workspace, condition
+from tests.support.workspace import OFTEN, Workspace
 
 SIZE = 16 * MIB
 LOSES_WRITES = f"""#!/bin/sh
@@ -63,7 +64,7 @@ def test_somebody_else_fills_it_during_the_copy(space: Workspace, tiny: str) -> 
     space.wait_copying(timeout=PATIENCE)
     engine("exec", node, "sh", "-c", f"dd if=/dev/zero of={tiny}/other bs=1M 2>/dev/null; true")
     status = space.wait_phase("Failed", timeout=PATIENCE)
-    stalled = condition(status, "Stalled")
+    stalled = find_condition(status, "Stalled")
     assert stalled["reason"] == "RepositoryFull"
     assert f"of {64 * MIB} bytes are free" in stalled["message"]
     assert status["attempts"] == 1, "another attempt would only fill it again"

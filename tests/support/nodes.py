@@ -10,7 +10,7 @@ from typing import Final
 import httpx
 from tests.support import chart, repositories, vma
 from tests.support.kube import ApiError, Kube
-from tests.support.objects import Obj
+from tests.support.objects import Obj, status_and_reason
 from tests.support.programs import engine
 from tests.support.waiting import NotYet, until, wait_for
 
@@ -98,8 +98,7 @@ def _answers(kube: Kube) -> None:
 
 def ready(kube: Kube, node: str) -> str:
     """Return status of its Ready condition."""
-    conditions = kube.get("Node", node)["status"]["conditions"]
-    return str(next(c["status"] for c in conditions if c["type"] == "Ready"))
+    return status_and_reason(kube.get("Node", node), "Ready")[0]
 
 
 def control_plane(kube: Kube) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from tests.support import images
+from tests.support.objects import find_condition
 from tests.support.waiting import until, wait_for
-from tests.support.workspace import Workspace, condition
+from tests.support.workspace import Workspace
 
 PATIENCE = 180
 """Seconds: a retry waits 10 s, a clock of the appliance up to 20 s, and the machine may be busy."""
@@ -50,7 +51,7 @@ def exports_of(start: dict[str, Any]) -> set[str]:
 def failed(space: Workspace, *reasons: str, name: str = "backup", timeout: float = PATIENCE) -> str:
     """Return the message of the end, once it is Failed for one of the reasons and nothing of it is left."""
     status = space.wait_phase("Failed", name, timeout=timeout)
-    stalled = condition(status, "Stalled")
+    stalled = find_condition(status, "Stalled")
     assert stalled["reason"] in reasons, stalled
     assert "manifest" not in status
     folder = space.folders["repo"]

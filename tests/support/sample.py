@@ -98,6 +98,16 @@ def claim(name: str = "store-claim", *, phase: str = "Bound", modes: tuple[str, 
     return {"metadata": metadata("PersistentVolumeClaim", name), "spec": spec, "status": {"phase": phase}}
 
 
+def vm_uuid(number: int) -> str:
+    """Return a BIOS UUID that tells its number."""
+    return f"4210c0de-0000-4000-8000-{number:012x}"
+
+
+def deleting(obj: Obj) -> Obj:
+    """Return an object that is being deleted."""
+    return {**obj, "metadata": {**obj["metadata"], "deletionTimestamp": stamp()}}
+
+
 def condition(kind: str, reason: str = "", message: str = "", *, seconds: float = 0, status: str = "True") -> Obj:
     """Return a condition of a Job, a pod or a node."""
     return {

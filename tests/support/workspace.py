@@ -12,7 +12,7 @@ from typing import Any, Final
 from tests.support import manifests, repositories, setup
 from tests.support.kube import Kube
 from tests.support.namespaces import wait_gone
-from tests.support.objects import Obj
+from tests.support.objects import Obj, find_condition
 from tests.support.repositories import Folder
 from tests.support.vma import USER, Disk, ReferenceVMA
 from tests.support.waiting import Impossible, until, wait_for
@@ -182,7 +182,7 @@ class Workspace:
 
         def probe() -> str:
             status = self.status(name, kind)
-            ready = condition(status, "Ready")
+            ready = find_condition(status, "Ready")
             until(ready.get("reason") in wanted, summary(status))
             return str(ready["message"])
 
@@ -193,7 +193,7 @@ class Workspace:
 
         def probe() -> Obj:
             status = self.status(name, kind)
-            until(condition(status, "Ready").get("status") == "True", summary(status))
+            until(find_condition(status, "Ready").get("status") == "True", summary(status))
             return status
 
         return wait_for(f"{kind} {name} Ready", probe, timeout=timeout)
@@ -259,12 +259,6 @@ class Workspace:
     def _events(self, name: str, kind: str = "Backup") -> list[Obj]:
         about = f"involvedObject.kind={kind},involvedObject.name={name}"
         return self.kube.select("Event", self.namespace, fields=about)
-
-
-def condition(status: Mapping[str, Any], kind: str) -> Obj:
-    """Return the condition of that type; empty when it is absent."""
-    found = [c for c in status.get("conditions", []) if c["type"] == kind]
-    return dict(found[0]) if found else {}
 
 
 def summary(status: Mapping[str, Any]) -> str:

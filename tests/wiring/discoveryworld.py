@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tests.support import sample
-from tests.support.objects import Obj
-from tests.support.sample import GIB
+from tests.support.objects import Obj, status_and_reason
+from tests.support.sample import GIB, vm_uuid
 from tests.wiring.rig import Rig
 
 from sendense_operator.cluster import kinds
@@ -27,14 +27,10 @@ NO_WORD = [
 """Answers that do not say whether there is a VM."""
 
 
-def uuid(number: int) -> str:
-    return f"4210c0de-0000-4000-8000-{number:012x}"
-
-
 def vm(number: int, path: str = "", *, name: str = "", disks: int = 1, **more: Any) -> InventoryVM:
     path = path or f"/DC1/vm/vm{number}"
     listed = tuple(InventoryDisk(id=f"disk-{2016 - n}", capacity_bytes=GIB + n) for n in range(disks))
-    return InventoryVM(id=uuid(number), name=name or path.rpartition("/")[2], path=path, disks=listed, **more)
+    return InventoryVM(id=vm_uuid(number), name=name or path.rpartition("/")[2], path=path, disks=listed, **more)
 
 
 class World(Rig):
@@ -66,13 +62,11 @@ class World(Rig):
 
     def verdict(self) -> tuple[str, str]:
         """Return status and reason of the appliance's condition."""
-        found = self.world.cluster.one(kinds.APPLIANCE, "vma").get("status", {}).get("conditions", [])
-        return next(((c["status"], c["reason"]) for c in found if c["type"] == "Discovered"), ("", ""))
+        return status_and_reason(self.world.cluster.one(kinds.APPLIANCE, "vma"), "Discovered")
 
     def vm_reason(self, path: str, kind: str = "Ready") -> str:
         """Return the reason of a ProtectedVM's condition."""
-        found = (self.objects().get(path) or {}).get("status", {}).get("conditions", [])
-        return next((str(c["reason"]) for c in found if c["type"] == kind), "")
+        return status_and_reason(self.objects().get(path) or {}, kind)[1]
 
     def lists(self) -> int:
         """Return how often all VMs were asked for."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.support import sample
 from tests.support.callbackkeys import FixedKeys
-from tests.support.objects import Obj
+from tests.support.objects import Obj, status_and_reason
 from tests.support.sample import metadata
 from tests.wiring.fakecluster import Killed
 from tests.wiring.fakevma import FakeVMA
@@ -222,8 +222,7 @@ class Rig:
 
     def reason(self, name: str = "b1") -> str:
         """Return the reason of its Ready condition."""
-        found = self.backup(name).get("status", {}).get("conditions", [])
-        return next((str(c["reason"]) for c in found if c["type"] == "Ready"), "")
+        return status_and_reason(self.backup(name), "Ready")[1]
 
     def is_over(self, name: str) -> bool:
         """Return whether it has come to its end."""
@@ -231,8 +230,7 @@ class Rig:
 
     def is_ready(self, kind: Kind, name: str) -> bool:
         """Return what its Ready condition says."""
-        found = self.world.cluster.one(kind, name).get("status", {}).get("conditions", [])
-        return any(c["type"] == "Ready" and c["status"] == "True" for c in found)
+        return status_and_reason(self.world.cluster.one(kind, name), "Ready")[0] == "True"
 
     def delete(self, name: str) -> None:
         """As `kubectl delete` of a Backup."""
@@ -246,6 +244,22 @@ class Rig:
     def events(self, reason: str) -> list[Obj]:
         """Return the Events of that reason."""
         return [event for event in self.world.cluster.all(kinds.EVENT) if event["reason"] == reason]
+
+    def record_calls(self) -> list[tuple[str, str]]:
+        """Return a list that gets verb and kind of each call of the API server from now on."""
+        calls: list[tuple[str, str]] = []
+
+        def record(verb: str, kind: Kind) -> None:
+            calls.append((verb, kind.kind))
+
+        self.world.cluster.failing = record
+        return calls
+
+    async def run_until_it_copies(self) -> None:
+        """With all that the Backup needs, until its worker copies."""
+        self.create_references()
+        self.create_backup()
+        await self.run(lambda: self.reason() == "Copying")
 
     def phases(self) -> dict[str, str]:
         """Of all Backups."""

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from tests.support import sample
-from tests.support.sample import GIB
-from tests.wiring.discoveryworld import INTERVAL, World, uuid, vm
+from tests.support.sample import GIB, vm_uuid
+from tests.wiring.discoveryworld import INTERVAL, World, vm
 
 from sendense_operator.api.v1alpha1.names import LABEL_DISCOVERED_BY
 from sendense_operator.cluster import kinds
@@ -32,7 +32,7 @@ async def test_what_is_made_of_a_vm() -> None:
     assert obj["metadata"]["name"].startswith("db-01-")
     assert obj["metadata"]["labels"] == {LABEL_DISCOVERED_BY: "vma"}
     assert "ownerReferences" not in obj["metadata"]
-    assert (obj["spec"]["applianceRef"], obj["spec"]["uuid"]) == ({"name": "vma"}, uuid(1))
+    assert (obj["spec"]["applianceRef"], obj["spec"]["uuid"]) == ({"name": "vma"}, vm_uuid(1))
     status = obj["status"]
     assert [(d["index"], d["key"], d["virtualSize"]) for d in status["disks"]] == [(0, 2016, GIB), (1, 2015, GIB + 1)]
     assert (status["vmName"], status["powerState"], status["cbtEnabled"]) == ("DB 01", "poweredOn", True)

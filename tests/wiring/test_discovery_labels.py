@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.support import sample
-from tests.support.objects import Obj
+from tests.support.objects import Obj, find_condition
 from tests.wiring.discoveryworld import INTERVAL, World, vm
 
 from sendense_operator.api.v1alpha1.names import ANNOTATION_DISCOVERY_LABELS, LABEL_DISCOVERED_BY
@@ -59,8 +59,7 @@ async def found_anew(rig: World) -> None:
     generation = rig.world.cluster.one(kinds.APPLIANCE, "vma")["metadata"]["generation"]
 
     def ended() -> bool:
-        conditions = rig.world.cluster.one(kinds.APPLIANCE, "vma")["status"]["conditions"]
-        (one,) = [c for c in conditions if c["type"] == "Discovered"]
+        one = find_condition(rig.world.cluster.one(kinds.APPLIANCE, "vma")["status"], "Discovered")
         return one["reason"] in ("Discovered", "DryRun") and one["observedGeneration"] == generation
 
     await rig.run(ended)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.support.objects import Obj
+from tests.support.objects import Obj, disk_types
 from tests.support.sample import GIB
 from tests.wiring.rig import Rig
 
@@ -31,11 +31,6 @@ async def run(rig: Rig, name: str, kind: str = "Incremental", **spec: Any) -> Ob
     await rig.settle(seconds=3)
     status: Obj = rig.backup(name)["status"]
     return status
-
-
-def ran(status: Obj) -> list[tuple[str, str | None]]:
-    """Type and reason of each disk."""
-    return [(disk["type"], disk.get("reason")) for disk in status["disks"]]
 
 
 async def test_what_an_increment_says() -> None:
@@ -79,7 +74,7 @@ async def test_the_chain_of_a_full_and_its_increments() -> None:
 async def test_the_first_one_has_no_parent(kind: str, event: str) -> None:
     rig = await backed_up(Rig())
     status = await run(rig, "b1", kind)
-    assert (status["phase"], status["type"], ran(status)) == ("Completed", "Full", [("Full", "NoParent")])
+    assert (status["phase"], status["type"], disk_types(status)) == ("Completed", "Full", [("Full", "NoParent")])
     assert [e["type"] for e in rig.events("FellBackToFull")] == [event]
 
 
@@ -105,7 +100,7 @@ async def test_disks_come_and_go(
     rig.vma.layout = after
     await rig.settle(seconds=400)  # what was looked up is old by now
     status = await run(rig, "b2")
-    assert ran(status) == expected
+    assert disk_types(status) == expected
     assert [disk["key"] for disk in status["disks"]] == list(after)
     assert status["type"] == ("Full" if any(reason for _, reason in expected) else "Incremental")
     reported = [event["message"] for event in rig.events("FellBackToFull")]
@@ -122,7 +117,7 @@ async def test_without_a_parent_it_may_fail_instead() -> None:
 async def test_a_chain_may_only_be_so_deep() -> None:
     rig = await backed_up(Rig(), ("b1", "Full"), ("b2", "Auto"), maxChainDepth=2)
     assert rig.chain()["status"]["next"]["reason"] == "ChainTooLong"
-    assert ran(await run(rig, "b3", "Auto")) == [("Full", "ChainTooLong")]
+    assert disk_types(await run(rig, "b3", "Auto")) == [("Full", "ChainTooLong")]
 
 
 @pytest.mark.parametrize("on_missing_parent", ["Full", "Fail"])

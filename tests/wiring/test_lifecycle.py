@@ -20,13 +20,6 @@ def over(rig: Rig, *backups: str) -> Callable[[], bool]:
     return lambda: all(rig.is_over(name) for name in backups or ("b1",)) and rig.is_clean()
 
 
-async def started(rig: Rig) -> Rig:
-    rig.create_references()
-    rig.create_backup()
-    await rig.run(lambda: rig.reason() == "Copying")
-    return rig
-
-
 async def test_objects_may_come_in_any_order() -> None:
     rig = Rig()
     rig.create_backup()
@@ -48,7 +41,8 @@ async def test_objects_may_come_in_any_order() -> None:
 
 
 async def test_what_is_there_in_the_end() -> None:
-    rig = await started(Rig())
+    rig = Rig()
+    await rig.run_until_it_copies()
     await rig.run(over(rig))
     await rig.settle()
     status = rig.backup()["status"]
@@ -65,7 +59,8 @@ async def test_what_is_there_in_the_end() -> None:
 
 
 async def test_progress_never_falls_and_is_not_whole_before_the_end() -> None:
-    rig = await started(Rig())
+    rig = Rig()
+    await rig.run_until_it_copies()
     await rig.run(over(rig))
     seen = [(s["phase"], s["progress"]["percent"]) for s in rig.world.cluster.history if s.get("progress")]
     percents = [percent for _, percent in seen]
@@ -75,7 +70,8 @@ async def test_progress_never_falls_and_is_not_whole_before_the_end() -> None:
 
 
 async def test_an_idle_operator_writes_nothing() -> None:
-    rig = await started(Rig())
+    rig = Rig()
+    await rig.run_until_it_copies()
     await rig.run(over(rig))
     await rig.settle()
     before = len(rig.world.cluster.written)
@@ -160,7 +156,8 @@ async def test_without_retries_nothing_is_called_a_retry(endings: list[Ending], 
 
 
 async def test_a_lost_node_fails_its_backup_but_not_at_once() -> None:
-    rig = await started(Rig(node_lost_seconds=60))
+    rig = Rig(node_lost_seconds=60)
+    await rig.run_until_it_copies()
     rig.world.lose_node()
     before = rig.world.clock.seconds
     await rig.run(lambda: rig.phase() == "Failed")
@@ -174,7 +171,8 @@ async def test_a_lost_node_fails_its_backup_but_not_at_once() -> None:
 
 
 async def test_a_worker_that_can_not_be_reached_goes_on() -> None:
-    rig = await started(Rig())
+    rig = Rig()
+    await rig.run_until_it_copies()
     rig.world.mute = True
     await rig.run(over(rig))
     assert rig.phase() == "Completed"
@@ -194,7 +192,8 @@ async def test_an_appliance_that_is_away(lasts: int) -> None:
 
 
 async def test_a_repository_that_fills_up_is_looked_at_again() -> None:
-    rig = await started(Rig())
+    rig = Rig()
+    await rig.run_until_it_copies()
     await rig.run(over(rig))
     rig.world.probe = sample.failed_answer("RepositoryFull", "10 MiB are free")
     rig.world.endings["b2"] = [Ending.FULL]

@@ -9,7 +9,7 @@ import pytest
 from tests.support import sample
 from tests.support.objects import Obj
 from tests.wiring.rig import Rig
-from tests.wiring.test_lifecycle import over, started
+from tests.wiring.test_lifecycle import over
 from tests.wiring.world import Ending
 
 from sendense_operator.api.v1alpha1 import names
@@ -33,7 +33,8 @@ async def test_a_lost_answer_is_found_in_the_repository() -> None:
 
 
 async def test_the_answer_of_a_pod_that_was_seen_to_go_is_enough() -> None:
-    rig = await started(Rig())
+    rig = Rig()
+    await rig.run_until_it_copies()
     rig.world.endings["b1"] = [Ending.COMPLETE_AND_VANISH]
     await rig.run(over(rig))
     assert rig.phase() == "Completed"

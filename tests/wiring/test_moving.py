@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from tests.support import sample
-from tests.wiring.discoveryworld import INTERVAL, NO_WORD, World, uuid, vm
+from tests.support.sample import vm_uuid
+from tests.wiring.discoveryworld import INTERVAL, NO_WORD, World, vm
 
 from sendense_operator.cluster import kinds
 from sendense_operator.cluster.errors import ClusterError, NotFoundError
@@ -177,7 +178,7 @@ async def test_a_place_that_another_vm_has_taken_needs_no_question() -> None:
     rig.vma.cbt_error = VMARefused("cbt-status", 500, "Internal server error")
     await rig.next()
     assert rig.names() == {"db": names["vm2"], "vm2": names["db"]}
-    assert rig.objects()["db"]["spec"]["uuid"] == uuid(2)
+    assert rig.objects()["db"]["spec"]["uuid"] == vm_uuid(2)
 
 
 async def test_credentials_that_went_between_the_list_and_the_move() -> None:

@@ -6,14 +6,13 @@ from typing import Any
 
 import pytest
 from tests.support import sample
-from tests.support.objects import Obj
+from tests.support.objects import Obj, status_and_reason
 from tests.support.sample import NAMESPACE
 from tests.wiring.ending import Ending
 from tests.wiring.rig import Rig
 from tests.wiring.test_incrementals import run
 
 from sendense_operator.cluster import kinds
-from sendense_operator.cluster.kinds import Kind
 from sendense_operator.reconcile.policies.policy_reconciler import PolicyReconciler
 from sendense_operator.reconcile.state.formatting import parse_time
 from sendense_operator.reconcile.state.keys import Key, Work
@@ -41,13 +40,12 @@ def vm_status(rig: Rig) -> Obj:
     return status
 
 
-def condition(status: Obj, kind: str) -> tuple[str, str]:
-    found = [c for c in status.get("conditions", []) if c["type"] == kind]
-    return (found[0]["status"], found[0]["reason"]) if found else ("", "")
-
-
 def protected(rig: Rig) -> tuple[str, str]:
-    return condition(vm_status(rig), "Protected")
+    return status_and_reason(rig.world.cluster.one(kinds.PROTECTED_VM, "db"), "Protected")
+
+
+def objective(rig: Rig) -> tuple[str, str]:
+    return status_and_reason(rig.world.cluster.one(kinds.BACKUP_POLICY, "nightly"), "Objective")
 
 
 def policy_status(rig: Rig, name: str = "nightly") -> Obj:
@@ -82,14 +80,14 @@ async def test_from_never_to_protected_to_too_old() -> None:
     rig = rig_with()
     await rig.settle(seconds=30)
     assert protected(rig) == ("False", "NeverBackedUp")
-    assert condition(policy_status(rig), "Objective") == ("False", "ObjectiveMissed")
+    assert objective(rig) == ("False", "ObjectiveMissed")
     assert policy_status(rig)["objective"]["worst"] == [{"vm": "db", "reason": "NeverBackedUp"}]
     (never,) = rig.events("NeverBackedUp")
     assert never["type"] == "Warning"
     await run(rig, "b1")
     await rig.settle(seconds=10)
     assert protected(rig) == ("True", "WithinObjective")
-    assert (within(rig), condition(policy_status(rig), "Objective")) == ("1/1", ("True", "WithinObjective"))
+    assert (within(rig), objective(rig)) == ("1/1", ("True", "WithinObjective"))
     assert vm_status(rig)["latestBackup"] == "b1"
     assert vm_status(rig)["latestTime"] == rig.backup("b1")["status"]["startTime"]
     assert [event["type"] for event in rig.events("WithinObjective")] == ["Normal"]
@@ -203,7 +201,7 @@ async def test_a_vm_that_vanished_is_told_apart() -> None:
     assert protected(rig) == ("Unknown", "Vanished")
     assert "nextTime" not in vm_status(rig)
     assert vm_status(rig)["latestBackup"] == "b1"
-    assert (within(rig), condition(policy_status(rig), "Objective")) == ("0/0", ("Unknown", "NoVMs"))
+    assert (within(rig), objective(rig)) == ("0/0", ("Unknown", "NoVMs"))
 
 
 async def test_a_vm_that_is_being_deleted_is_left_alone() -> None:
@@ -324,12 +322,7 @@ async def test_a_check_lists_nothing() -> None:
     rig = rig_with(hours=24)
     await run(rig, "b1")
     await rig.settle(seconds=30)
-    calls: list[tuple[str, str]] = []
-
-    def noted(verb: str, kind: Kind) -> None:
-        calls.append((verb, kind.kind))
-
-    rig.world.cluster.failing = noted
+    calls = rig.record_calls()
     await PolicyReconciler(rig.controller.ctx, rig.controller.protection)(NAMESPACE, "nightly")
     assert calls == [("get", "BackupPolicy"), ("get", "BackupRepository")]
     calls.clear()
@@ -342,14 +335,9 @@ async def test_what_is_written_wakes_no_lookup() -> None:
     """Its own status write must not have all chains of a VM checked at each slot and after each backup."""
     rig = rig_with(hours=None, schedules=[{"name": "often", "cron": "0 * * * *"}])
     await rig.settle(seconds=30)
-    calls: list[tuple[str, str]] = []
-
-    def noted(verb: str, kind: Kind) -> None:
-        calls.append((verb, kind.kind))
-
     rig.edit(kinds.BACKUP_POLICY, "nightly", suspend=True)
     await rig.controller.work()
-    rig.world.cluster.failing = noted
+    calls = rig.record_calls()
     rig.world.step()
     rig.world.step()
     await rig.controller.work()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tests.support import sample
-from tests.support.objects import Obj
+from tests.support.objects import Obj, status_and_reason
 from tests.support.sample import NAMESPACE
 from tests.wiring.rig import Rig
 
@@ -14,7 +14,6 @@ from sendense_operator.api.v1alpha1 import names
 from sendense_operator.api.v1alpha1.backup import BackupSpec
 from sendense_operator.cluster import kinds
 from sendense_operator.cluster.errors import InvalidError
-from sendense_operator.cluster.kinds import Kind
 from sendense_operator.reconcile.policies.policy_reconciler import PolicyReconciler
 
 EACH_MINUTE = [{"name": "often", "cron": "* * * * *"}]
@@ -56,8 +55,7 @@ def policy(rig: Rig, name: str = "nightly") -> Obj:
 
 
 def reason(rig: Rig, name: str = "nightly") -> str:
-    (ready,) = [c for c in policy(rig, name)["status"]["conditions"] if c["type"] == "Ready"]
-    return str(ready["reason"])
+    return status_and_reason(policy(rig, name), "Ready")[1]
 
 
 def end_all(rig: Rig) -> None:
@@ -243,12 +241,7 @@ async def test_a_check_without_a_slot_lists_nothing() -> None:
     rig = rig_with(5)
     add_policy(rig, schedules=HOURLY)
     await rig.settle(seconds=5)
-    calls: list[tuple[str, str]] = []
-
-    def noted(verb: str, kind: Kind) -> None:
-        calls.append((verb, kind.kind))
-
-    rig.world.cluster.failing = noted
+    calls = rig.record_calls()
     reconcile = PolicyReconciler(rig.controller.ctx, rig.controller.protection)
     assert await reconcile(NAMESPACE, "nightly") == pytest.approx(3600 - rig.world.clock.seconds, abs=2)
     assert calls == [("get", "BackupPolicy"), ("get", "BackupRepository")]

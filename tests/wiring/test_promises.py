@@ -8,6 +8,7 @@ import json
 
 import pytest
 from tests.support import sample
+from tests.support.objects import status_and_reason
 from tests.wiring.rig import SECRET_WORD, Rig
 from tests.wiring.world import Ending
 
@@ -21,15 +22,9 @@ from sendense_operator.reconcile.workload.worker_pod import task_of
 from sendense_operator.vma.errors import VMAError, VMAGarbage, VMARefused
 
 
-async def running(rig: Rig) -> Rig:
-    rig.create_references()
-    rig.create_backup()
-    await rig.run(lambda: rig.reason() == "Copying")
-    return rig
-
-
 async def test_writes_of_progress_keep_their_distance() -> None:
-    rig = await running(Rig())
+    rig = Rig()
+    await rig.run_until_it_copies()
     await rig.run(lambda: rig.phase() == "Completed")
     copying = [s["at"] for s in rig.world.cluster.history if s["conditions"][0]["reason"] == "Copying"]
     gaps = [later - earlier for earlier, later in itertools.pairwise(copying)]
@@ -47,7 +42,8 @@ async def test_what_does_not_change_is_not_written() -> None:
 
 
 async def test_no_secret_is_in_any_object_but_its_own() -> None:
-    rig = await running(Rig())
+    rig = Rig()
+    await rig.run_until_it_copies()
     await rig.run(lambda: rig.phase() == "Completed")
     others = [obj for obj in rig.world.cluster.objects.values() if obj["kind"] != "Secret"]
     assert {"Job", "Event", "Pod", "NetworkPolicy"} & {obj["kind"] for obj in others}
@@ -55,7 +51,8 @@ async def test_no_secret_is_in_any_object_but_its_own() -> None:
 
 
 async def test_no_second_worker_while_the_first_ones_pod_is_there() -> None:
-    rig = await running(Rig())
+    rig = Rig()
+    await rig.run_until_it_copies()
     rig.world.endings["b1"] = [Ending.HANG]
     rig.world.stuck = True
     rig.world.cluster.begin_deletion(kinds.JOB, rig.world.worker_jobs()[0])
@@ -176,7 +173,8 @@ async def test_a_vm_of_many_disks_gets_the_memory_it_needs_or_fails_at_once(ceil
 
 
 async def test_a_backup_of_a_name_that_was_there_before_is_another_one() -> None:
-    rig = await running(Rig())
+    rig = Rig()
+    await rig.run_until_it_copies()
     await rig.run(lambda: rig.phase() == "Completed" and rig.is_clean())
     rig.world.cluster.remove(kinds.BACKUP, rig.backup())
     again = sample.backup()
@@ -227,7 +225,8 @@ async def test_a_network_policy_of_an_earlier_try_is_made_anew_where_it_does_not
 
 
 async def test_the_status_of_a_chain_follows_its_backups() -> None:
-    rig = await running(Rig())
+    rig = Rig()
+    await rig.run_until_it_copies()
     await rig.run(lambda: rig.phase() == "Completed")
     rig.create_backup("b2")
     await rig.run(lambda: rig.phase("b2") == "Completed" and rig.is_clean())
@@ -239,7 +238,7 @@ async def test_the_status_of_a_chain_follows_its_backups() -> None:
     await rig.settle(seconds=5)
     (chain,) = rig.world.cluster.all(kinds.BACKUP_CHAIN)
     assert chain["status"]["points"] == 0
-    assert [c["reason"] for c in chain["status"]["conditions"] if c["type"] == "Ready"] == ["NoRestorePoints"]
+    assert status_and_reason(chain, "Ready")[1] == "NoRestorePoints"
 
 
 async def test_looked_at_all_at_once_no_slot_and_no_port_is_given_twice() -> None:

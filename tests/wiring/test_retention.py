@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.support import sample
-from tests.support.objects import Obj
+from tests.support.objects import Obj, status_and_reason
 from tests.support.sample import NAMESPACE
 from tests.wiring.rig import Rig
 from tests.wiring.test_incrementals import run
@@ -40,8 +40,7 @@ def points(rig: Rig) -> list[str]:
 
 
 def condition(obj: Obj) -> tuple[str, str]:
-    (found,) = [c for c in obj["status"]["conditions"] if c["type"] == "Retention"]
-    return found["status"], found["reason"]
+    return status_and_reason(obj, "Retention")
 
 
 def policy_condition(rig: Rig) -> tuple[str, str]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from tests.support.objects import Obj
+from tests.support.objects import Obj, find_condition, status_and_reason
 from tests.wiring.ending import Ending
 from tests.wiring.rig import Rig
 
@@ -14,8 +12,12 @@ from sendense_operator.cluster import kinds
 from sendense_operator.reconcile.state.unrouted_calls import FORGET_S, STUCK_AFTER_S
 
 
-def status(rig: Rig) -> dict[str, Any]:
-    found: dict[str, Any] = rig.world.cluster.one(kinds.APPLIANCE, "vma")["status"]
+def appliance(rig: Rig) -> Obj:
+    return rig.world.cluster.one(kinds.APPLIANCE, "vma")
+
+
+def status(rig: Rig) -> Obj:
+    found: Obj = appliance(rig)["status"]
     return found
 
 
@@ -29,10 +31,6 @@ def hangs(ending: Ending = Ending.STUCK) -> Rig:
     rig.create_references()
     rig.create_backup(retries=0)
     return rig
-
-
-def reported(rig: Rig, reason: str = "StuckClient") -> list[Obj]:
-    return [event for event in rig.world.cluster.all(kinds.EVENT) if event["reason"] == reason]
 
 
 def pod_uid(rig: Rig) -> str:
@@ -54,14 +52,14 @@ async def test_it_is_counted_until_its_telemetry_ends(ending: Ending) -> None:
     rig = hangs(ending)
     job = await ended(rig)
     assert counted(rig) == (1, [job])
-    (event,) = reported(rig)
+    (event,) = rig.events("StuckClient")
     assert (event["type"], event.get("count", 1)) == ("Warning", 1)
     assert "restart the appliance's service" in event["message"]
     rig.restart()
     await rig.settle(seconds=int(FORGET_S + STUCK_AFTER_S) + 120)
     assert counted(rig) == (1, [job])
     assert "restart the appliance's service" in status(rig)["conditions"][0]["message"]
-    assert len(reported(rig)) == 1
+    assert len(rig.events("StuckClient")) == 1
     rig.world.gateways.clients_end()
     await rig.settle(seconds=int(FORGET_S) + 20)
     assert counted(rig) == (0, [])
@@ -106,7 +104,7 @@ async def test_killed_after_each_write() -> None:
 
 
 def kinds_reported(rig: Rig) -> list[str]:
-    return sorted(event["involvedObject"]["kind"] for event in reported(rig, "CallbacksElsewhere"))
+    return sorted(event["involvedObject"]["kind"] for event in rig.events("CallbacksElsewhere"))
 
 
 async def test_callbacks_at_another_objects_path_are_named_within_seconds() -> None:
@@ -114,18 +112,16 @@ async def test_callbacks_at_another_objects_path_are_named_within_seconds() -> N
     await rig.run(lambda: rig.reason() == "Copying")
     rig.world.gateways.stray_call(pod_uid(rig), "other")
     await rig.run(lambda: rig.reason() == "CallbacksElsewhere", seconds=12)
-    await rig.run(lambda: len(reported(rig, "CallbacksElsewhere")) == 2, seconds=12)
-    for event in reported(rig, "CallbacksElsewhere"):
+    await rig.run(lambda: len(rig.events("CallbacksElsewhere")) == 2, seconds=12)
+    for event in rig.events("CallbacksElsewhere"):
         assert event["type"] == "Warning"
         assert "VMwareAppliance other" in event["message"]
         assert "status.callbackURL of VMwareAppliance vma" in event["message"]
     assert kinds_reported(rig) == ["Backup", "VMwareAppliance"]
-    (condition,) = [c for c in status(rig)["conditions"] if c["type"] == "CallbacksArrive"]
-    assert (condition["status"], condition["reason"]) == ("False", "CallbacksElsewhere")
-    (ready,) = [c for c in rig.world.cluster.one(kinds.BACKUP, "b1")["status"]["conditions"] if c["type"] == "Ready"]
-    assert "VMwareAppliance other" in ready["message"]
+    assert status_and_reason(appliance(rig), "CallbacksArrive") == ("False", "CallbacksElsewhere")
+    assert "VMwareAppliance other" in find_condition(rig.backup()["status"], "Ready")["message"]
     await rig.settle(seconds=1000)
-    assert not [c for c in status(rig)["conditions"] if c["type"] == "CallbacksArrive"]
+    assert not find_condition(status(rig), "CallbacksArrive")
     assert kinds_reported(rig) == ["Backup", "VMwareAppliance"]
 
 
@@ -135,7 +131,7 @@ async def test_callbacks_that_arrive_nowhere_are_named_until_they_come() -> None
     await rig.run(lambda: rig.reason() == "CallbacksElsewhere", seconds=30)
     assert rig.phase() == "Running", "its worker copies"
     await rig.run(lambda: kinds_reported(rig) == ["Backup", "VMwareAppliance"], seconds=12)
-    assert all("none of its callbacks has arrived" in event["message"] for event in reported(rig, "CallbacksElsewhere"))
+    assert all("none of its callbacks has arrived" in event["message"] for event in rig.events("CallbacksElsewhere"))
     rig.world.uncalled = False
     await rig.run(lambda: rig.reason() == "Copying", seconds=12)
-    await rig.run(lambda: not [c for c in status(rig)["conditions"] if c["type"] == "CallbacksArrive"], seconds=30)
+    await rig.run(lambda: not find_condition(status(rig), "CallbacksArrive"), seconds=30)

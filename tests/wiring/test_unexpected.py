@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 from tests.support import sample
-from tests.support.objects import Obj
+from tests.support.objects import Obj, disk_types, find_condition
 from tests.support.sample import NAMESPACE
 from tests.wiring.rig import Rig
-from tests.wiring.test_incrementals import backed_up, ran
+from tests.wiring.test_incrementals import backed_up
 from tests.wiring.test_silence import begin, silent
 
 from sendense_operator.cluster import kinds
@@ -29,9 +29,8 @@ def recover(rig: Rig) -> None:
     rig.world.cluster.failing = lambda verb, kind: None
 
 
-def ready(rig: Rig, kind: Kind, name: str) -> dict[str, str]:
-    found = rig.world.cluster.one(kind, name).get("status", {}).get("conditions", [])
-    return next((c for c in found if c["type"] == "Ready"), {})
+def ready(rig: Rig, kind: Kind, name: str) -> Obj:
+    return find_condition(rig.world.cluster.one(kind, name).get("status", {}), "Ready")
 
 
 async def test_a_job_that_can_not_be_created_is_said_so_and_made_later() -> None:
@@ -114,8 +113,8 @@ async def test_what_was_applied_together_is_a_full_and_an_increment() -> None:
     rig.create_backup("a-auto", type="Auto")
     rig.create_backup("b-full", type="Full")
     await rig.run(lambda: rig.is_over("a-auto") and rig.is_over("b-full"))
-    assert ran(rig.backup("b-full")["status"]) == [("Full", None)]
-    assert ran(rig.backup("a-auto")["status"]) == [("Incremental", None)]
+    assert disk_types(rig.backup("b-full")["status"]) == [("Full", None)]
+    assert disk_types(rig.backup("a-auto")["status"]) == [("Incremental", None)]
 
 
 async def test_the_older_one_starts_first_whatever_it_waits_for() -> None:

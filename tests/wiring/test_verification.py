@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tests.support import sample
-from tests.support.objects import Obj
+from tests.support.objects import Obj, find_condition, status_and_reason
 from tests.wiring.rig import Rig
 from tests.wiring.test_incrementals import run
 
@@ -44,16 +44,15 @@ async def next_slot(rig: Rig) -> None:
     await rig.settle(seconds=2)
 
 
-def verified(obj: Obj) -> tuple[str, str] | None:
-    found = [c for c in obj.get("status", {}).get("conditions", []) if c["type"] == "Verified"]
-    return (found[0]["status"], found[0]["reason"]) if found else None
+def verified(obj: Obj) -> tuple[str, str]:
+    return status_and_reason(obj, "Verified")
 
 
 def message(obj: Obj) -> str:
-    return str(next(c["message"] for c in obj["status"]["conditions"] if c["type"] == "Verified"))
+    return str(find_condition(obj["status"], "Verified")["message"])
 
 
-def backups(rig: Rig) -> dict[str, tuple[str, str] | None]:
+def backups(rig: Rig) -> dict[str, tuple[str, str]]:
     return {b["metadata"]["name"]: verified(b) for b in rig.world.cluster.all(kinds.BACKUP)}
 
 
@@ -159,7 +158,7 @@ async def test_a_repaired_restore_point_is_no_longer_damaged() -> None:
 
 async def test_all_of_a_chain_on_request_without_a_policy() -> None:
     rig = await protected()
-    assert verified(rig.chain()) is None
+    assert verified(rig.chain()) == ("", "")
     annotate(rig, kinds.BACKUP_CHAIN, rig.chain()["metadata"]["name"])
     await rig.run(lambda: backups(rig) == ALL_READ, seconds=150)
     await is_over(rig)
@@ -185,13 +184,19 @@ async def test_a_controller_that_is_killed_at_any_write(write: int) -> None:
     assert jobs(rig) == []
 
 
-async def test_one_chain_of_a_repository_at_a_time() -> None:
+async def three_chains() -> Rig:
+    """Of three VMs in one repository, at a slot of their policy."""
     rig = await protected()
     for name in ("web", "vm1"):
         rig.create(kinds.PROTECTED_VM, sample.protected_vm(name))
         await backed_up(rig, name)
     add_policy(rig, "db", "web", "vm1")
     await next_slot(rig)
+    return rig
+
+
+async def test_one_chain_of_a_repository_at_a_time() -> None:
+    rig = await three_chains()
     await rig.run(lambda: len(rig.world.verification.tasks) == 3 and not jobs(rig), seconds=400)
     await rig.settle(seconds=5)
     assert rig.world.verification.most == 1
@@ -201,12 +206,7 @@ async def test_one_chain_of_a_repository_at_a_time() -> None:
 
 
 async def test_a_chain_that_goes_while_it_waits_holds_up_no_other() -> None:
-    rig = await protected()
-    for name in ("web", "vm1"):
-        rig.create(kinds.PROTECTED_VM, sample.protected_vm(name))
-        await backed_up(rig, name)
-    add_policy(rig, "db", "web", "vm1")
-    await next_slot(rig)
+    rig = await three_chains()
     await rig.run(lambda: len(rig.world.verification.tasks) == 1, seconds=60)
     # The next in the queue, whichever it is.
     (queue,) = rig.controller.ctx.verification_hints.waiting.values()
@@ -298,7 +298,7 @@ async def test_storage_that_fails_says_nothing_of_the_restore_points() -> None:
     await next_slot(rig)
     await rig.run(lambda: verified(rig.chain()) == ("False", "VerificationFailed"), seconds=300)
     assert "input/output error" in message(rig.chain())
-    assert set(backups(rig).values()) == {None}
+    assert set(backups(rig).values()) == {("", "")}
     assert rig.phase("b1") == "Completed"
 
 
@@ -343,8 +343,8 @@ async def test_a_policy_that_requires_it_no_longer() -> None:
     await rig.settle(seconds=10)
     rig.edit(kinds.BACKUP_POLICY, "nightly", verification=None)
     await rig.settle(seconds=10)
-    assert verified(policy(rig)) is None
-    assert verified(rig.chain()) is None
+    assert verified(policy(rig)) == ("", "")
+    assert verified(rig.chain()) == ("", "")
     assert "verification" not in rig.chain()["status"]
 
 

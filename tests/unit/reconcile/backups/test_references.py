@@ -17,10 +17,6 @@ STORE = sample.repository("store", ready_status(repositoryID="repo-1"))
 VMA = sample.appliance("vma", ready_status("Healthy"))
 
 
-def deleting(obj: Obj) -> Obj:
-    return {**obj, "metadata": {**obj["metadata"], "deletionTimestamp": sample.stamp()}}
-
-
 def changed(obj: Obj) -> Obj:
     return {**obj, "metadata": {**obj["metadata"], "generation": 2}}
 
@@ -35,9 +31,9 @@ def unready(kind: str, reason: str, message: str = "why") -> Obj:
     [
         (STORE, VMA, None, None),
         (None, VMA, "RepositoryNotFound", Meaning.WAIT),
-        (deleting(STORE), VMA, "RepositoryNotFound", Meaning.WAIT),
+        (sample.deleting(STORE), VMA, "RepositoryNotFound", Meaning.WAIT),
         (STORE, None, "ApplianceNotFound", Meaning.WAIT),
-        (STORE, deleting(VMA), "ApplianceNotFound", Meaning.WAIT),
+        (STORE, sample.deleting(VMA), "ApplianceNotFound", Meaning.WAIT),
         (None, None, "RepositoryNotFound", Meaning.WAIT),
         (sample.repository(), VMA, "RepositoryNotReady", Meaning.WAIT),
         (changed(STORE), VMA, "RepositoryNotReady", Meaning.WAIT),

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support import sample
 from tests.support.objects import Obj
+from tests.support.sample import vm_uuid
 
 from sendense_operator.api.v1alpha1.names import ANNOTATION_DISCOVERY_LABELS, LABEL_DISCOVERED_BY, is_object_name
 from sendense_operator.reconcile.state.discovery_records import DiscoveryPlan, KnownVM
@@ -18,18 +19,16 @@ from sendense_operator.vma.messages import BrokenVM, Inventory, InventoryVM
 VCENTER = "vcenter.example"
 
 
-def uuid(number: int) -> str:
-    return f"4210c0de-0000-4000-8000-{number:012x}"
-
-
 def vm(path: str, number: int | None = None, name: str = "") -> InventoryVM:
-    return InventoryVM(id=uuid(number) if number else "", name=name or path.rpartition("/")[2], path=f"/DC1/vm/{path}")
+    return InventoryVM(
+        id=vm_uuid(number) if number else "", name=name or path.rpartition("/")[2], path=f"/DC1/vm/{path}"
+    )
 
 
 def made(name: str, path: str, number: int | None = None, *, appliance: str = "vma") -> Obj:
     """As a discovery makes it."""
     spec: Obj = {"path": f"/DC1/vm/{path}", "applianceRef": {"name": appliance}}
-    spec |= {"uuid": uuid(number)} if number else {}
+    spec |= {"uuid": vm_uuid(number)} if number else {}
     obj = sample.protected_vm(name, **spec)
     obj["metadata"]["labels"] = {LABEL_DISCOVERED_BY: appliance}
     return obj
@@ -37,7 +36,7 @@ def made(name: str, path: str, number: int | None = None, *, appliance: str = "v
 
 def by_hand(name: str, path: str, number: int | None = None, **spec: Any) -> Obj:
     """With the UUID that was found there before."""
-    status = sample.ready_status(uuid=uuid(number), observedGeneration=1) if number else None
+    status = sample.ready_status(uuid=vm_uuid(number), observedGeneration=1) if number else None
     return sample.protected_vm(name, status, path=f"/DC1/vm/{path}", **spec)
 
 
@@ -45,7 +44,7 @@ def plan(
     vms: Sequence[InventoryVM], *objects: Obj, broken: Sequence[str] = (), datacenter: str = "DC1", **more: Any
 ) -> DiscoveryPlan:
     known = [known_of(obj, "vma") for obj in objects]
-    unread = tuple(BrokenVM(id=uuid(1), path=f"/DC1/vm/{path}", message="bad") for path in broken)
+    unread = tuple(BrokenVM(id=vm_uuid(1), path=f"/DC1/vm/{path}", message="bad") for path in broken)
     taken = more.pop("taken", {one.name for one in known})
     inventories = {datacenter: Inventory(vms=tuple(vms), broken=unread)}
     return decide_plan(inventories, known, more.pop("rule", lambda _: True), vcenter=VCENTER, taken=taken, **more)
@@ -105,7 +104,7 @@ def test_what_was_named_by_hand_is_not_changed() -> None:
 
 def test_by_hand_the_path_decides_unless_a_uuid_is_given() -> None:
     assert created(plan([vm("db", 2)], by_hand("mine", "db", 1))) == []
-    assert created(plan([vm("db", 2)], by_hand("mine", "db", uuid=uuid(1)))) == ["db"]
+    assert created(plan([vm("db", 2)], by_hand("mine", "db", uuid=vm_uuid(1)))) == ["db"]
 
 
 def test_what_was_found_for_another_spec_does_not_count() -> None:
@@ -125,14 +124,14 @@ def test_nobody_vanishes_from_what_was_not_read() -> None:
 
 
 def test_a_clone_is_not_taken_for_a_vm_whose_datacenter_was_not_listed() -> None:
-    clone = [InventoryVM(id=uuid(1), name="db", path="/DC2/vm/db")]
+    clone = [InventoryVM(id=vm_uuid(1), name="db", path="/DC2/vm/db")]
     found = plan(clone, made("a", "db", 1), by_hand("b", "web", 2), datacenter="DC2")
     assert (moved(found), gone(found), found.present) == ({}, [], ())
     assert [one.seen.vm.path for one in found.creations] == ["/DC2/vm/db"]
 
 
 def test_what_may_have_moved_out_of_a_datacenter_that_failed_waits_for_its_list() -> None:
-    moved_or_clone = [InventoryVM(id=uuid(1), name="db", path="/DC2/vm/db")]
+    moved_or_clone = [InventoryVM(id=vm_uuid(1), name="db", path="/DC2/vm/db")]
     found = plan([*moved_or_clone, vm("web", 2)], made("a", "db", 1), datacenter="DC2", failed={"DC1"})
     assert (created(found), moved(found), gone(found)) == (["web"], {}, [])
     assert "may be the VM of a" in found.unusable["/DC2/vm/db"]
@@ -163,7 +162,10 @@ def test_one_that_was_not_looked_at_may_be_the_one_that_moved() -> None:
 
 
 def test_a_vm_that_moved_between_two_datacenters_that_were_listed() -> None:
-    inventories = {"DC1": Inventory(), "DC2": Inventory(vms=(InventoryVM(id=uuid(1), name="db", path="/DC2/vm/db"),))}
+    inventories = {
+        "DC1": Inventory(),
+        "DC2": Inventory(vms=(InventoryVM(id=vm_uuid(1), name="db", path="/DC2/vm/db"),)),
+    }
     known = [known_of(made("a", "db", 1), "vma")]
     found = decide_plan(inventories, known, lambda _: True, vcenter=VCENTER, taken={"a"})
     assert [(move.known.name, move.seen.vm.path) for move in found.moves] == [("a", "/DC2/vm/db")]

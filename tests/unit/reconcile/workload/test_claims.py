@@ -12,16 +12,12 @@ from sendense_operator.reconcile.workload.claims import Claim, decide_claim, is_
 STORE = sample.repository()
 
 
-def deleting(obj: Obj) -> Obj:
-    return {**obj, "metadata": {**obj["metadata"], "deletionTimestamp": sample.stamp()}}
-
-
 @pytest.mark.parametrize(
     ("claim", "storage_class", "reason"),
     [
         (sample.claim(), None, None),
         (None, None, "ClaimNotFound"),
-        (deleting(sample.claim()), None, "ClaimDeleting"),
+        (sample.deleting(sample.claim()), None, "ClaimDeleting"),
         (sample.claim(phase="Pending"), None, "ClaimPending"),
         (sample.claim(phase="Pending"), {"volumeBindingMode": "Immediate"}, "ClaimPending"),
         (sample.claim(phase="Pending"), {"volumeBindingMode": "WaitForFirstConsumer"}, None),
@@ -45,7 +41,7 @@ def test_the_oldest_repository_has_the_claim() -> None:
     assert (problem.reason, problem.meaning) == ("ClaimInUse", Meaning.FINAL)
     assert "zz-older" in problem.message
     assert decide_claim(older, found, [STORE, older]) is None
-    assert decide_claim(STORE, found, [STORE, deleting(older)]) is None
+    assert decide_claim(STORE, found, [STORE, sample.deleting(older)]) is None
     assert decide_claim(STORE, found, []) is None
 
 
