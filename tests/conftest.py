@@ -26,7 +26,7 @@ _REPORTS = pytest.StashKey[dict[str, pytest.TestReport]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marks. `hack/test` runs each in a process of its own, since groups of xdist don't bind pytest 9.2."""
+    """Register the marks. `hack/test` runs each in a process of its own: pytest 9.2 hides xdist's groups from it."""
     config.addinivalue_line("markers", "disruptive: disturbs what all tests share; runs after all others, one by one")
     config.addinivalue_line("markers", "processors: needs all processors and nothing of the cluster")
 

@@ -52,6 +52,8 @@ def _verbs(role: Obj, group: str, resource: str) -> set[str]:
         (_OURS, "backuppolicies", {"get", "list", "watch"}),
         (_OURS, "vmwareappliances", {"get", "list", "watch"}),
         *((_OURS, f"{kind}/status", {"patch"}) for kind in _KINDS),
+        # of the Jobs' owners, where the cluster's admission checks references that block a deletion
+        *((_OURS, f"{kind}/finalizers", {"update"}) for kind in ("backups", "backupchains", "backuprepositories")),
         ("", "configmaps", set()),
         ("", "pods/exec", set()),
         ("", "nodes", set()),
