@@ -60,6 +60,33 @@ class Capacity(Wire):
     """Number of files that can still be created (inodes); None if the file system has no such limit."""
 
 
+MOST_DAMAGED_RANGES: Final = 4
+"""Most damaged ranges per restored disk in an answer; the worker's log has all."""
+
+
+class DamagedRange(Wire):
+    """Part of a disk that was restored as zeroes, because the restore point is damaged there."""
+
+    offset: Bytes
+    """First byte of the disk."""
+    length: Bytes
+
+
+class RestoredDisk(Wire):
+    """One restored or verified disk: its content equals the digests, except in the damaged ranges."""
+
+    index: int
+    """Disk index."""
+    data_bytes: Bytes = Field(default=0, alias="data")
+    """Bytes of chunks that are not known to be zeroes."""
+    written_bytes: Bytes = Field(default=0, alias="written")
+    """Bytes of content that this attempt wrote; an earlier attempt may have written the rest."""
+    damaged_bytes: Bytes = Field(default=0, alias="damagedTotal")
+    """Total length of all damaged ranges."""
+    damaged: Annotated[tuple[DamagedRange, ...], Field(max_length=MOST_DAMAGED_RANGES)] = ()
+    """The first damaged ranges."""
+
+
 class CatalogueSeal(Wire):
     """Number and digest of the records of a catalogue, against which a reader checks them."""
 
@@ -119,6 +146,8 @@ class Answer(Wire):
     """For verification: a PointResult per restore point of the task, in its order."""
     read_bytes: Bytes = 0
     """For verification: bytes of content that were read."""
+    restored: Annotated[tuple[RestoredDisk, ...], Field(max_length=MAX_DISKS)] = ()
+    """For a completed restore: its disks, in the order of the task."""
     stuck_client: bool = False
     """Whether the VMA's client of this job hangs; it does so until the VMA is restarted."""
 
@@ -126,9 +155,10 @@ class Answer(Wire):
         """Return the answer as a termination message of at most TERMINATION_MESSAGE_LIMIT bytes.
 
         It is compressed if necessary. If it still does not fit, parts are left out in this order: the end of a long
-        message, the change IDs (from about 40 disks on; the manifest has them), the rest of the message, the names of
-        parents and files. The rest always fits: a fixed number of bytes per disk, and one path. Raises ValueError for
-        more than MAX_DISKS disks, or for a path that is longer than the layout of a repository allows.
+        message, the change IDs (from about 40 disks on; the manifest has them), the damaged ranges of restored disks,
+        the rest of the message, the names of parents and files. The rest always fits: a fixed number of bytes per
+        disk, and one path. Raises ValueError for more than MAX_DISKS disks, or for a path that is longer than the
+        layout of a repository allows.
         """
         text = self.model_dump_json(by_alias=True, exclude_defaults=True)
         if len(text.encode()) <= TERMINATION_MESSAGE_LIMIT:
@@ -140,6 +170,9 @@ class Answer(Wire):
             if len(self.message) <= _TEXT_KEPT and any(getattr(disk, field) for disk in self.disks):
                 disks = tuple(disk.model_copy(update={field: ""}) for disk in self.disks)
                 return self.model_copy(update={"disks": disks}).to_message()
+        if any(disk.damaged for disk in self.restored):
+            restored = tuple(disk.model_copy(update={"damaged": ()}) for disk in self.restored)
+            return self.model_copy(update={"restored": restored}).to_message()
         if self.message:
             return self.model_copy(update={"message": self.message[: len(self.message) // 2]}).to_message()
         return self._by_numbers(("reason", "parent", "file"))

@@ -238,7 +238,7 @@ class VerificationLevel(StrEnum):
 
 
 class PointReference(Wire):
-    """A restore point to verify."""
+    """A restore point to verify or to restore."""
 
     backup: str
     backup_uid: str
@@ -280,6 +280,7 @@ class Stage(StrEnum):
     COPYING = "Copying"
     VERIFYING = "Verifying"
     COMMITTING = "Committing"
+    RESTORING = "Restoring"
     CANCELLING = "Cancelling"
     DONE = "Done"
 

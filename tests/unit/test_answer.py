@@ -14,7 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sendense_operator import compact_encoding
-from sendense_operator.answer import TERMINATION_MESSAGE_LIMIT, Answer, Capacity, DiskAnswer
+from sendense_operator.answer import (
+    MOST_DAMAGED_RANGES,
+    TERMINATION_MESSAGE_LIMIT,
+    Answer,
+    Capacity,
+    DamagedRange,
+    DiskAnswer,
+    RestoredDisk,
+)
 from sendense_operator.task import MAX_DISKS, BackupType
 
 
@@ -50,6 +58,48 @@ def answer(number: int, message: str = "") -> Answer:
         finished=datetime(2025, 10, 5, 13, tzinfo=UTC),
         message=message,
     )
+
+
+def restored(number: int, ranges: int) -> Answer:
+    """A restore's answer with large and different numbers."""
+    chance = random.Random(number)
+    sizes = [1 << 22, *(chance.randrange(1 << 24) << 22 for _ in range(2 * ranges))]
+    return Answer(
+        outcome="Completed",
+        message="m" * 500,
+        started=datetime(2025, 10, 5, 12, tzinfo=UTC),
+        finished=datetime(2025, 10, 5, 13, tzinfo=UTC),
+        restored=tuple(
+            RestoredDisk(
+                index=index,
+                data_bytes=chance.randrange(1 << 24) << 22,
+                written_bytes=chance.randrange(1 << 24) << 22,
+                damaged_bytes=chance.randrange(1 << 24) << 22,
+                damaged=tuple(
+                    DamagedRange(offset=chance.choice(sizes) + chance.randrange(1 << 40), length=chance.choice(sizes))
+                    for _ in range(ranges)
+                ),
+            )
+            for index in range(number)
+        ),
+    )
+
+
+@pytest.mark.parametrize(("number", "ranges"), [(1, 0), (1, MOST_DAMAGED_RANGES), (MAX_DISKS, 0)])
+def test_answers_of_restores_fit_and_come_back(number: int, ranges: int) -> None:
+    message = restored(number, ranges).to_message()
+    assert len(message.encode()) <= TERMINATION_MESSAGE_LIMIT
+    assert Answer.from_message(message) == restored(number, ranges)
+
+
+def test_damaged_ranges_are_left_out_before_the_message() -> None:
+    whole = restored(MAX_DISKS, MOST_DAMAGED_RANGES)
+    message = whole.to_message()
+    assert len(message.encode()) <= TERMINATION_MESSAGE_LIMIT
+    found = Answer.from_message(message)
+    assert found.message == whole.message
+    assert [disk.damaged_bytes for disk in found.restored] == [disk.damaged_bytes for disk in whole.restored]
+    assert not any(disk.damaged for disk in found.restored)
 
 
 @pytest.mark.parametrize("number", [0, 1, 2, 16, 32])

@@ -33,6 +33,7 @@ STAGE_MESSAGES: Final = {
     Stage.COPYING: "the appliance writes the disks",
     Stage.VERIFYING: "the layers are checked and digested",
     Stage.COMMITTING: "the layers are committed",
+    Stage.RESTORING: "",
     Stage.CANCELLING: "the appliance's job is being cancelled",
     Stage.DONE: "",
 }

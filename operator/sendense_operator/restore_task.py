@@ -1,0 +1,54 @@
+"""The task of a restore: part of the contract between controller and worker, see `task`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from pydantic import Field
+
+from sendense_operator.task import MAX_DISKS, Bytes, PointReference, Wire
+
+TARGETS_DIR: Final = "/targets"
+"""Folder with a mount per restored disk, see `target_folder`."""
+IMAGE: Final = "disk.img"
+"""Name of the raw image in a claim of volume mode Filesystem, as KubeVirt and CDI expect it."""
+
+
+def target_folder(index: int) -> str:
+    """Return the name of the folder below TARGETS_DIR where the claim of the disk with this index is mounted."""
+    return f"disk-{index}"
+
+
+class RestoreDisk(Wire):
+    """One disk to restore."""
+
+    index: Annotated[int, Field(ge=0)]
+    """Disk index in the restore point."""
+    virtual_size: Bytes = Field(alias="size")
+    """Virtual size in bytes that the controller knows; the manifest of the restore point must have the same."""
+    claim: str = ""
+    """Name of the claim that receives the disk, for messages; empty: the disk is only verified."""
+
+
+class RestoreTask(Wire):
+    """The restore of disks of one restore point."""
+
+    kind: Literal["restore"] = "restore"
+    namespace: str
+    folder: str = ""
+    """As in BackupTask."""
+    restore: str
+    """Name of the Restore."""
+    restore_uid: str
+    """UID of the Restore: only its own unfinished images are continued or replaced."""
+    vm: str
+    """Name of the ProtectedVM, which is the chain's folder."""
+    repository_id: str
+    repository_path: str = ""
+    """As in BackupTask."""
+    point: PointReference
+    disks: Annotated[tuple[RestoreDisk, ...], Field(min_length=1, max_length=MAX_DISKS)]
+    verify_only: bool = False
+    """Whether everything is read and compared, but nothing written."""
+    allow_damaged: bool = False
+    """Whether a damaged chunk becomes zeroes in the target instead of ending the restore."""
