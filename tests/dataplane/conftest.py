@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.dataplane.layered_chain import LayeredChain
 from tests.dataplane.rig import Bench, initialised
 from tests.dataplane.vma import Vma, reference_vma
 
@@ -54,3 +55,37 @@ def bench(vma: Vma, tmp_path: Path) -> Iterator[Bench]:
     """An initialised repository."""
     with initialised(tmp_path, vma) as bench:
         yield bench
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> LayeredChain:
+    """Five restore points of two disks; the fifth is a full of its own.
+
+    The third hides the full's chunk 1 of the first disk. The second writes chunk 3 of the second disk as it was.
+    """
+    chain = LayeredChain(tmp_path_factory.mktemp("layered"))
+    chain.add({0: 11, 1: 12, 4: 13}, {0: 14, 3: 15})
+    chain.add({0: 21}, {3: 15})
+    chain.add({1: 31, 2: 32}, {0: 33})
+    chain.add({0: 0, 3: 41}, {1: 42})
+    chain.add({0: 51}, {}, full=True)
+    return chain
+
+
+@pytest.fixture
+def chain(made: LayeredChain, tmp_path: Path) -> LayeredChain:
+    """A copy that a test may damage."""
+    return made.copied_to(tmp_path / "repository")
+
+
+@pytest.fixture(scope="session")
+def sound(made: LayeredChain, tmp_path_factory: pytest.TempPathFactory) -> LayeredChain:
+    """A copy that all tests read, and pin."""
+    return made.copied_to(tmp_path_factory.mktemp("sound") / "repository")
+
+
+@pytest.fixture
+def targets(tmp_path: Path) -> Path:
+    for index in (0, 1):
+        (tmp_path / "targets" / f"disk-{index}" / "lost+found").mkdir(parents=True)
+    return tmp_path / "targets"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,8 +14,12 @@ from tests.support.chains import PATHS, layer, point
 from sendense_operator.chain import layout
 from sendense_operator.chain.digests import digest
 from sendense_operator.chain.manifest import CHUNK, Digest, Manifest, ManifestDisk
+from sendense_operator.task import Removal
 from sendense_operator.worker.images import qemu_tools
 from sendense_operator.worker.storage import repository_marker
+from sendense_operator.worker.storage.chain_folder import read_chain
+from sendense_operator.worker.storage.chain_lock import ChainLock
+from sendense_operator.worker.storage.tombstones import entomb, free_layers
 
 REPOSITORY_ID = "5e9d0000-0000-4000-8000-000000000002"
 CHUNKS = 5
@@ -35,6 +40,11 @@ class LayeredChain:
         self.root.mkdir(parents=True, exist_ok=True)
         if not self.points:
             repository_marker.init_repository(self.root, REPOSITORY_ID, None)
+
+    def copied_to(self, root: Path) -> LayeredChain:
+        """Return a copy of it below `root`, which does not exist."""
+        shutil.copytree(self.root, root)
+        return LayeredChain(root, list(self.points), dict(self.contents))
 
     def add(self, *changes: dict[int, int], full: bool = False) -> Manifest:
         """Add a restore point; `changes`: of each disk, the new value of each changed chunk."""
@@ -80,11 +90,38 @@ class LayeredChain:
             image.seek(at)
             image.write(bytes([value ^ 1]))
 
+    def content(self, manifest: Manifest, disk: int = 0) -> bytes:
+        """Return the bytes of a disk of a restore point."""
+        return b"".join(
+            bytes([value]) * _length(at) for at, value in enumerate(self.contents[manifest.disks[disk].file])
+        )
+
     def truncate(self, manifest: Manifest) -> None:
         """Cut off the last data of a layer, so that only its length shows it."""
         path = self.root / manifest.disks[0].file
         with path.open("r+b") as image:
             image.truncate(path.stat().st_size - (1 << 16))
+
+
+def marked(chain: LayeredChain) -> list[str]:
+    """Return the names of the restore points that have damage marks."""
+    points = read_chain(chain.root, PATHS).points
+    return [point.manifest.backup.name for point in points if any(mark.is_damage for mark in point.unfit)]
+
+
+def remove(chain: LayeredChain, number: int) -> None:
+    """Remove a restore point; its layers stay until they are freed."""
+    backup = chain.points[number - 1].backup
+    entomb(chain.root, PATHS, Removal(vm="db", backup=backup.name, backup_uid=backup.uid))
+
+
+def free(chain: LayeredChain) -> list[str]:
+    """Free what nothing needs; return who pins what is kept."""
+    lock = ChainLock.try_acquire(chain.root / PATHS.lock, chain.root, "maintenance")
+    assert lock is not None
+    with lock:
+        freed = free_layers(chain.root, read_chain(chain.root, PATHS))
+    return [item.pinned_by for item in freed.waiting if item.pinned_by]
 
 
 def _length(chunk: int) -> int:

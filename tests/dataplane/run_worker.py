@@ -19,14 +19,14 @@ from sendense_operator.worker.main import run
 from sendense_operator.worker.settings import Settings
 from sendense_operator.worker.vma_job import client_release
 
-_PATHS = ("task_file", "credentials_dir", "ca_bundle", "repository", "termination_file")
+_PATHS = ("task_file", "credentials_dir", "ca_bundle", "repository", "targets", "termination_file")
 
 
 def main() -> int:
     """Return the exit code of the worker."""
     fields = json.loads(Path(sys.argv[1]).read_text())
     idle_seconds = fields.pop("idle_seconds", client_release._IDLE_SECONDS)
-    fields |= {name: Path(fields[name]) for name in _PATHS}
+    fields |= {name: Path(fields[name]) for name in _PATHS if name in fields}
     stop_at = int(sys.argv[2]) if len(sys.argv) > 2 else -1
     count = 0
 

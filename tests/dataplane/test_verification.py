@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import shutil
 import signal
 import threading
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 from blake3 import blake3
 from tests.dataplane.host import until
-from tests.dataplane.layered_chain import CHUNKS, REPOSITORY_ID, SIZE, LayeredChain
+from tests.dataplane.layered_chain import CHUNKS, REPOSITORY_ID, SIZE, LayeredChain, free, marked, remove
 from tests.dataplane.rig import Bench, Worker
 from tests.support.chains import PATHS, uid_of
 from tests.support.waiting import comes_true
@@ -22,40 +20,17 @@ from tests.support.waiting import comes_true
 from sendense_operator.answer import Answer
 from sendense_operator.chain.manifest import CHUNK, Manifest
 from sendense_operator.chain.parent_blocks import mark_change
-from sendense_operator.task import FullReason, PointReference, Progress, Removal, VerificationTask
+from sendense_operator.task import FullReason, PointReference, Progress, VerificationTask
 from sendense_operator.worker.lifecycle.stop_requests import Stopping
 from sendense_operator.worker.settings import Settings
 from sendense_operator.worker.storage.chain_folder import mark_unfit, read_chain
 from sendense_operator.worker.storage.chain_lock import ChainLock
-from sendense_operator.worker.storage.tombstones import entomb, free_layers
 from sendense_operator.worker.verification.run_state import VerificationState
 from sendense_operator.worker.verification.verification_run import run_verification
 
 POD = uid_of(4712)
 CBT_RESET = FullReason.CBT_RESET
 LAST = SIZE - (CHUNKS - 1) * CHUNK
-
-
-@pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> LayeredChain:
-    """Five restore points of two disks; the fifth is a full of its own.
-
-    The third hides the full's chunk 1 of the first disk. The second writes chunk 3 of the second disk as it was.
-    """
-    chain = LayeredChain(tmp_path_factory.mktemp("layered"))
-    chain.add({0: 11, 1: 12, 4: 13}, {0: 14, 3: 15})
-    chain.add({0: 21}, {3: 15})
-    chain.add({1: 31, 2: 32}, {0: 33})
-    chain.add({0: 0, 3: 41}, {1: 42})
-    chain.add({0: 51}, {}, full=True)
-    return chain
-
-
-@pytest.fixture
-def chain(made: LayeredChain, tmp_path: Path) -> LayeredChain:
-    """A copy that a test may damage."""
-    shutil.copytree(made.root, tmp_path / "repository")
-    return LayeredChain(tmp_path / "repository", list(made.points), dict(made.contents))
 
 
 def task(manifests: list[Manifest], **changes: Any) -> VerificationTask:
@@ -87,26 +62,6 @@ class Run:
 
 async def verify(chain: LayeredChain, *points: int, **changes: Any) -> Answer:
     return await Run(chain, *points, **changes).answer()
-
-
-def marked(chain: LayeredChain) -> list[str]:
-    """Return the names of the restore points that have damage marks."""
-    points = read_chain(chain.root, PATHS).points
-    return [point.manifest.backup.name for point in points if any(mark.is_damage for mark in point.unfit)]
-
-
-def remove(chain: LayeredChain, number: int) -> None:
-    backup = chain.points[number - 1].backup
-    entomb(chain.root, PATHS, Removal(vm="db", backup=backup.name, backup_uid=backup.uid))
-
-
-def free(chain: LayeredChain) -> list[str]:
-    """Free what nothing needs; return who pins what is kept."""
-    lock = ChainLock.try_acquire(chain.root / PATHS.lock, chain.root, "maintenance")
-    assert lock is not None
-    with lock:
-        freed = free_layers(chain.root, read_chain(chain.root, PATHS))
-    return [item.pinned_by for item in freed.waiting if item.pinned_by]
 
 
 async def test_sound_restore_points_are_read_once(chain: LayeredChain) -> None:

@@ -42,6 +42,16 @@ class Reason(StrEnum):
     PARENT_GONE = "ParentGone"
     """A layer that the new increment depends on was removed while the increment was made."""
     INCREMENT_REFUSED = INCREMENT_REFUSED
+    RESTORE_POINT_GONE = "RestorePointGone"
+    TARGET_TOO_SMALL = "TargetTooSmall"
+    TARGET_FULL = "TargetFull"
+    TARGET_NOT_EMPTY = "TargetNotEmpty"
+    TARGET_NOT_WRITABLE = "TargetNotWritable"
+    TARGET_BUSY = "TargetBusy"
+    """Another pod of the same Restore still has the target."""
+    TARGET_FAULTY = "TargetFaulty"
+    """The target does not read as it was written."""
+    TARGET_ERROR = "TargetError"
     CANCELLED = "Cancelled"
     TERMINATED = "Terminated"
     WORKER_DIED = "WorkerDied"
@@ -61,6 +71,12 @@ FATAL: Final[frozenset[str]] = frozenset(
         Reason.REPOSITORY_FULL,
         Reason.READ_ONLY,
         Reason.RESTORE_POINT_DAMAGED,
+        Reason.RESTORE_POINT_GONE,
+        # The next pod would have the same claims.
+        Reason.TARGET_TOO_SMALL,
+        Reason.TARGET_FULL,
+        Reason.TARGET_NOT_EMPTY,
+        Reason.TARGET_NOT_WRITABLE,
         Reason.VCENTER_REFUSED,
         Reason.VM_NOT_FOUND,
         # The task describes the former disks, and another attempt would have the same task.

@@ -17,11 +17,14 @@ from starlette.applications import Starlette
 
 from sendense_operator.answer import Answer
 from sendense_operator.logs import get_logger, set_backup, setup_logging
+from sendense_operator.restore_task import RestoreTask
 from sendense_operator.task import BackupTask, ExitCode, ProbeTask, VerificationTask
 from sendense_operator.worker.errors import Reason, WorkerError, exit_code
 from sendense_operator.worker.lifecycle.http_server import common_routes, serving
 from sendense_operator.worker.lifecycle.stop_requests import Stopping
 from sendense_operator.worker.maintenance.repository_maintenance import run_probe
+from sendense_operator.worker.restore.restore_run import run_restore
+from sendense_operator.worker.restore.restore_state import RestoreState
 from sendense_operator.worker.settings import Settings
 from sendense_operator.worker.storage.commit import no_step
 from sendense_operator.worker.verification.run_state import VerificationState
@@ -32,11 +35,12 @@ from sendense_operator.worker.vma_job.status_server import build_app
 
 log = get_logger(__name__)
 
-_Task = BackupTask | ProbeTask | VerificationTask
+_Task = BackupTask | ProbeTask | VerificationTask | RestoreTask
 _KINDS: Final[Mapping[str, type[_Task]]] = {
     "backup": BackupTask,
     "probe": ProbeTask,
     "verification": VerificationTask,
+    "restore": RestoreTask,
 }
 
 
@@ -74,6 +78,8 @@ def _subject(task: _Task) -> str:
     """Return the name of the object that the task is about, for the log."""
     if isinstance(task, BackupTask):
         return task.backup
+    if isinstance(task, RestoreTask):
+        return task.restore
     return task.chain if isinstance(task, VerificationTask) else task.repository
 
 
@@ -97,6 +103,8 @@ async def _answer(settings: Settings, task: _Task, on_step: Callable[[str], None
             return await asyncio.to_thread(run_probe, settings, task)
         if isinstance(task, VerificationTask):
             return await _verification(settings, task, stopping)
+        if isinstance(task, RestoreTask):
+            return await _restore(settings, task, on_step, stopping)
         return await _backup(settings, task, on_step, stopping)
     except WorkerError as error:
         reason, message = error.reason, error.message
@@ -148,6 +156,18 @@ async def _verification(settings: Settings, task: VerificationTask, stopping: St
             "finished": datetime.now(UTC),
         }
     )
+
+
+async def _restore(settings: Settings, task: RestoreTask, on_step: Callable[[str], None], stopping: Stopping) -> Answer:
+    """Run a restore."""
+    state = RestoreState(task, settings, stopping)
+
+    async def run() -> Answer:
+        async with serving(Starlette(routes=common_routes(state.progress, stopping)), settings):
+            return await run_restore(settings, task, state, on_step)
+
+    answer = await _with_failures(run(), lambda: _cancelled(stopping, "the restore", "all disks were restored"))
+    return answer.model_copy(update={"started": state.started, "finished": datetime.now(UTC)})
 
 
 async def _with_failures(work: Awaitable[Answer], cancelled: Callable[[], Answer]) -> Answer:

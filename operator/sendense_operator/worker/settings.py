@@ -10,6 +10,7 @@ from typing import Final
 from sendense_operator import task
 from sendense_operator.api.v1alpha1.names import NBD_BASE_PORT, STATUS_PORT
 from sendense_operator.logs import LogFormat
+from sendense_operator.restore_task import TARGETS_DIR
 
 MEMORY_LIMIT_FILES: Final = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 """Files with the container's memory limit, for cgroups of version 2 and of version 1."""
@@ -26,6 +27,7 @@ class Settings:
     credentials_dir: Path = Path(task.CREDENTIALS_DIR)
     ca_bundle: Path = Path(task.CA_BUNDLE_FILE)
     repository: Path = Path(task.REPOSITORY_DIR)
+    targets: Path = Path(TARGETS_DIR)
     termination_file: Path = Path(task.TERMINATION_FILE)
     memory_limits: tuple[Path, ...] = MEMORY_LIMIT_FILES
     status_port: int = STATUS_PORT

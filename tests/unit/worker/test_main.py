@@ -5,6 +5,7 @@ import pytest
 from tests.unit.worker.support import UID, settings, task
 
 from sendense_operator.answer import Answer
+from sendense_operator.restore_task import RestoreDisk, RestoreTask
 from sendense_operator.task import (
     BackupTask,
     ExitCode,
@@ -52,7 +53,16 @@ def test_tasks_are_told_apart(tmp_path: Path) -> None:
         level=VerificationLevel.CONTENT,
         points=(PointReference(backup="b1", backup_uid=UID),),
     )
-    for one in (task(), probe, verification):
+    restore = RestoreTask(
+        namespace="n",
+        restore="back",
+        restore_uid=UID,
+        vm="db",
+        repository_id="r",
+        point=PointReference(backup="b1", backup_uid=UID),
+        disks=(RestoreDisk(index=0, virtual_size=1 << 20, claim="data"),),
+    )
+    for one in (task(), probe, verification, restore):
         file.write_text(one.model_dump_json(by_alias=True))
         assert main.read_task(settings(task_file=file)) == one
 
@@ -62,7 +72,7 @@ def test_tasks_are_told_apart(tmp_path: Path) -> None:
     [
         ("", "can't be read"),
         ("[]", "none of"),
-        ('{"kind": "x"}', "none of backup, probe, verification"),
+        ('{"kind": "x"}', "none of backup, probe, verification, restore"),
         ('{"kind": "probe"}', "field namespace"),
         (json.dumps(json.loads(task().model_dump_json(by_alias=True)) | {"disks": []}), "field disks"),
     ],

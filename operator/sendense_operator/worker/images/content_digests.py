@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from operator import and_, gt
 from pathlib import Path
@@ -15,11 +14,10 @@ from sendense_operator.chain.digests import Chunks, digest
 from sendense_operator.chain.extents import LayerMap, chunk_length, marked, runs
 from sendense_operator.worker.errors import Reason, WorkerError
 from sendense_operator.worker.images import nbd_export, qemu_tools
+from sendense_operator.worker.images.chunk_queue import ChunkQueue
 from sendense_operator.worker.images.nbd_export import ModeChoice
 from sendense_operator.worker.storage.digest_file import DigestFile
 
-_READERS: Final = 4
-"""Threads, each with its own connection: reading and hashing both release the interpreter's lock."""
 _CLOSE_SECONDS: Final = 10.0
 _UNREADABLE: Final = frozenset({errno.EIO, errno.EINVAL})
 """Errors with which the server answers if its storage fails, stale handles included. Any other error means that the
@@ -31,6 +29,19 @@ TRY_FULL: Final = "If this error persists, make a backup of type Full, which rea
 
 def ignore_chunk(_: int) -> None:
     """Do nothing: the default callback for chunks that were read."""
+
+
+Content = bytes | bytearray | memoryview
+"""Content of a chunk."""
+
+
+def digesting(put: Callable[[int, bytes], None]) -> Callable[[int, Content], None]:
+    """Return a receiver for `read_chunks` that calls `put` with the index and digest of each chunk."""
+
+    def receive(index: int, data: Content) -> None:
+        put(index, digest(data))
+
+    return receive
 
 
 class Pace(Protocol):
@@ -77,7 +88,7 @@ async def write_digests(
     """
     wanted = await asyncio.to_thread(_prepare, layer, layers, digests)
     reading = Reading(path, layers, digests.chunks, wanted)
-    await read_chunks(reading, digests.put, choice, runtime, tag)
+    await read_chunks(reading, digesting(digests.put), choice, runtime, tag)
 
 
 def _prepare(layer: LayerMap, layers: int, digests: DigestFile) -> bytearray:
@@ -91,18 +102,18 @@ def _prepare(layer: LayerMap, layers: int, digests: DigestFile) -> bytearray:
 
 async def read_chunks(
     reading: Reading,
-    put: Callable[[int, bytes], None],
+    receive: Callable[[int, Content], None],
     choice: ModeChoice,
     runtime: Path,
     tag: str,
     on_chunk: Callable[[int], None] = ignore_chunk,
     pace: Pace = UNPACED,
 ) -> None:
-    """Read the wanted chunks back, and call `put` with the index and digest of each.
+    """Read the wanted chunks back, and call `receive` with the index and content of each.
 
     `tag` names the server's files in `runtime`; `on_chunk` receives the index of each chunk that was read; `pace` is
-    asked before each. All of them run in any thread and order. Raises WorkerError, with StorageError for a chunk that
-    storage does not return, and what `put` raises.
+    asked before each. All of them run in any thread and order, each thread with a connection of its own. Raises
+    WorkerError, with StorageError for a chunk that storage does not return, and what `receive` raises.
     """
     if reading.wanted.find(1) < 0:
         return
@@ -116,7 +127,8 @@ async def read_chunks(
         runtime,
     )
     try:
-        await _read_all(where, _Work(reading.chunks, marked(reading.wanted), put, on_chunk, pace))
+        queue = ChunkQueue(marked(reading.wanted))
+        await queue.run(lambda: _read(where, queue, reading.chunks, receive, on_chunk, pace))
         await server.close(_CLOSE_SECONDS)
     finally:
         if not server.gone:
@@ -124,67 +136,38 @@ async def read_chunks(
         where.unlink(missing_ok=True)
 
 
-async def _read_all(where: Path, work: _Work) -> None:
-    try:
-        await asyncio.gather(*(asyncio.to_thread(_read, where, work) for _ in range(_READERS)))
-    finally:
-        work.stop()
-
-
-class _Work:
-    """Queue of chunk indexes, shared by the readers."""
-
-    def __init__(
-        self,
-        chunks: Chunks,
-        numbers: Iterator[int],
-        put: Callable[[int, bytes], None],
-        on_chunk: Callable[[int], None],
-        pace: Pace,
-    ) -> None:
-        self._numbers, self._lock, self._stopped = numbers, threading.Lock(), False
-        self.chunks, self.put, self.on_chunk, self.pace = chunks, put, on_chunk, pace
-
-    @property
-    def is_stopped(self) -> bool:
-        return self._stopped
-
-    def stop(self) -> None:
-        self._stopped = True
-
-    def next(self) -> int | None:
-        with self._lock:
-            return None if self._stopped else next(self._numbers, None)
-
-
-def _read(where: Path, work: _Work) -> None:
+def _read(
+    where: Path,
+    queue: ChunkQueue,
+    chunks: Chunks,
+    receive: Callable[[int, Content], None],
+    on_chunk: Callable[[int], None],
+    pace: Pace,
+) -> None:
     import nbd  # noqa: PLC0415 - Debian's package, not on PyPI: only where qemu is too
 
     try:
         handle = nbd.NBD()
         handle.connect_unix(str(where))
-        if handle.get_size() != work.chunks.virtual_size:
+        if handle.get_size() != chunks.virtual_size:
             raise WorkerError(
-                Reason.IMAGE_CORRUPT, f"the layer has {handle.get_size()} bytes instead of {work.chunks.virtual_size}"
+                Reason.IMAGE_CORRUPT, f"the layer has {handle.get_size()} bytes instead of {chunks.virtual_size}"
             )
-        while (index := work.next()) is not None:
-            length = chunk_length(index, work.chunks.virtual_size, work.chunks.chunk)
-            work.pace.before(length)
-            if work.is_stopped:
+        while (index := queue.next()) is not None:
+            length = chunk_length(index, chunks.virtual_size, chunks.chunk)
+            pace.before(length)
+            if queue.is_stopped:
                 break
             try:
-                data = handle.pread(length, index * work.chunks.chunk)
+                data = handle.pread(length, index * chunks.chunk)
             except nbd.Error as error:
                 if error.errnum not in _UNREADABLE:
                     raise
-                text = f"reading back byte {index * work.chunks.chunk} of the disk: {error}"
+                text = f"reading back byte {index * chunks.chunk} of the disk: {error}"
                 raise WorkerError(Reason.STORAGE_ERROR, f"{text}. {TRY_FULL}") from error
-            work.put(index, digest(data))
-            work.pace.after(length)
-            work.on_chunk(index)
+            receive(index, data)
+            pace.after(length)
+            on_chunk(index)
         handle.shutdown()
     except nbd.Error as error:
         raise WorkerError(Reason.EXPORT_FAILED, f"reading the layer back: {error}") from error
-    finally:
-        # No chunk is left, or something is wrong: the other readers end, too.
-        work.stop()

@@ -22,7 +22,7 @@ from sendense_operator.chain.parent_blocks import MOST_CHUNKS
 from sendense_operator.chain.parent_choice import ParentLayer
 from sendense_operator.logs import get_logger
 from sendense_operator.worker.errors import Reason, WorkerError, reading_error, storage_error
-from sendense_operator.worker.images.content_digests import UNPACED, Pace, Reading, ignore_chunk, read_chunks
+from sendense_operator.worker.images.content_digests import UNPACED, Pace, Reading, digesting, ignore_chunk, read_chunks
 from sendense_operator.worker.images.layer_structure import StructureChecks
 from sendense_operator.worker.images.nbd_export import ModeChoice
 from sendense_operator.worker.images.unproven import Unproven, corruption_as_unproven
@@ -107,7 +107,8 @@ async def compare(
     """Read the wanted chunks of a disk into `comparison`. Raises Unproven, and WorkerError for any other failure."""
     try:
         with corruption_as_unproven():
-            await read_chunks(reading, comparison.put, choice, runtime, f"parent-{disk.key}", on_chunk, pace)
+            tag = f"parent-{disk.key}"
+            await read_chunks(reading, digesting(comparison.put), choice, runtime, tag, on_chunk, pace)
     except OSError as error:
         raise storage_error(error, f"reading the digests of {PurePosixPath(disk.file).name}") from error
 

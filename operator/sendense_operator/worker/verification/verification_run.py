@@ -12,14 +12,11 @@ import tempfile
 from pathlib import Path
 
 from sendense_operator.answer import Answer, PointResult
-from sendense_operator.chain import layout
-from sendense_operator.chain.layout import ChainPaths, LayoutError
 from sendense_operator.task import VerificationTask
-from sendense_operator.worker.errors import Reason, WorkerError, storage_error
+from sendense_operator.worker.images.damage_marks import DamageMarks
 from sendense_operator.worker.settings import Settings
-from sendense_operator.worker.storage.chain_folder import ChainFolder, read_chain
+from sendense_operator.worker.storage.point_lookup import locate_chain, read_listing
 from sendense_operator.worker.storage.repository_marker import open_repository
-from sendense_operator.worker.verification.damage_marks import DamageMarks
 from sendense_operator.worker.verification.point_verification import PointVerification
 from sendense_operator.worker.verification.run_state import VerificationState
 from sendense_operator.worker.verification.summary import MOST_TEXT, describe_damage, describe_failures
@@ -30,12 +27,12 @@ async def run_verification(settings: Settings, task: VerificationTask, state: Ve
 
     Raises WorkerError if nothing can be concluded at all.
     """
-    root, paths = _places(settings, task)
+    root, paths = locate_chain(settings, task, task.points)
     open_repository(root, task.repository_id)
     runtime = Path(tempfile.mkdtemp(prefix="sendense-"))
     marks = DamageMarks(root, paths, settings.pod_uid)
     try:
-        verification = PointVerification(settings, task, state, root, _read(root, paths), marks, runtime)
+        verification = PointVerification(settings, task, state, root, read_listing(root, paths), marks, runtime)
         for position in range(len(task.points)):
             state.begin(position)
             await verification.verify(position)
@@ -50,25 +47,6 @@ async def run_verification(settings: Settings, task: VerificationTask, state: Ve
         state.limit.stop()
         shutil.rmtree(runtime, ignore_errors=True)
     return _answer(task, state, verification)
-
-
-def _places(settings: Settings, task: VerificationTask) -> tuple[Path, ChainPaths]:
-    """Return the repository's root and the chain's paths. Raises WorkerError BadTask if the task is not valid."""
-    try:
-        root = settings.repository / layout.check_root(task.repository_path)
-        paths = ChainPaths(task.folder or task.namespace, task.vm)
-        for point in task.points:
-            layout.check_backup(point.backup, point.backup_uid)
-    except LayoutError as error:
-        raise WorkerError(Reason.BAD_TASK, str(error)) from error
-    return root, paths
-
-
-def _read(root: Path, paths: ChainPaths) -> ChainFolder:
-    try:
-        return read_chain(root, paths)
-    except OSError as error:
-        raise storage_error(error, "reading the chain") from error
 
 
 def _answer(task: VerificationTask, state: VerificationState, verification: PointVerification) -> Answer:

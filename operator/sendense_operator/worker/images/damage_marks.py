@@ -1,4 +1,4 @@
-"""Changes of damage marks that a verification found, written under the chain's lock once it can be had."""
+"""Changes of damage marks that reading restore points showed, written once the chain's lock can be had."""
 
 from __future__ import annotations
 

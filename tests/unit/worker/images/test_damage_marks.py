@@ -7,10 +7,10 @@ from pathlib import Path
 from tests.support.chains import PATHS, fill, increment, point, uid_of, write_point
 
 from sendense_operator.chain.parent_blocks import mark_damage
+from sendense_operator.worker.images.damage_marks import DamageMarks
 from sendense_operator.worker.images.unproven import Unproven
 from sendense_operator.worker.storage.chain_folder import StoredPoint, read_chain, set_marks
 from sendense_operator.worker.storage.chain_lock import ChainLock
-from sendense_operator.worker.verification.damage_marks import DamageMarks
 
 FULL = point(1)
 I2 = increment(2, FULL)

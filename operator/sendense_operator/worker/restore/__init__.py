@@ -1,0 +1,1 @@
+"""Restore of a restore point into claims, or its verification for a Restore."""

@@ -1,0 +1,232 @@
+"""One attempt of a restore, from the task to the answer.
+
+Nothing is written before everything was checked that can be checked without reading the disks. No image has its final
+name before all of them are proven. A fatal failure or a cancellation removes what was written; after any other end it
+stays for the next attempt. The chain's lock is not held; a pin keeps the layers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from sendense_operator.answer import Answer
+from sendense_operator.chain.extents import marked
+from sendense_operator.chain.manifest import CHUNK, ManifestDisk
+from sendense_operator.logs import get_logger
+from sendense_operator.restore_task import RestoreTask
+from sendense_operator.worker.errors import FATAL, Reason, WorkerError
+from sendense_operator.worker.images.layer_structure import StructureChecks
+from sendense_operator.worker.images.nbd_export import ModeChoice
+from sendense_operator.worker.images.point_stacks import Stack, layers_in, stacks_of
+from sendense_operator.worker.images.unproven import Unproven
+from sendense_operator.worker.lifecycle.stop_requests import run_to_end
+from sendense_operator.worker.restore.damage_report import DamageReport
+from sendense_operator.worker.restore.damaged_ranges import describe_damage_left
+from sendense_operator.worker.restore.disk_restore import DiskRestore
+from sendense_operator.worker.restore.disk_source import open_source
+from sendense_operator.worker.restore.restore_state import RestoreState
+from sendense_operator.worker.restore.target_claims import Claims, Need, check_space
+from sendense_operator.worker.settings import Settings
+from sendense_operator.worker.storage.chain_folder import ChainFolder, StoredPoint
+from sendense_operator.worker.storage.commit import no_step
+from sendense_operator.worker.storage.point_lookup import PointLookup, locate_chain, read_listing
+from sendense_operator.worker.storage.repository_marker import open_repository
+
+log = get_logger(__name__)
+
+_T = TypeVar("_T")
+
+
+async def run_restore(
+    settings: Settings, task: RestoreTask, state: RestoreState, on_step: Callable[[str], None] = no_step
+) -> Answer:
+    """Restore or verify the disks of a task, and return the answer. Raises WorkerError.
+
+    `on_step` receives the name of each step that changes which files there are, before it is done.
+    """
+    root, paths = locate_chain(settings, task, (task.point,))
+    with _claims(settings, task, state) as claims:
+        if not task.verify_only:
+            await _in_thread(claims.inspect, state)
+        open_repository(root, task.repository_id)
+        chain = read_listing(root, paths)
+        lookup = PointLookup(root, chain)
+        point = lookup.find(task.point)
+        if point is None:
+            raise _gone(root, task)
+        disks = _disks_of(task, point)
+        stacks, broken = stacks_of(disks, chain)
+        pin = await lookup.pin(point, layers_in(stacks), settings.pod_uid, settings.pin_wait)
+        if pin is None:
+            raise _gone(root, task)
+        runtime = Path(tempfile.mkdtemp(prefix="sendense-"))
+        try:
+            with pin:
+                run = _Run(settings, task, state, root, chain, point, runtime)
+                return await run.to_answer(stacks, broken, claims, on_step)
+        finally:
+            shutil.rmtree(runtime, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _claims(settings: Settings, task: RestoreTask, state: RestoreState) -> Iterator[Claims]:
+    """Provide the claims; when the block ends, remove from them what no further attempt can continue."""
+    claims = Claims(settings, task, CHUNK)
+    try:
+        yield claims
+    except WorkerError as error:
+        if error.reason in FATAL or state.stopping.requested:  # in both cases no attempt follows
+            claims.discard()
+        raise
+    except asyncio.CancelledError:
+        if state.stopping.requested:
+            claims.discard()
+        raise
+    finally:
+        claims.close()
+
+
+async def _in_thread(work: Callable[[], _T], state: RestoreState) -> _T:
+    """Run `work` in a thread, to its end even if the restore is cancelled meanwhile."""
+    result = await run_to_end(asyncio.to_thread(work))
+    if state.stopping.requested or state.stopping.terminated_at is not None:
+        raise asyncio.CancelledError
+    return result
+
+
+def _gone(root: Path, task: RestoreTask) -> WorkerError:
+    """Return the error for a restore point that was removed. Raises WorkerError if the repository is another one."""
+    open_repository(root, task.repository_id)
+    return WorkerError(Reason.RESTORE_POINT_GONE, f"restore point {task.point.backup} was removed")
+
+
+def _disks_of(task: RestoreTask, point: StoredPoint) -> list[ManifestDisk]:
+    """Return the disks of the task as they are in the manifest. Raises WorkerError if it has others."""
+    known = {disk.index: disk for disk in point.manifest.disks}
+    for disk in task.disks:
+        found = known.get(disk.index)
+        if found is None:
+            raise WorkerError(
+                Reason.DISKS_CHANGED, f"restore point {task.point.backup} has no disk {disk.index}", disk.index
+            )
+        if found.virtual_size != disk.virtual_size:
+            text = (
+                f"disk {disk.index} of restore point {task.point.backup} has {found.virtual_size} bytes, but this "
+                f"restore was started for {disk.virtual_size} bytes"
+            )
+            raise WorkerError(Reason.DISKS_CHANGED, text, disk.index)
+    return [known[disk.index] for disk in task.disks]
+
+
+class _Run:
+    """The restore of a restore point whose layers are pinned."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        task: RestoreTask,
+        state: RestoreState,
+        root: Path,
+        chain: ChainFolder,
+        point: StoredPoint,
+        runtime: Path,
+    ) -> None:
+        self._task, self._state, self._root, self._point, self._runtime = task, state, root, point, runtime
+        self._choice, self._structure = ModeChoice(), StructureChecks(root)
+        self._report = DamageReport(
+            settings, root, task.repository_id, chain, self._structure, self._choice, runtime, state.say
+        )
+
+    async def to_answer(
+        self,
+        stacks: Sequence[Stack],
+        broken: Sequence[tuple[Stack, Unproven]],
+        claims: Claims,
+        on_step: Callable[[str], None],
+    ) -> Answer:
+        """Restore the disks with the stacks `stacks`, and return the answer. Raises WorkerError."""
+        for stack, found in broken:
+            raise await self._damaged(stack, found)
+        with contextlib.ExitStack() as opened:
+            disks = [await self._open(stack, opened) for stack in stacks]
+            if self._task.verify_only:
+                await self._verify(disks)
+            else:
+                await self._restore(disks, claims, on_step)
+            results = [disk.result() for disk in disks]
+        return Answer(
+            outcome="Completed",
+            message=describe_damage_left(results),
+            restored=tuple(result for result, _ in results),
+            started=self._state.started,
+        )
+
+    async def _verify(self, disks: Sequence[DiskRestore]) -> None:
+        for disk in disks:
+            async with self._reporting(disk.source.stack):
+                await disk.verify()
+        await self._mark_accepted(disks)
+
+    async def _restore(self, disks: Sequence[DiskRestore], claims: Claims, on_step: Callable[[str], None]) -> None:
+        pairs = tuple(zip(disks, claims.folders, strict=True))
+        for disk in disks:
+            async with self._reporting(disk.source.stack):
+                disk.accept_lost()
+        await asyncio.to_thread(check_space, [Need(disk.disk, folder, disk.needed) for disk, folder in pairs])
+        for disk, folder in pairs:
+            if folder.is_finished:
+                folder.examine()
+                async with self._reporting(disk.source.stack):
+                    await disk.prove_finished(folder)
+        unfinished = [(disk, folder) for disk, folder in pairs if not folder.is_finished]
+        new = [await _in_thread(partial(folder.begin, on_step), self._state) for _, folder in unfinished]
+        for (disk, folder), is_new in zip(unfinished, new, strict=True):
+            async with self._reporting(disk.source.stack):
+                await disk.restore(folder, is_new=is_new)
+        for disk, folder in unfinished:
+            async with self._reporting(disk.source.stack):
+                await disk.read_back(folder)
+        await self._mark_accepted(disks)
+        await run_to_end(asyncio.to_thread(claims.publish, on_step))
+
+    async def _open(self, stack: Stack, opened: contextlib.ExitStack) -> DiskRestore:
+        """Check the structure of a disk of the restore point. Raises WorkerError."""
+        disk = next(disk for disk in self._task.disks if disk.index == stack[0].index)
+        self._state.say(f"checking disk {disk.index} of restore point {self._task.point.backup}")
+        async with self._reporting(stack):
+            source = await open_source(self._root, disk, stack, self._structure)
+        opened.callback(source.written.close)
+        return DiskRestore(source, self._state, self._choice, self._runtime, allow_damaged=self._task.allow_damaged)
+
+    @contextlib.asynccontextmanager
+    async def _reporting(self, stack: Stack) -> AsyncIterator[None]:
+        """Turn Unproven into the WorkerError that ends the restore; the damage is marked before."""
+        try:
+            yield
+        except Unproven as error:
+            raise await self._damaged(stack, error) from error
+
+    async def _damaged(self, stack: Stack, found: Unproven) -> WorkerError:
+        """Mark the damage, and return the error that ends the restore. Raises WorkerError as `record` does."""
+        await self._report.record(self._point, stack, found)
+        await self._report.write()
+        return self._report.error(self._point, stack, found, [disk.index for disk in self._task.disks])
+
+    async def _mark_accepted(self, disks: Sequence[DiskRestore]) -> None:
+        """Mark the damage that the task accepts. Errors are logged."""
+        for disk in disks:
+            source = disk.source
+            if source.damaged.find(1) < 0:
+                continue
+            try:
+                await self._report.record(self._point, source.stack, source.unproven(tuple(marked(source.damaged))))
+            except WorkerError as error:
+                log.warning("the damage is not marked", disk=disk.disk.index, error=error)
+        await self._report.write()
