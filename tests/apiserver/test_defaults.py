@@ -29,6 +29,7 @@ def test_repository(kube: Kube, namespace: str) -> None:
         "path": "",
         "maxConcurrentBackups": 4,
         "maxConcurrentVerifications": 1,
+        "maxConcurrentRestores": 2,
         "minFreeBytes": 1 << 30,
         "probeIntervalSeconds": 900,
         "scanIntervalSeconds": 21_600,
@@ -37,6 +38,20 @@ def test_repository(kube: Kube, namespace: str) -> None:
         "maxChainDepth": 32,
         "folder": "",
         "podSecurity": {"runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532, "supplementalGroups": []},
+    }
+
+
+def test_restore(kube: Kube, namespace: str) -> None:
+    spec = kube.create(manifests.restore("plain", namespace, claims={0: "disk-0"}))["spec"]
+    assert spec == {
+        "source": {"backupRef": {"name": "plain"}, "disks": []},
+        "target": {"persistentVolumeClaims": [{"disk": 0, "claimName": "disk-0"}]},
+        "verifyOnly": False,
+        "allowDamaged": False,
+        "retries": 2,
+        "startDeadlineSeconds": 86_400,
+        "activeDeadlineSeconds": 172_800,
+        "cancel": False,
     }
 
 

@@ -41,6 +41,7 @@ BASE_COLUMNS = {
     "BackupPolicy": ["Name", "Repository", "VMs", "Within", "Ready", "Reason", "Last", "Next", "Suspended", "Age"],
     "BackupRepository": ["Name", "Claim", "Ready", "Reason", "Free", "Points", "Active", "Age"],
     "ProtectedVM": ["Name", "Path", "Appliance", "Ready", "Reason", "Size", "Latest", "Next", "Protected", "Age"],
+    "Restore": ["Name", "VM", "Backup", "Phase", "Progress", "Rate", "Duration", "Age"],
     "VMwareAppliance": ["Name", "URL", "Ready", "Reason", "Active", "Age"],
 }
 

@@ -23,6 +23,15 @@ def labelling(times: int = 1, **rule: Any) -> dict[str, Any]:
     return {"datacenters": ["DC1"], "labels": [{"name": "rule", "labels": {"tier": "gold"}, **rule}] * times}
 
 
+def RESTORE(name: str, namespace: str) -> dict[str, Any]:  # noqa: N802 - one of the builders
+    """A Restore of one disk into a claim."""
+    return manifests.restore(name, namespace, claims={0: "disk-0"})
+
+
+def _source(**fields: Any) -> dict[str, Any]:
+    return {"vmRef": {"name": "db"}, "repositoryRef": {"name": "store"}, **fields}
+
+
 REFUSED: list[tuple[Builder, str, Any]] = [
     (VM, "spec.path", "/DC1/vm/db/"),
     (VM, "spec.path", "/DC1/vm//db"),
@@ -74,6 +83,32 @@ REFUSED: list[tuple[Builder, str, Any]] = [
     (CHAIN, "spec.vmRef.name", ""),
     (CHAIN, "spec.repositoryRef.name", LONG_NAME),
     (CHAIN, "spec.parentCheck", "None"),
+    (RESTORE, "spec.source", {}),
+    (RESTORE, "spec.source", {"backupRef": {"name": "b1"}, **_source()}),
+    (RESTORE, "spec.source", {"vmRef": {"name": "db"}}),
+    (RESTORE, "spec.source", {"repositoryRef": {"name": "store"}}),
+    (RESTORE, "spec.source", {"backupRef": {"name": "b1"}, "at": "Latest"}),
+    (RESTORE, "spec.source", {"backupRef": {"name": "../b1"}}),
+    (RESTORE, "spec.source.at", "yesterday"),
+    (RESTORE, "spec.source", _source(at="2026-01-31")),
+    (RESTORE, "spec.source", _source(at="1999-12-31T00:00:00Z")),
+    (RESTORE, "spec.source.disks", [64]),
+    (RESTORE, "spec.source.disks", [0, 0]),
+    (RESTORE, "spec.source.disks", [1]),
+    (RESTORE, "spec.verifyOnly", True),
+    (RESTORE, "spec.target", {}),
+    (RESTORE, "spec.target.persistentVolumeClaims", []),
+    (RESTORE, "spec.target.persistentVolumeClaims", [{"disk": 0}]),
+    (RESTORE, "spec.target.persistentVolumeClaims", [{"disk": 0, "claimName": "a/b"}]),
+    (RESTORE, "spec.target.persistentVolumeClaims", [{"disk": 0, "claimName": "a"}, {"disk": 0, "claimName": "b"}]),
+    (RESTORE, "spec.target.persistentVolumeClaims", [{"disk": 0, "claimName": "a", "create": {"sizeBytes": 0}}]),
+    (
+        RESTORE,
+        "spec.target.persistentVolumeClaims",
+        [{"disk": 0, "claimName": "a", "create": {"accessModes": ["ROX"]}}],
+    ),
+    (RESTORE, "spec.retries", 11),
+    (REPOSITORY, "spec.maxConcurrentRestores", 0),
     (REPOSITORY, "spec.claimName", ""),
     (REPOSITORY, "spec.claimName", "Claim"),
     (REPOSITORY, "spec.claimName", "a" * 254),
@@ -201,7 +236,7 @@ def test_bad_value_is_refused_by_its_name(
     assert field in refused.value.message or field.removeprefix("spec.") in refused.value.message
 
 
-@pytest.mark.parametrize("build", [BACKUP, CHAIN, REPOSITORY, VM, APPLIANCE])
+@pytest.mark.parametrize("build", [BACKUP, CHAIN, REPOSITORY, VM, APPLIANCE, RESTORE])
 @pytest.mark.parametrize("name", [LONG_NAME, "dotted.name"])
 def test_names_that_could_not_become_a_folder_or_a_label_are_refused(
     kube: Kube, shared_namespace: str, build: Builder, name: str
@@ -222,6 +257,7 @@ def test_names_that_could_not_become_a_folder_or_a_label_are_refused(
         (VM, "spec.path"),
         (APPLIANCE, "spec.url"),
         (APPLIANCE, "spec.vcenter"),
+        (RESTORE, "spec.source"),
     ],
 )
 def test_required_fields_are_named(kube: Kube, shared_namespace: str, build: Builder, field: str) -> None:
@@ -231,7 +267,7 @@ def test_required_fields_are_named(kube: Kube, shared_namespace: str, build: Bui
         kube.create(manifest)
 
 
-@pytest.mark.parametrize("build", [BACKUP, CHAIN, REPOSITORY, VM, APPLIANCE])
+@pytest.mark.parametrize("build", [BACKUP, CHAIN, REPOSITORY, VM, APPLIANCE, RESTORE])
 def test_a_spec_is_required(kube: Kube, shared_namespace: str, build: Builder) -> None:
     manifest = build("bad", shared_namespace)
     del manifest["spec"]
@@ -258,6 +294,11 @@ IMMUTABLE: list[tuple[Builder, str, Any]] = [
     (REPOSITORY, "spec.claimName", "other"),
     (REPOSITORY, "spec.path", "other"),
     (REPOSITORY, "spec.folder", "other"),
+    (RESTORE, "spec.source.backupRef.name", "other"),
+    (RESTORE, "spec.target.persistentVolumeClaims", [{"disk": 0, "claimName": "other"}]),
+    (RESTORE, "spec.allowDamaged", True),
+    (RESTORE, "spec.retries", 5),
+    (RESTORE, "spec.activeDeadlineSeconds", 600),
 ]
 
 

@@ -15,6 +15,7 @@ _KINDS: Final = (
     "ProtectedVM",
     "Backup",
     "BackupChain",
+    "Restore",
     "Job",
     "PersistentVolumeClaim",
     "Service",

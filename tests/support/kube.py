@@ -26,7 +26,15 @@ MANAGER: Final = "tests"
 
 
 GROUP: Final = "backup.sendense.io"
-OUR_KINDS: Final = ("Backup", "BackupChain", "BackupPolicy", "BackupRepository", "ProtectedVM", "VMwareAppliance")
+OUR_KINDS: Final = (
+    "Backup",
+    "BackupChain",
+    "BackupPolicy",
+    "BackupRepository",
+    "ProtectedVM",
+    "Restore",
+    "VMwareAppliance",
+)
 
 _OURS: Final = f"apis/{GROUP}/v1alpha1"
 _KINDS: Final[Mapping[str, tuple[str, str]]] = {
@@ -35,6 +43,7 @@ _KINDS: Final[Mapping[str, tuple[str, str]]] = {
     "BackupPolicy": (_OURS, "backuppolicies"),
     "BackupRepository": (_OURS, "backuprepositories"),
     "ProtectedVM": (_OURS, "protectedvms"),
+    "Restore": (_OURS, "restores"),
     "VMwareAppliance": (_OURS, "vmwareappliances"),
     "Namespace": ("api/v1", "namespaces"),
     "Node": ("api/v1", "nodes"),

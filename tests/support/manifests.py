@@ -34,6 +34,22 @@ def backup_policy(
     return manifest("BackupPolicy", name, namespace, {**refs, **spec})
 
 
+def restore(
+    name: str,
+    namespace: str,
+    *,
+    source: Mapping[str, Any] | None = None,
+    claims: Mapping[int, str] | None = None,
+    **spec: Any,
+) -> Obj:
+    """Return a Restore, by default of the Backup of the same name; `claims`: by disk index, None: it has no target."""
+    fields = {"source": source or {"backupRef": {"name": name}}, **spec}
+    if claims is not None:
+        targets = [{"disk": disk, "claimName": claim} for disk, claim in claims.items()]
+        fields["target"] = {"persistentVolumeClaims": targets}
+    return manifest("Restore", name, namespace, fields)
+
+
 def repository(name: str, namespace: str, *, claim: str = "claim", **spec: Any) -> Obj:
     """Return a BackupRepository."""
     return manifest("BackupRepository", name, namespace, {"claimName": claim, **spec})

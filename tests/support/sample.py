@@ -92,10 +92,27 @@ def appliance(name: str = "vma", status: Obj | None = None, **spec: Any) -> Obj:
     return custom("VMwareAppliance", name, wanted, status)
 
 
-def claim(name: str = "store-claim", *, phase: str = "Bound", modes: tuple[str, ...] = ("ReadWriteOnce",)) -> Obj:
-    """Return a PersistentVolumeClaim."""
-    spec = {"accessModes": list(modes), "storageClassName": "slow", "volumeName": "pv-1"}
-    return {"metadata": metadata("PersistentVolumeClaim", name), "spec": spec, "status": {"phase": phase}}
+def claim(
+    name: str = "store-claim",
+    *,
+    phase: str = "Bound",
+    modes: tuple[str, ...] = ("ReadWriteOnce",),
+    size: str = "",
+    **more: Any,
+) -> Obj:
+    """Return a PersistentVolumeClaim; `more`: fields of its spec."""
+    spec = {"accessModes": list(modes), "storageClassName": "slow", "volumeName": "pv-1", **more}
+    status = {"phase": phase, **({"capacity": {"storage": size}} if size else {})}
+    return {"metadata": metadata("PersistentVolumeClaim", name), "spec": spec, "status": status}
+
+
+def restore(
+    name: str = "r1", status: Obj | None = None, *, backup: str = "b1", claim: str = "", age: float = 0, **spec: Any
+) -> Obj:
+    """Return a Restore of a Backup with one disk, into `claim` if that is given."""
+    target = {"target": {"persistentVolumeClaims": [{"disk": 0, "claimName": claim}]}} if claim else {}
+    wanted = {"source": {"backupRef": {"name": backup}}, **target, **spec}
+    return custom("Restore", name, wanted, status, age=age)
 
 
 def vm_uuid(number: int) -> str:

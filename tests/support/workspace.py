@@ -161,18 +161,20 @@ class Workspace:
         status: Obj = self.get(name, kind).get("status", {})
         return status
 
-    def wait_phase(self, phase: str, name: str = "backup", *, timeout: float = SLOW_MACHINE) -> Obj:
-        """Return the Backup's status once it is in that phase; fails at once when it ends otherwise."""
+    def wait_phase(
+        self, phase: str, name: str = "backup", kind: str = "Backup", *, timeout: float = SLOW_MACHINE
+    ) -> Obj:
+        """Return the status once the Backup or Restore is in that phase; fails at once when it ends otherwise."""
 
         def probe() -> Obj:
-            status = self.status(name)
+            status = self.status(name, kind)
             now = status.get("phase")
             if now in ENDS and now != phase:
                 raise Impossible(f"{now}: {status.get('conditions')}")
             until(now == phase, summary(status))
             return status
 
-        return wait_for(f"Backup {name} {phase}", probe, timeout=timeout)
+        return wait_for(f"{kind} {name} {phase}", probe, timeout=timeout)
 
     def wait_reason(
         self, reason: str | Iterable[str], name: str = "backup", kind: str = "Backup", *, timeout: float = SLOW_MACHINE

@@ -22,6 +22,7 @@ from sendense_operator.api.v1alpha1.backuppolicy import BackupPolicyStatus
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositoryStatus
 from sendense_operator.api.v1alpha1.base import Status
 from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMStatus
+from sendense_operator.api.v1alpha1.restore import RestoreStatus
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceStatus
 from sendense_operator.cluster.errors import (
     AlreadyExistsError,
@@ -43,6 +44,7 @@ _STATUS: dict[str, type[Status]] = {
     "BackupPolicy": BackupPolicyStatus,
     "BackupRepository": BackupRepositoryStatus,
     "ProtectedVM": ProtectedVMStatus,
+    "Restore": RestoreStatus,
     "VMwareAppliance": VMwareApplianceStatus,
 }
 FOREGROUND = "foregroundDeletion"

@@ -28,6 +28,7 @@ from sendense_operator.controller.handlers import (
     keys_of_job,
     keys_of_pod,
     keys_of_reference,
+    keys_of_restore,
     remember_answer,
     settling_s,
 )
@@ -107,6 +108,8 @@ class Controller:
                 yield from keys_of_backup(event, obj)
             case "BackupChain":
                 yield from keys_of_chain(event, obj)
+            case "Restore":
+                yield from keys_of_restore(event, obj)
             case "Job":
                 yield from keys_of_job(event, obj)
             case "Pod":

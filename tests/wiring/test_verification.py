@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tests.support import sample
 from tests.support.objects import Obj, find_condition, status_and_reason
+from tests.wiring.ending import Ending
 from tests.wiring.rig import Rig
 from tests.wiring.test_incrementals import run
 
@@ -262,6 +263,24 @@ async def test_a_backup_takes_the_claim_that_one_pod_at_a_time_can_use() -> None
     # It goes on where it was; what was committed since the request belongs to it, too.
     assert others in ([["b4", "b2", "b1"]], [["b4", "b1"]])
     assert backups(rig) == ALL_READ | {"b4": ("True", "ContentVerified")}
+
+
+async def test_a_restore_takes_that_claim_too() -> None:
+    rig = await protected(modes=("ReadWriteOncePod",))
+    rig.create(kinds.CLAIM, sample.claim("target", size="2Gi"))
+    annotate(rig, kinds.BACKUP_CHAIN, rig.chain()["metadata"]["name"])
+    await rig.run(lambda: "2 of 3" in rig.chain()["status"].get("verification", {}).get("progress", ""), seconds=150)
+    rig.world.restores.endings["r1"] = [Ending.HANG]
+    rig.create(kinds.RESTORE, sample.restore(claim="target"))
+    await rig.run(lambda: rig.world.restores.tasks and not jobs(rig), seconds=150)
+    await rig.settle(seconds=60)
+    rig.world.restores.endings.clear()
+    await rig.run(lambda: rig.world.restores.images == {"target": "b1"}, seconds=150)
+    assert len(rig.world.verification.tasks) == 1, "while the restore runs, nothing is verified"
+    await rig.run(lambda: backups(rig) == ALL_READ, seconds=300)
+    first, *others = [[point.backup for point in task.points] for task in rig.world.verification.tasks]
+    assert first == ["b3", "b2", "b1"]
+    assert others in ([["b2", "b1"]], [["b1"]])
 
 
 async def test_maintenance_takes_that_claim_too() -> None:

@@ -15,6 +15,7 @@ from tests.wiring.ending import Ending
 from tests.wiring.fakecluster import FOREGROUND, FakeCluster
 from tests.wiring.fakegateways import FakeGateways
 from tests.wiring.repositoryworld import RepositoryWorld
+from tests.wiring.restoreworld import RestoreWorld
 from tests.wiring.verificationworld import VerificationWorld
 
 from sendense_operator.answer import Answer, Capacity
@@ -37,11 +38,13 @@ from sendense_operator.reconcile.state.kubernetes_objects import (
     job_end,
     terminated,
 )
+from sendense_operator.restore_task import RestoreTask
 from sendense_operator.task import BackupTask, ExitCode, ProbeTask, Progress, VerificationTask
 
-__all__ = ["COPY_S", "Ending", "World"]
+__all__ = ["COPY_S", "RESTORE_S", "Ending", "World"]
 
 COPY_S = 12
+RESTORE_S = 12
 CAPACITY = Capacity(total=100 * GIB, free=50 * GIB)
 LEFT = "the appliance's client has ended and removes its snapshot"
 _STOP_S = 2
@@ -60,6 +63,7 @@ class World:
         """Backup and pod UID of each job of the appliance."""
         self.repository = RepositoryWorld()
         self.verification = VerificationWorld(self.repository)
+        self.restores = RestoreWorld(self.repository)
         self.unschedulable = False
         self.unmounted = False
         """Containers are being created, and nothing more."""
@@ -136,6 +140,8 @@ class World:
             if pod["status"].get("podIP") == address and self._verifies(pod):
                 age = self._age[pod["metadata"]["uid"]]
                 return self.verification.progress(_verification_task(pod), age, self.clock.now())
+            if pod["status"].get("podIP") == address and self._restores(pod) and not (self.lost or self.mute):
+                return self.restores.progress(_restore_task(pod), self._age[_uid(pod)], self.clock.now())
             if pod["status"].get("podIP") == address and self._works(pod) and not (self.lost or self.mute):
                 done = GIB * self._age[pod["metadata"]["uid"]] // COPY_S
                 report = sample.report(min(done, GIB), rate=GIB / COPY_S)
@@ -145,7 +151,7 @@ class World:
     async def cancel(self, address: str) -> bool:
         """Return the workers' cancel endpoint: it ends `cancel_takes` seconds later."""
         for pod in self.cluster.peek(POD):
-            works = self._works(pod) or self._verifies(pod)
+            works = self._works(pod) or self._verifies(pod) or self._restores(pod)
             if pod["status"].get("podIP") == address and works and not (self.lost or self.mute):
                 self.later[int(self.clock.seconds) + self.cancel_takes] = partial(self._cancelled, pod)
                 return True
@@ -155,6 +161,8 @@ class World:
         same = [there for there in self.cluster.peek(POD) if _uid(there) == _uid(pod)]
         for there in filter(self._verifies, same):
             self._verify(there, cancelled=True)
+        for there in filter(self._restores, same):
+            self._end(there, self.restores.cancel(_restore_task(there), self.clock.now()), ExitCode.FATAL)
         for there in filter(self._works, same):
             answer = Answer(outcome="Cancelled", reason="Cancelled", left=LEFT)
             self._end(there, answer, ExitCode.FATAL)
@@ -164,6 +172,9 @@ class World:
 
     def _verifies(self, pod: Obj) -> bool:
         return self._runs(pod, names.COMPONENT_VERIFICATION)
+
+    def _restores(self, pod: Obj) -> bool:
+        return self._runs(pod, names.COMPONENT_RESTORE)
 
     def _runs(self, pod: Obj, component: str) -> bool:
         same = pod["metadata"]["labels"][names.LABEL_COMPONENT] == component
@@ -263,6 +274,8 @@ class World:
                 self.repository.begin(_task(pod))
             case names.COMPONENT_VERIFICATION:
                 self.verification.tasks.append(_verification_task(pod))
+            case names.COMPONENT_RESTORE:
+                self.restores.begin(_restore_task(pod))
             case _:
                 self.looks.append((self.clock.seconds, _probe_task(pod)))
 
@@ -273,6 +286,10 @@ class World:
             return
         if labels[names.LABEL_COMPONENT] == names.COMPONENT_VERIFICATION:
             self._verify(pod)
+            return
+        if labels[names.LABEL_COMPONENT] == names.COMPONENT_RESTORE:
+            if age >= RESTORE_S and (ending := self.restores.ending(_restore_task(pod))) is not Ending.HANG:
+                self._finish_restore(pod, ending)
             return
         backup, uid = labels[names.LABEL_BACKUP], labels[names.LABEL_BACKUP_UID]
         if uid in self.repository.points():
@@ -367,6 +384,17 @@ class World:
         if answer is not None:
             self._end(pod, answer, ExitCode.COMPLETED if answer.outcome == "Completed" else ExitCode.FATAL)
 
+    def _finish_restore(self, pod: Obj, ending: Ending) -> None:
+        if ending not in (Ending.COMPLETE, Ending.COMPLETE_AND_VANISH):
+            self._finish(pod, ending, "")
+            return
+        answer = self.restores.finish(_restore_task(pod), self.clock.now())
+        self._end(pod, answer, ExitCode.COMPLETED if answer.outcome == "Completed" else ExitCode.FATAL)
+        if ending is Ending.COMPLETE_AND_VANISH:
+            # Nobody saw the pod: neither its end nor its deletion.
+            self._job_of(pod, "Complete")
+            self.cluster.objects.pop(("Pod", NAMESPACE, pod["metadata"]["name"]))
+
     def _busy(self) -> frozenset[str]:
         """Return VMs that a worker writes to."""
         return frozenset(
@@ -402,6 +430,10 @@ def _probe_task(pod: Obj) -> ProbeTask:
 
 def _verification_task(pod: Obj) -> VerificationTask:
     return VerificationTask.model_validate_json(pod["metadata"]["annotations"][names.ANNOTATION_TASK])
+
+
+def _restore_task(pod: Obj) -> RestoreTask:
+    return RestoreTask.model_validate_json(pod["metadata"]["annotations"][names.ANNOTATION_TASK])
 
 
 def _uid(obj: Obj) -> str:

@@ -37,6 +37,7 @@ BACKUP_CHAIN: Final = Kind(names.API_VERSION, "BackupChain", "backupchains")
 BACKUP_POLICY: Final = Kind(names.API_VERSION, "BackupPolicy", "backuppolicies")
 BACKUP_REPOSITORY: Final = Kind(names.API_VERSION, "BackupRepository", "backuprepositories")
 PROTECTED_VM: Final = Kind(names.API_VERSION, "ProtectedVM", "protectedvms")
+RESTORE: Final = Kind(names.API_VERSION, "Restore", "restores")
 APPLIANCE: Final = Kind(names.API_VERSION, "VMwareAppliance", "vmwareappliances")
 
 JOB: Final = Kind("batch/v1", "Job", "jobs")

@@ -48,6 +48,12 @@ def verification_name(chain: str, uid: str) -> str:
     return f"{_short(chain, _LIMIT - len(digest) - 8)}-verify-{digest}"
 
 
+def restore_name(restore: str, uid: str) -> str:
+    """Return the name of a Restore's Job."""
+    digest = _digest(uid)
+    return f"{_short(restore, _LIMIT - len(digest) - 9)}-restore-{digest}"
+
+
 def chain_name(vm: str, repository: str) -> str:
     """Return the name of a BackupChain; the digest keeps `a-b` + `c` apart from `a` + `b-c`."""
     digest = _digest(vm, repository)

@@ -60,6 +60,11 @@ def register(registry: kopf.OperatorRegistry, add: Add, hints: WatchHints) -> No
         handler.__name__ = f"on_{work.value.lower()}"
         return handler
 
+    async def on_restore(type: str | None, body: kopf.Body, **_: Any) -> None:
+        for key in keys_of_restore(type, body):
+            add(key, 0.0)
+
+    _on(registry, kinds.RESTORE, on_restore)
     _on(registry, kinds.JOB, on_job)
     _on(registry, kinds.POD, on_pod)
     for kind, work in _SIMPLE:
@@ -110,6 +115,18 @@ def keys_of_chain(event: str | None, body: Any) -> list[Key]:
     return [] if ours else [key_of_chain(dict(body))]
 
 
+def keys_of_restore(event: str | None, body: Any) -> list[Key]:
+    """Return the keys to reconcile for a changed Restore, except one that is over and tidied up."""
+    meta, status = body["metadata"], body.get("status") or {}
+    known = status.get("observedGeneration") == meta.get("generation")
+    over = status.get("phase") in conditions.TERMINAL_PHASES and not meta.get("deletionTimestamp")
+    if event == "DELETED":
+        return [Key(Work.WAKE, meta["namespace"])]
+    return (
+        [] if over and known and names.FINALIZER not in (meta.get("finalizers") or []) else [Key.of(Work.RESTORE, body)]
+    )
+
+
 def _is_tidy(meta: Any, status: Any) -> bool:
     """Return whether a Backup needs no reconcile: it is over, its finalizers are right, its spec is observed."""
     phase = status.get("phase")
@@ -127,6 +144,9 @@ def keys_of_job(event: str | None, body: Any) -> list[Key]:
     labels, namespace = meta.get("labels") or {}, meta["namespace"]
     if labels.get(names.LABEL_COMPONENT) == names.COMPONENT_VERIFICATION:
         return _keys_of_verification(body)
+    if labels.get(names.LABEL_COMPONENT) == names.COMPONENT_RESTORE:
+        gone = event == "DELETED" or not is_live(body)
+        return [*_keys_of_restore_worker(body), *([Key(Work.WAKE, namespace)] if gone else [])]
     repository = Key(Work.REPOSITORY, namespace, labels.get(names.LABEL_REPOSITORY, ""))
     if labels.get(names.LABEL_COMPONENT) != names.COMPONENT_WORKER:
         return [repository]
@@ -195,6 +215,8 @@ def keys_of_pod(body: Any) -> list[Key]:
     labels, namespace = body["metadata"].get("labels") or {}, body["metadata"]["namespace"]
     if labels.get(names.LABEL_COMPONENT) == names.COMPONENT_VERIFICATION:
         return _keys_of_verification(body)
+    if labels.get(names.LABEL_COMPONENT) == names.COMPONENT_RESTORE:
+        return _keys_of_restore_worker(body)
     if labels.get(names.LABEL_COMPONENT) == names.COMPONENT_WORKER:
         return [Key(Work.BACKUP, namespace, labels.get(names.LABEL_BACKUP, ""))]
     return [Key(Work.REPOSITORY, namespace, labels.get(names.LABEL_REPOSITORY, ""))]
@@ -204,6 +226,11 @@ def _keys_of_verification(body: Any) -> list[Key]:
     labels = body["metadata"].get("labels") or {}
     vm, repository = labels.get(names.LABEL_VM), labels.get(names.LABEL_REPOSITORY)
     return [Key.of_chain(body["metadata"]["namespace"], ChainKey(vm, repository))] if vm and repository else []
+
+
+def _keys_of_restore_worker(body: Any) -> list[Key]:
+    labels = body["metadata"].get("labels") or {}
+    return [Key(Work.RESTORE, body["metadata"]["namespace"], labels.get(names.LABEL_RESTORE, ""))]
 
 
 def named(keys: list[Key]) -> list[Key]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from sendense_operator.api.v1alpha1.backup import Phase
@@ -15,6 +16,7 @@ from sendense_operator.cluster.kinds import (
     BACKUP_POLICY,
     BACKUP_REPOSITORY,
     PROTECTED_VM,
+    RESTORE,
     Kind,
 )
 from sendense_operator.cluster.listing import collect
@@ -25,6 +27,7 @@ from sendense_operator.reconcile.chains.chain_reconciler import key_of_chain, re
 from sendense_operator.reconcile.policies.policy_reconciler import PolicyReconciler
 from sendense_operator.reconcile.protection.protection_index import ProtectionIndex
 from sendense_operator.reconcile.repositories.repository_reconciler import reconcile_repository
+from sendense_operator.reconcile.restores.restore_reconciler import reconcile_restore
 from sendense_operator.reconcile.state.context import Context
 from sendense_operator.reconcile.state.failures import Failures, count_failure
 from sendense_operator.reconcile.state.keys import Key, Work
@@ -42,12 +45,18 @@ FULL_RESYNC_EVERY: Final = 10
 HEARTBEAT_S: Final = 10.0
 
 _UNFINISHED: Final = in_no_phase_of(TERMINAL_PHASES)
+_RUNS: Final = ((Work.BACKUP, BACKUP), (Work.RESTORE, RESTORE))
+"""What has a worker and comes to an end."""
 _OTHERS: Final = (
     (Work.REPOSITORY, BACKUP_REPOSITORY),
     (Work.POLICY, BACKUP_POLICY),
     (Work.VM, PROTECTED_VM),
     (Work.APPLIANCE, APPLIANCE),
 )
+
+
+def _key_of_deleted(work: Work, obj: Obj) -> Key | None:
+    return Key.of(work, obj) if is_deleting(obj) else None
 
 
 class Reconciler:
@@ -76,6 +85,8 @@ class Reconciler:
         match key.work:
             case Work.BACKUP:
                 return await reconcile_backup(ctx, key.namespace, key.name)
+            case Work.RESTORE:
+                return await reconcile_restore(ctx, key.namespace, key.name)
             case Work.CHAIN:
                 return await reconcile_chain(ctx, self._index, key.namespace, *key.chain)
             case Work.REPOSITORY:
@@ -112,13 +123,15 @@ class Reconciler:
                 return HEARTBEAT_S
 
     async def _wake(self, namespace: str) -> None:
-        """Something that Backups wait for has changed: let all that wait look again."""
-        await self._enqueue(Work.BACKUP, BACKUP, namespace, f"status.phase={Phase.PENDING.value}")
+        """Something that Backups or Restores wait for has changed: let all that wait look again."""
+        for work, kind in _RUNS:
+            await self._enqueue(work, kind, namespace, f"status.phase={Phase.PENDING.value}")
 
     async def _resync(self) -> float:
         """In case an event was missed: everything that is not finished, and now and then the rest."""
         for namespace in self._ctx.settings.namespaces or (None,):
-            await self._enqueue(Work.BACKUP, BACKUP, namespace, _UNFINISHED)
+            for work, kind in _RUNS:
+                await self._enqueue(work, kind, namespace, _UNFINISHED)
             if self._resyncs % FULL_RESYNC_EVERY == 0:
                 for work, kind in _OTHERS:
                     await self._enqueue(work, kind, namespace)
@@ -131,8 +144,9 @@ class Reconciler:
         await self._look_again(kind, namespace, lambda obj: Key.of(work, obj), fields)
 
     async def _wake_deleted(self, namespace: str | None) -> None:
-        """Backups that are over and are being deleted; no selector finds them."""
-        await self._look_again(BACKUP, namespace, lambda obj: Key.of(Work.BACKUP, obj) if is_deleting(obj) else None)
+        """Backups and Restores that are over and are being deleted; no selector finds them."""
+        for work, kind in _RUNS:
+            await self._look_again(kind, namespace, partial(_key_of_deleted, work))
 
     async def _wake_chains(self, namespace: str | None, fields: str = "") -> None:
         await self._look_again(BACKUP_CHAIN, namespace, key_of_chain, fields)

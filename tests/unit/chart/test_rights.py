@@ -16,8 +16,11 @@ _KINDS: Final = (
     "backuppolicies",
     "backuprepositories",
     "protectedvms",
+    "restores",
     "vmwareappliances",
 )
+
+_OWNERS: Final = ("backups", "backupchains", "backuprepositories", "restores")
 
 
 def _granted(role: Obj) -> set[tuple[str, str, str]]:
@@ -39,7 +42,7 @@ def _verbs(role: Obj, group: str, resource: str) -> set[str]:
     ("group", "resource", "verbs"),
     [
         ("", "secrets", {"get"}),
-        ("", "persistentvolumeclaims", {"get"}),
+        ("", "persistentvolumeclaims", {"get", "create", "patch"}),
         ("", "pods", {"get", "list", "watch", "create", "delete"}),
         ("", "services", {"get", "create", "delete"}),
         ("networking.k8s.io", "networkpolicies", {"get", "create", "delete"}),
@@ -50,10 +53,11 @@ def _verbs(role: Obj, group: str, resource: str) -> set[str]:
         ("", "pods/log", {"get"}),
         (_OURS, "backupchains", {"get", "list", "watch", "create", "patch"}),
         (_OURS, "backuppolicies", {"get", "list", "watch"}),
+        (_OURS, "restores", {"get", "list", "watch", "patch"}),
         (_OURS, "vmwareappliances", {"get", "list", "watch"}),
         *((_OURS, f"{kind}/status", {"patch"}) for kind in _KINDS),
         # of the Jobs' owners, where the cluster's admission checks references that block a deletion
-        *((_OURS, f"{kind}/finalizers", {"update"}) for kind in ("backups", "backupchains", "backuprepositories")),
+        *((_OURS, f"{kind}/finalizers", {"update"}) for kind in _OWNERS),
         ("", "configmaps", set()),
         ("", "pods/exec", set()),
         ("", "nodes", set()),

@@ -19,6 +19,7 @@ from sendense_operator.controller.handlers import (
     keys_of_job,
     keys_of_pod,
     keys_of_reference,
+    keys_of_restore,
     named,
     remember_answer,
     settling_s,
@@ -40,6 +41,8 @@ WORKER = {
     names.LABEL_APPLIANCE: "vma",
 }
 PROBE = {names.LABEL_COMPONENT: "probe", names.LABEL_REPOSITORY: "store"}
+RESTORE = Key(Work.RESTORE, NAMESPACE, "r1")
+RESTORER = {**PROBE, names.LABEL_COMPONENT: names.COMPONENT_RESTORE, names.LABEL_RESTORE: "r1"}
 VERIFICATION = {**PROBE, names.LABEL_COMPONENT: names.COMPONENT_VERIFICATION, names.LABEL_VM: "db"}
 
 
@@ -138,10 +141,34 @@ def test_a_chain_is_not_looked_at_for_what_was_just_written(event: str | None, b
         ("DELETED", job(labels=PROBE), {STORE}),
         ("MODIFIED", job(labels=VERIFICATION), {CHAIN}),
         ("DELETED", job(labels={names.LABEL_COMPONENT: names.COMPONENT_VERIFICATION}), set()),
+        ("MODIFIED", job(labels=RESTORER), {RESTORE}),
+        ("MODIFIED", job("j", condition("Complete"), labels=RESTORER), {RESTORE, WAKE}),
+        ("DELETED", job(labels=RESTORER), {RESTORE, WAKE}),
     ],
 )
 def test_jobs(event: str | None, body: Obj, keys: set[Key]) -> None:
     assert set(keys_of_job(event, body)) == keys
+
+
+def restore(phase: str | None = None, **meta: object) -> Obj:
+    obj = sample.restore("r1", {"phase": phase, "observedGeneration": 1} if phase else None)
+    return {**obj, "metadata": {**obj["metadata"], **meta}}
+
+
+@pytest.mark.parametrize(
+    ("event", "body", "keys"),
+    [
+        (None, restore(), [RESTORE]),
+        ("MODIFIED", restore("Running"), [RESTORE]),
+        ("MODIFIED", restore("Completed", **HELD), [RESTORE]),
+        ("MODIFIED", restore("Completed"), []),
+        ("MODIFIED", restore("Failed", generation=2), [RESTORE]),
+        ("MODIFIED", restore("Completed", **HELD, **GOING), [RESTORE]),
+        ("DELETED", restore("Running"), [WAKE]),
+    ],
+)
+def test_restores(event: str | None, body: Obj, keys: list[Key]) -> None:
+    assert keys_of_restore(event, body) == keys
 
 
 REFERENCES = (

@@ -31,6 +31,7 @@ WARNING: Final = (1, 2)
 """Where `events.post` has the type of an Event, and its reason."""
 ORDINARY: Final = frozenset(
     {
+        "Accepted",
         "Adopting",
         "Applied",
         "Cancelling",
@@ -42,9 +43,11 @@ ORDINARY: Final = frozenset(
         "PortsChanging",
         "Probing",
         "Recovering",
+        "Restored",
         "Retrying",
         "Starting",
         "StructureVerified",
+        "Verified",
         "WithinObjective",
     }
 )

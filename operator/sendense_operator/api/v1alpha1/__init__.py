@@ -6,6 +6,7 @@ from sendense_operator.api.v1alpha1.backuppolicy import BACKUP_POLICY
 from sendense_operator.api.v1alpha1.backuprepository import BACKUP_REPOSITORY
 from sendense_operator.api.v1alpha1.base import Resource
 from sendense_operator.api.v1alpha1.protectedvm import PROTECTED_VM
+from sendense_operator.api.v1alpha1.restore import RESTORE
 from sendense_operator.api.v1alpha1.vmwareappliance import VMWARE_APPLIANCE
 
 RESOURCES: tuple[Resource, ...] = (
@@ -14,6 +15,7 @@ RESOURCES: tuple[Resource, ...] = (
     BACKUP_POLICY,
     BACKUP_REPOSITORY,
     PROTECTED_VM,
+    RESTORE,
     VMWARE_APPLIANCE,
 )
 
@@ -24,6 +26,7 @@ __all__ = [
     "BACKUP_REPOSITORY",
     "PROTECTED_VM",
     "RESOURCES",
+    "RESTORE",
     "VMWARE_APPLIANCE",
     "Resource",
 ]

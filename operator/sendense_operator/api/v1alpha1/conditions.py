@@ -1,4 +1,4 @@
-"""Conditions as kstatus reads them, and the one place that derives a Backup's phase from them.
+"""Conditions as kstatus reads them, and the one place that derives the phase of a Backup or a Restore from them.
 
 Ready says whether the object is in the state that its spec requests. Reconciling (work is under way) and Stalled (it
 will not recover by itself) are abnormal-true conditions: they exist only while true. See kubernetes-sigs/cli-utils,
@@ -43,6 +43,7 @@ RUNNING_REASONS: Final = frozenset(
         "Preflight",
         "WaitingForVMA",
         "Copying",
+        "Restoring",
         "Verifying",
         "Committing",
         "Cancelling",
@@ -191,7 +192,7 @@ def is_true(conditions: Iterable[Mapping[str, Any]], kind: str) -> bool:
 
 
 def phase_of(conditions: Iterable[Mapping[str, Any]]) -> Phase:
-    """Return a Backup's phase. No other code derives it."""
+    """Return the phase of a Backup or a Restore. No other code derives it."""
     conditions = list(conditions)
     busy = find(conditions, RECONCILING)
     if busy and busy.get("status") == "True":

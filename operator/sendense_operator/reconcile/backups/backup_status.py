@@ -21,6 +21,9 @@ from sendense_operator.reconcile.catalogue.ownership import is_restored, point_u
 from sendense_operator.reconcile.state.context import ReconcileContext, RestorePointContext
 from sendense_operator.reconcile.state.formatting import human_duration, whole_seconds
 from sendense_operator.reconcile.state.keys import ChainKey
+from sendense_operator.reconcile.state.kubernetes_objects import created
+from sendense_operator.reconcile.state.observed_run import ObservedRun, seconds_of_run
+from sendense_operator.reconcile.workload.run_deadlines import RunDeadlines
 from sendense_operator.task import FullReason
 
 _REASON: Final = re.compile(r"[A-Za-z]([A-Za-z0-9_,:]{0,254}[A-Za-z0-9_])?")
@@ -31,7 +34,7 @@ WORDS_S: Final = 30.0
 
 
 @dataclass
-class ObservedBackup:
+class ObservedBackup(ObservedRun):
     """A Backup as it was read."""
 
     obj: Obj
@@ -48,16 +51,6 @@ class ObservedBackup:
         )
 
     @property
-    def namespace(self) -> str:
-        """Its namespace."""
-        return str(self.obj["metadata"]["namespace"])
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        return str(self.obj["metadata"]["name"])
-
-    @property
     def repository_key(self) -> ObjectKey:
         """Its BackupRepository."""
         return ObjectKey(self.namespace, self.spec.repository_ref.name)
@@ -66,11 +59,6 @@ class ObservedBackup:
     def chain_key(self) -> ChainKey:
         """The chain that it belongs to."""
         return ChainKey(self.spec.vm_ref.name, self.spec.repository_ref.name)
-
-    @property
-    def uid(self) -> str:
-        """Its UID."""
-        return str(self.obj["metadata"]["uid"])
 
     @property
     def point_uid(self) -> str:
@@ -93,20 +81,17 @@ class ObservedBackup:
         return service_name(self.name, self.uid)
 
     @property
-    def is_over(self) -> bool:
-        """Whether it has come to its end."""
-        return self.status.phase in conditions.TERMINAL_PHASES
-
-    @property
     def only_looks(self) -> bool:
         """Whether a worker ended without a word: the next one copies nothing, and checks whether it had committed."""
         return self.status.worker_death is not None
 
     @property
-    def ready_reason(self) -> str:
-        """Reason of its Ready condition; empty before the first one."""
-        ready = conditions.of_status(self.status, conditions.READY)
-        return ready.reason if ready else ""
+    def deadlines(self) -> RunDeadlines:
+        """Its deadlines."""
+        spec = self.spec
+        return RunDeadlines(
+            created(self.obj), self.status.start_time, spec.start_deadline_seconds, spec.active_deadline_seconds
+        )
 
     @property
     def pods_selector(self) -> str:
@@ -126,7 +111,7 @@ def next_backup_status(backup: ObservedBackup, state: State, changes: BackupChan
     # A restore point that was lost, or found again, was made when it was made.
     ended = changes.get("completion_time") or backup.status.completion_time or whole_seconds(now)
     started = changes.get("start_time") or backup.status.start_time
-    seconds = max(int((ended - started).total_seconds()), 0) if over and started is not None else None
+    seconds = seconds_of_run(started, ended) if over else None
     derived: DerivedChanges = {
         **changes,
         "observed_generation": generation,
@@ -174,21 +159,6 @@ async def publish(
     if moved:
         await label(ctx, backup)
     return 0.0
-
-
-async def acknowledge(ctx: ReconcileContext, backup: ObservedBackup) -> None:
-    """Say of a Backup that is over that its spec is known as it is now.
-
-    What may be edited by then changes nothing of its end, but kstatus takes an older observedGeneration for work that
-    is still to be done.
-    """
-    generation = backup.obj["metadata"].get("generation")
-    status = backup.status.model_copy(deep=True)
-    status.observed_generation = generation
-    for condition in status.conditions:
-        condition.observed_generation = generation
-    await write_status(ctx.cluster, BACKUP, backup.obj, status)
-    backup.status = status
 
 
 def _distance(old: BackupStatus, new: BackupStatus, poll_seconds: float) -> float:

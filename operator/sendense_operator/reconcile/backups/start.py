@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from sendense_operator.api.v1alpha1 import conditions, names
@@ -20,7 +19,6 @@ from sendense_operator.reconcile.backups.finish import fail
 from sendense_operator.reconcile.backups.references import References, resolve
 from sendense_operator.reconcile.backups.start_queue import admit, forget, is_current
 from sendense_operator.reconcile.state.context import BackupContext, ReconcileContext, RestorePointContext
-from sendense_operator.reconcile.state.kubernetes_objects import created
 from sendense_operator.reconcile.state.problem import Meaning, Problem
 from sendense_operator.reconcile.state.queue_records import Admitted, Waits
 from sendense_operator.reconcile.workload.claims import needs_one_node
@@ -30,8 +28,6 @@ from sendense_operator.reconcile.workload.worker_memory import decide_resources
 from sendense_operator.reconcile.workload.worker_network import build_network_policy, build_service, node_ports
 from sendense_operator.reconcile.workload.worker_pod import build_worker_template
 from sendense_operator.task import Exposure
-
-_MIN_DEADLINE_S = 60
 
 
 async def start_backup(ctx: BackupContext, backup: ObservedBackup) -> float | None:
@@ -72,19 +68,7 @@ async def start_backup(ctx: BackupContext, backup: ObservedBackup) -> float | No
 
 def overdue(ctx: ReconcileContext, backup: ObservedBackup) -> Problem | None:
     """Return whether a deadline has passed while there is no worker."""
-    now = ctx.now()
-    if backup.status.start_time is not None:
-        if now - backup.status.start_time > timedelta(seconds=backup.spec.active_deadline_seconds):
-            return Problem(
-                "ActiveDeadlineExceeded", "it took longer than spec.activeDeadlineSeconds allows", Meaning.FINAL
-            )
-        return None
-    if now - created(backup.obj) <= timedelta(seconds=backup.spec.start_deadline_seconds):
-        return None
-    ready = conditions.of_status(backup.status, conditions.READY)
-    what = f"it waited for {ready.reason}: {ready.message}" if ready else "no controller processed it in that time"
-    text = f"not started within spec.startDeadlineSeconds ({backup.spec.start_deadline_seconds} s); {what}"
-    return Problem("StartDeadlineExceeded", text, Meaning.FINAL)
+    return backup.deadlines.overdue(ctx.now(), conditions.of_status(backup.status, conditions.READY))
 
 
 async def wait_or_fail(ctx: RestorePointContext, backup: ObservedBackup, problem: Problem) -> float | None:
@@ -106,12 +90,7 @@ async def wait_or_fail(ctx: RestorePointContext, backup: ObservedBackup, problem
     else:
         ctx.backup_hints.unreachable.pop(backup.uid)
     await publish(ctx, backup, conditions.reconciling(problem.reason, problem.message))
-    return min(pause, _until_deadline(ctx, backup))
-
-
-def _until_deadline(ctx: ReconcileContext, backup: ObservedBackup) -> float:
-    waited = (ctx.now() - created(backup.obj)).total_seconds()
-    return max(backup.spec.start_deadline_seconds - waited + 0.5, 0.5)
+    return min(pause, backup.deadlines.until_start_deadline(ctx.now()))
 
 
 @dataclass(frozen=True)
@@ -167,7 +146,7 @@ async def _create_worker(
                 await ctx.cluster.delete(SERVICE, backup.namespace, backup.service_name)
                 return Problem("PortsChanging", "the Service is being recreated")
         template = _template(ctx, backup, refs, plan, ports)
-        deadline = _remaining(ctx, backup)
+        deadline = backup.deadlines.job_seconds(ctx.now())
         job = build_worker_job(backup.obj, template, labels, retries=backup.spec.retries, deadline_seconds=deadline)
         await _ensure(ctx, JOB, job)
     except ForbiddenError as error:
@@ -237,12 +216,3 @@ async def _ensure_policy(ctx: ReconcileContext, policy: Obj) -> None:
     meta = present["metadata"]
     await ctx.cluster.delete(NETWORK_POLICY, meta["namespace"], meta["name"], uid=meta["uid"])
     await ctx.cluster.create(NETWORK_POLICY, policy)
-
-
-def _remaining(ctx: ReconcileContext, backup: ObservedBackup) -> int:
-    """Return seconds that the worker may take; less than the spec says when an earlier one had a part of them."""
-    allowed = backup.spec.active_deadline_seconds
-    if backup.status.start_time is None:
-        return allowed
-    used = int((ctx.now() - backup.status.start_time).total_seconds())
-    return min(max(allowed - used, _MIN_DEADLINE_S), allowed)

@@ -10,10 +10,11 @@ from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.kinds import BACKUP, JOB, NETWORK_POLICY, POD, SERVICE
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import change_finalizers, has_finalizer
-from sendense_operator.reconcile.backups.backup_status import ObservedBackup, acknowledge, label
+from sendense_operator.reconcile.backups.backup_status import ObservedBackup, label
 from sendense_operator.reconcile.backups.finish import UNSEEN_REASONS
 from sendense_operator.reconcile.state.context import ReconcileContext
 from sendense_operator.reconcile.state.kubernetes_objects import is_deleting, is_live, is_owned_by
+from sendense_operator.reconcile.state.observed_run import acknowledge
 from sendense_operator.reconcile.workload.job_outcome import LINGER_S, still_there
 from sendense_operator.reconcile.workload.worker_job import TTL_SECONDS
 
@@ -30,7 +31,7 @@ async def remove_workload(ctx: ReconcileContext, backup: ObservedBackup) -> floa
     await label(ctx, backup)
     add, remove = decide_finalizers(backup)
     backup.obj = await change_finalizers(ctx.cluster, BACKUP, backup.obj, add=add, remove=remove)
-    await acknowledge(ctx, backup)
+    backup.status = await acknowledge(ctx, BACKUP, backup.obj, backup.status)
     return None
 
 

@@ -22,6 +22,7 @@ from sendense_operator.reconcile.state.hints import (
     MaintenanceHints,
     RepositoryHints,
     RepositoryMessages,
+    RestoreHints,
     VCenterHints,
     VerificationHints,
     WatchHints,
@@ -166,6 +167,16 @@ class VerificationContext(RestorePointContext):
 
 
 @dataclass(kw_only=True)
+class RestoreContext(RestorePointContext):
+    """Also what is needed to start and to follow restores."""
+
+    workers: WorkerReader
+    restore_hints: RestoreHints = field(default_factory=RestoreHints)
+    restore_slots: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held from reading the Jobs until a new one is made, so that no slot and no claim is given twice."""
+
+
+@dataclass(kw_only=True)
 class BackupContext(RestorePointContext, VCenterContext):
     """Also what is needed to start and to follow workers."""
 
@@ -178,5 +189,5 @@ class BackupContext(RestorePointContext, VCenterContext):
 
 
 @dataclass(kw_only=True)
-class Context(BackupContext, VerificationContext, RepositoryContext, ApplianceContext):
+class Context(BackupContext, VerificationContext, RestoreContext, RepositoryContext, ApplianceContext):
     """All of it, made once at start. Each reconcile takes its part."""

@@ -17,6 +17,7 @@ from sendense_operator.api.v1alpha1.backuppolicy import BackupPolicyStatus
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositoryStatus
 from sendense_operator.api.v1alpha1.base import Status
 from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMStatus
+from sendense_operator.api.v1alpha1.restore import RestoreStatus
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceStatus
 from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.errors import ClusterError, ConflictError, ForbiddenError, InvalidError, UnavailableError
@@ -27,6 +28,7 @@ from sendense_operator.cluster.kinds import (
     BACKUP_POLICY,
     BACKUP_REPOSITORY,
     PROTECTED_VM,
+    RESTORE,
     Kind,
 )
 from sendense_operator.cluster.status_writer import write_status
@@ -39,6 +41,7 @@ SHOWN_FROM: Final = 2
 """Failures in a row from which on the object says so."""
 _KINDS: Final[Mapping[Work, tuple[Kind, type[Status]]]] = {
     Work.BACKUP: (BACKUP, BackupStatus),
+    Work.RESTORE: (RESTORE, RestoreStatus),
     Work.CHAIN: (BACKUP_CHAIN, BackupChainStatus),
     Work.REPOSITORY: (BACKUP_REPOSITORY, BackupRepositoryStatus),
     Work.POLICY: (BACKUP_POLICY, BackupPolicyStatus),
@@ -101,19 +104,19 @@ def describe_failure(error: Exception) -> tuple[str, str]:
 def failed_status(old: Status, reason: str, message: str, *, generation: int | None, now: datetime) -> Status | None:
     """Return the status with a Ready condition that says so; None where Ready is True, or the end: that is still right.
 
-    A Backup that runs goes on running: its worker does not depend on the controller.
+    A Backup or a Restore that runs goes on running: its worker does not depend on the controller.
     """
     before = conditions.dicts_of(old)
     if conditions.is_true(before, conditions.READY) or conditions.is_true(before, conditions.STALLED):
         return None
-    if isinstance(old, BackupStatus) and old.phase is Phase.RUNNING:
+    if isinstance(old, BackupStatus | RestoreStatus) and old.phase is Phase.RUNNING:
         new = conditions.with_aspect(before, conditions.READY, False, reason, message, generation=generation, now=now)
         new.sort(key=lambda condition: condition["type"] != conditions.READY)
     else:
         new = conditions.update(before, conditions.reconciling(reason, message), generation=generation, now=now)
     status = old.model_copy()
     status.conditions = conditions.models_of(new)
-    if isinstance(status, BackupStatus):
+    if isinstance(status, BackupStatus | RestoreStatus):
         status.phase = status.phase or Phase.PENDING
         status.message = conditions.shortened(message)
     return status

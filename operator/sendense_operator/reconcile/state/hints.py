@@ -161,6 +161,18 @@ class VerificationHints:
     """By UID of the chain: pods in a row that ended without a result."""
 
 
+@dataclass
+class RestoreHints:
+    """What reconciles of Restores remember."""
+
+    written: Recent[str, float] = field(default_factory=Recent)
+    """By Restore UID: when its status was last written."""
+    reached: Recent[str, float] = field(default_factory=Recent)
+    """By pod UID: when the worker last answered, or was first requested to in vain."""
+    stopping: Recent[str, float] = field(default_factory=Recent)
+    """By Restore UID: when its worker was first requested to stop."""
+
+
 @dataclass(frozen=True)
 class Backoff:
     """Something that failed and is not tried again for a while."""

@@ -14,6 +14,7 @@ class Work(StrEnum):
     """Kinds of work."""
 
     BACKUP = "Backup"
+    RESTORE = "Restore"
     CHAIN = "BackupChain"
     """Its name is a `ChainKey`, since the chain may not be there yet: see `Key.of_chain`."""
     REPOSITORY = "BackupRepository"
@@ -27,7 +28,7 @@ class Work(StrEnum):
     DISCOVERY = "Discovery"
     """Of a VMwareAppliance: finds VMs and makes ProtectedVMs for them."""
     WAKE = "Wake"
-    """All Backups of the namespace that wait for something, no name."""
+    """All Backups and Restores of the namespace that wait for something, no name."""
     RESYNC = "Resync"
     """Everything unfinished, everywhere; no namespace, no name."""
     GATEWAYS = "Gateways"

@@ -11,7 +11,7 @@ from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
 from sendense_operator.chain.memory_estimate import DiskLoad
 from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.errors import AlreadyExistsError, ForbiddenError, InvalidError
-from sendense_operator.cluster.kinds import BACKUP, CLAIM
+from sendense_operator.cluster.kinds import BACKUP, CLAIM, RESTORE
 from sendense_operator.cluster.listing import collect
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.object_key import ObjectKey
@@ -49,7 +49,7 @@ async def start_verification(
         state.progress = f"waits for BackupRepository {key.repository}, which is not ready"
         return _RETRY_S
     if await wants_claim(ctx, place, repository):
-        state.progress = "waits until no Backup needs the repository's claim"
+        state.progress = "waits until no Backup and no Restore needs the repository's claim"
         return ctx.settings.wait_poll_seconds
     async with ctx.verification_slots:
         if not await _has_turn(ctx, place, key, repository):
@@ -148,7 +148,7 @@ def _task(
 
 
 async def wants_claim(ctx: VerificationContext, place: ObjectKey, repository: Obj | None) -> bool:
-    """Return whether a Backup or a maintenance pod needs a claim that one pod at a time can use."""
+    """Return whether a Backup, a Restore or a maintenance pod needs a claim that one pod at a time can use."""
     if repository is None:
         return False
     claim = await find(ctx.cluster, CLAIM, place.namespace, repository["spec"]["claimName"])
@@ -157,7 +157,15 @@ async def wants_claim(ctx: VerificationContext, place: ObjectKey, repository: Ob
     if ctx.repository_messages.is_claim_requested(place):
         return True
     fields = f"spec.repositoryRef.name={place.name},{_UNFINISHED}"
-    return bool(await collect(ctx.cluster, BACKUP, place.namespace, _needs_worker, fields=fields))
+    if await collect(ctx.cluster, BACKUP, place.namespace, _needs_worker, fields=fields):
+        return True
+    fields = f"status.restorePoint.repositoryName={place.name},{_UNFINISHED}"
+    return bool(await collect(ctx.cluster, RESTORE, place.namespace, _has_worker, fields=fields))
+
+
+def _has_worker(restore: Obj) -> bool | None:
+    """Return True for a Restore that has a worker; None for one that waits for something else than its pod."""
+    return True if (restore.get("status") or {}).get("workerJob") and not is_deleting(restore) else None
 
 
 def _needs_worker(backup: Obj) -> bool | None:

@@ -11,6 +11,7 @@ from sendense_operator.api.v1alpha1 import names
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
 from sendense_operator.cluster.objects import Obj
+from sendense_operator.restore_task import TARGETS_DIR, target_folder
 
 CREDENTIAL_KEYS: Final = ("username", "password")
 
@@ -38,6 +39,13 @@ def repository_volume(repository: BackupRepositorySpec) -> Volume:
     # No subPath: the kubelet would make a missing folder as root's. The worker makes it, as its task says.
     mount = {"name": "repository", "mountPath": contract.REPOSITORY_DIR}
     return Volume({"name": "repository", "persistentVolumeClaim": {"claimName": repository.claim_name}}, mount)
+
+
+def target_volume(index: int, claim: str) -> Volume:
+    """Return the volume of the claim that receives the disk with this index."""
+    name = f"target-{index}"
+    mount = {"name": name, "mountPath": f"{TARGETS_DIR}/{target_folder(index)}"}
+    return Volume({"name": name, "persistentVolumeClaim": {"claimName": claim}}, mount)
 
 
 def scratch_volume() -> Volume:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster.object_names import probe_name, worker_name
 from sendense_operator.cluster.objects import Obj
@@ -9,6 +11,20 @@ from sendense_operator.reconcile.state.kubernetes_objects import owner_ref
 from sendense_operator.reconcile.workload.worker_pod import CONTAINER
 from sendense_operator.task import ExitCode
 
+POD_FAILURE_POLICY: Final[Obj] = {
+    "rules": [
+        {
+            "action": "FailJob",
+            "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": [int(ExitCode.FATAL)]},
+        },
+        # Evicted, preempted, drained: no fault of the attempt, so it is not counted.
+        {
+            "action": "Ignore",
+            "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
+        },
+    ]
+}
+"""Which ends of a pod are final, and which do not count."""
 TTL_SECONDS = 600
 """A worker's Job stays that long after its result is recorded, so that its log can be read."""
 
@@ -44,23 +60,7 @@ def build_worker_job(backup: Obj, template: Obj, labels: dict[str, str], *, retr
             "activeDeadlineSeconds": deadline_seconds,
             # The next attempt only starts when the last one is gone for good: one writer per chain.
             "podReplacementPolicy": "Failed",
-            "podFailurePolicy": {
-                "rules": [
-                    {
-                        "action": "FailJob",
-                        "onExitCodes": {
-                            "containerName": CONTAINER,
-                            "operator": "In",
-                            "values": [int(ExitCode.FATAL)],
-                        },
-                    },
-                    # Evicted, preempted, drained: no fault of the attempt, so it is not counted.
-                    {
-                        "action": "Ignore",
-                        "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
-                    },
-                ]
-            },
+            "podFailurePolicy": POD_FAILURE_POLICY,
             "template": template,
         },
     }

@@ -26,8 +26,10 @@ from sendense_operator.reconcile.workload.pod_volumes import (
     repository_volume,
     scratch_volume,
     secret_volume,
+    target_volume,
     task_volume,
 )
+from sendense_operator.restore_task import RestoreTask
 from sendense_operator.task import BackupTask, ProbeTask, VerificationTask
 
 _T = TypeVar("_T", ProbeTask, VerificationTask, BackupTask)
@@ -149,6 +151,30 @@ def build_verification_template(
         name="",
         labels=labels,
         volumes=[task_volume(), repository_volume(repository), scratch_volume()],
+        ports=[_STATUS],
+        repository=repository,
+        one_node=one_node,
+        resources=resources,
+        settings=settings,
+    )
+
+
+def build_restore_template(
+    task: RestoreTask,
+    *,
+    labels: dict[str, str],
+    repository: BackupRepositorySpec,
+    one_node: bool,
+    resources: Obj,
+    settings: Settings,
+) -> Obj:
+    """Return the pod template of a restore. `one_node`, `resources`: as for a worker."""
+    targets = [target_volume(disk.index, disk.claim) for disk in task.disks if disk.claim]
+    return _template(
+        task.model_dump_json(by_alias=True),
+        name="",
+        labels=labels,
+        volumes=[task_volume(), repository_volume(repository), scratch_volume(), *targets],
         ports=[_STATUS],
         repository=repository,
         one_node=one_node,

@@ -1,0 +1,310 @@
+"""Restore: disks of a restore point, written to claims or only verified."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Final
+
+from pydantic import ConfigDict, Field
+
+from sendense_operator.answer import MOST_DAMAGED_RANGES
+from sendense_operator.api.v1alpha1.backup import Phase
+from sendense_operator.api.v1alpha1.base import (
+    AGE,
+    MAX_DISKS,
+    MAX_INT,
+    Bytes,
+    Column,
+    Count,
+    LocalRef,
+    Model,
+    ObjectName,
+    Resource,
+    ShortText,
+    Status,
+    SubdomainName,
+    Text,
+    immutable,
+    keyed_by,
+    rules,
+)
+from sendense_operator.task import Stage
+
+LATEST: Final = "Latest"
+"""Value of `spec.source.at` for the newest restore point."""
+
+_DiskIndex = Annotated[int, Field(ge=0, lt=MAX_DISKS)]
+
+
+class RestoreSource(Model):
+    """The restore point, and which of its disks."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "has(self.backupRef) != has(self.vmRef)",
+                "spec.source: set either backupRef, or vmRef together with repositoryRef",
+            ),
+            (
+                "has(self.vmRef) == has(self.repositoryRef)",
+                "spec.source: vmRef and repositoryRef must be set together",
+            ),
+            ("!has(self.at) || has(self.vmRef)", "spec.source.at requires vmRef and repositoryRef"),
+            (
+                f"!has(self.at) || self.at == '{LATEST}' || timestamp(self.at) > timestamp('2000-01-01T00:00:00Z')",
+                f"spec.source.at must be {LATEST} or a time after the year 2000",
+            ),
+        )
+    )
+
+    backup_ref: LocalRef | None = None
+    """The Backup whose restore point is restored."""
+    vm_ref: LocalRef | None = None
+    """The ProtectedVM of which the newest undamaged restore point is chosen that `at` allows. It need not exist: its
+    name is enough."""
+    repository_ref: LocalRef | None = None
+    """The BackupRepository that holds the restore point of vmRef."""
+    at: (
+        Annotated[
+            str,
+            Field(
+                max_length=40,
+                pattern=rf"^({LATEST}|[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T[0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}"
+                r"(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2}))$",
+            ),
+        ]
+        | None
+    ) = None
+    """Latest, or a time such as 2026-01-31T12:00:00Z: only restore points that were complete by then are considered.
+    Absent: Latest."""
+    disks: Annotated[
+        list[_DiskIndex], Field(max_length=MAX_DISKS, json_schema_extra={"x-kubernetes-list-type": "set"})
+    ] = []
+    """Indexes of the disks to restore, which are the positions in the VM's device order. Empty: all."""
+
+
+class AccessMode(StrEnum):
+    """Access modes of a claim that a disk can be written to."""
+
+    READ_WRITE_ONCE = "ReadWriteOnce"
+    READ_WRITE_MANY = "ReadWriteMany"
+    READ_WRITE_ONCE_POD = "ReadWriteOncePod"
+
+
+class NewClaim(Model):
+    """A claim that the operator makes."""
+
+    storage_class_name: SubdomainName | None = None
+    """StorageClass of the claim; absent: the cluster's default."""
+    access_modes: Annotated[
+        list[AccessMode],
+        Field(min_length=1, max_length=3, json_schema_extra={"x-kubernetes-list-type": "set"}),
+    ] = [AccessMode.READ_WRITE_ONCE]
+    """Access modes of the claim."""
+    size_bytes: Annotated[int, Field(ge=1, le=MAX_INT)] | None = None
+    """Size to request; absent: the size of the disk, and what ext4 with its defaults takes of a volume for itself."""
+
+
+class ClaimTarget(Model):
+    """The claim that receives one disk."""
+
+    disk: _DiskIndex
+    """Index of the disk."""
+    claim_name: SubdomainName
+    """Name of a PersistentVolumeClaim in the same namespace, of volume mode Filesystem and empty. The disk becomes the
+    raw image disk.img in it, as KubeVirt and CDI expect it."""
+    create: NewClaim | None = None
+    """Makes the claim; absent: it must exist. It belongs to the Restore, and is deleted with it, until the Restore is
+    Completed; from then on it stays."""
+
+
+class RestoreTarget(Model):
+    """Where the disks are written."""
+
+    persistent_volume_claims: Annotated[
+        list[ClaimTarget], Field(min_length=1, max_length=MAX_DISKS, json_schema_extra=keyed_by("disk"))
+    ]
+    """The claim of each disk. A claim receives one disk."""
+
+
+class RestoreSpec(Model):
+    """What to restore, and where to. Only `cancel` can be changed later."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "has(self.target) != (has(self.verifyOnly) && self.verifyOnly)",
+                "spec: set either target, or verifyOnly: true",
+            ),
+            ("has(self.target) == has(oldSelf.target)", "spec.target is immutable: create a new object instead"),
+            (
+                "!has(self.target) || !has(self.source.disks) || size(self.source.disks) == 0 || "
+                "self.target.persistentVolumeClaims.all(c, c.disk in self.source.disks)",
+                "spec.target.persistentVolumeClaims: spec.source.disks does not contain each disk that has a claim",
+            ),
+        )
+    )
+
+    source: Annotated[RestoreSource, Field(json_schema_extra=immutable("spec.source"))]
+    """The restore point, and which of its disks."""
+    target: Annotated[RestoreTarget | None, Field(json_schema_extra=immutable("spec.target"))] = None
+    """Where the disks are written; absent with verifyOnly."""
+    verify_only: Annotated[bool, Field(json_schema_extra=immutable("spec.verifyOnly"))] = False
+    """Whether all content is read and compared with its digests, and nothing is written."""
+    allow_damaged: Annotated[bool, Field(json_schema_extra=immutable("spec.allowDamaged"))] = False
+    """Whether to go on where the restore point is damaged: the target has zeroes there, and the status lists the
+    places. Otherwise the restore fails at the first damaged chunk. With `at`, damaged restore points are still
+    passed over if there is an undamaged one."""
+    retries: Annotated[int, Field(ge=0, le=10, json_schema_extra=immutable("spec.retries"))] = 2
+    """How many more attempts may follow a failed one. An attempt that was evicted does not count."""
+    start_deadline_seconds: Annotated[
+        int, Field(ge=5, le=2_592_000, json_schema_extra=immutable("spec.startDeadlineSeconds"))
+    ] = 86_400
+    """Seconds that the Restore may wait for what it needs, such as a free slot, before it fails."""
+    active_deadline_seconds: Annotated[
+        int, Field(ge=10, le=2_592_000, json_schema_extra=immutable("spec.activeDeadlineSeconds"))
+    ] = 172_800
+    """Seconds that all attempts together may take before the Restore fails."""
+    cancel: bool = False
+    """Set to true to stop a pending or running Restore; it ends as Cancelled, and its unfinished images are removed.
+    Setting it back to false does not restart a Restore that has ended."""
+
+
+class ChosenPoint(Model):
+    """The restore point that is restored. It stays the same, whatever is backed up meanwhile."""
+
+    backup_name: ObjectName
+    """Name of its Backup."""
+    uid: ShortText
+    """UID of the restore point in the repository."""
+    vm_name: ObjectName
+    """Name of its ProtectedVM."""
+    repository_name: ObjectName
+    """Name of the BackupRepository that holds it."""
+    time: datetime
+    """When it was committed."""
+
+
+class DamagedPlace(Model):
+    """Part of a disk that is damaged in the restore point, and zeroes in the target."""
+
+    offset: Bytes
+    """First byte of the disk."""
+    length: Bytes
+    """Number of bytes."""
+
+
+class RestoredDiskStatus(Model):
+    """One disk of the restore."""
+
+    index: _DiskIndex
+    """Disk index in the restore point."""
+    virtual_size: Bytes
+    """Virtual size: the disk's size as the guest sees it, in bytes."""
+    layers: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Number of layers that are read."""
+    claim_name: SubdomainName | None = None
+    """The claim that receives the disk."""
+    processed_bytes: Bytes = 0
+    """Bytes of the disk that are done, holes included."""
+    percent: Annotated[int, Field(ge=0, le=100)] = 0
+    """Percentage of the virtual size that is done; 100 only once the target was read back."""
+    rate: ShortText | None = None
+    """Bytes per second in a human-readable form, while the disk is restored."""
+    eta: ShortText | None = None
+    """Estimated time until the disk is done, in a human-readable form."""
+    data_bytes: Bytes | None = None
+    """Bytes of chunks that are not known to be zeroes; known at the end."""
+    written_bytes: Bytes | None = None
+    """Bytes that the last attempt wrote; known at the end."""
+    damaged_bytes: Bytes | None = None
+    """Bytes that are damaged in the restore point, and zeroes in the target; only with spec.allowDamaged."""
+    damaged: Annotated[
+        list[DamagedPlace],
+        Field(max_length=MOST_DAMAGED_RANGES, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
+    ] = []
+    """The first damaged places; the log of the pod has all."""
+
+
+class RestoreProgress(Model):
+    """Progress of the restore. Within one attempt it never goes back."""
+
+    processed_bytes: Bytes = 0
+    """Bytes of all disks that are done, holes included."""
+    total_bytes: Bytes = 0
+    """Sum of the disks' virtual sizes."""
+    percent: Annotated[int, Field(ge=0, le=100)] = 0
+    """Percentage of totalBytes that is done; 100 only once all targets were read back."""
+    summary: ShortText = ""
+    """The percentage, as the Progress column shows it."""
+    rate_bytes_per_second: Bytes = 0
+    """Bytes per second, averaged over the last half minute; after the end, over the whole restore."""
+    rate: ShortText = ""
+    """The rate, as the Rate column shows it."""
+    eta_seconds: Count | None = None
+    """Estimated seconds until the end."""
+    eta: ShortText = ""
+    """The estimate, as the ETA column shows it."""
+    last_update_time: datetime | None = None
+    """When the worker last reported something new."""
+
+
+class RestoreStatus(Status):
+    """State and result of the Restore."""
+
+    phase: Phase | None = None
+    """Summary of the conditions; never Lost."""
+    stage: Stage | None = None
+    """What the running worker is doing."""
+    message: ShortText | None = None
+    """The most important condition's message, shortened for the Message column."""
+    restore_point: ChosenPoint | None = None
+    """The restore point that was chosen."""
+    worker_job: ObjectName | None = None
+    """Name of the Kubernetes Job that runs the worker."""
+    attempts: Annotated[int, Field(ge=0, le=1000)] | None = None
+    """Number of worker pods so far."""
+    node_name: Text | None = None
+    """Node of the latest worker."""
+    pod_uid: ShortText | None = Field(default=None, alias="podUID")
+    """UID of the latest worker pod."""
+    start_time: datetime | None = None
+    """When the first worker was started."""
+    completion_time: datetime | None = None
+    """When the Restore ended."""
+    duration_seconds: Count | None = None
+    """Seconds from the start of the first worker to the end, over all attempts."""
+    duration: ShortText | None = None
+    """The duration, as the Duration column shows it."""
+    last_failure: Text | None = None
+    """Reason and message with which the attempt before the latest one failed."""
+    progress: RestoreProgress | None = None
+    """Progress; after the end, its average rate."""
+    disks: Annotated[list[RestoredDiskStatus], Field(max_length=MAX_DISKS, json_schema_extra=keyed_by("index"))] = []
+    """The disks that are restored, in device order."""
+
+
+RESTORE = Resource(
+    kind="Restore",
+    plural="restores",
+    short_name="brst",
+    description="Writes disks of a restore point to claims and proves them, or only verifies them.",
+    spec=RestoreSpec,
+    status=RestoreStatus,
+    columns=(
+        Column("VM", ".status.restorePoint.vmName"),
+        Column("Backup", ".status.restorePoint.backupName"),
+        Column("Phase", ".status.phase"),
+        Column("Progress", ".status.progress.summary"),
+        Column("Rate", ".status.progress.rate"),
+        Column("Duration", ".status.duration"),
+        AGE,
+        Column("Point", ".status.restorePoint.time", "date", priority=1),
+        Column("ETA", ".status.progress.eta", priority=1),
+        Column("Repository", ".status.restorePoint.repositoryName", priority=1),
+        Column("Node", ".status.nodeName", priority=1),
+        Column("Message", ".status.message", priority=1),
+    ),
+    selectable=(".status.phase", ".status.restorePoint.repositoryName"),
+)

@@ -1,0 +1,1 @@
+"""Restores: choosing the restore point, checking the targets, starting and following the worker."""

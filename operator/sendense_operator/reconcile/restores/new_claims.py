@@ -1,0 +1,118 @@
+"""Claims that a Restore makes: they belong to it until it is Completed, so that nothing unfinished stays behind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from sendense_operator.api.v1alpha1 import names
+from sendense_operator.api.v1alpha1.restore import ClaimTarget, NewClaim, RestoredDiskStatus
+from sendense_operator.cluster.api_client import find
+from sendense_operator.cluster.errors import AlreadyExistsError, ForbiddenError, InvalidError
+from sendense_operator.cluster.kinds import CLAIM
+from sendense_operator.cluster.objects import Obj
+from sendense_operator.reconcile.restores.restore_status import ObservedRestore
+from sendense_operator.reconcile.state.context import ReconcileContext
+from sendense_operator.reconcile.state.kubernetes_objects import is_owned_by, owner_ref
+from sendense_operator.reconcile.state.problem import Meaning, Problem
+
+_MIB: Final = 1 << 20
+_GIB: Final = 1 << 30
+_RESERVED: Final = 0.05
+"""Part of a file system that mke2fs reserves for root, whom no worker is."""
+_INODES: Final = 256 / 16_384
+"""Part that the inode tables take: one inode of 256 bytes per 16 KiB."""
+_SMALL_INODES: Final = 256 / 4_096
+"""The same for a file system below 512 MiB, for which mke2fs chooses one inode per 4 KiB."""
+_GROUPS: Final = 0.001
+"""Part that bitmaps, group descriptors and the blocks for growing them take, at most."""
+_JOURNAL_MAX: Final = _GIB
+_FIXED: Final = 64 * _MIB
+"""For what does not grow with the size, and for storage that rounds down."""
+
+
+def claim_size(virtual_size: int) -> int:
+    """Return the bytes of a volume whose ext4 file system, made with the defaults of mke2fs, has room for a disk.
+
+    Other file systems take less: XFS reserves nothing for root. Rounded up to MiB.
+    """
+    inodes = _SMALL_INODES if virtual_size < 512 * _MIB else _INODES
+    journal = min(max(virtual_size // 16, 16 * _MIB), _JOURNAL_MAX)
+    needed = (virtual_size + journal + _FIXED) / (1 - _RESERVED - inodes - _GROUPS)
+    return -(-int(needed) // _MIB) * _MIB
+
+
+def new_claims(restore: ObservedRestore) -> dict[str, tuple[NewClaim, RestoredDiskStatus]]:
+    """Return what is to be made, and for which disk, by the names of the claims."""
+    target = restore.spec.target
+    if target is None:
+        return {}
+    disks = {disk.index: disk for disk in restore.status.disks}
+    made = [one for one in target.persistent_volume_claims if one.create is not None and one.disk in disks]
+    return {one.claim_name: (_template_of(one), disks[one.disk]) for one in made}
+
+
+def _template_of(target: ClaimTarget) -> NewClaim:
+    return target.create or NewClaim()
+
+
+def decide_new_claim(name: str, claim: Obj | None, restore: ObservedRestore) -> Problem | None:
+    """Return the problem of a claim that is to be made, but is there already; None if this Restore made it."""
+    if claim is None or is_owned_by(claim, restore.obj):
+        return None
+    text = (
+        f"claim {name} exists already and was not made by this Restore: name another one, or leave out create in a new "
+        "Restore to write to it"
+    )
+    return Problem("ClaimExists", text, Meaning.FINAL)
+
+
+def build_claim(restore: ObservedRestore, name: str, new: NewClaim, disk: RestoredDiskStatus) -> Obj:
+    """Return the claim that receives a disk."""
+    spec: Obj = {
+        "accessModes": [mode.value for mode in new.access_modes],
+        "volumeMode": "Filesystem",
+        "resources": {"requests": {"storage": str(new.size_bytes or claim_size(disk.virtual_size))}},
+    }
+    if new.storage_class_name is not None:
+        spec["storageClassName"] = new.storage_class_name
+    labels = {names.LABEL_RESTORE: restore.name, names.LABEL_COMPONENT: names.COMPONENT_RESTORE}
+    if restore.status.restore_point is not None:
+        labels[names.LABEL_VM] = restore.status.restore_point.vm_name
+    return {
+        "metadata": {
+            "namespace": restore.namespace,
+            "name": name,
+            "labels": labels,
+            "ownerReferences": [owner_ref(restore.obj)],
+        },
+        "spec": spec,
+    }
+
+
+async def make_claims(ctx: ReconcileContext, restore: ObservedRestore) -> Problem | None:
+    """Create the claims that are missing. Raises ClusterError for what is no answer to a claim."""
+    for name, (new, disk) in new_claims(restore).items():
+        try:
+            if await find(ctx.cluster, CLAIM, restore.namespace, name) is None:
+                await ctx.cluster.create(CLAIM, build_claim(restore, name, new, disk))
+        except AlreadyExistsError:
+            return Problem("ClaimPending", f"claim {name} was made a moment ago")
+        except (ForbiddenError, InvalidError) as error:
+            return Problem("ClaimRejected", f"the API server does not accept claim {name}: {error}")
+    return None
+
+
+async def release_claims(ctx: ReconcileContext, restore: ObservedRestore) -> None:
+    """Let the claims of a Completed Restore stay when it is deleted. Raises ClusterError."""
+    for name in new_claims(restore):
+        claim = await find(ctx.cluster, CLAIM, restore.namespace, name)
+        if claim is None or not is_owned_by(claim, restore.obj):
+            continue
+        others = _other_owners(claim["metadata"].get("ownerReferences") or [], restore.uid)
+        meta = {"uid": claim["metadata"]["uid"], "resourceVersion": claim["metadata"]["resourceVersion"]}
+        await ctx.cluster.merge_patch(CLAIM, restore.namespace, name, {"metadata": {**meta, "ownerReferences": others}})
+
+
+def _other_owners(references: Sequence[Obj], uid: str) -> list[Obj]:
+    return [reference for reference in references if reference.get("uid") != uid]

@@ -1,0 +1,197 @@
+"""Start of a Restore: its restore point, its claims, its turn, and its Job."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sendense_operator.api.v1alpha1 import conditions, names
+from sendense_operator.api.v1alpha1.backup import Phase
+from sendense_operator.api.v1alpha1.restore import ChosenPoint, RestoredDiskStatus
+from sendense_operator.chain.memory_estimate import DiskLoad
+from sendense_operator.cluster.api_client import find
+from sendense_operator.cluster.errors import AlreadyExistsError, ForbiddenError, InvalidError
+from sendense_operator.cluster.kinds import CLAIM, RESTORE
+from sendense_operator.cluster.listing import collect
+from sendense_operator.cluster.objects import Obj
+from sendense_operator.cluster.status_writer import add_finalizers
+from sendense_operator.reconcile.restores.new_claims import make_claims
+from sendense_operator.reconcile.restores.restore_end import fail
+from sendense_operator.reconcile.restores.restore_source import (
+    ReadableRepository,
+    SourcePoint,
+    find_repository,
+    find_source,
+)
+from sendense_operator.reconcile.restores.restore_status import ObservedRestore, publish
+from sendense_operator.reconcile.restores.restore_targets import assign_claims, check_claims
+from sendense_operator.reconcile.state.context import ReconcileContext, RestoreContext
+from sendense_operator.reconcile.state.kubernetes_objects import QueuePlace, is_deleting
+from sendense_operator.reconcile.state.problem import Meaning, Problem
+from sendense_operator.reconcile.workload.claims import needs_one_node
+from sendense_operator.reconcile.workload.job_creation import create_job
+from sendense_operator.reconcile.workload.pod_overrides import merge_overrides, resources_of
+from sendense_operator.reconcile.workload.restore_job import RestorePlan, build_restore_job, live_restores
+from sendense_operator.reconcile.workload.worker_memory import decide_resources
+from sendense_operator.restore_task import RestoreDisk, RestoreTask
+from sendense_operator.task import PointReference
+
+WAITING_FOR_SLOT: Final = "WaitingForSlot"
+
+
+async def start_restore(ctx: RestoreContext, restore: ObservedRestore) -> float | None:
+    """Make the worker's Job, or say what the Restore waits for. Return seconds until the next check."""
+    if restore.status.restore_point is None:
+        return await _choose(ctx, restore)
+    problem = await _start(ctx, restore, restore.status.restore_point)
+    if problem is not None:
+        return await wait_or_fail(ctx, restore, problem)
+    state = conditions.reconciling("Starting", "the worker's pod is being started")
+    await publish(ctx, restore, state, worker_job=restore.job_name)
+    return ctx.settings.poll_seconds
+
+
+async def _choose(ctx: RestoreContext, restore: ObservedRestore) -> float:
+    """Write the restore point and its disks to the status, once and for all: a newer one must not replace it."""
+    found = await find_source(ctx, restore)
+    if isinstance(found, Problem):
+        return await wait_or_fail(ctx, restore, found)
+    disks = assign_claims(restore.spec.target, _disks(found))
+    if isinstance(disks, Problem):
+        return await wait_or_fail(ctx, restore, disks)
+    text = f"restore point {found.point.backup_name} was chosen; claims and repository are being checked"
+    await publish(
+        ctx,
+        restore,
+        conditions.reconciling("Accepted", text),
+        urgent=True,
+        restore_point=found.point,
+        disks=disks,
+    )
+    return 0.0
+
+
+def _disks(found: SourcePoint) -> list[RestoredDiskStatus]:
+    return [
+        RestoredDiskStatus(index=disk.index, virtual_size=disk.virtual_size, layers=disk.depth or 1)
+        for disk in found.disks
+    ]
+
+
+async def _start(ctx: RestoreContext, restore: ObservedRestore, point: ChosenPoint) -> Problem | None:
+    """Create the Job if nothing keeps the Restore from starting."""
+    repository = await find_repository(ctx, restore, point.repository_name)
+    if isinstance(repository, Problem):
+        return repository
+    resources = _resources(ctx, restore, repository)
+    if isinstance(resources, Problem):
+        return resources
+    async with ctx.restore_slots:
+        claims = await check_claims(ctx, restore, restore.status.disks, repository.spec.claim_name)
+        if isinstance(claims, Problem):
+            return claims
+        waits = await _waits_for_slot(ctx, restore, repository)
+        return waits or await _create(ctx, restore, point, repository, resources)
+
+
+async def _waits_for_slot(
+    ctx: RestoreContext, restore: ObservedRestore, repository: ReadableRepository
+) -> Problem | None:
+    """Return the wait if all slots of the repository are taken, or are due to Restores that wait for longer."""
+    running = await live_restores(ctx.cluster, restore.namespace, repository.name)
+    if restore.job_name in running:
+        return None
+    fields = f"status.phase={Phase.PENDING.value},status.restorePoint.repositoryName={repository.name}"
+    waiting = await collect(ctx.cluster, RESTORE, restore.namespace, _waiting_place, fields=fields)
+    mine = _place(restore.obj)
+    ahead = sum(place < mine for place in waiting)
+    slots = repository.spec.max_concurrent_restores
+    if len(running) + ahead < slots:
+        return None
+    text = (
+        f"{len(running)} of {slots} restores run from BackupRepository {repository.name} "
+        f"(spec.maxConcurrentRestores); position {ahead + 1} in the queue"
+    )
+    return Problem(WAITING_FOR_SLOT, text)
+
+
+def _waiting_place(restore: Obj) -> QueuePlace | None:
+    """Return the place of a Restore that waits for nothing but a slot; it may have been created, but not started."""
+    found = (restore.get("status") or {}).get("conditions") or ()
+    ready = conditions.find(found, conditions.READY) or {}
+    waits = ready.get("reason") == WAITING_FOR_SLOT and not restore["spec"].get("cancel")
+    return _place(restore) if waits and not is_deleting(restore) else None
+
+
+def _place(restore: Obj) -> QueuePlace:
+    meta = restore["metadata"]
+    return meta["creationTimestamp"], False, meta["name"]
+
+
+def _resources(ctx: ReconcileContext, restore: ObservedRestore, repository: ReadableRepository) -> Obj | Problem:
+    """Return the resources of the worker's container: one disk is read at a time."""
+    wanted = merge_overrides(ctx.settings.pod_defaults, repository.spec.pod_template)
+    disks = restore.status.disks
+    largest = DiskLoad(max(disk.virtual_size for disk in disks), max(disk.layers for disk in disks))
+    return decide_resources([largest], resources_of(wanted), ctx.settings.worker_max_memory)
+
+
+async def _create(
+    ctx: RestoreContext, restore: ObservedRestore, point: ChosenPoint, repository: ReadableRepository, resources: Obj
+) -> Problem | None:
+    claim = await find(ctx.cluster, CLAIM, restore.namespace, repository.spec.claim_name)
+    plan = RestorePlan(
+        repository_name=repository.name,
+        repository=repository.spec,
+        one_node=claim is not None and needs_one_node(claim),
+        resources=resources,
+        retries=restore.spec.retries,
+        deadline_seconds=restore.deadlines.job_seconds(ctx.now()),
+    )
+    job = build_restore_job(restore.obj, build_task(restore, point, repository), plan, ctx.settings)
+    try:
+        # Before the first object that has to be cleaned up; refused when the Restore is being deleted.
+        restore.obj = await add_finalizers(ctx.cluster, RESTORE, restore.obj, names.FINALIZER)
+        if problem := await make_claims(ctx, restore):
+            return problem
+        await create_job(ctx.cluster, job)
+    except AlreadyExistsError:
+        return None
+    except ForbiddenError as error:
+        return Problem("NamespaceTerminating" if error.terminating else "PodForbidden", str(error))
+    except InvalidError as error:
+        return Problem("PodForbidden", f"the API server refuses what a restore needs: {error}")
+    return None
+
+
+def build_task(restore: ObservedRestore, point: ChosenPoint, repository: ReadableRepository) -> RestoreTask:
+    """Return the worker's task."""
+    return RestoreTask(
+        namespace=restore.namespace,
+        folder=repository.spec.folder,
+        restore=restore.name,
+        restore_uid=restore.uid,
+        vm=point.vm_name,
+        repository_id=repository.repository_id,
+        repository_path=repository.spec.path,
+        point=PointReference(backup=point.backup_name, backup_uid=point.uid),
+        disks=tuple(
+            RestoreDisk(index=disk.index, virtual_size=disk.virtual_size, claim=disk.claim_name or "")
+            for disk in restore.status.disks
+        ),
+        verify_only=restore.spec.verify_only,
+        allow_damaged=restore.spec.allow_damaged,
+    )
+
+
+def overdue(ctx: ReconcileContext, restore: ObservedRestore) -> Problem | None:
+    """Return whether a deadline has passed while there is no worker."""
+    return restore.deadlines.overdue(ctx.now(), conditions.of_status(restore.status, conditions.READY))
+
+
+async def wait_or_fail(ctx: RestoreContext, restore: ObservedRestore, problem: Problem) -> float:
+    """Say what the Restore waits for, or end it where waiting makes no sense (any more)."""
+    if problem.meaning is Meaning.FINAL:
+        await fail(ctx, restore, problem.reason, problem.message)
+        return 0.0
+    await publish(ctx, restore, conditions.reconciling(problem.reason, problem.message))
+    return min(ctx.settings.wait_poll_seconds, restore.deadlines.until_start_deadline(ctx.now()))

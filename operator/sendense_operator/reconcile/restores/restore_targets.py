@@ -1,0 +1,174 @@
+"""The claims that receive the disks of a Restore: whether each is there, large enough and used by nobody else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sendense_operator.api.v1alpha1 import names
+from sendense_operator.api.v1alpha1.restore import RestoredDiskStatus, RestoreTarget
+from sendense_operator.cluster.api_client import find
+from sendense_operator.cluster.kinds import CLAIM, JOB, POD, STORAGE_CLASS
+from sendense_operator.cluster.listing import collect
+from sendense_operator.cluster.objects import Obj
+from sendense_operator.cluster.provenance import is_restore_job
+from sendense_operator.reconcile.restores.new_claims import decide_new_claim, new_claims
+from sendense_operator.reconcile.restores.restore_status import ObservedRestore
+from sendense_operator.reconcile.state.context import ReconcileContext
+from sendense_operator.reconcile.state.formatting import human_bytes, human_list
+from sendense_operator.reconcile.state.kubernetes_objects import (
+    is_deleting,
+    is_finished,
+    is_live,
+    is_owned_by,
+    labels_of,
+)
+from sendense_operator.reconcile.state.problem import Meaning, Problem
+from sendense_operator.reconcile.state.quantity import parse_quantity
+
+_WRITABLE: Final = frozenset({"ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod"})
+
+
+def assign_claims(
+    target: RestoreTarget | None, disks: Sequence[RestoredDiskStatus]
+) -> list[RestoredDiskStatus] | Problem:
+    """Return the disks, each with its claim. `target` None: they are only verified."""
+    if target is None:
+        return list(disks)
+    claims = {one.disk: one.claim_name for one in target.persistent_volume_claims}
+    known = {disk.index for disk in disks}
+    if missing := [str(disk.index) for disk in disks if disk.index not in claims]:
+        text = (
+            f"spec.target.persistentVolumeClaims names no claim for disk {human_list(missing)}: add one in a new "
+            "Restore, or list the wanted disks in spec.source.disks"
+        )
+        return Problem("ClaimMissing", text, Meaning.FINAL)
+    if unknown := [str(index) for index in claims if index not in known]:
+        text = f"spec.target.persistentVolumeClaims: the restore point has no disk {human_list(unknown)}"
+        return Problem("DiskNotFound", text, Meaning.FINAL)
+    if twice := sorted(name for name in set(claims.values()) if list(claims.values()).count(name) > 1):
+        text = f"spec.target.persistentVolumeClaims names claim {human_list(twice)} for more than one disk"
+        return Problem("ClaimShared", text, Meaning.FINAL)
+    assigned = []
+    for disk in disks:
+        copy = disk.model_copy()
+        copy.claim_name = claims[disk.index]
+        assigned.append(copy)
+    return assigned
+
+
+@dataclass(frozen=True)
+class FoundClaim:
+    """A claim as it was found."""
+
+    claim: Obj | None
+    waits_for_consumer: bool = False
+    """Whether it is bound once a pod uses it."""
+
+
+async def check_claims(
+    ctx: ReconcileContext, restore: ObservedRestore, disks: Sequence[RestoredDiskStatus], repository_claim: str
+) -> tuple[Obj, ...] | Problem:
+    """Return the claims of the disks, or the first problem with one of them. Raises ClusterError."""
+    wanted = {disk.claim_name: disk for disk in disks if disk.claim_name is not None}
+    found = {name: await _find_claim(ctx, restore.namespace, name) for name in wanted}
+    made = new_claims(restore)
+    for name, disk in wanted.items():
+        if name in made:
+            if problem := decide_new_claim(name, found[name].claim, restore):
+                return problem
+            if found[name].claim is None:
+                continue
+        if name == repository_claim:
+            text = f"claim {name} holds the BackupRepository and can't receive disk {disk.index}"
+            return Problem("ClaimIsRepository", text, Meaning.FINAL)
+        if problem := decide_claim(name, found[name], disk):
+            return problem
+    users = await _users(ctx, restore, frozenset(wanted)) if wanted else {}
+    if users:
+        text = "; ".join(f"claim {name} is used by {human_list(by)}" for name, by in sorted(users.items()))
+        return Problem("ClaimInUse", f"{text}: a claim can only receive a disk while nothing else uses it")
+    return tuple(one.claim for one in found.values() if one.claim is not None)
+
+
+async def _find_claim(ctx: ReconcileContext, namespace: str, name: str) -> FoundClaim:
+    claim = await find(ctx.cluster, CLAIM, namespace, name)
+    storage_class = ((claim or {}).get("spec") or {}).get("storageClassName")
+    if claim is None or not storage_class or (claim.get("status") or {}).get("phase") != "Pending":
+        return FoundClaim(claim)
+    found = await find(ctx.cluster, STORAGE_CLASS, None, storage_class)
+    return FoundClaim(claim, (found or {}).get("volumeBindingMode") == "WaitForFirstConsumer")
+
+
+def decide_claim(name: str, found: FoundClaim, disk: RestoredDiskStatus) -> Problem | None:
+    """Return what keeps a claim from receiving a disk."""
+    claim = found.claim
+    if claim is None:
+        return Problem("ClaimNotFound", f"there is no PersistentVolumeClaim {name}, which receives disk {disk.index}")
+    if is_deleting(claim):
+        return Problem("ClaimDeleting", f"claim {name} is being deleted")
+    spec, status = claim.get("spec") or {}, claim.get("status") or {}
+    if spec.get("volumeMode", "Filesystem") != "Filesystem":
+        text = f"claim {name} has volume mode {spec['volumeMode']}: only claims of volume mode Filesystem are supported"
+        return Problem("ClaimUnsupported", text, Meaning.FINAL)
+    modes = spec.get("accessModes") or []
+    if modes and not _WRITABLE.intersection(modes):
+        return Problem("ReadOnlyClaim", f"claim {name} can't be written to ({', '.join(modes)})", Meaning.FINAL)
+    if status.get("phase") == "Lost":
+        return Problem("ClaimLost", f"claim {name} has lost its volume", Meaning.FINAL)
+    if status.get("phase") == "Pending" and not found.waits_for_consumer:
+        return Problem("ClaimPending", f"claim {name} is not bound to a volume yet")
+    return _size_problem(name, claim, disk)
+
+
+def _size_problem(name: str, claim: Obj, disk: RestoredDiskStatus) -> Problem | None:
+    """Return the problem of a claim that is smaller than the disk, since a guest may fill the whole disk later."""
+    requested = ((claim["spec"].get("resources") or {}).get("requests") or {}).get("storage")
+    text = ((claim.get("status") or {}).get("capacity") or {}).get("storage") or requested
+    size = parse_quantity(text) if text is not None else 0
+    if size >= disk.virtual_size:
+        return None
+    return Problem(
+        "ClaimTooSmall",
+        f"claim {name} has {human_bytes(size)} ({size} bytes), disk {disk.index} has {human_bytes(disk.virtual_size)} "
+        f"({disk.virtual_size} bytes): use a larger claim",
+        Meaning.FINAL,
+    )
+
+
+async def _users(ctx: ReconcileContext, restore: ObservedRestore, claims: frozenset[str]) -> dict[str, list[str]]:
+    """Return by claim what uses it: pods, and the Jobs of other Restores, whose pods may not be there yet."""
+
+    def pod_claims(pod: Obj) -> tuple[str, frozenset[str]] | None:
+        used = _mounted(pod["spec"]) & claims
+        # The pods of this Restore are left out: one that is being stopped is waited for elsewhere.
+        own = labels_of(pod).get("job-name") == restore.job_name
+        return (f"pod {pod['metadata']['name']}", used) if used and not own and not is_finished(pod) else None
+
+    def job_claims(job: Obj) -> tuple[str, frozenset[str]] | None:
+        used = _mounted(job["spec"]["template"]["spec"]) & claims
+        other = is_live(job) and is_restore_job(job) and not is_owned_by(job, restore.obj)
+        return (f"Restore {labels_of(job).get(names.LABEL_RESTORE, '')}", used) if used and other else None
+
+    selector = f"{names.LABEL_COMPONENT}={names.COMPONENT_RESTORE}"
+    jobs = await collect(ctx.cluster, JOB, restore.namespace, job_claims, labels=selector)
+    pods = await collect(ctx.cluster, POD, restore.namespace, pod_claims)
+    return _by_claim([*jobs, *pods])
+
+
+def _by_claim(users: Iterable[tuple[str, frozenset[str]]]) -> dict[str, list[str]]:
+    found = dict[str, list[str]]()
+    for user, used in users:
+        for name in used:
+            found.setdefault(name, []).append(user)
+    return found
+
+
+def _mounted(spec: Mapping[str, object]) -> frozenset[str]:
+    """Return the names of the claims in a pod's spec."""
+    volumes = spec.get("volumes")
+    if not isinstance(volumes, list):
+        return frozenset()
+    sources = [volume.get("persistentVolumeClaim") or {} for volume in volumes]
+    return frozenset(str(source["claimName"]) for source in sources if source.get("claimName"))

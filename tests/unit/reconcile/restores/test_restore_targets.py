@@ -1,0 +1,79 @@
+"""Which claims may receive disks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.support import sample
+
+from sendense_operator.api.v1alpha1.restore import RestoredDiskStatus, RestoreTarget
+from sendense_operator.reconcile.restores.restore_targets import FoundClaim, assign_claims, decide_claim
+from sendense_operator.reconcile.state.problem import Meaning, Problem
+
+GIB = sample.GIB
+DISK = RestoredDiskStatus(index=1, virtual_size=GIB)
+
+
+def target(**claims: str) -> RestoreTarget:
+    listed = [{"disk": int(disk.removeprefix("d")), "claimName": name} for disk, name in claims.items()]
+    return RestoreTarget.model_validate({"persistentVolumeClaims": listed})
+
+
+def disks(*indexes: int) -> list[RestoredDiskStatus]:
+    return [RestoredDiskStatus(index=index, virtual_size=GIB) for index in indexes]
+
+
+def test_each_disk_gets_its_claim() -> None:
+    assigned = assign_claims(target(d1="b", d0="a"), disks(0, 1))
+    assert not isinstance(assigned, Problem)
+    assert [(disk.index, disk.claim_name) for disk in assigned] == [(0, "a"), (1, "b")]
+
+
+def test_without_a_target_nothing_is_assigned() -> None:
+    assert assign_claims(None, disks(0, 1)) == disks(0, 1)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "indexes", "reason", "words"),
+    [
+        (target(d0="a"), (0, 1), "ClaimMissing", "no claim for disk 1"),
+        (target(d0="a", d5="b"), (0,), "DiskNotFound", "no disk 5"),
+        (target(d0="a", d1="a"), (0, 1), "ClaimShared", "claim a for more than one disk"),
+    ],
+)
+def test_claims_that_do_not_fit(wanted: RestoreTarget, indexes: tuple[int, ...], reason: str, words: str) -> None:
+    found = assign_claims(wanted, disks(*indexes))
+    assert isinstance(found, Problem)
+    assert (found.reason, found.meaning) == (reason, Meaning.FINAL)
+    assert words in found.message
+
+
+@pytest.mark.parametrize(
+    ("claim", "waits_for_consumer", "reason"),
+    [
+        ({"size": "1Gi"}, False, None),
+        ({"size": "1Gi", "phase": "Pending"}, False, "ClaimPending"),
+        ({"phase": "Pending", "resources": {"requests": {"storage": "1Gi"}}}, True, None),
+        ({"phase": "Pending", "resources": {"requests": {"storage": "1023Mi"}}}, True, "ClaimTooSmall"),
+        ({}, False, "ClaimTooSmall"),
+        ({"size": "1Gi", "volumeMode": "Filesystem"}, False, None),
+        ({"size": "1Gi", "volumeMode": "Block"}, False, "ClaimUnsupported"),
+        ({"size": "1Gi", "modes": ("ReadOnlyMany",)}, False, "ReadOnlyClaim"),
+        ({"size": "1Gi", "modes": ("ReadWriteOncePod",)}, False, None),
+        ({"size": "1Gi", "phase": "Lost"}, False, "ClaimLost"),
+    ],
+)
+def test_a_claim(claim: dict[str, Any], waits_for_consumer: bool, reason: str | None) -> None:
+    found = decide_claim("data", FoundClaim(sample.claim("data", **claim), waits_for_consumer), DISK)
+    assert (found.reason if found is not None else None) == reason
+    assert found is None or "data" in found.message
+
+
+@pytest.mark.parametrize(
+    ("claim", "reason"), [(None, "ClaimNotFound"), (sample.deleting(sample.claim("data", size="1Gi")), "ClaimDeleting")]
+)
+def test_a_claim_that_is_waited_for(claim: Any, reason: str) -> None:
+    found = decide_claim("data", FoundClaim(claim), DISK)
+    assert found is not None
+    assert (found.reason, found.meaning) == (reason, Meaning.WAIT)

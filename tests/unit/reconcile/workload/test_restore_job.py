@@ -1,0 +1,66 @@
+"""The Job of a restore: its pod mounts the repository and the claims, and nothing else."""
+
+from __future__ import annotations
+
+import json
+
+from tests.support import sample
+
+from sendense_operator.api.v1alpha1 import names
+from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
+from sendense_operator.cluster.provenance import is_restore_job
+from sendense_operator.reconcile.state.settings import Settings
+from sendense_operator.reconcile.workload.restore_job import RestorePlan, build_restore_job
+from sendense_operator.restore_task import RestoreDisk, RestoreTask
+from sendense_operator.task import PointReference
+
+TASK = RestoreTask(
+    namespace="shop",
+    restore="r1",
+    restore_uid=sample.uid_of("Restore", "r1"),
+    vm="db",
+    repository_id="id",
+    point=PointReference(backup="b1", backup_uid=sample.uid_of("Backup", "b1")),
+    disks=(
+        RestoreDisk(index=0, virtual_size=512, claim="first"),
+        RestoreDisk(index=3, virtual_size=512, claim="second"),
+        RestoreDisk(index=4, virtual_size=512),
+    ),
+)
+PLAN = RestorePlan(
+    repository_name="store",
+    repository=BackupRepositorySpec(claim_name="store-claim"),
+    one_node=True,
+    resources={},
+    retries=2,
+    deadline_seconds=60,
+)
+
+
+def test_the_job() -> None:
+    settings = Settings(worker_image="sendense-backup:test")
+    job = build_restore_job(sample.restore(), TASK, PLAN, settings)
+    assert is_restore_job(job)
+    assert job["spec"]["backoffLimit"] == 2
+    assert job["spec"]["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"] == [42]
+    template = job["spec"]["template"]
+    labels = template["metadata"]["labels"]
+    assert (labels[names.LABEL_RESTORE], labels[names.LABEL_COMPONENT]) == ("r1", "restore")
+    assert RestoreTask.model_validate(json.loads(template["metadata"]["annotations"][names.ANNOTATION_TASK])) == TASK
+    claims = {
+        volume["name"]: volume["persistentVolumeClaim"]["claimName"]
+        for volume in template["spec"]["volumes"]
+        if "persistentVolumeClaim" in volume
+    }
+    assert claims == {"repository": "store-claim", "target-0": "first", "target-3": "second"}
+    (container,) = template["spec"]["containers"]
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert (mounts["target-0"], mounts["target-3"]) == ("/targets/disk-0", "/targets/disk-3")
+    assert "secret" not in json.dumps(template)
+    assert template["spec"]["automountServiceAccountToken"] is False
+
+
+def test_a_job_that_somebody_else_made_is_none() -> None:
+    job = build_restore_job(sample.restore(), TASK, PLAN, Settings(worker_image="x"))
+    assert not is_restore_job({**job, "metadata": {**job["metadata"], "name": "another"}})
+    assert not is_restore_job({**job, "metadata": {**job["metadata"], "ownerReferences": []}})
