@@ -16,6 +16,7 @@ from .progress import Display, size
 _EXAMPLES: Final = CHECKOUT / "examples" / "quickstart"
 _BACKUP_FILE: Final = _EXAMPLES / "40-backup.yaml"
 _INCREMENT_FILE: Final = _EXAMPLES.parent / "incrementals" / "auto.yaml"
+_RESTORE_FILE: Final = _EXAMPLES.parent / "restores" / "into-claims.yaml"
 _POLICY_FILE: Final = _EXAMPLES.parent / "policies" / "nightly.yaml"
 NAMESPACE: Final = "sendense-demo"
 """Not the examples' own: somebody may have applied them as they are."""
@@ -56,7 +57,7 @@ def _demo() -> bool:
     _show_objects(full)
     node = full["status"]["nodeName"]
     claim = get("brepo", full["spec"]["repositoryRef"]["name"], "-n", NAMESPACE)["spec"]["claimName"]
-    with proof.pod(image, claim, NAMESPACE, node):
+    with proof.pod(image, {"repository": claim}, NAMESPACE, node):
         _step(f"Where the files lie: in the claim {claim}, on node {node}")
         proof.show_files(full, NAMESPACE)
         _step("The proof: every QCOW2 against its source disk, then a file out of the backup")
@@ -66,8 +67,15 @@ def _demo() -> bool:
         _step("The proof of both: the increment is the disks of now, the full those of then")
         same = proof.compare(increment, vm) and same
         same = proof.compare(full, vm, kept=True) and same
+    _step("A Restore of the increment: each disk becomes an image in a claim of its own")
+    restore = _follow(_apply_restore(increment["metadata"]["name"]), "Restore")
+    print(f"\n  $ kubectl get brst\n{_indented(kubectl('get', 'brst', '-n', NAMESPACE))}")
+    claims = {proof.restored_folder(disk["index"]): disk["claimName"] for disk in restore["status"]["disks"]}
+    with proof.pod(image, claims, NAMESPACE, restore["status"]["nodeName"]):
+        _step("The proof of the restore: every image against its source disk, and a check of the file system")
+        same = proof.compare_restored(restore, vm) and same
     if not same:
-        print("\ndemo: a backup is NOT identical to its source", file=sys.stderr)
+        print("\ndemo: a backup or a restore is NOT identical to its source", file=sys.stderr)
         return False
     _step("From now on each night: a policy for the VMs that have its label")
     _protect()
@@ -179,6 +187,18 @@ def _apply_backup(file: Path) -> str:
     return name
 
 
+def _apply_restore(backup: str) -> str:
+    """Apply the Restore of the examples for this Backup, with claims of its own; its name."""
+    text = in_namespace(_RESTORE_FILE.read_text(encoding="utf-8"))
+    taken = {item["metadata"]["name"] for item in get("restores", "-n", NAMESPACE)["items"]}
+    name = free_name("pgtest1-back", taken)
+    text = text.replace("pgtest1-disk-", f"{name}-disk-").replace("pgtest1-back\n", f"{name}\n")
+    text = text.replace("name: pgtest1-full", f"name: {backup}")
+    print(_indented(text[text.index("apiVersion") :]))
+    print(f"  {_indented(kubectl('apply', '-f', '-', given=text)).lstrip()}")
+    return name
+
+
 def free_name(name: str, taken: set[str]) -> str:
     """`name`, or the first of name-2, name-3, … that nobody has."""
     number = 1
@@ -187,18 +207,18 @@ def free_name(name: str, taken: set[str]) -> str:
     return candidate
 
 
-def _follow(name: str) -> dict[str, Any]:
-    """Show a Backup until it ends; the object. Raises DemoError unless it completed."""
+def _follow(name: str, kind: str = "Backup") -> dict[str, Any]:
+    """Show a Backup or Restore until it ends; the object. Raises DemoError unless it completed."""
     display = Display()
     started = time.monotonic()
-    for backup in watch("backup", name, NAMESPACE):
-        display.show(backup, time.monotonic() - started)
-        phase = (backup.get("status") or {}).get("phase")
+    for run in watch(kind.lower(), name, NAMESPACE):
+        display.show(run, time.monotonic() - started)
+        phase = (run.get("status") or {}).get("phase")
         if phase == "Completed":
-            return backup
+            return run
         if phase in ("Failed", "Cancelled", "Lost"):
             break
-    raise DemoError(f"the Backup did not complete\n\n{kubectl('describe', 'backup', name, '-n', NAMESPACE)}")
+    raise DemoError(f"the {kind} did not complete\n\n{kubectl('describe', kind.lower(), name, '-n', NAMESPACE)}")
 
 
 def _wait_for_chain(backup: dict[str, Any]) -> None:

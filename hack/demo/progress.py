@@ -1,4 +1,4 @@
-"""A running Backup as lines of text."""
+"""A running Backup or Restore as lines of text."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def bar(percent: int) -> str:
     return "█" * full + "░" * (_WIDTH - full)
 
 
-def lines(backup: dict[str, Any], seconds: float) -> list[str]:
+def lines(run: dict[str, Any], seconds: float) -> list[str]:
     """Return one line for the whole, one for each disk; the same number of lines once the disks are known."""
-    status = backup.get("status") or {}
+    status = run.get("status") or {}
     progress = status.get("progress") or {}
     percent = int(progress.get("percent") or 0)
     facts = [f"{seconds:4.0f} s", *(str(progress[k]) for k in ("rate",) if progress.get(k))]
@@ -45,8 +45,9 @@ def lines(backup: dict[str, Any], seconds: float) -> list[str]:
 
 def _disk(disk: dict[str, Any]) -> str:
     percent = int(disk.get("percent") or 0)
-    done = f"{size(disk.get('bytesTransferred') or 0)} of {size(disk['virtualSize'])}"
-    return f"    disk {disk['id']:<7} {bar(percent)} {percent:3d}%  {done}"
+    count = disk.get("bytesTransferred") or disk.get("processedBytes") or 0
+    done = f"{size(count)} of {size(disk['virtualSize'])}"
+    return f"    disk {disk.get('id', disk.get('index')):<7} {bar(percent)} {percent:3d}%  {done}"
 
 
 class Display:
@@ -57,12 +58,12 @@ class Display:
         self._drawn = 0
         self._last = ""
 
-    def show(self, backup: dict[str, Any], seconds: float) -> None:
+    def show(self, run: dict[str, Any], seconds: float) -> None:
         """Draw the present state."""
         if self._live:
-            self._redraw(lines(backup, seconds))
+            self._redraw(lines(run, seconds))
         else:
-            self._print(backup, seconds)
+            self._print(run, seconds)
 
     def _redraw(self, now: list[str]) -> None:
         up = _UP.format(self._drawn) if self._drawn else ""
@@ -72,9 +73,9 @@ class Display:
         sys.stdout.flush()
         self._drawn = len(now)
 
-    def _print(self, backup: dict[str, Any], seconds: float) -> None:
+    def _print(self, run: dict[str, Any], seconds: float) -> None:
         # Without the clock: time alone is no news.
-        state = "\n".join(lines(backup, 0))
+        state = "\n".join(lines(run, 0))
         if state != self._last:
-            print("\n".join(lines(backup, seconds)), flush=True)
+            print("\n".join(lines(run, seconds)), flush=True)
             self._last = state

@@ -1,13 +1,13 @@
-"""The proof: every QCOW2 against its source disk, and a file read out of the backup.
+"""The proof: every QCOW2 and every restored image against its source disk, and a file read out of the backup.
 
-A pod on the repository's node mounts the volume's folder beside the reference VMA's disks, both read-only. Only a demo
-does that: it needs a host path, which no program of the operator ever gets.
+A pod on the claims' node mounts their volumes' folders beside the reference VMA's disks, all read-only. Only a demo
+does that: it needs host paths, which no program of the operator ever gets.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -44,16 +44,16 @@ def place_of(volume: dict[str, Any], node: str) -> Place:
     return Place(node, folder)
 
 
-def build_pod(image: str, place: Place) -> dict[str, Any]:
-    """Return the pod that sees both sides."""
-    folders = {"repository": place.folder, "source": _SOURCE_ON_NODE}
+def build_pod(image: str, node: str, claimed: Mapping[str, str]) -> dict[str, Any]:
+    """Return the pod that sees all sides; `claimed`: folders of claims on the node, by their names in the pod."""
+    folders = {**claimed, "source": _SOURCE_ON_NODE}
     mounts = [{"name": name, "mountPath": f"/{name}", "readOnly": True} for name in folders]
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": _POD, "namespace": NAMESPACE},
         "spec": {
-            "nodeName": place.node,
+            "nodeName": node,
             "restartPolicy": "Never",
             "terminationGracePeriodSeconds": 0,
             "automountServiceAccountToken": False,
@@ -75,12 +75,14 @@ def build_pod(image: str, place: Place) -> dict[str, Any]:
 
 
 @contextmanager
-def pod(image: str, claim: str, namespace: str, node: str) -> Iterator[None]:
-    """The pod, as long as the block lasts."""
-    name = get("pvc", claim, "-n", namespace)["spec"]["volumeName"]
-    place = place_of(get("pv", name), node)
+def pod(image: str, claims: Mapping[str, str], namespace: str, node: str) -> Iterator[None]:
+    """The pod, as long as the block lasts; `claims`: by the names of their folders in the pod."""
+    places = {}
+    for folder, claim in claims.items():
+        volume = get("pvc", claim, "-n", namespace)["spec"]["volumeName"]
+        places[folder] = place_of(get("pv", volume), node).folder
     _remove()
-    kubectl("create", "-f", "-", given=json.dumps(build_pod(image, place)))
+    kubectl("create", "-f", "-", given=json.dumps(build_pod(image, node, places)))
     try:
         kubectl("wait", "-n", NAMESPACE, f"pod/{_POD}", "--for=condition=Ready", "--timeout=120s")
         yield
@@ -126,15 +128,37 @@ def compare(backup: dict[str, Any], vm: dict[str, Any], *, kept: bool = False) -
     for disk in backup["status"]["disks"]:
         source = f"{folder}/{sources[disk['key']]}"
         layer = f"{_REPOSITORY}/{disk['file']}"
-        command = ["qemu-img", "compare", "-f", "raw", "-F", "qcow2", source, layer]
-        print(f"  $ {' '.join(command)}")
-        try:
-            answer = _inside(*command).strip()
-        except DemoError as error:
-            answer = str(error).partition("\n")[2]
         reported = f"disk {disk['id']}, {disk['type']}, {size(disk['virtualSize'])}, stored {size(disk['storedBytes'])}"
-        print(f"  {answer}   ({reported})\n")
-        same = same and answer == IDENTICAL
+        same = _compare(source, layer, "qcow2", reported) and same
+    return same
+
+
+def _compare(source: str, image: str, image_format: str, reported: str) -> bool:
+    command = ["qemu-img", "compare", "-f", "raw", "-F", image_format, source, image]
+    print(f"  $ {' '.join(command)}")
+    try:
+        answer = _inside(*command).strip()
+    except DemoError as error:
+        answer = str(error).partition("\n")[2]
+    print(f"  {answer}   ({reported})\n")
+    return answer == IDENTICAL
+
+
+def restored_folder(index: int) -> str:
+    """Return the name in the pod of the folder with the restored disk of this index."""
+    return f"restored-{index}"
+
+
+def compare_restored(restore: dict[str, Any], vm: dict[str, Any]) -> bool:
+    """Compare each restored image with its source, and check the file system in disk 0; whether all is well."""
+    same = True
+    for disk, source in zip(restore["status"]["disks"], vm["disks"], strict=True):
+        image = f"/{restored_folder(disk['index'])}/disk.img"
+        reported = f"disk {disk['index']}, {size(disk['virtualSize'])}, {size(disk['dataBytes'])} of data"
+        same = _compare(f"{_SOURCE}/{source['file']}", image, "raw", reported) and same
+    first = f"/{restored_folder(0)}/disk.img"
+    print(f"  $ e2fsck -fn {first}")
+    print("".join(f"  {line}\n" for line in _inside("e2fsck", "-fn", first).splitlines() if line.strip()))
     return same
 
 

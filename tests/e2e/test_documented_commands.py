@@ -29,6 +29,7 @@ KINDS = {
     "bkp": "Backup",
     "brepo": "BackupRepository",
     "protectedvm": "ProtectedVM",
+    "restore": "Restore",
     "vma": "VMwareAppliance",
 }
 
@@ -52,6 +53,9 @@ def place(kube: Kube, operator: str) -> Iterator[str]:
         kube.create(manifests.backup_policy(POLICY, name, vms=(VM,), repository=REPOSITORY))
         for backup in ("pgtest1-full", "pgtest1-auto"):
             kube.create(manifests.backup(backup, name, vm=VM, repository=REPOSITORY, type="Full"))
+        kube.create(
+            manifests.restore("pgtest1-back", name, source={"backupRef": {"name": "pgtest1-full"}}, verifyOnly=True)
+        )
         yield name
 
 
