@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from tests.support import images, nodes
+from tests.support import images, manifests, nodes
 from tests.support.vma import Disk
 from tests.support.workspace import Workspace
 
@@ -74,6 +74,24 @@ def fixed(space: Workspace) -> dict[str, float]:
         space.wait_phase("Completed", f"empty-{number}")
         taken.append(time.monotonic() - started)
     return {"fixed_seconds": statistics.median(taken)}
+
+
+def restored(space: Workspace) -> dict[str, float]:
+    """Return what a restore costs that has nothing to copy, apply to Completed."""
+    space.add_vm("nothing", Disk("empty", GIB), track=True)
+    space.wait_ready("nothing", "ProtectedVM")
+    space.backup("nothing", vm="nothing")
+    space.wait_phase("Completed", "nothing")
+    taken = []
+    for number in range(_FIXED_RUNS):
+        name = f"nothing-{number}"
+        space.add_claim(name)
+        made = manifests.restore(name, space.namespace, source={"backupRef": {"name": "nothing"}}, claims={0: name})
+        started = time.monotonic()
+        space.kube.create(made)
+        space.wait_phase("Completed", name, "Restore")
+        taken.append(time.monotonic() - started)
+    return {"restore_fixed_seconds": statistics.median(taken)}
 
 
 def _convert(space: Workspace, source: Path) -> float:

@@ -1,4 +1,4 @@
-"""What a worker needs for a disk in many layers, and how fast it verifies: in the operator's image, without a pod."""
+"""What a worker needs for a disk in many layers, and how fast it verifies and restores: in the operator's image."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ _SOURCE: Final = "/src"
 _FOLDER: Final = "/bench"
 """A volume of its own: on the disk, not in the container's layers."""
 _RUNS: Final = 5
+_LAYERS: Final = 8
 
 
 def worker(space: Workspace) -> dict[str, float]:
@@ -27,6 +28,18 @@ def verification(space: Workspace) -> dict[str, float]:
     """Return the speed of a verification of content against that of `qemu-img convert`."""
     verify, convert = _run(space, "verifying.py", 4 * _GIB, _RUNS)
     return {"verify_ratio": convert / verify, "verify_seconds": verify}
+
+
+def restore(space: Workspace) -> dict[str, float]:
+    """Return the speed of a restore against that of `qemu-img convert`, and what its worker needs."""
+    convert, whole, copy, deep, megabytes = _run(space, "restoring.py", 4 * _GIB, _RUNS, _LAYERS)
+    return {
+        "restore_ratio": convert / whole,
+        "restore_copy_ratio": convert / copy,
+        "restore_depth8_ratio": whole / deep,
+        "restore_seconds": whole,
+        "restore_mb": megabytes,
+    }
 
 
 def _run(space: Workspace, script: str, *arguments: int) -> list[float]:

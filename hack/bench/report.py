@@ -61,6 +61,14 @@ GOALS: Final[Mapping[str, Goal]] = {
     "chain_read_seconds": Goal("reading 2 GiB, 58% data, through eight layers"),
     "verify_ratio": Goal("qemu-img convert's time to null / verifying's, 4 GiB of random data", 0.8, at_least=True),
     "verify_seconds": Goal("verifying that content"),
+    "restore_ratio": Goal(
+        "qemu-img convert's time / a restore's with its read-back, 4 GiB with 58% data", 0.5, at_least=True
+    ),
+    "restore_copy_ratio": Goal("the same without the read-back", 0.85, at_least=True),
+    "restore_depth8_ratio": Goal("restoring from one layer's time / from eight layers'", 0.85, at_least=True),
+    "restore_seconds": Goal("restoring that disk from one layer"),
+    "restore_mb": Goal("a restore's memory with eight layers, most that was seen", 256),
+    "restore_fixed_seconds": Goal("an empty 1 GiB disk restored, apply to Completed, median of 5", 6),
     "scan_1000_seconds": Goal("scan of 1000 restore points, from request to report", 60),
     "adopt_1000_seconds": Goal("until there is a Completed Backup for each"),
     "delete_seconds": Goal("kubectl delete of one of them to the object gone, median of 5"),
