@@ -19,6 +19,11 @@ def target_folder(index: int) -> str:
     return f"disk-{index}"
 
 
+def restored_export_name(index: int) -> str:
+    """Return the name of the NBD export of the disk with this index."""
+    return f"disk-{index}"
+
+
 class RestoreDisk(Wire):
     """One disk to restore."""
 
@@ -50,5 +55,9 @@ class RestoreTask(Wire):
     disks: Annotated[tuple[RestoreDisk, ...], Field(min_length=1, max_length=MAX_DISKS)]
     verify_only: bool = False
     """Whether everything is read and compared, but nothing written."""
+    serve: bool = False
+    """Whether the disks are served read-only over NBD instead of being written to claims."""
+    serve_seconds: Annotated[float, Field(gt=0)] | None = None
+    """How long they are served; None: until the pod is ended."""
     allow_damaged: bool = False
     """Whether a damaged chunk becomes zeroes in the target instead of ending the restore."""

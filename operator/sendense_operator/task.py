@@ -281,6 +281,7 @@ class Stage(StrEnum):
     VERIFYING = "Verifying"
     COMMITTING = "Committing"
     RESTORING = "Restoring"
+    SERVING = "Serving"
     CANCELLING = "Cancelling"
     DONE = "Done"
 

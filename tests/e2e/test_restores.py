@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -159,6 +160,59 @@ def test_a_claim_that_is_made(space: Workspace, history: History) -> None:
 def _owners(space: Workspace, claim: str) -> list[Obj]:
     found: list[Obj] = space.get(claim, "PersistentVolumeClaim")["metadata"].get("ownerReferences", [])
     return found
+
+
+_READ = """
+set -e
+for uri; do qemu-img convert -f raw -O raw "$uri" /tmp/disk && sha256sum < /tmp/disk; done
+if qemu-io -f raw -c 'write 0 512' "$1" > /tmp/said 2>&1; then echo written; else echo refused; fi
+"""
+
+
+def test_a_restore_point_is_looked_into(space: Workspace, history: History) -> None:
+    """By a pod of the namespace, over NBD, after its Backup was deleted."""
+    space.ready(ODD, SPARSE)
+    history.backup("full")
+    space.kube.create(manifests.restore("look", space.namespace, source=named("full"), target={"nbd": {}}))
+    space.wait_reason("Serving", "look", "Restore")
+    status = space.status("look", "Restore")
+    assert status["phase"] == "Running"
+    space.delete_and_wait("full")
+    words = _in_pod(space, "client", _READ, *(disk["uri"] for disk in status["disks"])).split()
+    digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in history.kept["full"]]
+    assert [word for word in words if word != "-"] == [*digests, "refused"]
+    space.kube.delete("Restore", "look", space.namespace)
+    wait_gone(space.kube, "Restore", "look", space.namespace)
+    left = [obj for kind in ("Service", "NetworkPolicy") for obj in space.kube.select(kind, space.namespace)]
+    assert [obj["metadata"]["name"] for obj in left if "-restore-" in obj["metadata"]["name"]] == []
+
+
+def _in_pod(space: Workspace, name: str, script: str, *arguments: str) -> str:
+    """Return the output of a shell script in a pod with the operator's image."""
+    container = {
+        "name": "main",
+        "image": images.operator_image(space),
+        "command": ["sh", "-c", script, name, *arguments],
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "runAsNonRoot": True,
+            "runAsUser": 65532,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+    }
+    spec = {"restartPolicy": "Never", "automountServiceAccountToken": False, "containers": [container]}
+    space.kube.create(manifests.manifest("Pod", name, space.namespace, spec))
+
+    def ended() -> str:
+        phase = space.status(name, "Pod").get("phase")
+        until(phase in ("Succeeded", "Failed"), phase)
+        return str(phase)
+
+    phase = wait_for(f"the end of pod {name}", ended, timeout=SLOW_MACHINE)
+    output = space.kube.logs(name, space.namespace)
+    assert phase == "Succeeded", output
+    return output
 
 
 def test_targets_that_cannot_be_used(space: Workspace, history: History) -> None:

@@ -37,11 +37,12 @@ class RestoreWorld:
             if disk.claim and disk.claim not in self.images:
                 self.partials[disk.claim] = task.point.backup
 
-    def ending(self, task: RestoreTask) -> Ending:
-        """Return how the running pod ends."""
+    def ending(self, task: RestoreTask, age: int) -> Ending:
+        """Return how the pod ends that has run for `age` seconds."""
         planned = self.endings.get(task.restore)
         if not planned:
-            return Ending.COMPLETE
+            goes_on = task.serve and (task.serve_seconds is None or age < task.serve_seconds)
+            return Ending.HANG if goes_on else Ending.COMPLETE
         return planned[0] if planned[0] is Ending.HANG else planned.pop(0)
 
     def finish(self, task: RestoreTask, now: datetime) -> Answer:
@@ -82,6 +83,9 @@ class RestoreWorld:
 
     def progress(self, task: RestoreTask, age: int, now: datetime) -> Progress:
         """Return what a pod's status endpoint says."""
+        if task.serve:
+            stage = Stage.STARTING if age < 3 else Stage.SERVING
+            return Progress(job_id="", stage=stage, started=now, disks=())
         stage = Stage.RESTORING if age < 8 else Stage.VERIFYING
         disks = tuple(
             DiskProgress(

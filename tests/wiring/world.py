@@ -288,7 +288,7 @@ class World:
             self._verify(pod)
             return
         if labels[names.LABEL_COMPONENT] == names.COMPONENT_RESTORE:
-            if age >= RESTORE_S and (ending := self.restores.ending(_restore_task(pod))) is not Ending.HANG:
+            if age >= RESTORE_S and (ending := self.restores.ending(_restore_task(pod), age)) is not Ending.HANG:
                 self._finish_restore(pod, ending)
             return
         backup, uid = labels[names.LABEL_BACKUP], labels[names.LABEL_BACKUP_UID]

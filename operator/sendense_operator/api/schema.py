@@ -6,12 +6,13 @@ schema, comes from pydantic.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from sendense_operator.api.v1alpha1.base import Column, Model, Resource
 from sendense_operator.api.v1alpha1.names import GROUP, NAME_PATTERN, VERSION
 
 JSON = dict[str, Any]
+_RULES: Final = "x-kubernetes-validations"
 
 _KEPT = (
     "description",
@@ -72,18 +73,19 @@ def _without_nulls(value: Any) -> Any:
 
 
 def _resolve(node: JSON, defs: JSON) -> JSON:
-    """Resolve `$ref` and `T | None`; the keys beside them (description, default, rules) take precedence."""
+    """Resolve `$ref` and `T | None`; the keys beside them (description, default) take precedence, rules add up."""
     if "anyOf" in node:
         (inner,) = [option for option in node["anyOf"] if option.get("type") != "null"]
-        node = {**_resolve(inner, defs), **{k: v for k, v in node.items() if k != "anyOf"}}
+        return _overlaid(_resolve(inner, defs), {k: v for k, v in node.items() if k != "anyOf"})
     if "$ref" in node:
         target = defs[node["$ref"].rpartition("/")[2]]
-        own = {k: v for k, v in node.items() if k != "$ref"}
-        both = target.get("x-kubernetes-validations", []) + own.get("x-kubernetes-validations", [])
-        node = {**_resolve(target, defs), **own}
-        if both:
-            node["x-kubernetes-validations"] = both
+        return _overlaid(_resolve(target, defs), {k: v for k, v in node.items() if k != "$ref"})
     return node
+
+
+def _overlaid(node: JSON, own: JSON) -> JSON:
+    both = node.get(_RULES, []) + own.get(_RULES, [])
+    return {**node, **own, **({_RULES: both} if both else {})}
 
 
 def crd(resource: Resource) -> JSON:

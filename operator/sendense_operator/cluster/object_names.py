@@ -54,6 +54,11 @@ def restore_name(restore: str, uid: str) -> str:
     return f"{_short(restore, _LIMIT - len(digest) - 9)}-restore-{digest}"
 
 
+def restore_service_name(restore: str, uid: str) -> str:
+    """Return the name of a Restore's Service: the Job's, with a letter in front of a digit, as of `service_name`."""
+    return restore_name(f"r-{restore}" if restore[0].isdigit() else restore, uid)
+
+
 def chain_name(vm: str, repository: str) -> str:
     """Return the name of a BackupChain; the digest keeps `a-b` + `c` apart from `a` + `b-c`."""
     digest = _digest(vm, repository)

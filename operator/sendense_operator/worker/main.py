@@ -23,6 +23,7 @@ from sendense_operator.worker.errors import Reason, WorkerError, exit_code
 from sendense_operator.worker.lifecycle.http_server import common_routes, serving
 from sendense_operator.worker.lifecycle.stop_requests import Stopping
 from sendense_operator.worker.maintenance.repository_maintenance import run_probe
+from sendense_operator.worker.restore.nbd_serving import serve_point
 from sendense_operator.worker.restore.restore_run import run_restore
 from sendense_operator.worker.restore.restore_state import RestoreState
 from sendense_operator.worker.settings import Settings
@@ -164,9 +165,12 @@ async def _restore(settings: Settings, task: RestoreTask, on_step: Callable[[str
 
     async def run() -> Answer:
         async with serving(Starlette(routes=common_routes(state.progress, stopping)), settings):
+            if task.serve:
+                return await serve_point(settings, task, state)
             return await run_restore(settings, task, state, on_step)
 
-    answer = await _with_failures(run(), lambda: _cancelled(stopping, "the restore", "all disks were restored"))
+    before = "its time was over" if task.serve else "all disks were restored"
+    answer = await _with_failures(run(), lambda: _cancelled(stopping, "the restore", before))
     return answer.model_copy(update={"started": state.started, "finished": datetime.now(UTC)})
 
 

@@ -137,3 +137,12 @@ def test_generate_writes_and_then_checks(tmp_path: Any, capsys: pytest.CaptureFi
     assert main(["--check", str(folder)]) == 1
     assert "make generate" in capsys.readouterr().err
     assert "edited by hand" in stale.read_text()
+
+
+def test_rules_of_a_field_and_of_its_model_add_up() -> None:
+    """For a field that may be absent, too: otherwise the API server would accept what the model refuses."""
+    schema = dict(parts(next(resource for resource in RESOURCES if resource.kind == "Restore")))
+    for path, mine in (("spec.source", "backupRef"), ("spec.target", "persistentVolumeClaims")):
+        said = [rule["message"] for rule in schema[path]["x-kubernetes-validations"]]
+        assert any(mine in message for message in said), path
+        assert any("immutable" in message for message in said), path

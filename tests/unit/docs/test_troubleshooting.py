@@ -45,6 +45,8 @@ ORDINARY: Final = frozenset(
         "Recovering",
         "Restored",
         "Retrying",
+        "Served",
+        "Serving",
         "Starting",
         "StructureVerified",
         "Verified",

@@ -19,6 +19,8 @@ READY: Final = "Ready"
 RECONCILING: Final = "Reconciling"
 STALLED: Final = "Stalled"
 
+REASON_SERVING: Final = "Serving"
+"""Reason of Ready while a Restore serves its disks: it is as its spec requests, but not at its end."""
 REASON_CANCELLED: Final = "Cancelled"
 REASON_DELETING: Final = "Deleting"
 REASON_LOST: Final = "Lost"
@@ -199,8 +201,9 @@ def phase_of(conditions: Iterable[Mapping[str, Any]]) -> Phase:
         if busy["reason"] == REASON_DELETING:
             return Phase.DELETING
         return Phase.RUNNING if busy["reason"] in RUNNING_REASONS else Phase.PENDING
-    if is_true(conditions, READY):
-        return Phase.COMPLETED
+    ready = find(conditions, READY)
+    if ready and ready.get("status") == "True":
+        return Phase.RUNNING if ready["reason"] == REASON_SERVING else Phase.COMPLETED
     stopped = find(conditions, STALLED)
     if stopped and stopped.get("status") == "True":
         return _STOPPED.get(stopped["reason"], Phase.FAILED)

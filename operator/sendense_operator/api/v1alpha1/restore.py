@@ -12,6 +12,7 @@ from sendense_operator.answer import MOST_DAMAGED_RANGES
 from sendense_operator.api.v1alpha1.backup import Phase
 from sendense_operator.api.v1alpha1.base import (
     AGE,
+    CIDR,
     MAX_DISKS,
     MAX_INT,
     Bytes,
@@ -119,13 +120,35 @@ class ClaimTarget(Model):
     Completed; from then on it stays."""
 
 
-class RestoreTarget(Model):
-    """Where the disks are written."""
+class NBDTarget(Model):
+    """A read-only NBD export of the disks, which any NBD client can look into or copy."""
 
-    persistent_volume_claims: Annotated[
-        list[ClaimTarget], Field(min_length=1, max_length=MAX_DISKS, json_schema_extra=keyed_by("disk"))
-    ]
-    """The claim of each disk. A claim receives one disk."""
+    ttl_seconds: Annotated[int, Field(ge=10, le=2_592_000)] | None = None
+    """Seconds for which the disks are served; absent: until the Restore is cancelled or deleted."""
+    allowed_from: Annotated[list[CIDR], Field(max_length=32)] = []
+    """Networks that may connect, besides the pods of the namespace. NBD has no passwords: where the cluster enforces
+    no NetworkPolicies, anybody who reaches the Service can read the disks."""
+
+
+class RestoreTarget(Model):
+    """What becomes of the disks."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "has(self.persistentVolumeClaims) != has(self.nbd)",
+                "spec.target: set either persistentVolumeClaims or nbd",
+            )
+        )
+    )
+
+    persistent_volume_claims: (
+        Annotated[list[ClaimTarget], Field(min_length=1, max_length=MAX_DISKS, json_schema_extra=keyed_by("disk"))]
+        | None
+    ) = None
+    """Writes them to claims: the claim of each disk. A claim receives one disk."""
+    nbd: NBDTarget | None = None
+    """Serves them read-only over NBD; nothing is copied. status.disks has the address of each."""
 
 
 class RestoreSpec(Model):
@@ -139,7 +162,8 @@ class RestoreSpec(Model):
             ),
             ("has(self.target) == has(oldSelf.target)", "spec.target is immutable: create a new object instead"),
             (
-                "!has(self.target) || !has(self.source.disks) || size(self.source.disks) == 0 || "
+                "!has(self.target) || !has(self.target.persistentVolumeClaims) || !has(self.source.disks) || "
+                "size(self.source.disks) == 0 || "
                 "self.target.persistentVolumeClaims.all(c, c.disk in self.source.disks)",
                 "spec.target.persistentVolumeClaims: spec.source.disks does not contain each disk that has a claim",
             ),
@@ -165,10 +189,15 @@ class RestoreSpec(Model):
     active_deadline_seconds: Annotated[
         int, Field(ge=10, le=2_592_000, json_schema_extra=immutable("spec.activeDeadlineSeconds"))
     ] = 172_800
-    """Seconds that all attempts together may take before the Restore fails."""
+    """Seconds that all attempts together may take before the Restore fails. It does not apply to spec.target.nbd."""
     cancel: bool = False
     """Set to true to stop a pending or running Restore; it ends as Cancelled, and its unfinished images are removed.
     Setting it back to false does not restart a Restore that has ended."""
+
+    @property
+    def nbd(self) -> NBDTarget | None:
+        """The NBD export, None if the disks are written or only verified."""
+        return self.target.nbd if self.target is not None else None
 
 
 class ChosenPoint(Model):
@@ -210,6 +239,8 @@ class RestoredDiskStatus(Model):
     """Bytes of the disk that are done, holes included."""
     percent: Annotated[int, Field(ge=0, le=100)] = 0
     """Percentage of the virtual size that is done; 100 only once the target was read back."""
+    uri: Text | None = None
+    """NBD URI of the disk, once it can be read."""
     rate: ShortText | None = None
     """Bytes per second in a human-readable form, while the disk is restored."""
     eta: ShortText | None = None

@@ -34,6 +34,7 @@ STAGE_MESSAGES: Final = {
     Stage.VERIFYING: "the layers are checked and digested",
     Stage.COMMITTING: "the layers are committed",
     Stage.RESTORING: "",
+    Stage.SERVING: "",
     Stage.CANCELLING: "the appliance's job is being cancelled",
     Stage.DONE: "",
 }

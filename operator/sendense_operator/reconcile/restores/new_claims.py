@@ -45,7 +45,7 @@ def claim_size(virtual_size: int) -> int:
 def new_claims(restore: ObservedRestore) -> dict[str, tuple[NewClaim, RestoredDiskStatus]]:
     """Return what is to be made, and for which disk, by the names of the claims."""
     target = restore.spec.target
-    if target is None:
+    if target is None or target.persistent_volume_claims is None:
         return {}
     disks = {disk.index: disk for disk in restore.status.disks}
     made = [one for one in target.persistent_volume_claims if one.create is not None and one.disk in disks]

@@ -14,6 +14,7 @@ from sendense_operator.cluster.kinds import JOB, POD, RESTORE
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import has_finalizer, remove_finalizers
 from sendense_operator.reconcile.backups.finish import REPOSITORY_REASONS
+from sendense_operator.reconcile.restores.export_network import close_network
 from sendense_operator.reconcile.restores.new_claims import release_claims
 from sendense_operator.reconcile.restores.restore_status import ObservedRestore, publish
 from sendense_operator.reconcile.state.context import ReconcileContext, RestoreContext
@@ -31,7 +32,12 @@ _SCAN_REASONS: Final = frozenset({"RestorePointDamaged", "RestorePointGone"})
 
 
 async def complete(ctx: RestoreContext, restore: ObservedRestore, answer: Answer) -> None:
-    """Record that all disks are in their targets and were read back, or were verified."""
+    """Record that all disks are in their targets and were read back, or were verified, or the export's time is over."""
+    if restore.spec.nbd is not None:
+        state = conditions.ready("Served", "the time of the export (spec.target.nbd.ttlSeconds) is over")
+        await publish(ctx, restore, state, disks=unserved_disks(restore.status.disks))
+        _after(ctx, restore)
+        return
     disks = finished_disks(restore.status.disks, answer.restored)
     damaged = sum(disk.damaged_bytes or 0 for disk in disks)
     await publish(
@@ -78,6 +84,14 @@ def finished_disks(old: list[RestoredDiskStatus], restored: tuple[RestoredDisk, 
     return disks
 
 
+def unserved_disks(old: list[RestoredDiskStatus]) -> list[RestoredDiskStatus]:
+    """Return copies of the disks without an address."""
+    disks = stopped_disks(old)
+    for disk in disks:
+        disk.uri = None
+    return disks
+
+
 def stopped_disks(old: list[RestoredDiskStatus]) -> list[RestoredDiskStatus]:
     """Return copies of the disks without a rate and an estimate."""
     disks = [disk.model_copy(deep=True) for disk in old]
@@ -107,7 +121,7 @@ def _final_progress(
 
 async def fail(ctx: RestoreContext, restore: ObservedRestore, reason: str, message: str) -> None:
     """Record a failure."""
-    await publish(ctx, restore, conditions.stalled(reason, message), disks=stopped_disks(restore.status.disks))
+    await publish(ctx, restore, conditions.stalled(reason, message), disks=unserved_disks(restore.status.disks))
     if reason in REPOSITORY_REASONS and restore.repository_key is not None:
         ctx.repository_messages.request_probe(restore.repository_key)
         ctx.again(Key(Work.REPOSITORY, *restore.repository_key))
@@ -119,7 +133,7 @@ async def fail(ctx: RestoreContext, restore: ObservedRestore, reason: str, messa
 async def cancelled(ctx: RestoreContext, restore: ObservedRestore, message: str) -> None:
     """Record that the Restore was stopped on request."""
     state = conditions.stalled(conditions.REASON_CANCELLED, message)
-    await publish(ctx, restore, state, disks=stopped_disks(restore.status.disks))
+    await publish(ctx, restore, state, disks=unserved_disks(restore.status.disks))
     _after(ctx, restore)
 
 
@@ -150,6 +164,7 @@ async def remove_worker(ctx: RestoreContext, restore: ObservedRestore) -> float 
         elif job is not None and not job["spec"].get("ttlSecondsAfterFinished"):
             patch = {"metadata": {"uid": job["metadata"]["uid"]}, "spec": {"ttlSecondsAfterFinished": TTL_SECONDS}}
             await ctx.cluster.merge_patch(JOB, restore.namespace, restore.job_name, patch)
+        await close_network(ctx, restore)
         restore.obj = await remove_finalizers(ctx.cluster, RESTORE, restore.obj, names.FINALIZER)
     restore.status = await acknowledge(ctx, RESTORE, restore.obj, restore.status)
     return None

@@ -13,7 +13,7 @@ from sendense_operator.reconcile.restores.restore_end import complete, fail, pod
 from sendense_operator.reconcile.restores.restore_progress import merge_disks, merge_progress, message_of
 from sendense_operator.reconcile.restores.restore_status import ObservedRestore, RestoreChanges, publish
 from sendense_operator.reconcile.state.context import RestoreContext
-from sendense_operator.reconcile.state.formatting import whole_seconds
+from sendense_operator.reconcile.state.formatting import human_count, whole_seconds
 from sendense_operator.reconcile.state.kubernetes_objects import is_deleting, pod_ip, worker_started
 from sendense_operator.reconcile.state.problem import Problem
 from sendense_operator.reconcile.workload.job_outcome import (
@@ -27,6 +27,8 @@ from sendense_operator.reconcile.workload.job_outcome import (
     still_there,
 )
 from sendense_operator.reconcile.workload.run_deadlines import find_lost_node
+from sendense_operator.reconcile.workload.worker_network import restored_uri
+from sendense_operator.task import Stage
 
 _JOB_GOES_POLL_S: Final = 1.0
 _UNREACHABLE_AFTER_S: Final = 30.0
@@ -161,6 +163,8 @@ async def _poll(
     report = await ctx.workers.progress(address)
     if report is not None:
         ctx.restore_hints.reached.put(uid, ctx.monotonic())
+        if report.stage is Stage.SERVING:
+            return await _serving(ctx, restore, changes)
         disks = merge_disks(restore.status.disks, report)
         progress = merge_progress(restore.status.progress, disks, report, ctx.now())
         state = conditions.reconciling(report.stage.value, message_of(report, verify_only=restore.spec.verify_only))
@@ -180,6 +184,16 @@ async def _poll(
     else:
         return ctx.settings.poll_seconds
     return await _publish(ctx, restore, state, {**changes, "stage": restore.status.stage})
+
+
+async def _serving(ctx: RestoreContext, restore: ObservedRestore, changes: RestoreChanges) -> float:
+    disks = stopped_disks(restore.status.disks)
+    for disk in disks:
+        disk.uri = restored_uri(restore.obj, disk.index)
+    state = conditions.ready(
+        conditions.REASON_SERVING, f"{human_count(len(disks), 'disk')} can be read, see status.disks"
+    )
+    return await _publish(ctx, restore, state, {**changes, "stage": Stage.SERVING, "disks": disks})
 
 
 async def wait_for_old_pods(ctx: RestoreContext, restore: ObservedRestore) -> float | None:

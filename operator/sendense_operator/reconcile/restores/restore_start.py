@@ -14,6 +14,7 @@ from sendense_operator.cluster.kinds import CLAIM, RESTORE
 from sendense_operator.cluster.listing import collect
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import add_finalizers
+from sendense_operator.reconcile.restores.export_network import open_network
 from sendense_operator.reconcile.restores.new_claims import make_claims
 from sendense_operator.reconcile.restores.restore_end import fail
 from sendense_operator.reconcile.restores.restore_source import (
@@ -89,7 +90,7 @@ async def _start(ctx: RestoreContext, restore: ObservedRestore, point: ChosenPoi
         claims = await check_claims(ctx, restore, restore.status.disks, repository.spec.claim_name)
         if isinstance(claims, Problem):
             return claims
-        waits = await _waits_for_slot(ctx, restore, repository)
+        waits = await _waits_for_slot(ctx, restore, repository) if restore.spec.nbd is None else None
         return waits or await _create(ctx, restore, point, repository, resources)
 
 
@@ -153,6 +154,8 @@ async def _create(
         restore.obj = await add_finalizers(ctx.cluster, RESTORE, restore.obj, names.FINALIZER)
         if problem := await make_claims(ctx, restore):
             return problem
+        if restore.spec.nbd is not None:
+            await open_network(ctx, restore, restore.spec.nbd)
         await create_job(ctx.cluster, job)
     except AlreadyExistsError:
         return None
@@ -179,6 +182,8 @@ def build_task(restore: ObservedRestore, point: ChosenPoint, repository: Readabl
             for disk in restore.status.disks
         ),
         verify_only=restore.spec.verify_only,
+        serve=restore.spec.nbd is not None,
+        serve_seconds=restore.spec.nbd.ttl_seconds if restore.spec.nbd is not None else None,
         allow_damaged=restore.spec.allow_damaged,
     )
 

@@ -31,6 +31,10 @@ from sendense_operator.task import Stage
 
 _WORDS_S: Final = 30.0
 """Between two writes that tell a waiting Restore's wait in other words."""
+_END_S: Final = 600
+"""What an export may take beyond its time: its pod has to start and to end."""
+_FOREVER_S: Final = 315_360_000
+"""Ten years."""
 _ORDINARY_WAITS: Final = frozenset(
     {
         "Accepted",
@@ -101,10 +105,10 @@ class ObservedRestore(ObservedRun):
     @property
     def deadlines(self) -> RunDeadlines:
         """Its deadlines."""
-        spec = self.spec
-        return RunDeadlines(
-            created(self.obj), self.status.start_time, spec.start_deadline_seconds, spec.active_deadline_seconds
-        )
+        spec, active = self.spec, self.spec.active_deadline_seconds
+        if spec.nbd is not None:
+            active = spec.nbd.ttl_seconds + _END_S if spec.nbd.ttl_seconds is not None else _FOREVER_S
+        return RunDeadlines(created(self.obj), self.status.start_time, spec.start_deadline_seconds, active)
 
     @property
     def pods_selector(self) -> str:
@@ -195,6 +199,10 @@ def events_of_change(old: RestoreStatus, new: RestoreStatus) -> list[tuple[Event
                 return [("Normal", "Cancelled", message)]
             case Phase.RUNNING:
                 return [("Normal", "Started", f"worker {new.worker_job}: {message}")]
-    if conditions.changed_ready(old, new) is None or new.phase is not Phase.PENDING:
+    if conditions.changed_ready(old, new) is None:
+        return []
+    if reason == conditions.REASON_SERVING:
+        return [("Normal", reason, message)]
+    if new.phase is not Phase.PENDING:
         return []
     return [("Normal" if reason in _ORDINARY_WAITS else "Warning", reason, message)]

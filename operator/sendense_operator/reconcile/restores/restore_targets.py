@@ -33,8 +33,8 @@ _WRITABLE: Final = frozenset({"ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePo
 def assign_claims(
     target: RestoreTarget | None, disks: Sequence[RestoredDiskStatus]
 ) -> list[RestoredDiskStatus] | Problem:
-    """Return the disks, each with its claim. `target` None: they are only verified."""
-    if target is None:
+    """Return the disks, each with its claim; without one if they are only served or verified."""
+    if target is None or target.persistent_volume_claims is None:
         return list(disks)
     claims = {one.disk: one.claim_name for one in target.persistent_volume_claims}
     known = {disk.index for disk in disks}

@@ -41,6 +41,7 @@ def build_restore_job(restore: Obj, task: RestoreTask, plan: RestorePlan, settin
         names.LABEL_RESTORE: meta["name"],
         names.LABEL_REPOSITORY: plan.repository_name,
         names.LABEL_VM: task.vm,
+        **({names.LABEL_EXPORT: "true"} if task.serve else {}),
     }
     template = build_restore_template(
         task,
@@ -69,8 +70,9 @@ def build_restore_job(restore: Obj, task: RestoreTask, plan: RestorePlan, settin
 
 
 async def live_restores(cluster: Cluster, namespace: str, repository: str) -> Sequence[str]:
-    """Return the names of the live Jobs of Restores that read from a repository. Raises ClusterError."""
-    selector = f"{names.LABEL_COMPONENT}={names.COMPONENT_RESTORE},{names.LABEL_REPOSITORY}={repository}"
+    """Return the names of the live Jobs that take a slot for restores of a repository. Raises ClusterError."""
+    slots = {names.LABEL_COMPONENT: names.COMPONENT_RESTORE, names.LABEL_REPOSITORY: repository}
+    selector = ",".join([*(f"{key}={value}" for key, value in slots.items()), f"{names.LABEL_EXPORT}!=true"])
 
     def take(job: Obj) -> str | None:
         return str(job["metadata"]["name"]) if is_live(job) and is_restore_job(job) else None

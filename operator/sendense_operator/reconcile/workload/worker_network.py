@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sendense_operator.api.v1alpha1 import names
-from sendense_operator.cluster.object_names import service_name, worker_name
+from sendense_operator.cluster.object_names import restore_name, restore_service_name, service_name, worker_name
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.reconcile.state.kubernetes_objects import owner_ref
 from sendense_operator.reconcile.state.settings import Settings
+from sendense_operator.restore_task import restored_export_name
 
 
 def build_service(backup: Obj, labels: dict[str, str], disks: int) -> Obj:
@@ -55,16 +56,7 @@ def build_network_policy(
         # The worker itself too: it tries its advertised address before it tells the appliance.
         itself: Obj = {"podSelector": {"matchLabels": _selector(backup)}}
         exports["from"] = [*({"ipBlock": {"cidr": cidr}} for cidr in allowed_from), itself]
-    status: Obj = {"ports": [{"protocol": "TCP", "port": names.STATUS_PORT}]}
-    peers = [labels for labels in (settings.gateway_selector, settings.controller_selector) if labels]
-    if peers:
-        status["from"] = [
-            {
-                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": settings.operator_namespace}},
-                "podSelector": {"matchLabels": peer},
-            }
-            for peer in peers
-        ]
+    status = _status_rule(settings, settings.gateway_selector, settings.controller_selector)
     return {
         "metadata": _metadata(backup, labels, worker_name),
         "spec": {
@@ -72,6 +64,73 @@ def build_network_policy(
             "policyTypes": ["Ingress"],
             "ingress": [exports, status],
         },
+    }
+
+
+def _status_rule(settings: Settings, *selectors: Mapping[str, str]) -> Obj:
+    """Return the rule for the status port: the operator's pods with these labels, anybody where none are known."""
+    rule: Obj = {"ports": [{"protocol": "TCP", "port": names.STATUS_PORT}]}
+    peers = [labels for labels in selectors if labels]
+    if peers:
+        rule["from"] = [
+            {
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": settings.operator_namespace}},
+                "podSelector": {"matchLabels": dict(peer)},
+            }
+            for peer in peers
+        ]
+    return rule
+
+
+def build_restore_service(restore: Obj, disks: Sequence[int]) -> Obj:
+    """Return the Service of the NBD exports of these disks of a Restore."""
+    ports = [
+        {
+            "name": f"nbd-{index}",
+            "protocol": "TCP",
+            "port": names.NBD_BASE_PORT + index,
+            "targetPort": names.NBD_BASE_PORT + index,
+        }
+        for index in disks
+    ]
+    spec = {"type": "ClusterIP", "selector": _restore_selector(restore), "ports": ports}
+    return {"metadata": _restore_metadata(restore, restore_service_name), "spec": spec}
+
+
+def build_restore_policy(restore: Obj, disks: Sequence[int], allowed_from: Sequence[str], settings: Settings) -> Obj:
+    """Return who may connect to the pod of a Restore that serves disks: pods of its namespace and these networks."""
+    exports: Obj = {
+        "ports": [{"protocol": "TCP", "port": names.NBD_BASE_PORT + index} for index in disks],
+        "from": [{"podSelector": {}}, *({"ipBlock": {"cidr": cidr}} for cidr in allowed_from)],
+    }
+    return {
+        "metadata": _restore_metadata(restore, restore_name),
+        "spec": {
+            "podSelector": {"matchLabels": _restore_selector(restore)},
+            "policyTypes": ["Ingress"],
+            "ingress": [exports, _status_rule(settings, settings.controller_selector)],
+        },
+    }
+
+
+def restored_uri(restore: Obj, index: int) -> str:
+    """Return the NBD URI of a disk that a Restore serves, as pods reach it."""
+    meta = restore["metadata"]
+    host = f"{restore_service_name(meta['name'], meta['uid'])}.{meta['namespace']}.svc"
+    return f"nbd://{host}:{names.NBD_BASE_PORT + index}/{restored_export_name(index)}"
+
+
+def _restore_selector(restore: Obj) -> dict[str, str]:
+    return {names.LABEL_COMPONENT: names.COMPONENT_RESTORE, names.LABEL_RESTORE: restore["metadata"]["name"]}
+
+
+def _restore_metadata(restore: Obj, named: Callable[[str, str], str]) -> Obj:
+    meta = restore["metadata"]
+    return {
+        "namespace": meta["namespace"],
+        "name": named(meta["name"], meta["uid"]),
+        "labels": _restore_selector(restore),
+        "ownerReferences": [owner_ref(restore)],
     }
 
 

@@ -105,14 +105,14 @@ def _hand_credentials_over(spec: Obj, appliance: VMwareApplianceSpec, resources:
     ]
 
 
+def _nbd_port(index: int) -> Obj:
+    return {"name": f"nbd-{index}", "containerPort": names.NBD_BASE_PORT + index, "protocol": "TCP"}
+
+
 def _export_ports(task: BackupTask, host_ports: tuple[int, ...]) -> list[Obj]:
     ports = []
     for disk in task.disks:
-        port: Obj = {
-            "name": f"nbd-{disk.index}",
-            "containerPort": names.NBD_BASE_PORT + disk.index,
-            "protocol": "TCP",
-        }
+        port = _nbd_port(disk.index)
         if host_ports:
             port["hostPort"] = host_ports[disk.index]
         ports.append(port)
@@ -170,12 +170,13 @@ def build_restore_template(
 ) -> Obj:
     """Return the pod template of a restore. `one_node`, `resources`: as for a worker."""
     targets = [target_volume(disk.index, disk.claim) for disk in task.disks if disk.claim]
+    ports = [_nbd_port(disk.index) for disk in task.disks] if task.serve else []
     return _template(
         task.model_dump_json(by_alias=True),
         name="",
         labels=labels,
         volumes=[task_volume(), repository_volume(repository), scratch_volume(), *targets],
-        ports=[_STATUS],
+        ports=[_STATUS, *ports],
         repository=repository,
         one_node=one_node,
         resources=resources,

@@ -17,7 +17,7 @@ Stack = tuple[ManifestDisk, ...]
 def stacks_of(disks: Iterable[ManifestDisk], chain: ChainFolder) -> tuple[list[Stack], list[tuple[Stack, Unproven]]]:
     """Return the stacks of disks, and apart from them the disks whose stack is broken, each as a stack of its own.
 
-    Raises WorkerError if it can't be told whether one is broken.
+    Raises WorkerError if it is not known whether one is broken.
     """
     stacks, broken = list[Stack](), list[tuple[Stack, Unproven]]()
     known = [*chain.points, *chain.tombstones]

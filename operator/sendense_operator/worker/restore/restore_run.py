@@ -9,35 +9,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 from sendense_operator.answer import Answer
 from sendense_operator.chain.extents import marked
-from sendense_operator.chain.manifest import CHUNK, ManifestDisk
+from sendense_operator.chain.manifest import CHUNK
 from sendense_operator.logs import get_logger
 from sendense_operator.restore_task import RestoreTask
-from sendense_operator.worker.errors import FATAL, Reason, WorkerError
+from sendense_operator.worker.errors import FATAL, WorkerError
 from sendense_operator.worker.images.layer_structure import StructureChecks
 from sendense_operator.worker.images.nbd_export import ModeChoice
-from sendense_operator.worker.images.point_stacks import Stack, layers_in, stacks_of
+from sendense_operator.worker.images.point_stacks import Stack
 from sendense_operator.worker.images.unproven import Unproven
 from sendense_operator.worker.lifecycle.stop_requests import run_to_end
 from sendense_operator.worker.restore.damage_report import DamageReport
 from sendense_operator.worker.restore.damaged_ranges import describe_damage_left
 from sendense_operator.worker.restore.disk_restore import DiskRestore
 from sendense_operator.worker.restore.disk_source import open_source
+from sendense_operator.worker.restore.pinned_point import PinnedPoint, pinned_point
 from sendense_operator.worker.restore.restore_state import RestoreState
 from sendense_operator.worker.restore.target_claims import Claims, Need, check_space
 from sendense_operator.worker.settings import Settings
-from sendense_operator.worker.storage.chain_folder import ChainFolder, StoredPoint
 from sendense_operator.worker.storage.commit import no_step
-from sendense_operator.worker.storage.point_lookup import PointLookup, locate_chain, read_listing
-from sendense_operator.worker.storage.repository_marker import open_repository
+from sendense_operator.worker.storage.point_lookup import locate_chain
 
 log = get_logger(__name__)
 
@@ -51,28 +47,13 @@ async def run_restore(
 
     `on_step` receives the name of each step that changes which files there are, before it is done.
     """
-    root, paths = locate_chain(settings, task, (task.point,))
+    locate_chain(settings, task, (task.point,))  # a task that is not valid changes nothing
     with _claims(settings, task, state) as claims:
         if not task.verify_only:
             await _in_thread(claims.inspect, state)
-        open_repository(root, task.repository_id)
-        chain = read_listing(root, paths)
-        lookup = PointLookup(root, chain)
-        point = lookup.find(task.point)
-        if point is None:
-            raise _gone(root, task)
-        disks = _disks_of(task, point)
-        stacks, broken = stacks_of(disks, chain)
-        pin = await lookup.pin(point, layers_in(stacks), settings.pod_uid, settings.pin_wait)
-        if pin is None:
-            raise _gone(root, task)
-        runtime = Path(tempfile.mkdtemp(prefix="sendense-"))
-        try:
-            with pin:
-                run = _Run(settings, task, state, root, chain, point, runtime)
-                return await run.to_answer(stacks, broken, claims, on_step)
-        finally:
-            shutil.rmtree(runtime, ignore_errors=True)
+        async with pinned_point(settings, task) as pinned:
+            run = _Run(settings, task, state, pinned)
+            return await run.to_answer(claims, on_step)
 
 
 @contextlib.contextmanager
@@ -101,61 +82,29 @@ async def _in_thread(work: Callable[[], _T], state: RestoreState) -> _T:
     return result
 
 
-def _gone(root: Path, task: RestoreTask) -> WorkerError:
-    """Return the error for a restore point that was removed. Raises WorkerError if the repository is another one."""
-    open_repository(root, task.repository_id)
-    return WorkerError(Reason.RESTORE_POINT_GONE, f"restore point {task.point.backup} was removed")
-
-
-def _disks_of(task: RestoreTask, point: StoredPoint) -> list[ManifestDisk]:
-    """Return the disks of the task as they are in the manifest. Raises WorkerError if it has others."""
-    known = {disk.index: disk for disk in point.manifest.disks}
-    for disk in task.disks:
-        found = known.get(disk.index)
-        if found is None:
-            raise WorkerError(
-                Reason.DISKS_CHANGED, f"restore point {task.point.backup} has no disk {disk.index}", disk.index
-            )
-        if found.virtual_size != disk.virtual_size:
-            text = (
-                f"disk {disk.index} of restore point {task.point.backup} has {found.virtual_size} bytes, but this "
-                f"restore was started for {disk.virtual_size} bytes"
-            )
-            raise WorkerError(Reason.DISKS_CHANGED, text, disk.index)
-    return [known[disk.index] for disk in task.disks]
-
-
 class _Run:
     """The restore of a restore point whose layers are pinned."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        task: RestoreTask,
-        state: RestoreState,
-        root: Path,
-        chain: ChainFolder,
-        point: StoredPoint,
-        runtime: Path,
-    ) -> None:
-        self._task, self._state, self._root, self._point, self._runtime = task, state, root, point, runtime
-        self._choice, self._structure = ModeChoice(), StructureChecks(root)
+    def __init__(self, settings: Settings, task: RestoreTask, state: RestoreState, pinned: PinnedPoint) -> None:
+        self._task, self._state, self._pinned = task, state, pinned
+        self._choice, self._structure = ModeChoice(), StructureChecks(pinned.root)
         self._report = DamageReport(
-            settings, root, task.repository_id, chain, self._structure, self._choice, runtime, state.say
+            settings,
+            pinned.root,
+            task.repository_id,
+            pinned.chain,
+            self._structure,
+            self._choice,
+            pinned.runtime,
+            state.say,
         )
 
-    async def to_answer(
-        self,
-        stacks: Sequence[Stack],
-        broken: Sequence[tuple[Stack, Unproven]],
-        claims: Claims,
-        on_step: Callable[[str], None],
-    ) -> Answer:
-        """Restore the disks with the stacks `stacks`, and return the answer. Raises WorkerError."""
-        for stack, found in broken:
+    async def to_answer(self, claims: Claims, on_step: Callable[[str], None]) -> Answer:
+        """Restore the disks, and return the answer. Raises WorkerError."""
+        for stack, found in self._pinned.broken:
             raise await self._damaged(stack, found)
         with contextlib.ExitStack() as opened:
-            disks = [await self._open(stack, opened) for stack in stacks]
+            disks = [await self._open(stack, opened) for stack in self._pinned.stacks]
             if self._task.verify_only:
                 await self._verify(disks)
             else:
@@ -201,9 +150,11 @@ class _Run:
         disk = next(disk for disk in self._task.disks if disk.index == stack[0].index)
         self._state.say(f"checking disk {disk.index} of restore point {self._task.point.backup}")
         async with self._reporting(stack):
-            source = await open_source(self._root, disk, stack, self._structure)
+            source = await open_source(self._pinned.root, disk, stack, self._structure)
         opened.callback(source.written.close)
-        return DiskRestore(source, self._state, self._choice, self._runtime, allow_damaged=self._task.allow_damaged)
+        return DiskRestore(
+            source, self._state, self._choice, self._pinned.runtime, allow_damaged=self._task.allow_damaged
+        )
 
     @contextlib.asynccontextmanager
     async def _reporting(self, stack: Stack) -> AsyncIterator[None]:
@@ -215,9 +166,9 @@ class _Run:
 
     async def _damaged(self, stack: Stack, found: Unproven) -> WorkerError:
         """Mark the damage, and return the error that ends the restore. Raises WorkerError as `record` does."""
-        await self._report.record(self._point, stack, found)
+        await self._report.record(self._pinned.point, stack, found)
         await self._report.write()
-        return self._report.error(self._point, stack, found, [disk.index for disk in self._task.disks])
+        return self._report.error(self._pinned.point, stack, found, [disk.index for disk in self._task.disks])
 
     async def _mark_accepted(self, disks: Sequence[DiskRestore]) -> None:
         """Mark the damage that the task accepts. Errors are logged."""
@@ -226,7 +177,9 @@ class _Run:
             if source.damaged.find(1) < 0:
                 continue
             try:
-                await self._report.record(self._point, source.stack, source.unproven(tuple(marked(source.damaged))))
+                await self._report.record(
+                    self._pinned.point, source.stack, source.unproven(tuple(marked(source.damaged)))
+                )
             except WorkerError as error:
                 log.warning("the damage is not marked", disk=disk.disk.index, error=error)
         await self._report.write()

@@ -59,6 +59,11 @@ class RestoreState:
         """Record that `left` bytes of a disk are read to prove it from now on."""
         self._begin(Stage.VERIFYING, disk, left, f"{what} disk {disk.index}")
 
+    def serve(self, message: str) -> None:
+        """Record that the disks can be read over NBD from now on."""
+        with self._lock:
+            self._stage, self._message, self._current = Stage.SERVING, message, None
+
     def complete(self, disk: RestoreDisk) -> None:
         """Record that a disk is proven."""
         with self._lock:

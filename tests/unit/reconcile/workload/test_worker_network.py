@@ -5,9 +5,16 @@ from __future__ import annotations
 from tests.support import sample
 
 from sendense_operator.api.v1alpha1 import names
-from sendense_operator.cluster.object_names import worker_name
+from sendense_operator.cluster.object_names import restore_name, restore_service_name, worker_name
 from sendense_operator.reconcile.state.settings import Settings
-from sendense_operator.reconcile.workload.worker_network import build_network_policy, build_service, node_ports
+from sendense_operator.reconcile.workload.worker_network import (
+    build_network_policy,
+    build_restore_policy,
+    build_restore_service,
+    build_service,
+    node_ports,
+    restored_uri,
+)
 
 BACKUP = sample.backup()
 UID = BACKUP["metadata"]["uid"]
@@ -81,3 +88,28 @@ def test_without_networks_the_exports_are_open_but_nothing_else_is() -> None:
 def test_without_selectors_the_status_port_is_open() -> None:
     _, status = build_network_policy(BACKUP, {}, 1, [], Settings(worker_image="image"))["spec"]["ingress"]
     assert "from" not in status
+
+
+def test_the_exports_of_a_restore() -> None:
+    restore = sample.restore("2024-look")
+    uid = restore["metadata"]["uid"]
+    service = build_restore_service(restore, (0, 3))
+    assert service["metadata"]["name"] == restore_service_name("2024-look", uid)
+    assert service["metadata"]["name"].startswith("r-2024-look-restore-")
+    assert [port["port"] for port in service["spec"]["ports"]] == [10809, 10812]
+    assert restored_uri(restore, 3) == f"nbd://{service['metadata']['name']}.shop.svc:10812/disk-3"
+    policy = build_restore_policy(restore, (0, 3), ["192.0.2.0/24"], SETTINGS)
+    assert policy["metadata"]["name"] == restore_name("2024-look", uid)
+    selector = {names.LABEL_COMPONENT: "restore", names.LABEL_RESTORE: "2024-look"}
+    assert policy["spec"]["podSelector"]["matchLabels"] == service["spec"]["selector"] == selector
+    exports, status = policy["spec"]["ingress"]
+    assert exports["from"] == [{"podSelector": {}}, {"ipBlock": {"cidr": "192.0.2.0/24"}}]
+    assert [peer["podSelector"]["matchLabels"] for peer in status["from"]] == [{"app": "controller"}]
+
+
+def test_the_longest_name_of_a_restore() -> None:
+    for name in ("1" + "x" * 62, "x" * 63):
+        restore = sample.restore(name)
+        service = build_restore_service(restore, (0,))["metadata"]["name"]
+        assert len(service) <= 63
+        assert service[0].isalpha()
