@@ -64,7 +64,9 @@ REST: Final[Rights] = {
     (GROUP, "backupchains"): {"list", "watch"},
     (GROUP, "backuprepositories"): {"list", "watch"},
     (GROUP, "protectedvms"): {"list", "watch"},
+    (GROUP, "restores"): {"list", "watch"},
     (GROUP, "backups/status"): set(),
+    (GROUP, "restores/status"): set(),
     (GROUP, "vmwareappliances"): set(),
     ("authentication.k8s.io", "tokenreviews"): {"create"},
     ("authorization.k8s.io", "subjectaccessreviews"): {"create"},
@@ -163,6 +165,8 @@ def test_users_get_the_kinds_with_the_clusters_own_roles(kube: Kube, operator: s
     expected = {
         ("view", "backups"): {"get", "list", "watch"},
         ("edit", "backups"): {*ALL},
+        ("view", "restores"): {"get", "list", "watch"},
+        ("edit", "restores"): {*ALL},
         ("edit", "vmwareappliances"): {"get", "list", "watch"},
         ("admin", "vmwareappliances"): {*ALL},
         ("admin", "backuprepositories"): {*ALL},

@@ -233,3 +233,27 @@ def test_a_right_to_one_backup(space: Workspace, base: Endpoint) -> None:
         assert owner.status(method, path) == httpx.codes.FORBIDDEN, path
     delete(owner, "mine")
     assert space.get("other")["metadata"].get("deletionTimestamp") is None
+
+
+def test_a_restore_that_waits_is_made_and_deleted_by_editors_only(space: Workspace, base: Endpoint) -> None:
+    """Of a backup that has not run, so that no worker is started."""
+    space.backup("mine")
+    reader, editor = account(base, space.namespace, "reader", "view"), account(base, space.namespace, "editor", "edit")
+    wanted = {"restore_id": "back", "backup_id": "mine", "targets": [{"disk_id": 0, "claim_name": "disk-0"}]}
+    verified = {"vm_context_id": "vm", "repository_id": "repo", "verify_only": True}
+    for body in (wanted, verified):
+        assert reader.status("POST", "restore/start", json=body) == httpx.codes.FORBIDDEN
+    assert editor.status("POST", "restore/start", json=verified) == httpx.codes.NOT_FOUND, "there is no such repository"
+    made = answered(editor.call("POST", "restore/start", json=wanted), 202)
+    assert (made["restore_id"], made["vm_context_id"], made["status"]) == ("back", "vm", "pending")
+    assert editor.status("POST", "restore/start", json=wanted) == httpx.codes.CONFLICT
+
+    def waits() -> None:
+        message = reader.get("restore/back")["message"] or ""
+        until(message.startswith("BackupNotReady"), message)
+
+    wait_for("what it waits for", waits)
+    assert [one["restore_id"] for one in reader.get("restore/list", vm_context_id="vm")["restores"]] == ["back"]
+    assert reader.status("DELETE", "restore/back") == httpx.codes.FORBIDDEN
+    answered(editor.call("DELETE", "restore/back"), 202, 200)
+    wait_for("gone", lambda: until(editor.status("GET", "restore/back") == httpx.codes.NOT_FOUND, "it is there"))

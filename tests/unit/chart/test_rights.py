@@ -71,7 +71,7 @@ def test_gateway_and_rest_read_what_they_need_and_nothing_else(render: Render) -
     pods = {("", "pods", verb) for verb in ("list", "watch")}
     appliances = {(_OURS, "vmwareappliances", verb) for verb in ("list", "watch")}
     assert _granted(one(render(), "ClusterRole", "-gateway")) == pods | appliances
-    shown = ("backups", "backupchains", "backuprepositories", "protectedvms")
+    shown = ("backups", "backupchains", "backuprepositories", "protectedvms", "restores")
     reads = {(_OURS, kind, verb) for kind in shown for verb in ("list", "watch")}
     assert _granted(one(render(), "ClusterRole", "-api")) == reads
 

@@ -65,6 +65,11 @@ RUN: Final[dict[str, Where]] = {
     r"curl .* -X DELETE \S+/backup/BACKUP_ID": (REST, "DELETE"),
     r"curl .*/backup/BACKUP_ID": (REST, '"backup/mine"'),
     r"curl .*/vms": (REST, '"vms"'),
+    r"curl .*/restore/start .*backup_id.*": (REST, '"restore/start"'),
+    r"curl .*/restore/start .*verify_only.*": (REST, '"verify_only": True'),
+    r"curl .*/restore/list\S*": (REST, '"restore/list"'),
+    r"curl .* -X DELETE \S+/restore/RESTORE_ID": (REST, "DELETE"),
+    r"curl .*/restore/RESTORE_ID": (REST, '"restore/back"'),
     # Data
     r"qemu-img convert -f qcow2 -O raw \S+ disk-0\.raw": (
         "hack/demo/proof.py",

@@ -50,22 +50,22 @@ def backup_json(obj: Mapping[str, Any], vm_name: str = "") -> Json:
         "repository_id": text(part(spec, "repositoryRef").get("name")),
         "policy_id": policy_of(meta),
         "status": state,
-        "file_path": _some(first.get("file")),
+        "file_path": some(first.get("file")),
         "bytes_transferred": number(progress.get("bytesTransferred")),
         "total_bytes": number(progress.get("totalBytes")) or sum(number(disk.get("virtualSize")) for disk in disks),
-        "change_id": _some(first.get("changeID")),
-        "error_message": _reason(status) if state == FAILED else None,
+        "change_id": some(first.get("changeID")),
+        "error_message": reason_of(status) if state == FAILED else None,
         "created_at": moment(meta.get("creationTimestamp")),
         "started_at": moment(status.get("startTime")),
         "completed_at": moment(status.get("completionTime")),
         "tags": tags_of(meta),
         **_several(status, disks, state),
-        **_running(obj, status, progress, state),
+        **running_json(obj, state),
     }
 
 
 def state_of(obj: Mapping[str, Any]) -> str:
-    """Return the old system's word for the phase; a Backup that is being deleted keeps the one it had."""
+    """Return the old system's word for the phase of a Backup or a Restore; one that is being deleted keeps its own."""
     status = part(obj, "status")
     known = _STATES.get(text(status.get("phase")))
     if known is not None:
@@ -106,20 +106,21 @@ def _disk(disk: Mapping[str, Any], uid: str | None, status: Mapping[str, Any], s
         "disk_id": index,
         "nbd_port": names.NBD_BASE_PORT + index if uid else None,
         "nbd_export_name": names.export_name(uid, index) if uid else None,
-        "qcow2_path": _some(disk.get("file")),
-        "status": _disk_state(disk, state),
-        "error_message": _reason(status) if state == FAILED else None,
+        "qcow2_path": some(disk.get("file")),
+        "status": disk_state(state, begun=bool(number(disk.get("bytesTransferred")) or number(disk.get("percent")))),
+        "error_message": reason_of(status) if state == FAILED else None,
     }
 
 
-def _disk_state(disk: Mapping[str, Any], state: str) -> str:
-    """Return a disk's state: all are committed together, so a copied disk of a running backup is running."""
-    if state != RUNNING:
-        return state
-    return RUNNING if number(disk.get("bytesTransferred")) or number(disk.get("percent")) else PENDING
+def disk_state(state: str, *, begun: bool) -> str:
+    """Return a disk's state: all end together, so a disk that is done is running as long as the others are."""
+    return PENDING if state == RUNNING and not begun else state
 
 
-def _running(obj: Mapping[str, Any], status: Mapping[str, Any], progress: Mapping[str, Any], state: str) -> Json:
+def running_json(obj: Mapping[str, Any], state: str) -> Json:
+    """Return the fields that a Backup or a Restore has only while it runs or is being deleted."""
+    status = part(obj, "status")
+    progress = part(status, "progress")
     deleting = {"current_phase": _DELETING} if is_deleting(obj) else {}
     if state != RUNNING:
         return deleting
@@ -132,7 +133,7 @@ def _running(obj: Mapping[str, Any], status: Mapping[str, Any], progress: Mappin
     }
 
 
-def _reason(status: Mapping[str, Any]) -> str:
+def reason_of(status: Mapping[str, Any]) -> str:
     """Return the Ready condition in words."""
     ready = find(objects(status.get("conditions")), READY) or {}
     reason, message = text(ready.get("reason")), text(ready.get("message")) or text(status.get("message"))
@@ -151,12 +152,12 @@ def vm_json(obj: Mapping[str, Any]) -> Json:
         "vm_name": vm_name_of(obj),
         "vm_path": text(spec.get("path")),
         "appliance_id": text(part(spec, "applianceRef").get("name")),
-        "power_state": _some(status.get("powerState")),
+        "power_state": some(status.get("powerState")),
         "cbt_enabled": cbt if isinstance(cbt, bool) else None,
         "total_bytes": number(status.get("totalBytes")),
         "disks": disks,
         "ready": ready,
-        "message": None if ready else _reason(status) or "vCenter has not been queried yet",
+        "message": None if ready else reason_of(status) or "vCenter has not been queried yet",
     }
 
 
@@ -205,7 +206,8 @@ def number(value: object) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
 
 
-def _some(value: object) -> str | None:
+def some(value: object) -> str | None:
+    """Return the value if it is text with something in it, else None."""
     return text(value) or None
 
 

@@ -1,4 +1,4 @@
-"""What the gateway remembers of each object: what is asked for, and a Backup's JSON as it is sent. Pure.
+"""What the gateway remembers of each object: what is asked for, and the JSON of Backups and Restores. Pure.
 
 A Backup object with its managed fields is some 20 KB of Python objects; a record is about 2 KB.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sys import intern
 from typing import Any, Self
 
-from sendense_operator.gateway.rest import backup_view
+from sendense_operator.gateway.rest import backup_view, restore_view
 from sendense_operator.gateway.rest.backup_view import number, objects, part, text
 
 
@@ -37,22 +37,28 @@ class CachedObject:
 
 
 @dataclass(frozen=True, slots=True)
-class CachedBackup(CachedObject):
-    """One Backup."""
+class CachedRun(CachedObject):
+    """One Backup or Restore."""
 
     vm: str
     vm_name: str
     repository: str
-    type: str
     status: str
-    completed: str
     deleting: bool
+    body: bytes
+    """Its JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class CachedBackup(CachedRun):
+    """One Backup."""
+
+    type: str
+    completed: str
     policy: str
     """`spec.deletionPolicy`; empty: as the repository says."""
     stored_bytes: int
     layers: tuple[Layer, ...]
-    body: bytes
-    """Its JSON."""
 
     @property
     def is_point(self) -> bool:
@@ -65,18 +71,12 @@ class CachedBackup(CachedObject):
         status = part(obj, "status")
         shown = backup_view.backup_json(obj, vm_name)
         return cls(
-            *_identity(obj),
-            vm=intern(shown["vm_context_id"]),
-            vm_name=intern(shown["vm_name"]),
-            repository=intern(shown["repository_id"]),
+            *_run(obj, shown),
             type=intern(shown["type"]),
-            status=intern(shown["status"]),
             completed=shown["completed_at"] or "",
-            deleting=backup_view.is_deleting(obj),
             policy=intern(text(part(obj, "spec").get("deletionPolicy"))),
             stored_bytes=number(status.get("storedBytes")),
             layers=tuple(_layer(disk) for disk in backup_view.disks_of(status)),
-            body=encode(shown),
         )
 
 
@@ -84,6 +84,20 @@ def _layer(disk: Mapping[str, Any]) -> Layer:
     return Layer(
         number(disk.get("id")), text(disk.get("parent")), text(disk.get("file")), number(disk.get("storedBytes"))
     )
+
+
+@dataclass(frozen=True, slots=True)
+class CachedRestore(CachedRun):
+    """One Restore. VM and repository are empty until they are known."""
+
+    backup: str
+    """Name of the Backup; empty until one is chosen."""
+
+    @classmethod
+    def from_object(cls, obj: Mapping[str, Any], source: restore_view.KnownSource = restore_view.NOTHING_KNOWN) -> Self:
+        """From a Restore. `source`: what other objects say about what it restores. Raises KeyError without metadata."""
+        shown = restore_view.restore_json(obj, source)
+        return cls(*_run(obj, shown), backup=intern(shown["backup_id"] or ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +182,15 @@ class CachedRepository(CachedObject):
 def encode(value: object) -> bytes:
     """JSON as it is sent."""
     return json.dumps(value, separators=(",", ":")).encode("ascii")
+
+
+def _run(
+    obj: Mapping[str, Any], shown: Mapping[str, Any]
+) -> tuple[str, str, str, str, str, str, str, str, bool, bytes]:
+    """Return the fields of a CachedRun. `shown`: its JSON."""
+    known = (shown["vm_context_id"], shown["vm_name"], shown["repository_id"], shown["status"])
+    vm, vm_name, repository, status = (intern(one or "") for one in known)
+    return *_identity(obj), vm, vm_name, repository, status, backup_view.is_deleting(obj), encode(shown)
 
 
 def _identity(obj: Mapping[str, Any]) -> tuple[str, str, str, str]:

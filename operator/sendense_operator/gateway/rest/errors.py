@@ -86,7 +86,7 @@ def _sentence(error: Mapping[str, Any]) -> str:
     name = ".".join(where) or "body"
     bounds = error.get("ctx") or {}
     match error["type"]:
-        case schemas.NO_VM:
+        case schemas.SENTENCE:
             return str(error["msg"])
         case "missing" | "string_too_short":
             return f"{name} is required"
@@ -94,6 +94,12 @@ def _sentence(error: Mapping[str, Any]) -> str:
             return f"{name} must be an integer"
         case "string_type":
             return f"{name} must be a string"
+        case "too_short":
+            return f"{name} must not be empty"
+        case "bool_type":
+            return f"{name} must be true or false"
+        case "list_type":
+            return f"{name} must be a list"
         case "dict_type" | "model_type" | "model_attributes_type":
             return f"{name} must be an object"
         case "literal_error" | "enum":

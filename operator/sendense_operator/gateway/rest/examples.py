@@ -38,6 +38,56 @@ _NEW: Final[dict[str, Any]] = {
     "started_at": None,
     "completed_at": None,
 }
+_RESTORED: Final[dict[str, Any]] = {
+    "restore_id": "restore-db01-20261124-091500-m3v8c",
+    "backup_id": _FULL["backup_id"],
+    "vm_context_id": "db01",
+    "vm_name": "DB 01",
+    "repository_id": "main",
+    "at": None,
+    "restore_point_at": "2026-11-23T16:49:55Z",
+    "disks": [],
+    "targets": [{"disk_id": 0, "claim_name": "db01-disk-0", "create": False}],
+    "verify_only": False,
+    "allow_damaged": False,
+    "status": "completed",
+    "bytes_processed": 4294967296,
+    "total_bytes": 4294967296,
+    "damaged_bytes": 0,
+    "message": "Restored: 1 disk of restore point db01-20261123-164928-x7k2p: 4.0 GiB with 1.3 GiB of data restored, "
+    "read back and compared",
+    "error_message": None,
+    "created_at": "2026-11-24T09:15:00Z",
+    "started_at": "2026-11-24T09:15:02Z",
+    "completed_at": "2026-11-24T09:15:31Z",
+    "disk_results": [
+        {
+            "disk_id": 0,
+            "claim_name": "db01-disk-0",
+            "status": "completed",
+            "total_bytes": 4294967296,
+            "bytes_processed": 4294967296,
+            "progress_percent": 100,
+            "data_bytes": 1395654656,
+            "bytes_written": 1395654656,
+            "damaged_bytes": 0,
+            "damaged": [],
+        }
+    ],
+}
+_NEW_RESTORE: Final[dict[str, Any]] = {
+    **_RESTORED,
+    "restore_id": "restore-db01-20261124-013000-h2n6t",
+    "restore_point_at": None,
+    "status": "pending",
+    "bytes_processed": 0,
+    "total_bytes": 0,
+    "message": None,
+    "created_at": "2026-11-24T01:30:00Z",
+    "started_at": None,
+    "completed_at": None,
+    "disk_results": [],
+}
 
 REQUESTS: Final[dict[str, dict[str, Any]]] = {
     "start": {
@@ -46,10 +96,15 @@ REQUESTS: Final[dict[str, dict[str, Any]]] = {
         "repository_id": "main",
         "policy_id": "daily",
         "tags": {"team": "shop"},
-    }
+    },
+    "restore_start": {
+        "backup_id": _FULL["backup_id"],
+        "targets": [{"disk_id": 0, "claim_name": "db01-disk-0"}],
+    },
 }
 PARAMETERS: Final[dict[str, str]] = {
     "backup_id": _FULL["backup_id"],
+    "restore_id": _RESTORED["restore_id"],
     "namespace": "backups",
     "vm_context_id": "db01",
 }
@@ -75,6 +130,14 @@ ANSWERS: Final[dict[str, dict[str, Any]]] = {
         "freed_bytes": 1395654656,
         "files": ["backups/db01/disk-0/full-20261123-164928.qcow2"],
         "needed_by": [],
+    },
+    "restore_start": _NEW_RESTORE,
+    "restore_list": {"restores": [_RESTORED], "total": 1},
+    "restore_get": _RESTORED,
+    "restore_delete": {
+        "restore_id": _RESTORED["restore_id"],
+        "status": "deleting",
+        "message": "what it wrote to claims stays",
     },
     "vms": {
         "vms": [

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar, get_args
 
-from sendense_operator.gateway.rest.cached_objects import CachedBackup
+from sendense_operator.gateway.rest.cached_objects import CachedBackup, CachedRestore, CachedRun
 from sendense_operator.gateway.rest.errors import RestError
 from sendense_operator.gateway.rest.schemas import BackupState, BackupType
 
@@ -16,7 +16,7 @@ TYPES: Final[tuple[str, ...]] = get_args(BackupType)
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
+class _Filter:
     """All that is not empty must fit."""
 
     vm_name: str = ""
@@ -24,31 +24,50 @@ class Filter:
     vm_context_id: str = ""
     repository_id: str = ""
     status: str = ""
+
+    def __post_init__(self) -> None:
+        """Raise RestError (400) for a state that nothing can have."""
+        _check_word("status", self.status, STATES)
+
+    def _fits(self, record: CachedRun) -> bool:
+        return (
+            self.vm_context_id in ("", record.vm)
+            and self.vm_name in ("", record.vm_name, record.vm)
+            and self.repository_id in ("", record.repository)
+            and self.status in ("", record.status)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BackupFilter(_Filter):
+    """Which Backups are wanted."""
+
     backup_type: str = ""
 
     def __post_init__(self) -> None:
         """Raise RestError (400) for a word that no backup can have."""
-        for name, value, allowed in (("status", self.status, STATES), ("backup_type", self.backup_type, TYPES)):
-            if value and value not in allowed:
-                raise RestError(400, f"{name} must be one of: {', '.join(allowed)}")
+        _Filter.__post_init__(self)
+        _check_word("backup_type", self.backup_type, TYPES)
 
     def select(self, records: Iterable[CachedBackup]) -> list[CachedBackup]:
         """Return those that fit, in the order they come."""
-        tests: list[Callable[[CachedBackup], bool]] = []
-        if self.vm_context_id:
-            tests.append(lambda record: record.vm == self.vm_context_id)
-        if self.vm_name:
-            tests.append(lambda record: self.vm_name in (record.vm_name, record.vm))
-        if self.repository_id:
-            tests.append(lambda record: record.repository == self.repository_id)
-        if self.status:
-            tests.append(lambda record: record.status == self.status)
-        if self.backup_type:
-            tests.append(lambda record: record.type == self.backup_type)
-        found = list(records)
-        for test in tests:
-            found = list(filter(test, found))
-        return found
+        return [one for one in records if self._fits(one) and self.backup_type in ("", one.type)]
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreFilter(_Filter):
+    """Which Restores are wanted."""
+
+    backup_id: str = ""
+
+    def select(self, records: Iterable[CachedRestore]) -> list[CachedRestore]:
+        """Return those that fit, in the order they come."""
+        return [one for one in records if self._fits(one) and self.backup_id in ("", one.backup)]
+
+
+def _check_word(name: str, value: str, allowed: Sequence[str]) -> None:
+    if value and value not in allowed:
+        raise RestError(400, f"{name} must be one of: {', '.join(allowed)}")
 
 
 def window(items: Sequence[T], limit: int | None, offset: int) -> Sequence[T]:

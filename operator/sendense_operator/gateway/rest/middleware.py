@@ -30,7 +30,7 @@ class Audit:
     uid: str | None = None
     namespace: str | None = None
     target: str | None = None
-    """What it was about: a backup, a VM."""
+    """What it was about: a backup, a restore, a VM."""
     counted: bool = False
     """Whether the request counts as one of the user's in flight."""
 

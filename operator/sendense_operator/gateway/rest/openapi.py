@@ -24,6 +24,14 @@ _TEXTS: Final = {
     "chain": "The restore points of one disk: of the repository that is named, else of the one with the newest. "
     "vm_name means what it means in start, as far as there are restore points; else the VM that was called so when "
     "they were made.",
+    "restore_start": "Creates a Restore: of the restore point of backup_id, or of the newest undamaged one of vm_name "
+    "or vm_context_id in repository_id that `at` allows. Its disks are written to the claims that targets names and "
+    "read back, or only read with verify_only. vm_name means what it means in chain. With restore_id the call can be "
+    "repeated: the second one is answered 409.",
+    "restore_list": "The Restores that fit all filters that are given, the newest first; all without a filter.",
+    "restore_get": "One Restore, with progress and result of each disk.",
+    "restore_delete": "Deletes a Restore. One that has not ended is stopped, and its unfinished images are removed, as "
+    "are claims that it made; what a completed one wrote stays. 200 when it has gone before the answer.",
     "vms": "The VMs that can be backed up, and whether they are protected.",
 }
 _MEANINGS: Final = {
@@ -34,12 +42,14 @@ _MEANINGS: Final = {
     403: "RBAC does not allow it to the token's owner.",
     404: "Not there.",
     405: "Not possible with this path.",
-    409: "A name is taken, or not unique.",
+    409: "A name is taken or not unique, or a backup is no restore point.",
     429: "Too many requests of this user are in flight: try again after `Retry-After` seconds.",
     503: "The Kubernetes API is away: try again after `Retry-After` seconds.",
 }
 IN_NAMESPACE: Final = "_in_namespace"
 """Ends the operation ids of the paths that name per namespace."""
+_DELETIONS: Final = ("delete", "restore_delete")
+"""Operations with an answer for what has gone already, which is not the one of the example."""
 PARAMETERS: Final = {name: {"example": Example(value=value)} for name, value in examples.PARAMETERS.items()}
 
 
@@ -100,7 +110,8 @@ def describe(app: FastAPI) -> dict[str, Any]:
 def _add_example(operation: dict[str, Any]) -> None:
     """Add the examples here, since FastAPI drops each null of an example."""
     name = operation["operationId"].removesuffix(IN_NAMESPACE)
-    status = next(code for code in operation["responses"] if code.startswith("2") and (code, name) != ("200", "delete"))
+    done = [code for code in operation["responses"] if code.startswith("2")]
+    status = next(code for code in done if code != "200" or name not in _DELETIONS)
     content = operation["responses"][status]["content"]["application/json"]
     content["examples"] = {"example": {"value": examples.ANSWERS[name]}}
 

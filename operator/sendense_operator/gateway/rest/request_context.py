@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 
 from fastapi import Depends, Path, Request
 from fastapi.security import HTTPBearer
-from pydantic import BeforeValidator, ValidationError
+from pydantic import BaseModel, BeforeValidator, ValidationError
 from pydantic_core import PydanticCustomError
 
 from sendense_operator.gateway.request_body import BodyTooLargeError, read_body
@@ -17,6 +17,8 @@ from sendense_operator.gateway.rest.authentication import Session, bearer_token
 from sendense_operator.gateway.rest.errors import RestError, from_validation
 from sendense_operator.gateway.rest.middleware import audit_of
 from sendense_operator.gateway.rest.openapi import PARAMETERS
+from sendense_operator.gateway.rest.restore_schemas import RestoreRequest
+from sendense_operator.gateway.rest.restore_service import RestoreService
 from sendense_operator.gateway.rest.schemas import StartRequest
 from sendense_operator.gateway.rest.service import Service
 from sendense_operator.gateway.rest.user_limits import UserLimits
@@ -25,6 +27,9 @@ MAX_BODY: Final = 64 * 1024
 _BODY_S: Final = 30.0
 _MAX_TARGET: Final = 200
 _DIGITS: Final = re.compile(r"-?[0-9]+")
+_IDS: Final = ("backup_id", "restore_id")
+"""Parameters of paths that name what the call is about."""
+_M = TypeVar("_M", bound=BaseModel)
 
 _DOCUMENTED: Final = HTTPBearer(
     auto_error=False, scheme_name="KubernetesToken", description="A token that the Kubernetes API server knows."
@@ -37,19 +42,25 @@ def service_of(request: Request) -> Service:
     return service
 
 
+def restores_of(request: Request) -> RestoreService:
+    """Return the application's service of Restores."""
+    service: RestoreService = request.app.state.restores
+    return service
+
+
 def named_operation(operation: str) -> Callable[[Request], None]:
     """Return a dependency that tells the audit what was asked for, whatever becomes of it."""
 
     def name(request: Request) -> None:
         audit_of(request.scope).operation = operation
-        found = (request.path_params.get("backup_id"), *map(request.query_params.get, ("vm_context_id", "vm_name")))
+        found = (*map(request.path_params.get, _IDS), *map(request.query_params.get, ("vm_context_id", "vm_name")))
         set_target(request, next((one for one in found if one), ""))
 
     return name
 
 
 def set_target(request: Request, target: str) -> None:
-    """Tell the audit what the call is about: a backup, a VM."""
+    """Tell the audit what the call is about: a backup, a restore, a VM."""
     audit_of(request.scope).target = target[:_MAX_TARGET] or None
 
 
@@ -90,14 +101,22 @@ async def session_of(request: Request, _: Annotated[object, Depends(_DOCUMENTED)
 
 
 async def start_request(request: Request, caller: Annotated[Session, Depends(session_of)]) -> StartRequest:
-    """Return the body, whatever its content type (`curl -d` sets a wrong one). Raises RestError (400, 403).
-
-    It is read for those only who may create Backups in the namespace.
-    """
+    """Return the body, read for those only who may create Backups in the namespace. Raises RestError (400, 403)."""
     await service_of(request).check_may_start(caller, namespace_of(request))
+    return await _body(request, StartRequest)
+
+
+async def restore_request(request: Request, caller: Annotated[Session, Depends(session_of)]) -> RestoreRequest:
+    """Return the body, read for those only who may create Restores in the namespace. Raises RestError (400, 403)."""
+    await restores_of(request).check_may_start(caller, namespace_of(request))
+    return await _body(request, RestoreRequest)
+
+
+async def _body(request: Request, model: type[_M]) -> _M:
+    """Return the body, whatever its content type (`curl -d` sets a wrong one). Raises RestError (400)."""
     try:
         raw = json.loads(await read_body(request.stream(), MAX_BODY, _BODY_S))
-        return StartRequest.model_validate(raw)
+        return model.model_validate(raw)
     except ValidationError as error:
         raise from_validation(error.errors(include_url=False, include_input=False)) from None
     except BodyTooLargeError as error:
@@ -118,3 +137,4 @@ DECIMAL: Final = BeforeValidator(_decimal)
 """A parameter that is an integer is written in digits: pydantic would take `1.0`, `1_000` and blanks too."""
 CurrentSession = Annotated[Session, Depends(session_of)]
 StartBody = Annotated[StartRequest, Depends(start_request)]
+RestoreBody = Annotated[RestoreRequest, Depends(restore_request)]

@@ -16,13 +16,14 @@ from sendense_operator.gateway.rest.middleware import Front
 from sendense_operator.gateway.rest.object_cache import trouble
 from sendense_operator.gateway.rest.openapi import describe, page
 from sendense_operator.gateway.rest.rest_metrics import Metrics
+from sendense_operator.gateway.rest.restore_service import RestoreService
 from sendense_operator.gateway.rest.routes import build_router
 from sendense_operator.gateway.rest.service import Service
 from sendense_operator.gateway.rest.user_limits import UserLimits
 
 _ABOUT = (
-    "Backups of VMware VMs. Every call needs a Kubernetes token (`Authorization: Bearer TOKEN`); RBAC decides what "
-    "its owner may do. The paths without a namespace work in the gateway's default one."
+    "Backups of VMware VMs, and restores from them. Every call needs a Kubernetes token (`Authorization: Bearer "
+    "TOKEN`); RBAC decides what its owner may do. The paths without a namespace work in the gateway's default one."
 )
 
 
@@ -33,6 +34,7 @@ def create_rest_app(service: Service, drain: Drain, namespace: str, calls: int, 
         redirect_slashes=False,
     )  # fmt: skip
     app.state.service = service
+    app.state.restores = RestoreService(service.access, service.stores, service.freshness, service.namespaces)
     app.state.namespace = namespace
     metrics = app.state.metrics = Metrics(service.stores, service.freshness)
     users = app.state.users = UserLimits(calls_per_user)

@@ -29,6 +29,7 @@ class _Objects(Collector):
             ("BackupChain", self._stores.chains),
             ("BackupRepository", self._stores.repositories),
             ("ProtectedVM", self._stores.vms),
+            ("Restore", self._stores.restores),
         ):
             objects.add_metric([kind], len(store))
         yield objects

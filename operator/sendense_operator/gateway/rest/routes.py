@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Path, Query, Request
-from pydantic import Field
-from starlette.responses import Response, StreamingResponse
+from fastapi import APIRouter, Depends, Query, Request
+from starlette.responses import Response
 
 from sendense_operator.api.v1alpha1.base import MAX_DISKS
-from sendense_operator.gateway.rest import schemas
-from sendense_operator.gateway.rest.cached_objects import CachedBackup, encode
-from sendense_operator.gateway.rest.errors import RestError
-from sendense_operator.gateway.rest.filters import STATES, TYPES, Filter, window
-from sendense_operator.gateway.rest.openapi import IN_NAMESPACE, PARAMETERS, Operation, answers, body_of
+from sendense_operator.gateway.rest import restore_routes, schemas
+from sendense_operator.gateway.rest.answers import (
+    BackupID,
+    Limit,
+    Offset,
+    OneVMName,
+    Repository,
+    State,
+    VMContextID,
+    VMName,
+    json_answer,
+    list_answer,
+)
+from sendense_operator.gateway.rest.cached_objects import encode
+from sendense_operator.gateway.rest.filters import TYPES, BackupFilter, window
+from sendense_operator.gateway.rest.new_names import RESERVED_BACKUPS, check_id
+from sendense_operator.gateway.rest.openapi import IN_NAMESPACE, Operation, answers, body_of
 from sendense_operator.gateway.rest.request_context import (
     DECIMAL,
     CurrentSession,
@@ -26,23 +36,6 @@ from sendense_operator.gateway.rest.request_context import (
     service_of,
     set_target,
 )
-from sendense_operator.gateway.rest.start_request import RESERVED
-
-_MAX_WINDOW: Final = 1_000_000
-_CHUNK: Final = 200
-"""Backups that are sent at once: a long list is not put together in memory."""
-_NO_STORE: Final = {"Cache-Control": "no-store"}
-
-_Count = Annotated[int, Field(ge=0, le=_MAX_WINDOW), DECIMAL]
-Limit = Annotated[_Count | None, Query(description="At most so many; left out: all.")]
-Offset = Annotated[_Count, Query(description="After so many.")]
-BackupID = Annotated[str, Path(description="Name of the Backup.", openapi_examples=PARAMETERS["backup_id"])]
-VMContextID = Annotated[
-    str, Query(description="Name of the ProtectedVM.", openapi_examples=PARAMETERS["vm_context_id"])
-]
-VMName = Annotated[str, Query(description="Name in vCenter, or of the ProtectedVM.")]
-OneVMName = Annotated[str, Query(description="Name in vCenter, else of the ProtectedVM; 409 when there are several.")]
-Repository = Annotated[str, Query(description="Name of the BackupRepository.")]
 
 
 def build_router(*, in_namespace: bool) -> APIRouter:
@@ -54,7 +47,7 @@ def build_router(*, in_namespace: bool) -> APIRouter:
         default_response_class=Response,
     )
     suffix = IN_NAMESPACE if in_namespace else ""
-    for path, handler, operation in _ROUTES:
+    for path, handler, operation in (*_ROUTES, *restore_routes.ROUTES):
         router.add_api_route(
             path,
             handler,
@@ -75,7 +68,7 @@ async def start(request: Request, caller: CurrentSession, wanted: StartBody) -> 
     set_target(request, wanted.backup_id or wanted.vm_context_id or wanted.vm_name or "")
     record = await service_of(request).start(caller, namespace_of(request), wanted)
     set_target(request, record.name)
-    return _json(record.body, 202)
+    return json_answer(record.body, 202)
 
 
 async def list_backups(
@@ -84,15 +77,15 @@ async def list_backups(
     vm_name: VMName = "",
     vm_context_id: VMContextID = "",
     repository_id: Repository = "",
-    status: Annotated[str, Query(description="Empty: any.", json_schema_extra={"enum": ["", *STATES]})] = "",
+    status: State = "",
     backup_type: Annotated[str, Query(description="Empty: any.", json_schema_extra={"enum": ["", *TYPES]})] = "",
     limit: Limit = None,
     offset: Offset = 0,
 ) -> Response:
     """List Backups."""
-    wanted = Filter(vm_name, vm_context_id, repository_id, status, backup_type)
+    wanted = BackupFilter(vm_name, vm_context_id, repository_id, status, backup_type)
     found = await service_of(request).select(caller, namespace_of(request), wanted)
-    return _list(window(found, limit, offset), len(found))
+    return list_answer("backups", window(found, limit, offset), len(found))
 
 
 async def chain(
@@ -107,24 +100,24 @@ async def chain(
     body = await service_of(request).chain(
         caller, namespace_of(request), vm_context_id, vm_name, repository_id, disk_id
     )
-    return _json(body, 200)
+    return json_answer(body, 200)
 
 
 async def vms(request: Request, caller: CurrentSession, limit: Limit = None, offset: Offset = 0) -> Response:
     """List VMs."""
     found = await service_of(request).vms(caller, namespace_of(request))
-    return _json(encode({"vms": window(found, limit, offset), "total": len(found)}), 200)
+    return json_answer(encode({"vms": window(found, limit, offset), "total": len(found)}), 200)
 
 
 async def get(request: Request, caller: CurrentSession, backup_id: BackupID) -> Response:
     """Show a Backup."""
-    _check_id(backup_id)
-    return _json((await service_of(request).get(caller, namespace_of(request), backup_id)).body, 200)
+    check_id("backup_id", backup_id, RESERVED_BACKUPS)
+    return json_answer((await service_of(request).get(caller, namespace_of(request), backup_id)).body, 200)
 
 
 async def delete(request: Request, caller: CurrentSession, backup_id: BackupID) -> Response:
     """Delete a Backup."""
-    _check_id(backup_id)
+    check_id("backup_id", backup_id, RESERVED_BACKUPS)
     gone, freed = await service_of(request).delete(caller, namespace_of(request), backup_id)
     answer = {
         "backup_id": backup_id,
@@ -134,7 +127,7 @@ async def delete(request: Request, caller: CurrentSession, backup_id: BackupID) 
         "files": freed.files,
         "needed_by": freed.needed_by,
     }
-    return _json(encode(answer), 200 if gone else 202)
+    return json_answer(encode(answer), 200 if gone else 202)
 
 
 _ROUTES: Final = (
@@ -154,27 +147,3 @@ _ROUTES: Final = (
         Operation("delete", "DELETE", 202, schemas.Deletion, (200, 401, 403, 404, 405, 409, 429, 503)),
     ),
 )
-
-
-def _check_id(backup_id: str) -> None:
-    if backup_id in RESERVED:
-        raise RestError(405, "method not allowed", f"{backup_id} is no backup_id")
-
-
-def _json(body: bytes, status: int) -> Response:
-    return Response(body, status, _NO_STORE, "application/json")
-
-
-def _list(records: Sequence[CachedBackup], total: int) -> Response:
-    head, tail = b'{"backups":[', b'],"total":%d}' % total
-    if len(records) <= _CHUNK:
-        return _json(head + b",".join(record.body for record in records) + tail, 200)
-    return StreamingResponse(_chunks(head, records, tail), 200, _NO_STORE, "application/json")
-
-
-async def _chunks(head: bytes, records: Sequence[CachedBackup], tail: bytes) -> AsyncIterator[bytes]:
-    yield head
-    for start in range(0, len(records), _CHUNK):
-        separator = b"," if start else b""
-        yield separator + b",".join(record.body for record in records[start : start + _CHUNK])
-    yield tail

@@ -13,8 +13,8 @@ from sendense_operator.api.v1alpha1.names import NAME_PATTERN
 
 MAX_TAGS: Final = 32
 MAX_TAG: Final = 4096
-NO_VM: Final = "no_vm"
-"""Type of the validation error for a body that names no VM: its message is the whole sentence."""
+SENTENCE: Final = "sentence"
+"""Type of a validation error whose message is the whole sentence, such as that of a body that names no VM."""
 
 BackupType = Literal["full", "incremental"]
 BackupState = Literal["pending", "running", "completed", "failed"]
@@ -22,11 +22,13 @@ Name = Annotated[str, Field(min_length=1, max_length=1024)]
 DiskID = Annotated[int, Field(ge=0, lt=MAX_DISKS)]
 
 
-class _Model(BaseModel):
+class WireModel(BaseModel):
+    """A body or an answer. Unknown fields of a body are ignored."""
+
     model_config = ConfigDict(extra="ignore", use_attribute_docstrings=True)
 
 
-class StartRequest(_Model):
+class StartRequest(WireModel):
     """What to back up, and where to."""
 
     model_config = ConfigDict(
@@ -54,11 +56,11 @@ class StartRequest(_Model):
     @classmethod
     def _names_a_vm(cls, data: Any) -> Any:
         if isinstance(data, dict) and all(data.get(name) in (None, "") for name in ("vm_name", "vm_context_id")):
-            raise PydanticCustomError(NO_VM, "vm_name is required")
+            raise PydanticCustomError(SENTENCE, "vm_name is required")
         return data
 
 
-class DiskResult(_Model):
+class DiskResult(WireModel):
     """One disk of a VM with several."""
 
     disk_id: DiskID
@@ -75,7 +77,7 @@ class DiskResult(_Model):
     """Why it failed."""
 
 
-class Backup(_Model):
+class Backup(WireModel):
     """One backup. The last fields are there only where they have a meaning."""
 
     backup_id: str
@@ -125,7 +127,7 @@ class Backup(_Model):
     """When the copy last reported something new, while running."""
 
 
-class BackupList(_Model):
+class BackupList(WireModel):
     """Backups, the newest first."""
 
     backups: list[Backup]
@@ -133,7 +135,7 @@ class BackupList(_Model):
     """Number of all that match, however few of them are listed."""
 
 
-class Chain(_Model):
+class Chain(WireModel):
     """The restore points of one disk in one repository, the oldest first."""
 
     chain_id: str
@@ -150,7 +152,7 @@ class Chain(_Model):
     backup_count: int
 
 
-class Deletion(_Model):
+class Deletion(WireModel):
     """What becomes of a deleted backup's files."""
 
     backup_id: str
@@ -165,7 +167,7 @@ class Deletion(_Model):
     """Backups that still need them."""
 
 
-class Protection(_Model):
+class Protection(WireModel):
     """The restore points of a VM in one repository."""
 
     repository_id: str
@@ -176,7 +178,7 @@ class Protection(_Model):
     stored_bytes: int
 
 
-class DiskOfVM(_Model):
+class DiskOfVM(WireModel):
     """One disk of a VM."""
 
     disk_id: int
@@ -184,7 +186,7 @@ class DiskOfVM(_Model):
     capacity_bytes: int
 
 
-class VM(_Model):
+class VM(WireModel):
     """A VM that can be backed up, and whether it is."""
 
     vm_context_id: str
@@ -213,7 +215,7 @@ class VM(_Model):
     """By repository."""
 
 
-class VMList(_Model):
+class VMList(WireModel):
     """VMs in the order of their names."""
 
     vms: list[VM]
@@ -221,7 +223,7 @@ class VMList(_Model):
     """Number of all, however few of them are listed."""
 
 
-class Error(_Model):
+class Error(WireModel):
     """What went wrong."""
 
     error: str

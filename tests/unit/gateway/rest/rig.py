@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,16 +13,18 @@ from tests.support.objects import Obj
 
 from sendense_operator.cluster.authorization import Caller, UnauthenticatedError
 from sendense_operator.cluster.errors import AlreadyExistsError, ClusterError, NotFoundError
-from sendense_operator.cluster.kinds import Kind
+from sendense_operator.cluster.kinds import RESTORE, Kind
 from sendense_operator.gateway.drain import Drain
 from sendense_operator.gateway.rest.cached_objects import CachedChain, CachedRepository, CachedVM
 from sendense_operator.gateway.rest.object_cache import Stores
+from sendense_operator.gateway.rest.record_store import Store
 from sendense_operator.gateway.rest.rest_app import create_rest_app
 from sendense_operator.gateway.rest.service import Service
 
 NAMESPACE = "backups"
 CALLS_PER_USER = 3
 FULL = "db01-20261123-164928-x7k2p"
+RESTORED = "restore-db01-20261124-091500-m3v8c"
 READS = frozenset({"get", "list", "watch"})
 
 
@@ -57,6 +59,42 @@ def backup(name: str = FULL, vm_id: str = "db01", **changes: Any) -> Obj:
             "labels": {"backup.sendense.io/policy": "daily", "tags.backup.sendense.io/team": "shop"},
         },
         "spec": {"vmRef": {"name": vm_id}, "repositoryRef": {"name": "main"}, "type": "Full"},
+        "status": {**status, **changes},
+    }
+
+
+def restore(name: str = RESTORED, **changes: Any) -> Obj:
+    """Return a Completed Restore of one disk; `changes` replace parts of its status."""
+    size, data = 4294967296, 1395654656
+    text = f"1 disk of restore point {FULL}: 4.0 GiB with 1.3 GiB of data restored, read back and compared"
+    status = {
+        "phase": "Completed",
+        "restorePoint": {
+            "backupName": FULL, "uid": f"uid-{FULL}", "vmName": "db01", "repositoryName": "main",
+            "time": "2026-11-23T16:49:55Z",
+        },
+        "startTime": "2026-11-24T09:15:02Z",
+        "completionTime": "2026-11-24T09:15:31Z",
+        "progress": {"processedBytes": size, "totalBytes": size, "percent": 100},
+        "disks": [
+            {
+                "index": 0, "virtualSize": size, "claimName": "db01-disk-0", "processedBytes": size, "percent": 100,
+                "dataBytes": data, "writtenBytes": data,
+            }
+        ],
+        "conditions": [{"type": "Ready", "status": "True", "reason": "Restored", "message": text}],
+    }  # fmt: skip
+    return {
+        "metadata": {
+            "namespace": NAMESPACE,
+            "name": name,
+            "uid": f"uid-{name}",
+            "creationTimestamp": "2026-11-24T09:15:00Z",
+        },
+        "spec": {
+            "source": {"backupRef": {"name": FULL}},
+            "target": {"persistentVolumeClaims": [{"disk": 0, "claimName": "db01-disk-0"}]},
+        },
         "status": {**status, **changes},
     }
 
@@ -102,7 +140,9 @@ class World:
     age_s: float = 0.0
     created: list[Obj] = field(default_factory=list)
     finalizers: bool = True
-    granted: set[tuple[str, str]] = field(default_factory=lambda: {("get", FULL), ("delete", FULL)})
+    granted: set[tuple[str, str]] = field(
+        default_factory=lambda: {(verb, name) for verb in ("get", "delete") for name in (FULL, RESTORED)}
+    )
     """To `owner`: a verb, and the name of the one object or nothing."""
     tokens: list[str] = field(default_factory=list)
 
@@ -122,35 +162,45 @@ class World:
         self.tokens.append(token)
         return self
 
-    async def until(self, condition: Callable[[], bool], limit_s: float) -> None:
+    async def until(self, kind: Kind, condition: Callable[[], bool], limit_s: float) -> None:
         assert condition()
 
     def add(self, *objects: Obj) -> None:
         for obj in objects:
             self.stores.backups.put(self.stores.read_backup(obj))
 
+    def add_restores(self, *objects: Obj) -> None:
+        for obj in objects:
+            self.stores.restores.put(self.stores.read_restore(obj))
+
+    def _store(self, kind: Kind) -> Store[Any]:
+        return self.stores.restores if kind == RESTORE else self.stores.backups
+
     async def get(self, kind: Kind, namespace: str, name: str) -> Obj:
         raise NotFoundError(f"{kind.plural} {name} not found")
 
     async def create(self, kind: Kind, obj: Obj) -> Obj:
-        if self.stores.backups.get(obj["metadata"]["namespace"], obj["metadata"]["name"]):
+        if self._store(kind).get(obj["metadata"]["namespace"], obj["metadata"]["name"]):
             raise AlreadyExistsError("taken")
         meta = {**obj["metadata"], "uid": f"uid-{len(self.created)}", "creationTimestamp": "2026-11-24T01:30:00Z"}
         made = {**obj, "metadata": meta}
         self.created.append(obj)
-        self.add(made)
+        self._add(kind, made)
         return made
 
+    def _add(self, kind: Kind, obj: Obj) -> None:
+        (self.add_restores if kind == RESTORE else self.add)(obj)
+
     async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str) -> None:
-        found = self.stores.backups.get(namespace, name)
+        found = self._store(kind).get(namespace, name)
         assert found is not None
         assert found.uid == uid
         if self.finalizers:
-            obj = backup(name)
+            obj = restore(name) if kind == RESTORE else backup(name)
             obj["metadata"]["deletionTimestamp"] = "2026-11-24T02:00:00Z"
-            self.add(obj)
+            self._add(kind, obj)
         else:
-            self.stores.backups.remove(uid)
+            self._store(kind).remove(uid)
 
 
 @dataclass
@@ -165,8 +215,10 @@ class Rig:
         return await self.http.request(method, path, headers=headers, **options)
 
 
-def application(*backups: Obj, namespaces: tuple[str, ...] = ()) -> tuple[FastAPI, World, Drain]:
-    """Return the application over a world with one VM, one repository and these Backups."""
+def application(
+    *backups: Obj, restores: Sequence[Obj] = (), namespaces: tuple[str, ...] = ()
+) -> tuple[FastAPI, World, Drain]:
+    """Return the application over a world with one VM, one repository, these Backups and Restores."""
     world, drain = World(), Drain()
     world.stores.vms.put(CachedVM.from_object(vm()))
     world.stores.repositories.put(
@@ -175,6 +227,7 @@ def application(*backups: Obj, namespaces: tuple[str, ...] = ()) -> tuple[FastAP
     if backups:
         world.stores.chains.put(CachedChain.from_object(chain(*(one["metadata"]["name"] for one in backups))))
     world.add(*backups)
+    world.add_restores(*restores)
     return (
         create_rest_app(Service(world, world.stores, world, namespaces), drain, NAMESPACE, 8, CALLS_PER_USER),
         world,
@@ -183,8 +236,8 @@ def application(*backups: Obj, namespaces: tuple[str, ...] = ()) -> tuple[FastAP
 
 
 @asynccontextmanager
-async def running(*backups: Obj, namespaces: tuple[str, ...] = ()) -> AsyncIterator[Rig]:
-    app, world, drain = application(*backups, namespaces=namespaces)
+async def running(*backups: Obj, restores: Sequence[Obj] = (), namespaces: tuple[str, ...] = ()) -> AsyncIterator[Rig]:
+    app, world, drain = application(*backups, restores=restores, namespaces=namespaces)
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://rest") as http:
         yield Rig(world, http, drain, app)

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.unit.gateway.rest.described import assert_example
 from tests.unit.gateway.rest.rig import CALLS_PER_USER, FULL, NAMESPACE, backup, running, vm
 
 from sendense_operator.cluster.authorization import Caller
@@ -34,19 +35,7 @@ async def test_every_example_is_what_is_answered(operation: str, named: bool) ->
     if named:
         path = path.replace("/api/v1/", f"/api/v1/namespaces/{NAMESPACE}/")
     async with running(backup()) as rig:
-        described = (await rig.http.get("/openapi.json")).json()
-        template = path.partition("?")[0].replace(FULL, "{backup_id}").replace(f"/{NAMESPACE}/", "/{namespace}/")
-        reported = described["paths"][template][method.lower()]
-        options: dict[str, Any] = {}
-        if "requestBody" in reported:
-            options["json"] = reported["requestBody"]["content"]["application/json"]["examples"]["example"]["value"]
-        answer = await rig.call(method, path, **options)
-        expected = reported["responses"][str(answer.status_code)]["content"]["application/json"]["examples"]["example"]
-        got = answer.json()
-        if operation == "start":
-            got["backup_id"] = expected["value"]["backup_id"]
-        assert got == expected["value"]
-        assert set(rig.world.tokens) <= {"admin"}
+        await assert_example(rig, method, path, {"backup_id": FULL, "namespace": NAMESPACE})
 
 
 async def test_start_creates_what_was_requested() -> None:

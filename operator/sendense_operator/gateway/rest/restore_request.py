@@ -1,0 +1,131 @@
+"""From a request to restore to the Restore object. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sendense_operator.api.v1alpha1.restore import LATEST
+from sendense_operator.cluster.kinds import RESTORE
+from sendense_operator.gateway.rest.backup_view import COMPLETED, FAILED
+from sendense_operator.gateway.rest.cached_objects import CachedBackup
+from sendense_operator.gateway.rest.errors import RestError
+from sendense_operator.gateway.rest.new_names import RESERVED_RESTORES, check_new_name
+from sendense_operator.gateway.rest.restore_schemas import DiskTarget, RestoreRequest
+from sendense_operator.gateway.rest.restore_view import LATEST_WORD
+
+_TIME: Final = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})"
+)
+_YEAR_2000: Final = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+def check_restore(request: RestoreRequest) -> None:
+    """Raise RestError (400) for what the model can't say."""
+    check_new_name("restore_id", request.restore_id, RESERVED_RESTORES)
+    if request.backup_id:
+        for name in ("vm_name", "vm_context_id", "repository_id", "at"):
+            if getattr(request, name):
+                raise RestError(400, f"{name} must be left out with backup_id")
+    if request.at is not None:
+        _check_time(request.at)
+    _check_targets(request)
+
+
+def _check_time(at: str) -> None:
+    if at == LATEST_WORD:
+        return
+    try:
+        fits = _TIME.fullmatch(at) is not None and datetime.fromisoformat(at) > _YEAR_2000
+    except (ValueError, OverflowError):
+        fits = False
+    if not fits:
+        raise RestError(400, f"at must be {LATEST_WORD} or a time such as 2026-01-31T12:00:00Z")
+
+
+def _check_targets(request: RestoreRequest) -> None:
+    targets, disks = request.targets or [], request.disks or []
+    if request.verify_only and targets:
+        raise RestError(400, "targets must be left out with verify_only")
+    if not request.verify_only and not targets:
+        raise RestError(400, "targets is required without verify_only")
+    _check_unique("disks: disk", disks)
+    _check_unique("targets: disk", [one.disk_id for one in targets])
+    _check_unique("targets: claim", [one.claim_name for one in targets])
+    for index, one in enumerate(targets):
+        modes = (one.create.access_modes if one.create else None) or []
+        _check_unique(f"targets.{index}.create.access_modes:", modes)
+    if disks and targets:
+        _check_covered(disks, [one.disk_id for one in targets])
+
+
+def _check_unique(what: str, values: Sequence[int] | Sequence[str]) -> None:
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            raise RestError(400, f"{what} {value} is there twice")
+
+
+def _check_covered(disks: Iterable[int], targets: Iterable[int]) -> None:
+    wanted, claimed = set(disks), set(targets)
+    if missing := wanted - claimed:
+        text = "each disk that is restored needs one; disks says which ones are"
+        raise RestError(400, f"targets: no claim for disk {min(missing)}", text)
+    if unwanted := claimed - wanted:
+        raise RestError(400, f"targets: disk {min(unwanted)} is not restored", "disks does not contain it")
+
+
+def check_backup(backup: CachedBackup, request: RestoreRequest) -> None:
+    """Raise RestError for a backup that will never be a restore point (409), or that lacks a disk (400)."""
+    if backup.deleting or backup.status == FAILED:
+        state = "is being deleted" if backup.deleting else "failed, was cancelled or is lost"
+        raise RestError(409, "backup_id is no restore point", f"Backup {backup.name} {state}")
+    known = {layer.disk_index for layer in backup.layers}
+    if backup.status != COMPLETED or not known:
+        return
+    named = (("disks", request.disks or []), ("targets", [one.disk_id for one in request.targets or []]))
+    for field, indexes in named:
+        if missing := set(indexes) - known:
+            has = ", ".join(map(str, sorted(known)))
+            text = f"Backup {backup.name} has the disks {has}"
+            raise RestError(400, f"{field}: the backup has no disk {min(missing)}", text)
+    if request.targets and not request.disks:
+        _check_covered(known, [one.disk_id for one in request.targets])
+
+
+def build_restore(request: RestoreRequest, namespace: str, name: str, vm: str) -> dict[str, Any]:
+    """Return the Restore to create. `vm`: name of the ProtectedVM, used without a `backup_id`."""
+    spec: dict[str, Any] = {"source": _source(request, vm)}
+    if request.targets:
+        spec["target"] = {"persistentVolumeClaims": [_claim(one) for one in request.targets]}
+    if request.verify_only:
+        spec["verifyOnly"] = True
+    if request.allow_damaged:
+        spec["allowDamaged"] = True
+    return {
+        "apiVersion": RESTORE.api_version,
+        "kind": RESTORE.kind,
+        "metadata": {"namespace": namespace, "name": name},
+        "spec": spec,
+    }
+
+
+def _claim(target: DiskTarget) -> dict[str, Any]:
+    claim: dict[str, Any] = {"disk": target.disk_id, "claimName": target.claim_name}
+    if (new := target.create) is None:
+        return claim
+    wanted = {
+        "storageClassName": new.storage_class_name,
+        "accessModes": new.access_modes,
+        "sizeBytes": new.size_bytes,
+    }
+    return {**claim, "create": {name: value for name, value in wanted.items() if value is not None}}
+
+
+def _source(request: RestoreRequest, vm: str) -> dict[str, Any]:
+    disks: dict[str, Any] = {"disks": request.disks} if request.disks else {}
+    if request.backup_id:
+        return {"backupRef": {"name": request.backup_id}, **disks}
+    at = LATEST if request.at in (None, LATEST_WORD) else request.at
+    return {"vmRef": {"name": vm}, "repositoryRef": {"name": request.repository_id}, "at": at, **disks}
