@@ -8,7 +8,7 @@ import re
 import shutil
 from pathlib import Path
 
-from .settings import GO_MINIMUM, HELM, KIND, KUBERNETES, TOOLS
+from .settings import GO_MINIMUM, HELM, KIND, KUBERNETES, PROMTOOL, TOOLS
 from .shell import SetupError, attempt, lock, run, scratch, step
 
 _CORE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet")
@@ -17,6 +17,7 @@ _DRIVERS = {
     "kind": ("sigs.k8s.io/kind", KIND, "5 s"),
     "helm": ("helm.sh/helm/v3/cmd/helm", HELM, "a minute"),
 }
+_PROMTOOL = "github.com/prometheus/prometheus/cmd/promtool"
 
 
 def go() -> str:
@@ -104,7 +105,12 @@ def driver(name: str) -> Path:
     return installed(name, *_DRIVERS[name])
 
 
-def installed(name: str, package: str, version: str, duration: str) -> Path:
+def promtool() -> Path:
+    """Return the folder of promtool, without the clients of the clouds in which a Prometheus can find its targets."""
+    return installed("promtool", _PROMTOOL, PROMTOOL, "2 minutes", tags="remove_all_sd")
+
+
+def installed(name: str, package: str, version: str, duration: str, tags: str = "") -> Path:
     """Return the folder of a command that `go install` can build, built when missing; that takes `duration`."""
     target = built(name, version)
     with lock(target.name):
@@ -112,7 +118,8 @@ def installed(name: str, package: str, version: str, duration: str) -> Path:
             step(f"building {name} {version} (once; {duration})")
             with scratch(target) as folder:
                 environment = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=mod", "GOBIN": str(folder)}
-                run(go(), "install", "-trimpath", "-ldflags", "-s -w", f"{package}@v{version}", env=environment)
+                flags = ["-trimpath", "-tags", tags, "-ldflags", "-s -w"]
+                run(go(), "install", *flags, f"{package}@v{version}", env=environment)
     return target
 
 

@@ -20,6 +20,8 @@ from sendense_operator.controller.bulk_watch import Follower
 from sendense_operator.controller.certificate_renewal import CertificateRenewal
 from sendense_operator.controller.health import Health, serve
 from sendense_operator.controller.kopf_watches import watch_forever
+from sendense_operator.controller.metrics.exposition import Exposition
+from sendense_operator.controller.metrics.process_metrics import ControllerMetrics
 from sendense_operator.controller.work_pools import pool_of, pool_sizes
 from sendense_operator.controller.work_queue import WorkQueue
 from sendense_operator.logs import backup_context, get_logger
@@ -67,7 +69,7 @@ async def _run(
     identity = settings.pod_name or f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
     election = LeaderElection(cluster, settings.operator_namespace, settings.lease_name, identity)
     health = Health(election)
-    site = await serve(health, settings.health_port)
+    metrics = ControllerMetrics()
     queue: WorkQueue[Key]
 
     def enqueue(key: Key, delay: float) -> None:
@@ -81,7 +83,7 @@ async def _run(
         settings=settings,
         events=EventRecorder(cluster),
         workers=reader,
-        connect=connect_vma,
+        connect=metrics.vma_calls.measured(connect_vma),
         enqueue=enqueue,
         gateways=gateways,
         callback_keys=gateways.keys,
@@ -89,12 +91,18 @@ async def _run(
     )
     follower = Follower(cluster, enqueue, settings.namespaces)
     reconciler = Reconciler(ctx, follower.protection)
-    queue = WorkQueue(counted(reconciler, health), workers=pool_sizes(settings.queue_workers), pool_of=pool_of)
+    queue = WorkQueue(
+        observed(reconciler, health, metrics),
+        workers=pool_sizes(settings.queue_workers),
+        pool_of=pool_of,
+        on_start=metrics.key_started,
+    )
     health.stalled_s = lambda: queue.stalled_s
     health.synced = lambda: follower.synced
-    queue.add(Key(Work.HEARTBEAT))
-    queue.add(Key(Work.RESYNC))
-    queue.add(Key(Work.GATEWAYS))
+    metrics.watch(election.leading.is_set, lambda: follower.age_s, queue.loads)
+    site = await serve(health, exposition_of(metrics, election, follower).text, settings.health_port)
+    for duty in (Work.HEARTBEAT, Work.RESYNC, Work.GATEWAYS):
+        queue.add(Key(duty))
 
     def gained() -> None:
         health.gained()
@@ -115,6 +123,11 @@ async def _run(
         await _until_one_ends(background)
     finally:
         await site.cleanup()
+
+
+def exposition_of(metrics: ControllerMetrics, election: LeaderElection, follower: Follower) -> Exposition:
+    """Return what scrapes get: the series of objects only from the one that leads, and once it knows all objects."""
+    return Exposition(metrics.registry, follower.state.snapshot, lambda: election.leading.is_set() and follower.synced)
 
 
 async def _until_one_ends(background: Sequence[asyncio.Task[None]]) -> None:
@@ -150,15 +163,16 @@ async def wait_for_api(cluster: Cluster, settings: Settings) -> None:
             return
 
 
-def counted(
-    reconcile: Callable[[Key], Awaitable[float | None]], health: Health
+def observed(
+    reconcile: Callable[[Key], Awaitable[float | None]], health: Health, metrics: ControllerMetrics
 ) -> Callable[[Key], Awaitable[float | None]]:
-    """Wrap the reconcile: counted, and with the Backup's name on each log line."""
+    """Wrap the reconcile: measured, and with the Backup's name on each log line."""
 
     async def work(key: Key) -> float | None:
         with backup_context(key.namespace, key.name) if key.work is Work.BACKUP else contextlib.nullcontext():
             _log.debug("reconcile", object=key)
-            delay = await reconcile(key)
+            with metrics.reconciling(key):
+                delay = await reconcile(key)
         health.done(key)
         return delay
 

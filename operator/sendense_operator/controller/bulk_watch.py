@@ -11,13 +11,29 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from sendense_operator.cluster.api_client import KubernetesCluster
-from sendense_operator.cluster.informer import Mirror
-from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN, BACKUP_POLICY, PROTECTED_VM
+from sendense_operator.cluster.informer import Index, Mirror
+from sendense_operator.cluster.kinds import (
+    APPLIANCE,
+    BACKUP,
+    BACKUP_CHAIN,
+    BACKUP_POLICY,
+    BACKUP_REPOSITORY,
+    PROTECTED_VM,
+    Kind,
+)
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.controller.handlers import Add, keys_of_backup, keys_of_chain, settling_s
+from sendense_operator.controller.metrics.appliance_series import ApplianceRecord
+from sendense_operator.controller.metrics.backup_series import BackupRecord
+from sendense_operator.controller.metrics.chain_series import ChainRecord
+from sendense_operator.controller.metrics.policy_series import PolicyRecord
+from sendense_operator.controller.metrics.repository_series import RepositoryRecord
+from sendense_operator.controller.metrics.state_records import Record, RecordStore
+from sendense_operator.controller.metrics.state_series import StateStores
+from sendense_operator.controller.metrics.vm_series import VMRecord
 from sendense_operator.controller.pacing import Pacer
 from sendense_operator.reconcile.protection.chain_index import ChainEntry, ChainIndex
 from sendense_operator.reconcile.protection.protection_index import ProtectionIndex
@@ -27,6 +43,8 @@ from sendense_operator.reconcile.state.keys import Key
 KeysOf = Callable[[str | None, Any], list[Key]]
 """The keys that an event concerns, by its type (None: the object was listed) and the object."""
 DelayOf = Callable[[Key, str | None, Any], float]
+T = TypeVar("T")
+R = TypeVar("R", bound=Record)
 Due = tuple[tuple[Key, float], ...]
 """Keys, each with the seconds that it can wait."""
 
@@ -125,28 +143,77 @@ class ChainFollower:
         self._chains.replace((entry for _, entry in listed), namespace)
 
 
+class Recorded(Generic[T, R]):
+    """The index of a Mirror whose objects are also kept for the metrics."""
+
+    def __init__(self, index: Index[T], read: Callable[[Obj], T], store: RecordStore[R], record: Callable[[Obj], R]):
+        self._index = index
+        self._read = read
+        self._store = store
+        self._record = record
+
+    def read(self, obj: Obj) -> tuple[T, R]:
+        """Return what is kept of an object. Raises KeyError and ValueError for what can't be one."""
+        return self._read(obj), self._record(obj)
+
+    def put(self, item: tuple[T, R]) -> bool:
+        """See `informer.Index`."""
+        seen, record = item
+        self._store.put(record)
+        return self._index.put(seen)
+
+    def remove(self, uid: str) -> bool:
+        """See `informer.Index`."""
+        self._store.remove(uid)
+        return self._index.remove(uid)
+
+    def replace(self, items: Iterable[tuple[T, R]], namespace: str | None) -> None:
+        """See `informer.Index`."""
+        listed = list(items)
+        self._store.replace((record for _, record in listed), namespace)
+        self._index.replace((seen for seen, _ in listed), namespace)
+
+
 class Follower:
-    """Follows Backups, BackupChains and what policies choose from, in some namespaces (none given: in all)."""
+    """Follows all of our kinds in some namespaces (none given: in all).
+
+    Backups and chains wake what they concern; VMs, policies and chains are what policies choose from; of each object
+    is kept what the metrics say of it.
+    """
 
     def __init__(self, cluster: KubernetesCluster, add: Add, namespaces: tuple[str, ...]) -> None:
         self.protection = ProtectionIndex(add, synced=lambda: all(mirror.synced for mirror in self._indexed))
-        chains = ChainFollower(Waker(add), self.protection.chains)
+        self.state = state = StateStores()
+
+        def mirror(kind: Kind, index: Recorded[T, R]) -> Mirror[tuple[T, R]]:
+            return Mirror(cluster.api, kind, index, index.read, namespaces)
+
+        known, chains = self.protection, ChainFollower(Waker(add), self.protection.chains)
         self._indexed: list[Mirror[Any]] = [
-            Mirror(cluster.api, PROTECTED_VM, self.protection.vms, VMEntry.of, namespaces),
-            Mirror(cluster.api, BACKUP_POLICY, self.protection.policies, PolicyEntry.of, namespaces),
-            Mirror(cluster.api, BACKUP_CHAIN, chains, ChainFollower.read, namespaces),
+            mirror(PROTECTED_VM, Recorded(known.vms, VMEntry.of, state.vms, VMRecord.of)),
+            mirror(BACKUP_POLICY, Recorded(known.policies, PolicyEntry.of, state.policies, PolicyRecord.of)),
+            mirror(BACKUP_CHAIN, Recorded(chains, ChainFollower.read, state.chains, ChainRecord.of)),
         ]
-        self._backups = Mirror[ObservedObject](
-            cluster.api, BACKUP, Waker(add), partial(read, keys_of_backup, settling_s), namespaces
-        )
+        read_backup = partial(read, keys_of_backup, settling_s)
+        self._mirrors: list[Mirror[Any]] = [
+            mirror(BACKUP, Recorded(Waker(add), read_backup, state.backups, BackupRecord.of)),
+            *self._indexed,
+            Mirror(cluster.api, BACKUP_REPOSITORY, state.repositories, RepositoryRecord.of, namespaces),
+            Mirror(cluster.api, APPLIANCE, state.appliances, ApplianceRecord.of, namespaces),
+        ]
 
     @property
     def synced(self) -> bool:
         """Whether all were listed once."""
-        return all(mirror.synced for mirror in (self._backups, *self._indexed))
+        return all(mirror.synced for mirror in self._mirrors)
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the API server was heard of, by the watch for which that is longest; inf before `synced`."""
+        return max(mirror.age_s for mirror in self._mirrors)
 
     async def run(self) -> None:
         """Until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for mirror in (self._backups, *self._indexed):
+            for mirror in self._mirrors:
                 group.create_task(mirror.run())

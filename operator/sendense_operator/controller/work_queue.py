@@ -37,16 +37,28 @@ class _Pool(Generic[K]):
     """Keys that share workers."""
 
     workers: int
-    ready: OrderedDict[K, None] = field(default_factory=OrderedDict)
+    ready: OrderedDict[K, float] = field(default_factory=OrderedDict)
+    """Each with the time since when it waits (the loop's clock)."""
     running: int = 0
     moved: float = 0.0
     """When one of its keys last began, ended, or came while none waited (the loop's clock)."""
 
 
+@dataclass(frozen=True, slots=True)
+class PoolLoad:
+    """How busy a pool is."""
+
+    waiting: int
+    """Keys that wait for a worker."""
+    running: int
+    workers: int
+
+
 class WorkQueue(Generic[K]):
     """Runs `work(key)`; its result is the delay in seconds after which to look again, or None.
 
-    `workers`: how many each pool has; `pool_of`: the pool of a key.
+    `workers`: how many each pool has; `pool_of`: the pool of a key; `on_start` receives the pool of each key that a
+    worker takes, and the seconds that the key waited.
     """
 
     def __init__(
@@ -55,8 +67,10 @@ class WorkQueue(Generic[K]):
         *,
         workers: Mapping[str, int],
         pool_of: Callable[[K], str],
+        on_start: Callable[[str, float], None] = lambda pool, waited: None,
     ) -> None:
         self._work = work
+        self._on_start = on_start
         self._pools: dict[str, _Pool[K]] = {name: _Pool(count) for name, count in workers.items()}
         self._pool_of = pool_of
         self._running: dict[K, asyncio.Task[float | None]] = {}
@@ -80,7 +94,7 @@ class WorkQueue(Generic[K]):
         pool = self._pools[self._pool_of(key)]
         if not pool.ready:
             pool.moved = _now()
-        pool.ready[key] = None
+        pool.ready.setdefault(key, _now())
         self._wake.set()
 
     def add_after(self, key: K, delay: float) -> None:
@@ -113,6 +127,10 @@ class WorkQueue(Generic[K]):
         """Nothing waits for a worker and nothing runs (delayed keys may be there)."""
         return not self._running and not any(pool.ready for pool in self._pools.values())
 
+    def loads(self) -> dict[str, PoolLoad]:
+        """Return how busy each pool is."""
+        return {name: PoolLoad(len(one.ready), one.running, one.workers) for name, one in self._pools.items()}
+
     @property
     def stalled_s(self) -> float:
         """Seconds for which keys of a pool have waited while none of it began or ended; the longest of all pools."""
@@ -141,11 +159,12 @@ class WorkQueue(Generic[K]):
                 self.add(key)
 
     def _start_ready(self) -> None:
-        for pool in self._pools.values():
+        for name, pool in self._pools.items():
             while pool.ready and pool.running < pool.workers and self._open.is_set():
-                key, _ = pool.ready.popitem(last=False)
+                key, since = pool.ready.popitem(last=False)
                 self._due.pop(key, None)
                 pool.running, pool.moved = pool.running + 1, _now()
+                self._on_start(name, pool.moved - since)
                 task = asyncio.ensure_future(self._work(key))
                 self._running[key] = task
                 task.add_done_callback(functools.partial(self._finished, key, pool))

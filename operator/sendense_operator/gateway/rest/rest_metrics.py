@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from sendense_operator import metric_catalogue as catalogue
 from sendense_operator.gateway.rest.object_cache import Freshness, Stores
 
 BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -23,7 +24,8 @@ class _Objects(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield the number of objects by kind, and the age of the cache."""
-        objects = GaugeMetricFamily("sendense_rest_objects", "Objects in the cache.", labels=["kind"])
+        metric = catalogue.REST_OBJECTS
+        objects = GaugeMetricFamily(metric.name, metric.meaning, labels=metric.labels)
         for kind, store in (
             ("Backup", self._stores.backups),
             ("BackupChain", self._stores.chains),
@@ -33,11 +35,8 @@ class _Objects(Collector):
         ):
             objects.add_metric([kind], len(store))
         yield objects
-        yield GaugeMetricFamily(
-            "sendense_rest_cache_age_seconds",
-            "Seconds since the cache was known to be current; +Inf before the first list.",
-            value=self._freshness.age_s,
-        )
+        age = catalogue.REST_AGE
+        yield GaugeMetricFamily(age.name, age.meaning, value=self._freshness.age_s)
 
 
 class Metrics:
@@ -45,16 +44,9 @@ class Metrics:
 
     def __init__(self, stores: Stores, freshness: Freshness) -> None:
         self._registry = CollectorRegistry()
-        self._requests = Counter(
-            "sendense_rest_requests", "Answered requests.", ["operation", "code"], registry=self._registry
-        )
-        self._seconds = Histogram(
-            "sendense_rest_request_seconds",
-            "Seconds until the answer.",
-            ["operation"],
-            buckets=BUCKETS_S,
-            registry=self._registry,
-        )
+        requests, times = catalogue.REST_REQUESTS, catalogue.REST_SECONDS
+        self._requests = Counter(requests.name, requests.meaning, requests.labels, registry=self._registry)
+        self._seconds = Histogram(times.name, times.meaning, times.labels, buckets=BUCKETS_S, registry=self._registry)
         self._registry.register(_Objects(stores, freshness))
         ProcessCollector(registry=self._registry)
 
