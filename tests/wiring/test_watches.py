@@ -17,6 +17,7 @@ from tests.support import sample
 from tests.support.local_programs import write_kubeconfig
 from tests.support.objects import Obj
 from tests.support.sample import NAMESPACE
+from tests.support.waiting import comes_true
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster import kinds
@@ -33,6 +34,7 @@ WATCHED = (
     kinds.BACKUP_CHAIN,
     kinds.BACKUP_REPOSITORY,
     kinds.PROTECTED_VM,
+    kinds.BACKUP_POLICY,
     kinds.APPLIANCE,
     kinds.JOB,
     kinds.POD,
@@ -53,6 +55,7 @@ class Rig:
         self.api = api
         self.keys: set[Key] = set()
         self.hints = WatchHints()
+        self.follower: Follower
         self._session = session
         self._changed = asyncio.Event()
 
@@ -114,7 +117,8 @@ async def watching(kubeconfig: Path) -> AsyncIterator[Rig]:
         configuration = Configuration()
         configuration.host = str(api.url).rstrip("/")
         cluster = KubernetesCluster(ApiClient(configuration))
-        follow = asyncio.create_task(Follower(cluster, rig.add, ()).run())
+        rig.follower = Follower(cluster, rig.add, ())
+        follow = asyncio.create_task(rig.follower.run())
         watch = asyncio.create_task(watch_forever(rig.add, rig.hints, (), "test", lambda: None))
         try:
             await rig.comes(Key(Work.BACKUP, NAMESPACE, "b0"))  # it was there before
@@ -155,6 +159,26 @@ async def test_a_change_and_a_deletion_are_seen(kubeconfig: Path) -> None:
         await rig.comes(Key(Work.BACKUP, NAMESPACE, "b0"))
         await rig.delete(kinds.BACKUP, "b0")
         await rig.comes(Key(Work.WAKE, NAMESPACE), Key(Work.CHAIN, NAMESPACE, "db/store"))
+
+
+async def test_records_for_the_metrics_come_and_go(kubeconfig: Path) -> None:
+    async with watching(kubeconfig) as rig:
+        state = rig.follower.state
+        await rig.create(kinds.BACKUP_REPOSITORY, sample.repository())
+        await rig.create(kinds.APPLIANCE, sample.appliance())
+        await rig.create(kinds.PROTECTED_VM, sample.protected_vm())
+        await rig.create(kinds.BACKUP_POLICY, sample.custom("BackupPolicy", "daily", {"repositoryRef": {"name": "s"}}))
+        spec = {"vmRef": {"name": "db"}, "repositoryRef": {"name": "store"}}
+        await rig.create(kinds.BACKUP_CHAIN, sample.custom("BackupChain", "db-store", spec))
+        stores = (state.backups, state.repositories, state.appliances, state.vms, state.policies, state.chains)
+        await comes_true(lambda: all(len(store) == 1 for store in stores))
+        await rig.delete(kinds.BACKUP, "b0")
+        await rig.delete(kinds.BACKUP_REPOSITORY, "store")
+        await rig.delete(kinds.APPLIANCE, "vma")
+        await rig.delete(kinds.PROTECTED_VM, "db")
+        await rig.delete(kinds.BACKUP_POLICY, "daily")
+        await rig.delete(kinds.BACKUP_CHAIN, "db-store")
+        await comes_true(lambda: not any(len(store) for store in stores))
 
 
 async def test_the_last_words_of_a_pod_are_kept(kubeconfig: Path) -> None:
