@@ -1,7 +1,7 @@
 """Generates files from the models: `python -m sendense_operator.api.generate [--check] [FOLDER ...]`.
 
-It writes the CRDs into crds and the chart, the chart's annotations and README, and the API reference into docs; with
-FOLDERs, only the CRDs, into these.
+It writes the CRDs into crds and the chart, the chart's annotations and README, and the API reference and the tables of
+the metrics into docs; with FOLDERs, only the CRDs, into these.
 
 With --check it writes nothing, and the exit code is 1 if a file differs from what the models yield.
 """
@@ -18,6 +18,7 @@ import yaml
 
 from sendense_operator.api.artifacthub import chart_metadata
 from sendense_operator.api.chart_values import readme
+from sendense_operator.api.metrics_page import with_tables
 from sendense_operator.api.reference import reference
 from sendense_operator.api.schema import crd
 from sendense_operator.api.v1alpha1 import RESOURCES, Resource
@@ -33,6 +34,7 @@ class _Dumper(yaml.SafeDumper):
 
 FOLDERS = [Path("crds"), Path("charts/sendense-backup/files/crds")]
 REFERENCE = Path("docs/reference/api.md")
+METRICS = Path("docs/operations/metrics.md")
 CHART = Path("charts/sendense-backup")
 EXAMPLES = [Path("examples/quickstart"), Path("examples")]
 """Folders with examples, the ones to prefer first."""
@@ -69,6 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     wanted = {folder / name: text for folder in options.folders or FOLDERS for name, text in rendered().items()}
     if not options.folders:
         wanted[REFERENCE] = reference()
+        wanted[METRICS] = with_tables(METRICS.read_text(encoding="utf-8"))
         wanted[CHART / "Chart.yaml"] = _chart_metadata()
         wanted[CHART / "README.md"] = readme((CHART / "values.yaml").read_text(encoding="utf-8"))
     stale = False
