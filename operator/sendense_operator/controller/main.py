@@ -8,6 +8,8 @@ import os
 import sys
 from pathlib import Path
 
+from prometheus_client import disable_created_metrics
+
 from sendense_operator.controller.assembly import run_controller
 from sendense_operator.logs import setup_logging
 from sendense_operator.reconcile.state.settings import Settings
@@ -26,5 +28,7 @@ def run() -> int:
     if settings.log_level != "DEBUG":
         # kopf tells of each handler that it called.
         logging.getLogger("kopf").setLevel(logging.WARNING)
+    # else a further series per counter, of which no query makes use
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     asyncio.run(run_controller(settings))
     return 0

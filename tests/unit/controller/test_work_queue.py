@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sendense_operator.controller.work_queue import BASE_DELAY_S, MAX_DELAY_S, WorkQueue, backoff
+from sendense_operator.controller.work_queue import BASE_DELAY_S, MAX_DELAY_S, PoolLoad, WorkQueue, backoff
 
 
 class _Clock(selectors.SelectSelector):
@@ -60,11 +60,13 @@ class Bench:
         self.begun: list[tuple[str, float]] = []
         self.running: list[str] = []
         self.most = 0
+        self.waits: list[tuple[str, float]] = []
         further = others or {}
         self.queue: WorkQueue[str] = WorkQueue(
             self._do,
             workers={"": workers, **further},
             pool_of=lambda key: key[0] if key[0] in further else "",
+            on_start=lambda pool, waited: self.waits.append((pool, waited)),
         )
         self._work = work
         self._start = asyncio.get_running_loop().time()
@@ -166,6 +168,27 @@ def test_pools_do_not_wait_for_each_other() -> None:
         assert [when[f"q{number}"] for number in range(4)] == [0, 0, 1, 1]
         assert [when[f"s{number}"] for number in range(9)] == [0, 0, 0, 30, 30, 30, 60, 60, 60]
         assert bench.most == 5
+        await bench.end()
+
+    play(story())
+
+
+def test_how_busy_each_pool_is_and_how_long_keys_wait() -> None:
+    async def story() -> None:
+        async def work(key: str) -> float | None:
+            await takes(10)
+            return None
+
+        bench = Bench(workers=1, work=work, others={"x": 2})
+        bench.queue.resume()
+        for key in ("a", "b", "c", "x1"):
+            bench.queue.add(key)
+        await takes(5)
+        bench.queue.add("c")  # it waits already, and does not begin to wait anew
+        assert bench.queue.loads() == {"": PoolLoad(2, 1, 1), "x": PoolLoad(0, 1, 2)}
+        await takes(50)
+        assert bench.waits == [("", 0), ("x", 0), ("", 10), ("", 20)]
+        assert bench.queue.loads() == {"": PoolLoad(0, 0, 1), "x": PoolLoad(0, 0, 2)}
         await bench.end()
 
     play(story())

@@ -14,6 +14,7 @@ import pytest
 _CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sendense-backup" / "tools"
 
 Promtool = Callable[..., None]
+"""Its arguments; `given`: what it reads from its standard input."""
 
 
 @pytest.fixture(scope="session")
@@ -25,8 +26,8 @@ def promtool() -> Promtool:
             pytest.fail("promtool is missing: `make promtool` builds it")
         pytest.skip("promtool is missing: `make promtool` builds it")
 
-    def run(*arguments: str) -> None:
-        done = subprocess.run([found, *arguments], capture_output=True, text=True, check=False)
+    def run(*arguments: str, given: bytes = b"") -> None:
+        done = subprocess.run([found, *arguments], input=given.decode(), capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
     return run

@@ -12,6 +12,7 @@ import sys
 from typing import Any, Final
 
 from fastapi import FastAPI
+from prometheus_client import disable_created_metrics
 
 from sendense_operator.cluster.api_connection import connect_api
 from sendense_operator.cluster.authorization import KubernetesAuthorizer
@@ -89,4 +90,6 @@ def run() -> None:
     except ValueError as error:
         sys.exit(f"rest: {error}")
     setup_logging("rest", settings.log_level, log_format=settings.log_format)
+    # else a further series per counter, of which no query makes use
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     asyncio.run(main(settings))
