@@ -9,6 +9,7 @@ import pytest
 from tests.unit.gateway.rest.described import assert_example
 from tests.unit.gateway.rest.rig import CALLS_PER_USER, FULL, NAMESPACE, backup, running, vm
 
+from sendense_operator import metric_catalogue as catalogue
 from sendense_operator.cluster.authorization import Caller
 from sendense_operator.cluster.errors import UnavailableError
 from sendense_operator.gateway.rest import examples
@@ -273,6 +274,9 @@ async def test_a_long_list_is_whole_and_metrics_tell_of_it() -> None:
             text = (await numbers.get("/metrics")).text
         assert 'sendense_rest_requests_total{code="200",operation="list"} 1.0' in text
         assert 'sendense_rest_objects{kind="Backup"} 450.0' in text
+        described = {line.split()[2] for line in text.splitlines() if line.startswith("# HELP sendense_")}
+        exported = {name for name in described if not name.endswith("_created")}
+        assert exported == {metric.name for metric in catalogue.REST.metrics}
         assert "<pre>" in (await rig.http.get("/docs")).text
 
 
