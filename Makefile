@@ -7,7 +7,7 @@ BACKUP ?=
 FOLLOW ?=
 PARTS ?=
 
-.PHONY: help up down status image load install logs check docs promtool test bench demo format generate lock venv clean
+.PHONY: help up down status image load install logs check docs prometheus test bench demo format generate lock venv clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -42,11 +42,11 @@ check: venv ## the inner loop, without a cluster: format, lint, types, layers, g
 docs: venv ## the documentation as a site in build/docs; a dead link or anchor fails
 	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 
-promtool: ## Prometheus' tool that tests alerts and queries; without it these tests are skipped (first time: 3 minutes)
-	@$(PYTHON) hack/promtool
+prometheus: ## Prometheus and promtool, which test alerts and queries; without them these tests are skipped (first time: 4 minutes)
+	@$(PYTHON) hack/prometheus
 
 # The cluster first: it brings helm, without which the chart's tests are skipped.
-test: up promtool check ## everything: check, then API server, data plane, end to end and faults on the cluster
+test: up prometheus check ## everything: check, then API server, data plane, end to end and faults on the cluster
 	@hack/test
 
 bench: venv up install ## measure: a table, and build/bench.json (PARTS="data fixed idle")

@@ -36,15 +36,15 @@ def controller(count: int = COUNT, quiet: float = QUIET_S) -> dict[str, float]:
 
 async def _measure(count: int, quiet: float) -> dict[str, float]:
     api = FullRepository()
-    async with api.serving() as url, _program(url) as empty:
+    async with api.serving() as url, running_controller(url) as empty:
         await _steady(empty, quiet)
         base = empty.peak_bytes()
     api.fill(count)
     async with api.serving() as url:
-        async with _program(url) as adopter:
+        async with running_controller(url) as adopter:
             adopting = await _timed(lambda: api.completed == count, "a Completed Backup for each restore point")
             peaks = [adopter.peak_bytes()]
-        async with _program(url) as restarted:
+        async with running_controller(url) as restarted:
             began = time.monotonic()
             await _steady(restarted, quiet)
             restarting = time.monotonic() - began - quiet
@@ -62,7 +62,7 @@ async def _measure(count: int, quiet: float) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
-class _Program:
+class Program:
     """A running controller."""
 
     pid: int
@@ -89,7 +89,8 @@ class _Program:
 
 
 @asynccontextmanager
-async def _program(api: str) -> AsyncIterator[_Program]:
+async def running_controller(api: str) -> AsyncIterator[Program]:
+    """Run a controller against the API server at that URL, until the block ends; it is ready when the block begins."""
     port = free_port()
     with TemporaryDirectory() as keys, TemporaryDirectory() as folder:
         config = write_kubeconfig(Path(folder) / "kubeconfig", api)
@@ -105,14 +106,14 @@ async def _program(api: str) -> AsyncIterator[_Program]:
         )  # fmt: skip
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
             try:
-                program = _Program(process.pid, http)
+                program = Program(process.pid, http)
                 await _ready(program)
                 yield program
             finally:
                 await _end(process)
 
 
-async def _ready(program: _Program) -> None:
+async def _ready(program: Program) -> None:
     async with asyncio.timeout(120):
         while True:
             if await program.is_ready():
@@ -129,7 +130,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         await process.wait()
 
 
-async def _steady(program: _Program, quiet: float) -> None:
+async def _steady(program: Program, quiet: float) -> None:
     """Wait until no Backup and no chain was reconciled for `quiet` seconds."""
     seen, since = -1.0, time.monotonic()
     async with asyncio.timeout(600):

@@ -11,7 +11,7 @@ KUBERNETES: Final = "1.36.3"
 KIND: Final = "0.33.0"
 """The last one known to start nodes on cgroup v1; check that before raising it."""
 HELM: Final = "3.22.0"
-PROMTOOL: Final = "0.316.0"
+PROMETHEUS: Final = "0.316.0"
 """Prometheus 3.16.0: the version of its Go module."""
 UV: Final = "0.13.9"
 GO_MINIMUM: Final = (1, 26)

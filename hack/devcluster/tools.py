@@ -8,7 +8,7 @@ import re
 import shutil
 from pathlib import Path
 
-from .settings import GO_MINIMUM, HELM, KIND, KUBERNETES, PROMTOOL, TOOLS
+from .settings import GO_MINIMUM, HELM, KIND, KUBERNETES, PROMETHEUS, TOOLS
 from .shell import SetupError, attempt, lock, run, scratch, step
 
 _CORE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet")
@@ -17,7 +17,7 @@ _DRIVERS = {
     "kind": ("sigs.k8s.io/kind", KIND, "5 s"),
     "helm": ("helm.sh/helm/v3/cmd/helm", HELM, "a minute"),
 }
-_PROMTOOL = "github.com/prometheus/prometheus/cmd/promtool"
+_PROMETHEUS = "github.com/prometheus/prometheus/cmd/..."
 
 
 def go() -> str:
@@ -105,9 +105,9 @@ def driver(name: str) -> Path:
     return installed(name, *_DRIVERS[name])
 
 
-def promtool() -> Path:
-    """Return the folder of promtool, without the clients of the clouds in which a Prometheus can find its targets."""
-    return installed("promtool", _PROMTOOL, PROMTOOL, "2 minutes", tags="remove_all_sd")
+def prometheus() -> Path:
+    """Return the folder of prometheus and promtool, without all that finds targets elsewhere than in a file."""
+    return installed("prometheus", _PROMETHEUS, PROMETHEUS, "4 minutes", tags="remove_all_sd")
 
 
 def installed(name: str, package: str, version: str, duration: str, tags: str = "") -> Path:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
+import pytest
 import yaml
 from tests.support.kube import CHECKOUT
 from tests.support.objects import Obj
@@ -14,6 +18,17 @@ from tests.support.objects import Obj
 FOLDER: Final = CHECKOUT / "charts" / "sendense-backup" / "files" / "monitoring"
 RULES: Final = FOLDER / "rules.yaml"
 DASHBOARD: Final = FOLDER / "dashboard.json"
+_CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sendense-backup" / "tools"
+
+
+def prometheus_command(name: str) -> str:
+    """Return prometheus or promtool: the one on the PATH, or the one that `make prometheus` built. Skips without."""
+    found = shutil.which(name) or next(map(str, sorted(_CACHE.glob(f"prometheus-*/{name}"))), None)
+    if found is None:
+        if os.environ.get("CI"):
+            pytest.fail(f"{name} is missing: `make prometheus` builds it")
+        pytest.skip(f"{name} is missing: `make prometheus` builds it")
+    return found
 
 
 def rules() -> list[Obj]:
