@@ -242,87 +242,30 @@ REST_AGE: Final = _gauge(
 
 STATE: Final = (
     MetricGroup("Backups", (BACKUPS, BACKUPS_OLDEST_PENDING)),
-    MetricGroup(
-        "ProtectedVMs",
-        (
-            VM_INFO,
-            VM_CREATED,
-            VM_NEWEST_POINT,
-            VM_NEVER,
-            VM_OBJECTIVE,
-            VM_PROTECTION,
-            VM_SUSPENDED,
-            VM_VANISHED,
-            VM_FAILURES,
-            VM_LAST_END,
-            VM_LAST_DURATION,
-            VM_LAST_RECEIVED,
-            VM_LAST_GUEST,
-            VM_LAST_STORED,
-        ),
-    ),
-    MetricGroup(
-        "BackupChains",
-        (
-            CHAIN_POINTS,
-            CHAIN_DAMAGED,
-            CHAIN_DEPTH,
-            CHAIN_STORED,
-            CHAIN_NEWEST_POINT,
-            CHAIN_VERIFIED,
-            CHAIN_SLOT,
-            CHAIN_VERIFICATION,
-        ),
-    ),
+    MetricGroup("ProtectedVMs", (
+        VM_INFO, VM_CREATED, VM_NEWEST_POINT, VM_NEVER, VM_OBJECTIVE, VM_PROTECTION, VM_SUSPENDED, VM_VANISHED,
+        VM_FAILURES, VM_LAST_END, VM_LAST_DURATION, VM_LAST_RECEIVED, VM_LAST_GUEST, VM_LAST_STORED,
+    )),
+    MetricGroup("BackupChains", (
+        CHAIN_POINTS, CHAIN_DAMAGED, CHAIN_DEPTH, CHAIN_STORED, CHAIN_NEWEST_POINT, CHAIN_VERIFIED, CHAIN_SLOT,
+        CHAIN_VERIFICATION,
+    )),
     MetricGroup("BackupPolicies", (POLICY_SUSPENDED, POLICY_VMS, POLICY_LAST, POLICY_NEXT)),
-    MetricGroup(
-        "BackupRepositories",
-        (
-            REPOSITORY_READY,
-            REPOSITORY_CAPACITY,
-            REPOSITORY_FREE,
-            REPOSITORY_MINIMUM,
-            REPOSITORY_POINTS,
-            REPOSITORY_DAMAGED,
-            REPOSITORY_LOST,
-            REPOSITORY_SLOTS,
-            REPOSITORY_USED,
-            REPOSITORY_QUEUED,
-            REPOSITORY_PROBED,
-            REPOSITORY_SCANNED,
-        ),
-    ),
-    MetricGroup(
-        "VMwareAppliances",
-        (
-            APPLIANCE_READY,
-            APPLIANCE_CONTACT,
-            APPLIANCE_STUCK,
-            APPLIANCE_SLOTS,
-            APPLIANCE_USED,
-            APPLIANCE_QUEUED,
-        ),
-    ),
-)
+    MetricGroup("BackupRepositories", (
+        REPOSITORY_READY, REPOSITORY_CAPACITY, REPOSITORY_FREE, REPOSITORY_MINIMUM, REPOSITORY_POINTS,
+        REPOSITORY_DAMAGED, REPOSITORY_LOST, REPOSITORY_SLOTS, REPOSITORY_USED, REPOSITORY_QUEUED, REPOSITORY_PROBED,
+        REPOSITORY_SCANNED,
+    )),
+    MetricGroup("VMwareAppliances", (
+        APPLIANCE_READY, APPLIANCE_CONTACT, APPLIANCE_STUCK, APPLIANCE_SLOTS, APPLIANCE_USED, APPLIANCE_QUEUED,
+    )),
+)  # fmt: skip
 """Computed from the objects at each scrape, by the leading controller only."""
 
-CONTROLLER: Final = MetricGroup(
-    "Controller",
-    (
-        LEADING,
-        HEARTBEAT,
-        WATCH_AGE,
-        RECONCILES,
-        RECONCILE_ERRORS,
-        RECONCILE_SECONDS,
-        QUEUE_LENGTH,
-        QUEUE_RUNNING,
-        QUEUE_WORKERS,
-        QUEUE_WAIT,
-        VMA_CALLS,
-        VMA_SECONDS,
-    ),
-)
+CONTROLLER: Final = MetricGroup("Controller", (
+    LEADING, HEARTBEAT, WATCH_AGE, RECONCILES, RECONCILE_ERRORS, RECONCILE_SECONDS, QUEUE_LENGTH, QUEUE_RUNNING,
+    QUEUE_WORKERS, QUEUE_WAIT, VMA_CALLS, VMA_SECONDS,
+))  # fmt: skip
 REST: Final = MetricGroup("REST", (REST_REQUESTS, REST_SECONDS, REST_OBJECTS, REST_AGE))
 PROCESS: Final = (CONTROLLER, REST)
 """Of one process: its counters begin anew when it starts."""

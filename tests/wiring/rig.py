@@ -11,6 +11,7 @@ from tests.support import sample
 from tests.support.callbackkeys import FixedKeys
 from tests.support.objects import Obj, status_and_reason
 from tests.support.sample import metadata
+from tests.support.staterecords import record
 from tests.wiring.fakecluster import Killed
 from tests.wiring.fakevma import FakeVMA
 from tests.wiring.world import World
@@ -32,14 +33,7 @@ from sendense_operator.controller.handlers import (
     remember_answer,
     settling_s,
 )
-from sendense_operator.controller.metrics.appliance_series import ApplianceRecord
-from sendense_operator.controller.metrics.backup_series import BackupRecord
-from sendense_operator.controller.metrics.chain_series import ChainRecord
-from sendense_operator.controller.metrics.policy_series import PolicyRecord
-from sendense_operator.controller.metrics.repository_series import RepositoryRecord
-from sendense_operator.controller.metrics.state_records import RecordStore
 from sendense_operator.controller.metrics.state_series import StateStores
-from sendense_operator.controller.metrics.vm_series import VMRecord
 from sendense_operator.reconcile.dispatch import Reconciler
 from sendense_operator.reconcile.protection.chain_index import ChainEntry
 from sendense_operator.reconcile.protection.protection_index import ProtectionIndex
@@ -92,7 +86,7 @@ class Controller:
     def on_change(self, event: str, kind: Kind, obj: Obj) -> None:
         """What the watches do."""
         self._index(event, kind, obj)
-        self._record(event, kind, obj)
+        record(self.state, kind.kind, obj, deleted=event == "DELETED")
         for key in self._keys(event, kind, obj):
             delay = settling_s(key, event or None, obj) if kind.kind == "Backup" else 0.0
             self._enqueue(key, delay)
@@ -111,22 +105,6 @@ class Controller:
                 self.protection.chains.remove(obj["metadata"]["uid"])
             case ("BackupChain", _):
                 self.protection.chains.put(ChainEntry.of(obj))
-
-    def _record(self, event: str, kind: Kind, obj: Obj) -> None:
-        stores: dict[str, tuple[RecordStore[Any], Callable[[Obj], Any]]] = {
-            "Backup": (self.state.backups, BackupRecord.of),
-            "BackupChain": (self.state.chains, ChainRecord.of),
-            "BackupPolicy": (self.state.policies, PolicyRecord.of),
-            "BackupRepository": (self.state.repositories, RepositoryRecord.of),
-            "ProtectedVM": (self.state.vms, VMRecord.of),
-            "VMwareAppliance": (self.state.appliances, ApplianceRecord.of),
-        }
-        if kind.kind in stores:
-            store, read = stores[kind.kind]
-            if event == "DELETED":
-                store.remove(obj["metadata"]["uid"])
-            else:
-                store.put(read(obj))
 
     def _keys(self, event: str, kind: Kind, obj: Obj) -> Iterator[Key]:
         match kind.kind:

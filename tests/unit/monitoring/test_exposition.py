@@ -6,17 +6,12 @@ from datetime import UTC, datetime
 
 from tests.support import sample
 from tests.support.metricsamples import samples_of
+from tests.support.staterecords import record
 
 from sendense_operator import metric_catalogue as catalogue
-from sendense_operator.controller.metrics.appliance_series import ApplianceRecord
-from sendense_operator.controller.metrics.backup_series import BackupRecord
-from sendense_operator.controller.metrics.chain_series import ChainRecord
 from sendense_operator.controller.metrics.exposition import Exposition
-from sendense_operator.controller.metrics.policy_series import PolicyRecord
 from sendense_operator.controller.metrics.process_metrics import ControllerMetrics
-from sendense_operator.controller.metrics.repository_series import RepositoryRecord
 from sendense_operator.controller.metrics.state_series import StateStores
-from sendense_operator.controller.metrics.vm_series import VMRecord
 from sendense_operator.controller.work_queue import PoolLoad
 from sendense_operator.reconcile.state.keys import Key, Work
 
@@ -27,13 +22,16 @@ _CHAIN = {"vmRef": {"name": "db"}, "repositoryRef": {"name": "store"}}
 
 def _stores() -> StateStores:
     stores = StateStores()
-    stores.backups.put(BackupRecord.of(sample.backup()))
-    stores.vms.put(VMRecord.of(sample.protected_vm("db", {"latestTime": sample.stamp()})))
-    stores.vms.put(VMRecord.of(sample.protected_vm("web")))
-    stores.chains.put(ChainRecord.of(sample.custom("BackupChain", "db-store", _CHAIN)))
-    stores.policies.put(PolicyRecord.of(sample.custom("BackupPolicy", "daily", {"repositoryRef": {"name": "store"}})))
-    stores.repositories.put(RepositoryRecord.of(sample.repository()))
-    stores.appliances.put(ApplianceRecord.of(sample.appliance()))
+    for obj in (
+        sample.backup(),
+        sample.protected_vm("db", {"latestTime": sample.stamp()}),
+        sample.protected_vm("web"),
+        sample.custom("BackupChain", "db-store", _CHAIN),
+        sample.custom("BackupPolicy", "daily", {"repositoryRef": {"name": "store"}}),
+        sample.repository(),
+        sample.appliance(),
+    ):
+        record(stores, obj["kind"], obj)
     return stores
 
 

@@ -10,6 +10,7 @@ from tests.support import sample
 from tests.support.metricsamples import samples_of, series_of
 from tests.support.objects import Obj
 from tests.support.sample import GIB, NAMESPACE, NOON, at, condition, stamp
+from tests.support.staterecords import record
 
 from sendense_operator import metric_catalogue as catalogue
 from sendense_operator.api.v1alpha1.backup import BackupProgress, BackupStatus, Phase
@@ -20,14 +21,9 @@ from sendense_operator.api.v1alpha1.base import Condition, Status
 from sendense_operator.api.v1alpha1.cron_schedules import ScheduleStatus
 from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMStatus
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceStatus
-from sendense_operator.controller.metrics.appliance_series import ApplianceRecord
-from sendense_operator.controller.metrics.backup_series import MAX_REASONS, BackupRecord
-from sendense_operator.controller.metrics.chain_series import ChainRecord
+from sendense_operator.controller.metrics.backup_series import MAX_REASONS
 from sendense_operator.controller.metrics.exposition import state_text
-from sendense_operator.controller.metrics.policy_series import PolicyRecord
-from sendense_operator.controller.metrics.repository_series import RepositoryRecord
 from sendense_operator.controller.metrics.state_series import StateStores
-from sendense_operator.controller.metrics.vm_series import VMRecord
 from sendense_operator.metric_catalogue import Metric
 from sendense_operator.task import BackupType
 
@@ -48,19 +44,7 @@ def ready(reason: str = "Fine", *, status: str = "True") -> Obj:
 def text_of(*objects: Obj) -> bytes:
     stores = StateStores()
     for obj in objects:
-        match obj["kind"]:
-            case "Backup":
-                stores.backups.put(BackupRecord.of(obj))
-            case "ProtectedVM":
-                stores.vms.put(VMRecord.of(obj))
-            case "BackupChain":
-                stores.chains.put(ChainRecord.of(obj))
-            case "BackupPolicy":
-                stores.policies.put(PolicyRecord.of(obj))
-            case "BackupRepository":
-                stores.repositories.put(RepositoryRecord.of(obj))
-            case "VMwareAppliance":
-                stores.appliances.put(ApplianceRecord.of(obj))
+        record(stores, obj["kind"], obj)
     return state_text(stores.snapshot())
 
 
