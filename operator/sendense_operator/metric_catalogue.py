@@ -72,6 +72,11 @@ BACKUPS_OLDEST_PENDING: Final = _gauge(
     "Creation of the oldest Backup that waits for this reason.",
 )
 
+RESTORES: Final = _gauge("restores", "namespace phase", "Restores by phase.")
+RESTORES_OLDEST_PENDING: Final = _gauge(
+    "restores_oldest_pending_timestamp_seconds", "namespace", "Creation of the oldest Restore that waits."
+)
+
 VM_INFO: Final = _gauge(
     "protectedvm_info",
     "namespace name appliance policy",
@@ -242,6 +247,7 @@ REST_AGE: Final = _gauge(
 
 STATE: Final = (
     MetricGroup("Backups", (BACKUPS, BACKUPS_OLDEST_PENDING)),
+    MetricGroup("Restores", (RESTORES, RESTORES_OLDEST_PENDING)),
     MetricGroup("ProtectedVMs", (
         VM_INFO, VM_CREATED, VM_NEWEST_POINT, VM_NEVER, VM_OBJECTIVE, VM_PROTECTION, VM_SUSPENDED, VM_VANISHED,
         VM_FAILURES, VM_LAST_END, VM_LAST_DURATION, VM_LAST_RECEIVED, VM_LAST_GUEST, VM_LAST_STORED,

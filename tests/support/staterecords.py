@@ -12,6 +12,7 @@ from sendense_operator.controller.metrics.backup_series import BackupRecord
 from sendense_operator.controller.metrics.chain_series import ChainRecord
 from sendense_operator.controller.metrics.policy_series import PolicyRecord
 from sendense_operator.controller.metrics.repository_series import RepositoryRecord
+from sendense_operator.controller.metrics.restore_series import RestoreRecord
 from sendense_operator.controller.metrics.state_records import RecordStore
 from sendense_operator.controller.metrics.state_series import StateStores
 from sendense_operator.controller.metrics.vm_series import VMRecord
@@ -25,6 +26,7 @@ def record(state: StateStores, kind: str, obj: Obj, *, deleted: bool = False) ->
         "BackupPolicy": (state.policies, PolicyRecord.of),
         "BackupRepository": (state.repositories, RepositoryRecord.of),
         "ProtectedVM": (state.vms, VMRecord.of),
+        "Restore": (state.restores, RestoreRecord.of),
         "VMwareAppliance": (state.appliances, ApplianceRecord.of),
     }
     if kind not in stores:

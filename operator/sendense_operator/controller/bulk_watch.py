@@ -22,6 +22,7 @@ from sendense_operator.cluster.kinds import (
     BACKUP_POLICY,
     BACKUP_REPOSITORY,
     PROTECTED_VM,
+    RESTORE,
     Kind,
 )
 from sendense_operator.cluster.objects import Obj
@@ -31,6 +32,7 @@ from sendense_operator.controller.metrics.backup_series import BackupRecord
 from sendense_operator.controller.metrics.chain_series import ChainRecord
 from sendense_operator.controller.metrics.policy_series import PolicyRecord
 from sendense_operator.controller.metrics.repository_series import RepositoryRecord
+from sendense_operator.controller.metrics.restore_series import RestoreRecord
 from sendense_operator.controller.metrics.state_records import Record, RecordStore
 from sendense_operator.controller.metrics.state_series import StateStores
 from sendense_operator.controller.metrics.vm_series import VMRecord
@@ -200,6 +202,7 @@ class Follower:
             *self._indexed,
             Mirror(cluster.api, BACKUP_REPOSITORY, state.repositories, RepositoryRecord.of, namespaces),
             Mirror(cluster.api, APPLIANCE, state.appliances, ApplianceRecord.of, namespaces),
+            Mirror(cluster.api, RESTORE, state.restores, RestoreRecord.of, namespaces),
         ]
 
     @property

@@ -13,6 +13,7 @@ from sendense_operator.controller.metrics.backup_series import BackupRecord, Bac
 from sendense_operator.controller.metrics.chain_series import ChainRecord, chain_families
 from sendense_operator.controller.metrics.policy_series import PolicyRecord, policy_families
 from sendense_operator.controller.metrics.repository_series import RepositoryRecord, repository_families
+from sendense_operator.controller.metrics.restore_series import RestoreRecord, restore_families
 from sendense_operator.controller.metrics.state_records import RecordStore
 from sendense_operator.controller.metrics.vm_series import VMRecord, vm_families
 from sendense_operator.object_key import ObjectKey
@@ -28,6 +29,7 @@ class StateSnapshot:
     policies: list[PolicyRecord]
     repositories: list[RepositoryRecord]
     appliances: list[ApplianceRecord]
+    restores: list[RestoreRecord]
 
 
 class StateStores:
@@ -40,6 +42,7 @@ class StateStores:
         self.policies = RecordStore[PolicyRecord]()
         self.repositories = RecordStore[RepositoryRecord]()
         self.appliances = RecordStore[ApplianceRecord]()
+        self.restores = RecordStore[RestoreRecord]()
 
     def snapshot(self) -> StateSnapshot:
         """Return what there is now, for another thread to read."""
@@ -50,6 +53,7 @@ class StateStores:
             self.policies.all(),
             self.repositories.all(),
             self.appliances.all(),
+            self.restores.all(),
         )
 
 
@@ -58,6 +62,7 @@ def state_families(state: StateSnapshot) -> Iterator[GaugeMetricFamily]:
     totals = sum_up(state.backups)
     repositories, appliances = _queues(totals, state.vms)
     yield from backup_families(totals)
+    yield from restore_families(state.restores)
     yield from vm_families(state.vms, {policy.key: policy for policy in state.policies}, totals.vms)
     yield from chain_families(state.chains)
     yield from policy_families(state.policies)

@@ -304,3 +304,16 @@ def test_specs_of_another_version_stop_nothing() -> None:
 def test_times_that_are_none_are_left_out() -> None:
     broken = {**sample.protected_vm(), "status": {"latestTime": stamp()[:7]}}
     assert series(catalogue.VM_NEVER, broken) == {DB: 1}
+
+
+def test_restores_by_phase() -> None:
+    made = [
+        sample.restore("r1"),
+        sample.restore("r2", {"phase": "Pending"}, age=60),
+        sample.restore("r3", {"phase": "Completed"}),
+        sample.restore("r4", {"phase": "of another version"}, age=30),
+    ]
+    found = series(catalogue.RESTORES, *made)
+    assert found == {(NAMESPACE, "Pending"): 3, (NAMESPACE, "Completed"): 1}
+    assert series(catalogue.RESTORES_OLDEST_PENDING, *made) == {(NAMESPACE,): NOON_S}
+    assert series(catalogue.RESTORES_OLDEST_PENDING, *made[2:3]) == {}
