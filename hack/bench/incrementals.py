@@ -28,7 +28,7 @@ Range = tuple[int, int]
 
 
 def increments(space: Workspace) -> dict[str, float]:
-    """Return the bytes stored against sent, sent against changed, and an increment's time against a full's."""
+    """Return ratios of the bytes stored, sent and changed, and an increment's time against a full's."""
     space.add_vm(_VM, Disk("pattern", _SIZE, (("data_fraction", 0.58),)), track=True)
     space.wait_ready(_VM, "ProtectedVM")
     with _limited(space):
@@ -94,4 +94,9 @@ def _increment(space: Workspace, name: str, ranges: list[Range]) -> tuple[float,
 
 def _ratios(space: Workspace, name: str, status: dict[str, Any]) -> dict[str, float]:
     (sent,) = (job["bytes"] for job in space.vma.jobs() if job["job_id"] == status["jobID"])
-    return {f"stored_ratio_{name}": status["storedBytes"] / sent, f"sent_ratio_{name}": sent / _CHANGED}
+    stored = status["storedBytes"]
+    return {
+        f"stored_ratio_{name}": stored / sent,
+        f"sent_ratio_{name}": sent / _CHANGED,
+        f"compacted_ratio_{name}": stored / _CHANGED,
+    }

@@ -1,4 +1,4 @@
-"""What a worker needs for a disk in many layers, and how fast it verifies and restores: in the operator's image."""
+"""What a worker needs for a disk in many layers, and how fast it verifies, compacts and restores: in the image."""
 
 from __future__ import annotations
 
@@ -28,6 +28,12 @@ def verification(space: Workspace) -> dict[str, float]:
     """Return the speed of a verification of content against that of `qemu-img convert`."""
     verify, convert = _run(space, "verifying.py", 4 * _GIB, _RUNS)
     return {"verify_ratio": convert / verify, "verify_seconds": verify}
+
+
+def compaction(space: Workspace) -> dict[str, float]:
+    """Return the speed of a compaction against that of reading what it compares, and its memory."""
+    compact, read, megabytes = _run(space, "compacting.py", 2 * _GIB, _RUNS)
+    return {"compaction_ratio": read / compact, "compaction_seconds": compact, "compaction_mb": megabytes}
 
 
 def restore(space: Workspace) -> dict[str, float]:

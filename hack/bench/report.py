@@ -57,10 +57,18 @@ GOALS: Final[Mapping[str, Goal]] = {
     "sent_ratio_64k": Goal("sent / changed: the appliance merges what is up to 1 MiB apart"),
     "stored_ratio_4k": Goal("stored / sent, changed in random 4 KiB", 1.1),
     "sent_ratio_4k": Goal("sent / changed"),
+    "compacted_ratio_runs": Goal("stored / really changed, changed in runs of 1 to 8 MiB", 1.15),
+    "compacted_ratio_64k": Goal("stored / really changed, changed in random 64 KiB", 1.15),
+    "compacted_ratio_4k": Goal("stored / really changed, changed in random 4 KiB", 1.15),
     "chain_read_ratio": Goal("reading one layer's time / eight layers' of the same content", 0.85, at_least=True),
     "chain_read_seconds": Goal("reading 2 GiB, 58% data, through eight layers"),
     "verify_ratio": Goal("qemu-img convert's time to null / verifying's, 4 GiB of random data", 0.8, at_least=True),
     "verify_seconds": Goal("verifying that content"),
+    "compaction_ratio": Goal(
+        "qemu-img convert's time for an increment and its parent / digests and compaction, 2 GiB", 0.5, at_least=True
+    ),
+    "compaction_seconds": Goal("digesting and compacting that increment"),
+    "compaction_mb": Goal("worker's memory while compacting, most that was seen", 256),
     "restore_ratio": Goal(
         "qemu-img convert's time / a restore's with its read-back, 4 GiB with 58% data", 0.5, at_least=True
     ),

@@ -33,7 +33,7 @@ _UID: Final = "00000000-0000-4000-8000-000000000000"
 _WRITE: Final = 4 << 20
 
 
-class _RandomRepository(Repository):
+class RandomRepository(Repository):
     """One whose layers are full of random data."""
 
     def _send(self, socket: Path, number: int) -> None:
@@ -72,7 +72,8 @@ async def _verify(root: Path, size: int) -> float:
     return seconds
 
 
-def _convert(layer: Path, size: int) -> float:
+def convert(layer: Path, size: int) -> float:
+    """Return the seconds to read a layer with those below it; its disk has `size` bytes."""
     target = f"driver=null-co,size={size}"
     began = time.monotonic()
     subprocess.run(
@@ -87,12 +88,12 @@ async def measure(size: int, runs: int) -> tuple[float, float]:
     with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_FOLDER")) as folder:
         root = Path(folder)
         init_repository(root, _UID, None)
-        made = (await _RandomRepository(root, size, size).add(1, None)).disk
+        made = (await RandomRepository(root, size, size).add(1, None)).disk
         _commit(root, made)
         os.sync()
         converts, verifications = list[float](), list[float]()
         for _ in range(runs):
-            converts.append(await asyncio.to_thread(_convert, root / made.file, size))
+            converts.append(await asyncio.to_thread(convert, root / made.file, size))
             verifications.append(await _verify(root, size))
         return statistics.median(verifications), statistics.median(converts)
 

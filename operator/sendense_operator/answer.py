@@ -49,6 +49,10 @@ class DiskAnswer(Wire):
     """For an increment: change ID of the parent; may be left out as `change_id` is."""
     depth: Annotated[int, Field(ge=1)] = 1
     """Number of layers that a restore of this disk reads, this one included."""
+    changed_bytes: Bytes | None = Field(default=None, alias="changed")
+    """For a compacted increment: bytes that differ from the parent, zeroes included."""
+    compaction: str = ""
+    """For an increment: CompactionResult."""
 
 
 class Capacity(Wire):
@@ -175,7 +179,7 @@ class Answer(Wire):
             return self.model_copy(update={"restored": restored}).to_message()
         if self.message:
             return self.model_copy(update={"message": self.message[: len(self.message) // 2]}).to_message()
-        return self._by_numbers(("reason", "parent", "file"))
+        return self._by_numbers(("changed_bytes", "compaction", "reason", "parent", "file"))
 
     def _by_numbers(self, texts: tuple[str, ...]) -> str:
         """Return a message with a fixed number of bytes per disk, and as many of the fields `texts` as fit.

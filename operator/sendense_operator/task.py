@@ -92,6 +92,14 @@ class ParentCheck(StrEnum):
     """Each layer exists, has the right size and backing file, and passes `qemu-img check`."""
 
 
+class Compaction(StrEnum):
+    """Whether increments are reduced to what differs from their parents."""
+
+    AUTO = "Auto"
+    """Where enough can be saved."""
+    NEVER = "Never"
+
+
 class TaskDisk(Wire):
     """One disk of the VM."""
 
@@ -171,6 +179,7 @@ class BackupTask(Wire):
     max_depth: Annotated[int, Field(ge=1, le=64)] = 32
     """Most layers of a disk, its full included."""
     parent_check: ParentCheck = ParentCheck.CONTENT
+    compaction: Compaction = Compaction.AUTO
     appliance: ApplianceTask
     exposure: Exposure
     allowed_from: Annotated[tuple[str, ...], Field(max_length=32)] = ()

@@ -56,7 +56,8 @@ def test_restore(kube: Kube, namespace: str) -> None:
 
 
 def test_chain(kube: Kube, namespace: str) -> None:
-    assert kube.create(manifests.backup_chain("plain", namespace))["spec"]["parentCheck"] == "Content"
+    spec = kube.create(manifests.backup_chain("plain", namespace))["spec"]
+    assert (spec["parentCheck"], spec["compaction"]) == ("Content", "Never")
 
 
 def test_protected_vm(kube: Kube, namespace: str) -> None:

@@ -31,15 +31,24 @@ class QemuIo:
         )
         self._until_prompt()
 
-    def write(self, image: Path, content: bytes, changed: Iterable[bool]) -> None:
-        """Write the chosen blocks of `content`."""
-        commands = [f"write -P {value} {at * BLOCK} {count * BLOCK}" for at, count, value in runs(content, changed)]
+    def write(
+        self, image: Path, content: bytes, changed: Iterable[bool], size: int | None = None, zero: str = "-P 0"
+    ) -> None:
+        """Write the chosen blocks of `content`. `size`: of a disk whose last block is shorter; `zero`: how zeroes."""
+        end = size or len(content) * BLOCK
+        commands = [
+            f"write {f'-P {value}' if value else zero} {at * BLOCK} {min(count * BLOCK, end - at * BLOCK)}"
+            for at, count, value in runs(content, changed)
+        ]
         reported = self._ask([f"open -o driver=qcow2 {image}", *commands, "close"])
         assert reported.count("wrote ") == len(commands), reported
 
-    def differs(self, image: Path, content: bytes) -> str:
-        """Return what qemu-io says against the image holding exactly `content`; empty: nothing."""
-        commands = [f"read -P {value} {at * BLOCK} {count * BLOCK}" for at, count, value in runs(content)]
+    def differs(self, image: Path, content: bytes, size: int | None = None) -> str:
+        """Return what qemu-io says against the image holding exactly `content`; empty: nothing. `size` as above."""
+        end = size or len(content) * BLOCK
+        commands = [
+            f"read -P {value} {at * BLOCK} {min(count * BLOCK, end - at * BLOCK)}" for at, count, value in runs(content)
+        ]
         reported = self._ask([f"open -r -o driver=qcow2 {image}", "length", *commands, "close"])
         good = (
             reported.count("bytes at offset") == len(commands)

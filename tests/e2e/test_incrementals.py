@@ -328,3 +328,24 @@ def test_two_at_once(space: Workspace, history: History) -> None:
     assert_based_on(space.wait_phase("Completed", "second"), first, "first")
     history.assert_identical("full", "first", "second")
     assert not space.vma.events("snapshot_deleted_under_job")
+
+
+def test_increments_that_are_compacted(space: Workspace, history: History) -> None:
+    """They store what differs, not what the appliance sent, and the next one is based on them."""
+    space.ready(Disk("random", 96 * MIB))
+    history.backup("full")
+    history.wait_points("full")
+    (chain,) = space.kube.select("BackupChain", space.namespace)
+    space.kube.merge("BackupChain", chain["metadata"]["name"], space.namespace, {"spec": {"compaction": "Auto"}})
+    statuses = {}
+    for name in ("incr-1", "incr-2"):
+        space.vma.write("vm", count=40, size=4 * KIB, seed=name)
+        statuses[name] = history.increment(name)
+        (disk,) = statuses[name]["disks"]
+        assert disk["compaction"] == "Compacted"
+        # Each of the writes may lie in two blocks of 4 KiB.
+        assert disk["changedBytes"] <= 40 * 8 * KIB < disk["bytesTransferred"] // 4, disk
+        assert disk["guestBytes"] <= disk["changedBytes"]
+        assert disk["storedBytes"] < disk["bytesTransferred"] // 2, disk
+    assert_based_on(statuses["incr-2"], statuses["incr-1"], "incr-1")
+    history.assert_identical("full", "incr-1", "incr-2")

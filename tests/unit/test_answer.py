@@ -139,6 +139,8 @@ def hardest(number: int) -> Answer:
             reason=label(),
             parent=label(),
             depth=chance.randrange(1, 65),
+            changed_bytes=chance.randrange(1 << 48),
+            compaction=label(),
         )
         for index in range(number)
     )
@@ -151,13 +153,23 @@ def test_an_answer_fits_whatever_is_in_it(number: int) -> None:
     message = hardest(number).to_message()
     assert len(message.encode()) <= TERMINATION_MESSAGE_LIMIT
     back = Answer.from_message(message)
-    left_out = {"change_id", "parent_change_id", "reason", "parent", "file"}
+    left_out = {"change_id", "parent_change_id", "changed_bytes", "compaction", "reason", "parent", "file"}
     numbers = [disk.model_dump(exclude=left_out) for disk in hardest(number).disks]
     assert [disk.model_dump(exclude=left_out) for disk in back.disks] == numbers
     for kept, whole in zip(back.disks, hardest(number).disks, strict=True):
         for name in left_out:
-            assert getattr(kept, name) in ("", getattr(whole, name))
+            assert getattr(kept, name) in ("", None, getattr(whole, name))
     assert back.manifest == hardest(number).manifest
+
+
+def test_what_became_of_increments_comes_back() -> None:
+    whole = answer(2)
+    rows = (
+        whole.disks[0].model_copy(update={"changed_bytes": 0, "compaction": "Compacted"}),
+        whole.disks[1].model_copy(update={"compaction": "NotWorthIt"}),
+    )
+    back = Answer.from_message(whole.model_copy(update={"disks": rows}).to_message())
+    assert [(disk.changed_bytes, disk.compaction) for disk in back.disks] == [(0, "Compacted"), (None, "NotWorthIt")]
 
 
 def test_numbers_that_no_disk_has_become_the_largest() -> None:

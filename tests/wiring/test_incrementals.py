@@ -143,14 +143,16 @@ class _Recorded(RepositoryMessages):
         return super().request_scan(key)
 
 
-async def test_how_the_parent_is_checked_is_up_to_the_chain() -> None:
+async def test_how_an_increment_is_made_is_up_to_the_chain() -> None:
     rig = await backed_up(Rig(), ("b1", "Full"))
-    rig.edit(kinds.BACKUP_CHAIN, rig.chain()["metadata"]["name"], parentCheck="Structure")
+    rig.edit(kinds.BACKUP_CHAIN, rig.chain()["metadata"]["name"], parentCheck="Structure", compaction="Auto")
     rig.create_backup("b2", type="Incremental")
     await rig.run(lambda: rig.reason("b2") == "Copying")
-    checks = {task.backup: task.parent_check for job in rig.world.worker_jobs() if (task := task_of(job)) is not None}
-    assert checks["b2"] == "Structure"
+    tasks = {task.backup: task for job in rig.world.worker_jobs() if (task := task_of(job)) is not None}
+    assert (tasks["b1"].parent_check, tasks["b1"].compaction) == ("Content", "Never")
+    assert (tasks["b2"].parent_check, tasks["b2"].compaction) == ("Structure", "Auto")
     assert rig.chain()["spec"]["parentCheck"] == "Structure"
+    assert rig.chain()["spec"]["compaction"] == "Auto"
 
 
 async def test_two_at_once_run_one_after_the_other() -> None:

@@ -32,6 +32,7 @@ OWNER: Final = ".owner"
 BACKUPS: Final = "backups"
 PARTIAL: Final = ".partial"
 DIGESTS: Final = ".digests"
+COMPACT: Final = ".compact"
 UNFIT: Final = ".unfit"
 TOMBSTONES: Final = ".tombstones"
 QUARANTINE: Final = ".quarantine"
@@ -47,7 +48,7 @@ _OBJECT: Final = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
 _MANIFEST: Final = re.compile(rf"^{_OBJECT}(\.{_UID.pattern.strip('^$')})?\.json$")
 _TOMBSTONE: Final = re.compile(rf"^{_OBJECT}\.{_UID.pattern.strip('^$')}(\.[0-9]{{1,4}})?\.json$")
 _PARTIAL_NAME: Final = re.compile(
-    rf"^({_LAYER.pattern.strip('^$')}(\.digests)?|{_MANIFEST.pattern.strip('^$')}(\.unfit)?)\.partial$"
+    rf"^({_LAYER.pattern.strip('^$')}(\.digests|\.compact)?|{_MANIFEST.pattern.strip('^$')}(\.unfit)?)\.partial$"
 )
 _MAX_COLLISIONS: Final = 999
 _FOLDER: Final = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$")
@@ -165,6 +166,11 @@ def partial(path: PurePosixPath) -> PurePosixPath:
 def digests_of(layer: PurePosixPath) -> PurePosixPath:
     """Return the path of a layer's digest list."""
     return layer.with_name(layer.name + DIGESTS)
+
+
+def compact_of(layer: PurePosixPath) -> PurePosixPath:
+    """Return the path whose partial is the compacted copy of a layer's partial, until it takes that one's place."""
+    return layer.with_name(layer.name + COMPACT)
 
 
 def unfit_of(manifest: PurePosixPath) -> PurePosixPath:

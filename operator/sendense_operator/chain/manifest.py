@@ -96,7 +96,12 @@ class ManifestDisk(_Part):
     coverage: Bytes
     """Bytes of the disk that this layer defines, zeroes included."""
     received_bytes: Bytes | None = Field(default=None, alias="received")
-    """Bytes received from the appliance; None if the kernel did not count them."""
+    """Bytes received from the appliance; None if the kernel did not count them. For a compacted layer it is then what
+    the layer covered as it was received."""
+    changed_bytes: Bytes | None = Field(default=None, alias="changed")
+    """For a compacted increment: bytes that differ from the parent, zeroes included; None if nothing was compared."""
+    compaction: str = ""
+    """For an increment: CompactionResult. Text, because a later version may have further ones."""
     change_id: str
     """Change ID of the disk at this restore point."""
     parent: Parent | None = None
@@ -127,6 +132,8 @@ class ManifestDisk(_Part):
             parent=self.parent.backup if self.parent else "",
             parent_change_id=self.parent.change_id if self.parent else "",
             depth=self.depth,
+            changed_bytes=self.changed_bytes,
+            compaction=self.compaction,
         )
 
 
@@ -174,6 +181,10 @@ class Manifest(_Part):
     def to_json(self) -> bytes:
         """Return the manifest's file content with its checksum. The same manifest always yields the same bytes."""
         data = self.model_dump(mode="json", by_alias=True)
+        for disk in data["disks"]:
+            for name, absent in _OPTIONAL.items():
+                if disk[name] == absent:
+                    del disk[name]
         return _encode({**data, _CHECKSUM: _checksum(data)})
 
     @classmethod
@@ -215,6 +226,8 @@ class Manifest(_Part):
 
 
 _CHECKSUM: Final = "checksum"
+_OPTIONAL: Final = {"changed": None, "compaction": ""}
+"""Fields of a disk that are left out with this value, so that manifests of earlier versions stay as they are."""
 
 
 def _encode(data: dict[str, Any]) -> bytes:

@@ -28,6 +28,12 @@ _CHECK_PER_TIB: Final = 17 * _MIB
 """`qemu-img check` counts the references to each cluster of a layer's file, which is at worst as large as the disk."""
 _MAPS_PER_TIB: Final = 2 * _MIB
 """Up to eight maps of one byte per chunk of 4 MiB."""
+_COMPARED: Final = 36 * _MIB
+"""Second chunks of four readers, and their writes of up to 1 MiB, beside what is counted for the program."""
+_COMPARING: Final = 3
+"""Servers of a compaction: the increment, its parent, and the new layer."""
+_COMPARED_MAPS_PER_TIB: Final = 2 * _MIB
+"""As above: those of the compacted layer."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +45,11 @@ class DiskLoad:
 
 
 def estimate(disks: Sequence[DiskLoad]) -> int:
-    """Return the bytes that a worker needs: the larger of all exports together and the most expensive proof."""
+    """Return the bytes that a worker needs: the most of all exports together, one proof, and one compaction."""
     copying = _TRANSFER + sum(map(_server, disks))
     proving = max(map(_proof, disks), default=0)
-    return _PROGRAM + max(copying, proving)
+    comparing = max((_comparison(disk) for disk in disks if disk.layers > 1), default=0)
+    return _PROGRAM + max(copying, proving, comparing)
 
 
 def describe_disks(disks: Sequence[DiskLoad]) -> str:
@@ -57,6 +64,10 @@ def _server(disk: DiskLoad) -> int:
 
 def _proof(disk: DiskLoad) -> int:
     return max(_server(disk), _check(disk)) + disk.virtual_size * _MAPS_PER_TIB // _TIB
+
+
+def _comparison(disk: DiskLoad) -> int:
+    return _COMPARED + _COMPARING * _server(disk) + disk.virtual_size * (_MAPS_PER_TIB + _COMPARED_MAPS_PER_TIB) // _TIB
 
 
 def _check(disk: DiskLoad) -> int:

@@ -116,6 +116,9 @@ def test_check_root(text: str, ok: bool, suffix: str) -> None:
     [
         ("full-20251005-120000.qcow2.partial", True),
         ("incr-20251005-120000-2.qcow2.digests.partial", True),
+        ("incr-20251005-120000-2.qcow2.compact.partial", True),
+        ("incr-20251005-120000-2.qcow2.compact", False),
+        ("film.qcow2.compact.partial", False),
         ("nightly.json.partial", True),
         (f"nightly.{UID}.json.partial", True),
         ("nightly.json.unfit.partial", True),

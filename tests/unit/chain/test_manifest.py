@@ -60,6 +60,17 @@ def test_reads_back_and_is_canonical() -> None:
     assert json.loads(data)["vm"]["vmwareName"] == HOSTILE
 
 
+def test_what_became_of_an_increment_is_optional() -> None:
+    """Manifests of earlier versions say nothing about it, those of later ones may say what this one does not know."""
+    raw = unsealed()
+    assert not {"changed", "compaction"} & raw["disks"][0].keys()
+    (old,) = Manifest.from_json(json.dumps(raw).encode()).disks
+    assert (old.changed_bytes, old.compaction) == (None, "")
+    raw["disks"][0] |= {"changed": 4096, "compaction": "Merged"}
+    (new,) = Manifest.from_json(json.dumps(raw).encode()).disks
+    assert (new.to_answer().changed_bytes, new.to_answer().compaction) == (4096, "Merged")
+
+
 def test_names_all_its_files() -> None:
     assert manifest().files() == (
         "shop/db/disk-0/full-20251005-120000.qcow2",

@@ -105,6 +105,10 @@ EFFECTS: Final[dict[str, Where]] = {
         "tests/apiserver/test_rejections.py",
         '(CHAIN, "spec.parentCheck", "Structure")',
     ),
+    r'kubectl patch bchain .*"compaction":"Auto".*': (
+        "tests/apiserver/test_rejections.py",
+        '(CHAIN, "spec.compaction", "Auto")',
+    ),
     r"kubectl patch vma .*acceptFormerPaths.*": ("tests/unit/gateway/test_caller_check.py", "acceptFormerPaths"),
     r"kubectl annotate brepo main .*backup\.sendense\.io/scan=.*": (
         "tests/support/workspace.py",

@@ -176,6 +176,12 @@ class BackupDisk(Model):
     """Bytes that the layer's file occupies."""
     guest_bytes: Bytes | None = None
     """Bytes of guest data in the layer, without zeroes and holes."""
+    changed_bytes: Bytes | None = None
+    """Bytes of a compacted increment that differ from its parent, those that became zeroes included."""
+    compaction: ShortText | None = None
+    """What became of the compaction of an increment: Compacted, or why the layer is stored as received: NotWorthIt (too
+    little could be saved), NotSmaller (all of it differs), NoRoom (none for a second layer), Failed (the worker's log
+    says why), Never (spec.compaction of the BackupChain)."""
     change_id: Text | None = Field(default=None, alias="changeID")
     """VMware's change ID (CBT) of the disk at this restore point; the next increment begins there."""
 

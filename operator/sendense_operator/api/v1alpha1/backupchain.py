@@ -26,7 +26,7 @@ from sendense_operator.api.v1alpha1.base import (
     immutable,
 )
 from sendense_operator.api.v1alpha1.cron_schedules import ScheduleStatus
-from sendense_operator.task import BackupType, ParentCheck, VerificationLevel
+from sendense_operator.task import BackupType, Compaction, ParentCheck, VerificationLevel
 
 MAX_WAITING: Final = 1000
 _ATOMIC: Final = {"x-kubernetes-list-type": "atomic"}
@@ -43,6 +43,9 @@ class BackupChainSpec(Model):
     parent_check: ParentCheck = ParentCheck.CONTENT
     """How the newest restore point is proven before an increment is put on it. Content reads all of it; Structure is
     quick, and finds no flipped bit."""
+    compaction: Compaction = Compaction.NEVER
+    """Whether an increment is reduced to what differs from its parent before it is committed. Auto does so where enough
+    can be saved for what has to be read; Never stores it as the appliance sent it."""
 
 
 class PointState(StrEnum):

@@ -46,6 +46,7 @@ RUNNING_REASONS: Final = frozenset(
         "WaitingForVMA",
         "Copying",
         "Restoring",
+        "Serving",
         "Verifying",
         "Committing",
         "Cancelling",

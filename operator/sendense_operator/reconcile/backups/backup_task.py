@@ -15,6 +15,7 @@ from sendense_operator.task import (
     BackupTask,
     BackupType,
     Clocks,
+    Compaction,
     Exposure,
     MissingParent,
     ParentCheck,
@@ -44,6 +45,7 @@ def build_backup_task(
     appliance: VMwareApplianceSpec,
     ports: Sequence[int],
     parent_check: ParentCheck = ParentCheck.CONTENT,
+    compaction: Compaction = Compaction.AUTO,
     adopt_only: bool = False,
 ) -> BackupTask:
     """Return the task of a Backup's worker; `adopt_only`: of one that looks for what a dead one may have committed."""
@@ -61,6 +63,7 @@ def build_backup_task(
         on_missing_parent=MissingParent.FULL if spec.type is RequestedType.AUTO else spec.on_missing_parent,
         max_depth=repository.max_chain_depth,
         parent_check=parent_check,
+        compaction=compaction,
         appliance=ApplianceTask(
             url=appliance.url,
             vcenter_host=appliance.vcenter.host,

@@ -31,7 +31,7 @@ STAGE_MESSAGES: Final = {
     Stage.PREFLIGHT: "checking with the appliance and vCenter whether the backup can run",
     Stage.WAITING_FOR_VMA: "the appliance takes the snapshot",
     Stage.COPYING: "the appliance writes the disks",
-    Stage.VERIFYING: "the layers are checked and digested",
+    Stage.VERIFYING: "the layers are checked, compacted and digested",
     Stage.COMMITTING: "the layers are committed",
     Stage.RESTORING: "",
     Stage.SERVING: "",
@@ -128,6 +128,8 @@ def final_disks(answer: Answer) -> list[BackupDisk]:
             file=disk.file,
             stored_bytes=disk.stored_bytes,
             guest_bytes=disk.guest_bytes,
+            changed_bytes=disk.changed_bytes,
+            compaction=disk.compaction or None,
             change_id=disk.change_id or None,
         )
         for disk in answer.disks

@@ -21,7 +21,7 @@ from sendense_operator.reconcile.state.kubernetes_objects import is_deleting, re
 from sendense_operator.reconcile.state.problem import Meaning, Problem
 from sendense_operator.reconcile.state.vm_records import FoundVM
 from sendense_operator.reconcile.vcenter.vm_reconciler import discovered
-from sendense_operator.task import ParentCheck
+from sendense_operator.task import Compaction, ParentCheck
 from sendense_operator.vma.messages import InventoryVM
 
 MAX_DISCOVERY_AGE_S: Final = 300.0
@@ -29,6 +29,14 @@ _PASSED_ON: Final = frozenset({"SecretNotFound", "SecretInvalid", "SecretForbidd
 _READABLE: Final = frozenset({"RepositoryFull"})
 """A commit may have taken the last room; it can be found all the same."""
 _MAY_PASS: Final = frozenset({"ApplianceUnreachable", "ApplianceError"})
+
+
+@dataclass(frozen=True)
+class ChainSettings:
+    """How a chain's increments are made; the defaults are for a chain that does not exist yet."""
+
+    parent_check: ParentCheck = ParentCheck.CONTENT
+    compaction: Compaction = Compaction.NEVER
 
 
 @dataclass(frozen=True)
@@ -40,7 +48,7 @@ class References:
     vm: ProtectedVMSpec
     found: FoundVM
     appliance: VMwareApplianceSpec
-    parent_check: ParentCheck = ParentCheck.CONTENT
+    chain: ChainSettings = ChainSettings()
 
 
 async def resolve(ctx: BackupContext, backup: ObservedBackup) -> References | Problem:
@@ -70,7 +78,7 @@ async def resolve(ctx: BackupContext, backup: ObservedBackup) -> References | Pr
         vm=vm_spec,
         found=found,
         appliance=VMwareApplianceSpec.model_validate(appliance["spec"]),
-        parent_check=await _parent_check(ctx, backup),
+        chain=await _chain_settings(ctx, backup),
     )
 
 
@@ -91,13 +99,16 @@ def known_vm(backup: ObservedBackup, vm: ProtectedVMSpec) -> FoundVM:
     return FoundVM(InventoryVM(name=name, path=vm.path), tuple(disks), cbt_enabled=None)
 
 
-async def _parent_check(ctx: ReconcileContext, backup: ObservedBackup) -> ParentCheck:
-    """Return the chain's parent check; a chain that does not exist has no parent to check."""
+async def _chain_settings(ctx: ReconcileContext, backup: ObservedBackup) -> ChainSettings:
+    """Return how the chain's increments are made; a full needs none of it."""
     if backup.spec.type is RequestedType.FULL:
-        return ParentCheck.CONTENT
+        return ChainSettings()
     name = backup.chain_key.object_name
     chain = await find(ctx.cluster, BACKUP_CHAIN, backup.namespace, name)
-    return BackupChainSpec.model_validate(chain["spec"]).parent_check if chain is not None else ParentCheck.CONTENT
+    if chain is None:
+        return ChainSettings()
+    spec = BackupChainSpec.model_validate(chain["spec"])
+    return ChainSettings(spec.parent_check, spec.compaction)
 
 
 def decide_references(

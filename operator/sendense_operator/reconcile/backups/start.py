@@ -173,7 +173,8 @@ def _template(
         disks=refs.found.disks,
         appliance=refs.appliance,
         ports=ports,
-        parent_check=refs.parent_check,
+        parent_check=refs.chain.parent_check,
+        compaction=refs.chain.compaction,
         adopt_only=backup.only_looks,
     )
     return build_worker_template(

@@ -86,12 +86,12 @@ async def write_digests(
     `digests` must hold those of the parent's restore point, of which the layer's own chunks are replaced; for a full,
     those of zeroes. Other parameters and errors as for `read_chunks`; raises OSError, too.
     """
-    wanted = await asyncio.to_thread(_prepare, layer, layers, digests)
+    wanted = await asyncio.to_thread(prepare_digests, layer, layers, digests)
     reading = Reading(path, layers, digests.chunks, wanted)
     await read_chunks(reading, digesting(digests.put), choice, runtime, tag)
 
 
-def _prepare(layer: LayerMap, layers: int, digests: DigestFile) -> bytearray:
+def prepare_digests(layer: LayerMap, layers: int, digests: DigestFile) -> bytearray:
     """Write the digests of an increment's chunks that became zeroes, and return the chunks to read."""
     if layers == 1:
         return layer.data_chunks

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from sendense_operator.chain import layout
+from sendense_operator.chain.compaction import CompactionResult
 from sendense_operator.chain.digests import Chunks
 from sendense_operator.chain.extents import LayerMap
 from sendense_operator.chain.integrity import Evidence, judge_layer, what_ran
@@ -17,6 +19,7 @@ from sendense_operator.task import BackupType, FullReason
 from sendense_operator.worker.errors import WorkerError, storage_error
 from sendense_operator.worker.images import qemu_tools
 from sendense_operator.worker.images.content_digests import write_digests
+from sendense_operator.worker.images.layer_compaction import Compacted, CompactionRun, Increment
 from sendense_operator.worker.images.nbd_export import ModeChoice
 from sendense_operator.worker.images.proof import check_digest_root, open_list
 from sendense_operator.worker.storage.digest_file import DigestFile
@@ -52,8 +55,14 @@ class Examined:
 class Sealed:
     """A durable layer with its digest list."""
 
+    layer: LayerMap
+    """Its extents, which are others than those of the layer that was received if it was compacted."""
     stored_bytes: int
     digest: Digest
+    compaction: CompactionResult | None = None
+    """What became of its compaction; None for a full."""
+    changed_bytes: int | None = None
+    """Bytes that differ from the parent, zeroes included; None if it was not compacted."""
 
 
 async def examine(root: Path, file: PurePosixPath, plan: LayerPlan, arrival: Arrival) -> Examined:
@@ -96,25 +105,40 @@ async def seal(
     parent: ParentLayer | None,
     mode: ModeChoice,
     runtime: Path,
+    compaction: CompactionRun | None = None,
 ) -> Sealed:
     """Write the digest list of an examined layer, and make both partials durable. Raises WorkerError.
 
     `parent`: parent of an increment, None for a full. The increment takes over its digests for all other chunks.
+    `compaction`: how an increment is compacted, None: not at all. If that fails, the layer is sealed as it was
+    received.
     """
     path = root / layout.partial(file)
     listing = layout.digests_of(file)
     layers = len(parent.stack) + 1 if parent else 1
+    begin = partial(_begin_list, root, listing, examined.layer, parent)
+    layer, done = examined.layer, Compacted()
     try:
-        digests = await asyncio.to_thread(_begin_list, root, listing, examined.layer, parent)
-        with digests:
-            await write_digests(path, layers, examined.layer, digests, mode, runtime, f"digest-{index}")
+        digests = await asyncio.to_thread(begin)
+        try:
+            if parent is not None and compaction is not None:
+                done = await compaction.run(Increment(root, file, parent, layer), digests, mode, runtime, index)
+            if not done.is_digested:
+                if done.result in (CompactionResult.FAILED, CompactionResult.NO_ROOM):
+                    # A thread of it may still be at its last chunk: it must not write into the list that counts.
+                    digests.close()
+                    digests = await asyncio.to_thread(begin)
+                await write_digests(path, layers, layer, digests, mode, runtime, f"digest-{index}")
             await asyncio.to_thread(fsync_path, path)
             content = await asyncio.to_thread(digests.root)
             await asyncio.to_thread(digests.sync)
+        finally:
+            digests.close()
         stored_bytes = allocated(path)
     except OSError as error:
         raise storage_error(error, f"digesting and flushing the layer of disk {index}") from error
-    return Sealed(stored_bytes, Digest(root=content, list=str(listing)))
+    digest = Digest(root=content, list=str(listing))
+    return Sealed(done.layer or layer, stored_bytes, digest, done.result, done.changed_bytes)
 
 
 def _begin_list(root: Path, listing: PurePosixPath, layer: LayerMap, parent: ParentLayer | None) -> DigestFile:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sendense_operator.chain.compaction import CompactionResult
 from sendense_operator.chain.extents import worst_case_bytes
 from sendense_operator.chain.layout import ChainPaths
 from sendense_operator.chain.manifest import Manifest, ManifestBackup, ManifestDisk, ManifestVM
@@ -21,13 +22,14 @@ from sendense_operator.vma.credentials import Credentials
 from sendense_operator.vma.vma_client import VMAClient
 from sendense_operator.worker.errors import Reason, WorkerError, not_an_increment
 from sendense_operator.worker.images import qemu_tools
+from sendense_operator.worker.images.layer_compaction import CompactionRun
 from sendense_operator.worker.images.layer_verification import Arrival, Examined, Sealed, examine, seal
 from sendense_operator.worker.lifecycle.stop_requests import run_to_end
 from sendense_operator.worker.settings import Settings
 from sendense_operator.worker.storage import recovery
 from sendense_operator.worker.storage.chain_folder import read_chain
 from sendense_operator.worker.storage.chain_lock import ChainLock
-from sendense_operator.worker.storage.commit import commit
+from sendense_operator.worker.storage.commit import commit, no_step
 from sendense_operator.worker.storage.repository_marker import capacity
 from sendense_operator.worker.storage.tombstones import free_layers
 from sendense_operator.worker.vma_job import client_release
@@ -143,9 +145,12 @@ class Attempt:
                 kept_free_bytes=self._task.min_free,
             )
 
-    async def verify(self, found: Preflight) -> Manifest:
-        """Verify every layer, and return the manifest of the restore point. Raises WorkerError."""
-        disks = [await self._verify_disk(item, found) for item in self._exports.disks]
+    async def verify(self, found: Preflight, on_step: Callable[[str], None] = no_step) -> Manifest:
+        """Verify every layer, compact increments, and return the manifest of the restore point.
+
+        `on_step` receives each step of a compaction. Raises WorkerError.
+        """
+        disks = [await self._verify_disk(item, found, on_step) for item in self._exports.disks]
         appliance = self._task.appliance
         return Manifest(
             backup=ManifestBackup(name=self._task.backup, uid=self._task.backup_uid, namespace=self._task.namespace),
@@ -167,7 +172,7 @@ class Attempt:
             disks=tuple(disks),
         )
 
-    async def _verify_disk(self, item: DiskExport, found: Preflight) -> ManifestDisk:
+    async def _verify_disk(self, item: DiskExport, found: Preflight, on_step: Callable[[str], None]) -> ManifestDisk:
         self._lock.check()
         appliance = self._task.appliance
         # A layer records written zeroes as it records data, so this holds for trusted WRITE_ZEROES, too.
@@ -186,13 +191,24 @@ class Attempt:
         if parent is not None and examined.type is BackupType.FULL:
             self._exports.rename_to_full(item)
             parent = None
-        sealed = await seal(self._root, item.file, index, examined, parent, self._exports.choice, self._runtime)
+
+        def step(name: str) -> None:
+            on_step(name)
+            self._lock.check()
+
+        compaction = CompactionRun(self._task.compaction, self._task.min_free, step)
+        sealed = await seal(
+            self._root, item.file, index, examined, parent, self._exports.choice, self._runtime, compaction
+        )
         return self._describe(item, examined, sealed, found)
 
     def _describe(self, item: DiskExport, examined: Examined, sealed: Sealed, found: Preflight) -> ManifestDisk:
         index, plan = item.disk.index, item.plan
         parent = plan.parent if examined.type is BackupType.INCREMENTAL else None
         reported = found.vm.disks[index]
+        received_bytes = self._state.received_bytes(index)
+        if received_bytes is None and sealed.compaction is CompactionResult.COMPACTED:
+            received_bytes = examined.layer.coverage
         return ManifestDisk(
             index=index,
             key=item.disk.key,
@@ -203,9 +219,11 @@ class Attempt:
             file=str(item.file),
             virtual_size=item.disk.virtual_size,
             stored_bytes=sealed.stored_bytes,
-            guest_bytes=examined.layer.guest_bytes,
-            coverage=examined.layer.coverage,
-            received_bytes=self._state.received_bytes(index),
+            guest_bytes=sealed.layer.guest_bytes,
+            coverage=sealed.layer.coverage,
+            received_bytes=received_bytes,
+            changed_bytes=sealed.changed_bytes,
+            compaction=sealed.compaction or "",
             change_id=self._state.callbacks.change_ids[index],
             parent=parent.describe() if parent else None,
             depth=len(parent.stack) + 1 if parent else 1,

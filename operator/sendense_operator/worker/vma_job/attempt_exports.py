@@ -198,7 +198,7 @@ class ExportSet:
         Errors are only logged, because the next attempt removes what is left.
         """
         for item in self.disks:
-            for path in (item.file, layout.digests_of(item.file)):
+            for path in (item.file, layout.digests_of(item.file), layout.compact_of(item.file)):
                 try:
                     (self._root / layout.partial(path)).unlink(missing_ok=True)
                 except OSError as error:

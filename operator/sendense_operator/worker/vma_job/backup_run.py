@@ -38,8 +38,8 @@ async def run_backup(
     """Run the backup, and return the answer for the committed restore point.
 
     A recovery attempt (`adopt_only`) needs no credentials, because it never calls the VMA. `on_step` receives each step
-    of the commit. Raises WorkerError; after a failure or cancellation nothing of the attempt is left, neither at the
-    VMA nor in the repository.
+    of the compactions and of the commit. Raises WorkerError; after a failure or cancellation nothing of the attempt is
+    left, neither at the VMA nor in the repository.
     """
     root, paths = _places(settings, task)
     credentials = None if task.adopt_only else _credentials(settings)
@@ -101,7 +101,7 @@ async def _attempt(
             state.message = ""
             plans = await attempt.plan()
             found = await attempt.copy(vma, credentials, plans)
-        manifest = await attempt.verify(found)
+        manifest = await attempt.verify(found, on_step)
         return await attempt.commit(manifest, on_step), manifest
     except BaseException as error:
         log.warning("the attempt failed", error=str(error) or type(error).__name__)

@@ -14,7 +14,7 @@ from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMSpec, VMDisk
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
 from sendense_operator.reconcile.backups.backup_task import build_backup_task, disk_ports
 from sendense_operator.reconcile.state.inventory_path import datacenter_of
-from sendense_operator.task import BackupTask, BackupType, Exposure, MissingParent, ParentCheck
+from sendense_operator.task import BackupTask, BackupType, Compaction, Exposure, MissingParent, ParentCheck
 
 
 @pytest.mark.parametrize(
@@ -66,6 +66,7 @@ def build(
         appliance=VMwareApplianceSpec.model_validate(sample.appliance(**appliance)["spec"]),
         ports=ports,
         parent_check=ParentCheck.STRUCTURE,
+        compaction=Compaction.AUTO,
     )
 
 
@@ -113,6 +114,7 @@ def test_what_is_wanted(spec: dict[str, Any], expected: tuple[BackupType, Missin
     task = build({}, {"maxChainDepth": 7, "folder": "other"}, **spec)
     assert (task.type, task.on_missing_parent) == expected
     assert (task.max_depth, task.folder, task.parent_check) == (7, "other", ParentCheck.STRUCTURE)
+    assert task.compaction is Compaction.AUTO
 
 
 def test_no_reference_to_the_secret_is_in_it() -> None:

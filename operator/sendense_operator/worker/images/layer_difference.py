@@ -1,0 +1,207 @@
+"""Writing of what differs between two stacks of layers into a new layer on the lower one.
+
+One function serves the compaction of an increment and the merging of increments: the upper stack ends with the layers
+that become one, the lower stack is what the new layer is based on.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from sendense_operator.chain.compaction import Content, Difference, find_differences
+from sendense_operator.chain.digests import Chunks
+from sendense_operator.chain.extents import chunk_length, marked
+from sendense_operator.worker.errors import Reason, WorkerError
+from sendense_operator.worker.images import nbd_export, qemu_tools
+from sendense_operator.worker.images.chunk_queue import ChunkQueue
+from sendense_operator.worker.images.nbd_export import ModeChoice
+from sendense_operator.worker.images.qemu_tools import IoMode
+
+if TYPE_CHECKING:
+    import nbd
+
+_CLOSE_SECONDS: Final = 600.0
+"""Time limit for closing the new layer: without O_DIRECT, closing has to write back the whole page cache."""
+_MOST_WRITE: Final = 1 << 20
+"""Largest write in bytes, so that four threads hold few copies."""
+_ALLOCATION: Final = "base:allocation"
+_ZERO: Final = 2
+"""Flag of a range in that context which reads as zeroes."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A layer that is read, with those below it."""
+
+    path: Path
+    layers: int
+    """Number of its layers, `path` included."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is compared, and where what differs is written."""
+
+    upper: Stack
+    lower: Stack
+    target: Path
+    """The new layer: empty, and based on the lower stack."""
+    chunks: Chunks
+    touched: bytearray
+    """One byte per chunk: 1 if the stacks may differ in it."""
+    data: bytearray
+    """One byte per chunk: 1 if the upper stack may hold something other than zeroes in it."""
+
+
+class _Tally:
+    """A sum to which several threads add."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._lock = threading.Lock()
+
+    def add(self, count: int) -> None:
+        with self._lock:
+            self.total += count
+
+
+async def write_difference(
+    comparison: Comparison,
+    receive: Callable[[int, Content], None],
+    before_chunk: Callable[[], None],
+    choice: ModeChoice,
+    runtime: Path,
+    tag: str,
+) -> int:
+    """Write what differs, and return the number of bytes that do; zeroes over data of the lower stack are explicit.
+
+    `receive` receives the index and content of each touched chunk of the upper stack that may hold data;
+    `before_chunk` is called before each chunk. Both run in any thread, and what they raise ends it. At the return the
+    new layer's server has ended, but its file is not flushed. Raises WorkerError.
+    """
+    changed = _Tally()
+    queue = ChunkQueue(marked(comparison.touched))
+    async with AsyncExitStack() as servers:
+
+        async def serve(name: str, options: Callable[[IoMode], str], *flags: str) -> Path:
+            return await servers.enter_async_context(_served(f"{tag}-{name}", options, flags, choice, runtime))
+
+        lower, upper, target = comparison.lower, comparison.upper, comparison.target
+        sockets = (
+            await serve("upper", lambda mode: qemu_tools.read_options(upper.path, mode, upper.layers), "-r"),
+            await serve("lower", lambda mode: qemu_tools.read_options(lower.path, mode, lower.layers), "-r"),
+            await serve("target", lambda mode: qemu_tools.write_options(target, mode, lower.layers + 1)),
+        )
+
+        def work() -> None:
+            reader = _Reader(comparison, sockets, receive)
+            while (index := queue.next()) is not None:
+                before_chunk()
+                changed.add(reader.compare(index))
+            reader.flush()
+
+        await queue.run(work)
+    return changed.total
+
+
+@asynccontextmanager
+async def _served(
+    name: str, options: Callable[[IoMode], str], flags: tuple[str, ...], choice: ModeChoice, runtime: Path
+) -> AsyncIterator[Path]:
+    """Serve an image at the socket that is yielded. Raises WorkerError, also if the server did not end well."""
+    where = runtime / f"{name}.sock"
+    where.unlink(missing_ok=True)
+    server = await nbd_export.start(name, [*flags, "-k", str(where)], options, choice, runtime)
+    try:
+        yield where
+        await server.close(_CLOSE_SECONDS)
+    finally:
+        if not server.gone:
+            await server.kill()
+        where.unlink(missing_ok=True)
+
+
+class _Reader:
+    """The connections of one thread to the three servers. Errors of the connections become WorkerErrors."""
+
+    def __init__(
+        self, comparison: Comparison, sockets: tuple[Path, Path, Path], receive: Callable[[int, Content], None]
+    ) -> None:
+        import nbd  # noqa: PLC0415 - Debian's package, not on PyPI: only where qemu is too
+
+        self._comparison, self._receive = comparison, receive
+        self._error = nbd.Error
+        self._no_hole = nbd.CMD_FLAG_NO_HOLE
+        self._zeroes = bytes(comparison.chunks.chunk)
+        try:
+            self._upper, self._lower, self._target = (self._connect(nbd.NBD(), socket) for socket in sockets)
+        except nbd.Error as error:
+            raise WorkerError(Reason.EXPORT_FAILED, f"comparing the layers: {error}") from error
+
+    def _connect(self, handle: nbd.NBD, socket: Path) -> nbd.NBD:
+        handle.add_meta_context(_ALLOCATION)
+        handle.connect_unix(str(socket))
+        if handle.get_size() != self._comparison.chunks.virtual_size:
+            text = f"a layer has {handle.get_size()} bytes instead of {self._comparison.chunks.virtual_size}"
+            raise WorkerError(Reason.IMAGE_CORRUPT, text)
+        return handle
+
+    def compare(self, index: int) -> int:
+        """Compare a chunk, write what differs, and return the number of bytes that do."""
+        chunks = self._comparison.chunks
+        start, length = index * chunks.chunk, chunk_length(index, chunks.virtual_size, chunks.chunk)
+        try:
+            new: Content = self._zeroes[:length]
+            if self._comparison.data[index]:
+                new = self._upper.pread(length, start)
+                self._receive(index, new)
+            if self._is_zero(start, length):
+                if not self._comparison.data[index]:
+                    return 0
+                old: Content = self._zeroes[:length]
+            else:
+                old = self._lower.pread(length, start)
+            return sum(self._write(new, start, run) for run in find_differences(new, old))
+        except self._error as error:
+            raise WorkerError(Reason.EXPORT_FAILED, f"comparing byte {start} of the disk: {error}") from error
+
+    def _is_zero(self, start: int, length: int) -> bool:
+        """Return whether this range of the lower stack reads as zeroes, as far as that is known without reading it."""
+        end = start + length
+        while start < end:
+            extents = list[int]()
+
+            def add(context: str, _offset: int, found: list[int], _error: object, to: list[int] = extents) -> None:
+                if context == _ALLOCATION:
+                    to.extend(found)
+
+            self._lower.block_status(end - start, start, add)
+            if not extents or not all(flags & _ZERO for flags in extents[1::2]):
+                return False
+            start += sum(extents[::2])
+        return True
+
+    def _write(self, new: Content, chunk: int, run: Difference) -> int:
+        """Write a run of a chunk that begins at byte `chunk` of the disk, and return its length."""
+        length = run.end - run.start
+        if run.is_zero:
+            # Explicit zeroes and not a hole, in which the lower stack's data could show.
+            self._target.zero(length, chunk + run.start, self._no_hole)
+            return length
+        for first in range(run.start, run.end, _MOST_WRITE):
+            self._target.pwrite(new[first : min(run.end, first + _MOST_WRITE)], chunk + first)
+        return length
+
+    def flush(self) -> None:
+        """Flush the new layer, and end the connections."""
+        try:
+            self._target.flush()
+            for handle in (self._upper, self._lower, self._target):
+                handle.shutdown()
+        except self._error as error:
+            raise WorkerError(Reason.EXPORT_FAILED, f"flushing the compacted layer: {error}") from error
