@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import tempfile
@@ -241,12 +242,21 @@ def flip(path: Path, at: int) -> None:
     path.write_bytes(data)
 
 
+def flip_content(chain: Points, bench: Bench, layer: Path, depth: int) -> None:
+    """One bit of a layer that the newest restore point reads through `depth` layers; none of these hides it."""
+    newest = bench.repository / chain.made[-1][0].disks[0].file
+    command = ["qemu-img", "map", "--output=json", "-f", "qcow2", str(newest)]
+    extents = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    seen = [extent for extent in extents if extent["data"] and extent["depth"] == depth]
+    flip(layer, seen[len(seen) // 2]["offset"])
+
+
 @pytest.mark.parametrize("harm", ["flipped", "truncated", "gone", "no image", "digests"])
 def test_a_parent_that_is_damaged(chain: Points, bench: Bench, harm: str) -> None:
     """What is wrong with the full is wrong with all that are read through it, and reported for each."""
     layer = bench.repository / chain.made[0][0].disks[0].file
     if harm == "flipped":
-        flip(layer, layer.stat().st_size * 3 // 4)
+        flip_content(chain, bench, layer, depth=2)
     elif harm == "truncated":
         with layer.open("r+b") as file:
             file.truncate(layer.stat().st_size // 2)
@@ -270,7 +280,10 @@ def test_a_parent_that_is_damaged(chain: Points, bench: Bench, harm: str) -> Non
 def test_damage_between(chain: Points, bench: Bench, harm: str) -> None:
     """What lies below it is as good as ever."""
     layer = bench.repository / chain.made[1][0].disks[0].file
-    flip(layer, 0 if harm == "no image" else layer.stat().st_size - 4096)
+    if harm == "no image":
+        flip(layer, 0)
+    else:
+        flip_content(chain, bench, layer, depth=1)
     full, *_ = chain.made
     chain.made = [full]
     chain.back_up(backup="after")
