@@ -16,6 +16,7 @@ from sendense_operator.worker.errors import Reason, WorkerError
 from sendense_operator.worker.images import nbd_export, qemu_tools
 from sendense_operator.worker.images.chunk_queue import ChunkQueue
 from sendense_operator.worker.images.nbd_export import ModeChoice
+from sendense_operator.worker.images.qemu_tools import IoMode
 from sendense_operator.worker.storage.digest_file import DigestFile
 
 _CLOSE_SECONDS: Final = 10.0
@@ -117,23 +118,13 @@ async def read_chunks(
     """
     if reading.wanted.find(1) < 0:
         return
-    where = runtime / f"{tag}.sock"
-    where.unlink(missing_ok=True)
-    server = await nbd_export.start(
-        tag,
-        ["-r", "-k", str(where)],
-        lambda mode: qemu_tools.read_options(reading.path, mode, reading.layers),
-        choice,
-        runtime,
-    )
-    try:
-        queue = ChunkQueue(marked(reading.wanted))
+    queue = ChunkQueue(marked(reading.wanted))
+
+    def options(mode: IoMode) -> str:
+        return qemu_tools.read_options(reading.path, mode, reading.layers)
+
+    async with nbd_export.served(tag, ["-r"], options, choice, runtime, _CLOSE_SECONDS) as where:
         await queue.run(lambda: _read(where, queue, reading.chunks, receive, on_chunk, pace))
-        await server.close(_CLOSE_SECONDS)
-    finally:
-        if not server.gone:
-            await server.kill()
-        where.unlink(missing_ok=True)
 
 
 def _read(

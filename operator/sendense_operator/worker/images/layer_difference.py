@@ -7,8 +7,8 @@ that become one, the lower stack is what the new layer is based on.
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -89,7 +89,8 @@ async def write_difference(
     async with AsyncExitStack() as servers:
 
         async def serve(name: str, options: Callable[[IoMode], str], *flags: str) -> Path:
-            return await servers.enter_async_context(_served(f"{tag}-{name}", options, flags, choice, runtime))
+            server = nbd_export.served(f"{tag}-{name}", flags, options, choice, runtime, _CLOSE_SECONDS)
+            return await servers.enter_async_context(server)
 
         lower, upper, target = comparison.lower, comparison.upper, comparison.target
         sockets = (
@@ -107,23 +108,6 @@ async def write_difference(
 
         await queue.run(work)
     return changed.total
-
-
-@asynccontextmanager
-async def _served(
-    name: str, options: Callable[[IoMode], str], flags: tuple[str, ...], choice: ModeChoice, runtime: Path
-) -> AsyncIterator[Path]:
-    """Serve an image at the socket that is yielded. Raises WorkerError, also if the server did not end well."""
-    where = runtime / f"{name}.sock"
-    where.unlink(missing_ok=True)
-    server = await nbd_export.start(name, [*flags, "-k", str(where)], options, choice, runtime)
-    try:
-        yield where
-        await server.close(_CLOSE_SECONDS)
-    finally:
-        if not server.gone:
-            await server.kill()
-        where.unlink(missing_ok=True)
 
 
 class _Reader:

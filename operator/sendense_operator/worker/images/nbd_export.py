@@ -7,7 +7,8 @@ import contextlib
 import os
 import sysconfig
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -168,6 +169,32 @@ async def start(
         # If another server has refused this mode meanwhile, the next one is tried without a further refusal.
         if "in use" in output or (mode == choice.best and not choice.refuse(output)):
             raise WorkerError(Reason.EXPORT_FAILED, f"{what}: qemu-nbd: {last_line(output)}")
+
+
+@asynccontextmanager
+async def served(
+    what: str,
+    flags: Sequence[str],
+    options: Callable[[IoMode], str],
+    choice: ModeChoice,
+    runtime: Path,
+    close_seconds: float,
+) -> AsyncIterator[Path]:
+    """Serve an image at a Unix socket, which is yielded, until the block ends; `flags`: further arguments.
+
+    Other parameters as for `start`; `close_seconds`: as for `Nbd.close`, which ends it unless the block raises. Raises
+    WorkerError.
+    """
+    where = runtime / f"{what}.sock"
+    where.unlink(missing_ok=True)
+    server = await start(what, [*flags, "-k", str(where)], options, choice, runtime)
+    try:
+        yield where
+        await server.close(close_seconds)
+    finally:
+        if not server.gone:
+            await server.kill()
+        where.unlink(missing_ok=True)
 
 
 async def _until_ready(server: Nbd, pid_file: Path) -> None:
