@@ -8,7 +8,7 @@ from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec, BackupRepositoryStatus, Catalogue
 from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.errors import AlreadyExistsError, ForbiddenError, InvalidError
-from sendense_operator.cluster.kinds import BACKUP_REPOSITORY, CLAIM, JOB, POD, STORAGE_CLASS
+from sendense_operator.cluster.kinds import BACKUP_REPOSITORY, JOB, POD
 from sendense_operator.cluster.object_names import probe_name
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.provenance import is_pod_of
@@ -37,7 +37,8 @@ from sendense_operator.reconcile.state.kubernetes_objects import (
 from sendense_operator.reconcile.state.problem import Meaning, Problem
 from sendense_operator.reconcile.state.settings import Settings
 from sendense_operator.reconcile.vcenter.appliance_reconciler import active_jobs
-from sendense_operator.reconcile.workload.claims import Claim, decide_claim, is_exclusive, needs_one_node
+from sendense_operator.reconcile.workload.claim_reading import find_claim
+from sendense_operator.reconcile.workload.claims import decide_claim, is_exclusive, needs_one_node
 from sendense_operator.reconcile.workload.job_creation import create_job
 from sendense_operator.reconcile.workload.job_outcome import LINGER_S, is_lingering, last_answer
 from sendense_operator.reconcile.workload.verification_job import live_verifications
@@ -75,23 +76,12 @@ async def reconcile_repository(ctx: RepositoryContext, namespace: str, name: str
 
 async def _claim(ctx: ReconcileContext, obj: Obj, spec: BackupRepositorySpec) -> Obj | Problem:
     namespace = obj["metadata"]["namespace"]
-    claim = await find(ctx.cluster, CLAIM, namespace, spec.claim_name)
+    found = await find_claim(ctx, namespace, spec.claim_name)
     rivals = await ctx.cluster.list_objects(BACKUP_REPOSITORY, namespace, fields=f"spec.claimName={spec.claim_name}")
-    storage_class = None
-    class_name = ((claim or {}).get("spec") or {}).get("storageClassName")
-    if claim is not None and class_name and (claim.get("status") or {}).get("phase") == "Pending":
-        storage_class = await _storage_class(ctx, class_name)
-    problem = decide_claim(obj, Claim(spec.claim_name, claim, storage_class), rivals)
-    if problem is not None or claim is None:
+    problem = decide_claim(obj, found, rivals)
+    if problem is not None or found.claim is None:
         return problem or Problem("ClaimNotFound", spec.claim_name)
-    return claim
-
-
-async def _storage_class(ctx: ReconcileContext, name: str) -> Obj | None:
-    try:
-        return await find(ctx.cluster, STORAGE_CLASS, None, name)
-    except ForbiddenError:
-        return None
+    return found.claim
 
 
 async def _probe(ctx: RepositoryContext, seen: _Seen) -> float | None:

@@ -87,9 +87,9 @@ async def _start(ctx: RestoreContext, restore: ObservedRestore, point: ChosenPoi
     if isinstance(resources, Problem):
         return resources
     async with ctx.restore_slots:
-        claims = await check_claims(ctx, restore, restore.status.disks, repository.spec.claim_name)
-        if isinstance(claims, Problem):
-            return claims
+        problem = await check_claims(ctx, restore, restore.status.disks, repository.spec.claim_name)
+        if problem is not None:
+            return problem
         waits = await _waits_for_slot(ctx, restore, repository) if restore.spec.nbd is None else None
         return waits or await _create(ctx, restore, point, repository, resources)
 

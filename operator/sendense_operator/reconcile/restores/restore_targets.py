@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.api.v1alpha1.restore import RestoredDiskStatus, RestoreTarget
-from sendense_operator.cluster.api_client import find
-from sendense_operator.cluster.kinds import CLAIM, JOB, POD, STORAGE_CLASS
+from sendense_operator.cluster.kinds import JOB, POD
 from sendense_operator.cluster.listing import collect
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.provenance import is_restore_job
@@ -26,8 +23,8 @@ from sendense_operator.reconcile.state.kubernetes_objects import (
 )
 from sendense_operator.reconcile.state.problem import Meaning, Problem
 from sendense_operator.reconcile.state.quantity import parse_quantity
-
-_WRITABLE: Final = frozenset({"ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod"})
+from sendense_operator.reconcile.workload.claim_reading import find_claim
+from sendense_operator.reconcile.workload.claims import Claim, writing_problem
 
 
 def assign_claims(
@@ -58,21 +55,12 @@ def assign_claims(
     return assigned
 
 
-@dataclass(frozen=True)
-class FoundClaim:
-    """A claim as it was found."""
-
-    claim: Obj | None
-    waits_for_consumer: bool = False
-    """Whether it is bound once a pod uses it."""
-
-
 async def check_claims(
     ctx: ReconcileContext, restore: ObservedRestore, disks: Sequence[RestoredDiskStatus], repository_claim: str
-) -> tuple[Obj, ...] | Problem:
-    """Return the claims of the disks, or the first problem with one of them. Raises ClusterError."""
+) -> Problem | None:
+    """Return the first problem with one of the claims of the disks. Raises ClusterError."""
     wanted = {disk.claim_name: disk for disk in disks if disk.claim_name is not None}
-    found = {name: await _find_claim(ctx, restore.namespace, name) for name in wanted}
+    found = {name: await find_claim(ctx, restore.namespace, name) for name in wanted}
     made = new_claims(restore)
     for name, disk in wanted.items():
         if name in made:
@@ -83,43 +71,27 @@ async def check_claims(
         if name == repository_claim:
             text = f"claim {name} holds the BackupRepository and can't receive disk {disk.index}"
             return Problem("ClaimIsRepository", text, Meaning.FINAL)
-        if problem := decide_claim(name, found[name], disk):
+        if problem := decide_claim(found[name], disk):
             return problem
     users = await _users(ctx, restore, frozenset(wanted)) if wanted else {}
     if users:
         text = "; ".join(f"claim {name} is used by {human_list(by)}" for name, by in sorted(users.items()))
         return Problem("ClaimInUse", f"{text}: a claim can only receive a disk while nothing else uses it")
-    return tuple(one.claim for one in found.values() if one.claim is not None)
+    return None
 
 
-async def _find_claim(ctx: ReconcileContext, namespace: str, name: str) -> FoundClaim:
-    claim = await find(ctx.cluster, CLAIM, namespace, name)
-    storage_class = ((claim or {}).get("spec") or {}).get("storageClassName")
-    if claim is None or not storage_class or (claim.get("status") or {}).get("phase") != "Pending":
-        return FoundClaim(claim)
-    found = await find(ctx.cluster, STORAGE_CLASS, None, storage_class)
-    return FoundClaim(claim, (found or {}).get("volumeBindingMode") == "WaitForFirstConsumer")
-
-
-def decide_claim(name: str, found: FoundClaim, disk: RestoredDiskStatus) -> Problem | None:
+def decide_claim(found: Claim, disk: RestoredDiskStatus) -> Problem | None:
     """Return what keeps a claim from receiving a disk."""
-    claim = found.claim
+    name, claim = found.name, found.claim
     if claim is None:
         return Problem("ClaimNotFound", f"there is no PersistentVolumeClaim {name}, which receives disk {disk.index}")
     if is_deleting(claim):
         return Problem("ClaimDeleting", f"claim {name} is being deleted")
-    spec, status = claim.get("spec") or {}, claim.get("status") or {}
-    if spec.get("volumeMode", "Filesystem") != "Filesystem":
-        text = f"claim {name} has volume mode {spec['volumeMode']}: only claims of volume mode Filesystem are supported"
+    mode = (claim.get("spec") or {}).get("volumeMode", "Filesystem")
+    if mode != "Filesystem":
+        text = f"claim {name} has volume mode {mode}: only claims of volume mode Filesystem are supported"
         return Problem("ClaimUnsupported", text, Meaning.FINAL)
-    modes = spec.get("accessModes") or []
-    if modes and not _WRITABLE.intersection(modes):
-        return Problem("ReadOnlyClaim", f"claim {name} can't be written to ({', '.join(modes)})", Meaning.FINAL)
-    if status.get("phase") == "Lost":
-        return Problem("ClaimLost", f"claim {name} has lost its volume", Meaning.FINAL)
-    if status.get("phase") == "Pending" and not found.waits_for_consumer:
-        return Problem("ClaimPending", f"claim {name} is not bound to a volume yet")
-    return _size_problem(name, claim, disk)
+    return writing_problem(found, claim) or _size_problem(name, claim, disk)
 
 
 def _size_problem(name: str, claim: Obj, disk: RestoredDiskStatus) -> Problem | None:

@@ -50,13 +50,14 @@ def decide_claim(repository: Obj, found: Claim, rivals: Sequence[Obj]) -> Proble
         )
     if is_deleting(claim):
         return Problem("ClaimDeleting", f"claim {found.name} is being deleted")
+    return writing_problem(found, claim)
+
+
+def writing_problem(found: Claim, claim: Obj) -> Problem | None:
+    """Return what keeps pods from writing to a claim that is there, by its access modes and its phase."""
     modes = (claim.get("spec") or {}).get("accessModes") or []
     if modes and not _WRITABLE.intersection(modes):
         return Problem("ReadOnlyClaim", f"claim {found.name} can't be written to ({', '.join(modes)})", Meaning.FINAL)
-    return _phase(found, claim)
-
-
-def _phase(found: Claim, claim: Obj) -> Problem | None:
     phase = (claim.get("status") or {}).get("phase")
     if phase == "Lost":
         return Problem("ClaimLost", f"claim {found.name} has lost its volume", Meaning.FINAL)
@@ -64,5 +65,5 @@ def _phase(found: Claim, claim: Obj) -> Problem | None:
         return None
     mode = (found.storage_class or {}).get("volumeBindingMode")
     if mode == "WaitForFirstConsumer":
-        return None  # the probe's pod is the first consumer
+        return None  # the pod is the first consumer
     return Problem("ClaimPending", f"claim {found.name} is not bound to a volume yet")

@@ -8,8 +8,9 @@ import pytest
 from tests.support import sample
 
 from sendense_operator.api.v1alpha1.restore import RestoredDiskStatus, RestoreTarget
-from sendense_operator.reconcile.restores.restore_targets import FoundClaim, assign_claims, decide_claim
+from sendense_operator.reconcile.restores.restore_targets import assign_claims, decide_claim
 from sendense_operator.reconcile.state.problem import Meaning, Problem
+from sendense_operator.reconcile.workload.claims import Claim
 
 GIB = sample.GIB
 DISK = RestoredDiskStatus(index=1, virtual_size=GIB)
@@ -65,7 +66,8 @@ def test_claims_that_do_not_fit(wanted: RestoreTarget, indexes: tuple[int, ...],
     ],
 )
 def test_a_claim(claim: dict[str, Any], waits_for_consumer: bool, reason: str | None) -> None:
-    found = decide_claim("data", FoundClaim(sample.claim("data", **claim), waits_for_consumer), DISK)
+    storage_class = {"volumeBindingMode": "WaitForFirstConsumer"} if waits_for_consumer else None
+    found = decide_claim(Claim("data", sample.claim("data", **claim), storage_class), DISK)
     assert (found.reason if found is not None else None) == reason
     assert found is None or "data" in found.message
 
@@ -74,6 +76,6 @@ def test_a_claim(claim: dict[str, Any], waits_for_consumer: bool, reason: str | 
     ("claim", "reason"), [(None, "ClaimNotFound"), (sample.deleting(sample.claim("data", size="1Gi")), "ClaimDeleting")]
 )
 def test_a_claim_that_is_waited_for(claim: Any, reason: str) -> None:
-    found = decide_claim("data", FoundClaim(claim), DISK)
+    found = decide_claim(Claim("data", claim), DISK)
     assert found is not None
     assert (found.reason, found.meaning) == (reason, Meaning.WAIT)
