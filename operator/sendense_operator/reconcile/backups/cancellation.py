@@ -17,7 +17,7 @@ from sendense_operator.reconcile.backups.finish import cancelled, chain_key, com
 from sendense_operator.reconcile.backups.worker_removal import STOP_POLL_S, own_job, pods_of, stop_job
 from sendense_operator.reconcile.state.context import BackupContext, RestorePointContext
 from sendense_operator.reconcile.state.formatting import parse_time
-from sendense_operator.reconcile.state.kubernetes_objects import is_deleting, is_live, newest, pod_ip
+from sendense_operator.reconcile.state.kubernetes_objects import describe_pods, is_deleting, is_live, newest, pod_ip
 from sendense_operator.reconcile.workload.job_outcome import last_answer, still_there
 from sendense_operator.reconcile.workload.worker_pod import task_of
 from sendense_operator.task import Stage
@@ -155,7 +155,5 @@ def _waited_enough(ctx: RestorePointContext, backup: ObservedBackup, job: Obj | 
 
 
 def _left_behind(pods: list[Obj]) -> str:
-    where = ", ".join(
-        sorted(f"{pod['metadata']['name']} on {pod['spec'].get('nodeName') or 'no node'}" for pod in pods)
-    )
+    where = describe_pods(pods)
     return f"did not stop in time: {where}. Its unfinished files are removed when the repository is next used"

@@ -58,7 +58,7 @@ def merge_disks(old: list[BackupDisk], reported: Progress, *, whole: bool) -> li
 
 
 def _disk(old: BackupDisk | None, now: DiskProgress, whole: bool) -> BackupDisk:
-    eta = _estimate(now.eta_seconds) if whole else None
+    eta = sensible_eta(now.eta_seconds) if whole else None
     received_bytes = max(now.received_bytes, old.received_bytes if old else 0)
     percent = percent_of(min(received_bytes, now.virtual_size), now.virtual_size, finished=now.completed)
     return BackupDisk(
@@ -88,7 +88,7 @@ def merge_progress(
         disk.virtual_size if disk.percent == 100 else min(disk.received_bytes, disk.virtual_size) for disk in disks
     )
     percent = max(percent_of(done, total, finished=False), old.percent if old else 0)
-    eta = _estimate(reported.eta_seconds) if whole else None
+    eta = sensible_eta(reported.eta_seconds) if whole else None
     result = BackupProgress(
         received_bytes=received_bytes,
         total_bytes=total,
@@ -106,7 +106,7 @@ def merge_progress(
     return result
 
 
-def _estimate(eta: int | None) -> int | None:
+def sensible_eta(eta: int | None) -> int | None:
     """Seconds; None for what is no estimate: bytes that trickle in would come to centuries."""
     return eta if eta is not None and 0 <= eta <= _FARTHEST_S else None
 

@@ -20,7 +20,14 @@ from sendense_operator.reconcile.restores.restore_status import ObservedRestore,
 from sendense_operator.reconcile.state.context import ReconcileContext, RestoreContext
 from sendense_operator.reconcile.state.formatting import human_bytes, human_count, human_rate, parse_time, whole_seconds
 from sendense_operator.reconcile.state.keys import Key, Work
-from sendense_operator.reconcile.state.kubernetes_objects import is_deleting, is_live, is_owned_by, newest, pod_ip
+from sendense_operator.reconcile.state.kubernetes_objects import (
+    describe_pods,
+    is_deleting,
+    is_live,
+    is_owned_by,
+    newest,
+    pod_ip,
+)
 from sendense_operator.reconcile.state.observed_run import acknowledge
 from sendense_operator.reconcile.workload.job_outcome import LINGER_S, last_answer, still_there
 from sendense_operator.reconcile.workload.worker_job import TTL_SECONDS
@@ -245,7 +252,6 @@ async def pods_of(ctx: ReconcileContext, restore: ObservedRestore) -> list[Obj]:
 
 
 def _left_behind(pods: list[Obj]) -> str:
-    where = ", ".join(
-        sorted(f"{pod['metadata']['name']} on {pod['spec'].get('nodeName') or 'no node'}" for pod in pods)
+    return (
+        f"did not stop in time: {describe_pods(pods)}. Its unfinished image disk.img.partial may be left in the claim"
     )
-    return f"did not stop in time: {where}. Its unfinished image disk.img.partial may be left in the claim"

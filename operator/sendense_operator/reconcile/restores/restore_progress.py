@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
 
 from sendense_operator.api.v1alpha1.restore import RestoredDiskStatus, RestoreProgress
+from sendense_operator.reconcile.backups.progress import percent_of, sensible_eta
 from sendense_operator.reconcile.state.formatting import human_duration, human_rate, whole_seconds
 from sendense_operator.task import DiskProgress, Progress, Stage
-
-_FARTHEST_S: Final = 2_592_000
-"""The most that spec.activeDeadlineSeconds may be: what would end later never does."""
 
 
 def message_of(report: Progress, *, verify_only: bool) -> str:
@@ -40,8 +37,8 @@ def _merge_disk(old: RestoredDiskStatus, now: DiskProgress | None) -> RestoredDi
     if now is None:
         return disk
     disk.processed_bytes = max(old.processed_bytes, min(now.received_bytes, old.virtual_size))
-    disk.percent = max(old.percent, _percent(disk.processed_bytes, old.virtual_size, finished=now.completed))
-    eta = _estimate(now.eta_seconds)
+    disk.percent = max(old.percent, percent_of(disk.processed_bytes, old.virtual_size, finished=now.completed))
+    eta = sensible_eta(now.eta_seconds)
     disk.rate = human_rate(now.rate) or None
     disk.eta = human_duration(eta) if eta is not None else None
     return disk
@@ -53,8 +50,8 @@ def merge_progress(
     """Return the total of `disks`. `last_update_time` moves only when something else does."""
     total = sum(disk.virtual_size for disk in disks)
     done = max(sum(disk.processed_bytes for disk in disks), old.processed_bytes if old is not None else 0)
-    percent = max(_percent(done, total, finished=False), old.percent if old is not None else 0)
-    eta = _estimate(report.eta_seconds)
+    percent = max(percent_of(done, total, finished=False), old.percent if old is not None else 0)
+    eta = sensible_eta(report.eta_seconds)
     result = RestoreProgress(
         processed_bytes=done,
         total_bytes=total,
@@ -69,14 +66,3 @@ def merge_progress(
     if result != old:
         result.last_update_time = whole_seconds(now)
     return result
-
-
-def _percent(done: int, total: int, *, finished: bool) -> int:
-    """Return whole percents, rounded down; 100 only when `finished`."""
-    if finished:
-        return 100
-    return min(99, done * 100 // total) if total > 0 else 0
-
-
-def _estimate(eta: int | None) -> int | None:
-    return eta if eta is not None and 0 <= eta <= _FARTHEST_S else None

@@ -104,6 +104,11 @@ def host_ports(job: Obj) -> set[int]:
     return {int(port["hostPort"]) for port in ports if port.get("hostPort")}
 
 
+def describe_pods(pods: Iterable[Obj]) -> str:
+    """Return the names of pods and their nodes, for a message."""
+    return ", ".join(sorted(f"{pod['metadata']['name']} on {pod['spec'].get('nodeName') or 'no node'}" for pod in pods))
+
+
 def newest(pods: Iterable[Obj]) -> Obj | None:
     """Return the latest pod; of two of the same second, the one that is not finished."""
     return max(pods, key=lambda pod: (created(pod), not is_finished(pod), pod["metadata"]["name"]), default=None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster.object_names import restore_name, restore_service_name, service_name, worker_name
@@ -25,15 +25,7 @@ def build_service(backup: Obj, labels: dict[str, str], disks: int) -> Obj:
             "externalTrafficPolicy": "Local",
             "publishNotReadyAddresses": True,
             "selector": _selector(backup),
-            "ports": [
-                {
-                    "name": f"nbd-{index}",
-                    "protocol": "TCP",
-                    "port": names.NBD_BASE_PORT + index,
-                    "targetPort": names.NBD_BASE_PORT + index,
-                }
-                for index in range(disks)
-            ],
+            "ports": _service_ports(range(disks)),
         },
     }
 
@@ -84,29 +76,22 @@ def _status_rule(settings: Settings, *selectors: Mapping[str, str]) -> Obj:
 
 def build_restore_service(restore: Obj, disks: Sequence[int]) -> Obj:
     """Return the Service of the NBD exports of these disks of a Restore."""
-    ports = [
-        {
-            "name": f"nbd-{index}",
-            "protocol": "TCP",
-            "port": names.NBD_BASE_PORT + index,
-            "targetPort": names.NBD_BASE_PORT + index,
-        }
-        for index in disks
-    ]
-    spec = {"type": "ClusterIP", "selector": _restore_selector(restore), "ports": ports}
-    return {"metadata": _restore_metadata(restore, restore_service_name), "spec": spec}
+    selector = _restore_selector(restore)
+    spec = {"type": "ClusterIP", "selector": selector, "ports": _service_ports(disks)}
+    return {"metadata": _metadata(restore, selector, restore_service_name), "spec": spec}
 
 
 def build_restore_policy(restore: Obj, disks: Sequence[int], allowed_from: Sequence[str], settings: Settings) -> Obj:
     """Return who may connect to the pod of a Restore that serves disks: pods of its namespace and these networks."""
+    selector = _restore_selector(restore)
     exports: Obj = {
         "ports": [{"protocol": "TCP", "port": names.NBD_BASE_PORT + index} for index in disks],
         "from": [{"podSelector": {}}, *({"ipBlock": {"cidr": cidr}} for cidr in allowed_from)],
     }
     return {
-        "metadata": _restore_metadata(restore, restore_name),
+        "metadata": _metadata(restore, selector, restore_name),
         "spec": {
-            "podSelector": {"matchLabels": _restore_selector(restore)},
+            "podSelector": {"matchLabels": selector},
             "policyTypes": ["Ingress"],
             "ingress": [exports, _status_rule(settings, settings.controller_selector)],
         },
@@ -124,16 +109,6 @@ def _restore_selector(restore: Obj) -> dict[str, str]:
     return {names.LABEL_COMPONENT: names.COMPONENT_RESTORE, names.LABEL_RESTORE: restore["metadata"]["name"]}
 
 
-def _restore_metadata(restore: Obj, named: Callable[[str, str], str]) -> Obj:
-    meta = restore["metadata"]
-    return {
-        "namespace": meta["namespace"],
-        "name": named(meta["name"], meta["uid"]),
-        "labels": _restore_selector(restore),
-        "ownerReferences": [owner_ref(restore)],
-    }
-
-
 def _selector(backup: Obj) -> dict[str, str]:
     return {
         names.LABEL_COMPONENT: names.COMPONENT_WORKER,
@@ -141,11 +116,23 @@ def _selector(backup: Obj) -> dict[str, str]:
     }
 
 
-def _metadata(backup: Obj, labels: dict[str, str], named: Callable[[str, str], str]) -> Obj:
-    meta = backup["metadata"]
+def _service_ports(disks: Iterable[int]) -> list[Obj]:
+    return [
+        {
+            "name": f"nbd-{index}",
+            "protocol": "TCP",
+            "port": names.NBD_BASE_PORT + index,
+            "targetPort": names.NBD_BASE_PORT + index,
+        }
+        for index in disks
+    ]
+
+
+def _metadata(owner: Obj, labels: dict[str, str], named: Callable[[str, str], str]) -> Obj:
+    meta = owner["metadata"]
     return {
         "namespace": meta["namespace"],
         "name": named(meta["name"], meta["uid"]),
         "labels": labels,
-        "ownerReferences": [owner_ref(backup)],
+        "ownerReferences": [owner_ref(owner)],
     }
