@@ -12,29 +12,21 @@ from sendense_operator import metric_catalogue as catalogue
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec, VMwareApplianceStatus
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.controller.metrics.families import gauge
-from sendense_operator.controller.metrics.state_records import is_ready, read_model, seconds
+from sendense_operator.controller.metrics.state_records import NamedRecord, is_ready, read_model, seconds
 from sendense_operator.metric_catalogue import Metric
 from sendense_operator.object_key import ObjectKey
 
 
 @dataclass(frozen=True, slots=True)
-class ApplianceRecord:
+class ApplianceRecord(NamedRecord):
     """What is kept of a VMwareAppliance."""
 
-    uid: str
-    namespace: str
-    name: str
     ready: bool = False
     contact: float | None = None
     """When it last answered, in seconds since the epoch."""
     stuck: int | None = None
     slots: int | None = None
     used: int | None = None
-
-    @property
-    def key(self) -> ObjectKey:
-        """Namespace and name."""
-        return ObjectKey(self.namespace, self.name)
 
     @classmethod
     def of(cls, obj: Obj) -> Self:

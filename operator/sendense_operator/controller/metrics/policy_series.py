@@ -12,28 +12,19 @@ from sendense_operator import metric_catalogue as catalogue
 from sendense_operator.api.v1alpha1.backuppolicy import BackupPolicySpec, BackupPolicyStatus
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.controller.metrics.families import gauge
-from sendense_operator.controller.metrics.state_records import read_model, seconds
-from sendense_operator.object_key import ObjectKey
+from sendense_operator.controller.metrics.state_records import NamedRecord, read_model, seconds
 
 
 @dataclass(frozen=True, slots=True)
-class PolicyRecord:
+class PolicyRecord(NamedRecord):
     """What is kept of a BackupPolicy. Times are seconds since the epoch."""
 
-    uid: str
-    namespace: str
-    name: str
     suspended: bool = False
     max_age: int | None = None
     """Seconds that the newest restore point of its VMs may be old; None: it has no objective."""
     vms: int | None = None
     last: float | None = None
     next: float | None = None
-
-    @property
-    def key(self) -> ObjectKey:
-        """Namespace and name."""
-        return ObjectKey(self.namespace, self.name)
 
     @classmethod
     def of(cls, obj: Obj) -> Self:

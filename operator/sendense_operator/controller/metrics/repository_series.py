@@ -12,18 +12,15 @@ from sendense_operator import metric_catalogue as catalogue
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec, BackupRepositoryStatus
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.controller.metrics.families import gauge
-from sendense_operator.controller.metrics.state_records import is_ready, read_model, seconds
+from sendense_operator.controller.metrics.state_records import NamedRecord, is_ready, read_model, seconds
 from sendense_operator.metric_catalogue import Metric
 from sendense_operator.object_key import ObjectKey
 
 
 @dataclass(frozen=True, slots=True)
-class RepositoryRecord:
+class RepositoryRecord(NamedRecord):
     """What is kept of a BackupRepository. Times are seconds since the epoch."""
 
-    uid: str
-    namespace: str
-    name: str
     ready: bool = False
     capacity: int | None = None
     free: int | None = None
@@ -36,11 +33,6 @@ class RepositoryRecord:
     used: int | None = None
     probed: float | None = None
     scanned: float | None = None
-
-    @property
-    def key(self) -> ObjectKey:
-        """Namespace and name."""
-        return ObjectKey(self.namespace, self.name)
 
     @classmethod
     def of(cls, obj: Obj) -> Self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Generic, Protocol, TypeVar
 
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 from sendense_operator.api.v1alpha1 import conditions
 from sendense_operator.api.v1alpha1.base import Condition, ConditionStatus, Model
 from sendense_operator.cluster.objects import Obj
+from sendense_operator.object_key import ObjectKey
 from sendense_operator.reconcile.state.formatting import parse_time
 
 NOT_REPORTED: Final = "NotReported"
@@ -29,6 +31,20 @@ class Record(Protocol):
     def namespace(self) -> str:
         """Namespace."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class NamedRecord:
+    """What is kept of every object whose series have its name."""
+
+    uid: str
+    namespace: str
+    name: str
+
+    @property
+    def key(self) -> ObjectKey:
+        """Namespace and name."""
+        return ObjectKey(self.namespace, self.name)
 
 
 R = TypeVar("R", bound=Record)

@@ -15,19 +15,16 @@ from sendense_operator.cluster.objects import Obj
 from sendense_operator.controller.metrics.backup_series import BackupNumbers, VMBackups, known
 from sendense_operator.controller.metrics.families import gauge
 from sendense_operator.controller.metrics.policy_series import PolicyRecord
-from sendense_operator.controller.metrics.state_records import NOT_REPORTED, seconds_of, verdict_of
+from sendense_operator.controller.metrics.state_records import NOT_REPORTED, NamedRecord, seconds_of, verdict_of
 from sendense_operator.metric_catalogue import Metric
 from sendense_operator.object_key import ObjectKey
 from sendense_operator.reconcile.state.kubernetes_objects import is_deleting
 
 
 @dataclass(frozen=True, slots=True)
-class VMRecord:
+class VMRecord(NamedRecord):
     """What is kept of a ProtectedVM. Times are seconds since the epoch."""
 
-    uid: str
-    namespace: str
-    name: str
     appliance: str
     policy: str
     """Empty: none backs it up."""
@@ -39,11 +36,6 @@ class VMRecord:
     reason: str
     vanished: bool
     deleting: bool
-
-    @property
-    def key(self) -> ObjectKey:
-        """Namespace and name."""
-        return ObjectKey(self.namespace, self.name)
 
     @classmethod
     def of(cls, obj: Obj) -> Self:
