@@ -38,9 +38,13 @@ def test_ten_thousand_backups_take_few_bytes() -> None:
     tracemalloc.start()
     try:
         store.replace(_records(), None)
-        kept, _ = tracemalloc.get_traced_memory()
+        count = len(store)
+        before, _ = tracemalloc.get_traced_memory()
+        # What is released with it is the store's own: threads that other tests left allocate meanwhile, too.
+        store.replace((), None)
+        after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert len(store) == MANY
+    assert count == MANY
     # the UID is counted here, and shared with the follower's index in the controller
-    assert kept / MANY < 400
+    assert 100 < (before - after) / MANY < 400
