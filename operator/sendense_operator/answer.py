@@ -91,6 +91,24 @@ class RestoredDisk(Wire):
     """The first damaged ranges."""
 
 
+class Consolidated(Wire):
+    """What a consolidation did. Sizes in bytes."""
+
+    merges: Bytes = 0
+    """Number of layers that were written, each of which replaced a layer and all layers merged into it."""
+    removed_layers: Bytes = Field(default=0, alias="removed")
+    """By how many layers the disks have become shallower, in total."""
+    written_bytes: Bytes = Field(default=0, alias="written")
+    freed_bytes: Bytes = Field(default=0, alias="freed")
+    """Bytes that the chain occupies less than before."""
+    depth: Bytes = 0
+    """Layers of the deepest disk of the newest restore point; 0 if there is none."""
+    left: str = ""
+    """ConsolidationObstacle: why layers that should be merged were not; empty if there are none."""
+    message: str = ""
+    """Explanation of `left`, with names or numbers."""
+
+
 class CatalogueSeal(Wire):
     """Number and digest of the records of a catalogue, against which a reader checks them."""
 
@@ -152,6 +170,8 @@ class Answer(Wire):
     """For verification: bytes of content that were read."""
     restored: Annotated[tuple[RestoredDisk, ...], Field(max_length=MAX_DISKS)] = ()
     """For a completed restore: its disks, in the order of the task."""
+    consolidated: Consolidated | None = None
+    """For a consolidation: what was done, also by one that failed or was cancelled."""
     stuck_client: bool = False
     """Whether the VMA's client of this job hangs; it does so until the VMA is restarted."""
 

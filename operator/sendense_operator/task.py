@@ -100,6 +100,16 @@ class Compaction(StrEnum):
     NEVER = "Never"
 
 
+class ConsolidationMode(StrEnum):
+    """When layers of removed restore points are merged into those that depend on them."""
+
+    AUTO = "Auto"
+    """Whenever it frees enough or keeps the chain below its target depth."""
+    MANUAL = "Manual"
+    """Only on request."""
+    NEVER = "Never"
+
+
 class TaskDisk(Wire):
     """One disk of the VM."""
 
@@ -279,6 +289,36 @@ class VerificationTask(Wire):
     """Most bytes of content to read per second; None: no limit."""
 
 
+class ConsolidationTask(Wire):
+    """Consolidation of one chain: layers that no restore point needs apart are merged, and what is unneeded is freed.
+
+    The worker then writes the catalogue of the chain to the pod's log, as maintenance does for chains of `remove`.
+    """
+
+    kind: Literal["consolidation"] = "consolidation"
+    namespace: str
+    folder: str = ""
+    """As in BackupTask."""
+    vm: str
+    """Name of the ProtectedVM, which is the chain's folder."""
+    chain: str
+    """Name of the BackupChain."""
+    repository_id: str
+    repository_path: str = ""
+    """As in BackupTask."""
+    target_depth: Annotated[int, Field(ge=2, le=64)] = 8
+    """Layers of a disk above which layers are merged although that frees little."""
+    everything: bool = False
+    """Whether every layer that no restore point needs apart is merged, whatever that frees."""
+    retained_from: datetime | None = None
+    """Restore points that were committed at this time or later are immutable: their layers are neither merged nor
+    freed. None: no restore point is immutable."""
+    min_free: Bytes = 1 << 30
+    """As in BackupTask."""
+    bytes_per_second: Annotated[int, Field(ge=1)] | None = None
+    """Most bytes to write per second; None: no limit."""
+
+
 class Stage(StrEnum):
     """Stages of a worker."""
 
@@ -291,6 +331,7 @@ class Stage(StrEnum):
     COMMITTING = "Committing"
     RESTORING = "Restoring"
     SERVING = "Serving"
+    CONSOLIDATING = "Consolidating"
     CANCELLING = "Cancelling"
     DONE = "Done"
 

@@ -9,6 +9,9 @@
     <root>/<namespace>/<protectedvm>/backups/<backup-name>.json.unfit       marks: why it can't be a parent
     <root>/<namespace>/<protectedvm>/.tombstones/<backup-name>.<uid>.json   removed, but its layers are not all freed
     <root>/<namespace>/<protectedvm>/.quarantine/<time>/<folder>/<file>     orphans
+    <root>/<namespace>/<protectedvm>/.consolidation/.lock                   locked by the pod that merges layers
+    <root>/<namespace>/<protectedvm>/.consolidation/.owner                  its UID
+    <root>/<namespace>/<protectedvm>/.consolidation/journal.json            the merge that it works on
     <root>/<namespace>/<protectedvm>/.pins/.lock                            locked while pins are made or heeded
     <root>/<namespace>/<protectedvm>/.pins/<pod-uid>                        layers that a verification reads, locked
 
@@ -33,10 +36,13 @@ BACKUPS: Final = "backups"
 PARTIAL: Final = ".partial"
 DIGESTS: Final = ".digests"
 COMPACT: Final = ".compact"
+MERGED: Final = ".merged"
 UNFIT: Final = ".unfit"
 TOMBSTONES: Final = ".tombstones"
 QUARANTINE: Final = ".quarantine"
 PINS: Final = ".pins"
+CONSOLIDATION: Final = ".consolidation"
+JOURNAL: Final = "journal.json"
 MANIFEST_SUFFIX: Final = ".json"
 
 _PREFIXES: Final = {BackupType.FULL: "full", BackupType.INCREMENTAL: "incr"}
@@ -48,7 +54,7 @@ _OBJECT: Final = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
 _MANIFEST: Final = re.compile(rf"^{_OBJECT}(\.{_UID.pattern.strip('^$')})?\.json$")
 _TOMBSTONE: Final = re.compile(rf"^{_OBJECT}\.{_UID.pattern.strip('^$')}(\.[0-9]{{1,4}})?\.json$")
 _PARTIAL_NAME: Final = re.compile(
-    rf"^({_LAYER.pattern.strip('^$')}(\.digests|\.compact)?|{_MANIFEST.pattern.strip('^$')}(\.unfit)?)\.partial$"
+    rf"^({_LAYER.pattern.strip('^$')}(\.digests|\.compact|\.merged)?|{_MANIFEST.pattern.strip('^$')}(\.unfit)?)\.partial$"
 )
 _MAX_COLLISIONS: Final = 999
 _FOLDER: Final = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$")
@@ -98,6 +104,11 @@ class ChainPaths:
     def pins(self) -> PurePosixPath:
         """Folder of the pins, each of which keeps layers from being freed while a pod reads them."""
         return self.folder / PINS
+
+    @property
+    def consolidation(self) -> PurePosixPath:
+        """Folder of the lock and the journal of a consolidation."""
+        return self.folder / CONSOLIDATION
 
     def pin(self, reader: str) -> PurePosixPath:
         """Return the path of the pin of the pod with the UID `reader`. Raises LayoutError."""
@@ -171,6 +182,16 @@ def digests_of(layer: PurePosixPath) -> PurePosixPath:
 def compact_of(layer: PurePosixPath) -> PurePosixPath:
     """Return the path whose partial is the compacted copy of a layer's partial, until it takes that one's place."""
     return layer.with_name(layer.name + COMPACT)
+
+
+def merged_of(layer: PurePosixPath) -> PurePosixPath:
+    """Return the path whose partial is what a layer becomes by a merge, until it takes that one's place."""
+    return layer.with_name(layer.name + MERGED)
+
+
+def is_merged_partial(name: str) -> bool:
+    """Return whether this is the file name of a merged layer that is not committed."""
+    return is_partial(name) and name.endswith(MERGED + PARTIAL)
 
 
 def unfit_of(manifest: PurePosixPath) -> PurePosixPath:

@@ -102,6 +102,8 @@ class ManifestDisk(_Part):
     """For a compacted increment: bytes that differ from the parent, zeroes included; None if nothing was compared."""
     compaction: str = ""
     """For an increment: CompactionResult. Text, because a later version may have further ones."""
+    merged: Annotated[int, Field(ge=0)] = 0
+    """Number of layers of removed restore points that were merged into this one."""
     change_id: str
     """Change ID of the disk at this restore point."""
     parent: Parent | None = None
@@ -226,7 +228,7 @@ class Manifest(_Part):
 
 
 _CHECKSUM: Final = "checksum"
-_OPTIONAL: Final = {"changed": None, "compaction": ""}
+_OPTIONAL: Final = {"changed": None, "compaction": "", "merged": 0}
 """Fields of a disk that are left out with this value, so that manifests of earlier versions stay as they are."""
 
 

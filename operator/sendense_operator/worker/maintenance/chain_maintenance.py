@@ -29,7 +29,7 @@ _IN_USE: Final = "a backup is writing this chain: nothing was freed or quarantin
 _MAX_MESSAGE: Final = 500
 """Characters that are kept of a path or of a message of the system."""
 _KNOWN: Final = frozenset(
-    {layout.LOCK, layout.OWNER, layout.BACKUPS, layout.TOMBSTONES, layout.QUARANTINE, layout.PINS}
+    {layout.LOCK, layout.OWNER, layout.BACKUPS, layout.TOMBSTONES, layout.QUARANTINE, layout.PINS, layout.CONSOLIDATION}
 )
 
 
