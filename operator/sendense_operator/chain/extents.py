@@ -6,13 +6,19 @@ The tool prints one extent per line. A large layer has millions, so they are sum
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
 
+from blake3 import blake3
+
 UNDEFINED: Final = 255
 """Depth of chunks that no layer defines; a stack has at most 64 layers."""
+_SUBCLUSTER: Final = 4 << 10
+"""Smallest part of the operator's layers that is defined or not, in bytes."""
+_RANGE: Final = struct.Struct("=QQ")
 
 
 @lru_cache(maxsize=64)
@@ -68,6 +74,8 @@ class LayerMap:
     """Virtual size of the disk in bytes."""
     chunk: int
     """Size of a chunk in bytes."""
+    layers: int = 1
+    """Number of layers, from the top, that count as this layer."""
     coverage: int = 0
     """Bytes that this layer defines, zeroes included."""
     guest_bytes: int = 0
@@ -83,6 +91,9 @@ class LayerMap:
     defined_by: bytearray = field(default_factory=bytearray)
     """One byte per chunk: depth of the uppermost layer that defines something in it, UNDEFINED if none does."""
     _end: int = 0
+    _outline: blake3 = field(default_factory=blake3, repr=False, compare=False)
+    _run: tuple[int, int] = (0, 0)
+    """The last run that this layer defines, of which the end may not be known yet."""
 
     def __post_init__(self) -> None:
         count = chunk_count(self.virtual_size, self.chunk)
@@ -100,18 +111,33 @@ class LayerMap:
             )
         self._end = end
         self.extents += 1
-        own = extent.depth == 0 and extent.present
+        own = extent.depth < self.layers and extent.present
         holds_data = extent.data and not extent.zero
         if own:
             self.coverage += extent.length
             self.guest_bytes += extent.length if holds_data else 0
             self._mark(self.own_chunks, extent.start, end)
+            self._draw(extent.start // _SUBCLUSTER * _SUBCLUSTER, -(-end // _SUBCLUSTER) * _SUBCLUSTER)
         if extent.present:
             self._define(extent.depth, extent.start, end)
         if holds_data and extent.offset is not None:
             self.file_ends[extent.depth] = max(self.file_ends.get(extent.depth, 0), extent.offset + extent.length)
         if holds_data:
             self._mark(self.data_chunks, extent.start, end)
+
+    @property
+    def outline(self) -> bytes:
+        """Digest of which subclusters (4 KiB) this layer defines, whatever they hold."""
+        outline = self._outline.copy()
+        outline.update(_RANGE.pack(*self._run))
+        return outline.digest()
+
+    def _draw(self, start: int, end: int) -> None:
+        if start > self._run[1]:
+            self._outline.update(_RANGE.pack(*self._run))
+            self._run = start, end
+        else:
+            self._run = self._run[0], max(end, self._run[1])
 
     def _mark(self, chunks: bytearray, start: int, end: int) -> None:
         first, last = start // self.chunk, (end - 1) // self.chunk

@@ -1,8 +1,4 @@
-"""Writing of what differs between two stacks of layers into a new layer on the lower one.
-
-One function serves the compaction of an increment and the merging of increments: the upper stack ends with the layers
-that become one, the lower stack is what the new layer is based on.
-"""
+"""Writing of what differs between two stacks of layers into a new layer on the lower one."""
 
 from __future__ import annotations
 
@@ -11,27 +7,21 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from sendense_operator.chain.compaction import Content, Difference, find_differences
 from sendense_operator.chain.digests import Chunks
 from sendense_operator.chain.extents import chunk_length, marked
-from sendense_operator.worker.errors import Reason, WorkerError
 from sendense_operator.worker.images import nbd_export, qemu_tools
 from sendense_operator.worker.images.chunk_queue import ChunkQueue
+from sendense_operator.worker.images.nbd_client import Connection
 from sendense_operator.worker.images.nbd_export import ModeChoice
 from sendense_operator.worker.images.qemu_tools import IoMode
-
-if TYPE_CHECKING:
-    import nbd
 
 _CLOSE_SECONDS: Final = 600.0
 """Time limit for closing the new layer: without O_DIRECT, closing has to write back the whole page cache."""
 _MOST_WRITE: Final = 1 << 20
 """Largest write in bytes, so that four threads hold few copies."""
-_ALLOCATION: Final = "base:allocation"
-_ZERO: Final = 2
-"""Flag of a range in that context which reads as zeroes."""
 
 
 @dataclass(frozen=True)
@@ -111,81 +101,47 @@ async def write_difference(
 
 
 class _Reader:
-    """The connections of one thread to the three servers. Errors of the connections become WorkerErrors."""
+    """The connections of one thread to the three servers."""
 
     def __init__(
         self, comparison: Comparison, sockets: tuple[Path, Path, Path], receive: Callable[[int, Content], None]
     ) -> None:
-        import nbd  # noqa: PLC0415 - Debian's package, not on PyPI: only where qemu is too
-
         self._comparison, self._receive = comparison, receive
-        self._error = nbd.Error
-        self._no_hole = nbd.CMD_FLAG_NO_HOLE
         self._zeroes = bytes(comparison.chunks.chunk)
-        try:
-            self._upper, self._lower, self._target = (self._connect(nbd.NBD(), socket) for socket in sockets)
-        except nbd.Error as error:
-            raise WorkerError(Reason.EXPORT_FAILED, f"comparing the layers: {error}") from error
-
-    def _connect(self, handle: nbd.NBD, socket: Path) -> nbd.NBD:
-        handle.add_meta_context(_ALLOCATION)
-        handle.connect_unix(str(socket))
-        if handle.get_size() != self._comparison.chunks.virtual_size:
-            text = f"a layer has {handle.get_size()} bytes instead of {self._comparison.chunks.virtual_size}"
-            raise WorkerError(Reason.IMAGE_CORRUPT, text)
-        return handle
+        size = comparison.chunks.virtual_size
+        self._upper, self._lower, self._target = (
+            Connection(socket, size, "comparing the layers") for socket in sockets
+        )
 
     def compare(self, index: int) -> int:
         """Compare a chunk, write what differs, and return the number of bytes that do."""
         chunks = self._comparison.chunks
         start, length = index * chunks.chunk, chunk_length(index, chunks.virtual_size, chunks.chunk)
-        try:
-            new: Content = self._zeroes[:length]
-            if self._comparison.data[index]:
-                new = self._upper.pread(length, start)
-                self._receive(index, new)
-            if self._is_zero(start, length):
-                if not self._comparison.data[index]:
-                    return 0
-                old: Content = self._zeroes[:length]
-            else:
-                old = self._lower.pread(length, start)
-            return sum(self._write(new, start, run) for run in find_differences(new, old))
-        except self._error as error:
-            raise WorkerError(Reason.EXPORT_FAILED, f"comparing byte {start} of the disk: {error}") from error
-
-    def _is_zero(self, start: int, length: int) -> bool:
-        """Return whether this range of the lower stack reads as zeroes, as far as that is known without reading it."""
-        end = start + length
-        while start < end:
-            extents = list[int]()
-
-            def add(context: str, _offset: int, found: list[int], _error: object, to: list[int] = extents) -> None:
-                if context == _ALLOCATION:
-                    to.extend(found)
-
-            self._lower.block_status(end - start, start, add)
-            if not extents or not all(flags & _ZERO for flags in extents[1::2]):
-                return False
-            start += sum(extents[::2])
-        return True
+        new: Content = self._zeroes[:length]
+        if self._comparison.data[index]:
+            new = self._upper.read(start, length)
+            self._receive(index, new)
+        if self._lower.is_zero(start, length):
+            if not self._comparison.data[index]:
+                return 0
+            old: Content = self._zeroes[:length]
+        else:
+            old = self._lower.read(start, length)
+        return sum(self._write(new, start, run) for run in find_differences(new, old))
 
     def _write(self, new: Content, chunk: int, run: Difference) -> int:
         """Write a run of a chunk that begins at byte `chunk` of the disk, and return its length."""
         length = run.end - run.start
         if run.is_zero:
             # Explicit zeroes and not a hole, in which the lower stack's data could show.
-            self._target.zero(length, chunk + run.start, self._no_hole)
+            self._target.zero(chunk + run.start, length, hole=False)
             return length
         for first in range(run.start, run.end, _MOST_WRITE):
-            self._target.pwrite(new[first : min(run.end, first + _MOST_WRITE)], chunk + first)
+            self._target.write(new[first : min(run.end, first + _MOST_WRITE)], chunk + first)
         return length
 
     def flush(self) -> None:
         """Flush the new layer, and end the connections."""
-        try:
-            self._target.flush()
-            for handle in (self._upper, self._lower, self._target):
-                handle.shutdown()
-        except self._error as error:
-            raise WorkerError(Reason.EXPORT_FAILED, f"flushing the compacted layer: {error}") from error
+        self._target.flush()
+        for connection in (self._upper, self._lower, self._target):
+            connection.close()

@@ -21,8 +21,10 @@ class StructureChecks:
         self._headers: dict[str, Unproven | None] = {}
         self._images: dict[str, Unproven | None] = {}
 
-    async def check(self, stack: tuple[ManifestDisk, ...]) -> LayerMap:
+    async def check(self, stack: tuple[ManifestDisk, ...], merged: int = 1) -> LayerMap:
         """Check the structure of all layers, and return the extents of the top one. Raises Unproven, WorkerError.
+
+        `merged`: number of layers, from the top, that count as the top one.
 
         All headers are checked before any image is opened, because opening one opens those below it. The lowest layer
         comes first, because the checks of all layers above a damaged one fail, too.
@@ -30,7 +32,8 @@ class StructureChecks:
         await self.check_layers(stack)
         top = stack[0]
         with corruption_as_unproven(top.file):
-            layer = await qemu_tools.map_layer(self._root / top.file, top.virtual_size, top.digest.chunk, len(stack))
+            path, size = self._root / top.file, top.virtual_size
+            layer = await qemu_tools.map_layer(path, size, top.digest.chunk, len(stack), merged)
         for depth, end in sorted(layer.file_ends.items(), reverse=True):
             with corruption_as_unproven(stack[depth].file):
                 _check_length(self._root / stack[depth].file, end)

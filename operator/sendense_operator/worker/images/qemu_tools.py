@@ -260,12 +260,14 @@ async def check(path: Path) -> None:
     raise WorkerError(Reason.IMAGE_CORRUPT, f"{path.name}: qemu-img check: {detail}")
 
 
-async def map_layer(path: Path, virtual_size: int, chunk: int, layers: int) -> LayerMap:
+async def map_layer(path: Path, virtual_size: int, chunk: int, layers: int, merged: int = 1) -> LayerMap:
     """Return the extents of an image that `check` accepted; `layers` as for `serve_options`.
+
+    `merged`: number of layers, from the top, that count as the one whose extents these are.
 
     Raises WorkerError StorageError; such a failure says nothing about the image's content.
     """
-    layer, flaw = LayerMap(virtual_size, chunk), ""
+    layer, flaw = LayerMap(virtual_size, chunk, merged), ""
     image = _map_options(path, layers)
     async with _running("qemu-img", "map", "--output=json", "--image-opts", image) as process:
         if process.stdout is None or process.stderr is None:

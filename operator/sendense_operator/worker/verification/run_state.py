@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 from sendense_operator.answer import PointResult
 from sendense_operator.task import Progress, Stage, VerificationTask
+from sendense_operator.worker.images.rate_limit import RateLimit
 from sendense_operator.worker.lifecycle.stop_requests import Stopping
 from sendense_operator.worker.settings import Settings
-from sendense_operator.worker.verification.rate_limit import RateLimit
 
 
 class VerificationState:

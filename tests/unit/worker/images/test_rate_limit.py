@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from sendense_operator.worker.verification.rate_limit import RateLimit
+from sendense_operator.worker.images.rate_limit import RateLimit
 
 
 class Clock:

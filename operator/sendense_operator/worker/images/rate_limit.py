@@ -1,4 +1,4 @@
-"""Limit of the bytes per second that all readers of a verification read together."""
+"""Limit of the bytes per second that all threads of a verification or a merge read or write together."""
 
 from __future__ import annotations
 
