@@ -23,9 +23,10 @@ def runs(content: bytes, chosen: Iterable[bool] | None = None) -> Iterator[tuple
 
 
 class QemuIo:
-    """A running qemu-io; content is given as one byte for each BLOCK."""
+    """A running qemu-io; content is given as one byte for each `block` bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, block: int = BLOCK) -> None:
+        self.block = block
         self._process = subprocess.Popen(
             ["qemu-io"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0
         )
@@ -35,9 +36,10 @@ class QemuIo:
         self, image: Path, content: bytes, changed: Iterable[bool], size: int | None = None, zero: str = "-P 0"
     ) -> None:
         """Write the chosen blocks of `content`. `size`: of a disk whose last block is shorter; `zero`: how zeroes."""
-        end = size or len(content) * BLOCK
+        block = self.block
+        end = size or len(content) * block
         commands = [
-            f"write {f'-P {value}' if value else zero} {at * BLOCK} {min(count * BLOCK, end - at * BLOCK)}"
+            f"write {f'-P {value}' if value else zero} {at * block} {min(count * block, end - at * block)}"
             for at, count, value in runs(content, changed)
         ]
         reported = self._ask([f"open -o driver=qcow2 {image}", *commands, "close"])
@@ -45,9 +47,10 @@ class QemuIo:
 
     def differs(self, image: Path, content: bytes, size: int | None = None) -> str:
         """Return what qemu-io says against the image holding exactly `content`; empty: nothing. `size` as above."""
-        end = size or len(content) * BLOCK
+        end = size or len(content) * self.block
         commands = [
-            f"read -P {value} {at * BLOCK} {min(count * BLOCK, end - at * BLOCK)}" for at, count, value in runs(content)
+            f"read -P {value} {at * self.block} {min(count * self.block, end - at * self.block)}"
+            for at, count, value in runs(content)
         ]
         reported = self._ask([f"open -r -o driver=qcow2 {image}", "length", *commands, "close"])
         good = (
@@ -75,15 +78,20 @@ class QemuIo:
             reported += more
         return reported.removesuffix(_PROMPT).decode()
 
+    def run(self, image: Path, commands: list[str]) -> None:
+        """Run commands that write to an image, each of which succeeds."""
+        reported = self._ask([f"open -o driver=qcow2,discard=unmap {image}", *commands, "close"])
+        assert reported.count("bytes at offset") == len(commands), reported
+
     def close(self) -> None:
         self._process.kill()
         self._process.communicate()
 
 
 @contextmanager
-def qemu_io() -> Iterator[QemuIo]:
+def qemu_io(block: int = BLOCK) -> Iterator[QemuIo]:
     """One that ends with the block."""
-    running = QemuIo()
+    running = QemuIo(block)
     try:
         yield running
     finally:
