@@ -10,10 +10,12 @@ from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 MAX_DISKS: Final = 64
+MAX_IMMUTABLE_DAYS: Final = 36_500
+"""Most days for which a restore point can be immutable: a hundred years."""
 
 TASK_FILE: Final = "/etc/sendense/task/task.json"
 CREDENTIALS_DIR: Final = "/etc/sendense/credentials"
@@ -110,6 +112,15 @@ class ConsolidationMode(StrEnum):
     NEVER = "Never"
 
 
+class Immutability(Wire):
+    """What decides until when restore points are immutable; see `chain.immutability`."""
+
+    now: AwareDatetime
+    """Time by the API server's clock when the task was made. A pod's own clock never makes it later."""
+    days: Annotated[int, Field(ge=1, le=MAX_IMMUTABLE_DAYS)] | None = None
+    """`spec.immutability.days` of the BackupRepository; None: what is committed now is not immutable."""
+
+
 class TaskDisk(Wire):
     """One disk of the VM."""
 
@@ -200,6 +211,8 @@ class BackupTask(Wire):
     clocks: Clocks = Clocks()
     min_free: Bytes = 1 << 30
     """Bytes to keep free in the repository: the copy is stopped when less is free."""
+    immutability: Immutability | None = None
+    """None, from a controller of an earlier version: what has a time until which it is immutable stays so."""
     adopt_only: bool = False
     """Recovery attempt: answer from the manifest of an earlier attempt; if there is none, fail without a call to the
     VMA."""
@@ -244,6 +257,8 @@ class ProbeTask(Wire):
     """As in BackupTask; created if it does not exist."""
     expected_id: str | None = None
     """ID that the repository must have; None if it is not known yet, in which case an empty folder is initialized."""
+    immutability: Immutability | None = None
+    """As in BackupTask."""
 
 
 class VerificationLevel(StrEnum):
@@ -310,9 +325,9 @@ class ConsolidationTask(Wire):
     """Layers of a disk above which layers are merged although that frees little."""
     everything: bool = False
     """Whether every layer that no restore point needs apart is merged, whatever that frees."""
-    retained_from: datetime | None = None
-    """Restore points that were committed at this time or later are immutable: their layers are neither merged nor
-    freed. None: no restore point is immutable."""
+    immutability: Immutability | None = None
+    """As in BackupTask: layers of an immutable restore point, and all layers below them, are neither merged nor
+    freed."""
     min_free: Bytes = 1 << 30
     """As in BackupTask."""
     bytes_per_second: Annotated[int, Field(ge=1)] | None = None

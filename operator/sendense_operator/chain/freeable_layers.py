@@ -29,6 +29,9 @@ class Fate:
     pinned_by: str = ""
     """UID of a pod that is reading a kept layer, which nothing else depends on; empty if there is none."""
 
+    is_retained: bool = False
+    """Whether a kept layer belongs to an immutable restore point, or one that is immutable depends on it."""
+
     @property
     def is_done(self) -> bool:
         """Whether no layer of the tombstone is left once those in `free` are removed."""
@@ -64,12 +67,13 @@ def plan_freeing(
     tombstones: Sequence[Manifest],
     images: Mapping[str, DiskFile],
     pins: Pins = NO_PINS,
+    retained: Iterable[str] = (),
 ) -> FreePlan:
     """Return what to free in a chain whose manifests could all be read.
 
     `folder`: the chain's folder; files elsewhere are never touched. `points`: restore points, oldest first.
     `images`: all files in the chain's disk folders by path, partials and orphans included. `pins`: a pinned layer is
-    kept with all layers below it.
+    kept with all layers below it. `retained`: layers of immutable restore points, which are kept in the same way.
     """
     live = {disk.file for point in points for disk in point.disks}
     owned = [tuple(_own_layers(folder, tombstone)) for tombstone in tombstones]
@@ -79,8 +83,12 @@ def plan_freeing(
     readers: dict[str, str] = {}
     for layer, reader in (*pins.layers.items(), *((layer, pins.unknown) for layer in removed if pins.unknown)):
         add_holder(layer, reader, links, readers)
-    fates = tuple(_fate(layers, live, holders, readers) for layers in owned)
-    return FreePlan(tuple(_children_first(removed - holders.keys() - readers.keys(), links)), fates)
+    immutable: dict[str, str] = {}
+    for layer in retained:
+        add_holder(layer, "", links, immutable)
+    fates = tuple(_fate(layers, live | immutable.keys(), holders, readers, immutable) for layers in owned)
+    free = removed - holders.keys() - readers.keys() - immutable.keys()
+    return FreePlan(tuple(_children_first(free, links)), fates)
 
 
 def _own_layers(folder: PurePosixPath, manifest: Manifest) -> Iterator[str]:
@@ -146,12 +154,19 @@ def add_holder(start: str, name: str, links: Mapping[str, frozenset[str]], holde
             pending.extend(links.get(path, ()))
 
 
-def _fate(layers: Sequence[str], live: set[str], holders: Mapping[str, str], readers: Mapping[str, str]) -> Fate:
+def _fate(
+    layers: Sequence[str],
+    live: set[str],
+    holders: Mapping[str, str],
+    readers: Mapping[str, str],
+    immutable: Mapping[str, str],
+) -> Fate:
     needed = {layer for layer in layers if layer in live or layer in holders}
     kept = tuple(layer for layer in layers if layer in needed or layer in readers)
     names = (holders[layer] for layer in kept if holders.get(layer))
     pinned = (readers[layer] for layer in kept if layer not in needed)
-    return Fate(tuple(layer for layer in layers if layer not in kept), kept, next(names, ""), next(pinned, ""))
+    free = tuple(layer for layer in layers if layer not in kept)
+    return Fate(free, kept, next(names, ""), next(pinned, ""), any(layer in immutable for layer in kept))
 
 
 def _children_first(layers: set[str], links: Mapping[str, frozenset[str]]) -> list[str]:

@@ -6,10 +6,11 @@ Names and paths from VMware are stored as data only and never become paths of fi
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
 from sendense_operator.answer import DiskAnswer
@@ -176,6 +177,9 @@ class Manifest(_Part):
     started: datetime
     finished: datetime
     """When everything except this manifest was durable."""
+    retain_until: AwareDatetime | None = None
+    """Until when the restore point is immutable, reckoned from the API server's clock; see `chain.immutability`. None:
+    it was committed without a time."""
     tools: Annotated[dict[str, str], Field(max_length=MAX_TOOLS)]
     """Versions of the tools by name."""
     disks: Annotated[tuple[ManifestDisk, ...], Field(min_length=1, max_length=MAX_DISKS)]
@@ -183,10 +187,9 @@ class Manifest(_Part):
     def to_json(self) -> bytes:
         """Return the manifest's file content with its checksum. The same manifest always yields the same bytes."""
         data = self.model_dump(mode="json", by_alias=True)
+        _leave_out(data, _OPTIONAL)
         for disk in data["disks"]:
-            for name, absent in _OPTIONAL.items():
-                if disk[name] == absent:
-                    del disk[name]
+            _leave_out(disk, _OPTIONAL_OF_DISK)
         return _encode({**data, _CHECKSUM: _checksum(data)})
 
     @classmethod
@@ -228,8 +231,16 @@ class Manifest(_Part):
 
 
 _CHECKSUM: Final = "checksum"
-_OPTIONAL: Final = {"changed": None, "compaction": "", "merged": 0}
-"""Fields of a disk that are left out with this value, so that manifests of earlier versions stay as they are."""
+_OPTIONAL: Final[Mapping[str, object]] = {"retainUntil": None}
+"""Fields that are left out with this value, so that manifests of earlier versions stay as they are."""
+_OPTIONAL_OF_DISK: Final[Mapping[str, object]] = {"changed": None, "compaction": "", "merged": 0}
+"""The same of a disk."""
+
+
+def _leave_out(part: dict[str, Any], optional: Mapping[str, object]) -> None:
+    for name, absent in optional.items():
+        if part[name] == absent:
+            del part[name]
 
 
 def _encode(data: dict[str, Any]) -> bytes:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from sendense_operator.chain import layout
 from sendense_operator.chain.freeable_layers import NO_PINS, Fate, FreePlan, Pins, plan_freeing
+from sendense_operator.chain.immutability import STRICT, ImmutabilityRule, retained_layers
 from sendense_operator.chain.layout import ChainPaths
 from sendense_operator.chain.manifest import Manifest, ManifestError
 from sendense_operator.logs import get_logger
@@ -47,6 +49,8 @@ class Waiting:
     """Name of a Backup whose restore point depends on them; empty if none does and they could not be freed yet."""
     pinned_by: str = ""
     """UID of a pod that is reading them, which alone keeps them."""
+    is_retained: bool = False
+    """Whether they are immutable, or an immutable restore point depends on them."""
 
 
 @dataclass(frozen=True)
@@ -63,17 +67,30 @@ class FreeResult:
     """Files that show that the listing was stale; in that case nothing was freed."""
 
 
-def entomb(root: Path, paths: ChainPaths, removal: Removal, on_step: _Step = no_step) -> bool:
+class RetainedError(Exception):
+    """A restore point that is immutable was to be removed."""
+
+    def __init__(self, place: PurePosixPath, until: datetime | None) -> None:
+        """Initialize; `place`: path of the manifest below the repository's root."""
+        super().__init__(f"the restore point is immutable until {until:%Y-%m-%dT%H:%M:%SZ}")
+        self.place = place
+
+
+def entomb(
+    root: Path, paths: ChainPaths, removal: Removal, on_step: _Step = no_step, rule: ImmutabilityRule = STRICT
+) -> bool:
     """Turn a restore point's manifest into a tombstone; return whether there was such a manifest.
 
     It needs no lock, because it changes nothing that a writer of the chain may use. `on_step` receives the name of each
-    step before it is done. Raises OSError, LayoutError.
+    step before it is done. Raises RetainedError before anything is changed, OSError, LayoutError.
     """
     candidates = paths.manifests(removal.backup, removal.backup_uid)
     places = [place for place in candidates if _uid_at(root, place) == removal.backup_uid]
     if not places and not _is_entombed(root, paths, removal.backup_uid):
         # An adopted Backup may have another name than the one in its manifest.
         places = [place for place in manifests_in(root, paths) if _uid_at(root, place) == removal.backup_uid]
+    for place in places:
+        _refuse_retained(root, place, rule)
     for place in places:
         on_step("folder of tombstones")
         ensure_folder(root / paths.tombstones, root)
@@ -87,6 +104,15 @@ def entomb(root: Path, paths: ChainPaths, removal: Removal, on_step: _Step = no_
     if places or _is_entombed(root, paths, removal.backup_uid):
         _complete_removal(root, paths, (*candidates, *places), on_step)
     return bool(places)
+
+
+def _refuse_retained(root: Path, place: PurePosixPath, rule: ImmutabilityRule) -> None:
+    try:
+        manifest = read_manifest(root, place)
+    except FileNotFoundError:
+        return  # another maintenance Job removed it at the same time
+    if rule.retains(manifest):
+        raise RetainedError(place, rule.until(manifest))
 
 
 def _complete_removal(root: Path, paths: ChainPaths, places: Iterable[PurePosixPath], on_step: _Step) -> None:
@@ -122,24 +148,26 @@ def _free_tombstone(root: Path, paths: ChainPaths, place: PurePosixPath) -> Pure
     return next(name for name in names if not os.path.lexists(root / name))
 
 
-def free_layers(root: Path, chain: ChainFolder, on_step: _Step = no_step) -> FreeResult:
+def free_layers(
+    root: Path, chain: ChainFolder, on_step: _Step = no_step, rule: ImmutabilityRule = STRICT
+) -> FreeResult:
     """Remove the files of tombstones that nothing needs, then the tombstones without remaining files.
 
     The chain's lock must be held, and `chain` must have been read since it was acquired. Nothing is removed while
     manifests of the chain can't be read, or if a file vanished while it was listed: as nobody else holds the lock, the
     listing is then stale and may lack other files. `on_step` receives the name of each step before it is done, and may
-    raise to stop there. Layers that a pod is reading are kept; none is pinned meanwhile. Raises OSError; the next call
-    then continues.
+    raise to stop there. Layers that a pod is reading are kept; none is pinned meanwhile. So are immutable ones, with
+    all layers below them. Raises OSError; the next call then continues.
     """
     if not chain.tombstones or not chain.is_understood:
-        return FreeResult(waiting=waiting_tombstones(root, chain))
+        return FreeResult(waiting=waiting_tombstones(root, chain, rule))
     with pinned(root, chain.paths) as pins:
-        return _free_unneeded(root, chain, pins, on_step)
+        return _free_unneeded(root, chain, pins, on_step, rule)
 
 
-def _free_unneeded(root: Path, chain: ChainFolder, pins: Pins, on_step: _Step) -> FreeResult:
+def _free_unneeded(root: Path, chain: ChainFolder, pins: Pins, on_step: _Step, rule: ImmutabilityRule) -> FreeResult:
     found = read_disk_files(root, chain.paths)
-    plan = _plan(chain, found, pins)
+    plan = _plan(chain, found, pins, rule)
     if found.vanished:
         log.warning("nothing is freed: a file vanished while its folder was listed", file=found.vanished[0])
         return FreeResult(waiting=_waiting(root, chain, plan.fates), vanished=found.vanished)
@@ -171,25 +199,26 @@ def _remove_tombstones(root: Path, chain: ChainFolder, plan: FreePlan, on_step: 
         fsync_path(root / chain.paths.tombstones)
 
 
-def waiting_tombstones(root: Path, chain: ChainFolder) -> tuple[Waiting, ...]:
+def waiting_tombstones(root: Path, chain: ChainFolder, rule: ImmutabilityRule = STRICT) -> tuple[Waiting, ...]:
     """Return a chain's tombstones and what needs their files. Works without the chain's lock. Raises OSError."""
     if not chain.tombstones:
         return ()
     if not chain.is_understood:
         return tuple(Waiting(point, _stored(root, point.manifest)) for point in chain.tombstones)
-    return _waiting(root, chain, _plan(chain, read_disk_files(root, chain.paths), NO_PINS).fates)
+    return _waiting(root, chain, _plan(chain, read_disk_files(root, chain.paths), NO_PINS, rule).fates)
 
 
-def _plan(chain: ChainFolder, found: DiskFiles, pins: Pins) -> FreePlan:
+def _plan(chain: ChainFolder, found: DiskFiles, pins: Pins, rule: ImmutabilityRule) -> FreePlan:
     points = [point.manifest for point in chain.points]
     tombstones = [point.manifest for point in chain.tombstones]
-    return plan_freeing(chain.paths.folder, points, tombstones, found.files, pins)
+    retained = retained_layers((*points, *tombstones), rule)
+    return plan_freeing(chain.paths.folder, points, tombstones, found.files, pins, retained)
 
 
 def _waiting(root: Path, chain: ChainFolder, fates: tuple[Fate, ...]) -> tuple[Waiting, ...]:
     pairs = zip(chain.tombstones, fates, strict=True)
     return tuple(
-        Waiting(point, _stored(root, point.manifest), fate.needed_by, fate.pinned_by)
+        Waiting(point, _stored(root, point.manifest), fate.needed_by, fate.pinned_by, fate.is_retained)
         for point, fate in pairs
         if (root / point.place).exists()
     )
