@@ -111,27 +111,6 @@ class ObstacleReason(StrEnum):
     REPOSITORY_FULL = "RepositoryFull"
 
 
-class ConsolidationObstacle(StrEnum):
-    """Reasons why layers that should be merged are left alone; users see them in the status of the BackupChain."""
-
-    LAYER_PINNED = "LayerPinned"
-    """A pod is reading them."""
-    RETAINED = "Retained"
-    """They are immutable, by spec.immutability of the BackupRepository."""
-    DAMAGED = "Damaged"
-    """A restore point that is read through them is damaged."""
-    ORPHANS = "Orphans"
-    """A file that no manifest names depends on them."""
-    MANIFESTS_UNREADABLE = "ManifestsUnreadable"
-    """Not all manifests of the chain can be read, so what needs them is not known."""
-    NO_ROOM = "NoRoom"
-    """The repository has no room for the merged layer beside them."""
-    CHAIN_BUSY = "ChainBusy"
-    """A backup was writing the chain for too long."""
-    MERGE_FAILED = "MergeFailed"
-    """The merge failed, or the merged layer did not read back as the digests say; the worker's log says why."""
-
-
 PASSING: Final = frozenset({ObstacleReason.CHAIN_BUSY, ObstacleReason.LAYER_PINNED})
 """Reasons that pass by themselves, so that no event tells of them."""
 MAX_OBSTACLES: Final = 8

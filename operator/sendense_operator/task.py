@@ -112,6 +112,27 @@ class ConsolidationMode(StrEnum):
     NEVER = "Never"
 
 
+class ConsolidationObstacle(StrEnum):
+    """Reasons why layers that should be merged are left alone; users see them in the status of the BackupChain."""
+
+    LAYER_PINNED = "LayerPinned"
+    """A pod is reading them."""
+    RETAINED = "Retained"
+    """They are immutable, by spec.immutability of the BackupRepository."""
+    DAMAGED = "Damaged"
+    """A restore point that is read through them is damaged."""
+    ORPHANS = "Orphans"
+    """A file that no manifest names depends on them."""
+    MANIFESTS_UNREADABLE = "ManifestsUnreadable"
+    """Not all manifests of the chain can be read, so what needs them is not known."""
+    NO_ROOM = "NoRoom"
+    """The repository has no room for the merged layer beside them."""
+    CHAIN_BUSY = "ChainBusy"
+    """A backup was writing the chain for too long."""
+    MERGE_FAILED = "MergeFailed"
+    """The merge failed, or the merged layer did not read back as the digests say; the worker's log says why."""
+
+
 class Immutability(Wire):
     """What decides until when restore points are immutable; see `chain.immutability`."""
 

@@ -56,6 +56,8 @@ class Pins:
     """UID of a reading pod by the path of a layer."""
     unknown: str = ""
     """UID of a pod whose layers are not known, so that every layer is kept; empty if there is none."""
+    readers: frozenset[str] = frozenset()
+    """UIDs of all reading pods."""
 
 
 NO_PINS: Final = Pins()

@@ -143,10 +143,19 @@ def stack_of(top: ManifestDisk, known: Iterable[Point], paths: ChainPaths) -> tu
 
     `known`: all restore points and tombstones of the chain.
     """
-    owners: Mapping[str, ManifestDisk] = {layer.file: layer for point in known for layer in point.manifest.disks}
+    return stack_among(top, layers_of(known), paths)
+
+
+def layers_of(known: Iterable[Point]) -> Mapping[str, ManifestDisk]:
+    """Return the layers of restore points and tombstones by path."""
+    return {layer.file: layer for point in known for layer in point.manifest.disks}
+
+
+def stack_among(top: ManifestDisk, layers: Mapping[str, ManifestDisk], paths: ChainPaths) -> tuple[ManifestDisk, ...]:
+    """Return the same as `stack_of`, from the layers of the chain by path. Raises BrokenStackError."""
     stack = [top]
     while (parent := stack[-1].parent) is not None:
-        below = owners.get(parent.file)
+        below = layers.get(parent.file)
         if below is None:
             raise BrokenStackError(f"no manifest names its layer {parent.file}", parent.file)
         if below in stack:
