@@ -38,6 +38,8 @@ class Settings:
     """Seconds that a verification waits at its end for the chain's lock, which a backup may hold, to mark damage."""
     pin_wait: float = 60.0
     """Seconds that a verification waits while maintenance frees layers."""
+    switch_wait: float = 21_600.0
+    """Seconds that a merged layer waits until no backup writes the chain, and no other pod reads it."""
     probe_wait: float = 60.0
     """Seconds within which an export must send its greeting from its advertised address."""
     poll: float = 5.0

@@ -15,17 +15,19 @@ from sendense_operator.chain import layout, orphans
 from sendense_operator.chain.layout import ChainPaths
 from sendense_operator.logs import get_logger
 from sendense_operator.worker.errors import WorkerError, storage_error
-from sendense_operator.worker.storage import recovery
+from sendense_operator.worker.storage import merge_journal, recovery
 from sendense_operator.worker.storage.chain_folder import ChainFolder, read_chain, tombstones_in
 from sendense_operator.worker.storage.chain_lock import ChainLock
 from sendense_operator.worker.storage.disk_listing import DiskFiles, read_disk_files
-from sendense_operator.worker.storage.durable_io import ensure_folder
+from sendense_operator.worker.storage.durable_io import ensure_folder, is_regular
 from sendense_operator.worker.storage.quarantine import count_quarantined, quarantine
 from sendense_operator.worker.storage.tombstones import Waiting, free_layers, waiting_tombstones
 
 log = get_logger(__name__)
 
 _IN_USE: Final = "a backup is writing this chain: nothing was freed or quarantined"
+_MOST_READS: Final = 20
+"""How often a chain that changes is read. A switch to a merged layer takes some milliseconds per restore point."""
 _MAX_MESSAGE: Final = 500
 """Characters that are kept of a path or of a message of the system."""
 _KNOWN: Final = frozenset(
@@ -72,7 +74,11 @@ class Survey:
 
 def needs_sweep(root: Path, paths: ChainPaths) -> bool:
     """Return whether an attempt that died left something to sweep. Raises OSError."""
-    return bool(recovery.partials(root, paths) or recovery.stray_marks(root, paths))
+    return bool(_leftovers(root, paths)) or is_regular(root / merge_journal.journal_of(paths))
+
+
+def _leftovers(root: Path, paths: ChainPaths) -> int:
+    return len(recovery.partials(root, paths)) + len(recovery.stray_marks(root, paths))
 
 
 def needs_maintenance(root: Path, paths: ChainPaths) -> bool:
@@ -99,7 +105,7 @@ def maintain(root: Path, paths: ChainPaths, owner: str, *, clean: bool) -> Surve
                     ensure_folder(root / paths.tombstones, root)
         with _recording(survey, "listing", root):
             _survey(root, paths, survey, lock, clean=clean)
-            survey.is_complete = not (lock and survey.is_stale)
+            survey.is_complete = not survey.is_stale
     if survey.is_complete and not any(not item.needed_by for item in survey.waiting):
         # Nothing waited to be freed, so the running backup was no obstacle.
         survey.obstacles = [obstacle for obstacle in survey.obstacles if obstacle.reason != ObstacleReason.CHAIN_BUSY]
@@ -111,10 +117,10 @@ def sweep_chain(root: Path, paths: ChainPaths, on_step: Callable[[str], None]) -
 
     Returns the number of files. `on_step` receives the name of each step before it is done, and may raise to stop.
     """
-    before = len(recovery.partials(root, paths)) + len(recovery.stray_marks(root, paths))
-    recovery.finish_commits(root, paths, None, on_step)
+    before = _leftovers(root, paths)
+    recovery.settle(root, paths, None, on_step)
     recovery.sweep(root, paths, on_step)
-    return before
+    return before - _leftovers(root, paths)
 
 
 @contextmanager
@@ -148,7 +154,9 @@ def _survey(root: Path, paths: ChainPaths, survey: Survey, lock: ChainLock | Non
             _free(root, survey, lock.before)
     survey.waiting = waiting_tombstones(root, survey.chain)
     survey.disk_files = read_disk_files(root, paths)
-    if lock is not None:
+    if lock is None:
+        _read_consistently(root, survey)
+    else:
         beside = _beside_manifests(root, paths)
         if survey.disk_files.vanished:
             survey.obstacles.append(_vanished(survey.disk_files.vanished[0]))
@@ -161,6 +169,22 @@ def _survey(root: Path, paths: ChainPaths, survey: Survey, lock: ChainLock | Non
         unknown = orphans.unknown_files(known, survey.disk_files.files)
         survey.unknown = len(unknown) + len(survey.disk_files.odd) + len(beside) + _odd_folders(root, paths)
     survey.quarantined = count_quarantined(root, paths)
+
+
+def _read_consistently(root: Path, survey: Survey) -> None:
+    """Read a chain whose lock another pod holds until no merge has changed it meanwhile.
+
+    A layer and the manifest that was read before it would else contradict each other, which looks like damage.
+    """
+    paths = survey.chain.paths
+    for _ in range(_MOST_READS):
+        again = read_chain(root, paths)
+        if again == survey.chain and not merge_journal.is_switching(root, paths):
+            return
+        survey.chain, survey.disk_files = again, read_disk_files(root, paths)
+        survey.waiting = waiting_tombstones(root, survey.chain)
+    text = "layers are being merged"
+    survey.obstacles.append(Obstacle(reason=ObstacleReason.LISTING_CHANGED, doing="listing", message=text))
 
 
 def _flaws(chain: ChainFolder, *, locked: bool) -> Iterator[Obstacle]:

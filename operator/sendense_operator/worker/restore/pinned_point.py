@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from sendense_operator.chain.layout import ChainPaths
 from sendense_operator.chain.manifest import ManifestDisk
 from sendense_operator.restore_task import RestoreTask
 from sendense_operator.worker.errors import Reason, WorkerError
@@ -16,7 +17,8 @@ from sendense_operator.worker.images.point_stacks import Stack, layers_in, stack
 from sendense_operator.worker.images.unproven import Unproven
 from sendense_operator.worker.settings import Settings
 from sendense_operator.worker.storage.chain_folder import ChainFolder, StoredPoint
-from sendense_operator.worker.storage.point_lookup import PointLookup, locate_chain, read_listing
+from sendense_operator.worker.storage.pins import Pin
+from sendense_operator.worker.storage.point_lookup import PointLookup, locate_chain, read_consistently, read_listing
 from sendense_operator.worker.storage.repository_marker import open_repository
 
 
@@ -41,7 +43,19 @@ async def pinned_point(settings: Settings, task: RestoreTask) -> AsyncIterator[P
     """Pin the restore point of a task until the block ends. Raises WorkerError, RestorePointGone if it was removed."""
     root, paths = locate_chain(settings, task, (task.point,))
     open_repository(root, task.repository_id)
-    chain = read_listing(root, paths)
+    runtime = Path(tempfile.mkdtemp(prefix="sendense-"))
+    try:
+        pin, found = await read_consistently(lambda: _pin(settings, task, root, paths, runtime))
+        with pin:
+            yield found
+    finally:
+        shutil.rmtree(runtime, ignore_errors=True)
+
+
+async def _pin(
+    settings: Settings, task: RestoreTask, root: Path, paths: ChainPaths, runtime: Path
+) -> tuple[Pin, PinnedPoint]:
+    chain = await read_listing(root, paths, settings)
     lookup = PointLookup(root, chain)
     point = lookup.find(task.point)
     if point is None:
@@ -50,12 +64,7 @@ async def pinned_point(settings: Settings, task: RestoreTask) -> AsyncIterator[P
     pin = await lookup.pin(point, layers_in(stacks), settings.pod_uid, settings.pin_wait)
     if pin is None:
         raise _gone(root, task)
-    with pin:
-        runtime = Path(tempfile.mkdtemp(prefix="sendense-"))
-        try:
-            yield PinnedPoint(root, chain, point, stacks, broken, runtime)
-        finally:
-            shutil.rmtree(runtime, ignore_errors=True)
+    return pin, PinnedPoint(root, chain, point, stacks, broken, runtime)
 
 
 def _gone(root: Path, task: RestoreTask) -> WorkerError:

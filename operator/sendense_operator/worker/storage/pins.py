@@ -126,7 +126,7 @@ def pinned(root: Path, paths: ChainPaths) -> Iterator[Pins]:
                 return
             if time.monotonic() >= deadline:
                 log.warning("nothing is freed: another process holds the lock of the pins", folder=paths.pins)
-                yield Pins(unknown=_UNKNOWN)
+                yield Pins(unknown=_UNKNOWN, readers=frozenset({_UNKNOWN}))
                 return
         time.sleep(_RETRY_SECONDS)
 
@@ -143,7 +143,7 @@ def _locked(root: Path, paths: ChainPaths) -> Iterator[bool]:
 
 
 def _read_pins(root: Path, paths: ChainPaths) -> Pins:
-    layers, unknown = dict[str, str](), ""
+    layers, unknown, readers = dict[str, str](), "", set[str]()
     for name in list_names(root / paths.pins):
         if not layout.is_pin(name):
             continue
@@ -152,13 +152,15 @@ def _read_pins(root: Path, paths: ChainPaths) -> Pins:
             if _is_dead(path):
                 log.info("removed the pin of a reader that ended", pod_uid=name)
                 continue
+            readers.add(name)
             layers.update(dict.fromkeys(_layers_in(read_regular(path, _LIMIT + 1)), name))
         except FileNotFoundError:
             continue  # its reader has ended meanwhile
         except (OSError, ValueError) as error:
             log.warning("a pin can't be read: every layer is kept", pod_uid=name, error=error)
             unknown = name
-    return Pins(layers, unknown)
+            readers.add(name)
+    return Pins(layers, unknown, frozenset(readers))
 
 
 def _is_dead(path: Path) -> bool:

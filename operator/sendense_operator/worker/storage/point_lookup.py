@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import Final, Protocol, TypeVar
 
 from sendense_operator.chain import layout
 from sendense_operator.chain.layout import ChainPaths, LayoutError
-from sendense_operator.chain.manifest import ManifestError
+from sendense_operator.chain.manifest import Manifest, ManifestError
+from sendense_operator.logs import get_logger
 from sendense_operator.task import PointReference
 from sendense_operator.worker.errors import Reason, WorkerError, storage_error
 from sendense_operator.worker.settings import Settings
+from sendense_operator.worker.storage import merge_journal
 from sendense_operator.worker.storage.chain_folder import ChainFolder, StoredPoint, read_chain, read_manifest
+from sendense_operator.worker.storage.chain_lock import ChainLock
+from sendense_operator.worker.storage.merge_switch import finish_merge
 from sendense_operator.worker.storage.pins import Pin
+
+log = get_logger(__name__)
+
+_MOST_READS: Final = 5
+"""How often a chain is read at most. Merges take longer than reading does."""
+_T = TypeVar("_T")
 
 
 class ChainTask(Protocol):
@@ -48,12 +58,33 @@ def locate_chain(settings: Settings, task: ChainTask, points: Iterable[PointRefe
     return root, paths
 
 
-def read_listing(root: Path, paths: ChainPaths) -> ChainFolder:
-    """Return a chain's manifests as `read_chain` does. Raises WorkerError."""
+async def read_listing(root: Path, paths: ChainPaths, settings: Settings) -> ChainFolder:
+    """Return a chain's manifests as `read_chain` does, for a reader that does not hold the chain's lock.
+
+    A merge that was interrupted while it changed the chain is finished first. Raises WorkerError, ChainBusy if that is
+    not possible within `settings.lock_wait`.
+    """
     try:
+        if merge_journal.is_switching(root, paths):
+            with await ChainLock.acquire(root / paths.lock, root, settings.pod_uid, settings.lock_wait) as lock:
+                finish_merge(root, paths, lock.before)
         return read_chain(root, paths)
     except OSError as error:
         raise storage_error(error, "reading the chain") from error
+
+
+class ChainChangedError(WorkerError):
+    """Layers of a restore point were merged after the chain was read: it has to be read again."""
+
+
+async def read_consistently(read: Callable[[], Awaitable[_T]]) -> _T:
+    """Return the result of `read`, which is repeated if layers were merged meanwhile. Raises as `read` does."""
+    for _ in range(_MOST_READS - 1):
+        try:
+            return await read()
+        except ChainChangedError as error:
+            log.info("reading the chain again", reason=error.message)
+    return await read()
 
 
 class PointLookup:
@@ -84,13 +115,32 @@ class PointLookup:
         return self._uid_at(point.place) == point.manifest.backup.uid
 
     async def pin(self, point: StoredPoint, layers: Iterable[str], reader: str, wait: float) -> Pin | None:
-        """Pin layers of a restore point; return None if it was removed. `reader` and `wait` as for `Pin.create`."""
-        return await Pin.create(self._root, self._chain.paths, reader, layers, lambda: self.is_there(point), wait)
+        """Pin layers of a restore point; return None if it was removed. `reader` and `wait` as for `Pin.create`.
+
+        Raises WorkerError; ChainChangedError if its layers are no longer those with which the chain was read.
+        """
+        paths = self._chain.paths
+
+        def is_same() -> bool:
+            # A merge changes the manifests of all restore points that are read through the merged layer.
+            return self._manifest_at(point.place) == point.manifest and not merge_journal.is_switching(
+                self._root, paths
+            )
+
+        pin = await Pin.create(self._root, paths, reader, layers, is_same, wait)
+        if pin is None and self.is_there(point):
+            text = f"layers of restore point {point.manifest.backup.name} were merged after the chain was read"
+            raise ChainChangedError(Reason.CHAIN_BUSY, text)
+        return pin
 
     def _uid_at(self, place: PurePosixPath) -> str | None:
         """Return the UID in a manifest, None if it does not exist. Raises WorkerError if it can't be read."""
+        manifest = self._manifest_at(place)
+        return None if manifest is None else manifest.backup.uid
+
+    def _manifest_at(self, place: PurePosixPath) -> Manifest | None:
         try:
-            return read_manifest(self._root, place).backup.uid
+            return read_manifest(self._root, place)
         except FileNotFoundError:
             return None
         except ManifestError as error:

@@ -17,9 +17,11 @@ from sendense_operator.chain.layout import ChainPaths
 from sendense_operator.chain.manifest import Manifest, ManifestError
 from sendense_operator.logs import get_logger
 from sendense_operator.worker.errors import Reason, WorkerError
+from sendense_operator.worker.storage import merge_journal
 from sendense_operator.worker.storage.chain_folder import manifest_bytes, manifests_in, read_manifest, tombstones_in
 from sendense_operator.worker.storage.commit import no_step
 from sendense_operator.worker.storage.durable_io import fsync_path, is_folder, is_regular, names_in
+from sendense_operator.worker.storage.merge_switch import drop_merge, finish_merge
 
 log = get_logger(__name__)
 
@@ -46,6 +48,12 @@ def free_place(root: Path, paths: ChainPaths, backup: str, uid: str) -> PurePosi
     """Return a path for the Backup's manifest that does not replace that of an earlier Backup of the same name."""
     first, second = paths.manifests(backup, uid)
     return second if os.path.lexists(root / first) else first
+
+
+def settle(root: Path, paths: ChainPaths, own_uid: str | None, on_step: _Step = no_step) -> None:
+    """Bring a chain out of whatever was interrupted: an interrupted merge, and commits as `finish_commits` does."""
+    finish_merge(root, paths, on_step)
+    finish_commits(root, paths, own_uid, on_step)
 
 
 def finish_commits(root: Path, paths: ChainPaths, own_uid: str | None, on_step: _Step = no_step) -> None:
@@ -125,13 +133,21 @@ def stray_marks(root: Path, paths: ChainPaths) -> list[Path]:
 
 
 def sweep(root: Path, paths: ChainPaths, on_step: _Step = no_step) -> int:
-    """Remove all partials and stray marks of a chain whose lock is held, and return their number. Raises OSError."""
-    found = [path for path in partials(root, paths) + stray_marks(root, paths) if not is_folder(path)]
-    for path in found:
-        name = path.relative_to(root)
-        on_step(f"unlink {name}")
-        log.info("removing a file of an earlier attempt", file=name)
-        path.unlink(missing_ok=True)
+    """Remove all partials and stray marks of a chain whose lock is held, and return their number. Raises OSError.
+
+    The partial of a merge is left alone while its pod works on it.
+    """
+    with merge_journal.unless_merging(root, paths) as is_idle:
+        if is_idle:
+            drop_merge(root, paths, on_step)
+        found = [path for path in partials(root, paths) + stray_marks(root, paths) if not is_folder(path)]
+        if not is_idle:
+            found = [path for path in found if not layout.is_merged_partial(path.name)]
+        for path in found:
+            name = path.relative_to(root)
+            on_step(f"unlink {name}")
+            log.info("removing a file of an earlier attempt", file=name)
+            path.unlink(missing_ok=True)
     return len(found)
 
 

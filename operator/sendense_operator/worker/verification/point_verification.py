@@ -19,7 +19,12 @@ from sendense_operator.worker.images.point_stacks import Stack, layers_in, stack
 from sendense_operator.worker.images.unproven import Unproven
 from sendense_operator.worker.settings import Settings
 from sendense_operator.worker.storage.chain_folder import ChainFolder, StoredPoint, read_chain
-from sendense_operator.worker.storage.point_lookup import PointLookup
+from sendense_operator.worker.storage.point_lookup import (
+    ChainChangedError,
+    PointLookup,
+    read_consistently,
+    read_listing,
+)
 from sendense_operator.worker.storage.repository_marker import open_repository
 from sendense_operator.worker.verification.disk_proofs import DiskProofs
 from sendense_operator.worker.verification.run_state import VerificationState
@@ -66,7 +71,7 @@ class PointVerification:
         """Verify the restore point at `position` of the task. Raises no WorkerError: it is a result, too."""
         reference = self._task.points[position]
         try:
-            result = await self._verify(reference)
+            result = await read_consistently(lambda: self._verify(reference))
         except WorkerError as error:
             log.warning("a restore point could not be verified", restore_point=reference.backup, error=error)
             self.errors.append((reference.backup, error))
@@ -81,11 +86,20 @@ class PointVerification:
         if point is None:
             return self._gone()
         stacks, broken = stacks_of(point.manifest.disks, self._chain)
-        pin = await self._lookup.pin(point, layers_in(stacks), self._settings.pod_uid, self._settings.pin_wait)
+        try:
+            pin = await self._lookup.pin(point, layers_in(stacks), self._settings.pod_uid, self._settings.pin_wait)
+        except ChainChangedError:
+            await self._read_again()
+            raise
         if pin is None:
             return self._gone()
         with pin:
             return await self._prove(point, stacks, broken)
+
+    async def _read_again(self) -> None:
+        """Read the chain again, because layers were merged since it was read. Raises WorkerError."""
+        self._chain = await read_listing(self._root, self._chain.paths, self._settings)
+        self._lookup = PointLookup(self._root, self._chain)
 
     async def _prove(
         self, point: StoredPoint, stacks: list[Stack], broken: list[tuple[Stack, Unproven]]

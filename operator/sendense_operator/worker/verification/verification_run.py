@@ -32,7 +32,9 @@ async def run_verification(settings: Settings, task: VerificationTask, state: Ve
     runtime = Path(tempfile.mkdtemp(prefix="sendense-"))
     marks = DamageMarks(root, paths, settings.pod_uid)
     try:
-        verification = PointVerification(settings, task, state, root, read_listing(root, paths), marks, runtime)
+        verification = PointVerification(
+            settings, task, state, root, await read_listing(root, paths, settings), marks, runtime
+        )
         for position in range(len(task.points)):
             state.begin(position)
             await verification.verify(position)

@@ -46,7 +46,7 @@ async def run_backup(
     open_repository(root, task.repository_id)
     with await ChainLock.acquire(root / paths.lock, root, settings.pod_uid, settings.lock_wait) as lock:
         try:
-            recovery.finish_commits(root, paths, task.backup_uid, lock.before)
+            recovery.settle(root, paths, task.backup_uid, lock.before)
             swept = recovery.sweep(root, paths, lock.before)
             done = recovery.find_committed(root, paths, task.backup, task.backup_uid)
             chain = read_chain(root, paths)

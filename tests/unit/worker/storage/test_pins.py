@@ -111,7 +111,7 @@ async def test_a_pin_is_there_before_the_check(tmp_path: Path) -> None:
     held = await Pin.create(tmp_path, PATHS, READER, [FULL.disks[0].file], is_there, 0.3)
     assert held is not None
     held.release()
-    assert seen == [Pins({FULL.disks[0].file: READER})]
+    assert seen == [Pins({FULL.disks[0].file: READER}, readers=frozenset({READER}))]
 
 
 async def test_nothing_is_pinned_while_layers_are_freed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
