@@ -5,6 +5,7 @@ All goes through the functions of the worker. Crashes end a function at any of i
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 import pytest
+from blake3 import blake3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.dataplane.qemuio import BLOCK, QemuIo, qemu_io
@@ -24,12 +26,14 @@ from tests.support.interruptions import CutShort, cut_at
 from sendense_operator.api.v1alpha1.backupchain import KeepRule
 from sendense_operator.catalogue_format import ChainRecord, PointRecord, TombstoneRecord, read_catalogue
 from sendense_operator.chain import layout
-from sendense_operator.chain.digests import DIGEST_SIZE
-from sendense_operator.chain.extents import chunk_count
-from sendense_operator.chain.manifest import Manifest, ManifestDisk
+from sendense_operator.chain.digests import digest
+from sendense_operator.chain.manifest import CHUNK, Digest, Manifest, ManifestDisk
 from sendense_operator.chain.retention import DatedPoint, RetentionRules, rules_that_keep
-from sendense_operator.task import ProbeTask, Removal
+from sendense_operator.task import ConsolidationTask, ProbeTask, Removal
+from sendense_operator.worker.consolidation.consolidation_run import run_consolidation
+from sendense_operator.worker.consolidation.consolidation_state import ConsolidationState
 from sendense_operator.worker.images import qemu_tools
+from sendense_operator.worker.lifecycle.stop_requests import Stopping
 from sendense_operator.worker.maintenance.repository_maintenance import run_probe
 from sendense_operator.worker.settings import Settings
 from sendense_operator.worker.storage import recovery
@@ -46,6 +50,10 @@ EVENTS: Final = 30
 """In one life, at most."""
 
 _POD: Final = uid_of(4711)
+_UNDISTURBED: Final = 22
+"""A chance by which nothing happens to a backup."""
+_MERGE_STEPS: Final = 24
+"""More than two merges have."""
 _STEPS: Final = 16
 """More than any commit, removal or freeing here has: from there on nothing is cut short."""
 
@@ -146,6 +154,38 @@ class Life:
         with self._lock():
             self._free(cut(chance % 24))
 
+    def consolidate(self, chance: int) -> None:
+        """Mostly when a restore point has gone on which others depend; cut short or not."""
+        while chance % 4 and len(self.kept) < 3:
+            self.write(chance + self.number)
+            self._backup(_UNDISTURBED, wanted=7)
+        older = read_chain(self.root, PATHS).points[:-1]
+        if older and chance % 4:
+            self._remove(older[chance // 4 % len(older)].manifest, _STEPS)
+        everything = chance % 3 > 0
+        task = ConsolidationTask(
+            namespace="shop",
+            vm="db",
+            chain="db",
+            repository_id=uid_of(1),
+            everything=everything,
+            target_depth=2 + chance // 3 % 4,
+            min_free=0,
+        )
+        place = Settings(pod_uid=_POD, pod_ip="127.0.0.1", node_ip="", repository=self.root, switch_wait=0.0)
+        state = ConsolidationState(task, place, Stopping())
+        step = chance // 11 % (3 * _MERGE_STEPS)
+        on_step = cut_at(step) if step < _MERGE_STEPS else lambda _: None
+        try:
+            answer = asyncio.run(run_consolidation(place, task, state, lambda _: None, on_step))
+        except CutShort:
+            return
+        assert answer.consolidated is not None
+        assert (answer.outcome, answer.consolidated.left) == ("Completed", "")
+        if everything:
+            assert read_chain(self.root, PATHS).tombstones == ()
+        self._assert_nothing_stays()
+
     def look(self, chance: int) -> None:
         self._probe(scan=bool(chance % 2))
 
@@ -166,7 +206,7 @@ class Life:
         """`wanted`: a bit for each disk that is to be an increment; `chance`: where it ends, and how it goes on."""
         self.number += 1
         with self._lock() as lock:
-            recovery.finish_commits(self.root, PATHS, None)
+            recovery.settle(self.root, PATHS, None)
             recovery.sweep(self.root, PATHS)
             assert not recovery.partials(self.root, PATHS)
             manifest = self._copy(read_chain(self.root, PATHS), wanted, is_killed=chance % 11 == 10)
@@ -217,7 +257,16 @@ class Life:
             if is_killed:
                 return None
             listing = self.root / layout.partial(layout.digests_of(PurePosixPath(planned.file)))
-            listing.write_bytes(bytes(DIGEST_SIZE * chunk_count(disk.virtual_size, planned.digest.chunk)))
+            listing.write_bytes(_digests(disk.content))
+        described = [
+            planned.model_copy(
+                update={
+                    "digest": Digest(root=blake3(_digests(disk.content)).hexdigest(), list=planned.digest.list),
+                    "guest_bytes": 0,
+                }
+            )
+            for disk, planned in zip(self.disks, described, strict=True)
+        ]
         made = point(self.number, described, name=f"b{self.number % 7}")
         return made.model_copy(update={"sequence": chain.next_sequence})
 
@@ -311,9 +360,28 @@ class Life:
         assert files(self.root) == set()
 
 
+def _digests(content: bytes) -> bytes:
+    """Return the digest list of a disk with this content."""
+    per_chunk = CHUNK // BLOCK
+    chunks = (content[at : at + per_chunk] for at in range(0, len(content), per_chunk))
+    return b"".join(digest(b"".join(bytes([value]) * BLOCK for value in chunk)) for chunk in chunks)
+
+
 _CHANCES: Final = [
     *(["write"] * 5 + ["increment"] * 5 + ["delete"] * 3 + ["expire"]),
-    *["mixed", "full", "free", "free", "look", "look", "resize", "add_disk", "remove_disk"],
+    *[
+        "consolidate",
+        "consolidate",
+        "mixed",
+        "full",
+        "free",
+        "free",
+        "look",
+        "look",
+        "resize",
+        "add_disk",
+        "remove_disk",
+    ],
 ]
 
 

@@ -18,7 +18,9 @@ from starlette.applications import Starlette
 from sendense_operator.answer import Answer
 from sendense_operator.logs import get_logger, set_backup, setup_logging
 from sendense_operator.restore_task import RestoreTask
-from sendense_operator.task import BackupTask, ExitCode, ProbeTask, VerificationTask
+from sendense_operator.task import BackupTask, ConsolidationTask, ExitCode, ProbeTask, VerificationTask
+from sendense_operator.worker.consolidation.consolidation_run import run_consolidation
+from sendense_operator.worker.consolidation.consolidation_state import ConsolidationState
 from sendense_operator.worker.errors import Reason, WorkerError, exit_code
 from sendense_operator.worker.lifecycle.http_server import common_routes, serving
 from sendense_operator.worker.lifecycle.stop_requests import Stopping
@@ -36,12 +38,13 @@ from sendense_operator.worker.vma_job.status_server import build_app
 
 log = get_logger(__name__)
 
-_Task = BackupTask | ProbeTask | VerificationTask | RestoreTask
+_Task = BackupTask | ProbeTask | VerificationTask | RestoreTask | ConsolidationTask
 _KINDS: Final[Mapping[str, type[_Task]]] = {
     "backup": BackupTask,
     "probe": ProbeTask,
     "verification": VerificationTask,
     "restore": RestoreTask,
+    "consolidation": ConsolidationTask,
 }
 
 
@@ -81,7 +84,7 @@ def _subject(task: _Task) -> str:
         return task.backup
     if isinstance(task, RestoreTask):
         return task.restore
-    return task.chain if isinstance(task, VerificationTask) else task.repository
+    return task.repository if isinstance(task, ProbeTask) else task.chain
 
 
 async def _run_until_term(settings: Settings, task: _Task, on_step: Callable[[str], None]) -> Answer:
@@ -106,6 +109,8 @@ async def _answer(settings: Settings, task: _Task, on_step: Callable[[str], None
             return await _verification(settings, task, stopping)
         if isinstance(task, RestoreTask):
             return await _restore(settings, task, on_step, stopping)
+        if isinstance(task, ConsolidationTask):
+            return await _consolidation(settings, task, on_step, stopping)
         return await _backup(settings, task, on_step, stopping)
     except WorkerError as error:
         reason, message = error.reason, error.message
@@ -172,6 +177,20 @@ async def _restore(settings: Settings, task: RestoreTask, on_step: Callable[[str
     before = "its time was over" if task.serve else "all disks were restored"
     answer = await _with_failures(run(), lambda: _cancelled(stopping, "the restore", before))
     return answer.model_copy(update={"started": state.started, "finished": datetime.now(UTC)})
+
+
+async def _consolidation(
+    settings: Settings, task: ConsolidationTask, on_step: Callable[[str], None], stopping: Stopping
+) -> Answer:
+    """Run a consolidation. After a failure or cancellation the answer has what was merged so far."""
+    state = ConsolidationState(task, settings, stopping)
+
+    async def run() -> Answer:
+        async with serving(Starlette(routes=common_routes(state.progress, stopping)), settings):
+            return await run_consolidation(settings, task, state, on_step=on_step)
+
+    answer = await _with_failures(run(), lambda: _cancelled(stopping, "the consolidation", "all layers were merged"))
+    return answer if answer.consolidated else answer.model_copy(update={"consolidated": state.result()})
 
 
 async def _with_failures(work: Awaitable[Answer], cancelled: Callable[[], Answer]) -> Answer:
