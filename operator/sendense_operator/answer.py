@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from sendense_operator import compact_encoding
 from sendense_operator.task import MAX_DISKS, MAX_VERIFIED_POINTS, BackupType, Bytes, Wire
@@ -152,6 +152,8 @@ class Answer(Wire):
     repository_id: str = ""
     manifest: str = ""
     """Path of the manifest below the repository's root."""
+    retain_until: AwareDatetime | None = None
+    """Until when the restore point is immutable, as its manifest says."""
     disks: Annotated[tuple[DiskAnswer, ...], Field(max_length=MAX_DISKS)] = ()
     capacity: Capacity | None = None
     started: datetime | None = None

@@ -19,7 +19,7 @@ from enum import StrEnum
 from typing import Annotated, Final, Literal
 
 from blake3 import blake3
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 
 from sendense_operator.answer import CatalogueSeal, DiskAnswer
 from sendense_operator.task import MAX_DISKS, Bytes, Wire
@@ -64,6 +64,8 @@ class PointRecord(Wire):
     """What is damaged; empty if no damage is known."""
     full_next: str = ""
     """FullReason of the first disk that no increment can depend on; empty if there is none."""
+    retain_until: AwareDatetime | None = None
+    """Until when it is immutable, as its manifest says; None: its manifest has no time."""
 
 
 class TombstoneRecord(Wire):
@@ -106,6 +108,8 @@ class ObstacleReason(StrEnum):
     CHAIN_BUSY = "ChainBusy"
     LAYER_PINNED = "LayerPinned"
     """A pod that verifies restore points is reading layers that could be freed otherwise."""
+    RETAINED = "Retained"
+    """A restore point is immutable, so neither it nor what it depends on is removed."""
     STORAGE_ERROR = "StorageError"
     READ_ONLY = "ReadOnly"
     REPOSITORY_FULL = "RepositoryFull"

@@ -68,9 +68,14 @@ def layer(
 
 
 def point(
-    number: int, disks: Iterable[ManifestDisk] | None = None, *, name: str | None = None, paths: ChainPaths = PATHS
+    number: int,
+    disks: Iterable[ManifestDisk] | None = None,
+    *,
+    name: str | None = None,
+    paths: ChainPaths = PATHS,
+    until: datetime | None = None,
 ) -> Manifest:
-    """Restore point `number` of a chain; one full disk if none are given."""
+    """Restore point `number` of a chain; one full disk if none are given. `until`: until when it is immutable."""
     at = START + timedelta(seconds=number)
     return Manifest(
         backup=ManifestBackup(name=name or f"b{number}", uid=uid_of(number), namespace="shop"),
@@ -81,15 +86,16 @@ def point(
         sequence=number,
         started=at,
         finished=at,
+        retain_until=until,
         tools={},
         disks=tuple(disks) if disks is not None else (layer(number, paths=paths),),
     )
 
 
-def increment(number: int, parent: Manifest, paths: ChainPaths = PATHS) -> Manifest:
+def increment(number: int, parent: Manifest, paths: ChainPaths = PATHS, until: datetime | None = None) -> Manifest:
     """Restore point `number`, all of whose disks depend on `parent`."""
     disks = [layer(number, disk.index, parent=(parent, at), paths=paths) for at, disk in enumerate(parent.disks)]
-    return point(number, disks, paths=paths)
+    return point(number, disks, paths=paths, until=until)
 
 
 def head(virtual_size: int, backing: str | None = None) -> bytes:

@@ -12,6 +12,7 @@ from typing import Final
 
 from sendense_operator.catalogue_format import MAX_OBSTACLES, PASSING, Obstacle, ObstacleReason
 from sendense_operator.chain import layout, orphans
+from sendense_operator.chain.immutability import STRICT, ImmutabilityRule
 from sendense_operator.chain.layout import ChainPaths
 from sendense_operator.logs import get_logger
 from sendense_operator.worker.errors import WorkerError, storage_error
@@ -86,10 +87,11 @@ def needs_maintenance(root: Path, paths: ChainPaths) -> bool:
     return needs_sweep(root, paths) or any(tombstones_in(root, paths))
 
 
-def maintain(root: Path, paths: ChainPaths, owner: str, *, clean: bool) -> Survey:
+def maintain(root: Path, paths: ChainPaths, owner: str, *, clean: bool, rule: ImmutabilityRule = STRICT) -> Survey:
     """Maintain a chain and return a survey of it; `clean`: also quarantine orphans. `owner`: the pod's UID.
 
-    A chain that another process is writing is only surveyed. Errors are recorded in the survey as obstacles.
+    `rule`: what is immutable is not freed. A chain that another process is writing is only surveyed. Errors are
+    recorded in the survey as obstacles.
     """
     survey, lock = Survey(ChainFolder(paths)), None
     with _recording(survey, "locking", root):
@@ -104,7 +106,7 @@ def maintain(root: Path, paths: ChainPaths, owner: str, *, clean: bool) -> Surve
                 if clean:  # commits create this folder, but those of earlier versions did not
                     ensure_folder(root / paths.tombstones, root)
         with _recording(survey, "listing", root):
-            _survey(root, paths, survey, lock, clean=clean)
+            _survey(root, paths, survey, lock, rule, clean=clean)
             survey.is_complete = not survey.is_stale
     if survey.is_complete and not any(not item.needed_by for item in survey.waiting):
         # Nothing waited to be freed, so the running backup was no obstacle.
@@ -146,16 +148,18 @@ def obstacle_of(error: OSError, doing: str, root: Path) -> Obstacle:
     )
 
 
-def _survey(root: Path, paths: ChainPaths, survey: Survey, lock: ChainLock | None, *, clean: bool) -> None:
+def _survey(
+    root: Path, paths: ChainPaths, survey: Survey, lock: ChainLock | None, rule: ImmutabilityRule, *, clean: bool
+) -> None:
     survey.chain = read_chain(root, paths)
     survey.obstacles += _flaws(survey.chain, locked=lock is not None)
     if lock is not None:
         with _recording(survey, "freeing", root):
-            _free(root, survey, lock.before)
-    survey.waiting = waiting_tombstones(root, survey.chain)
+            _free(root, survey, lock.before, rule)
+    survey.waiting = waiting_tombstones(root, survey.chain, rule)
     survey.disk_files = read_disk_files(root, paths)
     if lock is None:
-        _read_consistently(root, survey)
+        _read_consistently(root, survey, rule)
     else:
         beside = _beside_manifests(root, paths)
         if survey.disk_files.vanished:
@@ -171,7 +175,7 @@ def _survey(root: Path, paths: ChainPaths, survey: Survey, lock: ChainLock | Non
     survey.quarantined = count_quarantined(root, paths)
 
 
-def _read_consistently(root: Path, survey: Survey) -> None:
+def _read_consistently(root: Path, survey: Survey, rule: ImmutabilityRule) -> None:
     """Read a chain whose lock another pod holds until no merge has changed it meanwhile.
 
     A layer and the manifest that was read before it would else contradict each other, which looks like damage.
@@ -182,7 +186,7 @@ def _read_consistently(root: Path, survey: Survey) -> None:
         if again == survey.chain and not merge_journal.is_switching(root, paths):
             return
         survey.chain, survey.disk_files = again, read_disk_files(root, paths)
-        survey.waiting = waiting_tombstones(root, survey.chain)
+        survey.waiting = waiting_tombstones(root, survey.chain, rule)
     text = "layers are being merged"
     survey.obstacles.append(Obstacle(reason=ObstacleReason.LISTING_CHANGED, doing="listing", message=text))
 
@@ -208,13 +212,19 @@ def _vanished(file: str) -> Obstacle:
     return Obstacle(reason=ObstacleReason.LISTING_CHANGED, doing="freeing", file=file, message=text)
 
 
-def _free(root: Path, survey: Survey, on_step: Callable[[str], None]) -> None:
-    freed = free_layers(root, survey.chain, on_step)
+def _free(root: Path, survey: Survey, on_step: Callable[[str], None], rule: ImmutabilityRule) -> None:
+    freed = free_layers(root, survey.chain, on_step, rule)
     if freed.vanished:
         survey.obstacles.append(_vanished(freed.vanished[0]))
     for reader in dict.fromkeys(item.pinned_by for item in freed.waiting if item.pinned_by):
         text = f"the pod with UID {reader} is reading layers of deleted restore points: they are kept until it ends"
         survey.obstacles.append(Obstacle(reason=ObstacleReason.LAYER_PINNED, doing="freeing", message=text))
+    retained = [item.point.place for item in freed.waiting if item.is_retained and not item.needed_by]
+    if retained:
+        text = "an immutable restore point was removed without the operator: its layers, and those below, are kept"
+        survey.obstacles.append(
+            Obstacle(reason=ObstacleReason.RETAINED, doing="freeing", file=str(retained[0]), message=text)
+        )
     survey.chain = replace(survey.chain, tombstones=tuple(item.point for item in freed.waiting))
 
 

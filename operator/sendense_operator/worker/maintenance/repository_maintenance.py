@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sendense_operator.answer import Answer, CatalogueSeal
-from sendense_operator.catalogue_format import MAX_FOLDERS, CatalogueWriter, Obstacle, RootRecord
+from sendense_operator.catalogue_format import MAX_FOLDERS, CatalogueWriter, Obstacle, ObstacleReason, RootRecord
 from sendense_operator.chain import layout
+from sendense_operator.chain.immutability import ImmutabilityRule
 from sendense_operator.chain.layout import ChainPaths, LayoutError
 from sendense_operator.logs import emit_line, get_logger
 from sendense_operator.task import ProbeTask, Removal
@@ -25,7 +26,7 @@ from sendense_operator.worker.storage import repository_listing, repository_mark
 from sendense_operator.worker.storage.chain_lock import ChainLock
 from sendense_operator.worker.storage.durable_io import ensure_folder, is_folder
 from sendense_operator.worker.storage.repository_listing import FolderListing
-from sendense_operator.worker.storage.tombstones import entomb
+from sendense_operator.worker.storage.tombstones import RetainedError, entomb
 
 log = get_logger(__name__)
 
@@ -88,6 +89,10 @@ def _folder(task: ProbeTask) -> str:
     return task.folder or task.namespace
 
 
+def _refusal(error: RetainedError) -> Obstacle:
+    return Obstacle(reason=ObstacleReason.RETAINED, doing="removing", file=str(error.place), message=str(error))
+
+
 class _Maintenance:
     """One run over all chains, one after the other, so that the memory needed does not grow with their number."""
 
@@ -96,6 +101,7 @@ class _Maintenance:
         self._folder = _folder(task)
         self._writer = CatalogueWriter(emit)
         self._swept = 0
+        self._rule = ImmutabilityRule.of(task.immutability)
         self._is_blocked = False
         """Whether a chain has an obstacle; it is then reported although the task did not name it."""
 
@@ -113,7 +119,7 @@ class _Maintenance:
             complete, listing, own = False, FolderListing(), FolderListing()
         for vm in sorted({*own.names, *(paths.vm for paths in removals)}):
             paths = ChainPaths(self._folder, vm)
-            self._maintain(paths, requested=paths in removals, obstacle=obstacles.get(paths))
+            self._maintain(paths, requested=paths in removals, obstacles=obstacles.get(paths, []))
         for folder in listing.names:
             if folder != self._folder and self._sweep_other(folder):
                 others.append(folder)
@@ -122,17 +128,22 @@ class _Maintenance:
         self._writer.add(RootRecord(complete=complete, unknown=unknown, other_folders=tuple(others[:MAX_FOLDERS])))
         return self._swept, self._writer.close()
 
-    def _remove(self, paths: ChainPaths, requested: Iterable[Removal]) -> Obstacle | None:
-        """Remove restore points of a chain; return an obstacle if that failed."""
+    def _remove(self, paths: ChainPaths, requested: Iterable[Removal]) -> list[Obstacle]:
+        """Remove restore points of a chain; return an obstacle for each that is immutable, and one if that failed."""
+        obstacles = list[Obstacle]()
         try:
             for removal in requested:
-                entomb(self._root, paths, removal)
+                try:
+                    entomb(self._root, paths, removal, rule=self._rule)
+                except RetainedError as error:
+                    log.warning("removal refused", path=error.place, error=error)
+                    obstacles.append(_refusal(error))
         except OSError as error:
             log.warning("removal failed", folder=paths.folder, error=error)
-            return chain_maintenance.obstacle_of(error, "removing", self._root)
-        return None
+            obstacles.insert(0, chain_maintenance.obstacle_of(error, "removing", self._root))
+        return obstacles
 
-    def _maintain(self, paths: ChainPaths, *, requested: bool, obstacle: Obstacle | None) -> None:
+    def _maintain(self, paths: ChainPaths, *, requested: bool, obstacles: list[Obstacle]) -> None:
         reported = requested or self._task.scan
         if not is_folder(self._root / paths.folder):
             return  # the controller takes a chain that it requested and that is not reported as missing
@@ -142,10 +153,11 @@ class _Maintenance:
         except OSError as error:
             log.warning("maintenance failed", folder=paths.folder, error=error)
             return
-        survey: Survey = chain_maintenance.maintain(self._root, paths, self._owner, clean=self._task.scan)
+        survey: Survey = chain_maintenance.maintain(
+            self._root, paths, self._owner, clean=self._task.scan, rule=self._rule
+        )
         self._swept += survey.swept
-        if obstacle is not None:
-            survey.obstacles.insert(0, obstacle)
+        survey.obstacles[:0] = obstacles
         self._is_blocked = self._is_blocked or survey.is_blocked
         if reported or survey.is_blocked:
             for record in chain_records(survey):

@@ -70,6 +70,7 @@ def _point(vm: str, point: StoredPoint, verdict: DamageVerdict) -> PointRecord:
         disks=tuple(disk.to_answer() for disk in manifest.disks),
         damage=verdict.damage,
         full_next=verdict.full_next,
+        retain_until=manifest.retain_until,
     )
 
 

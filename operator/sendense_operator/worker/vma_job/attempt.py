@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sendense_operator.chain.compaction import CompactionResult
 from sendense_operator.chain.extents import worst_case_bytes
+from sendense_operator.chain.immutability import ImmutabilityRule, until_of_commit
 from sendense_operator.chain.layout import ChainPaths
 from sendense_operator.chain.manifest import Manifest, ManifestBackup, ManifestDisk, ManifestVM
 from sendense_operator.chain.parent_choice import LayerPlan
@@ -151,7 +152,7 @@ class Attempt:
         `on_step` receives each step of a compaction. Raises WorkerError.
         """
         disks = [await self._verify_disk(item, found, on_step) for item in self._exports.disks]
-        appliance = self._task.appliance
+        appliance, finished = self._task.appliance, datetime.now(UTC)
         return Manifest(
             backup=ManifestBackup(name=self._task.backup, uid=self._task.backup_uid, namespace=self._task.namespace),
             vm=ManifestVM(
@@ -167,7 +168,8 @@ class Attempt:
             attempt=self._settings.pod_uid,
             sequence=self._parents.sequence,
             started=self._state.started,
-            finished=datetime.now(UTC),
+            finished=finished,
+            retain_until=until_of_commit(self._task.immutability, self._state.elapsed, finished),
             tools={"qemu": await qemu_tools.version(), "python": platform.python_version()},
             disks=tuple(disks),
         )
@@ -248,8 +250,9 @@ class Attempt:
 
     def _free(self) -> None:
         """Free the chain's unneeded layers while its lock is held. A maintenance Job repeats what fails here."""
+        rule = ImmutabilityRule.of(self._task.immutability)
         try:
-            freed = free_layers(self._root, read_chain(self._root, self._paths), self._lock.before)
+            freed = free_layers(self._root, read_chain(self._root, self._paths), self._lock.before, rule)
         except (OSError, WorkerError) as error:
             log.warning("layers that no restore point needs could not be freed", error=error)
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from sendense_operator.api.v1alpha1.names import last_path_element, vma_job_id
 from sendense_operator.task import BackupTask, DiskProgress, Exposure, Progress, Stage, TaskDisk
@@ -24,6 +24,7 @@ class JobState:
     def __init__(self, task: BackupTask, settings: Settings) -> None:
         self.job_id = vma_job_id(settings.pod_uid)
         self.started = datetime.now(UTC)
+        self._began = time.monotonic()
         self.stage = Stage.STARTING
         self.message = ""
         self.stuck_client = False
@@ -50,6 +51,11 @@ class JobState:
         self._rates = {index: RateMeter() for index in self._ports}
         self._received_bytes = dict.fromkeys(self._ports, 0)
         self.traffic = Traffic(self._ports.values())
+
+    @property
+    def elapsed(self) -> timedelta:
+        """Time since the attempt started, by a clock that nobody sets."""
+        return timedelta(seconds=time.monotonic() - self._began)
 
     def set_message(self, message: str) -> None:
         """Set the message that the Backup's status shows while the attempt runs."""

@@ -126,6 +126,7 @@ def _answer(root: Path, manifest_path: str, manifest: Manifest, *, adopted: bool
         job_id=manifest.job_id,
         repository_id=manifest.repository_id,
         manifest=manifest_path,
+        retain_until=manifest.retain_until,
         disks=tuple(disk.to_answer() for disk in manifest.disks),
         capacity=capacity(root),
         started=manifest.started,
