@@ -6,6 +6,9 @@ from datetime import datetime, timedelta
 
 from tests.support.sample import NOON
 
+DAY = 86_400
+"""Seconds."""
+
 
 class Clock:
     """The API server's clock."""
@@ -16,6 +19,10 @@ class Clock:
     def now(self) -> datetime:
         """Return time of day."""
         return NOON + timedelta(seconds=self.seconds)
+
+    def pass_days(self, days: float) -> None:
+        """Let days pass in which nothing happens."""
+        self.seconds += int(days * DAY)
 
     def stamp(self) -> str:
         """As Kubernetes writes it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sendense_operator.answer import Answer, DiskAnswer
 from sendense_operator.catalogue_format import (
@@ -16,6 +16,7 @@ from sendense_operator.catalogue_format import (
     RootRecord,
     TombstoneRecord,
 )
+from sendense_operator.chain.immutability import retained_until, until_of_commit
 from sendense_operator.task import (
     ApplianceTask,
     BackupTask,
@@ -50,6 +51,13 @@ class StoredPoint:
     """UID of the point that a disk depends on, by device key."""
     damage: str = ""
     full_next: str = ""
+    retain_until: datetime | None = None
+
+    def is_retained(self, task: ProbeTask) -> bool:
+        """Return whether a pod with this task finds it immutable."""
+        rule = task.immutability
+        until = retained_until(self.finished, self.retain_until, rule.days if rule else None)
+        return until is not None and (rule is None or rule.now < until)
 
     def record(self) -> PointRecord:
         """As a pod tells of it."""
@@ -66,6 +74,7 @@ class StoredPoint:
             disks=tuple(self.layers.values()),
             damage=self.damage,
             full_next=self.full_next,
+            retain_until=self.retain_until,
         )
 
 
@@ -150,6 +159,8 @@ class RepositoryWorld:
         """By UID of a Backup whose worker runs: what it depends on, whatever becomes of that meanwhile."""
         self.removals = 0
         """Restore points that became tombstones."""
+        self.refused = 0
+        """Removals of immutable restore points."""
 
     def chain(self, vm: str = "db", folder: str = "shop") -> StoredChain:
         """Return the chain of a VM."""
@@ -193,6 +204,7 @@ class RepositoryWorld:
             job_id=job_id,
             manifest=f"{task.folder or task.namespace}/{task.vm}/backups/{task.backup}.json",
             layers={},
+            retain_until=until_of_commit(task.immutability, timedelta(0), now),
         )
         for disk in task.disks:
             reason = _against(disk, parent, task)
@@ -227,6 +239,7 @@ class RepositoryWorld:
             job_id=point.job_id,
             repository_id="repo-1",
             manifest=point.manifest,
+            retain_until=point.retain_until,
             disks=tuple(point.layers.values()),
             started=point.finished,
             finished=point.finished,
@@ -240,6 +253,10 @@ class RepositoryWorld:
         folder = task.folder or task.namespace
         for removal in task.remove:
             chain = self.chain(removal.vm, folder)
+            there = chain.points.get(removal.backup_uid)
+            if there is not None and there.is_retained(task):
+                self.refused += 1
+                continue
             if removal.backup_uid in chain.newer:
                 continue
             if point := chain.points.pop(removal.backup_uid, None):

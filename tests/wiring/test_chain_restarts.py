@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from tests.support import sample
+from tests.wiring.clock import DAY
 from tests.wiring.rig import Rig
 from tests.wiring.test_deletion import THREE, commit, is_settled
 from tests.wiring.test_incrementals import backed_up
@@ -71,6 +74,18 @@ def _deletion_of_one_that_is_retained(rig: Rig) -> None:
     rig.delete("b2")
 
 
+def _deletion_of_one_that_is_immutable(rig: Rig) -> None:
+    """Until its day is over; the one above it does not wait for that."""
+    rig.edit(kinds.BACKUP_REPOSITORY, "store", immutability={"days": 1})
+    obj = rig.backup("b3")
+    obj["status"]["completionTime"] = sample.stamp(-2 * DAY)
+    rig.world.cluster.put(kinds.BACKUP, obj)
+    rig.world.repository.points()[obj["metadata"]["uid"]].finished -= timedelta(days=2)
+    rig.delete("b2")
+    rig.delete("b3")
+    _later(rig, lambda: rig.world.clock.pass_days(1.1))
+
+
 STORIES: dict[str, tuple[Story, str, str]] = {
     "an increment": (_increment, "b1 b2 b3 b4", ""),
     "an increment that is mixed": (_increment_of_another_disk, "b1 b2 b3 b4", ""),
@@ -81,6 +96,7 @@ STORIES: dict[str, tuple[Story, str, str]] = {
     "while an increment runs": (_deletion_while_an_increment_runs, "b2 b4", "b1 b3"),
     "one that commits": (_deletion_of_one_that_runs_and_commits, "b1 b2 b3", ""),
     "one that is retained": (_deletion_of_one_that_is_retained, "b1 b3", "b2"),
+    "one that is immutable": (_deletion_of_one_that_is_immutable, "b1", ""),
 }
 """What happens, the restore points there are in the end, and what waits to be freed."""
 

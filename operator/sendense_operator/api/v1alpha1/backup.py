@@ -248,6 +248,10 @@ class BackupStatus(Status):
     """Bytes of guest data in all layers of this backup."""
     manifest: Text | None = None
     """Path of the manifest below the repository's root; the restore point is committed once this file exists."""
+    retained_until: datetime | None = None
+    """Until when the restore point is immutable, as its manifest says: this object then stays when it is deleted.
+    More days in spec.immutability of the BackupRepository make it later; see status.restorePoints of the BackupChain.
+    Absent: it was committed without a time."""
     restore_point_uid: ShortText | None = Field(default=None, alias="restorePointUID")
     """UID of the restore point in the repository: that of the Backup object that made it."""
     verification: BackupVerification | None = None
@@ -283,6 +287,7 @@ BACKUP = Resource(
         Column("ETA", ".status.progress.eta", priority=1),
         Column("Chain", ".status.chainName", priority=1),
         Column("Verified", ".status.conditions[?(@.type=='Verified')].reason", priority=1),
+        Column("Retained", ".status.retainedUntil", priority=1),
         Column("Node", ".status.nodeName", priority=1),
         Column("Message", ".status.message", priority=1),
     ),

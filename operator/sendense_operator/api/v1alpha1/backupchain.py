@@ -81,6 +81,8 @@ class Hold(StrEnum):
     """spec.suspend of the policy."""
     RETAIN = "Retain"
     """The Backup or its repository has deletionPolicy Retain: its files would stay."""
+    IMMUTABLE = "Immutable"
+    """It is immutable until `retainedUntil`, and is deleted then."""
 
 
 class RestorePoint(Model):
@@ -108,6 +110,8 @@ class RestorePoint(Model):
     """Since when no rule keeps it: its Backup is deleted, unless something holds it."""
     held_by: Hold | None = None
     """What keeps an expired one."""
+    retained_until: datetime | None = None
+    """Until when it is immutable, by its manifest and by spec.immutability of the BackupRepository."""
 
 
 class RemovalState(StrEnum):
@@ -117,6 +121,8 @@ class RemovalState(StrEnum):
     """The repository has not been notified yet, could not be reached, or its manifest can't be read."""
     NEEDED = "Needed"
     """It is no restore point any more; its layers stay while others depend on them."""
+    IMMUTABLE = "Immutable"
+    """It is a restore point until `keptUntil`, because it is immutable; its Backup stays in its deletion until then."""
     RETAINED = "Retained"
     """Its files were kept, by deletionPolicy Retain: a scan that somebody asks for brings its Backup back."""
 
@@ -139,8 +145,8 @@ class RemovedPoint(Model):
     since: datetime
     """When its Backup was deleted."""
     kept_until: datetime | None = None
-    """When its files may be removed, by the repository's deletionGraceSeconds; until then a Backup with
-    spec.adopt.uid takes the restore point back."""
+    """When its files may be removed, by the repository's deletionGraceSeconds or because it is immutable; until then a
+    Backup with spec.adopt.uid takes the restore point back."""
 
 
 class NextBackup(Model):

@@ -25,6 +25,7 @@ from sendense_operator.api.v1alpha1.base import (
     immutable,
 )
 from sendense_operator.api.v1alpha1.pod_template import PodTemplate
+from sendense_operator.task import MAX_IMMUTABLE_DAYS
 
 _Id = Annotated[int, Field(ge=1, le=2_147_483_647)]
 
@@ -40,6 +41,14 @@ class PodSecurity(Model):
     """Group ID that owns the volume, if the volume's type supports that."""
     supplemental_groups: Annotated[list[_Id], Field(max_length=16)] = []
     """IDs of further groups of the worker, such as the group that owns an NFS export."""
+
+
+class RepositoryImmutability(Model):
+    """For how long restore points are immutable: neither removed nor rewritten, whoever requests it."""
+
+    days: Annotated[int, Field(ge=1, le=MAX_IMMUTABLE_DAYS)]
+    """Days from the commit of a restore point. Each one keeps the time that it was committed with. More days apply to
+    earlier restore points, too; fewer days, or none, only take that back."""
 
 
 class BackupRepositorySpec(Model):
@@ -75,6 +84,9 @@ class BackupRepositorySpec(Model):
     deletion_grace_seconds: Annotated[int, Field(ge=0, le=31_536_000)] = 0
     """Seconds for which a deleted restore point is kept complete before its files are removed. Until then, a Backup
     with spec.adopt.uid brings it back."""
+    immutability: RepositoryImmutability | None = None
+    """Protects restore points from deletion, by mistake or malice, for a number of days. Absent: they can be deleted
+    at any time. Who has access to the storage itself can remove files all the same."""
     max_chain_depth: Annotated[int, Field(ge=1, le=64)] = 32
     """How many layers a disk may have, its full included. When the limit is reached, the next backup of the disk is a
     full. Reading many layers is slow."""

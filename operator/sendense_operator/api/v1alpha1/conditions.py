@@ -23,6 +23,8 @@ REASON_SERVING: Final = "Serving"
 """Reason of Ready while a Restore serves its disks: it is as its spec requests, but not at its end."""
 REASON_CANCELLED: Final = "Cancelled"
 REASON_DELETING: Final = "Deleting"
+REASON_RETAINED: Final = "RetainedUntil"
+"""Of a Backup that is being deleted while its restore point is immutable."""
 REASON_LOST: Final = "Lost"
 REASON_CALLBACKS_ELSEWHERE: Final = "CallbacksElsewhere"
 """The job's callbacks arrive where they reach no worker. Also a reason of an appliance's condition CallbacksArrive."""
@@ -199,7 +201,7 @@ def phase_of(conditions: Iterable[Mapping[str, Any]]) -> Phase:
     conditions = list(conditions)
     busy = find(conditions, RECONCILING)
     if busy and busy.get("status") == "True":
-        if busy["reason"] == REASON_DELETING:
+        if busy["reason"] in (REASON_DELETING, REASON_RETAINED):
             return Phase.DELETING
         return Phase.RUNNING if busy["reason"] in RUNNING_REASONS else Phase.PENDING
     ready = find(conditions, READY)

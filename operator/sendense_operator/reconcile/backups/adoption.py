@@ -144,6 +144,7 @@ async def _record(ctx: RestorePointContext, backup: ObservedBackup, point: Point
         job_id=point.job_id,
         repository_id=known.repository_id if known is not None else "",
         manifest=point.manifest,
+        retain_until=point.retain_until,
         disks=point.disks,
         started=point.started,
         finished=point.finished,

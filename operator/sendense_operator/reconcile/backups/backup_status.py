@@ -108,10 +108,11 @@ def next_backup_status(backup: ObservedBackup, state: State, changes: BackupChan
     updated = conditions.update(old, state, generation=generation, now=now)
     phase = conditions.phase_of(updated)
     over = phase in conditions.TERMINAL_PHASES
+    ended_before = state.reason == conditions.REASON_RETAINED
     # A restore point that was lost, or found again, was made when it was made.
     ended = changes.get("completion_time") or backup.status.completion_time or whole_seconds(now)
     started = changes.get("start_time") or backup.status.start_time
-    seconds = seconds_of_run(started, ended) if over else None
+    seconds = seconds_of_run(started, ended) if over or ended_before else None
     derived: DerivedChanges = {
         **changes,
         "observed_generation": generation,
@@ -119,7 +120,7 @@ def next_backup_status(backup: ObservedBackup, state: State, changes: BackupChan
         "phase": phase,
         "stage": changes.get("stage") if not over else None,
         "message": conditions.shortened(state.message),
-        "completion_time": ended if over else None,
+        "completion_time": ended if over or ended_before else None,
         "duration_seconds": seconds,
         "duration": human_duration(seconds) if seconds is not None else None,
     }
@@ -196,6 +197,8 @@ def events_of_change(old: BackupStatus, new: BackupStatus) -> list[tuple[Literal
                 return [("Warning", "Failed", f"{reason}: {message}")]
             case Phase.CANCELLED:
                 return [("Normal", "Cancelled", message)]
+            case Phase.DELETING if reason == conditions.REASON_RETAINED:
+                return [("Warning", reason, message)]
             case Phase.RUNNING:
                 return [("Normal", "Started", f"worker {new.worker_job}: {message}")]
     if reason == ACCEPTED or conditions.changed_ready(old, new) is None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.api.v1alpha1.backup import BackupSpec, RequestedType
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
 from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMSpec, VMDisk
 from sendense_operator.api.v1alpha1.vmwareappliance import CallbackRetries, VMwareApplianceSpec
+from sendense_operator.reconcile.catalogue.immutable_points import immutability_of
 from sendense_operator.reconcile.state.inventory_path import datacenter_of
 from sendense_operator.task import (
     ApplianceTask,
@@ -47,8 +49,12 @@ def build_backup_task(
     parent_check: ParentCheck = ParentCheck.CONTENT,
     compaction: Compaction = Compaction.AUTO,
     adopt_only: bool = False,
+    now: datetime,
 ) -> BackupTask:
-    """Return the task of a Backup's worker; `adopt_only`: of one that looks for what a dead one may have committed."""
+    """Return the task of a Backup's worker; `adopt_only`: of one that looks for what a dead one may have committed.
+
+    `now`: time by the API server's clock.
+    """
     reported = disk_ports(appliance.nbd.exposure, len(disks), ports)
     return BackupTask(
         namespace=namespace,
@@ -83,6 +89,7 @@ def build_backup_task(
         ),
         clocks=_clocks(appliance),
         min_free=repository.min_free_bytes,
+        immutability=immutability_of(repository, now),
         adopt_only=adopt_only,
     )
 

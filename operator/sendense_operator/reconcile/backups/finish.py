@@ -65,6 +65,7 @@ def _result(backup: ObservedBackup, answer: Answer, now: datetime) -> BackupChan
         stored=human_bytes(stored_bytes),
         guest_bytes=sum(disk.guest_bytes for disk in answer.disks),
         manifest=answer.manifest or None,
+        retained_until=whole_seconds(answer.retain_until) if answer.retain_until else None,
         repository_id=answer.repository_id or backup.status.repository_id,
         start_time=backup.status.start_time or whole_seconds(answer.started or now),
         restore_point_uid=backup.point_uid,

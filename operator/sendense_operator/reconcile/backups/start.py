@@ -176,6 +176,7 @@ def _template(
         parent_check=refs.chain.parent_check,
         compaction=refs.chain.compaction,
         adopt_only=backup.only_looks,
+        now=ctx.now(),
     )
     return build_worker_template(
         task,

@@ -38,6 +38,7 @@ class BackupChanges(TypedDict, total=False):
     repository_id: str | None
     guest_bytes: int | None
     manifest: str | None
+    retained_until: datetime | None
     restore_point_uid: str | None
     verification: BackupVerification | None
     disks: list[BackupDisk]

@@ -173,7 +173,7 @@ def describe_freed(points: Sequence[RemovedPoint]) -> str:
 def _after(point: RemovedPoint, view: ChainView) -> RemovedPoint | None:
     """Return a removed point after a pod's word on its chain; None when nothing is left of it."""
     if point.uid in view.points:
-        if point.state is RemovalState.RETAINED:
+        if point.state in (RemovalState.RETAINED, RemovalState.IMMUTABLE):
             return point
         # The repository has not been notified; or it is back: the volume was set back, or a second attempt was thought
         # dead: then there is a tombstone of the first one too.

@@ -10,34 +10,30 @@ from datetime import timedelta
 from typing import Final
 
 from sendense_operator.api.v1alpha1 import names
-from sendense_operator.api.v1alpha1.backup import BackupSpec, DeletionPolicy
 from sendense_operator.api.v1alpha1.backupchain import BackupChainSpec, BackupChainStatus, RemovalState, RemovedPoint
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
 from sendense_operator.api.v1alpha1.base import LocalRef
 from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMStatus, VMDisk
 from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.errors import ForbiddenError, NotFoundError
-from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN, JOB, PROTECTED_VM
+from sendense_operator.cluster.kinds import BACKUP_CHAIN, JOB, PROTECTED_VM
 from sendense_operator.cluster.object_names import chain_name
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import add_finalizers, has_finalizer, remove_finalizers, write_status
+from sendense_operator.reconcile.catalogue.immutable_points import seconds_left
 from sendense_operator.reconcile.catalogue.ownership import owns_point, point_uid
 from sendense_operator.reconcile.catalogue.point_changes import changed_point
 from sendense_operator.reconcile.catalogue.removal import (
     Kept,
-    decide_removal,
-    deletion_policy_of,
     describe_freed,
     freed_points,
-    is_leaving,
     is_out_of_reach,
     is_retained_now,
     look_for_guard,
     merge_removed,
-    removal_of,
-    room_for,
 )
 from sendense_operator.reconcile.chains.chain_status import ChainFacts, describe_chain
+from sendense_operator.reconcile.chains.deleted_backups import RETAINED, find_deleted, let_go
 from sendense_operator.reconcile.chains.expiry import delete_expired, delete_old_failures
 from sendense_operator.reconcile.chains.freeing_obstacles import freeing_change
 from sendense_operator.reconcile.chains.observed_chain import ObservedChain, observe_chain, retention_facts
@@ -47,6 +43,7 @@ from sendense_operator.reconcile.protection.selection import PolicyEntry
 from sendense_operator.reconcile.protection.verification_reports import VerificationReport
 from sendense_operator.reconcile.repositories.maintenance_request import has_doubts, is_unexplained
 from sendense_operator.reconcile.state.context import ChainContext, ReconcileContext, VerificationContext
+from sendense_operator.reconcile.state.formatting import utc_stamp
 from sendense_operator.reconcile.state.keys import ChainKey, Key, Work
 from sendense_operator.reconcile.state.kubernetes_objects import is_deleting
 from sendense_operator.reconcile.state.records import ChainView
@@ -62,7 +59,6 @@ _RETRY_S: Final = 60.0
 """Seconds until Backups are deleted again that the API server did not let go."""
 _SUMMARY_S: Final = 2.0
 """Seconds until a policy sums up its chains: those of a thousand VMs may report at once."""
-_RETAINED: Final = Kept("deletionPolicy is Retain; a requested scan brings it back")
 
 
 def key_of_chain(obj: Obj) -> Key:
@@ -82,23 +78,22 @@ async def reconcile_chain(
     if not index.synced() and (seen.status.policy is not None or seen.status.verification is not None):
         return _AGAIN_S  # its policy is not known yet
     await delete_old_failures(ctx, seen.backups, index.policies.of(namespace))
-    going, retained, waiting = await _decide(ctx, seen)
+    deleted = await find_deleted(ctx, seen)
+    going, retained = deleted.going, deleted.retained
     chain = seen.obj
-    if chain is None and (seen.points or going or retained):
+    if chain is None and (seen.points or deleted):
         chain = await _create(ctx, seen, name)
     if chain is None:
         leave_queue(ctx, seen.repository_key, seen.key)
         for obj in retained:
-            await _let_go(ctx, obj, _RETAINED, reason="RestorePointKept")
-        return _AGAIN_S if going else None
+            await let_go(ctx, obj, RETAINED, reason="RestorePointKept")
+        return _AGAIN_S if going else deleted.seconds_left(ctx.now())
     held = has_finalizer(chain, names.FINALIZER_REMOVALS)
     if is_deleting(chain) and not held:
-        return _AGAIN_S if going else None  # it goes in a moment, and is made again
+        return _AGAIN_S if deleted else None  # it goes in a moment, and is made again
     if going and not held:
         chain = await add_finalizers(ctx.cluster, BACKUP_CHAIN, chain, names.FINALIZER_REMOVALS)
     listed = BackupChainStatus.model_validate(chain.get("status") or {}).restore_points
-    leaving = [removal_of(obj, listed) for obj in going]
-    leaving += [removal_of(obj, listed, RemovalState.RETAINED) for obj in retained]
     known = ctx.repository_hints.catalogues.get(seen.repository_key)
     view = known.chains.get(vm) if known is not None else None
     verification = await advance_verification(
@@ -106,56 +101,26 @@ async def reconcile_chain(
         VerifiedChain(namespace, seen.key, chain, seen.points, seen.repository),
         index.ruling(namespace, vm, repository),
     )
-    status, more = await _write(ctx, index, seen, chain, leaving, view, verification)
+    status, more = await _write(ctx, index, seen, chain, deleted.removals(listed), view, verification)
     if (ended := verification.ended) is not None:
         await ctx.cluster.delete(JOB, namespace, ended["metadata"]["name"], uid=ended["metadata"]["uid"])
     for obj in retained:
-        await _let_go(ctx, obj, _RETAINED, reason="RestorePointKept")
+        await let_go(ctx, obj, RETAINED, reason="RestorePointKept")
     if any(point.state is RemovalState.PENDING for point in status.removed):
         ctx.again(Key(Work.REPOSITORY, namespace, repository))
     kept_until = {point.uid: point.kept_until for point in status.removed}
     for obj in going:
         text = f"its files in repository {repository} are removed as soon as no other restore point needs them"
         if until := kept_until.get(uid := point_uid(obj)):
-            stamp = f"{until:%Y-%m-%dT%H:%M:%SZ}"
-            text += f", not before {stamp}: until then a Backup with spec.adopt.uid {uid} takes it back"
-        await _let_go(ctx, obj, Kept(text), reason="RestorePointRemoved")
+            text += f", not before {utc_stamp(until)}: until then a Backup with spec.adopt.uid {uid} takes it back"
+        await let_go(ctx, obj, Kept(text), reason="RestorePointRemoved")
     rest = await _release(ctx, seen, chain, status, view)
-    return _AGAIN_S if waiting else _soonest(more, rest, verification.delay)
+    immutable = deleted.seconds_left(ctx.now())
+    return _AGAIN_S if deleted.has_more else _soonest(more, rest, immutable, verification.delay)
 
 
 def _soonest(*delays: float | None) -> float | None:
     return min((delay for delay in delays if delay is not None), default=None)
-
-
-async def _decide(ctx: ReconcileContext, seen: ObservedChain) -> tuple[list[Obj], list[Obj], bool]:
-    """Return deleted Backups to remove, those to retain, and whether there are more.
-
-    All others are let go. Where everything goes, retained ones too: a chain to list them in can't be made any more.
-    """
-    leaving = [obj for obj in seen.backups if is_leaving(obj)]
-    owned = {point_uid(obj): obj["metadata"]["name"] for obj in seen.backups if owns_point(obj)}
-    guard = await look_for_guard(ctx, seen.namespace) if leaving else None
-    going, retained = list[Obj](), list[Obj]()
-    for obj in leaving:
-        spec = BackupSpec.model_validate(obj["spec"])
-        if owner := owned.get(point_uid(obj)):
-            shared = Kept(f"Backup {owner} has the same restore point")
-            await _let_go(ctx, obj, shared, reason="RestorePointKept")
-        elif deletion_policy_of(spec, seen.repository) is DeletionPolicy.RETAIN and not (guard and guard.going):
-            retained.append(obj)
-        elif kept := decide_removal(spec, seen.repository, guard):
-            await _let_go(ctx, obj, kept, reason="RestorePointKept")
-        else:
-            going.append(obj)
-    room = room_for(seen.status.removed)
-    return going[:room], retained, len(going) > room
-
-
-async def _let_go(ctx: ReconcileContext, obj: Obj, kept: Kept, *, reason: str) -> None:
-    words = kept.message if reason == "RestorePointRemoved" else f"its files stay in the repository: {kept.message}"
-    await ctx.events.post(obj, "Warning" if kept.warning else "Normal", reason, words)
-    await remove_finalizers(ctx.cluster, BACKUP, obj, names.FINALIZER_RESTORE_POINT)
 
 
 async def _create(ctx: ReconcileContext, seen: ObservedChain, name: str) -> Obj | None:
@@ -184,8 +149,9 @@ async def _write(
     """Return the status as written, and seconds until more Backups are to be deleted."""
     old = BackupChainStatus.model_validate(chain.get("status") or {})
     owned = {point_uid(obj) for obj in seen.backups if owns_point(obj)}
-    # What has a Backup again is removed or retained when that one is deleted, and not before.
-    before = [point for point in old.removed if point.uid not in owned]
+    # What has a Backup again is removed or retained when that one is deleted, and not before. What is immutable is
+    # listed for as long as its Backup is there.
+    before = [point for point in old.removed if point.uid not in owned and point.state is not RemovalState.IMMUTABLE]
     spec = seen.repository_spec
     removed = [_by_policy(point, spec) for point in merge_removed(before, new, view)]
     policy = index.ruling(seen.namespace, *seen.key)
@@ -198,6 +164,7 @@ async def _write(
         retention_facts(seen, policy),
         verification=verification.status,
         verified=verification.report,
+        repository=spec,
     )
     generation, now = chain["metadata"].get("generation"), ctx.now()
     described = describe_chain(old, facts, generation=generation, now=now)
@@ -219,7 +186,8 @@ async def _write(
         ctx.repository_messages.request_probe(seen.repository_key)
         ctx.again(Key(Work.REPOSITORY, *seen.repository_key))
     if described.retention is None or not described.retention.to_delete:
-        return status, None
+        held = described.retention.held_until if described.retention is not None else None
+        return status, seconds_left(held, now) if held is not None else None
     return status, _RETRY_S if facts.rejected else _AGAIN_S
 
 
@@ -247,6 +215,8 @@ def _report(
 
 def _by_policy(point: RemovedPoint, spec: BackupRepositorySpec | None) -> RemovedPoint:
     """Return the removed point with the end of its grace, or retained where the repository says Retain by now."""
+    if point.state is RemovalState.IMMUTABLE:
+        return point
     if spec is not None and is_retained_now(point, spec):
         return changed_point(point, state=RemovalState.RETAINED, kept_until=None)
     grace = spec.deletion_grace_seconds if spec is not None else 0

@@ -20,11 +20,13 @@ from sendense_operator.api.v1alpha1.backupchain import (
     RemovedPoint,
     RestorePoint,
 )
+from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
 from sendense_operator.api.v1alpha1.base import MAX_POINTS
 from sendense_operator.api.v1alpha1.conditions import State
 from sendense_operator.api.v1alpha1.names import is_object_name
 from sendense_operator.api.v1alpha1.protectedvm import VMDisk
 from sendense_operator.cluster.objects import Obj
+from sendense_operator.reconcile.catalogue.immutable_points import immutable_until
 from sendense_operator.reconcile.catalogue.point_changes import changed_point
 from sendense_operator.reconcile.chains.freeing_obstacles import with_freeing
 from sendense_operator.reconcile.chains.next_backup import decide_next, is_damaged
@@ -65,6 +67,8 @@ class ChainFacts:
     """How far the verification of its restore points is; None: nothing requires it."""
     verified: VerificationReport | None = None
     """What that has found."""
+    repository: BackupRepositorySpec | None = None
+    """None: there is no such BackupRepository."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ def describe_chain(
     updated = with_freeing(updated, facts.view, generation=generation, now=now)
     retention = None
     if facts.retention is not None:
-        retention = decide_retention([_dated(point) for point in points], old, facts.retention, now)
+        retention = decide_retention([_dated(point, facts.repository) for point in points], old, facts.retention, now)
     report = report_of(retention, facts.rejected) if retention is not None else None
     updated = with_retention(updated, report, generation=generation, now=now)
     updated = with_verification(updated, facts.verified, generation=generation, now=now)
@@ -148,7 +152,7 @@ def describe_chain(
         guest_bytes=_total(point.status.guest_bytes for point in present),
         virtual_size=_total(disk.virtual_size for disk in newest.status.disks) if newest else 0,
         next=following,
-        restore_points=[_restore_point(point, retention) for point in points[-MAX_POINTS:]],
+        restore_points=[_restore_point(point, retention, facts.repository) for point in points[-MAX_POINTS:]],
         removed=_needed(points, facts.removed),
         policy=retention.policy if retention is not None else None,
         expired=retention.expired if retention is not None else None,
@@ -246,7 +250,7 @@ def _total(numbers: Iterable[int | None]) -> int:
     return sum(number or 0 for number in numbers)
 
 
-def _dated(point: _Point) -> RetentionPoint:
+def _dated(point: _Point, repository: BackupRepositorySpec | None) -> RetentionPoint:
     """As retention sees it: by the time at which its content was taken, not by the end of the copy."""
     spec = point.spec
     return RetentionPoint(
@@ -256,10 +260,13 @@ def _dated(point: _Point) -> RetentionPoint:
         state=point.state,
         policy=spec.policy_ref.name if spec.policy_ref is not None else None,
         retained=spec.deletion_policy is DeletionPolicy.RETAIN,
+        immutable_until=immutable_until(point.status, repository),
     )
 
 
-def _restore_point(point: _Point, retention: RetentionDecision | None) -> RestorePoint:
+def _restore_point(
+    point: _Point, retention: RetentionDecision | None, repository: BackupRepositorySpec | None
+) -> RestorePoint:
     fate = retention.fates[point.name] if retention is not None else KEPT
     return RestorePoint(
         backup=point.name,
@@ -273,6 +280,7 @@ def _restore_point(point: _Point, retention: RetentionDecision | None) -> Restor
         kept_by=list(fate.kept_by),
         expired_since=fate.expired_since,
         held_by=fate.held_by,
+        retained_until=immutable_until(point.status, repository),
     )
 
 

@@ -23,6 +23,7 @@ _ADVICE: Final = {
     "else writes there",
     ObstacleReason.CHAIN_BUSY: "It is tried again when that backup has ended",
     ObstacleReason.LAYER_PINNED: "It is tried again when that pod has ended",
+    ObstacleReason.RETAINED: "It is tried again; if that time is over, check the clock of the maintenance pod's node",
     ObstacleReason.STORAGE_ERROR: "The operator tries again; if this persists, check the file and the storage",
     ObstacleReason.READ_ONLY: "The operator tries again; check the file's owner, mode and attributes (lsattr)",
     ObstacleReason.REPOSITORY_FULL: "It is tried again; make room on the volume",

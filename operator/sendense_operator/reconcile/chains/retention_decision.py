@@ -12,10 +12,11 @@ from sendense_operator.api.v1alpha1.backupchain import BackupChainStatus, Hold, 
 from sendense_operator.api.v1alpha1.backuppolicy import Retention
 from sendense_operator.chain.retention import DatedPoint, RetentionRules, rules_that_keep
 from sendense_operator.cluster.object_names import is_policy_backup_name
+from sendense_operator.reconcile.catalogue.immutable_points import is_immutable
 from sendense_operator.reconcile.protection.retention_reports import RetentionReason, RetentionReport
 from sendense_operator.reconcile.protection.selection import PolicyEntry
 from sendense_operator.reconcile.protection.time_zones import InvalidTimeZoneError, parse_zone
-from sendense_operator.reconcile.state.formatting import human_count, human_list, whole_seconds
+from sendense_operator.reconcile.state.formatting import human_count, human_list, utc_stamp, whole_seconds
 
 _REASONS: Final[Mapping[Hold, RetentionReason]] = {
     Hold.DRY_RUN: RetentionReason.DRY_RUN,
@@ -53,6 +54,8 @@ class RetentionPoint:
     """Name of the policy that created it."""
     retained: bool
     """Whether its own deletionPolicy is Retain."""
+    immutable_until: datetime | None = None
+    """Until when it is immutable; None: it is not."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,8 @@ class Fate:
     kept_by: tuple[KeepRule, ...] = ()
     expired_since: datetime | None = None
     held_by: Hold | None = None
+    held_until: datetime | None = None
+    """For Hold.IMMUTABLE: until when."""
 
 
 KEPT: Final = Fate()
@@ -82,6 +87,11 @@ class RetentionDecision:
     def expired(self) -> int:
         """How many restore points no rule keeps."""
         return sum(fate.expired_since is not None for fate in self.fates.values())
+
+    @property
+    def held_until(self) -> datetime | None:
+        """When the first expired restore point ceases to be immutable; None: none is held by that."""
+        return min((fate.held_until for fate in self.fates.values() if fate.held_until is not None), default=None)
 
     @property
     def to_delete(self) -> list[str]:
@@ -115,7 +125,8 @@ def decide_retention(
             fates[point.name] = Fate(kept)
         elif point.name in kept_by:
             since = known.get((point.name, point.completed)) or whole_seconds(now)
-            fates[point.name] = Fate((), since, _hold(point, facts, retention))
+            hold = _hold(point, facts, retention, now)
+            fates[point.name] = Fate((), since, hold, point.immutable_until if hold is Hold.IMMUTABLE else None)
         else:
             fates[point.name] = KEPT
     return RetentionDecision(policy, fates)
@@ -127,12 +138,14 @@ def _is_of(point: RetentionPoint, facts: RetentionFacts) -> bool:
     return is_policy_backup_name(point.name, facts.vm, facts.policy.name)
 
 
-def _hold(point: RetentionPoint, facts: RetentionFacts, retention: Retention) -> Hold | None:
+def _hold(point: RetentionPoint, facts: RetentionFacts, retention: Retention, now: datetime) -> Hold | None:
     if retention.dry_run:
         return Hold.DRY_RUN
     if facts.policy.suspended:
         return Hold.SUSPENDED
-    return Hold.RETAIN if point.retained or facts.repository_retains else None
+    if point.retained or facts.repository_retains:
+        return Hold.RETAIN
+    return Hold.IMMUTABLE if is_immutable(point.immutable_until, now) else None
 
 
 def _rules(retention: Retention) -> RetentionRules:
@@ -165,7 +178,11 @@ def report_of(decision: RetentionDecision, rejected: str) -> RetentionReport:
     if rejected:
         text += f"; the others can't be deleted: {rejected}"
         return RetentionReport(points, decision.expired, RetentionReason.DELETION_REJECTED, text)
-    held = {name: fate.held_by for name, fate in decision.fates.items() if fate.held_by is not None}
+    immutable = [name for name, fate in decision.fates.items() if fate.held_by is Hold.IMMUTABLE]
+    if immutable and decision.held_until is not None:
+        # Nothing is in the way of the rules: it is deleted when its time is over, without anybody's action.
+        text += f"; no rule keeps {human_list(immutable)}, immutable until {utc_stamp(decision.held_until)} or later"
+    held = {name: fate.held_by for name, fate in decision.fates.items() if fate.held_by not in (None, Hold.IMMUTABLE)}
     if not held:
         return RetentionReport(points, decision.expired, RetentionReason.APPLIED, text)
     first = next(iter(held.values()))

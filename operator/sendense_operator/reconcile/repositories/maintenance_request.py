@@ -111,7 +111,7 @@ def pending_removals(chain: Obj) -> list[tuple[Removal, RemovedPoint]]:
     return [
         (Removal(vm=vm, backup=point.backup, backup_uid=point.uid), point)
         for raw in _removed(chain)
-        if not raw.get("neededBy") and raw.get("state") != RemovalState.RETAINED
+        if not raw.get("neededBy") and raw.get("state") not in (RemovalState.RETAINED, RemovalState.IMMUTABLE)
         if is_wanted(point := RemovedPoint.model_validate(raw))
     ]
 

@@ -14,6 +14,7 @@ from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.provenance import is_pod_of
 from sendense_operator.cluster.status_writer import write_status
 from sendense_operator.object_key import ObjectKey
+from sendense_operator.reconcile.catalogue.immutable_points import immutability_of
 from sendense_operator.reconcile.repositories.catalogue_scan import hold_all, take_in
 from sendense_operator.reconcile.repositories.maintenance_request import MaintenanceRequest, count_points, wanted
 from sendense_operator.reconcile.repositories.repository_status import (
@@ -145,6 +146,7 @@ async def _start_probe(ctx: RepositoryContext, seen: _Seen, want: MaintenanceReq
         remove=want.remove,
         scan=want.scan,
         scan_request=want.request,
+        immutability=immutability_of(seen.spec, ctx.now()),
     )
     labels = probe_labels(obj)
     one_node = needs_one_node(seen.claim)

@@ -52,6 +52,11 @@ def parse_time(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text.replace("Z", "+00:00")) if text else None
 
 
+def utc_stamp(moment: datetime) -> str:
+    """Return a time as the API writes it, such as 2025-10-05T12:00:00Z, for a message."""
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
 def whole_seconds(moment: datetime) -> datetime:
     """In UTC and without a fraction, as the API server stores it."""
     return moment.astimezone(UTC).replace(microsecond=0)

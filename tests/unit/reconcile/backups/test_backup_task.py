@@ -67,6 +67,7 @@ def build(
         ports=ports,
         parent_check=ParentCheck.STRUCTURE,
         compaction=Compaction.AUTO,
+        now=sample.NOON,
     )
 
 

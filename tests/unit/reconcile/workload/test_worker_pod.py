@@ -48,6 +48,7 @@ def task(disks: int = 2, *, adopt_only: bool = False, **appliance: Any) -> Backu
         appliance=spec,
         ports=(),
         adopt_only=adopt_only,
+        now=sample.NOON,
     )
 
 
