@@ -57,6 +57,8 @@ class CachedBackup(CachedRun):
     completed: str
     policy: str
     """`spec.deletionPolicy`; empty: as the repository says."""
+    retained_until: str
+    """`status.retainedUntil`; empty: it has no such time."""
     stored_bytes: int
     layers: tuple[Layer, ...]
 
@@ -75,6 +77,7 @@ class CachedBackup(CachedRun):
             type=intern(shown["type"]),
             completed=shown["completed_at"] or "",
             policy=intern(text(part(obj, "spec").get("deletionPolicy"))),
+            retained_until=text(status.get("retainedUntil")),
             stored_bytes=number(status.get("storedBytes")),
             layers=tuple(_layer(disk) for disk in backup_view.disks_of(status)),
         )
@@ -172,11 +175,15 @@ class CachedRepository(CachedObject):
 
     policy: str
     """`spec.deletionPolicy`."""
+    immutable_days: int
+    """`spec.immutability.days`; 0: there is none."""
 
     @classmethod
     def from_object(cls, obj: Mapping[str, Any]) -> Self:
         """From a BackupRepository. Raises KeyError without metadata."""
-        return cls(*_identity(obj), policy=text(part(obj, "spec").get("deletionPolicy")))
+        spec = part(obj, "spec")
+        days = number(part(spec, "immutability").get("days"))
+        return cls(*_identity(obj), policy=text(spec.get("deletionPolicy")), immutable_days=days)
 
 
 def encode(value: object) -> bytes:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from sendense_operator.api.v1alpha1.backup import DeletionPolicy
+from sendense_operator.chain.immutability import retained_until
 from sendense_operator.gateway.rest.backup_view import COMPLETED
 from sendense_operator.gateway.rest.cached_objects import CachedBackup, CachedChain
 
@@ -32,12 +34,38 @@ class Freed:
         return replace(self, needed_by=(), message="its files stay until other restore points no longer need them")
 
 
+def immutable_until(backup: CachedBackup, days: int, now: datetime) -> datetime | None:
+    """Return until when a restore point can't be removed; None: it can be. `days`: of its repository, 0 for none."""
+    committed = _time(backup.completed)
+    if committed is None or backup.status != COMPLETED:
+        return None
+    until = retained_until(committed, _time(backup.retained_until), days or None)
+    return until if until is not None and now < until else None
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except ValueError:
+        return None
+
+
 def decide_freed(
-    backup: CachedBackup, family: Iterable[CachedBackup], chain: CachedChain | None, repository_policy: str
+    backup: CachedBackup,
+    family: Iterable[CachedBackup],
+    chain: CachedChain | None,
+    repository_policy: str,
+    until: datetime | None = None,
 ) -> Freed:
-    """Return what deleting `backup` frees. `family`: all Backups of its VM and repository, itself included or not."""
+    """Return what deleting `backup` frees. `family`: all Backups of its VM and repository, itself included or not.
+
+    `until`: from `immutable_until`.
+    """
     if (backup.policy or repository_policy) == DeletionPolicy.RETAIN:
         return Freed(0, (), (), "its files stay in the repository: deletionPolicy is Retain")
+    if until is not None:
+        text = f"it is immutable until {until:%Y-%m-%dT%H:%M:%SZ}: object and files stay until then"
+        return Freed(0, (), (), text)
     if backup.status != COMPLETED:
         return Freed(0, (), (), "it is no restore point: what it left unfinished is removed")
     others = {one.name: one for one in family if one.name != backup.name}
@@ -54,8 +82,8 @@ def decide_freed(
 
 
 def _counts(record: CachedBackup) -> bool:
-    """Restore points count, and what is just being written on top of one."""
-    return not record.deleting and any(layer.parent for layer in record.layers)
+    """Restore points count, immutable ones until they are gone, and what is just being written on top of one."""
+    return (not record.deleting or bool(record.retained_until)) and any(layer.parent for layer in record.layers)
 
 
 def _layers_below(record: CachedBackup, known: Mapping[str, CachedBackup]) -> set[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN, BACKUP_REPOSITORY, PROTECTED_VM
@@ -15,7 +16,7 @@ from sendense_operator.gateway.rest.cached_objects import CachedBackup, CachedCh
 from sendense_operator.gateway.rest.chain_view import chain_body, pick_chain, vm_json
 from sendense_operator.gateway.rest.errors import RestError
 from sendense_operator.gateway.rest.filters import BackupFilter
-from sendense_operator.gateway.rest.freeing_preview import Freed, decide_freed
+from sendense_operator.gateway.rest.freeing_preview import Freed, decide_freed, immutable_until
 from sendense_operator.gateway.rest.schemas import StartRequest
 from sendense_operator.gateway.rest.service_base import READ_CHAINS, ServiceBase, no_vm
 from sendense_operator.gateway.rest.start_request import build_backup, check_disk, check_request
@@ -107,4 +108,5 @@ class Service(ServiceBase):
         chains = (one for one in self.stores.chains.ordered(backup.namespace) if one.vm == backup.vm)
         chain = next((one for one in chains if one.repository == backup.repository), None)
         repository = self.stores.repositories.get(backup.namespace, backup.repository)
-        return decide_freed(backup, family, chain, repository.policy if repository else "")
+        policy, days = (repository.policy, repository.immutable_days) if repository else ("", 0)
+        return decide_freed(backup, family, chain, policy, immutable_until(backup, days, datetime.now(UTC)))

@@ -1,10 +1,11 @@
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from tests.unit.gateway.rest.rig import backup
 
 from sendense_operator.gateway.rest.cached_objects import CachedBackup, CachedChain
-from sendense_operator.gateway.rest.freeing_preview import decide_freed
+from sendense_operator.gateway.rest.freeing_preview import decide_freed, immutable_until
 
 
 def point(name: str, parent: str = "", **changes: Any) -> CachedBackup:
@@ -56,3 +57,35 @@ def test_a_running_one_pins_its_parent() -> None:
 def test_retained_and_unfinished_ones_free_nothing() -> None:
     assert decide_freed(point("a"), [], None, "Retain").bytes == 0
     assert decide_freed(point("a", phase="Failed"), [], None, "").bytes == 0
+
+
+DONE, DAY = datetime(2025, 10, 5, 12, tzinfo=UTC), timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("own", "days", "now", "until"),
+    [
+        ("", 0, DONE, None),
+        ("2025-10-08T12:00:00Z", 0, DONE, DONE + 3 * DAY),
+        ("2025-10-08T12:00:00Z", 0, DONE + 3 * DAY, None),
+        ("2025-10-08T12:00:00Z", 7, DONE + 3 * DAY, DONE + 7 * DAY),
+        ("rubbish", 7, DONE, DONE + 7 * DAY),
+    ],
+)
+def test_until_when_one_is_immutable(own: str, days: int, now: datetime, until: datetime | None) -> None:
+    one = point("a", completionTime="2025-10-05T12:00:00Z", retainedUntil=own)
+    assert immutable_until(one, days, now) == until
+    assert immutable_until(point("a", phase="Failed", retainedUntil=own), days, now) is None
+
+
+def test_an_immutable_one_frees_nothing_and_says_until_when() -> None:
+    freed = decide_freed(point("a"), [], None, "", DONE)
+    assert (freed.bytes, freed.files) == (0, ())
+    assert freed.message == "it is immutable until 2025-10-05T12:00:00Z: object and files stay until then"
+
+
+def test_one_that_waits_in_its_deletion_still_needs_its_parent() -> None:
+    waiting = point(
+        "b", "a", phase="Deleting", completionTime="2025-10-05T12:00:00Z", retainedUntil="2030-01-01T00:00:00Z"
+    )
+    assert decide_freed(point("a"), [point("a"), waiting], None, "").needed_by == ("b",)
