@@ -109,6 +109,16 @@ class Consolidated(Wire):
     """Explanation of `left`, with names or numbers."""
 
 
+class ImmutableBit(StrEnum):
+    """Whether a pod can set the file system's immutable bit on files of immutable restore points."""
+
+    USED = "Used"
+    NOT_PERMITTED = "NotPermitted"
+    """The pod lacks the capability CAP_LINUX_IMMUTABLE."""
+    NOT_SUPPORTED = "NotSupported"
+    """The file system has no such bit."""
+
+
 class CatalogueSeal(Wire):
     """Number and digest of the records of a catalogue, against which a reader checks them."""
 
@@ -164,6 +174,8 @@ class Answer(Wire):
     """Number of leftover files that were removed."""
     catalogue: CatalogueSeal | None = None
     """For maintenance that removed or scanned: seal of the catalogue in the log."""
+    immutable_bit: str = ""
+    """For maintenance: ImmutableBit; empty if restore points are not immutable."""
     left: str = ""
     """What an unsuccessful attempt left on the appliance and in vCenter, for a message to the user."""
     results: Annotated[str, Field(max_length=MAX_VERIFIED_POINTS, pattern=r"^[vdgfo]*$")] = ""

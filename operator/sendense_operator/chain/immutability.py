@@ -13,8 +13,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import PurePosixPath
 from typing import Final
 
+from sendense_operator.chain.freeable_layers import add_holder, dependencies
+from sendense_operator.chain.layout import digests_of
 from sendense_operator.chain.manifest import Manifest
 from sendense_operator.task import Immutability
 
@@ -56,6 +59,16 @@ def is_retained(manifest: Manifest, now: datetime | None, days: int | None) -> b
 def retained_layers(manifests: Iterable[Manifest], rule: ImmutabilityRule) -> frozenset[str]:
     """Return the paths of the layers of all immutable restore points, without the layers below them."""
     return frozenset(disk.file for one in manifests if rule.retains(one) for disk in one.disks)
+
+
+def needed_files(manifests: Iterable[Manifest], rule: ImmutabilityRule) -> frozenset[str]:
+    """Return the paths of all layers and digest lists that immutable restore points need, those below included."""
+    known = list(manifests)
+    links = dependencies(known, {}, ())
+    needed: dict[str, str] = {}
+    for layer in retained_layers(known, rule):
+        add_holder(layer, "", links, needed)
+    return frozenset(name for layer in needed for name in (layer, str(digests_of(PurePosixPath(layer)))))
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
@@ -108,6 +109,24 @@ class BackupRepositorySpec(Model):
     affect running pods."""
 
 
+class Enforcer(StrEnum):
+    """What keeps immutable restore points."""
+
+    OPERATOR = "Operator"
+    """The operator's own rule: none of its pods removes or rewrites their files before their time."""
+    FILE_SYSTEM = "FileSystem"
+    """Also the immutable bit of the files (chattr +i): then only root on the storage can remove them."""
+
+
+class ImmutabilityStatus(Model):
+    """What keeps the immutable restore points of this repository."""
+
+    enforced_by: Enforcer
+    """As the last maintenance Job found it."""
+    message: ShortText = ""
+    """Why the file system does not take part; empty if it does."""
+
+
 class RepositoryCapacity(Model):
     """Capacity of the file system that holds the repository."""
 
@@ -171,6 +190,8 @@ class BackupRepositoryStatus(Status):
     """When a maintenance Job last checked the repository."""
     catalogue: Catalogue | None = None
     """Result of the last scan."""
+    immutability: ImmutabilityStatus | None = None
+    """What keeps immutable restore points; absent without spec.immutability, and until it was checked."""
 
 
 BACKUP_REPOSITORY = Resource(
@@ -190,6 +211,7 @@ BACKUP_REPOSITORY = Resource(
         AGE,
         Column("Volume", ".status.volumeName", priority=1),
         Column("Scanned", ".status.catalogue.time", "date", priority=1),
+        Column("Immutable", ".status.immutability.enforcedBy", priority=1),
         Column("Probed", ".status.lastProbeTime", "date", priority=1),
         MESSAGE,
     ),

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sendense_operator.answer import Answer, Capacity
+from sendense_operator.answer import Answer, Capacity, ImmutableBit
 from sendense_operator.api.v1alpha1 import conditions
 from sendense_operator.api.v1alpha1.backuprepository import (
     BackupRepositorySpec,
     BackupRepositoryStatus,
     Catalogue,
+    Enforcer,
+    ImmutabilityStatus,
     RepositoryCapacity,
 )
 from sendense_operator.api.v1alpha1.conditions import State
@@ -34,6 +36,8 @@ class Probed:
     problem: Problem | None
     repository_id: str = ""
     capacity: Capacity | None = None
+    immutable_bit: str = ""
+    """ImmutableBit; empty: not known."""
     is_unfinished: bool = False
     """It did not come to its end, and not since the repository was found to be of no use."""
 
@@ -48,7 +52,7 @@ def decide_probe(job: Obj, pods: Sequence[Obj], remembered: Answer | None, spec:
         problem = Problem(answer.reason or "ProbeFailed", answer.message, Meaning.FINAL)
         unfinished = answer.reason not in REPOSITORY_REASONS
         return Probed(problem, answer.repository_id, answer.capacity, is_unfinished=unfinished)
-    return Probed(_room(answer.capacity, spec), answer.repository_id, answer.capacity)
+    return Probed(_room(answer.capacity, spec), answer.repository_id, answer.capacity, answer.immutable_bit)
 
 
 def _silence(job: Obj, pods: Sequence[Obj]) -> str:
@@ -102,12 +106,15 @@ def next_repository_status(
     status.points = points
     status.catalogue = catalogue or old.catalogue
     status.volume_name = volume or old.volume_name
+    if spec.immutability is None:
+        status.immutability = None
     capacity = found
     problem = result if isinstance(result, Problem) else None
     if isinstance(result, Probed):
         problem = result.problem
         capacity = result.capacity or found
         status.last_probe_time = whole_seconds(now)
+        status.immutability = _immutability(spec, result.immutable_bit) or status.immutability
         if result.repository_id and problem is None:
             status.repository_id = result.repository_id[:256]
     elif result is None and found is not None and _is_ready(old):
@@ -121,6 +128,21 @@ def next_repository_status(
     updated = conditions.update(conditions.dicts_of(old), state, generation=generation, now=now)
     status.conditions = conditions.models_of(updated)
     return status
+
+
+def _immutability(spec: BackupRepositorySpec, bit: str) -> ImmutabilityStatus | None:
+    """Return what a probe found; None: nothing new."""
+    if spec.immutability is None or not bit:
+        return None
+    if bit == ImmutableBit.USED:
+        return ImmutabilityStatus(enforced_by=Enforcer.FILE_SYSTEM)
+    return ImmutabilityStatus(enforced_by=Enforcer.OPERATOR, message=_WITHOUT_BIT.get(bit, bit))
+
+
+_WITHOUT_BIT: Final[Mapping[str, str]] = {
+    ImmutableBit.NOT_PERMITTED: "the pod may not set the immutable bit of files: it lacks CAP_LINUX_IMMUTABLE",
+    ImmutableBit.NOT_SUPPORTED: "the volume's file system has no immutable bit",
+}
 
 
 def _is_ready(status: BackupRepositoryStatus) -> bool:

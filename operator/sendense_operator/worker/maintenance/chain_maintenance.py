@@ -21,6 +21,7 @@ from sendense_operator.worker.storage.chain_folder import ChainFolder, read_chai
 from sendense_operator.worker.storage.chain_lock import ChainLock
 from sendense_operator.worker.storage.disk_listing import DiskFiles, read_disk_files
 from sendense_operator.worker.storage.durable_io import ensure_folder, is_regular
+from sendense_operator.worker.storage.immutable_bit import refresh_bits
 from sendense_operator.worker.storage.quarantine import count_quarantined, quarantine
 from sendense_operator.worker.storage.tombstones import Waiting, free_layers, waiting_tombstones
 
@@ -87,11 +88,19 @@ def needs_maintenance(root: Path, paths: ChainPaths) -> bool:
     return needs_sweep(root, paths) or any(tombstones_in(root, paths))
 
 
-def maintain(root: Path, paths: ChainPaths, owner: str, *, clean: bool, rule: ImmutabilityRule = STRICT) -> Survey:
+def maintain(
+    root: Path,
+    paths: ChainPaths,
+    owner: str,
+    *,
+    clean: bool,
+    rule: ImmutabilityRule = STRICT,
+    sets_bits: bool = False,
+) -> Survey:
     """Maintain a chain and return a survey of it; `clean`: also quarantine orphans. `owner`: the pod's UID.
 
-    `rule`: what is immutable is not freed. A chain that another process is writing is only surveyed. Errors are
-    recorded in the survey as obstacles.
+    `rule`: what is immutable is not freed; `sets_bits`: its files get the file system's immutable bit. A chain that
+    another process is writing is only surveyed. Errors are recorded in the survey as obstacles.
     """
     survey, lock = Survey(ChainFolder(paths)), None
     with _recording(survey, "locking", root):
@@ -108,6 +117,9 @@ def maintain(root: Path, paths: ChainPaths, owner: str, *, clean: bool, rule: Im
         with _recording(survey, "listing", root):
             _survey(root, paths, survey, lock, rule, clean=clean)
             survey.is_complete = not survey.is_stale
+        if lock is not None and sets_bits and survey.chain.is_understood:
+            with _recording(survey, "protecting", root):
+                refresh_bits(root, survey.chain, rule)
     if survey.is_complete and not any(not item.needed_by for item in survey.waiting):
         # Nothing waited to be freed, so the running backup was no obstacle.
         survey.obstacles = [obstacle for obstacle in survey.obstacles if obstacle.reason != ObstacleReason.CHAIN_BUSY]

@@ -6,11 +6,12 @@ a scan writes the catalogue of the content to the log.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sendense_operator.answer import Answer, CatalogueSeal
+from sendense_operator.answer import Answer, CatalogueSeal, ImmutableBit
 from sendense_operator.catalogue_format import MAX_FOLDERS, CatalogueWriter, Obstacle, ObstacleReason, RootRecord
 from sendense_operator.chain import layout
 from sendense_operator.chain.immutability import ImmutabilityRule
@@ -25,6 +26,7 @@ from sendense_operator.worker.settings import Settings
 from sendense_operator.worker.storage import repository_listing, repository_marker
 from sendense_operator.worker.storage.chain_lock import ChainLock
 from sendense_operator.worker.storage.durable_io import ensure_folder, is_folder
+from sendense_operator.worker.storage.immutable_bit import find_support
 from sendense_operator.worker.storage.repository_listing import FolderListing
 from sendense_operator.worker.storage.tombstones import RetainedError, entomb
 
@@ -43,7 +45,8 @@ def run_probe(settings: Settings, task: ProbeTask, emit: Callable[[str], None] =
     identity = repository_marker.init_repository(root, task.repository_uid, task.expected_id)
     full = _is_full(root, settings.pod_uid)
     try:
-        swept, seal = _Maintenance(root, settings.pod_uid, task, emit).run(removals)
+        bit = _immutable_bit(root, settings.pod_uid, task)
+        swept, seal = _Maintenance(root, settings.pod_uid, task, emit, bit).run(removals)
     except OSError as error:
         raise storage_error(error, "maintaining the repository") from error
     if full:
@@ -56,7 +59,20 @@ def run_probe(settings: Settings, task: ProbeTask, emit: Callable[[str], None] =
         started=started,
         finished=datetime.now(UTC),
         catalogue=seal,
+        immutable_bit=bit or "",
     )
+
+
+def _immutable_bit(root: Path, tag: str, task: ProbeTask) -> ImmutableBit | None:
+    """Return whether the immutable bit can be set; None where nothing becomes immutable, or on a full volume."""
+    if task.immutability is None or task.immutability.days is None:
+        return None
+    try:
+        return find_support(root, tag)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return None
+        raise
 
 
 def _is_full(root: Path, tag: str) -> bool:
@@ -96,12 +112,15 @@ def _refusal(error: RetainedError) -> Obstacle:
 class _Maintenance:
     """One run over all chains, one after the other, so that the memory needed does not grow with their number."""
 
-    def __init__(self, root: Path, owner: str, task: ProbeTask, emit: Callable[[str], None]) -> None:
+    def __init__(
+        self, root: Path, owner: str, task: ProbeTask, emit: Callable[[str], None], bit: ImmutableBit | None
+    ) -> None:
         self._root, self._owner, self._task = root, owner, task
         self._folder = _folder(task)
         self._writer = CatalogueWriter(emit)
         self._swept = 0
         self._rule = ImmutabilityRule.of(task.immutability)
+        self._sets_bits = bit is ImmutableBit.USED
         self._is_blocked = False
         """Whether a chain has an obstacle; it is then reported although the task did not name it."""
 
@@ -154,7 +173,7 @@ class _Maintenance:
             log.warning("maintenance failed", folder=paths.folder, error=error)
             return
         survey: Survey = chain_maintenance.maintain(
-            self._root, paths, self._owner, clean=self._task.scan, rule=self._rule
+            self._root, paths, self._owner, clean=self._task.scan, rule=self._rule, sets_bits=self._sets_bits
         )
         self._swept += survey.swept
         survey.obstacles[:0] = obstacles

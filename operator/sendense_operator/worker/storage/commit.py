@@ -1,5 +1,7 @@
 """The commit of one backup: intent, renames, and the manifest last. Each step is durable before the next begins.
 
+After it, the immutable bit is set where that is possible; maintenance sets it if a crash comes in between.
+
 It runs in a thread, takes milliseconds and is never cancelled.
 """
 
@@ -13,6 +15,7 @@ from sendense_operator.chain.manifest import Manifest
 from sendense_operator.worker.errors import storage_error
 from sendense_operator.worker.storage.chain_lock import ChainLock
 from sendense_operator.worker.storage.durable_io import ensure_folder, fsync_path, write_durable
+from sendense_operator.worker.storage.immutable_bit import protect_point
 
 
 def no_step(_: str) -> None:
@@ -56,6 +59,8 @@ def commit(
         intent.rename(root / place)
         step("fsync manifest")
         fsync_path(intent.parent)
+        on_step("protect")
+        protect_point(root, place, manifest)
         on_step("done")
     except OSError as error:
         raise storage_error(error, "committing the backup") from error

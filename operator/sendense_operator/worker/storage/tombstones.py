@@ -29,6 +29,7 @@ from sendense_operator.worker.storage.chain_folder import (
 from sendense_operator.worker.storage.commit import no_step
 from sendense_operator.worker.storage.disk_listing import DiskFiles, read_disk_files
 from sendense_operator.worker.storage.durable_io import allocated, ensure_folder, fsync_path, is_folder
+from sendense_operator.worker.storage.immutable_bit import release
 from sendense_operator.worker.storage.pins import pinned
 
 log = get_logger(__name__)
@@ -97,6 +98,8 @@ def entomb(
         target = _free_tombstone(root, paths, place)
         on_step(f"rename {place}")
         try:
+            if read_manifest(root, place).retain_until is not None:
+                release(root / place)
             (root / place).rename(root / target)
         except FileNotFoundError:
             continue  # another maintenance Job removed it at the same time
@@ -173,11 +176,15 @@ def _free_unneeded(root: Path, chain: ChainFolder, pins: Pins, on_step: _Step, r
         return FreeResult(waiting=_waiting(root, chain, plan.fates), vanished=found.vanished)
     real = {folder: is_folder(root / folder) for folder in {PurePosixPath(layer).parent for layer in plan.order}}
     unneeded = [path for layer in plan.order for path in _files(layer) if real[path.parent]]
+    # On other files an immutable bit is somebody else's.
+    timed = {name for point in chain.tombstones if point.manifest.retain_until for name in point.manifest.files()}
     files = stored_bytes = 0
     for path in unneeded:
         size = _size(root / path)
         if size is not None:
             on_step(f"unlink {path}")
+            if str(path) in timed:
+                release(root / path)
             (root / path).unlink(missing_ok=True)
             files, stored_bytes = files + 1, stored_bytes + size
     for folder in sorted({path.parent for path in unneeded}):

@@ -21,6 +21,7 @@ from sendense_operator.reconcile.chains.retention_decision import (
 )
 from sendense_operator.reconcile.protection.retention_reports import RetentionReason
 from sendense_operator.reconcile.protection.selection import PolicyEntry
+from sendense_operator.reconcile.state.formatting import utc_stamp
 from sendense_operator.task import BackupType
 
 
@@ -72,6 +73,32 @@ def test_what_holds_an_expired_one(rules: dict[str, Any], own: bool, hold: Hold,
     report = report_of(found, "")
     assert report.reason is reason
     assert "no rule keeps a." in report.message
+
+
+def test_an_immutable_one_is_held_until_its_time() -> None:
+    """Nobody has to do anything, so the rules count as applied."""
+    points = [point("a", 1, immutable_until=at(900)), point("b", 2, immutable_until=at(700)), point("c", 3)]
+    found = decide(*points)
+    assert (found.to_delete, found.expired) == ([], 2)
+    assert {name: fate.held_by for name, fate in found.fates.items()} == {
+        "a": Hold.IMMUTABLE,
+        "b": Hold.IMMUTABLE,
+        "c": None,
+    }
+    assert found.held_until == at(700)
+    report = report_of(found, "")
+    assert report.reason is RetentionReason.APPLIED
+    assert f"no rule keeps a, b, immutable until {utc_stamp(at(700))} or later" in report.message
+    over = decide(point("a", 1, immutable_until=at(400)), point("b", 2))
+    assert (over.to_delete, over.held_until) == (["a"], None)
+
+
+def test_what_somebody_has_to_change_is_said_first() -> None:
+    held = [point("a", 1, immutable_until=at(900)), point("b", 2, retained=True), point("c", 3)]
+    report = report_of(decide(*held), "")
+    assert report.reason is RetentionReason.FILES_RETAINED
+    assert "no rule keeps b." in report.message
+    assert decide(*held, rules=facts(suspended=True)).fates["a"].held_by is Hold.SUSPENDED
 
 
 def test_points_of_others_are_neither_counted_nor_deleted() -> None:

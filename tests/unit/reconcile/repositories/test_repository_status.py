@@ -9,8 +9,8 @@ from tests.support import sample
 from tests.support.objects import Obj
 from tests.support.sample import GIB, NOON, at, condition, ended, job, pod
 
-from sendense_operator.answer import Answer, Capacity
-from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec, BackupRepositoryStatus
+from sendense_operator.answer import Answer, Capacity, ImmutableBit
+from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec, BackupRepositoryStatus, Enforcer
 from sendense_operator.reconcile.repositories.repository_status import (
     Probed,
     decide_probe,
@@ -145,3 +145,33 @@ def test_times_of_transitions_are_kept() -> None:
     again = status(Probed(None, "repo-1", ROOM), good, now=at(900))
     assert again.conditions[0].last_transition_time == NOON
     assert again.last_probe_time == at(900)
+
+
+IMMUTABLE = BackupRepositorySpec.model_validate(sample.repository(immutability={"days": 7})["spec"])
+
+
+@pytest.mark.parametrize(
+    ("bit", "by", "words"),
+    [
+        (ImmutableBit.USED, Enforcer.FILE_SYSTEM, ""),
+        (ImmutableBit.NOT_PERMITTED, Enforcer.OPERATOR, "CAP_LINUX_IMMUTABLE"),
+        (ImmutableBit.NOT_SUPPORTED, Enforcer.OPERATOR, "no immutable bit"),
+        ("OfALaterVersion", Enforcer.OPERATOR, "OfALaterVersion"),
+    ],
+)
+def test_what_keeps_immutable_points(bit: str, by: Enforcer, words: str) -> None:
+    answer = GOOD.model_copy(update={"immutable_bit": bit})
+    probed = decide_probe(job("j", condition("Complete")), said(answer), None, IMMUTABLE)
+    found = status(probed, spec=IMMUTABLE).immutability
+    assert found is not None
+    assert found.enforced_by is by
+    assert words in found.message
+    assert bool(found.message) == bool(words)
+    assert status(probed).immutability is None, "without spec.immutability"
+
+
+def test_what_keeps_them_stays_known_until_a_probe_says_more() -> None:
+    before = status(Probed(None, "repo-1", ROOM, ImmutableBit.USED), spec=IMMUTABLE)
+    for result in (None, Probed(None, "repo-1", ROOM)):
+        assert status(result, before, spec=IMMUTABLE).immutability == before.immutability
+    assert status(None, before).immutability is None

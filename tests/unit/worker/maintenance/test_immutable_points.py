@@ -9,8 +9,11 @@ import pytest
 from tests.support.chains import PATHS, START, files, fill, increment, point
 from tests.unit.worker.proberig import names, probe, scan
 
+from sendense_operator.answer import ImmutableBit
 from sendense_operator.catalogue_format import Obstacle, ObstacleReason
+from sendense_operator.chain.immutability import ImmutabilityRule
 from sendense_operator.task import Immutability
+from sendense_operator.worker.maintenance import chain_maintenance, repository_maintenance
 
 DAY = timedelta(days=1)
 NOW = datetime.now(UTC)
@@ -85,3 +88,42 @@ def test_a_scan_quarantines_and_sweeps_nothing_of_it(root: Path) -> None:
     assert not stray.exists()
     assert not intent.exists(), "an interrupted commit that claims its files is rolled back without them"
     assert reported.answer.swept > 0
+
+
+def test_it_reports_whether_it_can_set_the_immutable_bit(root: Path) -> None:
+    assert probe(root).answer.immutable_bit == ""
+    assert probe(root, immutability=Immutability(now=NOW)).answer.immutable_bit == ""
+    assert probe(root, immutability=Immutability(now=NOW, days=1)).answer.immutable_bit in set(ImmutableBit)
+
+
+@pytest.mark.parametrize("bit", ImmutableBit)
+def test_a_scan_sets_the_bit_where_it_can(root: Path, monkeypatch: pytest.MonkeyPatch, bit: ImmutableBit) -> None:
+    asked: list[ImmutabilityRule] = []
+    monkeypatch.setattr(repository_maintenance, "find_support", lambda root, tag: bit)
+    monkeypatch.setattr(chain_maintenance, "refresh_bits", lambda root, chain, rule: asked.append(rule))
+    fill(root, FULL)
+    scan(root, immutability=Immutability(now=NOW, days=3))
+    assert [rule.days for rule in asked] == ([3] if bit is ImmutableBit.USED else [])
+
+
+def test_what_can_not_be_protected_is_reported(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(root: Path, chain: object, rule: object) -> None:
+        raise PermissionError(1, "Operation not permitted", str(root / FULL.disks[0].file))
+
+    monkeypatch.setattr(repository_maintenance, "find_support", lambda root, tag: ImmutableBit.USED)
+    monkeypatch.setattr(chain_maintenance, "refresh_bits", refuse)
+    fill(root, FULL)
+    (obstacle,) = scan(root, immutability=Immutability(now=NOW, days=3)).chain.obstacles
+    assert (obstacle.reason, obstacle.doing, obstacle.file) == (
+        ObstacleReason.READ_ONLY,
+        "protecting",
+        FULL.disks[0].file,
+    )
+
+
+def test_on_a_full_volume_nothing_is_said_of_the_bit(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(root: Path, tag: str) -> ImmutableBit:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(repository_maintenance, "find_support", full)
+    assert probe(root, immutability=Immutability(now=NOW, days=1)).answer.immutable_bit == ""
