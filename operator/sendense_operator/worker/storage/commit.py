@@ -59,8 +59,9 @@ def commit(
         intent.rename(root / place)
         step("fsync manifest")
         fsync_path(intent.parent)
-        on_step("protect")
-        protect_point(root, place, manifest)
+        if manifest.retain_until is not None:
+            on_step("protect")
+            protect_point(root, place, manifest)
         on_step("done")
     except OSError as error:
         raise storage_error(error, "committing the backup") from error

@@ -78,12 +78,10 @@ def release(path: Path) -> None:
 
 
 def protect_point(root: Path, place: PurePosixPath, manifest: Manifest) -> None:
-    """Set the bit of a restore point's files after its commit, if it is immutable; what fails is left to maintenance.
+    """Set the bit of an immutable restore point's files after its commit; what fails is left to maintenance.
 
     `place`: path of the manifest below the repository's root.
     """
-    if manifest.retain_until is None:
-        return
     try:
         for name in (*manifest.files(), str(place)):
             protect(root / name)
