@@ -29,6 +29,7 @@ def test_repository(kube: Kube, namespace: str) -> None:
         "path": "",
         "maxConcurrentBackups": 4,
         "maxConcurrentVerifications": 1,
+        "maxConcurrentConsolidations": 1,
         "maxConcurrentRestores": 2,
         "minFreeBytes": 1 << 30,
         "probeIntervalSeconds": 900,
@@ -58,6 +59,13 @@ def test_restore(kube: Kube, namespace: str) -> None:
 def test_chain(kube: Kube, namespace: str) -> None:
     spec = kube.create(manifests.backup_chain("plain", namespace))["spec"]
     assert (spec["parentCheck"], spec["compaction"]) == ("Content", "Never")
+    assert spec["consolidation"] == {"mode": "Auto", "targetDepth": 8}
+
+
+def test_the_window_of_a_consolidation(kube: Kube, namespace: str) -> None:
+    window = {"start": "22:00", "end": "06:00"}
+    spec = kube.create(manifests.backup_chain("window", namespace, consolidation={"window": window}))["spec"]
+    assert spec["consolidation"] == {"mode": "Auto", "targetDepth": 8, "window": {**window, "timeZone": "UTC"}}
 
 
 def test_protected_vm(kube: Kube, namespace: str) -> None:

@@ -48,6 +48,12 @@ def verification_name(chain: str, uid: str) -> str:
     return f"{_short(chain, _LIMIT - len(digest) - 8)}-verify-{digest}"
 
 
+def consolidation_name(chain: str, uid: str) -> str:
+    """Return the name of a chain's consolidation Job."""
+    digest = _digest(uid)
+    return f"{_short(chain, _LIMIT - len(digest) - 7)}-merge-{digest}"
+
+
 def restore_name(restore: str, uid: str) -> str:
     """Return the name of a Restore's Job."""
     digest = _digest(uid)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from sendense_operator.api.v1alpha1 import names
-from sendense_operator.cluster.object_names import restore_name, verification_name, worker_name
+from sendense_operator.cluster.object_names import consolidation_name, restore_name, verification_name, worker_name
 
 Obj = Mapping[str, Any]
 
@@ -26,6 +26,11 @@ def is_worker_job(job: Obj) -> bool:
 def is_verification_job(job: Obj) -> bool:
     """Return whether a Job is that of the BackupChain that controls it, by its name."""
     return _is_job_of(job, "BackupChain", verification_name)
+
+
+def is_consolidation_job(job: Obj) -> bool:
+    """Return whether a Job is the consolidation of the BackupChain that controls it, by its name."""
+    return _is_job_of(job, "BackupChain", consolidation_name)
 
 
 def is_restore_job(job: Obj) -> bool:

@@ -25,6 +25,8 @@ _RESTORE_POINTS: Final = (Phase.COMPLETED, Phase.LOST)
 SETTLE_S: Final = 5.0
 """Seconds until a chain is checked of which adopted Backups come: a repository may hold thousands of them."""
 
+_OF_CHAINS: Final = (names.COMPONENT_VERIFICATION, names.COMPONENT_CONSOLIDATION)
+"""Components whose Jobs belong to a chain."""
 _PROTECTION_FIELDS: Final = ("latestBackup", "latestTime", "policy", "nextTime")
 """Of a ProtectedVM's status, beside the condition Protected: how recent its newest restore point is."""
 
@@ -106,13 +108,21 @@ def settling_s(key: Key, event: str | None, body: Any) -> float:
 def keys_of_chain(event: str | None, body: Any) -> list[Key]:
     """Return the keys to reconcile for a changed chain; the controller's own status write is not a change."""
     meta, status = body["metadata"], body.get("status") or {}
-    known, requested = status.get("observedGeneration"), requested_by(body, names.ANNOTATION_VERIFY)
-    verification = status.get("verification") or {}
-    # One that is being acted on is followed until its end: each write of its progress must not cause another check.
-    acted_on = requested == verification.get("request", "") or bool(verification.get("requestTime"))
+    known = status.get("observedGeneration")
+    acted_on = _is_acted_on(body, names.ANNOTATION_VERIFY, status.get("verification"))
+    acted_on = acted_on and _is_acted_on(body, names.ANNOTATION_CONSOLIDATE, status.get("consolidation"))
     same = known == meta.get("generation") and acted_on
     ours = event == "MODIFIED" and same and not meta.get("deletionTimestamp")
     return [] if ours else [key_of_chain(dict(body))]
+
+
+def _is_acted_on(body: Any, annotation: str, state: Any) -> bool:
+    """Return whether what the annotation requests is done or being done, as `state`, a part of the status, says.
+
+    One that is being acted on is followed until its end: each write of its progress must not cause another check.
+    """
+    known = state or {}
+    return requested_by(body, annotation) == known.get("request", "") or bool(known.get("requestTime"))
 
 
 def keys_of_restore(event: str | None, body: Any) -> list[Key]:
@@ -142,8 +152,8 @@ def keys_of_job(event: str | None, body: Any) -> list[Key]:
     """Return the keys to reconcile for a changed Job of the operator."""
     meta = body["metadata"]
     labels, namespace = meta.get("labels") or {}, meta["namespace"]
-    if labels.get(names.LABEL_COMPONENT) == names.COMPONENT_VERIFICATION:
-        return _keys_of_verification(body)
+    if labels.get(names.LABEL_COMPONENT) in _OF_CHAINS:
+        return _keys_of_chain_job(body)
     if labels.get(names.LABEL_COMPONENT) == names.COMPONENT_RESTORE:
         gone = event == "DELETED" or not is_live(body)
         return [*_keys_of_restore_worker(body), *([Key(Work.WAKE, namespace)] if gone else [])]
@@ -213,8 +223,8 @@ def _waited_for(body: Any) -> tuple[object, ...]:
 def keys_of_pod(body: Any) -> list[Key]:
     """Return the keys to reconcile for a changed pod of the operator."""
     labels, namespace = body["metadata"].get("labels") or {}, body["metadata"]["namespace"]
-    if labels.get(names.LABEL_COMPONENT) == names.COMPONENT_VERIFICATION:
-        return _keys_of_verification(body)
+    if labels.get(names.LABEL_COMPONENT) in _OF_CHAINS:
+        return _keys_of_chain_job(body)
     if labels.get(names.LABEL_COMPONENT) == names.COMPONENT_RESTORE:
         return _keys_of_restore_worker(body)
     if labels.get(names.LABEL_COMPONENT) == names.COMPONENT_WORKER:
@@ -222,7 +232,7 @@ def keys_of_pod(body: Any) -> list[Key]:
     return [Key(Work.REPOSITORY, namespace, labels.get(names.LABEL_REPOSITORY, ""))]
 
 
-def _keys_of_verification(body: Any) -> list[Key]:
+def _keys_of_chain_job(body: Any) -> list[Key]:
     labels = body["metadata"].get("labels") or {}
     vm, repository = labels.get(names.LABEL_VM), labels.get(names.LABEL_REPOSITORY)
     return [Key.of_chain(body["metadata"]["namespace"], ChainKey(vm, repository))] if vm and repository else []

@@ -16,7 +16,13 @@ from sendense_operator.reconcile.state.hints import WatchHints
 _RESTART_S: Final = 5.0
 _KOPF: Final = f"kopf.{names.GROUP}"
 _COMPONENTS: Final = ",".join(
-    (names.COMPONENT_WORKER, names.COMPONENT_PROBE, names.COMPONENT_VERIFICATION, names.COMPONENT_RESTORE)
+    (
+        names.COMPONENT_WORKER,
+        names.COMPONENT_PROBE,
+        names.COMPONENT_VERIFICATION,
+        names.COMPONENT_RESTORE,
+        names.COMPONENT_CONSOLIDATION,
+    )
 )
 _OURS: Final = f"{names.LABEL_COMPONENT} in ({_COMPONENTS})"
 _log = get_logger(__name__)

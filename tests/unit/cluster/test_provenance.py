@@ -9,8 +9,14 @@ from tests.support import sample
 from tests.support.objects import Obj
 
 from sendense_operator.api.v1alpha1 import names
-from sendense_operator.cluster.object_names import verification_name, worker_name
-from sendense_operator.cluster.provenance import is_pod_of, is_verification_job, is_worker_job, is_worker_pod
+from sendense_operator.cluster.object_names import consolidation_name, verification_name, worker_name
+from sendense_operator.cluster.provenance import (
+    is_consolidation_job,
+    is_pod_of,
+    is_verification_job,
+    is_worker_job,
+    is_worker_pod,
+)
 from sendense_operator.reconcile.state.kubernetes_objects import owner_ref
 
 BACKUP = {**sample.backup("b1"), "apiVersion": f"{names.GROUP}/v1alpha1", "kind": "Backup"}
@@ -44,6 +50,7 @@ def test_a_worker_s_job(job: Obj, believed: bool) -> None:
 
 CHAIN_OBJ = {**sample.custom("BackupChain", "db-store", {}), "apiVersion": f"{names.GROUP}/v1alpha1"}
 PROOF = verification_name("db-store", CHAIN_OBJ["metadata"]["uid"])
+MERGE = consolidation_name("db-store", CHAIN_OBJ["metadata"]["uid"])
 
 
 @pytest.mark.parametrize(
@@ -58,6 +65,19 @@ PROOF = verification_name("db-store", CHAIN_OBJ["metadata"]["uid"])
 )
 def test_a_verification_s_job(job: Obj, believed: bool) -> None:
     assert is_verification_job(job) is believed
+
+
+@pytest.mark.parametrize(
+    ("job", "believed"),
+    [
+        (owned(worker_job(MERGE), CHAIN_OBJ), True),
+        (worker_job(MERGE), False),
+        (owned(worker_job(PROOF), CHAIN_OBJ), False),
+        (owned(worker_job(MERGE), CHAIN_OBJ, controller=False), False),
+    ],
+)
+def test_a_consolidation_s_job(job: Obj, believed: bool) -> None:
+    assert is_consolidation_job(job) is believed
 
 
 def pod(name: str = f"{JOB}-x7k2p", *, backup: str = "b1", uid: str = UID) -> Obj:

@@ -25,6 +25,7 @@ from sendense_operator.api.v1alpha1.base import (
     Text,
     immutable,
 )
+from sendense_operator.api.v1alpha1.chain_consolidation import ChainConsolidation, Consolidation
 from sendense_operator.api.v1alpha1.cron_schedules import ScheduleStatus
 from sendense_operator.task import BackupType, Compaction, ParentCheck, VerificationLevel
 
@@ -46,6 +47,8 @@ class BackupChainSpec(Model):
     compaction: Compaction = Compaction.NEVER
     """Whether an increment is reduced to what differs from its parent before it is committed. Auto does so where enough
     can be saved for what has to be read; Never stores it as the appliance sent it."""
+    consolidation: Consolidation = Consolidation()
+    """When layers of removed restore points are merged into those that depend on them, and how."""
 
 
 class PointState(StrEnum):
@@ -214,6 +217,8 @@ class BackupChainStatus(Status):
     """Restore points that no rule of its retention keeps."""
     verification: ChainVerification | None = None
     """Verification of the restore points; the condition Verified says with which result."""
+    consolidation: ChainConsolidation | None = None
+    """Consolidation of the chain; absent while there was never anything to merge."""
     restore_points: Annotated[list[RestorePoint], Field(max_length=MAX_POINTS, json_schema_extra=_ATOMIC)] = []
     """The newest restore points, oldest first (at most 1000 are listed; `points` counts all)."""
     removed: Annotated[list[RemovedPoint], Field(max_length=MAX_WAITING, json_schema_extra=_ATOMIC)] = []
@@ -243,6 +248,8 @@ BACKUP_CHAIN = Resource(
         Column("Expired", ".status.expired", "integer", priority=1),
         Column("Verified", ".status.conditions[?(@.type=='Verified')].reason", priority=1),
         Column("Verifying", ".status.verification.progress", priority=1),
+        Column("Consolidated", ".status.consolidation.lastTime", "date", priority=1),
+        Column("Consolidating", ".status.consolidation.progress", priority=1),
         MESSAGE,
     ),
     selectable=(".spec.vmRef.name", ".spec.repositoryRef.name"),

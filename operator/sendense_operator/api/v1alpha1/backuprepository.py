@@ -71,6 +71,9 @@ class BackupRepositorySpec(Model):
     max_concurrent_verifications: Annotated[int, Field(ge=1, le=100)] = 1
     """How many chains may be verified at the same time, beside the Backups that write. While a Backup needs a
     ReadWriteOncePod claim, nothing is verified."""
+    max_concurrent_consolidations: Annotated[int, Field(ge=1, le=100)] = 1
+    """How many chains may be consolidated at the same time, beside the Backups that write. While something else needs
+    a ReadWriteOncePod claim, nothing is consolidated."""
     max_concurrent_restores: Annotated[int, Field(ge=1, le=1000)] = 2
     """How many Restores may read at the same time, beside the Backups that write."""
     min_free_bytes: Bytes = 1 << 30

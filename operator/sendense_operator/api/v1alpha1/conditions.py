@@ -49,6 +49,7 @@ RUNNING_REASONS: Final = frozenset(
         "Copying",
         "Restoring",
         "Serving",
+        "Consolidating",
         "Verifying",
         "Committing",
         "Cancelling",

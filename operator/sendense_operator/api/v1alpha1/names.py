@@ -51,6 +51,7 @@ COMPONENT_WORKER: Final = "worker"
 COMPONENT_PROBE: Final = "probe"
 COMPONENT_VERIFICATION: Final = "verification"
 COMPONENT_RESTORE: Final = "restore"
+COMPONENT_CONSOLIDATION: Final = "consolidation"
 
 ANNOTATION_TASK: Final = f"{GROUP}/task"
 """On a worker's pod: the task as JSON, mounted as a file by the downward API."""
@@ -60,6 +61,9 @@ ANNOTATION_DISCOVERY_LABELS: Final = f"{GROUP}/discovery-labels"
 """On a ProtectedVM: the keys of the labels that discovery set, sorted, separated by commas."""
 ANNOTATION_VERIFY: Final = f"{GROUP}/verify"
 """On a Backup or a BackupChain: a new value, such as the time, requests that its restore points be read completely."""
+ANNOTATION_CONSOLIDATE: Final = f"{GROUP}/consolidate"
+"""On a BackupChain: a new value, such as the time, requests that its layers be merged now. On the Job: the value that
+it answers."""
 ANNOTATION_RUN: Final = f"{GROUP}/run"
 """On a BackupPolicy: a new value, such as the time, requests a Backup of each of its VMs now."""
 

@@ -35,6 +35,7 @@ STAGE_MESSAGES: Final = {
     Stage.COMMITTING: "the layers are committed",
     Stage.RESTORING: "",
     Stage.SERVING: "",
+    Stage.CONSOLIDATING: "",
     Stage.CANCELLING: "the appliance's job is being cancelled",
     Stage.DONE: "",
 }
