@@ -32,6 +32,7 @@ from sendense_operator.reconcile.catalogue.removal import (
     look_for_guard,
     merge_removed,
 )
+from sendense_operator.reconcile.chain_jobs.job_queue import leave_queue
 from sendense_operator.reconcile.chains.chain_status import ChainFacts, describe_chain
 from sendense_operator.reconcile.chains.deleted_backups import RETAINED, find_deleted, let_go
 from sendense_operator.reconcile.chains.expiry import delete_expired, delete_old_failures
@@ -42,7 +43,7 @@ from sendense_operator.reconcile.protection.retention_reports import RetentionRe
 from sendense_operator.reconcile.protection.selection import PolicyEntry
 from sendense_operator.reconcile.protection.verification_reports import VerificationReport
 from sendense_operator.reconcile.repositories.maintenance_request import has_doubts, is_unexplained
-from sendense_operator.reconcile.state.context import ChainContext, ReconcileContext, VerificationContext
+from sendense_operator.reconcile.state.context import ChainContext, ChainJobContext, ReconcileContext
 from sendense_operator.reconcile.state.formatting import utc_stamp
 from sendense_operator.reconcile.state.keys import ChainKey, Key, Work
 from sendense_operator.reconcile.state.kubernetes_objects import is_deleting
@@ -52,7 +53,7 @@ from sendense_operator.reconcile.verification.chain_verification import (
     VerifiedChain,
     advance_verification,
 )
-from sendense_operator.reconcile.verification.verification_start import leave_queue
+from sendense_operator.reconcile.workload.chain_job import KINDS
 
 _AGAIN_S: Final = 1.0
 _RETRY_S: Final = 60.0
@@ -67,7 +68,7 @@ def key_of_chain(obj: Obj) -> Key:
 
 
 async def reconcile_chain(
-    ctx: VerificationContext, index: ProtectionIndex, namespace: str, vm: str, repository: str
+    ctx: ChainJobContext, index: ProtectionIndex, namespace: str, vm: str, repository: str
 ) -> float | None:
     """Keep the chain's status, and decide about the files of deleted Backups. The chain is made when it is needed."""
     name = chain_name(vm, repository)
@@ -84,7 +85,8 @@ async def reconcile_chain(
     if chain is None and (seen.points or deleted):
         chain = await _create(ctx, seen, name)
     if chain is None:
-        leave_queue(ctx, seen.repository_key, seen.key)
+        for kind in KINDS:
+            leave_queue(ctx, kind, seen.repository_key, seen.key)
         for obj in retained:
             await let_go(ctx, obj, RETAINED, reason="RestorePointKept")
         return _AGAIN_S if going else deleted.seconds_left(ctx.now())

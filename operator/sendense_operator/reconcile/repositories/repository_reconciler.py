@@ -38,11 +38,11 @@ from sendense_operator.reconcile.state.kubernetes_objects import (
 from sendense_operator.reconcile.state.problem import Meaning, Problem
 from sendense_operator.reconcile.state.settings import Settings
 from sendense_operator.reconcile.vcenter.appliance_reconciler import active_jobs
+from sendense_operator.reconcile.workload.chain_job import has_live_jobs
 from sendense_operator.reconcile.workload.claim_reading import find_claim
 from sendense_operator.reconcile.workload.claims import decide_claim, is_exclusive, needs_one_node
 from sendense_operator.reconcile.workload.job_creation import create_job
 from sendense_operator.reconcile.workload.job_outcome import LINGER_S, is_lingering, last_answer
-from sendense_operator.reconcile.workload.verification_job import live_verifications
 from sendense_operator.reconcile.workload.worker_job import build_probe_job, probe_labels
 from sendense_operator.reconcile.workload.worker_pod import build_probe_template, probe_task_of
 from sendense_operator.task import ProbeTask
@@ -101,8 +101,8 @@ async def _probe(ctx: RepositoryContext, seen: _Seen) -> float | None:
         # A ReadWriteOncePod claim is with its worker; that one reports the room that is left.
         await _write(ctx, obj, None, seen.active, seen.claim)
         return ctx.settings.wait_poll_seconds
-    if is_exclusive(seen.claim) and await live_verifications(ctx.cluster, meta["namespace"], meta["name"]):
-        # A verification that reads for hours hands the claim over, and goes on afterwards.
+    if is_exclusive(seen.claim) and await has_live_jobs(ctx.cluster, ObjectKey.of(obj)):
+        # A verification or a merge of hours hands the claim over, and goes on afterwards.
         ctx.repository_messages.request_claim(ObjectKey.of(obj))
         await _write(ctx, obj, None, seen.active, seen.claim)
         return ctx.settings.wait_poll_seconds

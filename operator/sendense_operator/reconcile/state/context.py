@@ -19,12 +19,12 @@ from sendense_operator.reconcile.state.appliance_limiter import ApplianceLimiter
 from sendense_operator.reconcile.state.hints import (
     ApplianceHints,
     BackupHints,
+    ChainJobHints,
     MaintenanceHints,
     RepositoryHints,
     RepositoryMessages,
     RestoreHints,
     VCenterHints,
-    VerificationHints,
     WatchHints,
 )
 from sendense_operator.reconcile.state.keys import Key
@@ -157,13 +157,14 @@ class RepositoryContext(RestorePointContext):
 
 
 @dataclass(kw_only=True)
-class VerificationContext(RestorePointContext):
-    """Also what is needed to start and to follow verifications."""
+class ChainJobContext(RestorePointContext):
+    """Also what is needed to start and to follow Jobs that work on a chain: verifications and consolidations."""
 
     workers: WorkerReader
-    verification_hints: VerificationHints = field(default_factory=VerificationHints)
-    verification_slots: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held from reading the Jobs until a new one is made, so that no slot is given twice."""
+    verification_hints: ChainJobHints = field(default_factory=ChainJobHints)
+    consolidation_hints: ChainJobHints = field(default_factory=ChainJobHints)
+    chain_slots: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held from reading the Jobs until a new one is made, so that no slot and no claim is given twice."""
 
 
 @dataclass(kw_only=True)
@@ -189,5 +190,5 @@ class BackupContext(RestorePointContext, VCenterContext):
 
 
 @dataclass(kw_only=True)
-class Context(BackupContext, VerificationContext, RestoreContext, RepositoryContext, ApplianceContext):
+class Context(BackupContext, ChainJobContext, RestoreContext, RepositoryContext, ApplianceContext):
     """All of it, made once at start. Each reconcile takes its part."""

@@ -105,7 +105,7 @@ class RepositoryMessages:
         self._scans.discard(key)
 
     def request_claim(self, key: ObjectKey) -> None:
-        """Have verifications let go of a ReadWriteOncePod claim, since a maintenance pod needs it."""
+        """Have Jobs of chains let go of a ReadWriteOncePod claim, since a maintenance pod needs it."""
         self._claims.add(key)
 
     def is_claim_requested(self, key: ObjectKey) -> bool:
@@ -152,8 +152,8 @@ class MaintenanceHints:
 
 
 @dataclass
-class VerificationHints:
-    """What reconciles of chains remember of verification."""
+class ChainJobHints:
+    """What reconciles of chains remember of one kind of Jobs that work on chains."""
 
     waiting: dict[ObjectKey, dict[str, float]] = field(default_factory=dict)
     """By BackupRepository: chains that wait for a slot, the first one first, and when each was last checked."""

@@ -19,7 +19,7 @@ from sendense_operator.reconcile.backups.backup_status import ObservedBackup
 from sendense_operator.reconcile.backups.damage_conditions import with_damage, with_proof
 from sendense_operator.reconcile.backups.status_changes import DerivedChanges, changed_status
 from sendense_operator.reconcile.catalogue.ownership import point_uid
-from sendense_operator.reconcile.state.context import VerificationContext
+from sendense_operator.reconcile.state.context import ChainJobContext
 from sendense_operator.reconcile.state.formatting import human_bytes, human_count, whole_seconds
 from sendense_operator.reconcile.state.kubernetes_objects import requested_by
 from sendense_operator.task import VerificationLevel, VerificationTask
@@ -75,7 +75,7 @@ class Findings:
         return f"{verified} verified ({self.task.level}){read}"
 
 
-async def apply_results(ctx: VerificationContext, backups: list[Obj], found: Findings) -> None:
+async def apply_results(ctx: ChainJobContext, backups: list[Obj], found: Findings) -> None:
     """Write what was found into the status of the Backups. Repeating it changes nothing more. Raises ClusterError."""
     results: Mapping[str, PointResult] = found.results
     concerned = [(obj, results[uid]) for obj in backups if (uid := point_uid(obj)) in results]
@@ -84,7 +84,7 @@ async def apply_results(ctx: VerificationContext, backups: list[Obj], found: Fin
         await asyncio.gather(*(_apply(ctx, obj, result, found) for obj, result in some))
 
 
-async def _apply(ctx: VerificationContext, obj: Obj, result: PointResult, found: Findings) -> None:
+async def _apply(ctx: ChainJobContext, obj: Obj, result: PointResult, found: Findings) -> None:
     backup = ObservedBackup.of(obj)
     before = backup.status.verification or BackupVerification()
     known = _known(before, result, found)

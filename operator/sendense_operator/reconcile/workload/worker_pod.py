@@ -30,9 +30,9 @@ from sendense_operator.reconcile.workload.pod_volumes import (
     task_volume,
 )
 from sendense_operator.restore_task import RestoreTask
-from sendense_operator.task import BackupTask, ProbeTask, VerificationTask
+from sendense_operator.task import BackupTask, ConsolidationTask, ProbeTask, VerificationTask
 
-_T = TypeVar("_T", ProbeTask, VerificationTask, BackupTask)
+_T = TypeVar("_T", ProbeTask, VerificationTask, ConsolidationTask, BackupTask)
 
 CONTAINER = names.WORKER_CONTAINER
 CREDENTIALS_CONTAINER: Final = "credentials"
@@ -136,8 +136,8 @@ def build_probe_template(
     )
 
 
-def build_verification_template(
-    task: VerificationTask,
+def build_chain_template(
+    task: VerificationTask | ConsolidationTask,
     *,
     labels: dict[str, str],
     repository: BackupRepositorySpec,
@@ -145,7 +145,7 @@ def build_verification_template(
     resources: Obj,
     settings: Settings,
 ) -> Obj:
-    """Return the pod template of a chain's verification. `one_node`, `resources`: as for a worker."""
+    """Return the pod template of a Job that works on a chain. `one_node`, `resources`: as for a worker."""
     return _template(
         task.model_dump_json(by_alias=True),
         name="",
@@ -274,6 +274,11 @@ def probe_task_of(job: Obj) -> ProbeTask | None:
 def verification_task_of(job: Obj) -> VerificationTask | None:
     """Return the task that a verification's Job was made with; None when it is not readable."""
     return _task_of(job, VerificationTask)
+
+
+def consolidation_task_of(job: Obj) -> ConsolidationTask | None:
+    """Return the task that a consolidation's Job was made with; None when it is not readable."""
+    return _task_of(job, ConsolidationTask)
 
 
 def task_of(job: Obj) -> BackupTask | None:

@@ -1,0 +1,1 @@
+"""Consolidation of chains: when layers are merged, the pod that does it, and what its result changes."""
