@@ -19,7 +19,7 @@ from sendense_operator.reconcile.backups import start_queue
 from sendense_operator.reconcile.backups.admission_rules import decide_queue
 from sendense_operator.reconcile.backups.backup_reconciler import reconcile_backup
 from sendense_operator.reconcile.backups.backup_status import WORDS_S
-from sendense_operator.reconcile.catalogue.decisions import known_backup
+from sendense_operator.reconcile.catalogue.known_backups import known_backup
 from sendense_operator.reconcile.dispatch import Reconciler
 from sendense_operator.reconcile.state.keys import Key, Work
 from sendense_operator.reconcile.state.queue_records import AdmissionDecision, Candidate, RunningJob

@@ -11,6 +11,7 @@ from tests.support import sample
 from tests.support.objects import Obj
 from tests.support.sample import GIB, NAMESPACE, condition, uid_of
 from tests.wiring.clock import Clock
+from tests.wiring.consolidationworld import ConsolidationWorld
 from tests.wiring.ending import Ending
 from tests.wiring.fakecluster import FOREGROUND, FakeCluster
 from tests.wiring.fakegateways import FakeGateways
@@ -39,7 +40,7 @@ from sendense_operator.reconcile.state.kubernetes_objects import (
     terminated,
 )
 from sendense_operator.restore_task import RestoreTask
-from sendense_operator.task import BackupTask, ExitCode, ProbeTask, Progress, VerificationTask
+from sendense_operator.task import BackupTask, ConsolidationTask, ExitCode, ProbeTask, Progress, VerificationTask
 
 __all__ = ["COPY_S", "RESTORE_S", "Ending", "World"]
 
@@ -63,6 +64,7 @@ class World:
         """Backup and pod UID of each job of the appliance."""
         self.repository = RepositoryWorld()
         self.verification = VerificationWorld(self.repository)
+        self.consolidation = ConsolidationWorld(self.repository)
         self.restores = RestoreWorld(self.repository)
         self.unschedulable = False
         self.unmounted = False
@@ -109,6 +111,8 @@ class World:
                 self._pod(pod)
         verifying = [pod for pod in self.cluster.peek(POD) if self._verifies(pod)]
         self.verification.most = max(self.verification.most, len(verifying))
+        merging = [pod for pod in self.cluster.peek(POD) if self._merges(pod)]
+        self.consolidation.most = max(self.consolidation.most, len(merging))
         working = [pod for pod in self.cluster.peek(POD) if self._works(pod)]
         self.most = max(self.most, len(working))
         ports = [port for pod in working for port in host_ports({"spec": {"template": pod}})]
@@ -140,6 +144,8 @@ class World:
             if pod["status"].get("podIP") == address and self._verifies(pod):
                 age = self._age[pod["metadata"]["uid"]]
                 return self.verification.progress(_verification_task(pod), age, self.clock.now())
+            if pod["status"].get("podIP") == address and self._merges(pod):
+                return self.consolidation.progress(self.clock.now())
             if pod["status"].get("podIP") == address and self._restores(pod) and not (self.lost or self.mute):
                 return self.restores.progress(_restore_task(pod), self._age[_uid(pod)], self.clock.now())
             if pod["status"].get("podIP") == address and self._works(pod) and not (self.lost or self.mute):
@@ -151,7 +157,7 @@ class World:
     async def cancel(self, address: str) -> bool:
         """Return the workers' cancel endpoint: it ends `cancel_takes` seconds later."""
         for pod in self.cluster.peek(POD):
-            works = self._works(pod) or self._verifies(pod) or self._restores(pod)
+            works = self._works(pod) or self._verifies(pod) or self._restores(pod) or self._merges(pod)
             if pod["status"].get("podIP") == address and works and not (self.lost or self.mute):
                 self.later[int(self.clock.seconds) + self.cancel_takes] = partial(self._cancelled, pod)
                 return True
@@ -161,6 +167,8 @@ class World:
         same = [there for there in self.cluster.peek(POD) if _uid(there) == _uid(pod)]
         for there in filter(self._verifies, same):
             self._verify(there, cancelled=True)
+        for there in filter(self._merges, same):
+            self._merge(there, cancelled=True)
         for there in filter(self._restores, same):
             self._end(there, self.restores.cancel(_restore_task(there), self.clock.now()), ExitCode.FATAL)
         for there in filter(self._works, same):
@@ -172,6 +180,9 @@ class World:
 
     def _verifies(self, pod: Obj) -> bool:
         return self._runs(pod, names.COMPONENT_VERIFICATION)
+
+    def _merges(self, pod: Obj) -> bool:
+        return self._runs(pod, names.COMPONENT_CONSOLIDATION)
 
     def _restores(self, pod: Obj) -> bool:
         return self._runs(pod, names.COMPONENT_RESTORE)
@@ -274,6 +285,8 @@ class World:
                 self.repository.begin(_task(pod))
             case names.COMPONENT_VERIFICATION:
                 self.verification.tasks.append(_verification_task(pod))
+            case names.COMPONENT_CONSOLIDATION:
+                self.consolidation.tasks.append(_consolidation_task(pod))
             case names.COMPONENT_RESTORE:
                 self.restores.begin(_restore_task(pod))
             case _:
@@ -286,6 +299,9 @@ class World:
             return
         if labels[names.LABEL_COMPONENT] == names.COMPONENT_VERIFICATION:
             self._verify(pod)
+            return
+        if labels[names.LABEL_COMPONENT] == names.COMPONENT_CONSOLIDATION:
+            self._merge(pod)
             return
         if labels[names.LABEL_COMPONENT] == names.COMPONENT_RESTORE:
             if age >= RESTORE_S and (ending := self.restores.ending(_restore_task(pod), age)) is not Ending.HANG:
@@ -384,6 +400,19 @@ class World:
         if answer is not None:
             self._end(pod, answer, ExitCode.COMPLETED if answer.outcome == "Completed" else ExitCode.FATAL)
 
+    def _merge(self, pod: Obj, *, cancelled: bool = False) -> None:
+        """A chain's pod."""
+        world, task = self.consolidation, _consolidation_task(pod)
+        if world.deaths:
+            world.deaths -= 1
+            self._stop(pod, "Failed", sample.ended(code=137, reason="OOMKilled"))
+            return
+        age, busy = self._age[_uid(pod)], task.vm in self._busy()
+        found = world.answer(task, age, self.clock.now(), busy=busy, cancelled=cancelled)
+        if found is not None:
+            answer, self.cluster.logs[pod["metadata"]["name"]] = found
+            self._end(pod, answer, ExitCode.COMPLETED if answer.outcome == "Completed" else ExitCode.FATAL)
+
     def _finish_restore(self, pod: Obj, ending: Ending) -> None:
         if ending not in (Ending.COMPLETE, Ending.COMPLETE_AND_VANISH):
             self._finish(pod, ending, "")
@@ -430,6 +459,10 @@ def _probe_task(pod: Obj) -> ProbeTask:
 
 def _verification_task(pod: Obj) -> VerificationTask:
     return VerificationTask.model_validate_json(pod["metadata"]["annotations"][names.ANNOTATION_TASK])
+
+
+def _consolidation_task(pod: Obj) -> ConsolidationTask:
+    return ConsolidationTask.model_validate_json(pod["metadata"]["annotations"][names.ANNOTATION_TASK])
 
 
 def _restore_task(pod: Obj) -> RestoreTask:

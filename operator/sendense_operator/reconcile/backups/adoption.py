@@ -23,6 +23,7 @@ from sendense_operator.cluster.status_writer import write_status
 from sendense_operator.reconcile.backups.backup_status import ObservedBackup, publish
 from sendense_operator.reconcile.backups.damage_conditions import with_damage
 from sendense_operator.reconcile.backups.finish import chain_key, record
+from sendense_operator.reconcile.backups.layer_refresh import follow_manifest
 from sendense_operator.reconcile.backups.status_changes import DerivedChanges, changed_status
 from sendense_operator.reconcile.catalogue.decisions import (
     Judgement,
@@ -30,10 +31,10 @@ from sendense_operator.reconcile.catalogue.decisions import (
     adopted_names,
     build_adopted,
     is_missing,
-    known_backup,
     owned_by_another,
     why_unread,
 )
+from sendense_operator.reconcile.catalogue.known_backups import known_backup
 from sendense_operator.reconcile.catalogue.ownership import (
     REASON_OWNED,
     find_point,
@@ -221,6 +222,8 @@ async def carry_out(ctx: RestorePointContext, namespace: str, judgement: Judgeme
             await _record(ctx, backup, judgement.point)
         case ScanVerdict.DAMAGED:
             await say_damage(ctx, backup, judgement.message)
+        case ScanVerdict.MERGED if judgement.point is not None:
+            await follow_manifest(ctx, obj, judgement.point)
         case _:
             await say_damage(ctx, backup, "")
     ctx.again(chain_key(backup))

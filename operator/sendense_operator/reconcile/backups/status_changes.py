@@ -64,6 +64,15 @@ class DiskChanges(TypedDict, total=False):
     rate: str | None
     eta_seconds: int | None
     eta: str | None
+    type: BackupType | None
+    parent: str | None
+    parent_change_id: str | None
+    depth: int | None
+    file: str | None
+    stored_bytes: int | None
+    guest_bytes: int | None
+    changed_bytes: int | None
+    compaction: str | None
 
 
 class ProgressChanges(TypedDict, total=False):

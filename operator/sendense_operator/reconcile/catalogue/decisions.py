@@ -5,14 +5,13 @@ From half a listing nothing is concluded: a restore point counts as gone only wh
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 from typing import Final
 
-from sendense_operator.api.v1alpha1 import conditions, names
+from sendense_operator.api.v1alpha1 import names
 from sendense_operator.api.v1alpha1.backup import AdoptedPoint, BackupSpec, Phase, RequestedType
 from sendense_operator.api.v1alpha1.base import LocalRef
 from sendense_operator.catalogue_format import (
@@ -24,17 +23,14 @@ from sendense_operator.catalogue_format import (
     TombstoneRecord,
 )
 from sendense_operator.cluster.objects import Obj
+from sendense_operator.reconcile.catalogue.layer_marks import mark_of_point
 from sendense_operator.reconcile.catalogue.ownership import (
     find_point,
     identify,
-    is_refused,
-    is_restored,
     owners,
-    point_uid,
 )
 from sendense_operator.reconcile.state.backup_type import backup_type_of
-from sendense_operator.reconcile.state.formatting import parse_time
-from sendense_operator.reconcile.state.kubernetes_objects import created, is_deleting, labels_of
+from sendense_operator.reconcile.state.kubernetes_objects import created
 from sendense_operator.reconcile.state.packed_points import PackedPoints
 from sendense_operator.reconcile.state.records import (
     RECORD_SIZE,
@@ -115,27 +111,6 @@ def _same(old: ChainView | None, new: ChainView) -> bool:
     return old is not None and (old.chain, old.points, old.tombstones) == (new.chain, new.points, new.tombstones)
 
 
-def known_backup(backup: Obj) -> KnownBackup:
-    """Return what a scan has to know of a Backup. Names that many share are kept once."""
-    meta, status = backup["metadata"], backup.get("status") or {}
-    return KnownBackup(
-        name=meta["name"],
-        uid=meta["uid"],
-        point_uid=point_uid(backup),
-        vm=sys.intern(backup["spec"]["vmRef"]["name"]),
-        phase=sys.intern(status.get("phase") or ""),
-        is_deleting=is_deleting(backup),
-        ended=parse_time(status.get("completionTime")),
-        damage=_damage(status),
-        adopted=created(backup) if labels_of(backup).get(names.LABEL_ADOPTED) else None,
-        created=created(backup),
-        manifest=status.get("manifest") or "",
-        job_id=status.get("jobID") or "",
-        is_restored=is_restored(backup),
-        is_refused=is_refused(backup),
-    )
-
-
 def decide_adoptions(
     reported: ScanResult, backups: Iterable[KnownBackup], removed: frozenset[str]
 ) -> Iterator[PointRecord]:
@@ -198,6 +173,8 @@ class ScanVerdict(Enum):
     DAMAGED = "damaged"
     SOUND = "sound"
     """No longer damaged."""
+    MERGED = "merged"
+    """It depends on other layers than its status says: layers were merged."""
 
 
 @dataclass(frozen=True)
@@ -236,9 +213,17 @@ def _judge(reported: ScanResult, backup: KnownBackup, owner: KnownBackup | None)
         verdict, message = _completed(reported, view, point, backup)
         if verdict is ScanVerdict.DAMAGED and message == backup.damage:
             verdict = None
+        if verdict is None and point is not None and is_outdated(backup, point):
+            verdict = ScanVerdict.MERGED
     elif backup.phase in _ENDED_WITHOUT and point is not None and not backup.is_refused:
         verdict = ScanVerdict.FOUND
     return None if verdict is None else Judgement(verdict, backup.name, backup.uid, backup.vm, point, message)
+
+
+def is_outdated(backup: KnownBackup, point: PointRecord) -> bool:
+    """Return whether the status of a Backup tells of other layers than the manifest of its restore point."""
+    mark = mark_of_point(point.disks)
+    return bool(backup.layers and mark) and backup.layers != mark
 
 
 def _completed(
@@ -263,11 +248,6 @@ def _is_open(view: ChainView | None) -> bool:
     Without its lock a listing is no view of one moment: a manifest that is renamed meanwhile may be seen nowhere.
     """
     return view is not None and (view.chain.busy or bool(view.chain.newer))
-
-
-def _damage(status: Obj) -> str:
-    found = conditions.find(status.get("conditions") or [], conditions.DAMAGED)
-    return str(found.get("message", "")) if found is not None else ""
 
 
 def is_missing(reported: ScanResult | RepositoryCatalogue, backup: Obj, vm: str) -> bool:

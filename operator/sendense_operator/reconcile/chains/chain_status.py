@@ -45,6 +45,7 @@ from sendense_operator.reconcile.state.backup_type import backup_type_of
 from sendense_operator.reconcile.state.formatting import human_bytes, human_count
 from sendense_operator.reconcile.state.records import ChainView
 from sendense_operator.reconcile.verification.chain_aspect import with_verification
+from sendense_operator.task import BackupType
 
 
 @dataclass
@@ -246,6 +247,13 @@ def _depth(point: _Point) -> int:
     return max((disk.depth or 1 for disk in point.status.disks), default=1)
 
 
+def _type(status: BackupStatus) -> BackupType:
+    """Return the type of its layers now: `type` is what ran, and a merge may have made a full of an increment."""
+    if status.type is not None and not all(disk.type for disk in status.disks):
+        return status.type
+    return backup_type_of(status.disks) if status.disks else status.type or BackupType.FULL
+
+
 def _total(numbers: Iterable[int | None]) -> int:
     return sum(number or 0 for number in numbers)
 
@@ -271,7 +279,7 @@ def _restore_point(
     return RestorePoint(
         backup=point.name,
         time=point.time,
-        type=point.status.type or backup_type_of(point.status.disks),
+        type=_type(point.status),
         full=_full(point),
         depth=_depth(point),
         stored_bytes=point.status.stored_bytes or 0,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, replace
 from typing import Final
 
-from sendense_operator.answer import Answer, CatalogueSeal
+from sendense_operator.answer import Answer
 from sendense_operator.api.v1alpha1.backupchain import RemovalState
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositoryStatus, Catalogue
-from sendense_operator.catalogue_format import CatalogueError, read_catalogue
+from sendense_operator.catalogue_format import CatalogueError
 from sendense_operator.cluster.errors import ClusterError
 from sendense_operator.cluster.kinds import BACKUP
 from sendense_operator.cluster.listing import collect
@@ -19,13 +18,11 @@ from sendense_operator.object_key import ObjectKey
 from sendense_operator.reconcile.backups.adoption import REASON_REJECTED, STATUS_ERRORS, adopt, carry_out, why_rejected
 from sendense_operator.reconcile.catalogue.decisions import (
     ScanVerdict,
-    changed_chains,
     decide_adoptions,
     judge_backup,
-    known_backup,
-    merge_scan,
-    sort_records,
 )
+from sendense_operator.reconcile.catalogue.known_backups import known_backup
+from sendense_operator.reconcile.repositories.catalogue_reading import merge_reported, read_reported
 from sendense_operator.reconcile.repositories.maintenance_request import of_chains, removed_points
 from sendense_operator.reconcile.repositories.retry_backoff import (
     MaintenanceStep,
@@ -33,11 +30,8 @@ from sendense_operator.reconcile.repositories.retry_backoff import (
     clear_backoff,
     steps_of,
 )
-from sendense_operator.reconcile.state.context import ReconcileContext, RepositoryContext
-from sendense_operator.reconcile.state.keys import ChainKey, Key
-from sendense_operator.reconcile.state.kubernetes_objects import created
+from sendense_operator.reconcile.state.context import RepositoryContext
 from sendense_operator.reconcile.state.records import KnownBackup, ScanResult
-from sendense_operator.reconcile.workload.worker_pod import CONTAINER
 from sendense_operator.task import ProbeTask
 
 MAX_FOLDERS: Final = 32
@@ -65,7 +59,10 @@ async def take_in(
         return TakenIn()
     key, uid = ObjectKey.of(repository), job["metadata"]["uid"]
     try:
-        reported = ctx.maintenance_hints.reported.get(uid) or await _read(ctx, job, pod, task, answer, answer.catalogue)
+        reported = ctx.maintenance_hints.reported.get(uid)
+        if reported is None:
+            found = await read_reported(ctx, job, pod, answer.catalogue, task.remove)
+            reported = replace(found, repository_id=answer.repository_id)
     except (CatalogueError, ClusterError) as error:
         hold_all(ctx, repository, task, "its catalogue can't be read")
         _log.warning("the catalogue can't be read", repository=key, error=error)
@@ -74,27 +71,12 @@ async def take_in(
         return TakenIn()
     if task.remove:
         clear_backoff(ctx, repository, MaintenanceStep.REMOVAL)
-    before = ctx.repository_hints.catalogues.get(key)
-    ctx.repository_hints.catalogues.put(key, merge_scan(before, reported))
-    for vm in changed_chains(before, reported):
-        ctx.again(Key.of_chain(key.namespace, ChainKey(vm, key.name)))
+    merge_reported(ctx, key, reported)
     ctx.maintenance_hints.reported.put(uid, reported)
     taken = TakenIn() if reported.root is None else await _apply(ctx, repository, task, reported)
     if taken.is_complete:
         ctx.maintenance_hints.reported.pop(uid)
     return taken
-
-
-async def _read(
-    ctx: ReconcileContext, job: Obj, pod: Obj | None, task: ProbeTask, answer: Answer, seal: CatalogueSeal
-) -> ScanResult:
-    """Return what a pod reported. Raises CatalogueError, ClusterError."""
-    if pod is None:
-        raise CatalogueError("the pod is gone, and its log with it")
-    lines = await ctx.cluster.read_log(job["metadata"]["namespace"], pod["metadata"]["name"], CONTAINER)
-    # Tens of thousands of records take a second, which would hold up everything else.
-    reported = await asyncio.to_thread(lambda: sort_records(read_catalogue(lines, seal), created(job), task.remove))
-    return replace(reported, repository_id=answer.repository_id)
 
 
 def hold_all(ctx: RepositoryContext, repository: Obj, task: ProbeTask, why: str) -> None:

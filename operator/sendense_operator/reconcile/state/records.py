@@ -44,6 +44,8 @@ class KnownBackup:
     """Whether `point_uid` was found by what a copy says, and its status does not have it yet."""
     is_refused: bool = False
     """Whether it failed because another object owned its restore point: it gets that point never after either."""
+    layers: int = 0
+    """Number for the layers that its status names, see `layer_marks`; 0: it names none."""
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from sendense_operator.reconcile.catalogue.decisions import (
     decide_adoptions,
     is_missing,
     judge_backup,
-    known_backup,
     sort_records,
 )
+from sendense_operator.reconcile.catalogue.known_backups import known_backup
 from sendense_operator.reconcile.state.records import KnownBackup, ScanResult
 
 TAKEN = 1000.0
