@@ -7,13 +7,26 @@ from typing import Any, Final
 
 from sendense_operator.answer import DiskAnswer
 
-_FIELDS: Final = ("type", "parent", "depth", "file", "storedBytes", "guestBytes", "changedBytes", "compaction")
+_SMALL: Final = (1 << 30) - 1
 _Row = tuple[int, tuple[object, ...]]
 
 
 def mark_of_status(disks: Iterable[Mapping[str, Any]]) -> int:
     """Return a number for the layers of `status.disks`; 0: it names no disk."""
-    return _mark([(disk.get("key", 0), tuple(disk.get(field) for field in _FIELDS)) for disk in disks])
+    return _mark([(disk.get("key", 0), _fields(disk)) for disk in disks])
+
+
+def _fields(disk: Mapping[str, Any]) -> tuple[object, ...]:
+    return (
+        disk.get("type"),
+        disk.get("parent"),
+        disk.get("depth"),
+        disk.get("file"),
+        disk.get("storedBytes"),
+        disk.get("guestBytes"),
+        disk.get("changedBytes"),
+        disk.get("compaction"),
+    )
 
 
 def mark_of_point(disks: Sequence[DiskAnswer]) -> int:
@@ -35,4 +48,5 @@ def _values(disk: DiskAnswer) -> tuple[object, ...]:
 
 
 def _mark(rows: list[_Row]) -> int:
-    return hash(tuple(sorted(rows, key=lambda row: row[0]))) if rows else 0
+    # As a small number: a scan keeps one for each of tens of thousands of Backups.
+    return hash(tuple(sorted(rows, key=lambda row: row[0]))) & _SMALL or 1 if rows else 0
