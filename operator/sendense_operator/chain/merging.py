@@ -7,6 +7,8 @@ from typing import Final, NamedTuple
 
 from sendense_operator.chain.manifest import ManifestDisk
 
+BASE_ZERO: Final = 2
+"""Flag in the context `base:allocation` of a range that reads as zeroes."""
 _MOST_GAP: Final = 64 << 10
 """Bytes between two runs that are read with them: reading them takes less time than a further request."""
 
@@ -29,6 +31,34 @@ class Run(NamedTuple):
     end: int
     is_zero: bool
     """Whether it is all zeroes."""
+
+
+def join_contexts(start: int, end: int, zeroes: Sequence[int], depths: Sequence[int]) -> Iterator[Status]:
+    """Yield what is known of the range from `start` to `end`, as far as both answers go.
+
+    Each answer has length and value of each extent in turn. `zeroes`: flags of `base:allocation`. `depths`: values of
+    `qemu:allocation-depth`. The server answers each context as far as it likes.
+    """
+    stops = min(start + sum(zeroes[::2]), start + sum(depths[::2]), end)
+    flags, numbers = _ends(start, zeroes), _ends(start, depths)
+    zero_end = depth_end = start
+    value = depth = 0
+    while start < stops:
+        if zero_end == start:
+            zero_end, value = next(flags)
+        if depth_end == start:
+            depth_end, depth = next(numbers)
+        stop = min(zero_end, depth_end, stops)
+        if stop > start:
+            yield Status(start, stop, depth, bool(value & BASE_ZERO))
+        start = stop
+
+
+def _ends(start: int, extents: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield end and value of each extent."""
+    for length, value in zip(extents[::2], extents[1::2], strict=True):
+        start += length
+        yield start, value
 
 
 def defined_runs(statuses: Iterable[Status], layers: int) -> Iterator[Run]:

@@ -131,3 +131,45 @@ def test_runs_of_marked_chunks(marks: list[bool]) -> None:
         index for index, mark in enumerate(marks) if mark
     ]
     assert all(first + count < after for (first, count), (after, _) in pairwise(found))
+
+
+def _outlined(extents: list[tuple[int, int, int, bool]], layers: int = 1) -> LayerMap:
+    """Return the map of (start, length, depth, present) in blocks of 512 bytes."""
+    lines = [line(start * 512, length * 512, depth, present, False) for start, length, depth, present in extents]
+    found = LayerMap(sum(length for _, length, _, _ in extents) * 512, 4 << 20, layers)
+    for text in lines:
+        extent = parse_line(text)
+        assert extent is not None
+        found.add(extent)
+    return found.close()
+
+
+def test_layers_that_count_as_one() -> None:
+    """What they define is what one layer with all of it would define, however it is cut."""
+    apart = _outlined([(0, 8, 0, False), (8, 8, 1, True), (16, 8, 0, True), (24, 8, 2, True), (32, 9, 1, True)], 2)
+    one = _outlined([(0, 8, 0, False), (8, 16, 0, True), (24, 8, 1, True), (32, 9, 0, True)])
+    assert (apart.coverage, apart.guest_bytes) == (one.coverage, one.guest_bytes) == (25 * 512, 25 * 512)
+    assert (apart.own_chunks, apart.outline) == (one.own_chunks, one.outline)
+
+
+def test_an_outline_is_of_subclusters() -> None:
+    """A layer with smaller ones defines all of ours of which it defines a part."""
+    parts = _outlined([(0, 3, 0, False), (3, 1, 0, True), (4, 9, 0, False), (13, 3, 0, True), (16, 8, 0, False)])
+    whole = _outlined([(0, 16, 0, True), (16, 8, 0, False)])
+    assert parts.outline == whole.outline
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        [(0, 8, 0, True), (8, 8, 0, False), (16, 8, 0, True)],
+        [(0, 16, 0, True), (16, 8, 0, False)],
+        [(0, 8, 0, False), (8, 16, 0, True)],
+        [(0, 24, 0, True)],
+        [(0, 24, 0, False)],
+    ],
+)
+def test_outlines_that_differ(other: list[tuple[int, int, int, bool]]) -> None:
+    this = _outlined([(0, 8, 0, False), (8, 8, 0, True), (16, 8, 0, False)])
+    assert this.outline == this.outline
+    assert this.outline != _outlined(other).outline

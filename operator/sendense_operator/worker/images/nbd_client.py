@@ -8,14 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from sendense_operator.chain.merging import Status
+from sendense_operator.chain.merging import BASE_ZERO, Status, join_contexts
 from sendense_operator.worker.errors import Reason, WorkerError
 
 _ALLOCATION: Final = "base:allocation"
-_ZERO: Final = 2
-"""Flag of a range in that context which reads as zeroes."""
 _DEPTH: Final = "qemu:allocation-depth"
-"""Number of the layer that defines a range, from 1 on; 0: none does. Only of a server with `-A`."""
+"""Only of a server with `-A`."""
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 Buffer = bytes | bytearray | memoryview
@@ -67,7 +65,7 @@ class Connection:
         end = start + length
         while start < end:
             found = self._block_status(start, end - start).get(_ALLOCATION, [])
-            if not found or not all(flags & _ZERO for flags in found[1::2]):
+            if not found or not all(flags & BASE_ZERO for flags in found[1::2]):
                 return False
             start += sum(found[::2])
         return True
@@ -78,12 +76,11 @@ class Connection:
         while start < end:
             found = self._block_status(start, end - start)
             zeroes, depths = found.get(_ALLOCATION, []), found.get(_DEPTH, [])
-            # The server answers each context as far as it likes.
-            known = min(start + sum(zeroes[::2]), start + sum(depths[::2]), end)
-            if known <= start:
+            joined = list(join_contexts(start, end, zeroes, depths))
+            if not joined:
                 raise WorkerError(Reason.EXPORT_FAILED, f"{self._what}: no extents from byte {start} of the disk on")
-            yield from _joined(start, known, zeroes, depths)
-            start = known
+            yield from joined
+            start = joined[-1].end
 
     def _block_status(self, start: int, length: int) -> dict[str, list[int]]:
         """Return length and value of each extent by context."""
@@ -105,19 +102,3 @@ class Connection:
         """End the connection."""
         with self._errors("disconnecting"):
             self._handle.shutdown()
-
-
-def _joined(start: int, end: int, zeroes: list[int], depths: list[int]) -> Iterator[Status]:
-    """Yield the extents of both contexts from `start` to `end`, cut where either of them changes."""
-    zero_at = depth_at = 0
-    zero_end, depth_end = start + zeroes[0], start + depths[0]
-    while start < end:
-        stop = min(zero_end, depth_end, end)
-        yield Status(start, stop, depths[depth_at + 1], bool(zeroes[zero_at + 1] & _ZERO))
-        start = stop
-        if start == zero_end and start < end:
-            zero_at += 2
-            zero_end += zeroes[zero_at]
-        if start == depth_end and start < end:
-            depth_at += 2
-            depth_end += depths[depth_at]
