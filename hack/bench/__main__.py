@@ -51,6 +51,7 @@ PARTS: Final[Mapping[str, tuple[str, Callable[[Workspace], dict[str, float]]]]] 
     "memory": ("a disk of 256 GiB in 31 layers and one of 64 TiB", memory.worker),
     "verifying": ("the content of 4 GiB verified", memory.verification),
     "compacting": ("an increment of 2 GiB compacted to the 5% that changed", memory.compaction),
+    "merging": ("two increments of 1 GiB merged, and a full and one", memory.merging),
     "restoring": ("4 GiB with 58% data restored, from one layer and from 8", memory.restore),
     "restored": ("an empty disk restored, 5 times", copying.restored),
     "rest": (f"REST lists among {rest.COUNT} Backups, no cluster", lambda _: rest.gateway()),

@@ -1,4 +1,4 @@
-"""What a worker needs for a disk in many layers, and how fast it verifies, compacts and restores: in the image."""
+"""What a worker needs for a disk in many layers, and how fast it verifies, compacts, merges, restores: in the image."""
 
 from __future__ import annotations
 
@@ -34,6 +34,24 @@ def compaction(space: Workspace) -> dict[str, float]:
     """Return the speed of a compaction against that of reading what it compares, and its memory."""
     compact, read, megabytes = _run(space, "compacting.py", 2 * _GIB, _RUNS)
     return {"compaction_ratio": read / compact, "compaction_seconds": compact, "compaction_mb": megabytes}
+
+
+def merging(space: Workspace) -> dict[str, float]:
+    """Return the speed of merges against that of a copy, that of reading what they make, and their memory."""
+    increments, full = _chunked(_run(space, "merging.py", _GIB, 1 << 20, _RUNS), 5)
+    numbers = dict[str, float]()
+    for name, (merge, copy, merged, fresh, megabytes) in (("", increments), ("_full", full)):
+        numbers |= {
+            f"merge{name}_ratio": copy / merge,
+            f"merge{name}_seconds": merge,
+            f"merge{name}_mb": megabytes,
+            f"merge{name}_read_ratio": fresh / merged,
+        }
+    return numbers
+
+
+def _chunked(numbers: list[float], count: int) -> list[list[float]]:
+    return [numbers[at : at + count] for at in range(0, len(numbers), count)]
 
 
 def restore(space: Workspace) -> dict[str, float]:

@@ -69,6 +69,18 @@ GOALS: Final[Mapping[str, Goal]] = {
     ),
     "compaction_seconds": Goal("digesting and compacting that increment"),
     "compaction_mb": Goal("worker's memory while compacting, most that was seen", 256),
+    "merge_ratio": Goal(
+        "cp's time with fsync / a merge's of two increments of 1 GiB, proof included", 0.5, at_least=True
+    ),
+    "merge_seconds": Goal("that merge"),
+    "merge_mb": Goal("worker's memory while merging them, most that was seen", 256),
+    "merge_read_ratio": Goal("reading a fresh full's time / the merged increment's with its full", 0.9, at_least=True),
+    "merge_full_ratio": Goal(
+        "cp's time with fsync / a merge's of a full and an increment of 1 GiB", 0.5, at_least=True
+    ),
+    "merge_full_seconds": Goal("that merge"),
+    "merge_full_mb": Goal("worker's memory then", 256),
+    "merge_full_read_ratio": Goal("reading a fresh full's time / the merged full's", 0.9, at_least=True),
     "restore_ratio": Goal(
         "qemu-img convert's time / a restore's with its read-back, 4 GiB with 58% data", 0.5, at_least=True
     ),
