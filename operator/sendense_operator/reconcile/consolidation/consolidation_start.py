@@ -7,12 +7,13 @@ from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
 from sendense_operator.api.v1alpha1.chain_consolidation import ChainConsolidation, Consolidation
 from sendense_operator.chain.memory_estimate import DiskLoad
 from sendense_operator.cluster.objects import Obj
+from sendense_operator.reconcile.catalogue.immutable_points import immutability_of
 from sendense_operator.reconcile.chain_jobs.job_start import PlannedJob, start_job
 from sendense_operator.reconcile.chain_jobs.worked_chain import WorkedChain
 from sendense_operator.reconcile.consolidation.consolidation_decision import DueConsolidation
 from sendense_operator.reconcile.state.context import ChainJobContext
 from sendense_operator.reconcile.workload.chain_job import CONSOLIDATION
-from sendense_operator.task import ConsolidationTask
+from sendense_operator.task import ConsolidationTask, Immutability
 
 
 async def start_consolidation(
@@ -28,7 +29,9 @@ async def start_consolidation(
     """
     plan = PlannedJob(
         kind=CONSOLIDATION,
-        build_task=lambda repository, spec: _task(chain, repository, spec, due, rules),
+        build_task=lambda repository, spec: _task(
+            chain, repository, spec, due, rules, immutability_of(spec, ctx.now())
+        ),
         slots=lambda spec: spec.max_concurrent_consolidations,
         largest=largest_load(chain.backups),
         annotations={names.ANNOTATION_CONSOLIDATE: due.request} if due.request else {},
@@ -50,7 +53,12 @@ def largest_load(backups: list[Obj]) -> DiskLoad:
 
 
 def _task(
-    chain: WorkedChain, repository: Obj, spec: BackupRepositorySpec, due: DueConsolidation, rules: Consolidation
+    chain: WorkedChain,
+    repository: Obj,
+    spec: BackupRepositorySpec,
+    due: DueConsolidation,
+    rules: Consolidation,
+    immutability: Immutability,
 ) -> ConsolidationTask:
     return ConsolidationTask(
         namespace=chain.namespace,
@@ -61,6 +69,7 @@ def _task(
         repository_path=spec.path,
         target_depth=rules.target_depth,
         everything=bool(due.request),
+        immutability=immutability,
         min_free=spec.min_free_bytes,
         bytes_per_second=rules.bytes_per_second,
     )

@@ -72,14 +72,17 @@ async def run_consolidation(
         finally:
             state.limit.stop()
             shutil.rmtree(runtime, ignore_errors=True)
-    seal = await run_to_end(asyncio.to_thread(_catalogue, root, paths, settings.pod_uid, emit))
+    seal = await run_to_end(asyncio.to_thread(_catalogue, root, paths, settings, task, emit))
     return _answer(root, paths, state, plan, failures, seal)
 
 
-def _catalogue(root: Path, paths: ChainPaths, owner: str, emit: Callable[[str], None]) -> CatalogueSeal:
+def _catalogue(
+    root: Path, paths: ChainPaths, settings: Settings, task: ConsolidationTask, emit: Callable[[str], None]
+) -> CatalogueSeal:
     """Free what is unneeded now, and write the catalogue of the chain; return its seal."""
     writer = CatalogueWriter(emit)
-    for record in chain_records(chain_maintenance.maintain(root, paths, owner, clean=False)):
+    rule = ImmutabilityRule.of(task.immutability)
+    for record in chain_records(chain_maintenance.maintain(root, paths, settings.pod_uid, clean=False, rule=rule)):
         writer.add(record)
     return writer.close()
 
@@ -150,7 +153,8 @@ class _Consolidation:
 
     def _prepare(self) -> None:
         """Free what can be freed, and remove what an earlier merge left. Raises WorkerError."""
-        chain_maintenance.maintain(self._root, self._paths, self._settings.pod_uid, clean=False)
+        rule = ImmutabilityRule.of(self._task.immutability)
+        chain_maintenance.maintain(self._root, self._paths, self._settings.pod_uid, clean=False, rule=rule)
         try:
             drop_merge(self._root, self._paths, self._before)
             for partial in recovery.partials(self._root, self._paths):

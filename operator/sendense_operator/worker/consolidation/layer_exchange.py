@@ -28,6 +28,7 @@ from sendense_operator.worker.storage.chain_folder import StoredPoint, read_chai
 from sendense_operator.worker.storage.chain_lock import ChainLock
 from sendense_operator.worker.storage.digest_file import DigestFile
 from sendense_operator.worker.storage.durable_io import allocated
+from sendense_operator.worker.storage.immutable_bit import release_point
 from sendense_operator.worker.storage.merge_journal import MergeJournal
 from sendense_operator.worker.storage.merge_switch import chain_state, drop_merge, switch
 from sendense_operator.worker.storage.pins import Pin, pinned
@@ -188,6 +189,7 @@ class LayerExchange:
             if not any(_is_still(run, found) for found in plan.runs):
                 text = plan.message or "the chain has changed"
                 raise ChainChangedError(Reason.CHAIN_BUSY, f"the merge was given up meanwhile: {text}")
+            release_point(self._root, run.point.place, run.point.manifest)
             switch(self._root, self._paths, journal, entry, step)
         pin.release()
         free_layers(self._root, read_chain(self._root, self._paths), step, limits.rule)

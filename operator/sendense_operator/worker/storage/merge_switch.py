@@ -26,6 +26,7 @@ from sendense_operator.worker.storage.chain_folder import (
 from sendense_operator.worker.storage.commit import no_step
 from sendense_operator.worker.storage.disk_listing import read_disk_files
 from sendense_operator.worker.storage.durable_io import fsync_path, is_regular, replace_durable
+from sendense_operator.worker.storage.immutable_bit import release_point
 from sendense_operator.worker.storage.merge_journal import JournalError, MergeJournal
 
 log = get_logger(__name__)
@@ -118,6 +119,7 @@ def _store(root: Path, point: StoredPoint, disks: tuple[ManifestDisk, ...], on_s
     if disks == point.manifest.disks:
         return
     on_step(f"replace {point.place}")
+    release_point(root, point.place, point.manifest)
     replace_durable(root / point.place, replace_disks(point.manifest, disks).to_json())
 
 
