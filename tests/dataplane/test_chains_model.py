@@ -11,7 +11,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -20,16 +20,17 @@ from blake3 import blake3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.dataplane.qemuio import BLOCK, QemuIo, qemu_io
-from tests.support.chains import PATHS, files, layer, point, uid_of
+from tests.support.chains import PATHS, START, files, layer, point, uid_of
 from tests.support.interruptions import CutShort, cut_at
 
 from sendense_operator.api.v1alpha1.backupchain import KeepRule
-from sendense_operator.catalogue_format import ChainRecord, PointRecord, TombstoneRecord, read_catalogue
+from sendense_operator.catalogue_format import ChainRecord, ObstacleReason, PointRecord, TombstoneRecord, read_catalogue
 from sendense_operator.chain import layout
 from sendense_operator.chain.digests import digest
+from sendense_operator.chain.immutability import ImmutabilityRule
 from sendense_operator.chain.manifest import CHUNK, Digest, Manifest, ManifestDisk
 from sendense_operator.chain.retention import DatedPoint, RetentionRules, rules_that_keep
-from sendense_operator.task import ConsolidationTask, ProbeTask, Removal
+from sendense_operator.task import ConsolidationObstacle, ConsolidationTask, Immutability, ProbeTask, Removal
 from sendense_operator.worker.consolidation.consolidation_run import run_consolidation
 from sendense_operator.worker.consolidation.consolidation_state import ConsolidationState
 from sendense_operator.worker.images import qemu_tools
@@ -40,7 +41,8 @@ from sendense_operator.worker.storage import recovery
 from sendense_operator.worker.storage.chain_folder import ChainFolder, read_chain
 from sendense_operator.worker.storage.chain_lock import ChainLock
 from sendense_operator.worker.storage.commit import commit
-from sendense_operator.worker.storage.tombstones import entomb, free_layers
+from sendense_operator.worker.storage.immutable_bit import release
+from sendense_operator.worker.storage.tombstones import RetainedError, entomb, free_layers
 
 SHARDS: Final = 4
 """Tests that run side by side."""
@@ -88,6 +90,8 @@ class Life:
     """Content of the disks of each restore point that must be there, by UID."""
     removing: dict[str, Removal] = field(default_factory=dict)
     """Removals that were cut short, and are asked for again."""
+    now: datetime = START
+    """Time by the API server's clock."""
 
     # what may happen
 
@@ -141,13 +145,33 @@ class Life:
                 self._remove(manifest, chance // 5 % 24)
 
     def _remove(self, manifest: Manifest, steps: int) -> None:
-        backup = manifest.backup
-        removal = Removal(vm=PATHS.vm, backup=backup.name, backup_uid=backup.uid)
-        self.kept.pop(backup.uid, None)
+        removal = _removal_of(manifest)
         try:
-            entomb(self.root, PATHS, removal, cut(steps))
+            entomb(self.root, PATHS, removal, cut(steps), self.rule)
+        except RetainedError:
+            assert self._is_immutable(manifest)
+            return
         except CutShort:
-            self.removing[backup.uid] = removal
+            self.removing[removal.backup_uid] = removal
+        assert not self._is_immutable(manifest)
+        self.kept.pop(removal.backup_uid, None)
+
+    def pass_time(self, chance: int) -> None:
+        self.now += timedelta(days=1 + chance % 4)
+
+    def demand(self, chance: int) -> None:
+        """Somebody requests the removal of a restore point, although it is immutable."""
+        points = [point.manifest for point in read_chain(self.root, PATHS).points]
+        found = [manifest for manifest in points if self._is_immutable(manifest)]
+        if found:
+            self._probe(scan=bool(chance % 2), demanded=found[chance % len(found)])
+
+    @property
+    def rule(self) -> ImmutabilityRule:
+        return ImmutabilityRule(self.now)
+
+    def _is_immutable(self, manifest: Manifest) -> bool:
+        return manifest.retain_until is not None and self.now < manifest.retain_until
 
     def free(self, chance: int) -> None:
         """Cut short or not."""
@@ -170,8 +194,10 @@ class Life:
             repository_id=uid_of(1),
             everything=everything,
             target_depth=2 + chance // 3 % 4,
+            immutability=Immutability(now=self.now),
             min_free=0,
         )
+        immutable = self._immutable_files()
         place = Settings(pod_uid=_POD, pod_ip="127.0.0.1", node_ip="", repository=self.root, switch_wait=0.0)
         state = ConsolidationState(task, place, Stopping())
         step = chance // 11 % (3 * _MERGE_STEPS)
@@ -180,11 +206,20 @@ class Life:
             answer = asyncio.run(run_consolidation(place, task, state, lambda _: None, on_step))
         except CutShort:
             return
+        finally:
+            assert self._immutable_files() == immutable
         assert answer.consolidated is not None
-        assert (answer.outcome, answer.consolidated.left) == ("Completed", "")
-        if everything:
+        assert answer.outcome == "Completed"
+        assert answer.consolidated.left in ("", ConsolidationObstacle.RETAINED)
+        if everything and not answer.consolidated.left:
             assert read_chain(self.root, PATHS).tombstones == ()
         self._assert_nothing_stays()
+
+    def _immutable_files(self) -> dict[str, int]:
+        """Return the inodes of manifests and layers of immutable restore points: nobody rewrites them."""
+        points = [point for point in read_chain(self.root, PATHS).points if self._is_immutable(point.manifest)]
+        names = {name for point in points for name in (*point.manifest.files(), str(point.place))}
+        return {name: (self.root / name).stat().st_ino for name in names}
 
     def look(self, chance: int) -> None:
         self._probe(scan=bool(chance % 2))
@@ -198,7 +233,7 @@ class Life:
 
     def _free(self, on_step: Callable[[str], None]) -> None:
         try:
-            free_layers(self.root, read_chain(self.root, PATHS), on_step)
+            free_layers(self.root, read_chain(self.root, PATHS), on_step, self.rule)
         except CutShort:
             return
 
@@ -212,6 +247,9 @@ class Life:
             manifest = self._copy(read_chain(self.root, PATHS), wanted, is_killed=chance % 11 == 10)
             if manifest is None:
                 return
+            if chance % 3 == 0:
+                until = self.now + timedelta(days=1 + chance // 3 % 9)
+                manifest = manifest.model_copy(update={"retain_until": until})
             place = recovery.free_place(self.root, PATHS, manifest.backup.name, manifest.backup.uid)
             try:
                 commit(self.root, place, manifest, lock, cut(chance % 23))
@@ -291,14 +329,15 @@ class Life:
             used.add(f"disk-{folder}")
             yield layer(self.number, index, virtual_size=disk.virtual_size, key=disk.key, folder=folder)
 
-    def _probe(self, *, scan: bool) -> None:
-        """As the controller asks for it; what it tells must be so."""
+    def _probe(self, *, scan: bool, demanded: Manifest | None = None) -> None:
+        """As the controller asks for it; what it tells must be so. `demanded`: an immutable restore point to remove."""
         lines: list[str] = []
         task = ProbeTask(
             namespace="shop",
             repository="main",
             repository_uid=uid_of(1),
-            remove=tuple(self.removing.values()),
+            remove=(*self.removing.values(), *([_removal_of(demanded)] if demanded is not None else [])),
+            immutability=Immutability(now=self.now),
             scan=scan,
         )
         place = Settings(pod_uid=_POD, pod_ip="127.0.0.1", node_ip="", repository=self.root)
@@ -314,7 +353,9 @@ class Life:
         names = {record.backup for record in points}
         assert all(record.needed_by in names for record in records if isinstance(record, TombstoneRecord))
         (chain,) = [record for record in records if isinstance(record, ChainRecord)]
-        assert chain == ChainRecord(vm=PATHS.vm, points=len(points))
+        refused = {obstacle.reason for obstacle in chain.obstacles}
+        assert refused == ({ObstacleReason.RETAINED} if demanded is not None else set())
+        assert chain == ChainRecord(vm=PATHS.vm, points=len(points), obstacles=chain.obstacles, message=chain.message)
 
     # what must hold
 
@@ -354,6 +395,7 @@ class Life:
         """All restore points go, and nothing is left."""
         self._probe(scan=True)
         self.assert_points()
+        self.now += timedelta(days=10)
         while self.kept:
             self.delete(4 * _STEPS * 5 + len(self.kept))
         self._probe(scan=False)
@@ -369,19 +411,8 @@ def _digests(content: bytes) -> bytes:
 
 _CHANCES: Final = [
     *(["write"] * 5 + ["increment"] * 5 + ["delete"] * 3 + ["expire"]),
-    *[
-        "consolidate",
-        "consolidate",
-        "mixed",
-        "full",
-        "free",
-        "free",
-        "look",
-        "look",
-        "resize",
-        "add_disk",
-        "remove_disk",
-    ],
+    *["consolidate", "consolidate", "mixed", "full", "free", "free", "look", "look"],
+    *["resize", "add_disk", "remove_disk", "pass_time", "demand"],
 ]
 
 
@@ -405,10 +436,24 @@ def test_random_lives(
 ) -> None:
     root = tmp_path_factory.mktemp(f"shard-{shard}")
     life = Life(root, io)
-    life._probe(scan=True)
-    for name, chance in events:
-        getattr(life, name)(chance)
-        if name not in ("write", "resize", "add_disk", "remove_disk"):
-            life.assert_points()
-    life.end()
-    shutil.rmtree(root)
+    try:
+        life._probe(scan=True)
+        for name, chance in events:
+            getattr(life, name)(chance)
+            if name not in ("write", "resize", "add_disk", "remove_disk"):
+                life.assert_points()
+        life.end()
+    finally:
+        _release_all(root)
+        shutil.rmtree(root)
+
+
+def _removal_of(manifest: Manifest) -> Removal:
+    return Removal(vm=PATHS.vm, backup=manifest.backup.name, backup_uid=manifest.backup.uid)
+
+
+def _release_all(root: Path) -> None:
+    """Where this process may set the immutable bit, files of immutable restore points have it."""
+    for path in root.rglob("*"):
+        if path.is_file():
+            release(path)
