@@ -351,12 +351,24 @@ def test_cancel_may_be_set_later(kube: Kube, namespace: str) -> None:
         (REPOSITORY, "spec.deletionPolicy", "Retain"),
         (REPOSITORY, "spec.maxChainDepth", 7),
         (REPOSITORY, "spec.scanIntervalSeconds", 60),
+        (REPOSITORY, "spec.immutability", {"days": 36_500}),
     ],
 )
 def test_what_may_be_changed_later(kube: Kube, namespace: str, build: Builder, field: str, value: Any) -> None:
     made = kube.create(build("tuned", namespace))
     changed = kube.merge(made["kind"], "tuned", namespace, put({}, field, value))
     assert changed["spec"][field.removeprefix("spec.")] == value
+
+
+def test_the_days_of_immutability_may_be_fewer_or_none(kube: Kube, namespace: str) -> None:
+    """Each restore point keeps its own time."""
+    kube.create(manifests.repository("store", namespace, immutability={"days": 30}))
+    changed = kube.merge("BackupRepository", "store", namespace, {"spec": {"immutability": {"days": 1}}})
+    assert changed["spec"]["immutability"] == {"days": 1}
+    assert (
+        "immutability"
+        not in kube.merge("BackupRepository", "store", namespace, {"spec": {"immutability": None}})["spec"]
+    )
 
 
 @pytest.mark.parametrize(
