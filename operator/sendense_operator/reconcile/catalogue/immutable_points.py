@@ -5,10 +5,13 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
+from sendense_operator.api.v1alpha1 import conditions
 from sendense_operator.api.v1alpha1.backup import BackupStatus, Phase
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
 from sendense_operator.chain.immutability import retained_until
+from sendense_operator.cluster.objects import Obj
 from sendense_operator.reconcile.state.formatting import whole_seconds
+from sendense_operator.reconcile.state.kubernetes_objects import is_deleting, ready_condition
 from sendense_operator.task import Immutability
 
 _SLACK: Final = timedelta(minutes=1)
@@ -43,6 +46,12 @@ def immutable_until(status: BackupStatus, spec: BackupRepositorySpec | None) -> 
 def is_immutable(until: datetime | None, now: datetime) -> bool:
     """Return whether a restore point is still immutable. `until`: from `immutable_until`; `now`: as the API server."""
     return until is not None and now - _SLACK < until
+
+
+def waits_for_its_time(backup: Obj) -> bool:
+    """Return whether a deleted Backup is still a restore point, because that is immutable: it can be restored."""
+    ready = ready_condition(backup)
+    return is_deleting(backup) and ready is not None and ready["reason"] == conditions.REASON_RETAINED
 
 
 def seconds_left(until: datetime, now: datetime) -> float:

@@ -14,6 +14,7 @@ from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.kinds import BACKUP, BACKUP_REPOSITORY
 from sendense_operator.cluster.listing import collect
 from sendense_operator.cluster.objects import Obj
+from sendense_operator.reconcile.catalogue.immutable_points import waits_for_its_time
 from sendense_operator.reconcile.catalogue.ownership import point_uid
 from sendense_operator.reconcile.repositories.repository_status import is_in_order
 from sendense_operator.reconcile.restores.restore_status import ObservedRestore
@@ -62,6 +63,8 @@ def decide_named(name: str, backup: Obj | None) -> Obj | Problem:
     """Return the Backup with this name if it is a restore point."""
     if backup is None:
         return Problem("BackupNotFound", f"there is no Backup {name}")
+    if waits_for_its_time(backup):
+        return backup
     if is_deleting(backup):
         return Problem("BackupDeleted", f"Backup {name} is being deleted", Meaning.FINAL)
     phase = (backup.get("status") or {}).get("phase")

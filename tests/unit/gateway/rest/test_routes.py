@@ -250,6 +250,14 @@ async def test_delete_twice_and_words_are_no_ids() -> None:
         assert (await rig.call("DELETE", f"{BASE}/{FULL}")).status_code == 404
 
 
+async def test_the_deletion_of_an_immutable_one_says_until_when() -> None:
+    async with running(backup(retainedUntil="2999-01-01T00:00:00Z")) as rig:
+        answer = await rig.call("DELETE", f"{BASE}/{FULL}")
+        reported = answer.json()
+        assert (answer.status_code, reported["freed_bytes"], reported["files"]) == (202, 0, [])
+        assert reported["message"] == "it is immutable until 2999-01-01T00:00:00Z: object and files stay until then"
+
+
 async def test_who_may_delete_one_learns_no_other_names() -> None:
     younger = backup("younger", disks=[{"id": 0, "parent": FULL, "file": "b"}])
     async with running(backup(), younger) as rig:

@@ -58,6 +58,15 @@ def test_a_backup_that_is_no_restore_point(backup: Obj | None, reason: str, mean
     assert "b1" in found.message
 
 
+def test_a_deleted_backup_is_one_while_it_is_immutable() -> None:
+    fields: dict[str, Any] = {
+        "phase": "Deleting",
+        "conditions": [sample.condition("Ready", "RetainedUntil", status="False")],
+    }
+    waiting = sample.deleting(completed(**fields))
+    assert decide_named("b1", waiting) is waiting
+
+
 def test_a_backup_that_is_one() -> None:
     assert decide_named("b1", completed()) == completed()
 
