@@ -249,9 +249,8 @@ def _depth(point: _Point) -> int:
 
 def _type(status: BackupStatus) -> BackupType:
     """Return the type of its layers now: `type` is what ran, and a merge may have made a full of an increment."""
-    if status.type is not None and not all(disk.type for disk in status.disks):
-        return status.type
-    return backup_type_of(status.disks) if status.disks else status.type or BackupType.FULL
+    known = bool(status.disks) and all(disk.type for disk in status.disks)
+    return status.type if status.type is not None and not known else backup_type_of(status.disks)
 
 
 def _total(numbers: Iterable[int | None]) -> int:
