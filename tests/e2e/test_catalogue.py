@@ -132,6 +132,7 @@ def _scanned(space: Workspace) -> datetime:
 def test_deleting_while_the_repository_is_away(two: History) -> None:
     """An empty folder in its place, as of a volume that was not mounted: nothing is concluded from that."""
     space, folder = two.space, two.space.folders["repo"]
+    two.keep_layers()
     space.probe_often()
     away = folder.path.rename(folder.path.with_name(f"{folder.path.name}-away"))
     folder.path.mkdir()
@@ -181,6 +182,7 @@ def test_another_namespace_takes_over(two: History, elsewhere: Workspace) -> Non
     assert (catalogue["points"], catalogue["chains"], catalogue["adopted"]) == (2, 1, 2)
     theirs = replace(two, space=elsewhere)
     theirs.wait_points("full", "incr")
+    theirs.keep_layers()
     elsewhere.connect()
     elsewhere.kube.create(manifests.protected_vm("vm", elsewhere.namespace, path="/DC1/vm/vm"))
     goes_on(theirs, "next", "incr")

@@ -40,6 +40,7 @@ def test_eleven_increments_and_their_end(space: Workspace, history: History) -> 
     What remains stays what it was.
     """
     space.ready(Disk("pattern", 48 * MIB), Disk("random", 24 * MIB))
+    history.keep_layers()
     names = ["full", *(f"incr-{number}" for number in range(1, 12))]
     statuses = {"full": history.backup("full")}
     for parent, name in pairwise(names):
@@ -226,6 +227,7 @@ def test_nothing_to_stand_on(space: Workspace) -> None:
 def test_what_turns_out_to_be_a_full(space: Workspace, history: History) -> None:
     """Known from the requests and the layer's coverage, not from what the VMA calls it; the next continues from it."""
     space.ready(*SMALL)
+    history.keep_layers()
     history.backup("full")
     space.vma.reset_cbt("vm")
     space.vma.write("vm", count=2, size=4 * KIB, seed=1)

@@ -157,6 +157,7 @@ def _stage(space: Workspace, stage: str) -> None:
 def test_the_points_below_are_deleted_meanwhile(chain: History) -> None:
     """They go at once, what the increment depends on stays; and all of it goes with the increment."""
     space, folder = chain.space, chain.space.folders["repo"]
+    chain.keep_layers()
     held = copying(chain)
     for name in ("incr", "full"):
         space.delete_and_wait(name)

@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.support import images, programs
+from tests.support import images, manifests, programs
 from tests.support.objects import Obj
 from tests.support.waiting import until, wait_for
 from tests.support.workspace import SLOW_MACHINE, Workspace
+
+from sendense_operator.cluster.object_names import chain_name
 
 
 @dataclass
@@ -48,6 +50,16 @@ class History:
     def increment(self, name: str, **spec: Any) -> Obj:
         """As `backup`, of type Incremental."""
         return self.backup(name, type="Incremental", **spec)
+
+    def set_consolidation(self, **rules: Any) -> None:
+        """Say when the layers of their BackupChain are merged; it is made here if the controller has not made it."""
+        namespace, name = self.space.namespace, chain_name(self.vm, self.repository)
+        chain = manifests.backup_chain(name, namespace, vm=self.vm, repository=self.repository, consolidation=rules)
+        self.space.kube.apply(chain)
+
+    def keep_layers(self) -> None:
+        """Let nothing be merged: the layers of removed restore points stay for as long as others need them."""
+        self.set_consolidation(mode="Never")
 
     def assert_identical(self, *names: str) -> None:
         """Each of these restore points is what its disks were then, read through all its layers."""
