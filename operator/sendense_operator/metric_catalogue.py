@@ -154,6 +154,24 @@ CHAIN_VERIFICATION: Final = _gauge(
     f"{_CHAIN} reason",
     "Whether the restore points are verified: 1 or 0, -1 if that is not known; with the reason of Verified.",
 )
+CHAIN_CONSOLIDATED: Final = _gauge(
+    "backupchain_consolidated_timestamp_seconds",
+    _CHAIN,
+    "End of the chain's last consolidation; absent before the first.",
+)
+CHAIN_MERGES: Final = _gauge(
+    "backupchain_consolidation_merges",
+    _CHAIN,
+    "Layers that the last consolidation wrote, each in the place of several; absent before the first.",
+)
+CHAIN_FREED: Final = _gauge(
+    "backupchain_consolidation_freed_bytes", _CHAIN, "Bytes that the last consolidation freed; absent before the first."
+)
+CHAIN_OBSTACLE: Final = _gauge(
+    "backupchain_consolidation_obstacle",
+    f"{_CHAIN} reason",
+    "Always 1: why layers are left alone that should be merged, or ConsolidationFailed; absent if there is nothing.",
+)
 
 POLICY_SUSPENDED: Final = _gauge("backuppolicy_suspended", _OBJECT, "Whether the policy is suspended: 1 or 0.")
 POLICY_VMS: Final = _gauge("backuppolicy_vms", _OBJECT, "VMs that the policy backs up.")
@@ -254,7 +272,7 @@ STATE: Final = (
     )),
     MetricGroup("BackupChains", (
         CHAIN_POINTS, CHAIN_DAMAGED, CHAIN_DEPTH, CHAIN_STORED, CHAIN_NEWEST_POINT, CHAIN_VERIFIED, CHAIN_SLOT,
-        CHAIN_VERIFICATION,
+        CHAIN_VERIFICATION, CHAIN_CONSOLIDATED, CHAIN_MERGES, CHAIN_FREED, CHAIN_OBSTACLE,
     )),
     MetricGroup("BackupPolicies", (POLICY_SUSPENDED, POLICY_VMS, POLICY_LAST, POLICY_NEXT)),
     MetricGroup("BackupRepositories", (

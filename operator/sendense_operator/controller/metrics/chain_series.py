@@ -15,6 +15,7 @@ from sendense_operator.api.v1alpha1.backupchain import PointState
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.controller.metrics.families import gauge
 from sendense_operator.controller.metrics.state_records import NOT_REPORTED, seconds_of, verdict_of
+from sendense_operator.reconcile.consolidation.consolidation_results import known_obstacle
 from sendense_operator.reconcile.state.keys import ChainKey
 
 
@@ -40,6 +41,14 @@ class ChainRecord:
     """Status of the condition Verified: 1, 0, or -1 for Unknown."""
     reason: str
     """Its reason; empty: there is no such condition."""
+    consolidated: float | None
+    """When its last consolidation ended."""
+    merges: int
+    """Layers that it wrote."""
+    freed: int
+    """Bytes that it freed."""
+    obstacle: str
+    """Why layers are left alone that should be merged; empty: there is nothing."""
 
     @property
     def labels(self) -> tuple[str, str, str]:
@@ -51,6 +60,7 @@ class ChainRecord:
         """From a BackupChain. Raises KeyError for what can't be one."""
         meta, status = obj["metadata"], obj.get("status") or {}
         key, verification = ChainKey.of(obj), status.get("verification") or {}
+        consolidation = status.get("consolidation") or {}
         schedule = verification.get("schedule") or {}
         verified = conditions.find(status.get("conditions") or (), conditions.VERIFIED)
         states = (point.get("state") for point in status.get("restorePoints") or ())
@@ -68,7 +78,17 @@ class ChainRecord:
             slot=seconds_of(schedule.get("slot")) if schedule.get("open") else None,
             verdict=verdict_of((verified or {}).get("status")),
             reason=sys.intern(verified.get("reason") or NOT_REPORTED) if verified is not None else "",
+            consolidated=seconds_of(consolidation.get("lastTime")),
+            merges=consolidation.get("lastMerges", 0),
+            freed=consolidation.get("lastFreedBytes", 0),
+            obstacle=_obstacle(consolidation),
         )
+
+
+def _obstacle(consolidation: Obj) -> str:
+    """Return a reason of a closed list."""
+    failed = consolidation.get("problem") and consolidation.get("tries")
+    return sys.intern(known_obstacle(consolidation.get("left", "")) or ("ConsolidationFailed" if failed else ""))
 
 
 def chain_families(records: Sequence[ChainRecord]) -> Iterator[GaugeMetricFamily]:
@@ -82,3 +102,8 @@ def chain_families(records: Sequence[ChainRecord]) -> Iterator[GaugeMetricFamily
     yield gauge(catalogue.CHAIN_SLOT, ((one.labels, one.slot) for one in records))
     judged = (one for one in records if one.reason)
     yield gauge(catalogue.CHAIN_VERIFICATION, (((*one.labels, one.reason), one.verdict) for one in judged))
+    merged = [one for one in records if one.consolidated is not None]
+    yield gauge(catalogue.CHAIN_CONSOLIDATED, ((one.labels, one.consolidated) for one in merged))
+    yield gauge(catalogue.CHAIN_MERGES, ((one.labels, one.merges) for one in merged))
+    yield gauge(catalogue.CHAIN_FREED, ((one.labels, one.freed) for one in merged))
+    yield gauge(catalogue.CHAIN_OBSTACLE, (((*one.labels, one.obstacle), 1) for one in records if one.obstacle))

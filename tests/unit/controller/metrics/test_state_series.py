@@ -18,6 +18,7 @@ from sendense_operator.api.v1alpha1.backupchain import BackupChainStatus, ChainV
 from sendense_operator.api.v1alpha1.backuppolicy import BackupPolicyStatus
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositoryStatus, Catalogue, RepositoryCapacity
 from sendense_operator.api.v1alpha1.base import Condition, Status
+from sendense_operator.api.v1alpha1.chain_consolidation import ChainConsolidation
 from sendense_operator.api.v1alpha1.cron_schedules import ScheduleStatus
 from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMStatus
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceStatus
@@ -233,6 +234,37 @@ def test_a_chain_that_nobody_verifies() -> None:
     for obj in (chain(points=1), chain(points=1, verification=ChainVerification(schedule=closed))):
         for metric in (catalogue.CHAIN_VERIFIED, catalogue.CHAIN_SLOT, catalogue.CHAIN_VERIFICATION):
             assert series(metric, obj) == {}
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        (ChainConsolidation(last_time=at(9), last_merges=2, last_freed_bytes=GIB), ""),
+        (ChainConsolidation(last_time=at(9), last_merges=2, last_freed_bytes=GIB, left="NoRoom"), "NoRoom"),
+        (ChainConsolidation(last_time=at(9), last_merges=2, last_freed_bytes=GIB, left="MoonPhase"), "MergeFailed"),
+        (
+            ChainConsolidation(last_time=at(9), last_merges=2, last_freed_bytes=GIB, problem="OOMKilled", tries=1),
+            "ConsolidationFailed",
+        ),
+        (ChainConsolidation(last_time=at(9), last_merges=2, last_freed_bytes=GIB, problem="refused"), ""),
+    ],
+)
+def test_the_consolidation_of_a_chain(state: ChainConsolidation, reason: str) -> None:
+    obj, labels = chain(points=1, consolidation=state), (NAMESPACE, "store", "db")
+    assert series(catalogue.CHAIN_CONSOLIDATED, obj) == {labels: NOON_S + 9}
+    assert series(catalogue.CHAIN_MERGES, obj) == {labels: 2}
+    assert series(catalogue.CHAIN_FREED, obj) == {labels: GIB}
+    assert series(catalogue.CHAIN_OBSTACLE, obj) == ({(NAMESPACE, reason, "store", "db"): 1} if reason else {})
+
+
+def test_a_chain_that_was_never_merged() -> None:
+    for metric in (
+        catalogue.CHAIN_CONSOLIDATED,
+        catalogue.CHAIN_MERGES,
+        catalogue.CHAIN_FREED,
+        catalogue.CHAIN_OBSTACLE,
+    ):
+        assert series(metric, chain(points=1)) == {}
 
 
 def test_a_policy() -> None:
