@@ -115,10 +115,10 @@ def kill_a_merge(history: History, points: list[str]) -> None:
     fast = {"spec": {"consolidation": {"bytesPerSecond": None}}}
     space.kube.merge("BackupChain", name, space.namespace, fast)
 
-    def told() -> None:
+    def reported() -> None:
         until(space.kube.select("Event", space.namespace, fields="reason=ConsolidationFailed"), "no Event")
 
-    wait_for("the failure told", told, timeout=SLOW_MACHINE)
+    wait_for("the Event of the failure", reported, timeout=SLOW_MACHINE)
 
 
 def wait_merged(history: History, points: list[str]) -> Obj:

@@ -109,6 +109,14 @@ EFFECTS: Final[dict[str, Where]] = {
         "tests/apiserver/test_rejections.py",
         '(CHAIN, "spec.compaction", "Auto")',
     ),
+    r'kubectl patch bchain .*"consolidation":\{"window":.*': (
+        "tests/wiring/test_consolidation.py",
+        'edit(rig, window={"start": ',
+    ),
+    r'kubectl patch bchain .*"consolidation":\{"mode":"Manual".*': (
+        "tests/wiring/test_consolidation.py",
+        'edit(rig, mode="Manual")',
+    ),
     r"kubectl patch vma .*acceptFormerPaths.*": ("tests/unit/gateway/test_caller_check.py", "acceptFormerPaths"),
     r"kubectl annotate brepo main .*backup\.sendense\.io/scan=.*": (
         "tests/support/workspace.py",
@@ -123,6 +131,10 @@ EFFECTS: Final[dict[str, Where]] = {
     r"kubectl annotate backupchain NAME .*backup\.sendense\.io/verify=.*": (
         VERIFICATION,
         'kube.merge("BackupChain", name',
+    ),
+    r"kubectl annotate backupchain NAME .*backup\.sendense\.io/consolidate=.*": (
+        "tests/wiring/test_consolidation.py",
+        "names.ANNOTATION_CONSOLIDATE: value",
     ),
     r"kubectl delete backup -n backups \S+": ("tests/e2e/test_catalogue.py", 'kube.delete("Backup", "incr"'),
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from sendense_operator.api.v1alpha1 import RESOURCES
+from sendense_operator.catalogue_format import ConsolidationObstacle
 from sendense_operator.chain.integrity import IntegrityReason
 from sendense_operator.reconcile.protection.objective import ObjectiveReason
 from sendense_operator.reconcile.protection.retention_reports import RetentionReason
@@ -124,6 +125,10 @@ def test_it_explains_each_reason_of_an_objective() -> None:
 
 def test_it_explains_each_reason_of_verification() -> None:
     assert {str(reason) for reason in VerificationReason} - _documented() - ORDINARY == set()
+
+
+def test_it_explains_each_obstacle_of_a_consolidation() -> None:
+    assert {str(reason) for reason in ConsolidationObstacle} - _documented() == set()
 
 
 def test_it_explains_each_reason_that_is_written_out() -> None:
