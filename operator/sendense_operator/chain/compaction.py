@@ -22,10 +22,10 @@ SPARE: Final = 16 << 20
 """Bytes for the metadata of the second layer, beside the data."""
 _WINDOW: Final = 64 << 10
 """Bytes that are compared first: most of what is received equals the parent."""
-_ZEROES: Final = bytes(BLOCK)
+_ZEROES: Final = memoryview(bytes(BLOCK))
 
 Content = bytes | bytearray
-"""Content of a chunk. Slices of both are compared by memcmp, those of a memoryview are not."""
+"""Content of a chunk. `startswith` compares parts by memcmp without a copy; a memoryview has no such method."""
 
 
 class CompactionResult(StrEnum):
@@ -105,12 +105,14 @@ def find_differences(new: Content, old: Content) -> Iterator[Difference]:
 
 
 def _differing_blocks(new: Content, old: Content) -> Iterator[Difference]:
+    if new == old:
+        return
+    before = memoryview(old)
     for window in range(0, len(new), _WINDOW):
         last = min(window + _WINDOW, len(new))
-        if new[window:last] == old[window:last]:
+        if new.startswith(before[window:last], window):
             continue
         for start in range(window, last, BLOCK):
             end = min(start + BLOCK, last)
-            block = new[start:end]
-            if block != old[start:end]:
-                yield Difference(start, end, block == _ZEROES[: end - start])
+            if not new.startswith(before[start:end], start):
+                yield Difference(start, end, new.startswith(_ZEROES[: end - start], start))

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from blake3 import blake3
 
@@ -18,6 +18,8 @@ UNDEFINED: Final = 255
 """Depth of chunks that no layer defines; a stack has at most 64 layers."""
 _SUBCLUSTER: Final = 4 << 10
 """Smallest part of the operator's layers that is defined or not, in bytes."""
+_AROUND: Final = " \t\r\n[],"
+"""What is around the extents of a map: it is an array."""
 _RANGE: Final = struct.Struct("=QQ")
 
 
@@ -27,9 +29,8 @@ def _at_most(depth: int) -> bytes:
     return bytes(min(value, depth) for value in range(256))
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """A run of guest bytes of one kind; positions and lengths in bytes."""
+class Extent(NamedTuple):
+    """A run of guest bytes of one kind; positions and lengths in bytes. Made by the million, so no dataclass."""
 
     start: int
     length: int
@@ -48,7 +49,7 @@ class MapError(ValueError):
 
 def parse_line(line: str) -> Extent | None:
     """Return the extent in one line of the map, None if there is none. Raises MapError."""
-    text = line.strip().removeprefix("[").strip().removesuffix("]").strip().removesuffix(",")
+    text = line.strip(_AROUND)
     if not text:
         return None
     try:
