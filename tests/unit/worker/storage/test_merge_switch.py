@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from tests.support.chains import PATHS, SIZE, files, fill, head, increment, layer, point, uid_of
 from tests.support.interruptions import CutShort, cut_at
+from tests.unit.worker.storage.test_durability import Watch, watch
 
 from sendense_operator.chain.consolidation import Limits, MergeRun, find_runs, plan_consolidation
 from sendense_operator.chain.damage import Judge
@@ -28,6 +29,7 @@ I2 = increment(2, FULL)
 I3 = increment(3, I2)
 I4 = increment(4, I3)
 CHAIN = (FULL, I2, I3, I4)
+__all__ = ["watch"]
 _STEPS = 7
 """More than a switch has."""
 
@@ -275,3 +277,49 @@ def test_the_plan_after_a_switch_is_empty(tmp_path: Path) -> None:
     limits = Limits(target_depth=2, everything=True)
     state = chain_state(root, read_chain(root, PATHS))
     assert plan_consolidation(state, NO_PINS, limits).runs == ()
+
+
+def test_what_a_switch_flushes(tmp_path: Path, watch: Watch) -> None:
+    """The journal before the rename, the rename before the manifests, and all of it before the journal goes."""
+    root = removed(tmp_path, 2)
+    journal, entry = begin(root, planned(root))
+    found = watch()
+    switch(root, PATHS, journal, entry)
+    notes = merge_journal.journal_of(PATHS)
+    assert found == [
+        *replaced(str(notes)),
+        f"rename {journal.merged} -> {journal.layer}",
+        f"fsync {journal.layer.parent}",
+        *replaced(f"{PATHS.backups}/b3.json"),
+        *replaced(f"{PATHS.backups}/b4.json"),
+        f"unlink {notes}",
+        f"fsync {PATHS.consolidation}",
+    ]
+
+
+def test_what_finishing_and_dropping_flush(tmp_path: Path, watch: Watch) -> None:
+    root = removed(tmp_path, 2)
+    started = begin(root, planned(root))
+    copy = shutil.copytree(root, tmp_path / "copy")
+    notes = merge_journal.journal_of(PATHS)
+    with pytest.raises(CutShort):
+        switch(root, PATHS, *started, cut_at(2))
+    found = watch()
+    assert finish_merge(root, PATHS)
+    assert found[0] == f"fsync {started[0].layer.parent}"
+    assert found[-2:] == [f"unlink {notes}", f"fsync {PATHS.consolidation}"]
+    with pytest.raises(CutShort):
+        switch(copy, PATHS, *started, cut_at(1))
+    found.clear()
+    assert finish_merge(copy, PATHS)
+    assert found == [
+        f"unlink copy/{started[0].merged}",
+        f"fsync copy/{started[0].layer.parent}",
+        f"unlink copy/{notes}",
+        f"fsync copy/{PATHS.consolidation}",
+    ]
+
+
+def replaced(name: str) -> list[str]:
+    """Return what an atomic and durable replacement of a file does."""
+    return [f"fsync {name}.partial", f"rename {name}.partial -> {name}", f"fsync {PurePosixPath(name).parent}"]
