@@ -148,6 +148,7 @@ def test_users_roles_are_aggregated(render: Render) -> None:
         assert {label.removeprefix(prefix) for label in labels if label.startswith(prefix)} == targets
     assert _verbs(one(render(), "ClusterRole", "-view"), _OURS, "backups") == {"get", "list", "watch"}
     assert "delete" not in _verbs(one(render(), "ClusterRole", "-edit"), _OURS, "backuprepositories")
+    assert _verbs(one(render(), "ClusterRole", "-edit"), _OURS, "backupchains") == {"patch"}
 
 
 def test_rbac_can_be_left_to_somebody_else(render: Render) -> None:

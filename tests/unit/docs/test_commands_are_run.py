@@ -62,6 +62,7 @@ RUN: Final[dict[str, Where]] = {
     r"curl .*/backup/start .*": (REST, '"backup/start"'),
     r"curl .*/backup/list\S*": (REST, '"backup/list"'),
     r"curl .*/backup/chain\S*": (REST, '"backup/chain"'),
+    r"curl .*/backup/consolidate .*": ("tests/unit/gateway/rest/test_routes.py", "/consolidate"),
     r"curl .* -X DELETE \S+/backup/BACKUP_ID": (REST, "DELETE"),
     r"curl .*/backup/BACKUP_ID": (REST, '"backup/mine"'),
     r"curl .*/vms": (REST, '"vms"'),

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from sendense_operator.gateway.rest import backup_view, restore_view
 from sendense_operator.gateway.rest.backup_view import number, objects, part, text
+from sendense_operator.task import ConsolidationMode
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,36 @@ class Removed:
 
 
 @dataclass(frozen=True, slots=True)
+class Consolidation:
+    """Consolidation of a BackupChain."""
+
+    mode: str
+    is_requested: bool
+    progress: str
+    last_time: str
+    merges: int
+    freed_bytes: int
+    left: str
+    message: str
+    """Explanation of `left`, or why the last one did not come to its end."""
+
+    @classmethod
+    def from_object(cls, obj: Mapping[str, Any]) -> Self:
+        """From a BackupChain."""
+        spec, status = part(part(obj, "spec"), "consolidation"), part(part(obj, "status"), "consolidation")
+        return cls(
+            mode=intern(text(spec.get("mode")) or ConsolidationMode.AUTO.value),
+            is_requested=bool(status.get("requestTime")),
+            progress=text(status.get("progress")),
+            last_time=backup_view.moment(status.get("lastTime")) or "",
+            merges=number(status.get("lastMerges")),
+            freed_bytes=number(status.get("lastFreedBytes")),
+            left=intern(text(status.get("left"))),
+            message=text(status.get("message")) or text(status.get("problem")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class CachedChain(CachedObject):
     """One BackupChain."""
 
@@ -125,6 +156,7 @@ class CachedChain(CachedObject):
     fulls: tuple[tuple[str, str], ...]
     """Restore points, oldest first: name of the Backup, and of the one whose full it depends on (empty: not known)."""
     removed: tuple[Removed, ...]
+    consolidation: Consolidation
 
     @classmethod
     def from_object(cls, obj: Mapping[str, Any]) -> Self:
@@ -146,6 +178,7 @@ class CachedChain(CachedObject):
                 Removed(text(one.get("backup")), number(one.get("storedBytes")), text(one.get("neededBy")))
                 for one in objects(status.get("removed"))
             ),
+            consolidation=Consolidation.from_object(obj),
         )
 
 

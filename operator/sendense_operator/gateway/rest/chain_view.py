@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sendense_operator.gateway.rest.cached_objects import CachedBackup, CachedChain, CachedVM, encode
+from sendense_operator.gateway.rest.cached_objects import CachedBackup, CachedChain, CachedVM, Consolidation, encode
 from sendense_operator.gateway.rest.errors import RestError
 
 
@@ -45,9 +45,24 @@ def chain_body(chain: CachedChain, points: Sequence[CachedBackup], vm_name: str,
             "full_backup_id": full,
             "total_size_bytes": sum(size for _, size in sizes),
             "backup_count": len(sizes),
+            "consolidation": consolidation_json(chain.consolidation),
         }
     )
     return head[:-1] + b',"backups":[' + b",".join(point.body for point, _ in sizes) + b"]}"
+
+
+def consolidation_json(state: Consolidation) -> dict[str, Any]:
+    """Return the JSON of a chain's consolidation."""
+    return {
+        "mode": state.mode,
+        "requested": state.is_requested,
+        "progress": state.progress or None,
+        "last_consolidation_at": state.last_time or None,
+        "merges": state.merges,
+        "freed_bytes": state.freed_bytes,
+        "left": state.left or None,
+        "message": state.message or None,
+    }
 
 
 def full_of(points: Sequence[CachedBackup], disk_index: int) -> str | None:

@@ -38,6 +38,16 @@ _NEW: Final[dict[str, Any]] = {
     "started_at": None,
     "completed_at": None,
 }
+_CONSOLIDATION: Final[dict[str, Any]] = {
+    "mode": "Auto",
+    "requested": False,
+    "progress": None,
+    "last_consolidation_at": "2026-11-23T17:10:02Z",
+    "merges": 1,
+    "freed_bytes": 33554432,
+    "left": None,
+    "message": None,
+}
 _RESTORED: Final[dict[str, Any]] = {
     "restore_id": "restore-db01-20261124-091500-m3v8c",
     "backup_id": _FULL["backup_id"],
@@ -97,6 +107,7 @@ REQUESTS: Final[dict[str, dict[str, Any]]] = {
         "policy_id": "daily",
         "tags": {"team": "shop"},
     },
+    "consolidate": {"vm_name": "DB 01", "repository_id": "main"},
     "restore_start": {
         "backup_id": _FULL["backup_id"],
         "targets": [{"disk_id": 0, "claim_name": "db01-disk-0"}],
@@ -121,7 +132,15 @@ ANSWERS: Final[dict[str, dict[str, Any]]] = {
         "full_backup_id": _FULL["backup_id"],
         "total_size_bytes": 1395654656,
         "backup_count": 1,
+        "consolidation": _CONSOLIDATION,
         "backups": [_FULL],
+    },
+    "consolidate": {
+        "chain_id": "db01-main-4e8212b9",
+        "vm_context_id": "db01",
+        "repository_id": "main",
+        "request": "2026-11-24T01:30:00.000000+00:00",
+        "consolidation": _CONSOLIDATION,
     },
     "delete": {
         "backup_id": _FULL["backup_id"],

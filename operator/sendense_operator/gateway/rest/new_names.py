@@ -8,7 +8,7 @@ from typing import Final
 
 from sendense_operator.gateway.rest.errors import RestError
 
-RESERVED_BACKUPS: Final = frozenset({"start", "list", "chain"})
+RESERVED_BACKUPS: Final = frozenset({"start", "list", "chain", "consolidate"})
 """Words that stand where an id of a Backup stands in a path: never taken for one."""
 RESERVED_RESTORES: Final = frozenset({"start", "list"})
 """The same for Restores."""

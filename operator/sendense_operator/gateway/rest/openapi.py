@@ -24,6 +24,9 @@ _TEXTS: Final = {
     "chain": "The restore points of one disk: of the repository that is named, else of the one with the newest. "
     "vm_name means what it means in start, as far as there are restore points; else the VM that was called so when "
     "they were made.",
+    "consolidate": "Requests that the layers of removed restore points be merged into those that depend on them, "
+    "whatever that frees; 409 where the chain's mode is Never. The chain says how far it is. vm_name means what it "
+    "means in chain.",
     "restore_start": "Creates a Restore: of the restore point of backup_id, or of the newest undamaged one of vm_name "
     "or vm_context_id in repository_id that `at` allows. Its disks are written to the claims that targets names and "
     "read back, or only read with verify_only. vm_name means what it means in chain. With restore_id the call can be "

@@ -19,7 +19,7 @@ from sendense_operator.gateway.rest.middleware import audit_of
 from sendense_operator.gateway.rest.openapi import PARAMETERS
 from sendense_operator.gateway.rest.restore_schemas import RestoreRequest
 from sendense_operator.gateway.rest.restore_service import RestoreService
-from sendense_operator.gateway.rest.schemas import StartRequest
+from sendense_operator.gateway.rest.schemas import ConsolidateRequest, StartRequest
 from sendense_operator.gateway.rest.service import Service
 from sendense_operator.gateway.rest.user_limits import UserLimits
 
@@ -106,6 +106,12 @@ async def start_request(request: Request, caller: Annotated[Session, Depends(ses
     return await _body(request, StartRequest)
 
 
+async def consolidate_request(request: Request, caller: Annotated[Session, Depends(session_of)]) -> ConsolidateRequest:
+    """Return the body, read for those only who may change BackupChains there. Raises RestError (400, 403)."""
+    await service_of(request).check_may_consolidate(caller, namespace_of(request))
+    return await _body(request, ConsolidateRequest)
+
+
 async def restore_request(request: Request, caller: Annotated[Session, Depends(session_of)]) -> RestoreRequest:
     """Return the body, read for those only who may create Restores in the namespace. Raises RestError (400, 403)."""
     await restores_of(request).check_may_start(caller, namespace_of(request))
@@ -137,4 +143,5 @@ DECIMAL: Final = BeforeValidator(_decimal)
 """A parameter that is an integer is written in digits: pydantic would take `1.0`, `1_000` and blanks too."""
 CurrentSession = Annotated[Session, Depends(session_of)]
 StartBody = Annotated[StartRequest, Depends(start_request)]
+ConsolidateBody = Annotated[ConsolidateRequest, Depends(consolidate_request)]
 RestoreBody = Annotated[RestoreRequest, Depends(restore_request)]

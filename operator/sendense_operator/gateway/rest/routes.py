@@ -27,6 +27,7 @@ from sendense_operator.gateway.rest.new_names import RESERVED_BACKUPS, check_id
 from sendense_operator.gateway.rest.openapi import IN_NAMESPACE, Operation, answers, body_of
 from sendense_operator.gateway.rest.request_context import (
     DECIMAL,
+    ConsolidateBody,
     CurrentSession,
     StartBody,
     default_namespace,
@@ -103,6 +104,12 @@ async def chain(
     return json_answer(body, 200)
 
 
+async def consolidate(request: Request, caller: CurrentSession, wanted: ConsolidateBody) -> Response:
+    """Request that the layers of a chain be merged."""
+    set_target(request, wanted.vm_context_id or wanted.vm_name or "")
+    return json_answer(encode(await service_of(request).consolidate(caller, namespace_of(request), wanted)), 202)
+
+
 async def vms(request: Request, caller: CurrentSession, limit: Limit = None, offset: Offset = 0) -> Response:
     """List VMs."""
     found = await service_of(request).vms(caller, namespace_of(request))
@@ -138,6 +145,18 @@ _ROUTES: Final = (
     ),
     ("/backup/list", list_backups, Operation("list", "GET", 200, schemas.BackupList, (400, 401, 403, 404, 429, 503))),
     ("/backup/chain", chain, Operation("chain", "GET", 200, schemas.Chain, (400, 401, 403, 404, 409, 429, 503))),
+    (
+        "/backup/consolidate",
+        consolidate,
+        Operation(
+            "consolidate",
+            "POST",
+            202,
+            schemas.ConsolidationStart,
+            (400, 401, 403, 404, 409, 429, 503),
+            schemas.ConsolidateRequest,
+        ),
+    ),
     ("/vms", vms, Operation("vms", "GET", 200, schemas.VMList, (400, 401, 403, 404, 429, 503))),
     # after the words above, so that none of them is taken for an id
     ("/backup/{backup_id}", get, Operation("get", "GET", 200, schemas.Backup, (401, 403, 404, 405, 429, 503))),

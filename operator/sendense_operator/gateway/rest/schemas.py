@@ -28,6 +28,13 @@ class WireModel(BaseModel):
     model_config = ConfigDict(extra="ignore", use_attribute_docstrings=True)
 
 
+def require_vm(data: Any) -> Any:
+    """Raise PydanticCustomError for a body that names no VM."""
+    if isinstance(data, dict) and all(data.get(name) in (None, "") for name in ("vm_name", "vm_context_id")):
+        raise PydanticCustomError(SENTENCE, "vm_name is required")
+    return data
+
+
 class StartRequest(WireModel):
     """What to back up, and where to."""
 
@@ -52,12 +59,7 @@ class StartRequest(WireModel):
     backup_id: Annotated[str, Field(pattern=NAME_PATTERN)] | None = None
     """Name for the new Backup; one is made up when it is left out. 409 when it is taken: so a call can be repeated."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _names_a_vm(cls, data: Any) -> Any:
-        if isinstance(data, dict) and all(data.get(name) in (None, "") for name in ("vm_name", "vm_context_id")):
-            raise PydanticCustomError(SENTENCE, "vm_name is required")
-        return data
+    _names_a_vm = model_validator(mode="before")(require_vm)
 
 
 class DiskResult(WireModel):
@@ -135,6 +137,57 @@ class BackupList(WireModel):
     """Number of all that match, however few of them are listed."""
 
 
+class ConsolidateRequest(WireModel):
+    """Which chain's layers are to be merged."""
+
+    model_config = ConfigDict(
+        strict=True, json_schema_extra={"anyOf": [{"required": ["vm_name"]}, {"required": ["vm_context_id"]}]}
+    )
+
+    vm_name: Name | None = None
+    """As in chain. Not needed with vm_context_id."""
+    vm_context_id: Annotated[str, Field(max_length=1024)] | None = None
+    """Name of the ProtectedVM; wins over vm_name."""
+    repository_id: Name
+    """Name of the BackupRepository."""
+
+    _names_a_vm = model_validator(mode="before")(require_vm)
+
+
+class Consolidation(WireModel):
+    """Consolidation of a chain."""
+
+    mode: str
+    """Auto, Manual or Never."""
+    requested: bool
+    """Whether a request is being acted on."""
+    progress: str | None
+    """What is being merged, or what the merge waits for."""
+    last_consolidation_at: datetime | None
+    """When the last one ended."""
+    merges: int
+    """Layers that it wrote, each in the place of several."""
+    freed_bytes: int
+    """Bytes that it freed."""
+    left: str | None
+    """Why layers were left alone that should be merged."""
+    message: str | None
+    """The same in words, or why the last one did not come to its end."""
+
+
+class ConsolidationStart(WireModel):
+    """A consolidation that was requested."""
+
+    chain_id: str
+    """Name of the BackupChain."""
+    vm_context_id: str
+    repository_id: str
+    request: str
+    """Identifies the request: the value of the chain's annotation backup.sendense.io/consolidate."""
+    consolidation: Consolidation
+    """As it was before the request."""
+
+
 class Chain(WireModel):
     """The restore points of one disk in one repository, the oldest first."""
 
@@ -150,6 +203,8 @@ class Chain(WireModel):
     total_size_bytes: int
     """Stored bytes of this disk's layers."""
     backup_count: int
+    consolidation: Consolidation
+    """Whether layers of removed restore points are merged, for all disks."""
 
 
 class Deletion(WireModel):

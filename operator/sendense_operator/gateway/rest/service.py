@@ -10,17 +10,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN, BACKUP_REPOSITORY, PROTECTED_VM
 from sendense_operator.gateway.rest.authentication import Right, Session
 from sendense_operator.gateway.rest.cached_objects import CachedBackup, CachedChain, CachedVM
-from sendense_operator.gateway.rest.chain_view import chain_body, pick_chain, vm_json
+from sendense_operator.gateway.rest.chain_view import chain_body, consolidation_json, pick_chain, vm_json
 from sendense_operator.gateway.rest.errors import RestError
 from sendense_operator.gateway.rest.filters import BackupFilter
 from sendense_operator.gateway.rest.freeing_preview import Freed, decide_freed, immutable_until
-from sendense_operator.gateway.rest.schemas import StartRequest
+from sendense_operator.gateway.rest.schemas import ConsolidateRequest, StartRequest
 from sendense_operator.gateway.rest.service_base import READ_CHAINS, ServiceBase, no_vm
 from sendense_operator.gateway.rest.start_request import build_backup, check_disk, check_request
 from sendense_operator.gateway.rest.vm_resolution import find_vm
+from sendense_operator.task import ConsolidationMode
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,31 @@ class Service(ServiceBase):
         points.sort(key=lambda one: (one.completed, one.name))
         name = meant.vm.vm_name if meant.vm else (points[-1].vm_name if points else chain.vm)
         return chain_body(chain, points, name, disk_id)
+
+    async def check_may_consolidate(self, session: Session, namespace: str) -> None:
+        """Refuse, before anything of a request is read, who may not change BackupChains there."""
+        await self._enter(session, namespace, Right("patch", BACKUP_CHAIN))
+
+    async def consolidate(self, session: Session, namespace: str, request: ConsolidateRequest) -> dict[str, Any]:
+        """Request that the layers of a VM's chain be merged; the JSON of the answer."""
+        await self._enter(session, namespace, *READ_CHAINS, Right("patch", BACKUP_CHAIN))
+        meant = self._chained_vm(namespace, request.vm_context_id or "", request.vm_name or "", request.repository_id)
+        chain = pick_chain(meant.chains, meant.name, request.repository_id)
+        if chain.consolidation.mode == ConsolidationMode.NEVER:
+            text = f"spec.consolidation.mode of BackupChain {chain.name} is Never"
+            raise RestError(409, "the layers of this chain are not merged", text)
+        value = datetime.now(UTC).isoformat(timespec="microseconds")
+        # With the UID: a chain that was made anew meanwhile is another one.
+        meta = {"uid": chain.uid, "annotations": {names.ANNOTATION_CONSOLIDATE: value}}
+        cluster = self.access.act_with(session.token)
+        await cluster.merge_patch(BACKUP_CHAIN, namespace, chain.name, {"metadata": meta})
+        return {
+            "chain_id": chain.name,
+            "vm_context_id": chain.vm,
+            "repository_id": chain.repository,
+            "request": value,
+            "consolidation": consolidation_json(chain.consolidation),
+        }
 
     async def vms(self, session: Session, namespace: str) -> list[dict[str, Any]]:
         """Return the JSON of all VMs, by name."""

@@ -116,17 +116,18 @@ def vm(name: str = "db01", vm_name: str = "DB 01", disks: int = 1, *, vanished: 
     }
 
 
-def chain(*points: str, vm_id: str = "db01", repository: str = "main") -> Obj:
+def chain(*points: str, vm_id: str = "db01", repository: str = "main", **spec: Any) -> Obj:
     name = "db01-main-4e8212b9" if (vm_id, repository) == ("db01", "main") else f"{vm_id}-{repository}"
     return {
         "metadata": {"namespace": NAMESPACE, "name": name, "uid": f"uid-chain-{name}"},
-        "spec": {"vmRef": {"name": vm_id}, "repositoryRef": {"name": repository}},
+        "spec": {"vmRef": {"name": vm_id}, "repositoryRef": {"name": repository}, **spec},
         "status": {
             "points": len(points),
             "latestBackup": points[-1] if points else None,
             "latestTime": "2026-11-23T16:49:55Z",
             "storedBytes": 1395654656,
             "restorePoints": [{"backup": point, "full": points[0]} for point in points],
+            "consolidation": {"lastTime": "2026-11-23T17:10:02Z", "lastMerges": 1, "lastFreedBytes": 33554432},
         },
     }
 
@@ -139,6 +140,8 @@ class World:
     away: ClusterError | None = None
     age_s: float = 0.0
     created: list[Obj] = field(default_factory=list)
+    patched: list[tuple[str, str, str, Obj]] = field(default_factory=list)
+    """Kind, namespace, name and patch of each."""
     finalizers: bool = True
     granted: set[tuple[str, str]] = field(
         default_factory=lambda: {(verb, name) for verb in ("get", "delete") for name in (FULL, RESTORED)}
@@ -190,6 +193,10 @@ class World:
 
     def _add(self, kind: Kind, obj: Obj) -> None:
         (self.add_restores if kind == RESTORE else self.add)(obj)
+
+    async def merge_patch(self, kind: Kind, namespace: str, name: str, patch: Obj) -> Obj:
+        self.patched.append((kind.kind, namespace, name, patch))
+        return patch
 
     async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str) -> None:
         found = self._store(kind).get(namespace, name)

@@ -7,13 +7,14 @@ from typing import Any
 import httpx
 import pytest
 from tests.unit.gateway.rest.described import assert_example
-from tests.unit.gateway.rest.rig import CALLS_PER_USER, FULL, NAMESPACE, backup, running, vm
+from tests.unit.gateway.rest.rig import CALLS_PER_USER, FULL, NAMESPACE, backup, chain, running, vm
 
 from sendense_operator import metric_catalogue as catalogue
+from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster.authorization import Caller
 from sendense_operator.cluster.errors import UnavailableError
 from sendense_operator.gateway.rest import examples
-from sendense_operator.gateway.rest.cached_objects import CachedVM
+from sendense_operator.gateway.rest.cached_objects import CachedChain, CachedVM
 from sendense_operator.gateway.rest.rest_app import create_metrics_app
 from sendense_operator.logs import AUDIT
 
@@ -24,6 +25,7 @@ PATHS = {
     "list": ("GET", f"{BASE}/list"),
     "get": ("GET", f"{BASE}/{FULL}"),
     "chain": ("GET", f"{BASE}/chain?vm_context_id=db01"),
+    "consolidate": ("POST", f"{BASE}/consolidate"),
     "delete": ("DELETE", f"{BASE}/{FULL}"),
     "vms": ("GET", "/api/v1/vms"),
 }
@@ -74,7 +76,7 @@ async def test_start_creates_what_was_requested() -> None:
         ({"vm_name": "../x"}, 404, "VM not found"),
         ({"repository_id": "other"}, 404, "repository not found"),
         ({"backup_id": FULL}, 409, "name taken"),
-        ({"backup_id": "chain"}, 400, "backup_id must be none of: chain, list, start"),
+        ({"backup_id": "chain"}, 400, "backup_id must be none of: chain, consolidate, list, start"),
     ],
 )
 async def test_wrong_starts(body: Any, status: int, error: str) -> None:
@@ -121,6 +123,70 @@ async def test_restore_points_outlive_the_protected_vm() -> None:
         for query in ("vm_name=DB%2001", "vm_name=db01", "vm_context_id=db01"):
             reported = (await rig.call("GET", f"{BASE}/chain?{query}")).json()
             assert (reported["vm_context_id"], reported["vm_name"], reported["backup_count"]) == ("db01", "DB 01", 1)
+
+
+CONSOLIDATE = examples.REQUESTS["consolidate"]
+
+
+async def test_a_consolidation_is_requested_of_the_chain() -> None:
+    async with running(backup()) as rig:
+        answers = [await rig.call("POST", f"{BASE}/consolidate", json=CONSOLIDATE) for _ in range(2)]
+        assert [answer.status_code for answer in answers] == [202, 202]
+        (first, second) = [patch for _, _, _, patch in rig.world.patched]
+        assert [call[:3] for call in rig.world.patched] == [("BackupChain", NAMESPACE, "db01-main-4e8212b9")] * 2
+        assert first["metadata"]["uid"] == "uid-chain-db01-main-4e8212b9"
+        values = [patch["metadata"]["annotations"][names.ANNOTATION_CONSOLIDATE] for patch in (first, second)]
+        assert values == [answer.json()["request"] for answer in answers]
+        assert len(set(values)) == 2, "each call is a request of its own"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "error"),
+    [
+        ({"vm_name": "DB 01"}, 400, "repository_id is required"),
+        ({"repository_id": "main"}, 400, "vm_name is required"),
+        ({"vm_name": "other", "repository_id": "main"}, 404, "VM not found"),
+        ({"vm_context_id": "db01", "repository_id": "elsewhere"}, 404, "backup chain not found"),
+    ],
+)
+async def test_a_consolidation_that_is_refused(body: dict[str, str], status: int, error: str) -> None:
+    async with running(backup()) as rig:
+        answer = await rig.call("POST", f"{BASE}/consolidate", json=body)
+        assert (answer.status_code, answer.json()["error"]) == (status, error)
+        assert rig.world.patched == []
+
+
+async def test_a_chain_that_is_never_consolidated() -> None:
+    async with running(backup()) as rig:
+        never = chain(FULL, consolidation={"mode": "Never"})
+        rig.world.stores.chains.put(CachedChain.from_object(never))
+        answer = await rig.call("POST", f"{BASE}/consolidate", json=CONSOLIDATE)
+        assert (answer.status_code, "db01-main-4e8212b9 is Never" in answer.json()["details"]) == (409, True)
+        assert rig.world.patched == []
+
+
+async def test_who_may_consolidate() -> None:
+    async with running(backup()) as rig:
+        assert (await rig.call("POST", f"{BASE}/consolidate", "reader", json=CONSOLIDATE)).status_code == 403
+        assert (await rig.call("POST", f"{BASE}/consolidate", "nobody", content="{")).status_code == 403
+        rig.world.granted = {("patch", "")}
+        assert (await rig.call("POST", f"{BASE}/consolidate", "owner", json=CONSOLIDATE)).status_code == 403
+        rig.world.granted = {("patch", ""), ("list", "")}
+        assert (await rig.call("POST", f"{BASE}/consolidate", "owner", json=CONSOLIDATE)).status_code == 202
+
+
+async def test_a_chain_tells_of_its_consolidation() -> None:
+    async with running(backup()) as rig:
+        obj = chain(FULL, consolidation={"mode": "Manual"})
+        obj["status"]["consolidation"] = {
+            "requestTime": "2026-11-23T17:00:00Z", "progress": "starting", "left": "NoRoom", "message": "10 MiB",
+        }  # fmt: skip
+        rig.world.stores.chains.put(CachedChain.from_object(obj))
+        reported = (await rig.call("GET", f"{BASE}/chain?vm_context_id=db01")).json()["consolidation"]
+        assert reported == {
+            "mode": "Manual", "requested": True, "progress": "starting", "last_consolidation_at": None, "merges": 0,
+            "freed_bytes": 0, "left": "NoRoom", "message": "10 MiB",
+        }  # fmt: skip
 
 
 async def test_a_start_by_id_needs_no_right_to_list_vms() -> None:
