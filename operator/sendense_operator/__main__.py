@@ -1,4 +1,4 @@
-"""`sendense controller|worker|gateway|rest`: one image, four programs, each importing only what it needs."""
+"""`python -m sendense_operator controller|worker|gateway|rest`: each program imports only what it needs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run a program; its exit code."""
     arguments = sys.argv[1:] if argv is None else argv
     if len(arguments) != 1 or arguments[0] not in PROGRAMS:
-        print(f"usage: sendense {'|'.join(PROGRAMS)}", file=sys.stderr)
+        print(f"usage: python -m sendense_operator {'|'.join(PROGRAMS)}", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, _end)
     # By name: a worker must never load the controller's framework, nor the gateway the worker's tools.

@@ -15,7 +15,7 @@ from tests.wiring.test_incrementals import backed_up, run
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster import kinds
-from sendense_operator.reconcile.state.formatting import parse_time
+from sendense_operator.formatting import parse_time
 from sendense_operator.reconcile.workload.worker_pod import probe_task_of, task_of
 
 WEEK: dict[str, Any] = {"immutability": {"days": 7}}

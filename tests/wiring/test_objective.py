@@ -13,8 +13,8 @@ from tests.wiring.rig import Rig
 from tests.wiring.test_incrementals import run
 
 from sendense_operator.cluster import kinds
+from sendense_operator.formatting import parse_time
 from sendense_operator.reconcile.policies.policy_reconciler import PolicyReconciler
-from sendense_operator.reconcile.state.formatting import parse_time
 from sendense_operator.reconcile.state.keys import Key, Work
 
 HOUR = 3600

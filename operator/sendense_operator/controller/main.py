@@ -1,4 +1,4 @@
-"""`sendense controller`."""
+"""`python -m sendense_operator controller`."""
 
 from __future__ import annotations
 

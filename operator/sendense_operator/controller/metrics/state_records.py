@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from sendense_operator.api.v1alpha1 import conditions
 from sendense_operator.api.v1alpha1.base import Condition, ConditionStatus, Model
 from sendense_operator.cluster.objects import Obj
+from sendense_operator.formatting import parse_time
 from sendense_operator.object_key import ObjectKey
-from sendense_operator.reconcile.state.formatting import parse_time
 
 NOT_REPORTED: Final = "NotReported"
 """Label for a reason that no status gives yet."""

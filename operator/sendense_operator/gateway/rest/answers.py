@@ -9,10 +9,10 @@ from fastapi import Path, Query
 from pydantic import Field
 from starlette.responses import Response, StreamingResponse
 
-from sendense_operator.gateway.rest.cached_objects import CachedRun
 from sendense_operator.gateway.rest.filters import STATES
 from sendense_operator.gateway.rest.openapi import PARAMETERS
 from sendense_operator.gateway.rest.request_context import DECIMAL
+from sendense_operator.views.cached_objects import CachedRun
 
 _MAX_WINDOW: Final = 1_000_000
 _CHUNK: Final = 200

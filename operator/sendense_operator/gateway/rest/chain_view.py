@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sendense_operator.gateway.rest.cached_objects import CachedBackup, CachedChain, CachedVM, Consolidation, encode
 from sendense_operator.gateway.rest.errors import RestError
+from sendense_operator.views.cached_objects import CachedBackup, CachedChain, CachedVM, Consolidation, encode
 
 
 def pick_chain(chains: Iterable[CachedChain], vm: str, repository: str) -> CachedChain:

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar, get_args
 
-from sendense_operator.gateway.rest.cached_objects import CachedBackup, CachedRestore, CachedRun
 from sendense_operator.gateway.rest.errors import RestError
 from sendense_operator.gateway.rest.schemas import BackupState, BackupType
+from sendense_operator.views.cached_objects import CachedBackup, CachedRestore, CachedRun
 
 T = TypeVar("T")
 STATES: Final[tuple[str, ...]] = get_args(BackupState)

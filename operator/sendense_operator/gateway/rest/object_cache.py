@@ -10,16 +10,16 @@ from typing import Any, Final, Protocol
 from sendense_operator.cluster.informer import Mirror
 from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN, BACKUP_REPOSITORY, PROTECTED_VM, RESTORE, Kind
 from sendense_operator.cluster.objects import Obj
-from sendense_operator.gateway.rest.backup_view import part, text
-from sendense_operator.gateway.rest.cached_objects import (
+from sendense_operator.gateway.rest.record_store import Store
+from sendense_operator.views.backup_view import part, text
+from sendense_operator.views.cached_objects import (
     CachedBackup,
     CachedChain,
     CachedRepository,
     CachedRestore,
     CachedVM,
 )
-from sendense_operator.gateway.rest.record_store import Store
-from sendense_operator.gateway.rest.restore_view import KnownSource, backup_of, vm_of
+from sendense_operator.views.restore_view import KnownSource, backup_of, vm_of
 
 STALE_S: Final = 90.0
 """Nothing heard of the API server for so long (a watch lasts 30): what is remembered is no answer any more."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from operator import attrgetter
 from typing import Generic, TypeVar
 
-from sendense_operator.gateway.rest.cached_objects import CachedObject
+from sendense_operator.views.cached_objects import CachedObject
 
 R = TypeVar("R", bound=CachedObject)
 

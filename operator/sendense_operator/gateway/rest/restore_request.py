@@ -9,12 +9,12 @@ from typing import Any, Final
 
 from sendense_operator.api.v1alpha1.restore import LATEST
 from sendense_operator.cluster.kinds import RESTORE
-from sendense_operator.gateway.rest.backup_view import COMPLETED, FAILED
-from sendense_operator.gateway.rest.cached_objects import CachedBackup
 from sendense_operator.gateway.rest.errors import RestError
-from sendense_operator.gateway.rest.new_names import RESERVED_RESTORES, check_new_name
+from sendense_operator.gateway.rest.reserved_names import RESERVED_RESTORES, check_new_name
 from sendense_operator.gateway.rest.restore_schemas import DiskTarget, RestoreRequest
-from sendense_operator.gateway.rest.restore_view import LATEST_WORD
+from sendense_operator.views.backup_view import COMPLETED, FAILED
+from sendense_operator.views.cached_objects import CachedBackup
+from sendense_operator.views.restore_view import LATEST_WORD
 
 _TIME: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})"

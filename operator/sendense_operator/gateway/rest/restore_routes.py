@@ -19,10 +19,7 @@ from sendense_operator.gateway.rest.answers import (
     json_answer,
     list_answer,
 )
-from sendense_operator.gateway.rest.backup_view import COMPLETED, FAILED
-from sendense_operator.gateway.rest.cached_objects import encode
 from sendense_operator.gateway.rest.filters import RestoreFilter, window
-from sendense_operator.gateway.rest.new_names import RESERVED_RESTORES, check_id
 from sendense_operator.gateway.rest.openapi import Operation
 from sendense_operator.gateway.rest.request_context import (
     CurrentSession,
@@ -31,6 +28,9 @@ from sendense_operator.gateway.rest.request_context import (
     restores_of,
     set_target,
 )
+from sendense_operator.gateway.rest.reserved_names import RESERVED_RESTORES, check_id
+from sendense_operator.views.backup_view import COMPLETED, FAILED
+from sendense_operator.views.cached_objects import encode
 
 _DELETIONS: Final = {
     COMPLETED: "what it wrote to claims stays",

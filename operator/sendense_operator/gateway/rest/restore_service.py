@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 from sendense_operator.cluster.kinds import BACKUP, BACKUP_REPOSITORY, RESTORE
 from sendense_operator.gateway.rest.authentication import Right, Session
-from sendense_operator.gateway.rest.cached_objects import CachedRestore
 from sendense_operator.gateway.rest.chain_view import pick_chain
 from sendense_operator.gateway.rest.errors import RestError
 from sendense_operator.gateway.rest.filters import RestoreFilter
 from sendense_operator.gateway.rest.restore_request import build_restore, check_backup, check_restore
 from sendense_operator.gateway.rest.restore_schemas import RestoreRequest
 from sendense_operator.gateway.rest.service_base import READ_CHAINS, ServiceBase
+from sendense_operator.views.cached_objects import CachedRestore
 
 
 @dataclass(frozen=True, slots=True)

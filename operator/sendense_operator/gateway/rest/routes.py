@@ -21,9 +21,7 @@ from sendense_operator.gateway.rest.answers import (
     json_answer,
     list_answer,
 )
-from sendense_operator.gateway.rest.cached_objects import encode
 from sendense_operator.gateway.rest.filters import TYPES, BackupFilter, window
-from sendense_operator.gateway.rest.new_names import RESERVED_BACKUPS, check_id
 from sendense_operator.gateway.rest.openapi import IN_NAMESPACE, Operation, answers, body_of
 from sendense_operator.gateway.rest.request_context import (
     DECIMAL,
@@ -37,6 +35,8 @@ from sendense_operator.gateway.rest.request_context import (
     service_of,
     set_target,
 )
+from sendense_operator.gateway.rest.reserved_names import RESERVED_BACKUPS, check_id
+from sendense_operator.views.cached_objects import encode
 
 
 def build_router(*, in_namespace: bool) -> APIRouter:

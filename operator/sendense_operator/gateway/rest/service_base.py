@@ -19,18 +19,18 @@ from sendense_operator.cluster.errors import AlreadyExistsError, NotFoundError
 from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN, BACKUP_REPOSITORY, PROTECTED_VM, Kind
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.gateway.rest.authentication import Right, Session, require
-from sendense_operator.gateway.rest.cached_objects import (
+from sendense_operator.gateway.rest.errors import RestError, unavailable
+from sendense_operator.gateway.rest.object_cache import Freshness, Stores, trouble
+from sendense_operator.gateway.rest.record_store import Store
+from sendense_operator.gateway.rest.vm_resolution import find_chained_vm
+from sendense_operator.views.cached_objects import (
     CachedBackup,
     CachedChain,
     CachedRepository,
     CachedRun,
     CachedVM,
 )
-from sendense_operator.gateway.rest.errors import RestError, unavailable
-from sendense_operator.gateway.rest.new_names import made_up_name
-from sendense_operator.gateway.rest.object_cache import Freshness, Stores, trouble
-from sendense_operator.gateway.rest.record_store import Store
-from sendense_operator.gateway.rest.vm_resolution import find_chained_vm
+from sendense_operator.views.new_names import made_up_name
 
 _SEE_OWN_WRITE_S: Final = 2.0
 """How long a call that wrote waits until its own replica has seen it, so that a list afterwards shows it."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, Final
 
 from sendense_operator.cluster.kinds import BACKUP
-from sendense_operator.gateway.rest.cached_objects import CachedVM
 from sendense_operator.gateway.rest.errors import RestError
-from sendense_operator.gateway.rest.new_names import RESERVED_BACKUPS, check_new_name
+from sendense_operator.gateway.rest.reserved_names import RESERVED_BACKUPS, check_new_name
 from sendense_operator.gateway.rest.schemas import StartRequest
-from sendense_operator.gateway.rest.tags import is_tag_key, metadata_of
+from sendense_operator.views.cached_objects import CachedVM
+from sendense_operator.views.tags import is_tag_key, metadata_of
 
 _TYPES: Final = {"full": "Full", "incremental": "Incremental"}
 

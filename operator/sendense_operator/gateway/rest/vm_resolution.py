@@ -16,8 +16,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from sendense_operator.gateway.rest.cached_objects import CachedBackup, CachedChain, CachedVM
 from sendense_operator.gateway.rest.errors import RestError
+from sendense_operator.views.cached_objects import CachedBackup, CachedChain, CachedVM
 
 _CANDIDATES: Final = 10
 

@@ -20,6 +20,7 @@ from sendense_operator.cluster.kinds import BACKUP, BACKUP_REPOSITORY
 from sendense_operator.cluster.listing import collect
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import write_status
+from sendense_operator.formatting import whole_seconds
 from sendense_operator.reconcile.backups.backup_status import ObservedBackup, publish
 from sendense_operator.reconcile.backups.damage_conditions import with_damage
 from sendense_operator.reconcile.backups.finish import chain_key, record
@@ -43,7 +44,6 @@ from sendense_operator.reconcile.catalogue.ownership import (
     point_uid,
 )
 from sendense_operator.reconcile.state.context import ChainContext, ReconcileContext, RestorePointContext
-from sendense_operator.reconcile.state.formatting import whole_seconds
 from sendense_operator.reconcile.state.keys import Key, Work
 from sendense_operator.reconcile.state.kubernetes_objects import created, is_deleting, ready_condition
 from sendense_operator.reconcile.state.records import RepositoryCatalogue

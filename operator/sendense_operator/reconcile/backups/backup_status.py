@@ -15,11 +15,11 @@ from sendense_operator.cluster.kinds import BACKUP
 from sendense_operator.cluster.object_names import service_name, worker_name
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import write_status
+from sendense_operator.formatting import human_duration, whole_seconds
 from sendense_operator.object_key import ObjectKey
 from sendense_operator.reconcile.backups.status_changes import BackupChanges, DerivedChanges, changed_status
 from sendense_operator.reconcile.catalogue.ownership import is_restored, point_uid
 from sendense_operator.reconcile.state.context import ReconcileContext, RestorePointContext
-from sendense_operator.reconcile.state.formatting import human_duration, whole_seconds
 from sendense_operator.reconcile.state.keys import ChainKey
 from sendense_operator.reconcile.state.kubernetes_objects import created
 from sendense_operator.reconcile.state.observed_run import ObservedRun, seconds_of_run

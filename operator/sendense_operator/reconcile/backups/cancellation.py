@@ -12,11 +12,11 @@ from sendense_operator.cluster.kinds import BACKUP
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.provenance import is_worker_pod
 from sendense_operator.cluster.status_writer import has_finalizer, remove_finalizers
+from sendense_operator.formatting import parse_time
 from sendense_operator.reconcile.backups.backup_status import ObservedBackup, publish
 from sendense_operator.reconcile.backups.finish import cancelled, chain_key, complete
 from sendense_operator.reconcile.backups.worker_removal import STOP_POLL_S, own_job, pods_of, stop_job
 from sendense_operator.reconcile.state.context import BackupContext, RestorePointContext
-from sendense_operator.reconcile.state.formatting import parse_time
 from sendense_operator.reconcile.state.kubernetes_objects import describe_pods, is_deleting, is_live, newest, pod_ip
 from sendense_operator.reconcile.workload.job_outcome import last_answer, still_there
 from sendense_operator.reconcile.workload.worker_pod import task_of

@@ -7,6 +7,7 @@ from typing import Final, Unpack
 
 from sendense_operator.answer import Answer
 from sendense_operator.api.v1alpha1 import conditions
+from sendense_operator.formatting import human_bytes, whole_seconds
 from sendense_operator.reconcile.backups.backup_status import ObservedBackup, publish
 from sendense_operator.reconcile.backups.progress import (
     describe_result,
@@ -18,7 +19,6 @@ from sendense_operator.reconcile.backups.progress import (
 from sendense_operator.reconcile.backups.status_changes import BackupChanges
 from sendense_operator.reconcile.state.backup_type import backup_type_of
 from sendense_operator.reconcile.state.context import ReconcileContext, RestorePointContext
-from sendense_operator.reconcile.state.formatting import human_bytes, whole_seconds
 from sendense_operator.reconcile.state.keys import Key, Work
 
 REPOSITORY_REASONS: Final = frozenset(

@@ -8,9 +8,9 @@ from sendense_operator.catalogue_format import PointRecord
 from sendense_operator.cluster.kinds import BACKUP
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import write_status
+from sendense_operator.formatting import human_bytes
 from sendense_operator.reconcile.backups.status_changes import BackupChanges, changed_disk, changed_status
 from sendense_operator.reconcile.state.context import ReconcileContext
-from sendense_operator.reconcile.state.formatting import human_bytes
 from sendense_operator.reconcile.state.kubernetes_objects import is_deleting
 
 

@@ -11,15 +11,15 @@ from typing import Final
 
 from sendense_operator.answer import Answer
 from sendense_operator.api.v1alpha1.backup import BackupDisk, BackupProgress
-from sendense_operator.reconcile.backups.status_changes import changed_disk, changed_progress
-from sendense_operator.reconcile.state.backup_type import backup_type_of
-from sendense_operator.reconcile.state.formatting import (
+from sendense_operator.formatting import (
     human_bytes,
     human_count,
     human_duration,
     human_rate,
     whole_seconds,
 )
+from sendense_operator.reconcile.backups.status_changes import changed_disk, changed_progress
+from sendense_operator.reconcile.state.backup_type import backup_type_of
 from sendense_operator.task import BackupType, DiskProgress, Progress, Stage
 
 _FARTHEST_S: Final = 2_592_000

@@ -10,6 +10,7 @@ from sendense_operator.api.v1alpha1.conditions import State
 from sendense_operator.cluster.kinds import JOB, POD
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.provenance import is_worker_pod
+from sendense_operator.formatting import whole_seconds
 from sendense_operator.reconcile.backups.backup_status import ObservedBackup, publish
 from sendense_operator.reconcile.backups.deadlines import node_lost, overrun, start_overdue
 from sendense_operator.reconcile.backups.finish import complete, fail
@@ -17,7 +18,6 @@ from sendense_operator.reconcile.backups.progress import stopped_disks
 from sendense_operator.reconcile.backups.status_changes import BackupChanges, changed_disk, changed_status
 from sendense_operator.reconcile.backups.worker_polling import poll_worker
 from sendense_operator.reconcile.state.context import BackupContext, RestorePointContext
-from sendense_operator.reconcile.state.formatting import whole_seconds
 from sendense_operator.reconcile.state.kubernetes_objects import began, is_deleting, pod_ip, worker_started
 from sendense_operator.reconcile.workload.job_outcome import (
     AnswerLost,

@@ -10,7 +10,7 @@ from sendense_operator.api.v1alpha1.backup import BackupStatus, Phase
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
 from sendense_operator.chain.immutability import retained_until
 from sendense_operator.cluster.objects import Obj
-from sendense_operator.reconcile.state.formatting import whole_seconds
+from sendense_operator.formatting import whole_seconds
 from sendense_operator.reconcile.state.kubernetes_objects import is_deleting, ready_condition
 from sendense_operator.task import Immutability
 

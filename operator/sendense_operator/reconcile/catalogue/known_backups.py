@@ -6,9 +6,9 @@ import sys
 
 from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.cluster.objects import Obj
+from sendense_operator.formatting import parse_time
 from sendense_operator.reconcile.catalogue.layer_marks import mark_of_status
 from sendense_operator.reconcile.catalogue.ownership import is_refused, is_restored, point_uid
-from sendense_operator.reconcile.state.formatting import parse_time
 from sendense_operator.reconcile.state.kubernetes_objects import created, is_deleting, labels_of
 from sendense_operator.reconcile.state.records import KnownBackup
 

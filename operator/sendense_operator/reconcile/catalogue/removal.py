@@ -21,10 +21,10 @@ from sendense_operator.cluster.errors import ForbiddenError
 from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN, BACKUP_REPOSITORY, DEFINITION, NAMESPACE
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import has_finalizer
+from sendense_operator.formatting import human_bytes, human_list, parse_time
 from sendense_operator.reconcile.catalogue.ownership import point_uid
 from sendense_operator.reconcile.catalogue.point_changes import changed_point
 from sendense_operator.reconcile.state.context import ReconcileContext
-from sendense_operator.reconcile.state.formatting import human_bytes, human_list, parse_time
 from sendense_operator.reconcile.state.kubernetes_objects import is_deleting
 from sendense_operator.reconcile.state.records import ChainView
 

@@ -10,10 +10,10 @@ from sendense_operator.answer import Answer
 from sendense_operator.cluster.kinds import POD
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.provenance import is_pod_of
+from sendense_operator.formatting import parse_time
 from sendense_operator.reconcile.chain_jobs.claim_turns import wants_claim
 from sendense_operator.reconcile.chain_jobs.worked_chain import WorkedChain
 from sendense_operator.reconcile.state.context import ChainJobContext
-from sendense_operator.reconcile.state.formatting import parse_time
 from sendense_operator.reconcile.state.kubernetes_objects import (
     death_of,
     is_deleting,

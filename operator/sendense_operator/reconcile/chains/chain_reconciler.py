@@ -17,6 +17,7 @@ from sendense_operator.cluster.kinds import BACKUP_CHAIN, JOB
 from sendense_operator.cluster.object_names import chain_name
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import add_finalizers, has_finalizer, remove_finalizers
+from sendense_operator.formatting import utc_stamp
 from sendense_operator.reconcile.catalogue.ownership import point_uid
 from sendense_operator.reconcile.catalogue.removal import Kept, is_out_of_reach, look_for_guard
 from sendense_operator.reconcile.chain_jobs.job_queue import leave_queue
@@ -28,7 +29,6 @@ from sendense_operator.reconcile.consolidation.consolidation_steps import follow
 from sendense_operator.reconcile.protection.protection_index import ProtectionIndex
 from sendense_operator.reconcile.repositories.maintenance_request import has_doubts
 from sendense_operator.reconcile.state.context import ChainJobContext, ReconcileContext
-from sendense_operator.reconcile.state.formatting import utc_stamp
 from sendense_operator.reconcile.state.keys import ChainKey, Key, Work
 from sendense_operator.reconcile.state.kubernetes_objects import is_deleting
 from sendense_operator.reconcile.state.records import ChainView

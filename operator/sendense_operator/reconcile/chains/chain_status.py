@@ -26,6 +26,7 @@ from sendense_operator.api.v1alpha1.conditions import State
 from sendense_operator.api.v1alpha1.names import is_object_name
 from sendense_operator.api.v1alpha1.protectedvm import VMDisk
 from sendense_operator.cluster.objects import Obj
+from sendense_operator.formatting import human_bytes, human_count
 from sendense_operator.reconcile.catalogue.immutable_points import immutable_until
 from sendense_operator.reconcile.catalogue.point_changes import changed_point
 from sendense_operator.reconcile.chains.freeing_obstacles import with_freeing
@@ -42,7 +43,6 @@ from sendense_operator.reconcile.chains.retention_decision import (
 from sendense_operator.reconcile.protection.retention_reports import RetentionReport
 from sendense_operator.reconcile.protection.verification_reports import VerificationReport
 from sendense_operator.reconcile.state.backup_type import backup_type_of
-from sendense_operator.reconcile.state.formatting import human_bytes, human_count
 from sendense_operator.reconcile.state.records import ChainView
 from sendense_operator.reconcile.verification.chain_aspect import with_verification
 from sendense_operator.task import BackupType

@@ -11,6 +11,7 @@ from sendense_operator.api.v1alpha1.backupchain import RemovalState, RemovedPoin
 from sendense_operator.cluster.kinds import BACKUP
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import remove_finalizers
+from sendense_operator.formatting import utc_stamp
 from sendense_operator.reconcile.backups.backup_status import ObservedBackup, publish
 from sendense_operator.reconcile.catalogue.immutable_points import immutable_until, is_immutable, seconds_left
 from sendense_operator.reconcile.catalogue.ownership import owns_point, point_uid
@@ -26,7 +27,6 @@ from sendense_operator.reconcile.catalogue.removal import (
 )
 from sendense_operator.reconcile.chains.observed_chain import ObservedChain
 from sendense_operator.reconcile.state.context import ReconcileContext, RestorePointContext
-from sendense_operator.reconcile.state.formatting import utc_stamp
 
 RETAINED = Kept("deletionPolicy is Retain; a requested scan brings it back")
 

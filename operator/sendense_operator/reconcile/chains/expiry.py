@@ -14,11 +14,11 @@ from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.errors import ForbiddenError, InvalidError
 from sendense_operator.cluster.kinds import BACKUP, BACKUP_POLICY
 from sendense_operator.cluster.objects import Obj
+from sendense_operator.formatting import human_list
 from sendense_operator.logs import get_logger
 from sendense_operator.reconcile.chains.retention_decision import RetentionDecision
 from sendense_operator.reconcile.protection.selection import PolicyEntry
 from sendense_operator.reconcile.state.context import ReconcileContext
-from sendense_operator.reconcile.state.formatting import human_list
 from sendense_operator.reconcile.state.kubernetes_objects import is_deleting
 
 AT_ONCE: Final = 20

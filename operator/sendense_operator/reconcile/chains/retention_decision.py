@@ -12,11 +12,11 @@ from sendense_operator.api.v1alpha1.backupchain import BackupChainStatus, Hold, 
 from sendense_operator.api.v1alpha1.backuppolicy import Retention
 from sendense_operator.chain.retention import DatedPoint, RetentionRules, rules_that_keep
 from sendense_operator.cluster.object_names import is_policy_backup_name
+from sendense_operator.formatting import human_count, human_list, utc_stamp, whole_seconds
 from sendense_operator.reconcile.catalogue.immutable_points import is_immutable
 from sendense_operator.reconcile.protection.retention_reports import RetentionReason, RetentionReport
 from sendense_operator.reconcile.protection.selection import PolicyEntry
 from sendense_operator.reconcile.protection.time_zones import InvalidTimeZoneError, parse_zone
-from sendense_operator.reconcile.state.formatting import human_count, human_list, utc_stamp, whole_seconds
 
 _REASONS: Final[Mapping[Hold, RetentionReason]] = {
     Hold.DRY_RUN: RetentionReason.DRY_RUN,

@@ -8,7 +8,7 @@ from typing import Final
 
 from sendense_operator.answer import Answer, Consolidated
 from sendense_operator.api.v1alpha1.chain_consolidation import ChainConsolidation
-from sendense_operator.reconcile.state.formatting import human_bytes, human_count, whole_seconds
+from sendense_operator.formatting import human_bytes, human_count, whole_seconds
 from sendense_operator.task import ConsolidationObstacle
 
 MOST_FAILURES: Final = 3

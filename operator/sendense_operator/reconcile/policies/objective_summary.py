@@ -10,10 +10,10 @@ from operator import attrgetter
 
 from sendense_operator.api.v1alpha1 import conditions
 from sendense_operator.api.v1alpha1.backuppolicy import MAX_LATE_VMS, LateVM, ObjectiveStatus
+from sendense_operator.formatting import human_count, human_duration, human_list
 from sendense_operator.reconcile.protection.chain_index import ChainEntry
 from sendense_operator.reconcile.protection.objective import Assessment, Objective, ObjectiveReason, assess
 from sendense_operator.reconcile.protection.selection import PolicyEntry, Selection
-from sendense_operator.reconcile.state.formatting import human_count, human_duration, human_list
 
 
 @dataclass(frozen=True)

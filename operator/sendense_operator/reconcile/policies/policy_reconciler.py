@@ -21,6 +21,7 @@ from sendense_operator.cluster.kinds import BACKUP, BACKUP_POLICY, BACKUP_REPOSI
 from sendense_operator.cluster.listing import collect
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import write_status
+from sendense_operator.formatting import human_count, human_list, whole_seconds
 from sendense_operator.object_key import ObjectKey
 from sendense_operator.reconcile.policies.objective_summary import (
     ObjectiveSummary,
@@ -47,7 +48,6 @@ from sendense_operator.reconcile.protection.selection import PolicyEntry, Select
 from sendense_operator.reconcile.protection.slots import advance
 from sendense_operator.reconcile.protection.time_zones import InvalidScheduleError
 from sendense_operator.reconcile.state.context import ReconcileContext
-from sendense_operator.reconcile.state.formatting import human_count, human_list, whole_seconds
 from sendense_operator.reconcile.state.keys import ChainKey
 from sendense_operator.reconcile.state.kubernetes_objects import created, in_no_phase_of, is_deleting, requested_by
 from sendense_operator.reconcile.state.recent import Recent

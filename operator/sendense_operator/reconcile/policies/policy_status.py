@@ -8,8 +8,8 @@ from datetime import datetime
 from sendense_operator.api.v1alpha1 import conditions
 from sendense_operator.api.v1alpha1.backuppolicy import BackupPolicySpec, ScheduleStatus
 from sendense_operator.api.v1alpha1.conditions import State
+from sendense_operator.formatting import human_count, human_list
 from sendense_operator.reconcile.protection.selection import Selection
-from sendense_operator.reconcile.state.formatting import human_count, human_list
 
 
 def state_of(

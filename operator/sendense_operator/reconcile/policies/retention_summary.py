@@ -8,9 +8,9 @@ from datetime import datetime
 
 from sendense_operator.api.v1alpha1 import conditions
 from sendense_operator.api.v1alpha1.backuppolicy import Retention, RetentionSummary
+from sendense_operator.formatting import human_count, human_list
 from sendense_operator.reconcile.protection.retention_reports import RetentionReason, RetentionReport
 from sendense_operator.reconcile.protection.time_zones import InvalidTimeZoneError, parse_zone
-from sendense_operator.reconcile.state.formatting import human_count, human_list
 from sendense_operator.reconcile.state.keys import ChainKey
 
 

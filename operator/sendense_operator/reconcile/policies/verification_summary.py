@@ -8,10 +8,10 @@ from typing import Final
 
 from sendense_operator.api.v1alpha1 import conditions
 from sendense_operator.api.v1alpha1.backuppolicy import BackupPolicySpec, Verification, VerificationSummary
+from sendense_operator.formatting import human_count, human_list
 from sendense_operator.reconcile.protection.cron import next_time
 from sendense_operator.reconcile.protection.time_zones import InvalidScheduleError, parse_zone
 from sendense_operator.reconcile.protection.verification_reports import VerificationReason, VerificationReport
-from sendense_operator.reconcile.state.formatting import human_count, human_list
 from sendense_operator.reconcile.state.keys import ChainKey
 
 _WORST_FIRST: Final = (

@@ -9,8 +9,8 @@ from typing import Any, Self
 
 from sendense_operator.api.v1alpha1.backupchain import PointState
 from sendense_operator.cluster.objects import Obj
+from sendense_operator.formatting import parse_time
 from sendense_operator.reconcile.protection.uid_index import UidIndex
-from sendense_operator.reconcile.state.formatting import parse_time
 from sendense_operator.reconcile.state.keys import ChainKey
 
 

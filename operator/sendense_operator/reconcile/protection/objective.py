@@ -8,9 +8,9 @@ from enum import StrEnum
 from typing import Final
 
 from sendense_operator.api.v1alpha1 import names
+from sendense_operator.formatting import human_duration
 from sendense_operator.reconcile.protection.chain_index import ChainEntry
 from sendense_operator.reconcile.protection.selection import PolicyEntry
-from sendense_operator.reconcile.state.formatting import human_duration
 
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
 

@@ -14,6 +14,7 @@ from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
 from sendense_operator.cluster.kinds import BACKUP_CHAIN
 from sendense_operator.cluster.listing import collect
 from sendense_operator.cluster.objects import Obj
+from sendense_operator.formatting import parse_time
 from sendense_operator.object_key import ObjectKey
 from sendense_operator.reconcile.backups.finish import UNSEEN_REASONS
 from sendense_operator.reconcile.catalogue.removal import grace_left, is_retained_now
@@ -22,7 +23,6 @@ from sendense_operator.reconcile.repositories.retry_backoff import (
     remaining_backoff,
 )
 from sendense_operator.reconcile.state.context import ChainContext, ReconcileContext, RepositoryContext
-from sendense_operator.reconcile.state.formatting import parse_time
 from sendense_operator.reconcile.state.kubernetes_objects import ready_condition, requested_by
 from sendense_operator.reconcile.state.records import RepositoryCatalogue
 from sendense_operator.task import MAX_REMOVALS, FullReason, Removal

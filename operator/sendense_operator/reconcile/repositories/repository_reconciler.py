@@ -13,6 +13,7 @@ from sendense_operator.cluster.object_names import probe_name
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.provenance import is_pod_of
 from sendense_operator.cluster.status_writer import write_status
+from sendense_operator.formatting import parse_time
 from sendense_operator.object_key import ObjectKey
 from sendense_operator.reconcile.catalogue.immutable_points import immutability_of
 from sendense_operator.reconcile.repositories.catalogue_scan import hold_all, take_in
@@ -25,7 +26,6 @@ from sendense_operator.reconcile.repositories.repository_status import (
 )
 from sendense_operator.reconcile.repositories.retry_backoff import steps_of, troubles
 from sendense_operator.reconcile.state.context import ChainContext, ReconcileContext, RepositoryContext
-from sendense_operator.reconcile.state.formatting import parse_time
 from sendense_operator.reconcile.state.kubernetes_objects import (
     is_deleting,
     is_owned_by,

@@ -20,8 +20,8 @@ from sendense_operator.api.v1alpha1.backuprepository import (
 from sendense_operator.api.v1alpha1.conditions import State
 from sendense_operator.chain.free_space import FILES_TO_START, lacks_files
 from sendense_operator.cluster.objects import Obj
+from sendense_operator.formatting import human_bytes, whole_seconds
 from sendense_operator.reconcile.backups.finish import REPOSITORY_REASONS
-from sendense_operator.reconcile.state.formatting import human_bytes, whole_seconds
 from sendense_operator.reconcile.state.kubernetes_objects import death_of, job_end, newest, ready_condition
 from sendense_operator.reconcile.state.problem import Meaning, Problem
 from sendense_operator.reconcile.workload.job_outcome import last_answer

@@ -13,12 +13,12 @@ from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.kinds import JOB, POD, RESTORE
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import has_finalizer, remove_finalizers
+from sendense_operator.formatting import human_bytes, human_count, human_rate, parse_time, whole_seconds
 from sendense_operator.reconcile.backups.finish import REPOSITORY_REASONS
 from sendense_operator.reconcile.restores.export_network import close_network
 from sendense_operator.reconcile.restores.new_claims import release_claims
 from sendense_operator.reconcile.restores.restore_status import ObservedRestore, publish
 from sendense_operator.reconcile.state.context import ReconcileContext, RestoreContext
-from sendense_operator.reconcile.state.formatting import human_bytes, human_count, human_rate, parse_time, whole_seconds
 from sendense_operator.reconcile.state.keys import Key, Work
 from sendense_operator.reconcile.state.kubernetes_objects import (
     describe_pods,

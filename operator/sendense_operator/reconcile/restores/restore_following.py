@@ -9,11 +9,11 @@ from sendense_operator.api.v1alpha1.conditions import State
 from sendense_operator.cluster.kinds import JOB, POD
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.provenance import is_pod_of
+from sendense_operator.formatting import human_count, whole_seconds
 from sendense_operator.reconcile.restores.restore_end import complete, fail, pods_of, stopped_disks
 from sendense_operator.reconcile.restores.restore_progress import merge_disks, merge_progress, message_of
 from sendense_operator.reconcile.restores.restore_status import ObservedRestore, RestoreChanges, publish
 from sendense_operator.reconcile.state.context import RestoreContext
-from sendense_operator.reconcile.state.formatting import human_count, whole_seconds
 from sendense_operator.reconcile.state.kubernetes_objects import is_deleting, pod_ip, worker_started
 from sendense_operator.reconcile.state.problem import Problem
 from sendense_operator.reconcile.workload.job_outcome import (

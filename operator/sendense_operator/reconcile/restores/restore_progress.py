@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from sendense_operator.api.v1alpha1.restore import RestoredDiskStatus, RestoreProgress
+from sendense_operator.formatting import human_duration, human_rate, whole_seconds
 from sendense_operator.reconcile.backups.progress import percent_of, sensible_eta
-from sendense_operator.reconcile.state.formatting import human_duration, human_rate, whole_seconds
 from sendense_operator.task import DiskProgress, Progress, Stage
 
 

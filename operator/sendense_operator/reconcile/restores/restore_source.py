@@ -14,12 +14,12 @@ from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.kinds import BACKUP, BACKUP_REPOSITORY
 from sendense_operator.cluster.listing import collect
 from sendense_operator.cluster.objects import Obj
+from sendense_operator.formatting import human_list, parse_time
 from sendense_operator.reconcile.catalogue.immutable_points import waits_for_its_time
 from sendense_operator.reconcile.catalogue.ownership import point_uid
 from sendense_operator.reconcile.repositories.repository_status import is_in_order
 from sendense_operator.reconcile.restores.restore_status import ObservedRestore
 from sendense_operator.reconcile.state.context import ReconcileContext
-from sendense_operator.reconcile.state.formatting import human_list, parse_time
 from sendense_operator.reconcile.state.kubernetes_objects import is_deleting
 from sendense_operator.reconcile.state.problem import Meaning, Problem
 

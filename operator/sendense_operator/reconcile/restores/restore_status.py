@@ -21,9 +21,9 @@ from sendense_operator.cluster.kinds import RESTORE
 from sendense_operator.cluster.object_names import restore_name
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import write_status
+from sendense_operator.formatting import human_duration, whole_seconds
 from sendense_operator.object_key import ObjectKey
 from sendense_operator.reconcile.state.context import RestoreContext
-from sendense_operator.reconcile.state.formatting import human_duration, whole_seconds
 from sendense_operator.reconcile.state.kubernetes_objects import created
 from sendense_operator.reconcile.state.observed_run import ObservedRun, seconds_of_run
 from sendense_operator.reconcile.workload.run_deadlines import RunDeadlines

@@ -10,10 +10,10 @@ from sendense_operator.cluster.kinds import JOB, POD
 from sendense_operator.cluster.listing import collect
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.provenance import is_restore_job
+from sendense_operator.formatting import human_bytes, human_list
 from sendense_operator.reconcile.restores.new_claims import decide_new_claim, new_claims
 from sendense_operator.reconcile.restores.restore_status import ObservedRestore
 from sendense_operator.reconcile.state.context import ReconcileContext
-from sendense_operator.reconcile.state.formatting import human_bytes, human_list
 from sendense_operator.reconcile.state.kubernetes_objects import (
     is_deleting,
     is_finished,

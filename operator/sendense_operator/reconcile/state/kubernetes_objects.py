@@ -11,7 +11,7 @@ from sendense_operator.answer import Answer
 from sendense_operator.api.v1alpha1.backup import Phase
 from sendense_operator.cluster.containers import is_worker_running, worker_state
 from sendense_operator.cluster.objects import Obj
-from sendense_operator.reconcile.state.formatting import parse_time
+from sendense_operator.formatting import parse_time
 
 REQUEST_LIMIT: Final = 256
 """Characters of a requesting annotation that are compared."""

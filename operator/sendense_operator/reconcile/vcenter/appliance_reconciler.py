@@ -15,10 +15,10 @@ from sendense_operator.cluster.kinds import APPLIANCE, JOB, POD, PROTECTED_VM
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.provenance import is_worker_job, is_worker_pod
 from sendense_operator.cluster.status_writer import write_status
+from sendense_operator.formatting import whole_seconds
 from sendense_operator.object_key import ObjectKey
 from sendense_operator.reconcile.state.context import ApplianceContext, ReconcileContext, VCenterContext
 from sendense_operator.reconcile.state.discovery_records import DiscoveryRun
-from sendense_operator.reconcile.state.formatting import whole_seconds
 from sendense_operator.reconcile.state.keys import Key, Work
 from sendense_operator.reconcile.state.kubernetes_objects import is_deleting, is_finished, is_live, ready_condition
 from sendense_operator.reconcile.state.problem import Problem

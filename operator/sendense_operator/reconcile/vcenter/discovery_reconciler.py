@@ -14,6 +14,7 @@ from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
 from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.kinds import APPLIANCE, PROTECTED_VM
 from sendense_operator.cluster.objects import Obj
+from sendense_operator.formatting import parse_time
 from sendense_operator.object_key import ObjectKey
 from sendense_operator.reconcile.state.context import ApplianceContext, ReconcileContext, VCenterContext
 from sendense_operator.reconcile.state.discovery_records import (
@@ -23,7 +24,6 @@ from sendense_operator.reconcile.state.discovery_records import (
     KnownVM,
     Step,
 )
-from sendense_operator.reconcile.state.formatting import parse_time
 from sendense_operator.reconcile.state.keys import Key, Work
 from sendense_operator.reconcile.state.kubernetes_objects import is_deleting
 from sendense_operator.reconcile.state.problem import Problem

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from sendense_operator.api.v1alpha1.discovery import MAX_PLANNED, DiscoverySpec, DiscoveryStatus, PlannedVM
+from sendense_operator.formatting import whole_seconds
 from sendense_operator.reconcile.state.discovery_records import Creation, DiscoveryPlan, DiscoveryRun, Step
-from sendense_operator.reconcile.state.formatting import whole_seconds
 
 DISCOVERED: Final = "Discovered"
 """Condition of an appliance: whether its discovery did what the spec asks for."""

@@ -7,9 +7,9 @@ from typing import Final
 from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMSpec
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
 from sendense_operator.cluster.objects import Obj
+from sendense_operator.formatting import parse_time
 from sendense_operator.object_key import ObjectKey
 from sendense_operator.reconcile.state.context import ReconcileContext, VCenterContext
-from sendense_operator.reconcile.state.formatting import parse_time
 from sendense_operator.reconcile.state.inventory_path import datacenter_of
 from sendense_operator.reconcile.state.vm_records import DatacenterInventory, DatacenterKey
 

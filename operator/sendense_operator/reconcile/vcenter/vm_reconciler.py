@@ -13,10 +13,10 @@ from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.kinds import APPLIANCE, PROTECTED_VM
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import write_status
+from sendense_operator.formatting import parse_time
 from sendense_operator.object_key import ObjectKey
 from sendense_operator.reconcile.state.appliance_limiter import AT_A_TIME
 from sendense_operator.reconcile.state.context import ReconcileContext, VCenterContext
-from sendense_operator.reconcile.state.formatting import parse_time
 from sendense_operator.reconcile.state.keys import Key, Work
 from sendense_operator.reconcile.state.kubernetes_objects import is_deleting, labels_of, ready_condition
 from sendense_operator.reconcile.state.problem import Meaning, Problem

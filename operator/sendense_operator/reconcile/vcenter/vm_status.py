@@ -7,7 +7,7 @@ from typing import Final
 
 from sendense_operator.api.v1alpha1 import conditions
 from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMStatus
-from sendense_operator.reconcile.state.formatting import human_bytes, human_count, whole_seconds
+from sendense_operator.formatting import human_bytes, human_count, whole_seconds
 from sendense_operator.reconcile.state.problem import Meaning, Problem
 from sendense_operator.reconcile.state.vm_records import FoundVM
 

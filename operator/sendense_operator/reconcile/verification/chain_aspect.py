@@ -8,8 +8,8 @@ from datetime import datetime
 from sendense_operator.api.v1alpha1 import conditions
 from sendense_operator.api.v1alpha1.backupchain import ChainVerification
 from sendense_operator.api.v1alpha1.backuppolicy import Verification
+from sendense_operator.formatting import human_count, human_list
 from sendense_operator.reconcile.protection.verification_reports import VerificationReason, VerificationReport
-from sendense_operator.reconcile.state.formatting import human_count, human_list
 from sendense_operator.reconcile.verification.verified_points import VerifiedPoint
 from sendense_operator.task import VerificationLevel
 

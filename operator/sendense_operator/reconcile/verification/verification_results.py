@@ -15,12 +15,12 @@ from sendense_operator.api.v1alpha1.backupchain import ChainVerification
 from sendense_operator.cluster.kinds import BACKUP
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import write_status
+from sendense_operator.formatting import human_bytes, human_count, whole_seconds
 from sendense_operator.reconcile.backups.backup_status import ObservedBackup
 from sendense_operator.reconcile.backups.damage_conditions import with_damage, with_proof
 from sendense_operator.reconcile.backups.status_changes import DerivedChanges, changed_status
 from sendense_operator.reconcile.catalogue.ownership import point_uid
 from sendense_operator.reconcile.state.context import ChainJobContext
-from sendense_operator.reconcile.state.formatting import human_bytes, human_count, whole_seconds
 from sendense_operator.reconcile.state.kubernetes_objects import requested_by
 from sendense_operator.task import VerificationLevel, VerificationTask
 

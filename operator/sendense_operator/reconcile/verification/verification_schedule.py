@@ -9,8 +9,8 @@ from typing import Final
 
 from sendense_operator.api.v1alpha1.backupchain import ChainVerification
 from sendense_operator.api.v1alpha1.backuppolicy import CatchUp, Schedule, ScheduleStatus, Verification
+from sendense_operator.formatting import whole_seconds
 from sendense_operator.reconcile.protection.slots import advance
-from sendense_operator.reconcile.state.formatting import whole_seconds
 from sendense_operator.reconcile.verification.verified_points import (
     Slot,
     VerifiedPoint,

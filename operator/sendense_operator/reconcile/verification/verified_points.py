@@ -13,8 +13,8 @@ from sendense_operator.api.v1alpha1.backup import BackupVerification, Phase
 from sendense_operator.api.v1alpha1.backuppolicy import Verification
 from sendense_operator.chain.memory_estimate import DiskLoad
 from sendense_operator.cluster.objects import Obj
+from sendense_operator.formatting import parse_time
 from sendense_operator.reconcile.catalogue.ownership import point_uid
-from sendense_operator.reconcile.state.formatting import parse_time
 from sendense_operator.reconcile.state.kubernetes_objects import requested_by
 from sendense_operator.task import VerificationLevel
 

@@ -10,7 +10,7 @@ from typing import Final
 from sendense_operator.answer import Answer
 from sendense_operator.cluster.containers import has_worker_ended
 from sendense_operator.cluster.objects import Obj
-from sendense_operator.reconcile.state.formatting import parse_time
+from sendense_operator.formatting import parse_time
 from sendense_operator.reconcile.state.kubernetes_objects import (
     answer_of,
     created,

@@ -15,11 +15,11 @@ from sendense_operator.cluster.authorization import Caller, UnauthenticatedError
 from sendense_operator.cluster.errors import AlreadyExistsError, ClusterError, NotFoundError
 from sendense_operator.cluster.kinds import RESTORE, Kind
 from sendense_operator.gateway.drain import Drain
-from sendense_operator.gateway.rest.cached_objects import CachedChain, CachedRepository, CachedVM
 from sendense_operator.gateway.rest.object_cache import Stores
 from sendense_operator.gateway.rest.record_store import Store
 from sendense_operator.gateway.rest.rest_app import create_rest_app
 from sendense_operator.gateway.rest.service import Service
+from sendense_operator.views.cached_objects import CachedChain, CachedRepository, CachedVM
 
 NAMESPACE = "backups"
 CALLS_PER_USER = 3

@@ -20,7 +20,7 @@ from schemathesis.specs.openapi.checks import (
 )
 from tests.unit.gateway.rest.rig import FULL, NAMESPACE, RESTORED, application, backup, restore, running
 
-from sendense_operator.gateway.rest.new_names import RESERVED_BACKUPS
+from sendense_operator.gateway.rest.reserved_names import RESERVED_BACKUPS
 
 AnyCase = Case[Any]
 KNOWN: Final = {

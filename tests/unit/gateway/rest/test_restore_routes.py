@@ -10,9 +10,9 @@ from tests.unit.gateway.rest.rig import FULL, NAMESPACE, RESTORED, backup, resto
 
 from sendense_operator.api.v1alpha1.restore import RestoreSpec
 from sendense_operator.gateway.rest import examples
-from sendense_operator.gateway.rest.cached_objects import CachedVM
 from sendense_operator.gateway.rest.rest_app import create_metrics_app
 from sendense_operator.logs import AUDIT
+from sendense_operator.views.cached_objects import CachedVM
 
 BASE = "/api/v1/restore"
 START = examples.REQUESTS["restore_start"]

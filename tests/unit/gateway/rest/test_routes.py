@@ -14,9 +14,9 @@ from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster.authorization import Caller
 from sendense_operator.cluster.errors import UnavailableError
 from sendense_operator.gateway.rest import examples
-from sendense_operator.gateway.rest.cached_objects import CachedChain, CachedVM
 from sendense_operator.gateway.rest.rest_app import create_metrics_app
 from sendense_operator.logs import AUDIT
+from sendense_operator.views.cached_objects import CachedChain, CachedVM
 
 BASE = "/api/v1/backup"
 START = examples.REQUESTS["start"]

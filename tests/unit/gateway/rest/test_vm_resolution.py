@@ -3,9 +3,9 @@ from typing import Any
 import pytest
 from tests.unit.gateway.rest.rig import backup, chain, vm
 
-from sendense_operator.gateway.rest.cached_objects import CachedBackup, CachedChain, CachedVM
 from sendense_operator.gateway.rest.errors import RestError
 from sendense_operator.gateway.rest.vm_resolution import find_chained_vm, find_vm
+from sendense_operator.views.cached_objects import CachedBackup, CachedChain, CachedVM
 
 NAME = "web"
 NEW, OLD, OLDER = vm("new", NAME), vm("old", NAME, vanished=True), vm("older", NAME, vanished=True)

@@ -11,6 +11,7 @@ from tests.support.sample import NOON, at
 from sendense_operator.api.v1alpha1.backupchain import BackupChainStatus, Hold, KeepRule, PointState, RestorePoint
 from sendense_operator.api.v1alpha1.backuppolicy import Retention
 from sendense_operator.cluster.object_names import policy_backup_name, run_digest
+from sendense_operator.formatting import utc_stamp
 from sendense_operator.reconcile.chains.retention_decision import (
     RetentionDecision,
     RetentionFacts,
@@ -21,7 +22,6 @@ from sendense_operator.reconcile.chains.retention_decision import (
 )
 from sendense_operator.reconcile.protection.retention_reports import RetentionReason
 from sendense_operator.reconcile.protection.selection import PolicyEntry
-from sendense_operator.reconcile.state.formatting import utc_stamp
 from sendense_operator.task import BackupType
 
 

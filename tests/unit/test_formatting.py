@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sendense_operator.reconcile.state.formatting import (
+from sendense_operator.formatting import (
     human_bytes,
     human_duration,
     human_rate,

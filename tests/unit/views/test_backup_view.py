@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.gateway.rest.rig import backup
 
-from sendense_operator.gateway.rest import backup_view, schemas
-from sendense_operator.gateway.rest.cached_objects import CachedBackup, CachedChain, CachedVM
+from sendense_operator.gateway.rest import schemas
+from sendense_operator.views import backup_view
+from sendense_operator.views.cached_objects import CachedBackup, CachedChain, CachedVM
 
 UID = "0b6f6b0e-6c2b-4b1c-9a53-0f7d2a1c9e11"
 

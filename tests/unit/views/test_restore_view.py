@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from tests.unit.gateway.rest.rig import FULL, backup, restore, vm
 
 from sendense_operator.gateway.rest import restore_schemas
-from sendense_operator.gateway.rest.cached_objects import CachedRestore, CachedVM
 from sendense_operator.gateway.rest.object_cache import Stores
-from sendense_operator.gateway.rest.restore_view import restore_json
+from sendense_operator.views.cached_objects import CachedRestore, CachedVM
+from sendense_operator.views.restore_view import restore_json
 
 
 def test_while_running() -> None:

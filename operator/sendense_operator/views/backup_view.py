@@ -13,7 +13,7 @@ from typing import Any, Final
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.api.v1alpha1.backup import Phase
 from sendense_operator.api.v1alpha1.conditions import READY, find, is_true
-from sendense_operator.gateway.rest.tags import policy_of, tags_of
+from sendense_operator.views.tags import policy_of, tags_of
 
 Json = dict[str, Any]
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from sys import intern
 from typing import Any, Self
 
-from sendense_operator.gateway.rest import backup_view, restore_view
-from sendense_operator.gateway.rest.backup_view import number, objects, part, text
 from sendense_operator.task import ConsolidationMode
+from sendense_operator.views import backup_view, restore_view
+from sendense_operator.views.backup_view import number, objects, part, text
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 from tests.unit.gateway.rest.rig import backup
 
-from sendense_operator.gateway.rest.cached_objects import CachedBackup, CachedChain
-from sendense_operator.gateway.rest.freeing_preview import decide_freed, immutable_until
+from sendense_operator.views.cached_objects import CachedBackup, CachedChain
+from sendense_operator.views.freeing_preview import decide_freed, immutable_until
 
 
 def point(name: str, parent: str = "", **changes: Any) -> CachedBackup:

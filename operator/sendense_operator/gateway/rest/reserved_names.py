@@ -1,9 +1,7 @@
-"""Names of new objects, and the words that can't be any. Pure."""
+"""Words that can't be names of new objects. Pure."""
 
 from __future__ import annotations
 
-import re
-from datetime import datetime
 from typing import Final
 
 from sendense_operator.gateway.rest.errors import RestError
@@ -12,7 +10,6 @@ RESERVED_BACKUPS: Final = frozenset({"start", "list", "chain", "consolidate"})
 """Words that stand where an id of a Backup stands in a path: never taken for one."""
 RESERVED_RESTORES: Final = frozenset({"start", "list"})
 """The same for Restores."""
-_MAX_NAME: Final = 63
 
 
 def check_new_name(field: str, name: str | None, reserved: frozenset[str]) -> None:
@@ -25,10 +22,3 @@ def check_id(field: str, name: str, reserved: frozenset[str]) -> None:
     """Raise RestError (405) for a word in a path that is no id. `field`: of the path."""
     if name in reserved:
         raise RestError(405, "method not allowed", f"{name} is no {field}")
-
-
-def made_up_name(stem: str, now: datetime, token: str) -> str:
-    """Return a name for a new object: stem, time in UTC, five random characters. `token`: those, of a-z and 0-9."""
-    tail = f"-{now:%Y%m%d-%H%M%S}-{token[:5]}"
-    head = re.sub(r"[^a-z0-9-]", "-", stem.lower())[: _MAX_NAME - len(tail)].strip("-")
-    return f"{head or 'backup'}{tail}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sendense_operator.api.v1alpha1.restore import LATEST
-from sendense_operator.gateway.rest.backup_view import (
+from sendense_operator.views.backup_view import (
     FAILED,
     RUNNING,
     Json,

@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 
 from sendense_operator.api.v1alpha1.backup import DeletionPolicy
 from sendense_operator.chain.immutability import retained_until
-from sendense_operator.gateway.rest.backup_view import COMPLETED
-from sendense_operator.gateway.rest.cached_objects import CachedBackup, CachedChain
+from sendense_operator.views.backup_view import COMPLETED
+from sendense_operator.views.cached_objects import CachedBackup, CachedChain
 
 
 @dataclass(frozen=True, slots=True)
