@@ -43,6 +43,10 @@ class InvalidError(ClusterError):
     """The object breaks its schema or a rule of it; the message names the field."""
 
 
+class KubeconfigError(ClusterError):
+    """The kubeconfig names no API server, or nothing that can be used of it; the message says what."""
+
+
 class UnavailableError(ClusterError):
     """The API server could not be reached, or is not able to answer now: try again later."""
 

@@ -1,0 +1,1 @@
+"""The commands' own options; each imports what it does only when it is run."""
