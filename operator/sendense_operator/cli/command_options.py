@@ -71,4 +71,4 @@ def _execute(shared: dict[str, Any], function: Callable[..., Any], values: dict[
     from sendense_operator.cli.object_output import Format  # noqa: PLC0415
 
     form = Format(shared.pop("output"))
-    return int(execute(Target(form=form, **shared), lambda session: function(**values)(session)))
+    return int(execute(Target(form=form, **shared), function(**values)))

@@ -48,7 +48,9 @@ def styled(cell: Cell | str) -> Text:
 
 def table(columns: Sequence[str], rows: Sequence[Cells], *, right: Sequence[str] = ()) -> Table:
     """Return a table without lines, as `kubectl` draws it. `right`: columns of numbers."""
-    drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
+    drawn = Table(
+        box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_edge=False, show_header=any(columns)
+    )
     for name in columns:
         drawn.add_column(name, justify="right" if name in right else "left", overflow="fold")
     for row in rows:
@@ -73,9 +75,10 @@ class Screen:
         for thing in things:
             self.console.print(thing, soft_wrap=isinstance(thing, Text))
 
-    def line(self, *cells: Cell | str) -> None:
+    def line(self, *cells: Cell | str, indent: int = 0) -> None:
         """Print one line of cells, separated by spaces; the terminal wraps it."""
-        self.show(Text(" ").join(styled(cell) for cell in cells))
+        words = (found for cell in cells if (found := styled(cell)))
+        self.show(Text(" " * indent).append_text(Text(" ").join(words)))
 
     def raw(self, text: str) -> None:
         """Print text that holds no control characters, such as JSON, as it is."""

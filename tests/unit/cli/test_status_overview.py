@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.support import sample
 from tests.support.objects import Obj
 from tests.unit.cli.conftest import CommandLine
 
 
-def vm(name: str, protected: str = "", reason: str = "WithinObjective", message: str = "", **status: object) -> Obj:
+def vm(name: str, protected: str = "", reason: str = "WithinObjective", message: str = "", **status: Any) -> Obj:
     """Return a Ready ProtectedVM."""
     found = sample.ready_status("Found", **status)
     if protected:
@@ -16,7 +18,9 @@ def vm(name: str, protected: str = "", reason: str = "WithinObjective", message:
 
 
 def fill(cli: CommandLine) -> None:
-    cli.api.put(vm("good", "True", latestTime="2026-11-27T20:00:00Z", policy="nightly", nextTime="2099-01-01T00:00:00Z"))
+    cli.api.put(
+        vm("good", "True", latestTime="2026-11-27T20:00:00Z", policy="nightly", nextTime="2099-01-01T00:00:00Z")
+    )
     cli.api.put(vm("late", "False", "TooOld", "point p is older than allowed", latestTime="2026-11-01T20:00:00Z"))
     cli.api.put(vm("never"))
     cli.api.put(vm("alone", latestTime="2026-11-27T20:00:00Z"))

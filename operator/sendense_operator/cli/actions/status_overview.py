@@ -62,7 +62,7 @@ def _show_summary(session: Session, rows: Sequence[Protection], running: int) ->
         Cell(f"{counts[Level.FINE]} fine", Tone.GOOD) if counts[Level.FINE] else "",
         Cell(f"{human_count(running, 'backup')} running", Tone.BUSY) if running else "",
     ]
-    session.screen.line(f"{human_count(len(rows), 'VM')}:", *(word for word in words if word))
+    session.screen.line(f"{human_count(len(rows), 'VM')}:", *words)
 
 
 def _show_problems(session: Session, rows: Sequence[Protection], others: Sequence[Obj]) -> None:
