@@ -38,6 +38,11 @@ class Session:
         """Namespace of lists; None for all."""
         return None if self.everywhere else self.namespace
 
+    @property
+    def for_people(self) -> bool:
+        """Whether the output is a table rather than something that a program reads."""
+        return self.form is Format.TABLE
+
     def now(self) -> datetime:
         """Return the time by the API server's clock."""
         return self.cluster.now()
@@ -122,7 +127,7 @@ class Session:
 
     def put_out(self, *objects: Mapping[str, Any], single: bool = False) -> bool:
         """Print the objects for a program, if that was asked for; return whether it was."""
-        if self.form is Format.TABLE:
+        if self.for_people:
             return False
         self.screen.raw(encoded(objects, self.form, single=single))
         return True
