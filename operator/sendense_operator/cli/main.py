@@ -8,9 +8,23 @@ from typing import Annotated, Final
 
 import typer
 
-from sendense_operator.cli.commands import backup_commands, detail_commands, overview_commands
+from sendense_operator.cli.commands import (
+    backup_commands,
+    detail_commands,
+    doctor_command,
+    inventory_commands,
+    overview_commands,
+    restore_command,
+)
 
-_PARTS: Final = (overview_commands, detail_commands, backup_commands)
+_PARTS: Final = (
+    overview_commands,
+    detail_commands,
+    backup_commands,
+    restore_command,
+    inventory_commands,
+    doctor_command,
+)
 _COMPLETE: Final = "_SENDENSE_COMPLETE"
 _NO_FILES: Final = ":4"
 """What kubectl expects at the end of a plugin's completions: no names of files."""

@@ -40,26 +40,33 @@ class Patience:
             raise CommandError(f"{what} after {self.seconds:g} s", hint, ExitCode.TIMED_OUT)
 
 
-async def follow_runs(session: Session, kind: Kind, names: Sequence[str], patience: Patience) -> list[Obj]:
+async def follow_runs(
+    session: Session,
+    kind: Kind,
+    names: Sequence[str],
+    patience: Patience,
+    is_over: Callable[[Obj], bool] = has_ended,
+) -> list[Obj]:
     """Show Backups or Restores until all have ended; these. The session's code tells whether all completed.
 
-    Raises CommandError when the time is up, and when one is deleted meanwhile.
+    is_over: when there is nothing more to wait for. Raises CommandError when the time is up, and when one is deleted
+    meanwhile.
     """
     goes_on = f"{kind.kind} {human_list(names)} goes on; `sendense cancel` stops it, `sendense describe` shows it"
     runs: dict[str, Obj] = {}
     try:
         with RunDisplay(session.screen) as display:
-            while not (runs and all(has_ended(run) for run in runs.values())):
+            while rest := [name for name in names if name not in runs or not is_over(runs[name])]:
                 if runs:
-                    patience.check(f"{kind.kind} {human_list(_open(runs))} has not ended", goes_on)
+                    patience.check(f"{kind.kind} {human_list(rest)} has not ended", goes_on)
                     await asyncio.sleep(POLL_S)
-                for name in names if not runs else _open(runs):
+                for name in rest:
                     runs[name] = await _read(session, kind, name, runs.get(name))
                 _show(session, display, list(runs.values()))
     except asyncio.CancelledError:
         session.screen.note(f"stopped waiting: {goes_on}")
         raise
-    if not all(has_completed(run) for run in runs.values()):
+    if any(has_ended(run) and not has_completed(run) for run in runs.values()):
         session.code = ExitCode.FAILED
     return list(runs.values())
 
@@ -68,10 +75,6 @@ def _show(session: Session, display: RunDisplay, runs: Sequence[Obj]) -> None:
     """Draw the progress, unless a program reads the output."""
     if session.for_people:
         display.show(runs)
-
-
-def _open(runs: Mapping[str, Obj]) -> list[str]:
-    return [name for name, run in runs.items() if not has_ended(run)]
 
 
 async def _read(session: Session, kind: Kind, name: str, before: Obj | None) -> Obj:

@@ -127,7 +127,10 @@ def test_a_time_out_leaves_it_running(shop: CommandLine) -> None:
 
 
 def test_deleted_meanwhile(shop: CommandLine) -> None:
-    shop.api.after = [lambda: None, lambda: [shop.api.objects.pop(("backups", "mine"))][0:0] and None]
+    def remove() -> None:
+        del shop.api.objects["backups", "mine"]
+
+    shop.api.after = [lambda: None, remove]
     done = shop.run("backup", "db", "--name", "mine", "--wait")
     assert done.code == 1
     assert "error: Backup mine was deleted meanwhile" in done.err

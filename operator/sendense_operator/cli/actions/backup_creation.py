@@ -86,6 +86,8 @@ async def _repository(session: Session, vm: str, known: Sequence[Obj], options: 
     repositories = [text(part(one, "metadata").get("name")) for one in await session.list(BACKUP_REPOSITORY)]
     if len(repositories) == 1:
         return repositories[0]
+    if session.code is not ExitCode.DONE:
+        raise CommandError(f"where {vm} is backed up to can't be looked up", "give --repository")
     what = f"one of: {', '.join(sorted(repositories))}" if repositories else "create a BackupRepository first"
     raise usage(f"no policy says where {vm} is backed up to: give --repository", what)
 

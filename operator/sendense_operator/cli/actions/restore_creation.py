@@ -1,0 +1,125 @@
+"""`sendense restore`: into claims, over NBD, or only read and compared."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sendense_operator.api.v1alpha1.conditions import REASON_SERVING
+from sendense_operator.api.v1alpha1.restore import LATEST
+from sendense_operator.cli.errors import ExitCode, usage
+from sendense_operator.cli.run_bars import has_ended
+from sendense_operator.cli.session import Session
+from sendense_operator.cli.waits import Patience, follow_runs
+from sendense_operator.cluster.kinds import BACKUP, BACKUP_REPOSITORY, RESTORE
+from sendense_operator.cluster.objects import Obj
+from sendense_operator.views.backup_view import objects, part, reason_of, text
+from sendense_operator.views.new_names import made_up_name
+
+_LETTERS: Final = string.ascii_lowercase + string.digits
+_TARGET: Final = re.compile(r"(\d{1,2})=([a-z0-9.-]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreOptions:
+    """What to restore, and where to."""
+
+    backup: str = ""
+    vm: str = ""
+    """With `repository` and `at`, instead of `backup`."""
+    repository: str = ""
+    at: str = ""
+    """A time in RFC 3339; empty: the newest restore point."""
+    targets: Sequence[str] = ()
+    """`DISK=CLAIM` for each disk."""
+    create: bool = False
+    """Whether the operator makes the claims."""
+    storage_class: str = ""
+    nbd: bool = False
+    ttl_s: int = 0
+    """How long the disks are served; 0: until the Restore is cancelled."""
+    verify_only: bool = False
+    disks: Sequence[int] = field(default=())
+    allow_damaged: bool = False
+    name: str = ""
+    wait: bool = False
+    timeout_s: float = 0
+
+
+async def restore(session: Session, options: RestoreOptions) -> None:
+    """Create a Restore, and wait for its end if that is wanted: of an NBD export until it serves."""
+    patience = Patience.of(options.timeout_s)
+    spec = build_spec(options, await _repository(session, options))
+    stem = f"restore-{options.vm or await _vm_of(session, options.backup)}"
+    token = "".join(secrets.choice(_LETTERS) for _ in range(5))
+    name = options.name or made_up_name(stem, session.now(), token)
+    made = await session.create(RESTORE, {"metadata": {"namespace": session.namespace, "name": name}, "spec": spec})
+    session.code = ExitCode.DONE
+    if session.for_people:
+        session.screen.line(f"Restore {name} created")
+    if not options.wait:
+        session.put_out(made, single=True)
+        return
+    (run,) = await follow_runs(session, RESTORE, [name], patience, is_over=_serves_or_ended)
+    if not session.put_out(run, single=True):
+        for disk in objects(part(run, "status").get("disks")):
+            if uri := text(disk.get("uri")):
+                session.screen.line(uri)
+
+
+def _serves_or_ended(run: Mapping[str, Any]) -> bool:
+    return has_ended(run) or reason_of(part(run, "status")).startswith(REASON_SERVING)
+
+
+def build_spec(options: RestoreOptions, repository: str) -> Obj:
+    """Return the spec. Raises CommandError for options that don't go together."""
+    if bool(options.backup) == bool(options.vm):
+        raise usage("name either a Backup, or a VM by --vm", "`sendense list --phase Completed` lists restore points")
+    if options.at and not options.vm:
+        raise usage("--at chooses among the restore points of a VM", "give --vm instead of the Backup")
+    chosen = [bool(options.targets), options.nbd, options.verify_only]
+    if sum(chosen) != 1:
+        raise usage("say where to: one of --to DISK=CLAIM, --nbd and --verify-only")
+    if options.backup:
+        source: Obj = {"backupRef": {"name": options.backup}}
+    else:
+        at = options.at or LATEST
+        source = {"vmRef": {"name": options.vm}, "repositoryRef": {"name": repository}, "at": at}
+    if options.disks:
+        source["disks"] = list(options.disks)
+    spec: Obj = {"source": source, **({"allowDamaged": True} if options.allow_damaged else {})}
+    return spec | ({"verifyOnly": True} if options.verify_only else {"target": _target(options)})
+
+
+def _target(options: RestoreOptions) -> Obj:
+    if options.nbd:
+        return {"nbd": {"ttlSeconds": options.ttl_s} if options.ttl_s else {}}
+    return {"persistentVolumeClaims": [_claim(one, options) for one in options.targets]}
+
+
+def _claim(word: str, options: RestoreOptions) -> Obj:
+    found = _TARGET.fullmatch(word)
+    if not found:
+        raise usage(f"--to {word} names no disk and claim", "as in --to 0=database-disk")
+    new: Obj = {"storageClassName": options.storage_class} if options.storage_class else {}
+    create: Obj = {"create": new} if options.create or options.storage_class else {}
+    return {"disk": int(found[1]), "claimName": found[2], **create}
+
+
+async def _repository(session: Session, options: RestoreOptions) -> str:
+    """Return the repository of the VM's restore points. Raises CommandError where several may be meant."""
+    if options.repository or not options.vm:
+        return options.repository
+    known = sorted(text(part(one, "metadata").get("name")) for one in await session.list(BACKUP_REPOSITORY))
+    if len(known) != 1:
+        raise usage("say which repository: give --repository", f"one of: {', '.join(known)}" if known else "")
+    return known[0]
+
+
+async def _vm_of(session: Session, backup: str) -> str:
+    found = await session.find(BACKUP, backup)
+    return text(part(part(found or {}, "spec"), "vmRef").get("name")) or backup
