@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Final
 
 from sendense_operator.cli.local_times import parse
 from sendense_operator.views.backup_view import disks_of, number, objects, part, text
 
 Obj = Mapping[str, Any]
+_EVER: Final = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class FullGroup:
 
     full: str
     points: list[PointLine] = field(default_factory=list)
-    """Oldest first."""
+    """The full, then those that were removed, then the others, oldest first."""
 
     @property
     def stored_bytes(self) -> int:
@@ -65,7 +66,15 @@ def group_points(chain: Obj, backups: Iterable[Obj]) -> list[FullGroup]:
     groups: dict[str, FullGroup] = {}
     for full, point in [*_removed(status), *_present(status, layers)]:
         groups.setdefault(full, FullGroup(full)).points.append(point)
-    return list(groups.values())
+    for group in groups.values():
+        # sorting keeps the order of equals: removed points have no time of their own, so they follow the full
+        group.points.sort(key=lambda point, full=group.full: point.backup != full)  # type: ignore[misc]
+    return sorted(groups.values(), key=_begin)
+
+
+def _begin(group: FullGroup) -> datetime:
+    """Return the time of the first restore point that is there; groups of which all is removed come first."""
+    return next((point.time for point in group.points if not point.removed and point.time), _EVER)
 
 
 def _present(status: Obj, layers: Mapping[str, tuple[LayerLine, ...]]) -> Iterable[tuple[str, PointLine]]:

@@ -83,12 +83,16 @@ def _protection(
 def _judged(status: Obj, newest: datetime | None, failure: Failure | None) -> tuple[Level, str, str]:
     conditions = objects(status.get("conditions"))
     protected = find(conditions, PROTECTED)
+    failed = ""
+    if failure is not None and (newest is None or failure.time > newest):
+        failed = f"{failure.backup}: {failure.reason}"
     if status.get("vanishedTime"):
         return Level.PROBLEM, "Vanished", "vCenter no longer has this VM; its restore points are kept"
     if protected is not None and protected.get("status") == "False":
-        return Level.PROBLEM, text(protected.get("reason")), text(protected.get("message"))
-    if failure is not None and (newest is None or failure.time > newest):
-        return Level.PROBLEM, "LastBackupFailed", f"{failure.backup}: {failure.reason}"
+        why = [text(protected.get("message")), f"the last backup failed: {failed}" if failed else ""]
+        return Level.PROBLEM, text(protected.get("reason")), "; ".join(word for word in why if word)
+    if failed:
+        return Level.PROBLEM, "LastBackupFailed", failed
     if newest is None:
         return Level.PROBLEM, "NeverBackedUp", "it has no restore point: `sendense backup` makes one"
     if is_true(conditions, STALLED) or not is_true(conditions, READY):

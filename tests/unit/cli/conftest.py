@@ -68,7 +68,11 @@ def api() -> Iterator[FakeApi]:
 
 @pytest.fixture
 def cli(api: FakeApi, tmp_path: Path) -> CommandLine:
-    """The command line, with a kubeconfig of a context that has a namespace."""
+    return command_line(api, tmp_path / "kubeconfig")
+
+
+def command_line(api: FakeApi, path: Path) -> CommandLine:
+    """Return the command line, with a kubeconfig of a context that has a namespace."""
     config = {
         "apiVersion": "v1",
         "kind": "Config",
@@ -77,6 +81,5 @@ def cli(api: FakeApi, tmp_path: Path) -> CommandLine:
         "clusters": [{"name": "c", "cluster": {"server": api.url}}],
         "users": [{"name": "u", "user": {"token": "t"}}],
     }
-    path = tmp_path / "kubeconfig"
     path.write_text(json.dumps(config), encoding="utf-8")
     return CommandLine(api, path)

@@ -43,6 +43,8 @@ class FakeApi:
         self.after: list[Callable[[], None]] = []
         """One is called after each answer to a GET of one object: time goes on."""
         self.url = ""
+        self.date = ""
+        """What the server's clock says, as in a header; empty: the real time."""
 
     def put(self, obj: Obj, plural: str = "") -> Obj:
         """Add or replace an object."""
@@ -144,7 +146,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(length)) if length else None
         status, answer = self.api.answer(self.command, self.path, body)
         data = answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
-        self.send_response(status)
+        self.send_response_only(status)
+        self.send_header("Date", self.api.date or self.date_time_string())
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()

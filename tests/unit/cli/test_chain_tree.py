@@ -39,12 +39,19 @@ def chain() -> Obj:
 def test_the_groups(chain: Obj) -> None:
     disk = {"id": 0, "type": "Full", "storedBytes": MIB, "file": "shop/db/disk-0/full-1.qcow2"}
     first, second = group_points(chain, [sample.backup("f1", {"disks": [disk]})])
-    assert [(one.backup, one.removed) for one in first.points] == [("i1", True), ("f1", False), ("i2", False)]
+    assert [(one.backup, one.removed) for one in first.points] == [("f1", False), ("i1", True), ("i2", False)]
     assert first.stored_bytes == 9 * MIB
-    assert [one.kept for one in first.points] == ["needed by i2", "kept by Daily, Last", ""]
-    assert first.points[1].layers[0].file == "full-1.qcow2"
+    assert [one.kept for one in first.points] == ["kept by Daily, Last", "needed by i2", ""]
+    assert first.points[0].layers[0].file == "full-1.qcow2"
     assert first.points[2].problem == "Damaged"
     assert second.points[0].kept == "expired, held by DryRun"
+
+
+def test_a_full_that_was_removed_stays_on_top(chain: Obj) -> None:
+    chain["status"]["removed"][0]["backup"] = "f1"
+    del chain["status"]["restorePoints"][0]
+    first, _ = group_points(chain, [])
+    assert [(one.backup, one.removed) for one in first.points] == [("f1", True), ("i2", False)]
 
 
 def test_what_it_shows(cli: CommandLine, chain: Obj) -> None:

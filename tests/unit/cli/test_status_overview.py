@@ -51,6 +51,14 @@ def test_a_failure_before_the_newest_point_is_history(cli: CommandLine) -> None:
     assert next(row for row in cli.run("status", "-o", "json").json if row["vm"] == "broken")["state"] == "NoObjective"
 
 
+def test_why_a_vm_misses_its_objective(cli: CommandLine) -> None:
+    cli.api.put(vm("db", "False", "TooOld", "p is too old", latestTime="2026-11-01T20:00:00Z"))
+    failed = sample.ready_status("WritesLost", status="False", message="bytes are missing", phase="Failed")
+    cli.api.put(sample.backup("db-1", {**failed, "completionTime": "2026-11-27T21:00:00Z"}))
+    expected = "! db: TooOld: p is too old; the last backup failed: db-1: WritesLost: bytes are missing"
+    assert expected in cli.run("status").lines
+
+
 def test_all_fits_into_80_columns_of_a_terminal(cli: CommandLine) -> None:
     fill(cli)
     assert max(len(line) for line in cli.run("status").lines if not line.startswith("!")) <= 80

@@ -71,6 +71,9 @@ RUN: Final[dict[str, Where]] = {
     r"curl .*/restore/list\S*": (REST, '"restore/list"'),
     r"curl .* -X DELETE \S+/restore/RESTORE_ID": (REST, "DELETE"),
     r"curl .*/restore/RESTORE_ID": (REST, '"restore/back"'),
+    # Command line
+    r"pip install sendense-backup\[cli\]": ("tests/unit/cli/test_packages.py", "def installed_with("),
+    r"sendense --install-completion": ("tests/unit/cli/test_name_completion.py", '"complete_bash"'),
     # Data
     r"qemu-img convert -f qcow2 -O raw \S+ disk-0\.raw": (
         "hack/demo/proof.py",
