@@ -90,9 +90,8 @@ def test_a_time_out_and_a_cancellation(space: Workspace, sendense: Sendense) -> 
     space.ready(*TWO)
     space.kube.create(manifests.backup("waits", space.namespace, repositoryRef={"name": "missing"}))
     cancelled = sendense("cancel", "waits", "--wait", "--timeout", str(SLOW_MACHINE))
-    assert (cancelled.returncode, cancelled.stdout.splitlines()[-1]) == (0, "waits: Cancelled: Cancelled") or (
-        cancelled.returncode == 0
-    )
+    assert cancelled.returncode == 0, cancelled.stderr
+    assert cancelled.stdout.splitlines()[-1].startswith("waits: Cancelled")
     late = sendense("backup", "vm", "--name", "late", "-r", "missing", "--wait", "--timeout", "2")
     assert late.returncode == 124, late.stderr
     assert "Backup late goes on" in late.stderr

@@ -72,7 +72,7 @@ def execute(target: Target, work: Work) -> ExitCode:
 async def _run(target: Target, work: Work, screen: Screen) -> ExitCode:
     api, namespace = await connect_user(target.kubeconfig, target.context)
     async with KubernetesCluster(api, manager=MANAGER) as cluster:
-        session = Session(cluster, target.namespace or namespace, target.everywhere, target.form, screen)
+        session = Session(cluster, target.namespace or namespace, target.everywhere, target.form, screen, target.watch)
         if target.watch:
             await _repeat(session, work)
         else:

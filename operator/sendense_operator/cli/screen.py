@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -89,12 +90,16 @@ class Screen:
         self._errors.print(styled(Cell(message, tone)), soft_wrap=True)
 
     def ask(self, question: str, read: Callable[[], str] = input) -> bool:
-        """Return whether the answer is yes; no answer is none."""
+        """Return whether the answer is yes; no answer is none. Raises KeyboardInterrupt at Ctrl-C."""
         self._errors.print(styled(f"{question} [y/N]"), end=" ", soft_wrap=True)
+        # asyncio's own handler would only cancel the task, which can't be while it reads
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             return read().strip().lower() in ("y", "yes")
         except EOFError:
             return False
+        finally:
+            signal.signal(signal.SIGINT, before)
 
 
 def _console(file: TextIO) -> Console:

@@ -29,6 +29,8 @@ class Session:
     """Whether lists are of all namespaces."""
     form: Format
     screen: Screen
+    watched: bool = False
+    """Whether the command is repeated."""
     code: ExitCode = ExitCode.DONE
     """Exit code of a command that goes on although something is missing."""
     _refused: set[str] = field(default_factory=set)

@@ -90,3 +90,12 @@ def test_a_chain_of_another_version(cli: CommandLine) -> None:
     done = cli.run("chain", "db")
     assert done.code == 0
     assert any("x -" in line and "Sleeping kept by Lunar" in line for line in done.lines)
+
+
+def test_layers_are_those_of_the_chains_namespace(cli: CommandLine, chain: Obj) -> None:
+    cli.api.put(chain)
+    disk = {"id": 0, "type": "Full", "storedBytes": MIB, "file": "elsewhere/db/disk-0/full-1.qcow2"}
+    backup = sample.backup("f1", {"phase": "Completed", "disks": [disk]})
+    backup["metadata"]["namespace"] = "elsewhere"
+    cli.api.put(backup)
+    assert "disk 0" not in cli.run("chain", "db", "-A").out

@@ -116,3 +116,12 @@ def test_a_run(policies: CommandLine) -> None:
     assert done.lines == ["run of nightly requested: `sendense list --policy nightly` shows its Backups"]
     assert policies.api.written("PATCH")[0]["metadata"]["annotations"][ANNOTATION_RUN]
     assert policies.run("policy", "--run").code == 2
+
+
+@pytest.mark.parametrize("words", [("repo", "--scan"), ("policy", "nightly", "--run")])
+@pytest.mark.parametrize("more", ["-A", "--watch"])
+def test_a_change_is_made_once_and_in_one_namespace(policies: CommandLine, words: tuple[str, ...], more: str) -> None:
+    """Another namespace may have an object of the same name."""
+    policies.api.put(sample.repository("store"))
+    assert policies.run(*words, more).code == 2
+    assert policies.api.written("PATCH") == []

@@ -33,7 +33,10 @@ class Terminal:
 
     def start(self, environment: str, *words: str) -> None:
         """Run the command line; what it printed stays until the test ends."""
-        command = f"{environment} {shlex.join([sys.executable, '-c', CODE, *words])}; echo ended $?; exec cat"
+        # the shell outlives a Ctrl-C
+        command = (
+            f"trap : INT; {environment} {shlex.join([sys.executable, '-c', CODE, *words])}; echo ended $?; exec cat"
+        )
         self.tmux("-f", "/dev/null", "new-session", "-d", "-x", str(WIDTH), "-y", "24", command)
 
     def text(self) -> str:
@@ -106,6 +109,7 @@ def test_ctrl_c(shop: CommandLine, terminal: Terminal) -> None:
     poll(seen(terminal, r"^mine .*Pending"), "it waits")
     terminal.tmux("send-keys", "C-c")
     poll(seen(terminal, r"stopped waiting: Backup mine goes on"), "it says what goes on")
+    poll(seen(terminal, r"^ended 130"), "its end")
 
 
 def test_watching_starts_at_the_top_again(shop: CommandLine, terminal: Terminal) -> None:
@@ -115,3 +119,12 @@ def test_watching_starts_at_the_top_again(shop: CommandLine, terminal: Terminal)
     shop.api.put(sample.backup("mine", {"phase": "Completed"}))
     poll(seen(terminal, r"^mine .*Completed"), "the second one")
     assert len([line for line in terminal.text().splitlines() if line.startswith("mine")]) == 1
+
+
+def test_ctrl_c_at_a_question(shop: CommandLine, terminal: Terminal) -> None:
+    shop.api.put(sample.backup("mine", {"phase": "Completed"}))
+    terminal.start("", "delete", "mine", "--kubeconfig", str(shop.kubeconfig))
+    poll(seen(terminal, r"^delete mine\? \[y/N\]"), "the question")
+    terminal.tmux("send-keys", "C-c")
+    poll(seen(terminal, r"ended 130"), "its end")
+    assert ("backups", "mine") in shop.api.objects

@@ -51,7 +51,9 @@ async def _backups_of(session: Session, chain: Obj) -> list[Obj]:
     spec = part(chain, "spec")
     vm, repository = text(part(spec, "vmRef").get("name")), text(part(spec, "repositoryRef").get("name"))
     fields = f"spec.vmRef.name={vm},spec.repositoryRef.name={repository},status.phase=Completed"
-    return [*await session.list(BACKUP, fields=fields)]
+    namespace = part(chain, "metadata").get("namespace")
+    found = await session.list(BACKUP, fields=fields)
+    return [one for one in found if part(one, "metadata").get("namespace") == namespace]
 
 
 def _tree(chain: Obj, groups: list[FullGroup]) -> Tree:

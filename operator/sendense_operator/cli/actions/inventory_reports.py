@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sendense_operator.api.v1alpha1.conditions import READY, find, is_true
-from sendense_operator.cli.errors import CommandError
+from sendense_operator.cli.errors import CommandError, usage
 from sendense_operator.cli.local_times import local, parse
 from sendense_operator.cli.screen import Cell, Cells, Tone, table
 from sendense_operator.cli.session import Session
@@ -31,6 +31,14 @@ async def listed(session: Session, kind: Kind, names: Sequence[str]) -> list[Obj
     if session.code == 0 and (missing := [name for name in names if name not in known]):
         raise CommandError(f"no {kind.kind} {missing[0]} in namespace {session.namespace}", "choose another with -n")
     return [one for one in found if not names or text(part(one, "metadata").get("name")) in names]
+
+
+def check_one_namespace(session: Session, option: str) -> None:
+    """Raise CommandError for a change in all namespaces, or one that would be repeated. `option`: that asks for it."""
+    if session.everywhere:
+        raise usage(f"{option} is for one namespace", "choose it with -n")
+    if session.watched:
+        raise usage(f"{option} and --watch don't go together", "leave --watch out")
 
 
 def show_table(session: Session, objs: Sequence[Obj], columns: list[str], rows: list[Cells]) -> None:

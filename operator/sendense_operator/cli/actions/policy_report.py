@@ -6,7 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sendense_operator.api.v1alpha1.names import ANNOTATION_RUN
-from sendense_operator.cli.actions.inventory_reports import listed, problem_of, ready_cell, show_table
+from sendense_operator.cli.actions.inventory_reports import (
+    check_one_namespace,
+    listed,
+    problem_of,
+    ready_cell,
+    show_table,
+)
 from sendense_operator.cli.errors import usage
 from sendense_operator.cli.local_times import ahead, local, parse
 from sendense_operator.cli.screen import Cell, Cells, Tone, table
@@ -67,10 +73,10 @@ def _show_schedules(session: Session, policy: Obj) -> None:
 
 def _show_expired(session: Session, policy: Obj, chains: Sequence[Mapping[str, Any]]) -> None:
     """Print the restore points that are deleted next, or would be if nothing held them."""
-    name = text(part(policy, "metadata").get("name"))
-    rows: list[Cells] = []
+    meta, rows = part(policy, "metadata"), list[Cells]()
     for chain in chains:
-        if part(chain, "status").get("policy") != name:
+        place = part(chain, "metadata").get("namespace"), part(chain, "status").get("policy")
+        if place != (meta.get("namespace"), meta.get("name")):
             continue
         for point in objects(part(chain, "status").get("restorePoints")):
             if point.get("expiredSince"):
@@ -89,6 +95,7 @@ def _show_expired(session: Session, policy: Obj, chains: Sequence[Mapping[str, A
 
 async def run_policies(session: Session, names: Sequence[str]) -> None:
     """Request a Backup of each VM of these policies now. Raises CommandError."""
+    check_one_namespace(session, "--run")
     if not names:
         raise usage("--run needs the name of a policy", "`sendense policy` lists them")
     request = session.now().isoformat(timespec="seconds")

@@ -6,7 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sendense_operator.api.v1alpha1.names import ANNOTATION_SCAN
-from sendense_operator.cli.actions.inventory_reports import listed, problem_of, ready_cell, show_table
+from sendense_operator.cli.actions.inventory_reports import (
+    check_one_namespace,
+    listed,
+    problem_of,
+    ready_cell,
+    show_table,
+)
 from sendense_operator.cli.local_times import local, parse
 from sendense_operator.cli.screen import Cell, Cells, Tone
 from sendense_operator.cli.session import Session
@@ -60,6 +66,7 @@ def _row(repository: Obj) -> Cells:
 
 async def scan_repositories(session: Session, names: Sequence[str], *, wait: bool, timeout_s: float) -> None:
     """Request a scan of each, and wait until it is complete if that is wanted. Raises CommandError."""
+    check_one_namespace(session, "--scan")
     patience = Patience.of(timeout_s)
     found = await listed(session, BACKUP_REPOSITORY, names)
     request = session.now().isoformat(timespec="seconds")
