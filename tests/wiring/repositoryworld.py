@@ -16,7 +16,8 @@ from sendense_operator.catalogue_format import (
     RootRecord,
     TombstoneRecord,
 )
-from sendense_operator.chain.immutability import retained_until, until_of_commit
+from sendense_operator.chain.immutability import until_of_commit
+from sendense_operator.chain.immutable_window import retained_until
 from sendense_operator.task import (
     ApplianceTask,
     BackupTask,

@@ -17,6 +17,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from sendense_operator.chain.freeable_layers import add_holder, dependencies
+from sendense_operator.chain.immutable_window import later, retained_until
 from sendense_operator.chain.layout import digests_of
 from sendense_operator.chain.manifest import Manifest
 from sendense_operator.task import Immutability
@@ -24,7 +25,6 @@ from sendense_operator.task import Immutability
 LONGEST_ATTEMPT: Final = timedelta(days=30)
 """Most time between the making of a task and the commit: the largest `spec.activeDeadlineSeconds`. By no more can a
 pod's clock that is wrong lengthen a window."""
-_END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC)
 
 
 def until_of_commit(immutability: Immutability | None, elapsed: timedelta, clock: datetime) -> datetime | None:
@@ -38,16 +38,7 @@ def until_of_commit(immutability: Immutability | None, elapsed: timedelta, clock
         return None
     earliest = immutability.now + elapsed
     committed = min(max(clock, earliest), earliest + LONGEST_ATTEMPT)
-    return _later(_whole_seconds(committed), immutability.days)
-
-
-def retained_until(committed: datetime, own: datetime | None, days: int | None) -> datetime | None:
-    """Return until when a restore point is immutable; None: it is not.
-
-    `committed`: when it was committed; `own`: the time that its manifest has; `days`: `spec.immutability.days` now.
-    """
-    by_days = _later(_aware(committed), days) if days is not None else None
-    return max((time for time in (own, by_days) if time is not None), default=None)
+    return later(_whole_seconds(committed), immutability.days)
 
 
 def is_retained(manifest: Manifest, now: datetime | None, days: int | None) -> bool:
@@ -104,17 +95,6 @@ def trusted_now(immutability: Immutability | None, clock: datetime) -> datetime 
     return min(immutability.now, clock) if immutability is not None else None
 
 
-def _later(start: datetime, days: int) -> datetime:
-    try:
-        return start + timedelta(days=days)
-    except OverflowError:
-        return _END_OF_TIME
-
-
 def _whole_seconds(time: datetime) -> datetime:
     """Return the time rounded up, because the API server's times have whole seconds."""
     return time.replace(microsecond=0) + timedelta(seconds=bool(time.microsecond))
-
-
-def _aware(time: datetime) -> datetime:
-    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)

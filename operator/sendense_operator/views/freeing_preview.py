@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from sendense_operator.api.v1alpha1.backup import DeletionPolicy
-from sendense_operator.chain.immutability import retained_until
+from sendense_operator.chain.immutable_window import retained_until
 from sendense_operator.views.backup_view import COMPLETED
 from sendense_operator.views.cached_objects import CachedBackup, CachedChain
 

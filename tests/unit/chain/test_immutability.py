@@ -14,10 +14,10 @@ from sendense_operator.chain.immutability import (
     ImmutabilityRule,
     is_retained,
     retained_layers,
-    retained_until,
     trusted_now,
     until_of_commit,
 )
+from sendense_operator.chain.immutable_window import retained_until
 from sendense_operator.chain.manifest import Manifest
 from sendense_operator.task import MAX_IMMUTABLE_DAYS, Immutability
 

@@ -8,7 +8,7 @@ from typing import Final
 from sendense_operator.api.v1alpha1 import conditions
 from sendense_operator.api.v1alpha1.backup import BackupStatus, Phase
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
-from sendense_operator.chain.immutability import retained_until
+from sendense_operator.chain.immutable_window import retained_until
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.formatting import whole_seconds
 from sendense_operator.reconcile.state.kubernetes_objects import is_deleting, ready_condition
