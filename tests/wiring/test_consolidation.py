@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from tests.wiring.test_incrementals import run
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster import kinds
 from sendense_operator.controller.handlers import keys_of_chain
+from sendense_operator.object_key import ObjectKey
 
 CHAIN = (("b1", "Full"), ("b2", "Incremental"), ("b3", "Incremental"), ("b4", "Incremental"))
 
@@ -357,6 +360,23 @@ async def test_a_merge_whose_log_is_gone_is_found_by_a_scan() -> None:
     await rig.run(lambda: layers(rig, "b3") == ("Incremental", 2, "b1", 32), seconds=100)
     assert layers(rig, "b4")[1] == 3
     await has_ended(rig)
+
+
+async def test_a_pod_that_listed_the_chain_later_knows_better() -> None:
+    rig = await backed_up()
+    rig.delete("b2")
+    await rig.run(lambda: rig.world.consolidation.tasks, seconds=100)
+    catalogues, key = rig.controller.ctx.repository_hints.catalogues, ObjectKey(sample.NAMESPACE, "store")
+    known = catalogues.get(key)
+    assert known is not None
+    later = replace(known.chains["db"], taken=known.chains["db"].taken + timedelta(hours=1))
+    catalogues.put(key, replace(known, chains={"db": later}))
+    await has_ended(rig)
+    assert rig.world.repository.waiting() == []
+    kept = catalogues.get(key)
+    assert kept is not None
+    assert kept.chains["db"] == later
+    assert layers(rig, "b3") == ("Incremental", 3, "b2", 32)
 
 
 async def test_progress_of_a_request_causes_no_further_checks() -> None:
