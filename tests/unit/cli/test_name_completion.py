@@ -19,7 +19,7 @@ case "$*" in
   *) printf 'namespace/shop\\n';;
 esac
 """
-HEAVY = ("kubernetes", "aiohttp", "yaml", "rich", "sendense_operator.api", "sendense_operator.cluster")
+HEAVY = ("kubernetes", "aiohttp", "pydantic", "yaml", "rich", "sendense_operator.api", "sendense_operator.cluster")
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_commands_and_a_shells_own_way(path: Path) -> None:
 
 
 def test_it_loads_nothing_that_takes_long(path: Path) -> None:
-    """The Kubernetes client and the models take a second; a completion has 0.3 s. pydantic is part of typer."""
+    """The Kubernetes client and the models take a second; a completion has 0.3 s."""
     code = (
         "import atexit, sys; from sendense_operator.cli import main;"
         "atexit.register(lambda: print('LOADED', *[n for n in sys.modules]));"
