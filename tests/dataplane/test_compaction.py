@@ -25,6 +25,7 @@ from sendense_operator.task import Compaction
 from sendense_operator.worker.errors import Reason, WorkerError
 from sendense_operator.worker.images import layer_compaction, layer_difference, qemu_tools
 from sendense_operator.worker.images.layer_verification import Sealed
+from sendense_operator.worker.images.nbd_client import Connection
 
 MIB = 1 << 20
 BLOCKS = CHUNK // BLOCK
@@ -252,6 +253,55 @@ def test_a_parent_that_reads_otherwise(refused: Refuse, monkeypatch: pytest.Monk
     """What was dropped because it equalled the parent is not there when it is read back."""
     monkeypatch.setattr(layer_difference, "find_differences", lambda _new, _old: iter(()))
     refused(CompactionResult.FAILED, "does not read as the received one")
+
+
+async def with_an_unchanged_chunk(root: Path, io: QemuIo) -> ReceivedIncrement:
+    """An increment of two chunks, of which the second was sent although all of it is as before."""
+    made = ReceivedIncrement(root, io, 3 * CHUNK)
+    await made.commit([(0, BLOCKS, 1), (BLOCKS, BLOCKS, 2)])
+    await made.commit([])
+    await made.receive([(10, 50, 3)], [(0, 2 * BLOCKS)])
+    return made
+
+
+def test_an_unchanged_chunk_of_the_parent_is_not_read(
+    io: QemuIo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its digest is known."""
+    read, starts = Connection.read, list[int]()
+
+    def reading(connection: Connection, start: int, length: int) -> bytearray:
+        starts.append(start)
+        return read(connection, start, length)
+
+    monkeypatch.setattr(Connection, "read", reading)
+
+    async def run() -> None:
+        made = await with_an_unchanged_chunk(tmp_path / "root", io)
+        sealed = await made.seal()
+        assert (sealed.compaction, sealed.changed_bytes) == (CompactionResult.COMPACTED, 50 * BLOCK)
+        await made.assert_sealed(sealed)
+
+    asyncio.run(run())
+    assert sorted(starts) == [0, 0, CHUNK]
+
+
+def test_a_damaged_parent_of_an_unchanged_chunk(io: QemuIo, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What was received is right, and is kept."""
+
+    async def run() -> None:
+        made = await with_an_unchanged_chunk(tmp_path / "root", io)
+        path = made.root / made.layers[0].file
+        at = path.read_bytes().index(b"\2" * CHUNK) + 100
+        with path.open("r+b") as file:
+            file.seek(at)
+            file.write(b"\3")
+        sealed = await made.seal()
+        assert sealed.compaction is CompactionResult.FAILED
+        await made.assert_sealed(sealed)
+
+    asyncio.run(run())
+    assert f"does not read as the received one at byte {CHUNK}" in caplog.text
 
 
 @pytest.mark.parametrize("step", ["create", "write", "prove", "rename"])

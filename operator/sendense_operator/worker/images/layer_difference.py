@@ -62,7 +62,7 @@ class _Tally:
 
 async def write_difference(
     comparison: Comparison,
-    receive: Callable[[int, Content], None],
+    receive: Callable[[int, Content], bool],
     before_chunk: Callable[[], None],
     choice: ModeChoice,
     runtime: Path,
@@ -70,9 +70,10 @@ async def write_difference(
 ) -> int:
     """Write what differs, and return the number of bytes that do; zeroes over data of the lower stack are explicit.
 
-    `receive` receives the index and content of each touched chunk of the upper stack that may hold data;
-    `before_chunk` is called before each chunk. Both run in any thread, and what they raise ends it. At the return the
-    new layer's server has ended, but its file is not flushed. Raises WorkerError.
+    `receive` receives the index and content of each touched chunk of the upper stack that may hold data, and returns
+    whether it is known to equal the lower stack's, which is then not read. `before_chunk` is called before each chunk.
+    Both run in any thread, and what they raise ends it. At the return the new layer's server has ended, but its file is
+    not flushed. Raises WorkerError.
     """
     changed = _Tally()
     queue = ChunkQueue(marked(comparison.touched))
@@ -104,7 +105,7 @@ class _Reader:
     """The connections of one thread to the three servers."""
 
     def __init__(
-        self, comparison: Comparison, sockets: tuple[Path, Path, Path], receive: Callable[[int, Content], None]
+        self, comparison: Comparison, sockets: tuple[Path, Path, Path], receive: Callable[[int, Content], bool]
     ) -> None:
         self._comparison, self._receive = comparison, receive
         self._zeroes = bytes(comparison.chunks.chunk)
@@ -120,7 +121,8 @@ class _Reader:
         new: Content = self._zeroes[:length]
         if self._comparison.data[index]:
             new = self._upper.read(start, length)
-            self._receive(index, new)
+            if self._receive(index, new):
+                return 0
         if self._lower.is_zero(start, length):
             if not self._comparison.data[index]:
                 return 0
