@@ -20,6 +20,7 @@ from tests.dataplane.qemuio import QemuIo, qemu_io
 from sendense_operator.chain.manifest import CHUNK
 from sendense_operator.worker.images import qemu_tools
 from sendense_operator.worker.images.layer_merge import Merge
+from sendense_operator.worker.images.nbd_client import Connection
 
 SECTORS = CHUNK // SECTOR
 _SIZES = (2 * CHUNK, CHUNK + 5 * (128 << 10) + 1536, 3 * CHUNK - 4096, CHUNK - 512, (128 << 10) + 512)
@@ -128,6 +129,28 @@ def test_zeroes_over_data_of_the_full(io: QemuIo, tmp_path: Path) -> None:
         merged = await made.merge(plan)
         assert merged.written_bytes == merged.layer.guest_bytes == (400 - 80 + 2000) * SECTOR
         assert merged.layer.coverage == (400 + 2000 + 64) * SECTOR
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("removed", [1, 2])
+def test_only_zeroes_of_a_full_may_become_holes(
+    io: QemuIo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, removed: int
+) -> None:
+    """QEMU keeps zeroes explicit anyway, but it is the request that promises it."""
+    zero, holes = Connection.zero, set[bool]()
+
+    def zeroing(connection: Connection, start: int, length: int, *, hole: bool) -> None:
+        holes.add(hole)
+        zero(connection, start, length, hole=hole)
+
+    monkeypatch.setattr(Connection, "zero", zeroing)
+
+    async def run() -> None:
+        made = await three(tmp_path, io)
+        plan = made.plan(2, removed)
+        await made.merge(plan)
+        assert holes == {plan.becomes_full}
 
     asyncio.run(run())
 
