@@ -16,6 +16,7 @@ from tests.wiring.test_incrementals import backed_up, run
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster import kinds
 from sendense_operator.formatting import parse_time
+from sendense_operator.reconcile.chains.chain_reconciler import reconcile_chain
 from sendense_operator.reconcile.workload.worker_pod import probe_task_of, task_of
 
 WEEK: dict[str, Any] = {"immutability": {"days": 7}}
@@ -81,6 +82,18 @@ async def test_waiting_costs_nothing() -> None:
     writes = [call for call in calls if call[0] not in ("get", "list") and call[1] in ("Backup", "BackupChain")]
     assert writes == []
     assert len([call for call in calls if call == ("list", "Backup")]) < 60
+
+
+async def test_its_chain_is_checked_again_at_its_time_and_each_hour() -> None:
+    rig = await protected()
+    rig.delete("b2")
+    await rig.run(lambda: rig.reason("b2") == "RetainedUntil", seconds=5)
+    ctx, index = rig.controller.ctx, rig.controller.protection
+    assert await reconcile_chain(ctx, index, NAMESPACE, "db", "store") == 3600
+    until = parse_time(rig.chain()["status"]["removed"][0]["keptUntil"])
+    assert until is not None
+    rig.world.clock.seconds += int((until - rig.world.clock.now()).total_seconds()) - 100
+    assert await reconcile_chain(ctx, index, NAMESPACE, "db", "store") == 160
 
 
 async def test_it_stays_a_parent_meanwhile() -> None:
