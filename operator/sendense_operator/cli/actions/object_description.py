@@ -22,6 +22,7 @@ from sendense_operator.cluster.kinds import (
     Kind,
 )
 from sendense_operator.formatting import human_bytes
+from sendense_operator.object_key import ObjectKey
 from sendense_operator.views.backup_view import number, objects, part, text
 
 Obj = Mapping[str, Any]
@@ -64,7 +65,7 @@ async def describe(session: Session, references: Sequence[str]) -> None:
 
 async def _describe(session: Session, obj: Obj) -> None:
     meta, status = part(obj, "metadata"), part(obj, "status")
-    session.screen.line(text(obj.get("kind")), f"{text(meta.get('namespace'))}/{text(meta.get('name'))}")
+    session.screen.line(text(obj.get("kind")), str(ObjectKey(text(meta.get("namespace")), text(meta.get("name")))))
     session.screen.show(table(["", ""], [[name, value] for name, value in facts_of(obj)]))
     _show_conditions(session, objects(status.get("conditions")))
     disks = objects(status.get("disks"))

@@ -29,6 +29,8 @@ NO_STATUS = {
     "answer.py": "a worker's answer",
     "worker/main.py": "a worker's answer",
     "chain/parent_blocks.py": "a mark",
+    "chain/consolidation.py": "a manifest",
+    "worker/storage/merge_switch.py": "a manifest, and the journal of a merge",
 }
 """Files whose models go into no status."""
 
