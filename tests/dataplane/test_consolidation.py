@@ -235,7 +235,7 @@ async def test_it_is_cancelled(chain: LayeredChain) -> None:
     remove(chain, 2)
     run = Run(chain, bytes_per_second=100_000)
     work = asyncio.create_task(run.answer())
-    await comes_true(lambda: "merging 1 layers" in run.state.progress().message, 60)
+    await comes_true(lambda: "merging 1 layer into" in run.state.progress().message, 60)
     work.cancel()
     with pytest.raises(asyncio.CancelledError):
         await work

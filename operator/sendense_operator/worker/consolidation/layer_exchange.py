@@ -15,6 +15,7 @@ from sendense_operator.chain.consolidation import Limits, MergeRun, plan_consoli
 from sendense_operator.chain.digests import Chunks
 from sendense_operator.chain.layout import ChainPaths
 from sendense_operator.chain.manifest import ManifestDisk
+from sendense_operator.formatting import human_count
 from sendense_operator.logs import get_logger
 from sendense_operator.task import ConsolidationObstacle, ConsolidationTask
 from sendense_operator.worker.consolidation.consolidation_state import ConsolidationState
@@ -97,8 +98,8 @@ class LayerExchange:
         free = capacity(self._root).free
         if not has_room(free, self._task.min_free, run.most_bytes):
             text = (
-                f"merging {run.removed} layers into {run.disk.file} needs up to {run.most_bytes} bytes, but only "
-                f"{free} are free, of which {self._task.min_free} must stay"
+                f"merging {human_count(run.removed, 'layer')} into {run.disk.file} needs up to {run.most_bytes} bytes, "
+                f"but only {free} are free, of which {self._task.min_free} must stay"
             )
             raise MergeRefusedError(ConsolidationObstacle.NO_ROOM, text)
 
@@ -121,7 +122,7 @@ class LayerExchange:
         self._step("journal the merge")
         merge_journal.write_journal(self._root, self._paths, journal)
         name = run.point.manifest.backup.name
-        what = f"merging {run.removed} layers into restore point {name}, disk {run.disk.index}"
+        what = f"merging {human_count(run.removed, 'layer')} into restore point {name}, disk {run.disk.index}"
         self._state.begin(what, 2 * run.most_bytes)
         self._state.check = self._check_chunk
         log.info("merging layers", restore_point=name, disk=run.disk.index, layers=len(run.inputs))
