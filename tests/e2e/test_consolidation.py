@@ -108,8 +108,7 @@ def kill_a_merge(history: History, points: list[str]) -> None:
     points.append(increment(history, "killed"))
     expire(history, points)
     history.wait_points(*points)
-    request = {"metadata": {"annotations": {names.ANNOTATION_CONSOLIDATE: "to be killed"}}}
-    space.kube.merge("BackupChain", name, space.namespace, request)
+    request(history, "to be killed")
     labels = f"{names.LABEL_COMPONENT}={names.COMPONENT_CONSOLIDATION}"
 
     def running() -> Obj:
@@ -129,9 +128,16 @@ def kill_a_merge(history: History, points: list[str]) -> None:
     wait_for("the Event of the failure", reported, timeout=SLOW_MACHINE)
 
 
+def request(history: History, value: str) -> None:
+    """Have everything merged that no restore point needs apart, also what frees little."""
+    change = {"metadata": {"annotations": {names.ANNOTATION_CONSOLIDATE: value}}}
+    history.space.kube.merge("BackupChain", chain_name(history.vm, history.repository), history.space.namespace, change)
+
+
 def wait_merged(history: History, points: list[str]) -> Obj:
     """Return the chain's status once nothing is left of what was removed."""
     history.wait_points(*points)
+    request(history, "all of it")
 
     def probe() -> Obj:
         chain = history.chain()
