@@ -224,7 +224,8 @@ async def test_a_restore_point_is_removed_during_the_merge(chain: LayeredChain, 
             remove(chain, number)
 
     run.on_step = step
-    await run.answer()
+    answer = await run.answer()
+    assert (answer.outcome, answer.consolidated and answer.consolidated.left) == ("Completed", "")
     await consolidate(chain)
     assert_sound(chain, [at for at in (1, 3, 4, 5) if at != number])
     free(chain)

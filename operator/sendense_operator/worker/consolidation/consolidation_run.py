@@ -127,29 +127,28 @@ class _Consolidation:
         self._settings, self._task, self._state = settings, task, state
         self._root, self._paths, self._merging = root, paths, merging
         self._exchange = LayerExchange(settings, task, state, root, paths, merging, runtime, on_step)
-        self._failures = list[tuple[ConsolidationObstacle, str]]()
-        self._refused = frozenset[str]()
-        """Layers whose merge was refused in this run."""
+        self._refused = dict[str, tuple[ConsolidationObstacle, str]]()
+        """Why merges were refused in this run, by the layer that would have been replaced."""
 
     async def merge_all(self) -> tuple[_Plan, list[tuple[ConsolidationObstacle, str]]]:
-        """Merge until nothing is left to merge. Return the last plan, and why merges were refused. Raises WorkerError.
+        """Merge until nothing is left to merge. Return the last plan, and why merges were refused that still could be.
 
-        What can be freed without a merge is freed first, as far as no backup is writing the chain.
+        Raises WorkerError. What can be freed without a merge is freed first, as far as no backup is writing the chain.
         """
         self._state.say("freeing what is unneeded")
         await run_to_end(asyncio.to_thread(self._prepare))
         while True:
             limits, whole = await self._plan()
-            plan = without(whole, self._refused)
+            plan = without(whole, frozenset(self._refused))
             if not plan.runs:
-                return plan, self._failures
+                # A run may be over: its restore point was removed, and its layers belong to that of the next one.
+                return plan, [self._refused[run.disk.file] for run in whole.runs]
             run = plan.runs[0]
             try:
                 await self._exchange.merge(run, limits)
             except MergeRefusedError as error:
                 log.warning("layers were not merged", layer=run.disk.file, reason=error.obstacle, message=str(error))
-                self._refused |= {run.disk.file}
-                self._failures.append((error.obstacle, str(error)))
+                self._refused[run.disk.file] = (error.obstacle, str(error))
 
     def _prepare(self) -> None:
         """Free what can be freed, and remove what an earlier merge left. Raises WorkerError."""
