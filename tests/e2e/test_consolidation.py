@@ -49,7 +49,7 @@ def test_many_increments_of_which_seven_are_kept(space: Workspace, history: Hist
             chart.kill(space.kube, "controller")
         if number == MERGE_DIES:
             kill_a_merge(history, points)
-        depth = wait_shallow(history)
+        depth = wait_shallow(history, points)
         print(f"{points[-1]}: copied in {copied:.0f} s, ready for the next after {time.monotonic() - began:.0f} s")
         assert depth <= TARGET
     chain = wait_merged(history, points)
@@ -86,8 +86,9 @@ def expire(history: History, points: list[str]) -> None:
             copy.unlink()
 
 
-def wait_shallow(history: History) -> int:
-    """Return the chain's depth once the next increment finds room below the target."""
+def wait_shallow(history: History, points: list[str]) -> int:
+    """Return the chain's depth once it has these restore points, and the next increment finds room below the target."""
+    history.wait_points(*points)
 
     def probe() -> int:
         chain = history.chain()
@@ -104,7 +105,7 @@ def kill_a_merge(history: History, points: list[str]) -> None:
     rules = {"spec": {"consolidation": {"bytesPerSecond": SLOW_MERGE}}}
     space.kube.merge("BackupChain", name, space.namespace, rules)
     space.vma.write("vm", count=WRITES, size=4 * KIB, seed="killed")
-    wait_shallow(history)
+    wait_shallow(history, points)
     points.append(increment(history, "killed"))
     expire(history, points)
     history.wait_points(*points)
