@@ -150,7 +150,9 @@ def test_the_object_for_programs(shop: CommandLine) -> None:
 
 def test_ctrl_c_ends_only_the_waiting(shop: CommandLine) -> None:
     words = ["backup", "db", "--name", "mine", "--wait", "--kubeconfig", str(shop.kubeconfig)]
-    program = [sys.executable, "-c", "from sendense_operator.cli.main import main; main()", *words]
+    # A shell starts what runs in its background with the signal ignored, which children inherit.
+    heeds = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    program = [sys.executable, "-c", f"{heeds}; from sendense_operator.cli.main import main; main()", *words]
     process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     poll(lambda: any("/backups/mine" in path for _, path, _ in shop.api.requests), "it waits")
     process.send_signal(signal.SIGINT)
