@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,9 +52,16 @@ def free_ports(count: int) -> int:
 
 @contextmanager
 def small_file_system(folder: Path) -> Iterator[Path | None]:
-    """A file system of SMALL_BYTES, mounted on `folder` unless there is one; None where neither can be."""
+    """An empty file system of SMALL_BYTES, mounted on `folder` unless there is one; None where neither can be."""
     if SMALL_FOLDER in os.environ:
-        yield Path(os.environ[SMALL_FOLDER])
+        with (Path(tempfile.gettempdir()) / "small-file-system.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # the processes of a parallel run share it
+            small = Path(os.environ[SMALL_FOLDER])
+            _empty(small)
+            try:
+                yield small
+            finally:
+                _empty(small)
         return
     command = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_BYTES}", "tmpfs", str(folder)]
     mounted = os.geteuid() == 0 and shutil.which("mount") is not None
@@ -62,3 +71,11 @@ def small_file_system(folder: Path) -> Iterator[Path | None]:
     finally:
         if mounted:
             subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
