@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from blake3 import blake3
+from tests.dataplane.host import free_ports
 from tests.dataplane.layered_chain import CHUNKS, REPOSITORY_ID, SIZE, LayeredChain, free, remove
 from tests.support.chains import uid_of
-from tests.support.local_programs import free_port
 
 from sendense_operator.answer import Answer
 from sendense_operator.chain.manifest import CHUNK
@@ -42,7 +42,7 @@ class Export:
             "serve": True,
         }
         self.task = RestoreTask(**(fields | changes))
-        self.port = free_port()
+        self.port = free_ports(2)
         self.settings = Settings(
             pod_uid=str(uuid.uuid4()),
             pod_ip="127.0.0.1",
