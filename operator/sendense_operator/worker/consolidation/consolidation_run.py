@@ -23,15 +23,15 @@ from sendense_operator.chain.consolidation import (
     plan_consolidation,
     without,
 )
-from sendense_operator.chain.immutability import ImmutabilityRule
 from sendense_operator.chain.layout import ChainPaths
 from sendense_operator.logs import emit_line, get_logger
 from sendense_operator.task import ConsolidationObstacle, ConsolidationTask
+from sendense_operator.worker.consolidation.consolidation_scope import ConsolidationScope
 from sendense_operator.worker.consolidation.consolidation_state import ConsolidationState
 from sendense_operator.worker.consolidation.layer_exchange import LayerExchange, MergeRefusedError
 from sendense_operator.worker.errors import storage_error
 from sendense_operator.worker.lifecycle.stop_requests import run_to_end
-from sendense_operator.worker.maintenance import chain_maintenance
+from sendense_operator.worker.maintenance.chain_maintenance import Survey, maintain
 from sendense_operator.worker.maintenance.scan_records import chain_records
 from sendense_operator.worker.settings import Settings
 from sendense_operator.worker.storage import recovery
@@ -67,24 +67,26 @@ async def run_consolidation(
     merging = await ChainLock.acquire(root / merge_lock_of(paths), root, settings.pod_uid, settings.lock_wait)
     with merging:
         try:
-            run = _Consolidation(settings, task, state, root, paths, merging, runtime, on_step)
-            plan, failures = await run.merge_all()
+            scope = ConsolidationScope(settings, task, state, root, paths, merging, runtime, on_step)
+            plan, failures = await _Consolidation(scope).merge_all()
         finally:
             state.limit.stop()
             shutil.rmtree(runtime, ignore_errors=True)
-    seal = await run_to_end(asyncio.to_thread(_catalogue, root, paths, settings, task, emit))
+    seal = await run_to_end(asyncio.to_thread(_catalogue, scope, emit))
     return _answer(root, paths, state, plan, failures, seal)
 
 
-def _catalogue(
-    root: Path, paths: ChainPaths, settings: Settings, task: ConsolidationTask, emit: Callable[[str], None]
-) -> CatalogueSeal:
+def _catalogue(scope: ConsolidationScope, emit: Callable[[str], None]) -> CatalogueSeal:
     """Free what is unneeded now, and write the catalogue of the chain; return its seal."""
     writer = CatalogueWriter(emit)
-    rule = ImmutabilityRule.of(task.immutability)
-    for record in chain_records(chain_maintenance.maintain(root, paths, settings.pod_uid, clean=False, rule=rule)):
+    for record in chain_records(_maintain(scope)):
         writer.add(record)
     return writer.close()
+
+
+def _maintain(scope: ConsolidationScope) -> Survey:
+    """Free what is unneeded, as far as no backup is writing the chain, and survey it."""
+    return maintain(scope.root, scope.paths, scope.settings.pod_uid, clean=False, rule=scope.rule)
 
 
 def _answer(
@@ -113,20 +115,10 @@ def _answer(
 class _Consolidation:
     """The merges of one run, one after the other: each may change what the next one starts from."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        task: ConsolidationTask,
-        state: ConsolidationState,
-        root: Path,
-        paths: ChainPaths,
-        merging: ChainLock,
-        runtime: Path,
-        on_step: Callable[[str], None],
-    ) -> None:
-        self._settings, self._task, self._state = settings, task, state
-        self._root, self._paths, self._merging = root, paths, merging
-        self._exchange = LayerExchange(settings, task, state, root, paths, merging, runtime, on_step)
+    def __init__(self, scope: ConsolidationScope) -> None:
+        self._scope = scope
+        self._root, self._paths = scope.root, scope.paths
+        self._exchange = LayerExchange(scope)
         self._refused = dict[str, tuple[ConsolidationObstacle, str]]()
         """Why merges were refused in this run, by the layer that would have been replaced."""
 
@@ -135,7 +127,7 @@ class _Consolidation:
 
         Raises WorkerError. What can be freed without a merge is freed first, as far as no backup is writing the chain.
         """
-        self._state.say("freeing what is unneeded")
+        self._scope.state.say("freeing what is unneeded")
         await run_to_end(asyncio.to_thread(self._prepare))
         while True:
             limits, whole = await self._plan()
@@ -152,32 +144,22 @@ class _Consolidation:
 
     def _prepare(self) -> None:
         """Free what can be freed, and remove what an earlier merge left. Raises WorkerError."""
-        rule = ImmutabilityRule.of(self._task.immutability)
-        chain_maintenance.maintain(self._root, self._paths, self._settings.pod_uid, clean=False, rule=rule)
+        _maintain(self._scope)
         try:
-            drop_merge(self._root, self._paths, self._before)
+            drop_merge(self._root, self._paths, self._scope.before)
             for partial in recovery.partials(self._root, self._paths):
                 if layout.is_merged_partial(partial.name):
-                    self._merging.check()
+                    self._scope.before()
                     partial.unlink(missing_ok=True)
         except OSError as error:
             raise storage_error(error, "removing what an earlier merge left") from error
 
-    def _before(self, _: str) -> None:
-        self._merging.check()
-
     async def _plan(self) -> tuple[Limits, _Plan]:
-        chain = await read_listing(self._root, self._paths, self._settings)
+        chain = await read_listing(self._root, self._paths, self._scope.settings)
         try:
             state: ChainState[StoredPoint] = chain_state(self._root, chain)
             with pinned(self._root, self._paths) as pins:
-                limits = limits_of(self._task, self._settings)
+                limits = self._scope.limits
                 return limits, plan_consolidation(state, pins, limits)
         except OSError as error:
             raise storage_error(error, "reading the chain") from error
-
-
-def limits_of(task: ConsolidationTask, settings: Settings) -> Limits:
-    """Return what a task allows."""
-    rule = ImmutabilityRule.of(task.immutability)
-    return Limits(task.target_depth, everything=task.everything, rule=rule, own_pod=settings.pod_uid)

@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Final
 
 from sendense_operator.chain import layout
 from sendense_operator.chain.compaction import has_room
 from sendense_operator.chain.consolidation import Limits, MergeRun, plan_consolidation
-from sendense_operator.chain.digests import Chunks
-from sendense_operator.chain.layout import ChainPaths
 from sendense_operator.chain.manifest import ManifestDisk
 from sendense_operator.formatting import human_count
 from sendense_operator.logs import get_logger
-from sendense_operator.task import ConsolidationObstacle, ConsolidationTask
-from sendense_operator.worker.consolidation.consolidation_state import ConsolidationState
+from sendense_operator.task import ConsolidationObstacle
+from sendense_operator.worker.consolidation.consolidation_scope import ConsolidationScope
 from sendense_operator.worker.errors import Reason, WorkerError, storage_error
+from sendense_operator.worker.images import proof
 from sendense_operator.worker.images.layer_merge import Merge, MergedLayer, merge_layers
 from sendense_operator.worker.images.nbd_export import ModeChoice
 from sendense_operator.worker.lifecycle.stop_requests import run_to_end
-from sendense_operator.worker.settings import Settings
 from sendense_operator.worker.storage import merge_journal
-from sendense_operator.worker.storage.chain_folder import StoredPoint, read_chain
+from sendense_operator.worker.storage.chain_folder import ChainFolder, StoredPoint, read_chain
 from sendense_operator.worker.storage.chain_lock import ChainLock
-from sendense_operator.worker.storage.digest_file import DigestFile
 from sendense_operator.worker.storage.durable_io import allocated
 from sendense_operator.worker.storage.immutable_bit import release_point
 from sendense_operator.worker.storage.merge_journal import MergeJournal
@@ -59,21 +56,10 @@ class MergeRefusedError(Exception):
 class LayerExchange:
     """The merges of a chain, whose merge lock is held."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        task: ConsolidationTask,
-        state: ConsolidationState,
-        root: Path,
-        paths: ChainPaths,
-        merging: ChainLock,
-        runtime: Path,
-        on_step: Callable[[str], None],
-    ) -> None:
-        self._settings, self._task, self._state = settings, task, state
-        self._root, self._paths, self._merging, self._runtime = root, paths, merging, runtime
+    def __init__(self, scope: ConsolidationScope) -> None:
+        self._scope = scope
+        self._root, self._paths, self._state = scope.root, scope.paths, scope.state
         self._choice = ModeChoice()
-        self._on_step = on_step
 
     async def merge(self, run: _Run, limits: Limits) -> None:
         """Merge the layers of a run. Raises MergeRefusedError; then, and after any other error, they are as before.
@@ -96,17 +82,17 @@ class LayerExchange:
 
     def _check_room(self, run: _Run) -> None:
         free = capacity(self._root).free
-        if not has_room(free, self._task.min_free, run.most_bytes):
+        if not has_room(free, self._scope.task.min_free, run.most_bytes):
             text = (
                 f"merging {human_count(run.removed, 'layer')} into {run.disk.file} needs up to {run.most_bytes} bytes, "
-                f"but only {free} are free, of which {self._task.min_free} must stay"
+                f"but only {free} are free, of which {self._scope.task.min_free} must stay"
             )
             raise MergeRefusedError(ConsolidationObstacle.NO_ROOM, text)
 
     async def _pin(self, run: _Run) -> Pin:
-        lookup = PointLookup(self._root, read_chain(self._root, self._paths))
+        lookup = PointLookup(self._root, ChainFolder(self._paths))
         layers = [layer.file for layer in run.stack]
-        pin = await lookup.pin(run.point, layers, self._settings.pod_uid, self._settings.pin_wait)
+        pin = await lookup.pin(run.point, layers, self._scope.settings.pod_uid, self._scope.settings.pin_wait)
         if pin is None:
             name = run.point.manifest.backup.name
             raise ChainChangedError(Reason.CHAIN_BUSY, f"restore point {name} was removed meanwhile")
@@ -114,12 +100,12 @@ class LayerExchange:
 
     async def _merge(self, run: _Run, limits: Limits, pin: Pin) -> None:
         journal = MergeJournal(
-            pod_uid=self._settings.pod_uid,
+            pod_uid=self._scope.settings.pod_uid,
             backup_uid=run.point.manifest.backup.uid,
             inputs=run.inputs,
             root=run.disk.digest.root,
         )
-        self._step("journal the merge")
+        self._scope.step("journal the merge")
         merge_journal.write_journal(self._root, self._paths, journal)
         name = run.point.manifest.backup.name
         what = f"merging {human_count(run.removed, 'layer')} into restore point {name}, disk {run.disk.index}"
@@ -135,31 +121,22 @@ class LayerExchange:
         log.info("merged layers", restore_point=name, disk=run.disk.index, layers=len(run.inputs), freed_bytes=freed)
 
     async def _write(self, run: _Run) -> MergedLayer:
-        layer = PurePosixPath(run.disk.file)
-        chunks = Chunks(run.disk.virtual_size, run.disk.digest.chunk)
-        target = self._root / layout.partial(layout.merged_of(layer))
-        try:
-            digests = DigestFile.open(self._root / layout.digests_of(layer), chunks)
-        except ValueError as error:
-            raise WorkerError(Reason.IMAGE_CORRUPT, f"{layout.digests_of(layer)}: {error}") from error
-        with digests:
-            if await asyncio.to_thread(digests.root) != run.disk.digest.root:
-                text = f"{layout.digests_of(layer)} is not the list of which the manifest has the root"
-                raise WorkerError(Reason.IMAGE_CORRUPT, text)
-            self._step(f"write {target.name}")
+        target = self._root / layout.partial(layout.merged_of(PurePosixPath(run.disk.file)))
+        with proof.open_list(self._root, run.disk) as digests:
+            self._scope.step(f"write {target.name}")
             merge = Merge(self._root, run.stack, run.removed, target)
-            return await merge_layers(merge, digests, self._state, self._choice, self._runtime, "merge")
+            return await merge_layers(merge, digests, self._state, self._choice, self._scope.runtime, "merge")
 
     def _check_chunk(self) -> None:
-        self._merging.check()
-        if not has_room(capacity(self._root).free, self._task.min_free, 0):
+        self._scope.before()
+        if not has_room(capacity(self._root).free, self._scope.task.min_free, 0):
             raise WorkerError(Reason.REPOSITORY_FULL, "too little space is left beside the layers that are merged")
 
     async def _switch(self, run: _Run, limits: Limits, journal: MergeJournal, entry: ManifestDisk, pin: Pin) -> None:
         """Put the merged layer in its place as soon as no other pod writes or reads the chain. Raises WorkerError."""
-        deadline = time.monotonic() + self._settings.switch_wait
+        deadline = time.monotonic() + self._scope.settings.switch_wait
         while True:
-            lock = ChainLock.try_acquire(self._root / self._paths.lock, self._root, self._settings.pod_uid)
+            lock = ChainLock.try_acquire(self._root / self._paths.lock, self._root, self._scope.settings.pod_uid)
             reason = "a backup to end, which is writing the chain"
             if lock is not None:
                 with lock:
@@ -179,7 +156,7 @@ class LayerExchange:
         """Switch, and free what is unneeded then; return what must end first, an empty text if it was done."""
 
         def step(name: str) -> None:
-            self._step(name)
+            self._scope.step(name)
             lock.check()
 
         chain = read_chain(self._root, self._paths)
@@ -196,14 +173,10 @@ class LayerExchange:
         free_layers(self._root, read_chain(self._root, self._paths), step, limits.rule)
         return ""
 
-    def _step(self, name: str) -> None:
-        self._on_step(name)
-        self._merging.check()
-
     def _drop(self) -> None:
         """Remove what a merge has left that did not take its place. Errors are logged."""
         try:
-            drop_merge(self._root, self._paths, lambda _: self._merging.check())
+            drop_merge(self._root, self._paths, self._scope.before)
         except (OSError, WorkerError) as error:
             log.warning("what a merge left could not be removed; the next consolidation does it", error=error)
 

@@ -120,12 +120,7 @@ def _store(root: Path, point: StoredPoint, disks: tuple[ManifestDisk, ...], on_s
         return
     on_step(f"replace {point.place}")
     release_point(root, point.place, point.manifest)
-    replace_durable(root / point.place, replace_disks(point.manifest, disks).to_json())
-
-
-def replace_disks(manifest: Manifest, disks: tuple[ManifestDisk, ...]) -> Manifest:
-    """Return a manifest with other entries of its disks."""
-    return manifest.model_copy(update={"disks": disks})
+    replace_durable(root / point.place, point.manifest.model_copy(update={"disks": disks}).to_json())
 
 
 def _entomb_again(root: Path, paths: ChainPaths, on_step: _Step) -> None:
