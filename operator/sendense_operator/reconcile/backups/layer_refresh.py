@@ -9,7 +9,7 @@ from sendense_operator.cluster.kinds import BACKUP
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import write_status
 from sendense_operator.formatting import human_bytes
-from sendense_operator.reconcile.backups.status_changes import BackupChanges, changed_disk, changed_status
+from sendense_operator.reconcile.backups.status_changes import BackupChanges, changed_disk, changed_status, layer_of
 from sendense_operator.reconcile.state.context import ReconcileContext
 from sendense_operator.reconcile.state.kubernetes_objects import is_deleting
 
@@ -33,18 +33,7 @@ def with_layers_of(status: BackupStatus, point: PointRecord) -> BackupStatus:
 def _followed(disk: BackupDisk, reported: DiskAnswer | None) -> BackupDisk:
     if reported is None:
         return disk
-    return changed_disk(
-        disk,
-        type=reported.type,
-        parent=reported.parent or None,
-        parent_change_id=reported.parent_change_id or None,
-        depth=reported.depth,
-        file=reported.file,
-        stored_bytes=reported.stored_bytes,
-        guest_bytes=reported.guest_bytes,
-        changed_bytes=reported.changed_bytes,
-        compaction=reported.compaction or None,
-    )
+    return changed_disk(disk, **layer_of(reported))
 
 
 async def follow_manifest(ctx: ReconcileContext, obj: Obj, point: PointRecord) -> bool:

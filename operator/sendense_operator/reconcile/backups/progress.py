@@ -18,7 +18,7 @@ from sendense_operator.formatting import (
     human_rate,
     whole_seconds,
 )
-from sendense_operator.reconcile.backups.status_changes import changed_disk, changed_progress
+from sendense_operator.reconcile.backups.status_changes import changed_disk, changed_progress, layer_of
 from sendense_operator.reconcile.state.backup_type import backup_type_of
 from sendense_operator.task import BackupType, DiskProgress, Progress, Stage
 
@@ -121,16 +121,8 @@ def final_disks(answer: Answer) -> list[BackupDisk]:
             virtual_size=disk.virtual_size,
             received_bytes=disk.received_bytes,
             percent=100,
-            type=disk.type,
             reason=disk.reason or None,
-            parent=disk.parent or None,
-            parent_change_id=disk.parent_change_id or None,
-            depth=disk.depth,
-            file=disk.file,
-            stored_bytes=disk.stored_bytes,
-            guest_bytes=disk.guest_bytes,
-            changed_bytes=disk.changed_bytes,
-            compaction=disk.compaction or None,
+            **layer_of(disk),
             change_id=disk.change_id or None,
         )
         for disk in answer.disks

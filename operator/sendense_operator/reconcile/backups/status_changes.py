@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TypedDict, Unpack
 
+from sendense_operator.answer import DiskAnswer
 from sendense_operator.api.v1alpha1.backup import (
     BackupDisk,
     BackupProgress,
@@ -55,15 +56,9 @@ class DerivedChanges(BackupChanges, total=False):
     duration_seconds: int | None
 
 
-class DiskChanges(TypedDict, total=False):
-    """Fields of `BackupDisk` that change without a new report of the worker."""
+class LayerFields(TypedDict, total=False):
+    """Fields of `BackupDisk` that tell of the layer, as the manifest does. A consolidation changes them."""
 
-    received_bytes: int
-    percent: int
-    rate_bytes_per_second: int | None
-    rate: str | None
-    eta_seconds: int | None
-    eta: str | None
     type: BackupType | None
     parent: str | None
     parent_change_id: str | None
@@ -73,6 +68,17 @@ class DiskChanges(TypedDict, total=False):
     guest_bytes: int | None
     changed_bytes: int | None
     compaction: str | None
+
+
+class DiskChanges(LayerFields, total=False):
+    """Fields of `BackupDisk` that change without a new report of the worker."""
+
+    received_bytes: int
+    percent: int
+    rate_bytes_per_second: int | None
+    rate: str | None
+    eta_seconds: int | None
+    eta: str | None
 
 
 class ProgressChanges(TypedDict, total=False):
@@ -87,6 +93,21 @@ class ProgressChanges(TypedDict, total=False):
 def changed_status(status: BackupStatus, changes: BackupChanges) -> BackupStatus:
     """Return `status` with the changes; nothing is validated, as with `model_copy`."""
     return status.model_copy(update=dict(changes))
+
+
+def layer_of(disk: DiskAnswer) -> LayerFields:
+    """Return what the status tells of the layer of a committed disk."""
+    return LayerFields(
+        type=disk.type,
+        parent=disk.parent or None,
+        parent_change_id=disk.parent_change_id or None,
+        depth=disk.depth,
+        file=disk.file,
+        stored_bytes=disk.stored_bytes,
+        guest_bytes=disk.guest_bytes,
+        changed_bytes=disk.changed_bytes,
+        compaction=disk.compaction or None,
+    )
 
 
 def changed_disk(disk: BackupDisk, **changes: Unpack[DiskChanges]) -> BackupDisk:

@@ -84,8 +84,8 @@ async def reconcile_chain(
         worked,
         index.ruling(namespace, vm, repository),
     )
-    steps = ChainSteps(verification, consolidation)
-    status, more = await write_chain(ctx, index, seen, chain, deleted.removals(listed), view, steps)
+    steps = ChainSteps(worked, verification, consolidation)
+    status, more = await write_chain(ctx, index, seen, deleted.removals(listed), view, steps)
     for ended in (verification.ended, consolidation.ended):
         if ended is not None:
             await ctx.cluster.delete(JOB, namespace, ended["metadata"]["name"], uid=ended["metadata"]["uid"])

@@ -49,6 +49,7 @@ _SUMMARY_S: Final = 2.0
 class ChainSteps:
     """What the Jobs that work on the chain came to, before its status is derived."""
 
+    chain: WorkedChain
     verification: VerificationStep
     consolidation: ConsolidationStep
 
@@ -57,12 +58,12 @@ async def write_chain(
     ctx: ChainJobContext,
     index: ProtectionIndex,
     seen: ObservedChain,
-    chain: Obj,
     new: list[RemovedPoint],
     view: ChainView | None,
     steps: ChainSteps,
 ) -> tuple[BackupChainStatus, float | None]:
     """Return the status as written, and seconds until more Backups are to be deleted."""
+    chain = steps.chain.obj
     old = BackupChainStatus.model_validate(chain.get("status") or {})
     owned = {point_uid(obj) for obj in seen.backups if owns_point(obj)}
     # What has a Backup again is removed or retained when that one is deleted, and not before. What is immutable is
@@ -89,8 +90,7 @@ async def write_chain(
         if facts.rejected:
             described = describe_chain(old, facts, generation=generation, now=now)
     status = described.status
-    worked = WorkedChain(seen.namespace, seen.key, chain, seen.points, seen.repository)
-    await advance_consolidation(ctx, worked, steps.consolidation, status)
+    await advance_consolidation(ctx, steps.chain, steps.consolidation, status)
     status.consolidation = steps.consolidation.status
     written = await write_status(ctx.cluster, BACKUP_CHAIN, chain, status)
     _report(ctx, index, seen, policy, described.report, steps.verification.report)
