@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from sendense_operator.task import MAX_DISKS, Bytes, PointReference, Wire
+from sendense_operator.task import MAX_DISKS, Bytes, ChainTask, PointReference, Wire
 
 TARGETS_DIR: Final = "/targets"
 """Folder with a mount per restored disk, see `target_folder`."""
@@ -35,22 +35,14 @@ class RestoreDisk(Wire):
     """Name of the claim that receives the disk, for messages; empty: the disk is only verified."""
 
 
-class RestoreTask(Wire):
+class RestoreTask(ChainTask):
     """The restore of disks of one restore point."""
 
     kind: Literal["restore"] = "restore"
-    namespace: str
-    folder: str = ""
-    """As in BackupTask."""
     restore: str
     """Name of the Restore."""
     restore_uid: str
     """UID of the Restore: only its own unfinished images are continued or replaced."""
-    vm: str
-    """Name of the ProtectedVM, which is the chain's folder."""
-    repository_id: str
-    repository_path: str = ""
-    """As in BackupTask."""
     point: PointReference
     disks: Annotated[tuple[RestoreDisk, ...], Field(min_length=1, max_length=MAX_DISKS)]
     verify_only: bool = False

@@ -102,37 +102,6 @@ class Compaction(StrEnum):
     NEVER = "Never"
 
 
-class ConsolidationMode(StrEnum):
-    """When layers of removed restore points are merged into those that depend on them."""
-
-    AUTO = "Auto"
-    """Whenever it frees enough or keeps the chain below its target depth."""
-    MANUAL = "Manual"
-    """Only on request."""
-    NEVER = "Never"
-
-
-class ConsolidationObstacle(StrEnum):
-    """Reasons why layers that should be merged are left alone; users see them in the status of the BackupChain."""
-
-    LAYER_PINNED = "LayerPinned"
-    """A pod is reading them."""
-    RETAINED = "Retained"
-    """They are immutable, by spec.immutability of the BackupRepository."""
-    DAMAGED = "Damaged"
-    """A restore point that is read through them is damaged."""
-    ORPHANS = "Orphans"
-    """A file that no manifest names depends on them."""
-    MANIFESTS_UNREADABLE = "ManifestsUnreadable"
-    """Not all manifests of the chain can be read, so what needs them is not known."""
-    NO_ROOM = "NoRoom"
-    """The repository has no room for the merged layer beside them."""
-    CHAIN_BUSY = "ChainBusy"
-    """A backup was writing the chain for too long."""
-    MERGE_FAILED = "MergeFailed"
-    """The merge failed, or the merged layer did not read back as the digests say; the worker's log says why."""
-
-
 class Immutability(Wire):
     """What decides until when restore points are immutable; see `chain.immutability`."""
 
@@ -201,20 +170,25 @@ class ApplianceTask(Wire):
     """Whether the appliance repeats a callback that was not answered with 200."""
 
 
-class BackupTask(Wire):
-    """One backup of one VM."""
+class ChainTask(Wire):
+    """What every task about a chain says: where the chain is."""
 
-    kind: Literal["backup"] = "backup"
     namespace: str
     folder: str = ""
     """Folder of the namespace's chains in the repository; empty: `namespace`."""
-    backup: str
-    backup_uid: str
     vm: str
     """Name of the ProtectedVM, which is the chain's folder."""
     repository_id: str
     repository_path: str = ""
     """Folder of the volume that is the repository's root, a relative path without `..`; empty: the volume's root."""
+
+
+class BackupTask(ChainTask):
+    """One backup of one VM."""
+
+    kind: Literal["backup"] = "backup"
+    backup: str
+    backup_uid: str
     type: BackupType
     """Requested type; `on_missing_parent` applies to a disk of an incremental that can't be an increment."""
     on_missing_parent: MissingParent = MissingParent.FULL
@@ -263,7 +237,7 @@ class ProbeTask(Wire):
     kind: Literal["probe"] = "probe"
     namespace: str
     folder: str = ""
-    """As in BackupTask."""
+    """As in ChainTask."""
     remove: Annotated[tuple[Removal, ...], Field(max_length=MAX_REMOVALS)] = ()
     """Restore points to remove, by UID. One that does not exist counts as removed."""
     scan: bool = False
@@ -275,7 +249,7 @@ class ProbeTask(Wire):
     repository_uid: str
     """UID of the BackupRepository, which becomes the repository's ID if the folder is empty."""
     repository_path: str = ""
-    """As in BackupTask; created if it does not exist."""
+    """As in ChainTask; created if it does not exist."""
     expected_id: str | None = None
     """ID that the repository must have; None if it is not known yet, in which case an empty folder is initialized."""
     immutability: Immutability | None = None
@@ -304,55 +278,17 @@ MAX_VERIFIED_POINTS: Final = 500
 """Most restore points of one task; a pod's annotations can have 256 KiB."""
 
 
-class VerificationTask(Wire):
+class VerificationTask(ChainTask):
     """Verification of restore points of one chain, the newest first."""
 
     kind: Literal["verification"] = "verification"
-    namespace: str
-    folder: str = ""
-    """As in BackupTask."""
-    vm: str
-    """Name of the ProtectedVM, which is the chain's folder."""
     chain: str
     """Name of the BackupChain."""
-    repository_id: str
-    repository_path: str = ""
-    """As in BackupTask."""
     level: VerificationLevel
     points: Annotated[tuple[PointReference, ...], Field(min_length=1, max_length=MAX_VERIFIED_POINTS)]
     """The restore points, the newest first."""
     bytes_per_second: Annotated[int, Field(ge=1)] | None = None
     """Most bytes of content to read per second; None: no limit."""
-
-
-class ConsolidationTask(Wire):
-    """Consolidation of one chain: layers that no restore point needs apart are merged, and what is unneeded is freed.
-
-    The worker then writes the catalogue of the chain to the pod's log, as maintenance does for chains of `remove`.
-    """
-
-    kind: Literal["consolidation"] = "consolidation"
-    namespace: str
-    folder: str = ""
-    """As in BackupTask."""
-    vm: str
-    """Name of the ProtectedVM, which is the chain's folder."""
-    chain: str
-    """Name of the BackupChain."""
-    repository_id: str
-    repository_path: str = ""
-    """As in BackupTask."""
-    target_depth: Annotated[int, Field(ge=2, le=64)] = 8
-    """Layers of a disk above which layers are merged although that frees little."""
-    everything: bool = False
-    """Whether every layer that no restore point needs apart is merged, whatever that frees."""
-    immutability: Immutability | None = None
-    """As in BackupTask: layers of an immutable restore point, and all layers below them, are neither merged nor
-    freed."""
-    min_free: Bytes = 1 << 30
-    """As in BackupTask."""
-    bytes_per_second: Annotated[int, Field(ge=1)] | None = None
-    """Most bytes to write per second; None: no limit."""
 
 
 class Stage(StrEnum):

@@ -13,7 +13,7 @@ from tests.support.chains import PATHS, uid_of
 from sendense_operator.answer import Answer, Consolidated
 from sendense_operator.catalogue_format import PointRecord, Record, read_catalogue
 from sendense_operator.chain.manifest import Manifest
-from sendense_operator.task import ConsolidationTask
+from sendense_operator.consolidation_task import ConsolidationTask
 from sendense_operator.worker.consolidation.consolidation_run import run_consolidation
 from sendense_operator.worker.consolidation.consolidation_state import ConsolidationState
 from sendense_operator.worker.lifecycle.stop_requests import Stopping

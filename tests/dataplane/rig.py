@@ -19,15 +19,9 @@ from tests.dataplane.vma import PASSWORD, Vma
 from tests.dataplane.warm_workers import warm_workers
 
 from sendense_operator.answer import Answer
+from sendense_operator.consolidation_task import ConsolidationTask
 from sendense_operator.restore_task import RestoreTask
-from sendense_operator.task import (
-    CANCEL_PATH,
-    BackupTask,
-    ConsolidationTask,
-    ProbeTask,
-    Progress,
-    VerificationTask,
-)
+from sendense_operator.task import CANCEL_PATH, BackupTask, ProbeTask, Progress, VerificationTask
 
 Task = BackupTask | ProbeTask | VerificationTask | RestoreTask | ConsolidationTask
 

@@ -30,7 +30,8 @@ from sendense_operator.chain.digests import digest
 from sendense_operator.chain.immutability import ImmutabilityRule
 from sendense_operator.chain.manifest import CHUNK, Digest, Manifest, ManifestDisk
 from sendense_operator.chain.retention import DatedPoint, RetentionRules, rules_that_keep
-from sendense_operator.task import ConsolidationObstacle, ConsolidationTask, Immutability, ProbeTask, Removal
+from sendense_operator.consolidation_task import ConsolidationObstacle, ConsolidationTask
+from sendense_operator.task import Immutability, ProbeTask, Removal
 from sendense_operator.worker.consolidation.consolidation_run import run_consolidation
 from sendense_operator.worker.consolidation.consolidation_state import ConsolidationState
 from sendense_operator.worker.images import qemu_tools

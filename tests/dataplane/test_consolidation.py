@@ -17,7 +17,8 @@ from tests.support.waiting import comes_true
 
 from sendense_operator.catalogue_format import PointRecord
 from sendense_operator.chain.parent_blocks import mark_damage
-from sendense_operator.task import ConsolidationObstacle, Immutability
+from sendense_operator.consolidation_task import ConsolidationObstacle
+from sendense_operator.task import Immutability
 from sendense_operator.worker.errors import Reason, WorkerError
 from sendense_operator.worker.maintenance.chain_maintenance import maintain
 from sendense_operator.worker.maintenance.scan_records import chain_records

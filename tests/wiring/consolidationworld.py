@@ -9,7 +9,8 @@ from tests.wiring.repositoryworld import RepositoryWorld, StoredChain, StoredPoi
 
 from sendense_operator.answer import Answer, CatalogueSeal, Consolidated
 from sendense_operator.catalogue_format import CatalogueWriter
-from sendense_operator.task import ConsolidationTask, Progress, Stage
+from sendense_operator.consolidation_task import ConsolidationTask
+from sendense_operator.task import Progress, Stage
 
 MERGE_S = 20
 """Seconds that a pod takes."""

@@ -31,6 +31,7 @@ from sendense_operator.cluster.kinds import (
     POD,
 )
 from sendense_operator.cluster.kinds import NAMESPACE as NAMESPACES
+from sendense_operator.consolidation_task import ConsolidationTask
 from sendense_operator.reconcile.state.kubernetes_objects import (
     created,
     host_ports,
@@ -40,7 +41,7 @@ from sendense_operator.reconcile.state.kubernetes_objects import (
     terminated,
 )
 from sendense_operator.restore_task import RestoreTask
-from sendense_operator.task import BackupTask, ConsolidationTask, ExitCode, ProbeTask, Progress, VerificationTask
+from sendense_operator.task import BackupTask, ExitCode, ProbeTask, Progress, VerificationTask
 
 __all__ = ["COPY_S", "RESTORE_S", "Ending", "World"]
 

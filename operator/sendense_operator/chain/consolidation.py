@@ -23,7 +23,8 @@ from sendense_operator.chain.manifest import ManifestDisk
 from sendense_operator.chain.merging import estimate_merge
 from sendense_operator.chain.orphans import unknown_files
 from sendense_operator.chain.parent_choice import BrokenStackError, Point, layers_of, stack_among
-from sendense_operator.task import BackupType, ConsolidationObstacle
+from sendense_operator.consolidation_task import ConsolidationObstacle
+from sendense_operator.task import BackupType
 
 LEAST_GAIN: Final = 0.25
 """Least share of a full's stored bytes that the layers which are merged into it occupy: below it, copying the full

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sys import intern
 from typing import Any, Self
 
-from sendense_operator.task import ConsolidationMode
+from sendense_operator.consolidation_task import ConsolidationMode
 from sendense_operator.views import backup_view, restore_view
 from sendense_operator.views.backup_view import number, objects, part, text
 

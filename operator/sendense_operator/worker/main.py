@@ -16,9 +16,10 @@ from pydantic import ValidationError
 from starlette.applications import Starlette
 
 from sendense_operator.answer import Answer
+from sendense_operator.consolidation_task import ConsolidationTask
 from sendense_operator.logs import get_logger, set_backup, setup_logging
 from sendense_operator.restore_task import RestoreTask
-from sendense_operator.task import BackupTask, ConsolidationTask, ExitCode, ProbeTask, VerificationTask
+from sendense_operator.task import BackupTask, ExitCode, ProbeTask, VerificationTask
 from sendense_operator.worker.consolidation.consolidation_run import run_consolidation
 from sendense_operator.worker.consolidation.consolidation_state import ConsolidationState
 from sendense_operator.worker.errors import Reason, WorkerError, exit_code

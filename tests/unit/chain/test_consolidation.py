@@ -31,7 +31,8 @@ from sendense_operator.chain.freeable_layers import Pins
 from sendense_operator.chain.immutability import ImmutabilityRule
 from sendense_operator.chain.manifest import Manifest, ManifestDisk
 from sendense_operator.chain.parent_blocks import Unfit, mark_damage
-from sendense_operator.task import BackupType, ConsolidationObstacle
+from sendense_operator.consolidation_task import ConsolidationObstacle
+from sendense_operator.task import BackupType
 
 NOW = datetime(2025, 10, 6, tzinfo=UTC)
 OPEN = Limits(target_depth=8)

@@ -10,10 +10,11 @@ from typing import Final
 
 from sendense_operator.api.v1alpha1 import RESOURCES
 from sendense_operator.chain.integrity import IntegrityReason
+from sendense_operator.consolidation_task import ConsolidationObstacle
 from sendense_operator.reconcile.protection.objective import ObjectiveReason
 from sendense_operator.reconcile.protection.retention_reports import RetentionReason
 from sendense_operator.reconcile.protection.verification_reports import VerificationReason
-from sendense_operator.task import ConsolidationObstacle, FullReason
+from sendense_operator.task import FullReason
 from sendense_operator.worker.errors import Reason
 
 CHECKOUT: Final = Path(__file__).resolve().parents[3]

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field
 
 from sendense_operator.api.v1alpha1.base import Bytes, Count, Model, ShortText, Text, rules
 from sendense_operator.api.v1alpha1.cron_schedules import TimeZone
-from sendense_operator.task import ConsolidationMode
+from sendense_operator.consolidation_task import ConsolidationMode
 
 TimeOfDay = Annotated[str, Field(min_length=5, max_length=5, pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 """Hour and minute, such as 22:00."""

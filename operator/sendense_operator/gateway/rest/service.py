@@ -12,6 +12,7 @@ from typing import Any
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster.kinds import BACKUP, BACKUP_CHAIN, BACKUP_REPOSITORY, PROTECTED_VM
+from sendense_operator.consolidation_task import ConsolidationMode
 from sendense_operator.gateway.rest.authentication import Right, Session
 from sendense_operator.gateway.rest.chain_view import chain_body, consolidation_json, pick_chain, vm_json
 from sendense_operator.gateway.rest.errors import RestError
@@ -20,7 +21,6 @@ from sendense_operator.gateway.rest.schemas import ConsolidateRequest, StartRequ
 from sendense_operator.gateway.rest.service_base import READ_CHAINS, ServiceBase, no_vm
 from sendense_operator.gateway.rest.start_request import build_backup, check_disk, check_request
 from sendense_operator.gateway.rest.vm_resolution import find_vm
-from sendense_operator.task import ConsolidationMode
 from sendense_operator.views.cached_objects import CachedBackup, CachedChain, CachedVM
 from sendense_operator.views.freeing_preview import Freed, decide_freed, immutable_until
 

@@ -12,6 +12,7 @@ from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.errors import AlreadyExistsError, ForbiddenError, InvalidError
 from sendense_operator.cluster.kinds import CLAIM
 from sendense_operator.cluster.objects import Obj
+from sendense_operator.consolidation_task import ConsolidationTask
 from sendense_operator.reconcile.chain_jobs.claim_turns import find_holder, wants_claim
 from sendense_operator.reconcile.chain_jobs.job_queue import QUEUED_S, has_turn
 from sendense_operator.reconcile.chain_jobs.worked_chain import WorkedChain
@@ -24,7 +25,7 @@ from sendense_operator.reconcile.workload.claims import needs_one_node
 from sendense_operator.reconcile.workload.job_creation import create_job
 from sendense_operator.reconcile.workload.pod_overrides import merge_overrides, resources_of
 from sendense_operator.reconcile.workload.worker_memory import decide_resources
-from sendense_operator.task import ConsolidationTask, VerificationTask
+from sendense_operator.task import VerificationTask
 
 _RETRY_S: Final = 60.0
 

@@ -7,12 +7,12 @@ from datetime import datetime
 from typing import Final
 
 from sendense_operator.api.v1alpha1.chain_consolidation import ChainConsolidation, Consolidation
+from sendense_operator.consolidation_task import ConsolidationMode, ConsolidationObstacle
 from sendense_operator.formatting import human_list, whole_seconds
 from sendense_operator.reconcile.consolidation.merge_window import seconds_until_open
 from sendense_operator.reconcile.consolidation.mergeable_layers import MergeableLayers
 from sendense_operator.reconcile.protection.time_zones import InvalidTimeZoneError
 from sendense_operator.reconcile.repositories.retry_backoff import pause
-from sendense_operator.task import ConsolidationMode, ConsolidationObstacle
 
 LONGEST_BACKOFF_S: Final = 21_600.0
 _LONGEST_WAIT_S: Final = 3600.0

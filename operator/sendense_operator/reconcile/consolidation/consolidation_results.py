@@ -8,8 +8,8 @@ from typing import Final
 
 from sendense_operator.answer import Answer, Consolidated
 from sendense_operator.api.v1alpha1.chain_consolidation import ChainConsolidation
+from sendense_operator.consolidation_task import ConsolidationObstacle
 from sendense_operator.formatting import human_bytes, human_count, whole_seconds
-from sendense_operator.task import ConsolidationObstacle
 
 MOST_FAILURES: Final = 3
 """Pods in a row that fail; then a request is given up."""

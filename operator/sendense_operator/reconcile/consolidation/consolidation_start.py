@@ -7,13 +7,14 @@ from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
 from sendense_operator.api.v1alpha1.chain_consolidation import ChainConsolidation, Consolidation
 from sendense_operator.chain.memory_estimate import DiskLoad
 from sendense_operator.cluster.objects import Obj
+from sendense_operator.consolidation_task import ConsolidationTask
 from sendense_operator.reconcile.catalogue.immutable_points import immutability_of
 from sendense_operator.reconcile.chain_jobs.job_start import PlannedJob, start_job
 from sendense_operator.reconcile.chain_jobs.worked_chain import WorkedChain
 from sendense_operator.reconcile.consolidation.consolidation_decision import DueConsolidation
 from sendense_operator.reconcile.state.context import ChainJobContext
 from sendense_operator.reconcile.workload.chain_job import CONSOLIDATION
-from sendense_operator.task import ConsolidationTask, Immutability
+from sendense_operator.task import Immutability
 
 
 async def start_consolidation(
@@ -61,12 +62,7 @@ def _task(
     immutability: Immutability,
 ) -> ConsolidationTask:
     return ConsolidationTask(
-        namespace=chain.namespace,
-        folder=spec.folder,
-        vm=chain.key.vm,
-        chain=chain.obj["metadata"]["name"],
-        repository_id=(repository.get("status") or {}).get("repositoryID") or "",
-        repository_path=spec.path,
+        **chain.place(repository, spec),
         target_depth=rules.target_depth,
         everything=bool(due.request),
         immutability=immutability,

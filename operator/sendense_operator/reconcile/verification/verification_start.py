@@ -37,12 +37,7 @@ async def start_verification(
 
 def _task(chain: WorkedChain, repository: Obj, spec: BackupRepositorySpec, due: DueVerification) -> VerificationTask:
     return VerificationTask(
-        namespace=chain.namespace,
-        folder=spec.folder,
-        vm=chain.key.vm,
-        chain=chain.obj["metadata"]["name"],
-        repository_id=(repository.get("status") or {}).get("repositoryID") or "",
-        repository_path=spec.path,
+        **chain.place(repository, spec),
         level=due.level,
         points=tuple(PointReference(backup=point.name, backup_uid=point.uid) for point in due.points),
         bytes_per_second=due.bytes_per_second,

@@ -14,12 +14,13 @@ from sendense_operator.cluster.listing import collect
 from sendense_operator.cluster.object_names import consolidation_name, verification_name
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.provenance import is_consolidation_job, is_verification_job
+from sendense_operator.consolidation_task import ConsolidationTask
 from sendense_operator.object_key import ObjectKey
 from sendense_operator.reconcile.state.keys import ChainKey
 from sendense_operator.reconcile.state.kubernetes_objects import is_live, owner_ref
 from sendense_operator.reconcile.state.settings import Settings
 from sendense_operator.reconcile.workload.worker_pod import build_chain_template
-from sendense_operator.task import ConsolidationTask, VerificationTask
+from sendense_operator.task import VerificationTask
 
 DEADLINE_S: Final = 86_400
 """How long a pod may run: at its end it says how far it came, and the next one goes on there."""

@@ -10,6 +10,7 @@ from sendense_operator.api.v1alpha1 import names
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec, PodSecurity
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
 from sendense_operator.cluster.objects import Obj
+from sendense_operator.consolidation_task import ConsolidationTask
 from sendense_operator.reconcile.state.settings import Settings
 from sendense_operator.reconcile.workload.pod_overrides import (
     maintenance_resources,
@@ -30,7 +31,7 @@ from sendense_operator.reconcile.workload.pod_volumes import (
     task_volume,
 )
 from sendense_operator.restore_task import RestoreTask
-from sendense_operator.task import BackupTask, ConsolidationTask, ProbeTask, VerificationTask
+from sendense_operator.task import BackupTask, ProbeTask, VerificationTask
 
 _T = TypeVar("_T", ProbeTask, VerificationTask, ConsolidationTask, BackupTask)
 

@@ -24,8 +24,8 @@ from sendense_operator.chain.consolidation import (
     without,
 )
 from sendense_operator.chain.layout import ChainPaths
+from sendense_operator.consolidation_task import ConsolidationObstacle, ConsolidationTask
 from sendense_operator.logs import emit_line, get_logger
-from sendense_operator.task import ConsolidationObstacle, ConsolidationTask
 from sendense_operator.worker.consolidation.consolidation_scope import ConsolidationScope
 from sendense_operator.worker.consolidation.consolidation_state import ConsolidationState
 from sendense_operator.worker.consolidation.layer_exchange import LayerExchange, MergeRefusedError

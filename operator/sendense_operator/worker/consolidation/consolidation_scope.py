@@ -9,7 +9,7 @@ from pathlib import Path
 from sendense_operator.chain.consolidation import Limits
 from sendense_operator.chain.immutability import ImmutabilityRule
 from sendense_operator.chain.layout import ChainPaths
-from sendense_operator.task import ConsolidationTask
+from sendense_operator.consolidation_task import ConsolidationTask
 from sendense_operator.worker.consolidation.consolidation_state import ConsolidationState
 from sendense_operator.worker.settings import Settings
 from sendense_operator.worker.storage.chain_lock import ChainLock

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from sendense_operator.answer import Consolidated
-from sendense_operator.task import ConsolidationObstacle, ConsolidationTask, Progress, Stage
+from sendense_operator.consolidation_task import ConsolidationObstacle, ConsolidationTask
+from sendense_operator.task import Progress, Stage
 from sendense_operator.worker.images.rate_limit import RateLimit
 from sendense_operator.worker.lifecycle.stop_requests import Stopping
 from sendense_operator.worker.settings import Settings

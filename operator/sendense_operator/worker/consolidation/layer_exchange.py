@@ -13,9 +13,9 @@ from sendense_operator.chain import layout
 from sendense_operator.chain.compaction import has_room
 from sendense_operator.chain.consolidation import Limits, MergeRun, plan_consolidation
 from sendense_operator.chain.manifest import ManifestDisk
+from sendense_operator.consolidation_task import ConsolidationObstacle
 from sendense_operator.formatting import human_count
 from sendense_operator.logs import get_logger
-from sendense_operator.task import ConsolidationObstacle
 from sendense_operator.worker.consolidation.consolidation_scope import ConsolidationScope
 from sendense_operator.worker.errors import Reason, WorkerError, storage_error
 from sendense_operator.worker.images import proof

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path, PurePosixPath
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from sendense_operator.chain import layout
 from sendense_operator.chain.layout import ChainPaths, LayoutError
 from sendense_operator.chain.manifest import Manifest, ManifestError
 from sendense_operator.logs import get_logger
-from sendense_operator.task import PointReference
+from sendense_operator.task import ChainTask, PointReference
 from sendense_operator.worker.errors import Reason, WorkerError, storage_error
 from sendense_operator.worker.settings import Settings
 from sendense_operator.worker.storage import merge_journal
@@ -24,26 +24,6 @@ log = get_logger(__name__)
 _MOST_READS: Final = 5
 """How often a chain is read at most. Merges take longer than reading does."""
 _T = TypeVar("_T")
-
-
-class ChainTask(Protocol):
-    """The fields of a task that say where a chain is."""
-
-    @property
-    def namespace(self) -> str:
-        """Namespace of the chain."""
-
-    @property
-    def folder(self) -> str:
-        """Folder of the namespace's chains; empty: the namespace."""
-
-    @property
-    def vm(self) -> str:
-        """Name of the ProtectedVM."""
-
-    @property
-    def repository_path(self) -> str:
-        """Folder of the volume that is the repository's root; empty: the volume's root."""
 
 
 def locate_chain(settings: Settings, task: ChainTask, points: Iterable[PointReference]) -> tuple[Path, ChainPaths]:

@@ -8,6 +8,7 @@ import pytest
 from tests.support.sample import NOON
 
 from sendense_operator.api.v1alpha1.chain_consolidation import ChainConsolidation, Consolidation, ConsolidationWindow
+from sendense_operator.consolidation_task import ConsolidationMode, ConsolidationObstacle
 from sendense_operator.reconcile.consolidation.consolidation_decision import (
     LONGEST_BACKOFF_S,
     DueConsolidation,
@@ -16,7 +17,6 @@ from sendense_operator.reconcile.consolidation.consolidation_decision import (
     take_request,
 )
 from sendense_operator.reconcile.consolidation.mergeable_layers import MergeableLayers
-from sendense_operator.task import ConsolidationMode, ConsolidationObstacle
 
 ONE = MergeableLayers(needed=("b1",), depth=3, damaged=(), is_empty=False)
 TWO = MergeableLayers(needed=("b1", "b2"), depth=3, damaged=(), is_empty=False)

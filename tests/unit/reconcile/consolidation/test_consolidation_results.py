@@ -10,13 +10,13 @@ from tests.support.sample import NOON
 
 from sendense_operator.answer import Answer, Consolidated
 from sendense_operator.api.v1alpha1.chain_consolidation import ChainConsolidation
+from sendense_operator.consolidation_task import ConsolidationObstacle
 from sendense_operator.reconcile.consolidation.consolidation_results import (
     MOST_FAILURES,
     ConsolidationEnd,
     known_obstacle,
     record_end,
 )
-from sendense_operator.task import ConsolidationObstacle
 
 NOW = NOON + timedelta(seconds=100)
 MIB = 1 << 20

@@ -8,12 +8,12 @@ from tests.support.objects import Obj
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
+from sendense_operator.consolidation_task import ConsolidationTask
 from sendense_operator.reconcile.consolidation.consolidation_start import largest_load
 from sendense_operator.reconcile.state.keys import ChainKey
 from sendense_operator.reconcile.state.settings import Settings
 from sendense_operator.reconcile.workload.chain_job import CONSOLIDATION, KINDS, ChainJobKind, build_chain_job
 from sendense_operator.reconcile.workload.worker_pod import consolidation_task_of
-from sendense_operator.task import ConsolidationTask
 
 CHAIN = {**sample.custom("BackupChain", "db-store-1", {}), "apiVersion": f"{names.GROUP}/v1alpha1"}
 TASK = ConsolidationTask(namespace="shop", vm="db", chain="db-store-1", repository_id="repo-1", everything=True)
