@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from blake3 import blake3
+from tests.dataplane.layered_chain import next_layer
 from tests.dataplane.qemuio import QemuIo
-from tests.support.chains import layer, point
 
 from sendense_operator.chain import layout
 from sendense_operator.chain.digests import Chunks, digest
 from sendense_operator.chain.manifest import CHUNK, ManifestDisk
-from sendense_operator.worker.images import qemu_tools
 from sendense_operator.worker.images.layer_merge import Merge, MergedLayer, merge_layers
 from sendense_operator.worker.images.merge_pace import Pace
 from sendense_operator.worker.images.nbd_export import ModeChoice
@@ -66,12 +65,8 @@ class LayerStack:
 
     async def add(self, writes: Iterable[Write]) -> None:
         """Add a layer, and freeze what the disk now holds."""
-        number = len(self.layers) + 1
-        parent = (point(number - 1, [self.layers[-1]]), 0) if self.layers else None
-        made = layer(number, parent=parent, virtual_size=self.size)
+        made = await next_layer(self.root, self.size, self.layers)
         path = self.root / made.file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        await qemu_tools.create(path, self.size, PurePosixPath(made.parent.file).name if made.parent else None)
         content = bytearray(self.contents[-1] if self.contents else bytes(-(-self.size // SECTOR)))
         commands = []
         for first, count, value in writes:

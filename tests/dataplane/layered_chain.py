@@ -130,3 +130,14 @@ def _length(chunk: int) -> int:
 
 def _listing(content: Sequence[int]) -> bytes:
     return b"".join(digest(bytes([value]) * _length(at)) for at, value in enumerate(content))
+
+
+async def next_layer(root: Path, virtual_size: int, layers: Sequence[ManifestDisk]) -> ManifestDisk:
+    """Create an empty layer of a disk on the last one of `layers`, a full if there is none; its entry in a manifest."""
+    number = len(layers) + 1
+    parent = (point(number - 1, [layers[-1]]), 0) if layers else None
+    made = layer(number, parent=parent, virtual_size=virtual_size)
+    path = root / made.file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    await qemu_tools.create(path, virtual_size, PurePosixPath(made.parent.file).name if made.parent else None)
+    return made

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from blake3 import blake3
+from tests.dataplane.layered_chain import next_layer
 from tests.dataplane.qemuio import BLOCK, QemuIo
 from tests.support.chains import layer, point
 
@@ -46,12 +47,8 @@ class ReceivedIncrement:
 
     async def commit(self, writes: list[Write]) -> None:
         """Add a committed layer."""
-        number = len(self.layers) + 1
-        parent = (point(number - 1, [self.layers[-1]]), 0) if self.layers else None
-        made = layer(number, parent=parent, virtual_size=self.size)
+        made = await next_layer(self.root, self.size, self.layers)
         path = self.root / made.file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        await qemu_tools.create(path, self.size, PurePosixPath(made.parent.file).name if made.parent else None)
         self._write(path, writes)
         listing = self.listing()
         (self.root / made.digest.list).write_bytes(listing)
