@@ -15,6 +15,7 @@ from pydantic.alias_generators import to_camel
 
 from sendense_operator.answer import DiskAnswer
 from sendense_operator.chain.digests import digest
+from sendense_operator.chain.hardware import Hardware
 from sendense_operator.chain.layout import check_backup, check_layer_path, digests_of
 from sendense_operator.task import MAX_DISKS, BackupType, Bytes
 
@@ -158,6 +159,8 @@ class ManifestVM(_Part):
     vmware_uuid: str = ""
     vcenter_host: str = ""
     datacenter: str = ""
+    hardware: Hardware | None = None
+    """None: the restore point is of a version that did not keep it."""
 
 
 class Manifest(_Part):
@@ -188,6 +191,7 @@ class Manifest(_Part):
         """Return the manifest's file content with its checksum. The same manifest always yields the same bytes."""
         data = self.model_dump(mode="json", by_alias=True)
         _leave_out(data, _OPTIONAL)
+        _leave_out(data["vm"], _OPTIONAL_OF_VM)
         for disk in data["disks"]:
             _leave_out(disk, _OPTIONAL_OF_DISK)
         return _encode({**data, _CHECKSUM: _checksum(data)})
@@ -233,6 +237,8 @@ class Manifest(_Part):
 _CHECKSUM: Final = "checksum"
 _OPTIONAL: Final[Mapping[str, object]] = {"retainUntil": None}
 """Fields that are left out with this value, so that manifests of earlier versions stay as they are."""
+_OPTIONAL_OF_VM: Final[Mapping[str, object]] = {"hardware": None}
+"""The same of the VM."""
 _OPTIONAL_OF_DISK: Final[Mapping[str, object]] = {"changed": None, "compaction": "", "merged": 0}
 """The same of a disk."""
 

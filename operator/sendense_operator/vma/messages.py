@@ -22,6 +22,16 @@ def _any_scalar(value: object) -> object:
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else ""
 
 
+def _any_count(value: object) -> object:
+    """Return a positive whole number, and None for anything else: nothing that a backup needs depends on it."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+
+
+def _any_objects(value: object) -> object:
+    """Return the objects in a list: what else it holds is left out, because no backup depends on it."""
+    return tuple(item for item in value if isinstance(item, dict)) if isinstance(value, list | tuple) else ()
+
+
 _Text = Annotated[str, Field(max_length=4096)]
 
 
@@ -50,6 +60,14 @@ class InventoryDisk(_Answer):
     """Virtual size in bytes. The answer's `size_gb` is rounded and therefore not used."""
 
 
+class InventoryNetwork(_Answer):
+    """One network card of a VM."""
+
+    name: Annotated[str, BeforeValidator(_any_scalar)] = ""
+    """Name of its network (port group)."""
+    mac_address: Annotated[str, BeforeValidator(_any_scalar)] = ""
+
+
 class InventoryVM(_Answer):
     """One VM of a discover answer."""
 
@@ -61,6 +79,12 @@ class InventoryVM(_Answer):
     datacenter: str = ""
     power_state: str = ""
     guest_os: str = ""
+    memory_mb: Annotated[int | None, BeforeValidator(_any_count)] = None
+    """Memory in MiB; None: not reported."""
+    num_cpu: Annotated[int | None, BeforeValidator(_any_count)] = None
+    """Number of virtual processors; None: not reported."""
+    networks: Annotated[tuple[InventoryNetwork, ...], BeforeValidator(_any_objects)] = ()
+    """Network cards."""
     disks: Annotated[tuple[InventoryDisk, ...], BeforeValidator(_none_is_empty)] = ()
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from sendense_operator.chain.hardware import Hardware, NetworkCard
 from sendense_operator.chain.manifest import (
     MAX_TOOLS,
     Digest,
@@ -69,6 +70,13 @@ def test_what_became_of_an_increment_is_optional() -> None:
     raw["disks"][0] |= {"changed": 4096, "compaction": "Merged"}
     (new,) = Manifest.from_json(json.dumps(raw).encode()).disks
     assert (new.to_answer().changed_bytes, new.to_answer().compaction) == (4096, "Merged")
+
+
+def test_hardware_is_optional_and_kept() -> None:
+    assert "hardware" not in unsealed()["vm"]
+    hardware = Hardware(processors=2, memory_bytes=1 << 30, network_cards=(NetworkCard(network=HOSTILE),))
+    vm = ManifestVM(name="db", vmware_name="db", vmware_path="/DC/vm/db", hardware=hardware)
+    assert Manifest.from_json(manifest(vm=vm).to_json()).vm.hardware == hardware
 
 
 def test_names_all_its_files() -> None:

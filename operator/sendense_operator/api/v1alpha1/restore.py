@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated, Final
 
 from pydantic import ConfigDict, Field
@@ -12,9 +11,7 @@ from sendense_operator.answer import MOST_DAMAGED_RANGES
 from sendense_operator.api.v1alpha1.backup import Phase
 from sendense_operator.api.v1alpha1.base import (
     AGE,
-    CIDR,
     MAX_DISKS,
-    MAX_INT,
     Bytes,
     Column,
     Count,
@@ -30,12 +27,11 @@ from sendense_operator.api.v1alpha1.base import (
     keyed_by,
     rules,
 )
+from sendense_operator.api.v1alpha1.restore_target import DiskIndex, NBDTarget, RestoreTarget
 from sendense_operator.task import Stage
 
 LATEST: Final = "Latest"
 """Value of `spec.source.at` for the newest restore point."""
-
-_DiskIndex = Annotated[int, Field(ge=0, lt=MAX_DISKS)]
 
 
 class RestoreSource(Model):
@@ -80,75 +76,9 @@ class RestoreSource(Model):
     """Latest, or a time such as 2026-01-31T12:00:00Z: only restore points that were complete by then are considered.
     Absent: Latest."""
     disks: Annotated[
-        list[_DiskIndex], Field(max_length=MAX_DISKS, json_schema_extra={"x-kubernetes-list-type": "set"})
+        list[DiskIndex], Field(max_length=MAX_DISKS, json_schema_extra={"x-kubernetes-list-type": "set"})
     ] = []
     """Indexes of the disks to restore, which are the positions in the VM's device order. Empty: all."""
-
-
-class AccessMode(StrEnum):
-    """Access modes of a claim that a disk can be written to."""
-
-    READ_WRITE_ONCE = "ReadWriteOnce"
-    READ_WRITE_MANY = "ReadWriteMany"
-    READ_WRITE_ONCE_POD = "ReadWriteOncePod"
-
-
-class NewClaim(Model):
-    """A claim that the operator makes."""
-
-    storage_class_name: SubdomainName | None = None
-    """StorageClass of the claim; absent: the cluster's default."""
-    access_modes: Annotated[
-        list[AccessMode],
-        Field(min_length=1, max_length=3, json_schema_extra={"x-kubernetes-list-type": "set"}),
-    ] = [AccessMode.READ_WRITE_ONCE]
-    """Access modes of the claim."""
-    size_bytes: Annotated[int, Field(ge=1, le=MAX_INT)] | None = None
-    """Size to request; absent: the size of the disk, and what ext4 with its defaults takes of a volume for itself."""
-
-
-class ClaimTarget(Model):
-    """The claim that receives one disk."""
-
-    disk: _DiskIndex
-    """Index of the disk."""
-    claim_name: SubdomainName
-    """Name of a PersistentVolumeClaim in the same namespace, of volume mode Filesystem and empty. The disk becomes the
-    raw image disk.img in it, as KubeVirt and CDI expect it."""
-    create: NewClaim | None = None
-    """Makes the claim; absent: it must exist. It belongs to the Restore, and is deleted with it, until the Restore is
-    Completed; from then on it stays."""
-
-
-class NBDTarget(Model):
-    """A read-only NBD export of the disks, which any NBD client can look into or copy."""
-
-    ttl_seconds: Annotated[int, Field(ge=10, le=2_592_000)] | None = None
-    """Seconds for which the disks are served; absent: until the Restore is cancelled or deleted."""
-    allowed_from: Annotated[list[CIDR], Field(max_length=32)] = []
-    """Networks that may connect, besides the pods of the namespace. NBD has no passwords: where the cluster enforces
-    no NetworkPolicies, anybody who reaches the Service can read the disks."""
-
-
-class RestoreTarget(Model):
-    """What becomes of the disks."""
-
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            (
-                "has(self.persistentVolumeClaims) != has(self.nbd)",
-                "spec.target: set either persistentVolumeClaims or nbd",
-            )
-        )
-    )
-
-    persistent_volume_claims: (
-        Annotated[list[ClaimTarget], Field(min_length=1, max_length=MAX_DISKS, json_schema_extra=keyed_by("disk"))]
-        | None
-    ) = None
-    """Writes them to claims: the claim of each disk. A claim receives one disk."""
-    nbd: NBDTarget | None = None
-    """Serves them read-only over NBD; nothing is copied. status.disks has the address of each."""
 
 
 class RestoreSpec(Model):
@@ -227,7 +157,7 @@ class DamagedPlace(Model):
 class RestoredDiskStatus(Model):
     """One disk of the restore."""
 
-    index: _DiskIndex
+    index: DiskIndex
     """Disk index in the restore point."""
     virtual_size: Bytes
     """Virtual size: the disk's size as the guest sees it, in bytes."""

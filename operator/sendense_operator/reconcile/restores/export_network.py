@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sendense_operator.api.v1alpha1.restore import NBDTarget
+from sendense_operator.api.v1alpha1.restore_target import NBDTarget
 from sendense_operator.cluster.errors import AlreadyExistsError
 from sendense_operator.cluster.kinds import NETWORK_POLICY, SERVICE
 from sendense_operator.cluster.object_names import restore_service_name

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from sendense_operator.api.v1alpha1 import names
-from sendense_operator.api.v1alpha1.restore import ClaimTarget, NewClaim, RestoredDiskStatus
+from sendense_operator.api.v1alpha1.restore import RestoredDiskStatus
+from sendense_operator.api.v1alpha1.restore_target import ClaimTarget, NewClaim
 from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.errors import AlreadyExistsError, ForbiddenError, InvalidError
 from sendense_operator.cluster.kinds import CLAIM

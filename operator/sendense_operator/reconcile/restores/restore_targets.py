@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from sendense_operator.api.v1alpha1 import names
-from sendense_operator.api.v1alpha1.restore import RestoredDiskStatus, RestoreTarget
+from sendense_operator.api.v1alpha1.restore import RestoredDiskStatus
+from sendense_operator.api.v1alpha1.restore_target import RestoreTarget
 from sendense_operator.cluster.kinds import JOB, POD
 from sendense_operator.cluster.listing import collect
 from sendense_operator.cluster.objects import Obj

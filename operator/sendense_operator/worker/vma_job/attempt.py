@@ -39,6 +39,7 @@ from sendense_operator.worker.vma_job.attempt_state import JobState
 from sendense_operator.worker.vma_job.job_supervision import Supervisor
 from sendense_operator.worker.vma_job.parent_proof import Parents, missing_parent
 from sendense_operator.worker.vma_job.preflight import Preflight, preflight
+from sendense_operator.worker.vma_job.reported_hardware import reported_hardware
 
 log = get_logger(__name__)
 
@@ -162,6 +163,7 @@ class Attempt:
                 vmware_uuid=found.vm.id,
                 vcenter_host=appliance.vcenter_host,
                 datacenter=appliance.datacenter,
+                hardware=reported_hardware(found.vm),
             ),
             repository_id=self._task.repository_id,
             job_id=self._state.job_id,

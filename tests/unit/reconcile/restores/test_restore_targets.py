@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from tests.support import sample
 
-from sendense_operator.api.v1alpha1.restore import RestoredDiskStatus, RestoreTarget
+from sendense_operator.api.v1alpha1.restore import RestoredDiskStatus
+from sendense_operator.api.v1alpha1.restore_target import RestoreTarget
 from sendense_operator.reconcile.restores.restore_targets import assign_claims, decide_claim
 from sendense_operator.reconcile.state.problem import Meaning, Problem
 from sendense_operator.reconcile.workload.claims import Claim

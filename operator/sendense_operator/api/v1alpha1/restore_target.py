@@ -1,0 +1,78 @@
+"""Targets of a Restore: where the disks of a restore point are written, or how they are served."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+
+from sendense_operator.api.v1alpha1.base import CIDR, MAX_DISKS, MAX_INT, Model, SubdomainName, keyed_by, rules
+
+DiskIndex = Annotated[int, Field(ge=0, lt=MAX_DISKS)]
+
+
+class AccessMode(StrEnum):
+    """Access modes of a claim that a disk can be written to."""
+
+    READ_WRITE_ONCE = "ReadWriteOnce"
+    READ_WRITE_MANY = "ReadWriteMany"
+    READ_WRITE_ONCE_POD = "ReadWriteOncePod"
+
+
+class NewClaim(Model):
+    """A claim that the operator makes."""
+
+    storage_class_name: SubdomainName | None = None
+    """StorageClass of the claim; absent: the cluster's default."""
+    access_modes: Annotated[
+        list[AccessMode],
+        Field(min_length=1, max_length=3, json_schema_extra={"x-kubernetes-list-type": "set"}),
+    ] = [AccessMode.READ_WRITE_ONCE]
+    """Access modes of the claim."""
+    size_bytes: Annotated[int, Field(ge=1, le=MAX_INT)] | None = None
+    """Size to request; absent: the size of the disk, and what ext4 with its defaults takes of a volume for itself."""
+
+
+class ClaimTarget(Model):
+    """The claim that receives one disk."""
+
+    disk: DiskIndex
+    """Index of the disk."""
+    claim_name: SubdomainName
+    """Name of a PersistentVolumeClaim in the same namespace, of volume mode Filesystem and empty. The disk becomes the
+    raw image disk.img in it, as KubeVirt and CDI expect it."""
+    create: NewClaim | None = None
+    """Makes the claim; absent: it must exist. It belongs to the Restore, and is deleted with it, until the Restore is
+    Completed; from then on it stays."""
+
+
+class NBDTarget(Model):
+    """A read-only NBD export of the disks, which any NBD client can look into or copy."""
+
+    ttl_seconds: Annotated[int, Field(ge=10, le=2_592_000)] | None = None
+    """Seconds for which the disks are served; absent: until the Restore is cancelled or deleted."""
+    allowed_from: Annotated[list[CIDR], Field(max_length=32)] = []
+    """Networks that may connect, besides the pods of the namespace. NBD has no passwords: where the cluster enforces
+    no NetworkPolicies, anybody who reaches the Service can read the disks."""
+
+
+class RestoreTarget(Model):
+    """What becomes of the disks."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "has(self.persistentVolumeClaims) != has(self.nbd)",
+                "spec.target: set either persistentVolumeClaims or nbd",
+            )
+        )
+    )
+
+    persistent_volume_claims: (
+        Annotated[list[ClaimTarget], Field(min_length=1, max_length=MAX_DISKS, json_schema_extra=keyed_by("disk"))]
+        | None
+    ) = None
+    """Writes them to claims: the claim of each disk. A claim receives one disk."""
+    nbd: NBDTarget | None = None
+    """Serves them read-only over NBD; nothing is copied. status.disks has the address of each."""

@@ -1,0 +1,50 @@
+"""Hardware of a VM as a manifest keeps it, so that a restored VM resembles the one that was backed up.
+
+All texts come from vCenter: they are data, and never become names of files or objects.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from sendense_operator.task import MAX_DISKS
+
+MAX_PROCESSORS: Final = 4096
+MAX_MEMORY: Final = 1 << 50
+"""Most bytes of memory."""
+MAX_NETWORK_CARDS: Final = 32
+"""Most network cards; VMware allows 10."""
+MAX_TEXT: Final = 1024
+
+_Text = Annotated[str, Field(max_length=MAX_TEXT)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+
+
+class NetworkCard(_Part):
+    """One virtual network card."""
+
+    network: _Text
+    """Name of the network (port group) that it is connected to."""
+    mac_address: Annotated[str, Field(pattern=r"^([0-9a-f]{2}(:[0-9a-f]{2}){5})?$")] = ""
+    """MAC address in lower case; empty if vCenter did not report a valid one."""
+
+
+class Hardware(_Part):
+    """What vCenter reported when the restore point was made. It reports neither firmware nor disk buses."""
+
+    processors: Annotated[int, Field(ge=1, le=MAX_PROCESSORS)] | None = None
+    """Number of virtual processors; None: not reported."""
+    memory_bytes: Annotated[int, Field(ge=1, le=MAX_MEMORY)] | None = None
+    """Memory in bytes; None: not reported."""
+    guest_os: _Text = ""
+    """VMware's identifier of the guest operating system, such as ubuntu64Guest; empty: not reported."""
+    network_cards: Annotated[tuple[NetworkCard, ...], Field(max_length=MAX_NETWORK_CARDS)] = ()
+    """Network cards in the order in which vCenter reported them."""
+    datastores: Annotated[tuple[_Text, ...], Field(max_length=MAX_DISKS)] = ()
+    """Datastore of each of the VM's disks, in device order; empty texts where it was not reported."""
