@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Final
 
 from tests.support import images, programs
 from tests.support.kube import CHECKOUT
 from tests.support.workspace import Workspace
+
+from sendense_operator.task import ALLOCATOR
 
 _GIB: Final = 1 << 30
 _SOURCE: Final = "/src"
@@ -72,6 +75,7 @@ def _run(space: Workspace, script: str, *arguments: int) -> list[float]:
         *("run", "--rm", "--network", "none", "--user", "0", "--entrypoint", "python3"),
         *("--volume", f"{CHECKOUT}:{_SOURCE}:ro", "--env", f"PYTHONPATH={_SOURCE}/operator:{_SOURCE}:/opt/sendense"),
         *("--volume", _FOLDER, "--env", f"BENCH_FOLDER={_FOLDER}"),
+        *chain.from_iterable(("--env", f"{name}={value}") for name, value in ALLOCATOR.items()),
         *(images.operator_image(space), f"{_SOURCE}/hack/bench/{script}", *map(str, arguments)),
         timeout=900,
     )

@@ -18,5 +18,5 @@ echo 'sendense:x:65532:65532:Sendense:/:/usr/sbin/nologin' >> /etc/passwd
 echo 'sendense:x:65532:' >> /etc/group
 # what is left must still load
 for program in qemu-nbd qemu-img qemu-io nbdinfo nbdcopy; do $program --version > /dev/null; done
-test -z "$(LD_PRELOAD=$lib/libjemalloc.so.2 qemu-nbd --version 2>&1 > /dev/null)"
+test -z "$(LD_PRELOAD=libjemalloc.so.2 qemu-nbd --version 2>&1 > /dev/null)"
 python3 -c 'import nbd, ssl, sqlite3, uuid'

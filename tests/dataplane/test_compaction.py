@@ -7,7 +7,7 @@ import errno
 import os
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from sendense_operator.chain.compaction import CompactionResult
 from sendense_operator.chain.manifest import CHUNK
 from sendense_operator.task import Compaction
 from sendense_operator.worker.errors import Reason, WorkerError
-from sendense_operator.worker.images import layer_compaction, layer_difference, qemu_tools
+from sendense_operator.worker.images import difference_proof, layer_compaction, layer_difference, qemu_tools
 from sendense_operator.worker.images.layer_verification import Sealed
 from sendense_operator.worker.images.nbd_client import Connection
 
@@ -231,28 +231,43 @@ def test_a_tool_that_fails(refused: Refuse, monkeypatch: pytest.MonkeyPatch, whe
     refused(CompactionResult.FAILED, "as if it failed")
 
 
-@pytest.mark.parametrize("lost", ["data", "zeroes", "content"])
+@pytest.mark.parametrize("lost", ["data", "zeroes", "content", "place", "bounds"])
 def test_a_difference_that_is_not_written(refused: Refuse, monkeypatch: pytest.MonkeyPatch, lost: str) -> None:
-    """The layer is a valid image: only its digests tell."""
+    """The layer is a valid image: only what is read back tells."""
     write = layer_difference._Reader._write
 
-    def loses(reader: layer_difference._Reader, new: Any, chunk: int, run: compaction.Difference) -> int:
-        if lost == "zeroes" and run.is_zero:
-            return run.end - run.start
-        if lost == "data" and not run.is_zero:
-            return run.end - run.start
+    def loses(reader: layer_difference._Reader, new: Any, chunk: int, run: compaction.Difference) -> None:
+        if lost == ("zeroes" if run.is_zero else "data"):
+            return
         if lost == "content" and not run.is_zero:
             new = bytes(len(new))
-        return write(reader, new, chunk, run)
+        if lost == "place":
+            chunk -= BLOCK if run.start else 0
+        if lost == "bounds" and run.end + BLOCK <= CHUNK:
+            run = compaction.Difference(run.start, run.end + BLOCK, run.is_zero)
+        write(reader, new, chunk, run)
 
     monkeypatch.setattr(layer_difference._Reader, "_write", loses)
-    refused(CompactionResult.FAILED, "does not read as the received one")
+    refused(CompactionResult.FAILED, "does not hold what was written to it")
 
 
-def test_a_parent_that_reads_otherwise(refused: Refuse, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was dropped because it equalled the parent is not there when it is read back."""
+def test_a_difference_that_storage_does_not_return(refused: Refuse, monkeypatch: pytest.MonkeyPatch) -> None:
+    prove = difference_proof.prove_difference
+
+    def flips(layer: Path, *arguments: Any) -> Coroutine[Any, Any, None]:
+        content = layer.read_bytes().rstrip(b"\0")
+        with layer.open("r+b") as file:
+            file.seek(len(content) - 1)
+            file.write(bytes([content[-1] ^ 1]))
+        return prove(layer, *arguments)
+
+    monkeypatch.setattr(difference_proof, "prove_difference", flips)
+    refused(CompactionResult.FAILED, "does not hold what was written to it")
+
+
+def test_a_change_that_is_overlooked(refused: Refuse, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layer_difference, "find_differences", lambda _new, _old: iter(()))
-    refused(CompactionResult.FAILED, "does not read as the received one")
+    refused(CompactionResult.FAILED, "has overlooked changes")
 
 
 async def with_an_unchanged_chunk(root: Path, io: QemuIo) -> ReceivedIncrement:
@@ -283,7 +298,8 @@ def test_an_unchanged_chunk_of_the_parent_is_not_read(
         await made.assert_sealed(sealed)
 
     asyncio.run(run())
-    assert sorted(starts) == [0, 0, CHUNK]
+    proof = 10 * BLOCK
+    assert sorted(starts) == [0, 0, proof, CHUNK]
 
 
 def test_a_damaged_parent_of_an_unchanged_chunk(io: QemuIo, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -6,11 +6,14 @@ Those are all of the data plane, and of the reference VMA's those that copy disk
 from __future__ import annotations
 
 import sysconfig
+from itertools import chain
 from pathlib import Path
 
 import pytest
 from tests.dataplane.host import CHECKOUT, SMALL_BYTES, SMALL_FOLDER
 from tests.support import programs, setup
+
+from sendense_operator.task import ALLOCATOR
 
 _IMAGE = "sendense-backup"
 _SHARES = 512
@@ -39,6 +42,7 @@ def test_in_the_operators_image(operator: str) -> None:
         *("--tmpfs", f"{_SMALL}:size={SMALL_BYTES}", "--env", f"{SMALL_FOLDER}={_SMALL}"),
         # hypothesis has a profile of its own for this: a busy machine is no failure, and no folder is written to.
         *("--env", f"SENDENSE_TEST_LIVES={_LIVES}", "--env", "CI=true"),
+        *chain.from_iterable(("--env", f"{name}={value}") for name, value in ALLOCATOR.items()),
         *(image, "-m", "pytest", "-q", "-n", str(_PROCESSES), "-p", "no:cacheprovider", f"--confcutdir={_HERE}"),
         *("-m", "qemu", *_TESTS),
         *(f"--ignore={_HERE}/{name}" for name in ("test_in_image.py", "test_shared_blocks.py")),

@@ -6,10 +6,13 @@ The appliance sends whole blocks, and joins changes that are close to each other
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+from blake3 import blake3
 
 BLOCK: Final = 4 << 10
 """Bytes that are compared at once and stored or left out: a subcluster of the operator's layers."""
@@ -23,6 +26,8 @@ SPARE: Final = 16 << 20
 _WINDOW: Final = 64 << 10
 """Bytes that are compared first: most of what is received equals the parent."""
 _ZEROES: Final = memoryview(bytes(BLOCK))
+_NUMBER: Final = struct.Struct("<Q")
+_RANGE: Final = struct.Struct("<QQ")
 
 Content = bytes | bytearray
 """Content of a chunk. `startswith` compares parts by memcmp without a copy; a memoryview has no such method."""
@@ -60,8 +65,8 @@ class Received:
 def decide_compaction(received: Received, free: int, min_free: int) -> CompactionResult | None:
     """Return why an increment is not compacted, None if it is.
 
-    `free`: free bytes of the repository, of which `min_free` must stay. A compaction reads the touched chunks twice
-    more than the digests do: from the parent, and from the compacted layer, as its proof.
+    `free`: free bytes of the repository, of which `min_free` must stay. A compaction reads the touched chunks once more
+    than the digests do, from the parent, and what it has written, as its proof.
     """
     if received.guest_bytes < LEAST_GAIN or received.touched_bytes > MOST_READ * received.guest_bytes:
         return CompactionResult.NOT_WORTH_IT
@@ -116,3 +121,42 @@ def _differing_blocks(new: Content, old: Content) -> Iterator[Difference]:
             end = min(start + BLOCK, last)
             if not new.startswith(before[start:end], start):
                 yield Difference(start, end, new.startswith(_ZEROES[: end - start], start))
+
+
+def is_complete(new: Content, old: Content, differences: Iterable[Difference]) -> bool:
+    """Return whether `new` equals `old` outside of the differences, which are in ascending order."""
+    before, at = memoryview(old), 0
+    for run in differences:
+        if not new.startswith(before[at : run.start], at):
+            return False
+        at = run.end
+    return new.startswith(before[at:], at)
+
+
+def fingerprint(chunk: int, runs: Iterable[tuple[int, int]], content: Content, at: int = 0) -> int:
+    """Return a number that stands for what a layer defines in the chunk with index `chunk`; 0: nothing.
+
+    `runs`: start and end of what is defined, in bytes from the start of the chunk, in ascending order; it does not
+    matter whether runs that touch are one. `content` begins at byte `at` of the chunk and holds all runs. The sum over
+    all chunks stands for the whole layer, in whichever order they are added.
+    """
+    found, view, last = blake3(_NUMBER.pack(chunk)), memoryview(content), None
+    for start, end in joined(runs):
+        last = end
+        found.update(_RANGE.pack(start, end))
+        found.update(view[start - at : end - at])
+    return 0 if last is None else int.from_bytes(found.digest())
+
+
+def joined(runs: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Yield runs that are in ascending order, those that touch as one."""
+    before: tuple[int, int] | None = None
+    for start, end in runs:
+        if before is not None and before[1] == start:
+            before = before[0], end
+            continue
+        if before is not None:
+            yield before
+        before = start, end
+    if before is not None:
+        yield before

@@ -14,6 +14,9 @@ from sendense_operator.chain.compaction import (
     Received,
     decide_compaction,
     find_differences,
+    fingerprint,
+    is_complete,
+    joined,
 )
 
 MIB, GIB = 1 << 20, 1 << 30
@@ -96,3 +99,49 @@ def test_neighbours_of_two_kinds_are_two_runs() -> None:
 def test_chunks_of_two_lengths_are_an_error() -> None:
     with pytest.raises(ValueError, match="10 and 9"):
         list(find_differences(bytes(10), bytes(9)))
+
+
+@given(_SIZES, _SPOTS, _SPOTS)
+def test_no_change_can_be_overlooked(
+    size: int, before: list[tuple[int, int, int]], changes: list[tuple[int, int, int]]
+) -> None:
+    old = _written(size, before)
+    new = _written(size, changes, old)
+    found = list(find_differences(new, old))
+    assert is_complete(new, old, found)
+    for at in range(len(found)):
+        assert not is_complete(new, old, found[:at] + found[at + 1 :])
+
+
+def test_runs_that_touch_are_one() -> None:
+    assert list(joined([])) == []
+    assert list(joined([(0, 4), (4, 8), (12, 16), (16, 20), (24, 28)])) == [(0, 8), (12, 20), (24, 28)]
+
+
+CONTENT = bytes(range(256)) * 256
+RUNS = [(BLOCK, 2 * BLOCK), (4 * BLOCK, 5 * BLOCK)]
+
+
+def test_a_fingerprint_depends_on_place_and_content_of_what_is_defined_only() -> None:
+    value = fingerprint(7, RUNS, CONTENT)
+    assert value == fingerprint(7, [(BLOCK, BLOCK + 512), (BLOCK + 512, 2 * BLOCK), RUNS[1]], CONTENT)
+    assert value == fingerprint(7, RUNS, CONTENT[BLOCK : 5 * BLOCK], BLOCK)
+    elsewhere = bytearray(CONTENT)
+    elsewhere[3 * BLOCK] ^= 1
+    assert value == fingerprint(7, RUNS, elsewhere)
+    assert fingerprint(7, [], CONTENT) == 0
+
+
+@pytest.mark.parametrize("change", ["content", "chunk", "run", "more", "less", "bounds"])
+def test_a_fingerprint_differs(change: str) -> None:
+    content, runs, chunk = bytearray(CONTENT), list(RUNS), 7
+    if change == "content":
+        content[2 * BLOCK - 1] ^= 1
+    chunk += change == "chunk"
+    runs = {
+        "run": [RUNS[0], (5 * BLOCK, 6 * BLOCK)],
+        "more": [*runs, (8 * BLOCK, 9 * BLOCK)],
+        "less": runs[:1],
+        "bounds": [(BLOCK, 3 * BLOCK), (3 * BLOCK, 5 * BLOCK)],
+    }.get(change, runs)
+    assert fingerprint(chunk, runs, content) != fingerprint(7, RUNS, CONTENT)

@@ -249,7 +249,11 @@ def _environment(name: str, log_format: str | None) -> list[Obj]:
         {"name": key, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}
         for key, path in fields.items()
     ]
-    values = {"BACKUP_NAME": name, **({contract.LOG_FORMAT_VARIABLE: log_format} if log_format else {})}
+    values = {
+        "BACKUP_NAME": name,
+        **contract.ALLOCATOR,
+        **({contract.LOG_FORMAT_VARIABLE: log_format} if log_format else {}),
+    }
     return [*env, *({"name": key, "value": value} for key, value in values.items())]
 
 

@@ -21,9 +21,9 @@ from sendense_operator.chain.parent_choice import ParentLayer
 from sendense_operator.logs import get_logger
 from sendense_operator.task import Compaction
 from sendense_operator.worker.errors import Reason, WorkerError, storage_error
-from sendense_operator.worker.images import layer_difference, proof, qemu_tools
+from sendense_operator.worker.images import difference_proof, layer_difference, proof, qemu_tools
 from sendense_operator.worker.images.content_digests import Reading, digesting, prepare_digests, read_chunks
-from sendense_operator.worker.images.layer_difference import Stack
+from sendense_operator.worker.images.layer_difference import Stack, Written
 from sendense_operator.worker.images.nbd_export import ModeChoice
 from sendense_operator.worker.storage.digest_file import DigestFile
 from sendense_operator.worker.storage.durable_io import allocated, fsync_path, open_regular
@@ -140,20 +140,22 @@ class CompactionRun:
         descriptor = open_regular(increment.compact)
         try:
             self.on_step(f"compact: write {increment.compact.name}")
-            changed = await self._difference(increment, digests, choice, runtime, tag)
+            written = await self._difference(increment, digests, choice, runtime, tag)
             await asyncio.to_thread(os.fsync, descriptor)
+            # The proof is to read what is stored, also where it can't read past the page cache.
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         finally:
             os.close(descriptor)
         self.on_step(f"compact: prove {increment.compact.name}")
         qemu_tools.read_header(increment.compact, size, backing)
         await qemu_tools.check(increment.compact)
         layer = await qemu_tools.map_layer(increment.compact, size, increment.layer.chunk, increment.layers)
-        await _prove(increment, layer, digests, choice, runtime, tag)
-        return Compacted(CompactionResult.COMPACTED, layer, changed, is_digested=True)
+        await _prove(increment, layer, digests, written, choice, runtime, tag)
+        return Compacted(CompactionResult.COMPACTED, layer, written.changed_bytes, is_digested=True)
 
     async def _difference(
         self, increment: Increment, digests: DigestFile, choice: ModeChoice, runtime: Path, tag: str
-    ) -> int:
+    ) -> Written:
         data = await asyncio.to_thread(prepare_digests, increment.layer, increment.layers, digests)
         comparison = layer_difference.Comparison(
             upper=Stack(increment.received, increment.layers),
@@ -194,24 +196,34 @@ class _NoRoomError(WorkerError):
 
 
 async def _prove(
-    increment: Increment, layer: LayerMap, digests: DigestFile, choice: ModeChoice, runtime: Path, tag: str
+    increment: Increment,
+    layer: LayerMap,
+    digests: DigestFile,
+    written: Written,
+    choice: ModeChoice,
+    runtime: Path,
+    tag: str,
 ) -> None:
-    """Raise WorkerError unless the compacted layer with the extents `layer` reads as the digests of the received one.
+    """Raise WorkerError unless the compacted layer, whose extents are `layer`, reads as the received one.
 
-    Chunks that the received layer does not touch, and those that are zeroes in both, are known from the extents.
+    Compared chunks are proven without another reading of the parent. The others are read through all layers and have to
+    have the received digests: there, only the digests say that nothing has changed, and if the parent is damaged, what
+    was received is the only copy. Chunks that the received layer does not touch, and those that are zeroes in both, are
+    known from the extents.
     """
     own = increment.layer.own_chunks
     if any(map(gt, layer.own_chunks, own)):
         raise WorkerError(Reason.IMAGE_CORRUPT, "the compacted layer defines what the received one does not")
+    chunks = digests.chunks
+    await difference_proof.prove_difference(increment.compact, chunks, written, choice, runtime, f"{tag}-proof")
     either = bytearray(map(or_, layer.data_chunks, increment.layer.data_chunks))
-    wanted = bytearray(map(and_, own, either))
+    wanted = bytearray(map(gt, map(and_, own, either), written.compared))
     comparison = proof.Comparison(digests)
-    reading = Reading(increment.compact, increment.layers, digests.chunks, wanted)
-    await read_chunks(reading, digesting(comparison.put), choice, runtime, f"{tag}-proof")
+    reading = Reading(increment.compact, increment.layers, chunks, wanted)
+    await read_chunks(reading, digesting(comparison.put), choice, runtime, f"{tag}-others")
     wrong = comparison.wrong.find(1)
     if wrong >= 0:
-        start = wrong * layer.chunk
-        text = f"the compacted layer does not read as the received one at byte {start} of the disk"
+        text = f"the compacted layer does not read as the received one at byte {wrong * layer.chunk} of the disk"
         raise WorkerError(Reason.IMAGE_CORRUPT, text)
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import sysconfig
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -15,7 +13,7 @@ from typing import Final
 
 from sendense_operator.logs import get_logger
 from sendense_operator.worker.errors import Reason, WorkerError
-from sendense_operator.worker.images.qemu_tools import IO_MODES, IoMode, last_line
+from sendense_operator.worker.images.qemu_tools import IO_MODES, JSON_IMAGE, IoMode, last_line
 
 log = get_logger(__name__)
 
@@ -25,9 +23,6 @@ _TERM_AGAIN: Final = 2.0
 """Seconds after which SIGTERM is repeated: one that arrives during the start may be lost."""
 _SHARED: Final = 8
 """Clients at the same time: the VMA makes two connections and keeps both (vma-contract 3.3)."""
-_JEMALLOC: Final = Path("/usr/lib", sysconfig.get_config_var("MULTIARCH") or "", "libjemalloc.so.2")
-_HEAP: Final = "background_thread:true,dirty_decay_ms:1000,oversize_threshold:0,narenas:1,thp:always"
-"""jemalloc: return memory to the kernel after a second, cache buffers of 32 MiB like small ones, use huge pages."""
 
 
 @dataclass
@@ -58,16 +53,6 @@ class ModeChoice:
         )
         self.modes = rest
         return True
-
-
-def environment(library: Path = _JEMALLOC) -> dict[str, str]:
-    """Return the environment of a server: the worker's own, with jemalloc if it is installed.
-
-    QEMU allocates and frees a buffer per request. glibc returns such buffers to the kernel at once, and the kernel then
-    clears every page again for the next request, which takes two thirds of a copy's time. Settings of glibc can avoid
-    that, too, but keep 60 MB per disk until the end.
-    """
-    return {**os.environ, "LD_PRELOAD": str(library), "MALLOC_CONF": _HEAP} if library.exists() else dict(os.environ)
 
 
 @dataclass
@@ -150,12 +135,11 @@ async def start(
                 f"--shared={_SHARED}",
                 f"--pid-file={pid_file}",
                 *where,
-                "--image-opts",
+                *([] if image.startswith(JSON_IMAGE) else ["--image-opts"]),
                 image,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=stderr,
-                env=environment(),
             )
         server = Nbd(what, process, stderr_file, image, [pid_file])
         try:

@@ -57,6 +57,10 @@ IO_MODES: Final = (
 """I/O modes, best first. Seccomp may refuse io_uring, AIO limits may refuse native, file systems refuse O_DIRECT."""
 
 
+JSON_IMAGE: Final = "json:"
+"""Start of an image that is described in JSON instead of by an option string."""
+
+
 def safe_path(path: Path) -> str:
     """Return `path` for use in an option string: absolute, without characters that have a meaning for QEMU.
 
@@ -121,6 +125,17 @@ def read_options(path: Path, mode: IoMode, layers: int) -> str:
     return ",".join(["driver=qcow2", *_file_options(path, mode, ""), *_cache_options(layers, READ_CACHE, "")])
 
 
+def alone_options(path: Path, mode: IoMode) -> str:
+    """Return the image of a read-only export of one layer, which reads as zeroes where it defines nothing.
+
+    It is in JSON, because QEMU's option strings have no null, which stands for: the layers below it are not opened.
+    """
+    file = {"driver": "file", "aio": mode.aio, "cache": {"direct": mode.direct}, "filename": safe_path(path)}
+    bounds = {"l2-cache-size": READ_CACHE, "l2-cache-entry-size": _CACHE_ENTRY}
+    image = {"driver": "qcow2", "backing": None, "cache": {"direct": mode.direct}, **bounds, "file": file}
+    return JSON_IMAGE + json.dumps(image, separators=(",", ":"))
+
+
 def write_options(path: Path, mode: IoMode, layers: int) -> str:
     """Return the image options of an export to which the worker itself writes; `layers` as for `serve_options`.
 
@@ -139,7 +154,7 @@ def _map_options(path: Path, layers: int) -> str:
 def _alone(path: Path) -> str:
     """`path` as a file name that opens this layer without those below it."""
     file = {"driver": "file", "filename": safe_path(path)}
-    return "json:" + json.dumps({"driver": "qcow2", "backing": None, "file": file}, separators=(",", ":"))
+    return JSON_IMAGE + json.dumps({"driver": "qcow2", "backing": None, "file": file}, separators=(",", ":"))
 
 
 @asynccontextmanager

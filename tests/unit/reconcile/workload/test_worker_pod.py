@@ -114,7 +114,7 @@ def test_where_things_are_is_what_the_contract_says() -> None:
     assert contract.CA_BUNDLE_FILE.startswith(paths["ca"] + "/")
     assert container["terminationMessagePath"] == contract.TERMINATION_FILE
     environment = {entry["name"] for entry in container["env"]}
-    assert environment == {"POD_UID", "POD_IP", "NODE_IP", "NODE_NAME", "BACKUP_NAME"}
+    assert environment == {"POD_UID", "POD_IP", "NODE_IP", "NODE_NAME", "BACKUP_NAME", *contract.ALLOCATOR}
 
 
 @pytest.mark.parametrize("log_format", ["json", "text"])
