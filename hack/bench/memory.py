@@ -53,6 +53,18 @@ def merging(space: Workspace) -> dict[str, float]:
     return numbers
 
 
+def lasting(space: Workspace) -> dict[str, float]:
+    """Return what consolidation writes, and what becomes of a chain, over many increments."""
+    gross, net, stored, depth, read = _run(space, "lasting.py", _GIB, 40, 7)
+    return {
+        "merge_write_factor": gross,
+        "merge_net_write_factor": net,
+        "lasting_stored_ratio": stored,
+        "lasting_depth": depth,
+        "lasting_read_ratio": read,
+    }
+
+
 def _chunked(numbers: list[float], count: int) -> list[list[float]]:
     return [numbers[at : at + count] for at in range(0, len(numbers), count)]
 

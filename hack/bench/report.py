@@ -81,6 +81,11 @@ GOALS: Final[Mapping[str, Goal]] = {
     "merge_full_seconds": Goal("that merge"),
     "merge_full_mb": Goal("worker's memory then", 256),
     "merge_full_read_ratio": Goal("reading a fresh full's time / the merged full's", 0.9, at_least=True),
+    "merge_write_factor": Goal("bytes that merges write / bytes of the files that go, 40 increments, 7 kept", 2),
+    "merge_net_write_factor": Goal("bytes that merges write / bytes by which the chain gets smaller"),
+    "lasting_stored_ratio": Goal("stored at the end / the disk and the kept changes", 1.3),
+    "lasting_depth": Goal("most layers, that of the running increment included; the target is 8", 9),
+    "lasting_read_ratio": Goal("reading a fresh full's time / that of the newest restore point", 0.9, at_least=True),
     "restore_ratio": Goal(
         "qemu-img convert's time / a restore's with its read-back, 4 GiB with 58% data", 0.5, at_least=True
     ),

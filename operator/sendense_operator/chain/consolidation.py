@@ -159,9 +159,7 @@ def plan_consolidation(chain: ChainState[_P], pins: Pins, limits: Limits) -> Con
     if not chain.is_understood:
         text = "not all manifests of the chain can be read, so it is not known what needs which layer"
         return ConsolidationPlan(left=ConsolidationObstacle.MANIFESTS_UNREADABLE, message=text)
-    deepest = limits.target_depth
-    runs = find_runs(chain)
-    wanted = [run for run in runs if limits.everything or run.is_worth_it or chain.depths[run.disk.file] > deepest]
+    wanted = [run for each in find_runs(chain) if (run := _wanted(each, chain.depths, limits)) is not None]
     if not wanted:
         return ConsolidationPlan()
     found = _chain_obstacle(chain, pins, limits.own_pod)
@@ -176,6 +174,19 @@ def plan_consolidation(chain: ChainState[_P], pins: Pins, limits: Limits) -> Con
     owner = next(protected[file] for file in kept.inputs if file in protected)
     text = f"restore point {owner} is immutable, and depends on {kept.disk.file}"
     return ConsolidationPlan(tuple(allowed), ConsolidationObstacle.RETAINED, text)
+
+
+def _wanted(run: MergeRun[_P], depths: Mapping[str, int], limits: Limits) -> MergeRun[_P] | None:
+    """Return what of a run to merge. For the depth alone, the full is copied only if merging increments isn't enough.
+
+    Otherwise a chain at its target depth, of which each new restore point replaces the oldest, would copy it each time.
+    """
+    if limits.everything or run.is_worth_it:
+        return run
+    excess = depths[run.disk.file] - limits.target_depth
+    if excess <= 0:
+        return None
+    return replace(run, removed=run.removed - 1) if 0 < excess < run.removed else run
 
 
 def find_runs(chain: ChainState[_P]) -> Iterator[MergeRun[_P]]:

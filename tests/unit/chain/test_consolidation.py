@@ -163,6 +163,22 @@ def test_a_full_is_copied_for_a_gain_or_for_the_depth(
     assert plan(state(chain_of(*sizes), removed), Limits(target_depth=depth, everything=True)).runs
 
 
+@pytest.mark.parametrize(
+    ("sizes", "removed", "depth", "runs"),
+    [
+        ((100, 1, 1, 1, 1), [0, 1, 2], 4, [("b4", 0, 2)]),  # two increments and the restore point's own
+        ((100, 1, 1, 1, 1), [0, 1, 2], 3, [("b4", 0, 2)]),
+        ((100, 1, 1, 1, 1), [0, 1, 2], 2, [("b4", 0, 3)]),
+        ((100, 1, 1, 1, 1), [0], 4, [("b2", 0, 1)]),  # there is no increment to merge
+        ((100, 20, 10, 1, 1), [0, 1], 4, [("b3", 0, 2)]),  # it frees enough
+    ],
+)
+def test_the_full_is_spared_where_increments_are_enough(
+    sizes: tuple[int, ...], removed: list[int], depth: int, runs: list[tuple[str, int, int]]
+) -> None:
+    assert shown(plan(state(chain_of(*sizes), removed), Limits(target_depth=depth)).runs) == runs
+
+
 def test_the_cheapest_first() -> None:
     chain = state(chain_of(100, 90, 30, 20, 10, 1), [0, 3])
     assert shown(plan(chain).runs) == [("b5", 0, 1), ("b2", 0, 1)]
