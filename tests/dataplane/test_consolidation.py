@@ -141,6 +141,24 @@ async def test_a_second_pod(chain: LayeredChain) -> None:
     assert (await consolidate(chain)).merges == 2
 
 
+def test_the_workers_of_two_clusters(bench: Bench, made: LayeredChain) -> None:
+    """Neither controller knows of the other's: only the locks in the repository are common to them."""
+    shutil.rmtree(bench.repository)
+    chain = made.copied_to(bench.repository)
+    remove(chain, 1)
+    remove(chain, 3)
+    ports = (bench.status_port, bench.status_port + 2)
+    for _ in range(4):
+        together = [Worker(bench, task(), status_port=port, lock_wait=0.0, switch_wait=0.0) for port in ports]
+        codes = [worker.wait() for worker in together]
+        refused = [worker.answer.reason for worker, code in zip(together, codes, strict=True) if code]
+        assert len(refused) < 2, [worker.log() for worker in together]
+        assert set(refused) <= {Reason.CHAIN_BUSY}
+        assert_sound(chain, (2, 4, 5))
+    assert depths(chain) == [[1, 1], [2, 2], [1, 1]]
+    assert read_chain(chain.root, PATHS).tombstones == ()
+
+
 async def test_a_pod_that_lost_its_lock_changes_nothing(chain: LayeredChain) -> None:
     """Another pod has taken over: whatever the first one does next, it stops."""
     remove(chain, 2)
