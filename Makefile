@@ -52,7 +52,7 @@ test: up prometheus check ## everything: check, then API server, data plane, end
 bench: venv up install ## measure: a table, and build/bench.json (PARTS="data fixed idle")
 	@$(ON_CLUSTER) .venv/bin/python -m hack.bench $(PARTS)
 
-demo: up install ## one VM backed up and compared with its source; leaves the cluster up
+demo: up install venv ## one VM backed up and compared with its source; leaves the cluster up
 	@$(ON_CLUSTER) hack/demo/run
 
 format: venv ## put the code into its format, fix what can be fixed

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any, Final
 
 from . import proof, sample
-from .kubectl import CHECKOUT, KUBECONFIG, DemoError, call, forwarded, get, kubectl, watch
-from .progress import Display, size
+from .kubectl import CHECKOUT, KUBECONFIG, DemoError, call, forwarded, get, kubectl, sendense
+from .sizes import size
 
 _EXAMPLES: Final = CHECKOUT / "examples" / "quickstart"
 _BACKUP_FILE: Final = _EXAMPLES / "40-backup.yaml"
@@ -209,16 +208,10 @@ def free_name(name: str, taken: set[str]) -> str:
 
 def _follow(name: str, kind: str = "Backup") -> dict[str, Any]:
     """Show a Backup or Restore until it ends; the object. Raises DemoError unless it completed."""
-    display = Display()
-    started = time.monotonic()
-    for run in watch(kind.lower(), name, NAMESPACE):
-        display.show(run, time.monotonic() - started)
-        phase = (run.get("status") or {}).get("phase")
-        if phase == "Completed":
-            return run
-        if phase in ("Failed", "Cancelled", "Lost"):
-            break
-    raise DemoError(f"the {kind} did not complete\n\n{kubectl('describe', kind.lower(), name, '-n', NAMESPACE)}")
+    print(f"  $ kubectl sendense wait {name} -n {NAMESPACE}", flush=True)
+    if sendense("wait", f"{kind.lower()}/{name}", "-n", NAMESPACE) != 0:
+        raise DemoError(f"the {kind} did not complete\n\n{kubectl('describe', kind.lower(), name, '-n', NAMESPACE)}")
+    return get(kind.lower(), name, "-n", NAMESPACE)
 
 
 def _wait_for_chain(backup: dict[str, Any]) -> None:
@@ -244,6 +237,9 @@ def _say_next(name: str) -> None:
 
   export KUBECONFIG={KUBECONFIG}
   kubectl describe backup {name} -n {NAMESPACE}    # conditions and Events tell the story
+  export PATH={CHECKOUT}/.venv/bin:$PATH
+  kubectl sendense status -n {NAMESPACE}                # is every VM protected?
+  kubectl sendense chain pgtest1 -n {NAMESPACE}         # its restore points and their layers
   kubectl explain backup.spec                              # every field has a description
   kubectl get backups -A --field-selector status.phase=Completed
   kubectl annotate bpol nightly -n {NAMESPACE} backup.sendense.io/run=now    # the policy's backups now

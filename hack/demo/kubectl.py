@@ -1,10 +1,9 @@
-"""kubectl as a function, a watch as an iterator, and a Service as a local URL."""
+"""kubectl and the operator's command line as functions, and a Service as a local URL."""
 
 from __future__ import annotations
 
 import json
 import os
-import queue
 import re
 import subprocess
 import threading
@@ -43,44 +42,12 @@ def get(*arguments: str) -> Object:
     return answer
 
 
-def watch(kind: str, name: str, namespace: str, tick: float = 1.0) -> Iterator[Object]:
-    """Yield the object each time it changes, and its last state again after `tick` seconds without a change."""
-    changes: queue.Queue[Object | None] = queue.Queue()
-    stream = subprocess.Popen(
-        ["kubectl", "get", kind, name, "-n", namespace, "-o", "json", "--watch"],
-        env=_ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    threading.Thread(target=_read, args=(stream, changes), daemon=True).start()
-    latest: Object | None = None
-    try:
-        while True:
-            try:
-                latest = changes.get(timeout=tick)
-            except queue.Empty:
-                pass
-            else:
-                if latest is None:
-                    # The server ends a watch now and then: begin again.
-                    yield from watch(kind, name, namespace, tick)
-                    return
-            if latest is not None:
-                yield latest
-    finally:
-        stream.terminate()
-        stream.wait()
-
-
-def _read(stream: subprocess.Popen[str], changes: queue.Queue[Object | None]) -> None:
-    """kubectl prints one indented JSON object after the other."""
-    text = ""
-    for line in stream.stdout or ():
-        text += line
-        if line == "}\n":
-            changes.put(json.loads(text))
-            text = ""
-    changes.put(None)
+def sendense(*arguments: str) -> int:
+    """Run the operator's command line in the present terminal; its exit code."""
+    path = os.pathsep.join([str(CHECKOUT / ".venv" / "bin"), os.environ["PATH"]])
+    return subprocess.run(
+        ["kubectl", "sendense", *arguments], env=_ENVIRONMENT | {"PATH": path}, check=False
+    ).returncode
 
 
 @contextmanager

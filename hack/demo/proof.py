@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from . import sample
 from .kubectl import DemoError, get, kubectl
-from .progress import size
+from .sizes import size
 
 NAMESPACE: Final = "sendense-reference-vma"
 _POD: Final = "demo-proof"

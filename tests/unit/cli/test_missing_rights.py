@@ -24,6 +24,7 @@ COMMANDS: Final[dict[tuple[str, ...], set[tuple[str, str]]]] = {
     ("backup", "db"): {("list", "protectedvms"), ("create", "backups"), ("list", "backuprepositories")},
     ("restore", "b", "--nbd"): {("get", "backups"), ("create", "restores")},
     ("verify", "b"): {("patch", "backups")},
+    ("wait", "b", "--timeout", "0.1"): {("get", "backups")},
     ("cancel", "running"): {("get", "backups"), ("patch", "backups")},
     ("delete", "b", "--yes"): {
         ("get", "backups"), ("list", "backups"), ("list", "backupchains"), ("get", "backuprepositories"),

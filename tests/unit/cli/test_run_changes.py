@@ -1,4 +1,4 @@
-"""`sendense cancel`, `verify` and `logs`."""
+"""`sendense cancel`, `wait`, `verify` and `logs`."""
 
 from __future__ import annotations
 
@@ -55,6 +55,34 @@ def test_what_can_not_be_cancelled(cli: CommandLine) -> None:
     cli.api.forbidden = {("patch", "backups")}
     assert "error: you may not patch backups.backup.sendense.io in namespace shop" in cli.run("cancel", "c").err
     assert cli.api.written("PATCH") == [{"spec": {"cancel": True}}], "the one that was refused"
+
+
+def test_waiting_for_what_was_applied(cli: CommandLine) -> None:
+    backup = cli.api.put(sample.backup("b", {"phase": "Running"}))
+    restore = cli.api.put(sample.restore("r", {"phase": "Pending"}))
+    completed = {"phase": "Completed"}
+    cli.api.after = [lambda: None] * 3 + [becomes(backup, lambda _: completed), becomes(restore, lambda _: completed)]
+    done = cli.run("wait", "r", "b", "r")
+    assert (done.code, done.lines[-1]) == (0, "r: Completed")
+    assert "b: Completed" in done.lines
+    assert cli.api.written("PATCH") == []
+    names = ["backup.backup.sendense.io/b", "restore.backup.sendense.io/r"]
+    assert cli.run("wait", "b", "restore/r", "-o", "name").lines == names
+
+
+@pytest.mark.parametrize(("phase", "code"), [("Failed", 1), ("Cancelled", 1), ("Completed", 0)])
+def test_the_exit_code_tells_whether_it_completed(cli: CommandLine, phase: str, code: int) -> None:
+    cli.api.put(sample.backup("b", {"phase": phase}))
+    assert cli.run("wait", "b").code == code
+
+
+def test_waiting_has_a_limit(cli: CommandLine) -> None:
+    cli.api.put(sample.backup("b", {"phase": "Pending"}))
+    done = cli.run("wait", "b", "--timeout", "0.01")
+    assert done.code == 124
+    assert "Backup b goes on" in done.err
+    assert "error: no Backup or Restore x in namespace shop" in cli.run("wait", "x").err
+    assert "a ProtectedVM can't be waited for" in cli.run("wait", "pvm/db").err
 
 
 def test_verifying(cli: CommandLine) -> None:

@@ -1,4 +1,4 @@
-"""Commands that act on Backups: `backup`, `cancel`, `delete`, `verify` and `logs`."""
+"""Commands that act on Backups: `backup`, `wait`, `cancel`, `delete`, `verify` and `logs`."""
 
 from __future__ import annotations
 
@@ -42,6 +42,18 @@ def backup(
 
 
 Names = Annotated[list[str], typer.Argument(metavar="NAME...", autocompletion=complete_backups, show_default=False)]
+
+
+@command(app, "wait")
+def wait_for(names: Names, timeout: Timeout = 0) -> Work:
+    """Show Backups or Restores until they have ended. The exit code is 0 if all completed."""
+
+    async def work(session: Session) -> None:
+        from sendense_operator.cli.actions.run_waiting import wait_for_runs
+
+        await wait_for_runs(session, names, timeout_s=timeout)
+
+    return work
 
 
 @command(app, "cancel")
