@@ -14,6 +14,7 @@ from pydantic import AwareDatetime, Field
 
 from sendense_operator import compact_encoding
 from sendense_operator.task import MAX_DISKS, MAX_VERIFIED_POINTS, BackupType, Bytes, Wire
+from sendense_operator.vm_hardware import Hardware
 
 TERMINATION_MESSAGE_LIMIT: Final = 4096
 _COMPRESSED: Final = "z:"
@@ -165,6 +166,9 @@ class Answer(Wire):
     retain_until: AwareDatetime | None = None
     """Until when the restore point is immutable, as its manifest says."""
     disks: Annotated[tuple[DiskAnswer, ...], Field(max_length=MAX_DISKS)] = ()
+    hardware: Hardware | None = None
+    """For a committed restore point: the VM's hardware, as `Hardware.shown` has it. None: not known, or it did not fit
+    into the message; then the next catalogue has it."""
     capacity: Capacity | None = None
     started: datetime | None = None
     finished: datetime | None = None
@@ -192,11 +196,11 @@ class Answer(Wire):
     def to_message(self) -> str:
         """Return the answer as a termination message of at most TERMINATION_MESSAGE_LIMIT bytes.
 
-        It is compressed if necessary. If it still does not fit, parts are left out in this order: the end of a long
-        message, the change IDs (from about 40 disks on; the manifest has them), the damaged ranges of restored disks,
-        the rest of the message, the names of parents and files. The rest always fits: a fixed number of bytes per
-        disk, and one path. Raises ValueError for more than MAX_DISKS disks, or for a path that is longer than the
-        layout of a repository allows.
+        It is compressed if necessary. If it still does not fit, parts are left out in this order: the hardware, the end
+        of a long message, the change IDs (from about 40 disks on; the manifest has them), the damaged ranges of
+        restored disks, the rest of the message, the names of parents and files. The rest always fits: a fixed number of
+        bytes per disk, and one path. Raises ValueError for more than MAX_DISKS disks, or for a path that is longer than
+        the layout of a repository allows.
         """
         text = self.model_dump_json(by_alias=True, exclude_defaults=True)
         if len(text.encode()) <= TERMINATION_MESSAGE_LIMIT:
@@ -204,6 +208,8 @@ class Answer(Wire):
         packed = _COMPRESSED + compact_encoding.to_text(self._by_columns().encode())
         if len(packed) <= TERMINATION_MESSAGE_LIMIT:
             return packed
+        if self.hardware is not None:
+            return self.model_copy(update={"hardware": None}).to_message()
         for field in ("parent_change_id", "change_id"):
             if len(self.message) <= _TEXT_KEPT and any(getattr(disk, field) for disk in self.disks):
                 disks = tuple(disk.model_copy(update={field: ""}) for disk in self.disks)

@@ -23,6 +23,7 @@ from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 
 from sendense_operator.answer import CatalogueSeal, DiskAnswer
 from sendense_operator.task import MAX_DISKS, Bytes, Wire
+from sendense_operator.vm_hardware import Hardware
 
 PREFIX: Final = "sendense-catalogue"
 _BATCH_BYTES: Final = 64 << 10
@@ -66,6 +67,8 @@ class PointRecord(Wire):
     """FullReason of the first disk that no increment can depend on; empty if there is none."""
     retain_until: AwareDatetime | None = None
     """Until when it is immutable, as its manifest says; None: its manifest has no time."""
+    hardware: Hardware | None = None
+    """The VM's hardware, as `Hardware.shown` has it; None: its manifest does not say."""
 
 
 class TombstoneRecord(Wire):

@@ -24,6 +24,7 @@ from sendense_operator.answer import (
     RestoredDisk,
 )
 from sendense_operator.task import MAX_DISKS, BackupType
+from sendense_operator.vm_hardware import Hardware, NetworkCard
 
 
 def disks(number: int) -> tuple[DiskAnswer, ...]:
@@ -237,3 +238,31 @@ def test_an_answer_for_more_disks_than_a_vm_may_have_is_none() -> None:
     reported = answer(1).model_copy(update={"disks": disks(MAX_DISKS + 1)})
     with pytest.raises(ValueError, match="at most 64"):
         Answer.from_message(reported.model_dump_json(by_alias=True))
+
+
+def with_hardware(number: int, texts: str) -> Answer:
+    cards = tuple(NetworkCard(network=f"{texts}{index}", mac_address="00:50:56:ab:00:01") for index in range(10))
+    hardware = Hardware(processors=4, memory_bytes=8 << 30, network_cards=cards, datastores=(texts,) * number)
+    return answer(number).model_copy(update={"hardware": hardware.shown()})
+
+
+@pytest.mark.parametrize("number", [1, 8, 20])
+def test_ordinary_hardware_fits(number: int) -> None:
+    whole = with_hardware(number, "Production Network ")
+    assert Answer.from_message(whole.to_message()) == whole
+
+
+def test_hardware_that_does_not_fit_displaces_nothing() -> None:
+    """The next catalogue has it; a change ID would only be in the manifest."""
+    chance = random.Random(1)
+    cards = tuple(
+        NetworkCard(network="".join(chr(chance.randrange(0x4E00, 0x9FFF)) for _ in range(250))) for _ in range(32)
+    )
+    crowded = answer(8).model_copy(update={"hardware": Hardware(network_cards=cards)})
+    message = crowded.to_message()
+    assert len(message) <= TERMINATION_MESSAGE_LIMIT
+    assert Answer.from_message(message) == answer(8)
+
+
+def test_an_answer_of_an_earlier_version_has_no_hardware() -> None:
+    assert Answer.from_message('{"outcome":"Completed"}').hardware is None

@@ -28,6 +28,7 @@ from sendense_operator.task import (
     ProbeTask,
     TaskDisk,
 )
+from sendense_operator.vm_hardware import Hardware
 
 STORED = 256 << 20
 """Bytes of a full's layer; an increment has an eighth of it."""
@@ -53,6 +54,7 @@ class StoredPoint:
     damage: str = ""
     full_next: str = ""
     retain_until: datetime | None = None
+    hardware: Hardware | None = None
 
     def is_retained(self, task: ProbeTask) -> bool:
         """Return whether a pod with this task finds it immutable."""
@@ -76,6 +78,7 @@ class StoredPoint:
             damage=self.damage,
             full_next=self.full_next,
             retain_until=self.retain_until,
+            hardware=self.hardware,
         )
 
 
@@ -156,6 +159,8 @@ class RepositoryWorld:
     def __init__(self) -> None:
         self.chains: dict[tuple[str, str], StoredChain] = {}
         """By folder and VM."""
+        self.hardware: Hardware | None = None
+        """What the appliance reports of the VMs that are backed up from now on."""
         self._parents: dict[str, StoredPoint | None] = {}
         """By UID of a Backup whose worker runs: what it depends on, whatever becomes of that meanwhile."""
         self.removals = 0
@@ -206,6 +211,7 @@ class RepositoryWorld:
             manifest=f"{task.folder or task.namespace}/{task.vm}/backups/{task.backup}.json",
             layers={},
             retain_until=until_of_commit(task.immutability, timedelta(0), now),
+            hardware=self.hardware,
         )
         for disk in task.disks:
             reason = _against(disk, parent, task)
@@ -242,6 +248,7 @@ class RepositoryWorld:
             manifest=point.manifest,
             retain_until=point.retain_until,
             disks=tuple(point.layers.values()),
+            hardware=point.hardware,
             started=point.finished,
             finished=point.finished,
             adopted=adopted,

@@ -15,9 +15,9 @@ from pydantic.alias_generators import to_camel
 
 from sendense_operator.answer import DiskAnswer
 from sendense_operator.chain.digests import digest
-from sendense_operator.chain.hardware import Hardware
 from sendense_operator.chain.layout import check_backup, check_layer_path, digests_of
 from sendense_operator.task import MAX_DISKS, BackupType, Bytes
+from sendense_operator.vm_hardware import Hardware
 
 FORMAT: Final = "sendense.io/manifest"
 VERSION: Final = 1

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from sendense_operator.chain.hardware import Hardware, NetworkCard
 from sendense_operator.chain.manifest import (
     MAX_TOOLS,
     Digest,
@@ -16,6 +15,7 @@ from sendense_operator.chain.manifest import (
     NewerManifestError,
 )
 from sendense_operator.task import MAX_DISKS, BackupType
+from sendense_operator.vm_hardware import Hardware, NetworkCard
 
 UID = "0b7ec3de-5ced-462b-9912-f63f580d6489"
 AT = datetime(2025, 10, 5, 12, 0, 0, tzinfo=UTC)

@@ -25,6 +25,7 @@ from sendense_operator.api.v1alpha1.base import (
     keyed_by,
     rules,
 )
+from sendense_operator.api.v1alpha1.known_hardware import KnownHardware
 from sendense_operator.task import BackupType, MissingParent, Stage
 
 
@@ -254,6 +255,9 @@ class BackupStatus(Status):
     Absent: it was committed without a time."""
     restore_point_uid: ShortText | None = Field(default=None, alias="restorePointUID")
     """UID of the restore point in the repository: that of the Backup object that made it."""
+    hardware: KnownHardware | None = None
+    """The VM's hardware when the restore point was made, for Restores with spec.target.virtualMachine. Absent: an
+    earlier version made the restore point, or no scan has read its manifest yet."""
     verification: BackupVerification | None = None
     """When the restore point was last verified; the condition Verified says with which result."""
     disks: Annotated[

@@ -147,6 +147,7 @@ async def _record(ctx: RestorePointContext, backup: ObservedBackup, point: Point
         manifest=point.manifest,
         retain_until=point.retain_until,
         disks=point.disks,
+        hardware=point.hardware,
         started=point.started,
         finished=point.finished,
         adopted=True,
@@ -222,7 +223,7 @@ async def carry_out(ctx: RestorePointContext, namespace: str, judgement: Judgeme
             await _record(ctx, backup, judgement.point)
         case ScanVerdict.DAMAGED:
             await say_damage(ctx, backup, judgement.message)
-        case ScanVerdict.MERGED if judgement.point is not None:
+        case ScanVerdict.OUTDATED if judgement.point is not None:
             await follow_manifest(ctx, obj, judgement.point)
         case _:
             await say_damage(ctx, backup, "")

@@ -7,6 +7,7 @@ from typing import Final, Unpack
 
 from sendense_operator.answer import Answer
 from sendense_operator.api.v1alpha1 import conditions
+from sendense_operator.api.v1alpha1.known_hardware import known_hardware
 from sendense_operator.formatting import human_bytes, whole_seconds
 from sendense_operator.reconcile.backups.backup_status import ObservedBackup, publish
 from sendense_operator.reconcile.backups.progress import (
@@ -69,6 +70,7 @@ def _result(backup: ObservedBackup, answer: Answer, now: datetime) -> BackupChan
         repository_id=answer.repository_id or backup.status.repository_id,
         start_time=backup.status.start_time or whole_seconds(answer.started or now),
         restore_point_uid=backup.point_uid,
+        hardware=known_hardware(answer.hardware) or backup.status.hardware,
         # Of the attempt that wrote it, which is not the last one when its answer was lost.
         job_id=answer.job_id or backup.status.job_id,
     )

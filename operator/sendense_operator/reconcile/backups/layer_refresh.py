@@ -1,9 +1,10 @@
-"""A Backup's status after its layers were merged: it tells of the layers that its manifest names."""
+"""A Backup's status follows its manifest: it tells of the layers, after they were merged, and of the VM's hardware."""
 
 from __future__ import annotations
 
 from sendense_operator.answer import DiskAnswer
 from sendense_operator.api.v1alpha1.backup import BackupDisk, BackupStatus, Phase
+from sendense_operator.api.v1alpha1.known_hardware import known_hardware
 from sendense_operator.catalogue_format import PointRecord
 from sendense_operator.cluster.kinds import BACKUP
 from sendense_operator.cluster.objects import Obj
@@ -15,10 +16,14 @@ from sendense_operator.reconcile.state.kubernetes_objects import is_deleting
 
 
 def with_layers_of(status: BackupStatus, point: PointRecord) -> BackupStatus:
-    """Return the status with the layers of the manifest. What was copied, and how, stays as it was reported. Pure."""
+    """Return the status with layers and hardware of the manifest.
+
+    What was copied, and how, stays as it was reported. Pure.
+    """
     reported = {disk.key: disk for disk in point.disks}
     disks = [_followed(disk, reported.get(disk.key)) for disk in status.disks]
-    if disks == status.disks:
+    hardware = status.hardware or known_hardware(point.hardware)
+    if disks == status.disks and hardware == status.hardware:
         return status
     stored_bytes = sum(disk.stored_bytes or 0 for disk in disks)
     changes = BackupChanges(
@@ -26,6 +31,7 @@ def with_layers_of(status: BackupStatus, point: PointRecord) -> BackupStatus:
         stored_bytes=stored_bytes,
         stored=human_bytes(stored_bytes),
         guest_bytes=sum(disk.guest_bytes or 0 for disk in disks),
+        hardware=hardware,
     )
     return changed_status(status, changes)
 

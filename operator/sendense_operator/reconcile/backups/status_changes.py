@@ -14,6 +14,7 @@ from sendense_operator.api.v1alpha1.backup import (
     Phase,
 )
 from sendense_operator.api.v1alpha1.base import Condition
+from sendense_operator.api.v1alpha1.known_hardware import KnownHardware
 from sendense_operator.task import BackupType, Stage
 
 
@@ -41,6 +42,7 @@ class BackupChanges(TypedDict, total=False):
     manifest: str | None
     retained_until: datetime | None
     restore_point_uid: str | None
+    hardware: KnownHardware | None
     verification: BackupVerification | None
     disks: list[BackupDisk]
 

@@ -173,8 +173,8 @@ class ScanVerdict(Enum):
     DAMAGED = "damaged"
     SOUND = "sound"
     """No longer damaged."""
-    MERGED = "merged"
-    """It depends on other layers than its status says: layers were merged."""
+    OUTDATED = "outdated"
+    """Its status says other things than its manifest: layers were merged, or the hardware is missing."""
 
 
 @dataclass(frozen=True)
@@ -214,14 +214,16 @@ def _judge(reported: ScanResult, backup: KnownBackup, owner: KnownBackup | None)
         if verdict is ScanVerdict.DAMAGED and message == backup.damage:
             verdict = None
         if verdict is None and point is not None and is_outdated(backup, point):
-            verdict = ScanVerdict.MERGED
+            verdict = ScanVerdict.OUTDATED
     elif backup.phase in _ENDED_WITHOUT and point is not None and not backup.is_refused:
         verdict = ScanVerdict.FOUND
     return None if verdict is None else Judgement(verdict, backup.name, backup.uid, backup.vm, point, message)
 
 
 def is_outdated(backup: KnownBackup, point: PointRecord) -> bool:
-    """Return whether the status of a Backup tells of other layers than the manifest of its restore point."""
+    """Return whether the status of a Backup lacks hardware, or tells of other layers, that the manifest names."""
+    if point.hardware is not None and not backup.has_hardware:
+        return True
     mark = mark_of_point(point.disks)
     return bool(backup.layers and mark) and backup.layers != mark
 

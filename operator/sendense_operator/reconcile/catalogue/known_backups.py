@@ -32,6 +32,7 @@ def known_backup(backup: Obj) -> KnownBackup:
         is_restored=is_restored(backup),
         is_refused=is_refused(backup),
         layers=mark_of_status(status.get("disks") or ()),
+        has_hardware="hardware" in status,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from sendense_operator.api.v1alpha1 import conditions
 from sendense_operator.api.v1alpha1.backup import BackupDisk, BackupStatus, Phase
@@ -22,6 +23,8 @@ from sendense_operator.reconcile.restores.restore_status import ObservedRestore
 from sendense_operator.reconcile.state.context import ReconcileContext
 from sendense_operator.reconcile.state.kubernetes_objects import is_deleting
 from sendense_operator.reconcile.state.problem import Meaning, Problem
+
+_KEPT_OF_STATUS: Final = ("completionTime", "restorePointUID", "disks", "phase", "hardware")
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ def _candidate(backup: Obj) -> Candidate | None:
     kept = {
         "metadata": {field: meta.get(field) for field in ("namespace", "name", "uid", "labels")},
         "spec": backup["spec"],
-        "status": {field: status.get(field) for field in ("completionTime", "restorePointUID", "disks", "phase")},
+        "status": {field: status.get(field) for field in _KEPT_OF_STATUS if field in status},
     }
     return Candidate(time, meta["name"], damaged, kept)
 

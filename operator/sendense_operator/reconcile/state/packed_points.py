@@ -14,6 +14,8 @@ from sendense_operator.catalogue_format import PointRecord
 OVERHEAD: Final = 300
 """Bytes of a packed point besides its text: key, object, place in its table."""
 _COMMON: Final = (
+    b'"hardware":{"processors":2,"memoryBytes":4294967296,"guestOs":"ubuntu64Guest","networkCards":[{"network":"VM Netw'
+    b'ork","macAddress":"00:50:56:"}],"datastores":["datastore1"]},'
     b'"parentChangeId":"52 00 00/1"}],"damage":"","fullNext":"","sequence":1,"jobId":"backup-","vmName":"",'
     b'"reason":"NoParent","started":"2025-10-05T12:00:00Z","finished":"2025-10-05T12:00:00Z",'
     b'"type":"Full","file":"/disk-0/full-20251005-120000.qcow2","changeId":"52 '

@@ -46,6 +46,8 @@ class KnownBackup:
     """Whether it failed because another object owned its restore point: it gets that point never after either."""
     layers: int = 0
     """Number for the layers that its status names, see `layer_marks`; 0: it names none."""
+    has_hardware: bool = True
+    """Whether its status has the VM's hardware."""
 
 
 @dataclass(frozen=True)

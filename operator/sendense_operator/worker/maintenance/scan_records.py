@@ -71,6 +71,7 @@ def _point(vm: str, point: StoredPoint, verdict: DamageVerdict) -> PointRecord:
         damage=verdict.damage,
         full_next=verdict.full_next,
         retain_until=manifest.retain_until,
+        hardware=manifest.vm.hardware.shown() if manifest.vm.hardware is not None else None,
     )
 
 

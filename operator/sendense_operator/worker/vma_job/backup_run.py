@@ -128,6 +128,7 @@ def _answer(root: Path, manifest_path: str, manifest: Manifest, *, adopted: bool
         manifest=manifest_path,
         retain_until=manifest.retain_until,
         disks=tuple(disk.to_answer() for disk in manifest.disks),
+        hardware=manifest.vm.hardware.shown() if manifest.vm.hardware is not None else None,
         capacity=capacity(root),
         started=manifest.started,
         finished=datetime.now(UTC) if not adopted else manifest.finished,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sendense_operator.chain.hardware import (
+from sendense_operator.vm_hardware import (
     MAX_MEMORY,
     MAX_NETWORK_CARDS,
     MAX_PROCESSORS,

@@ -8,11 +8,15 @@ from tests.support.sample import NOON
 
 from sendense_operator.answer import Answer, DiskAnswer
 from sendense_operator.api.v1alpha1.backup import BackupDisk, BackupStatus, Phase
+from sendense_operator.api.v1alpha1.known_hardware import KnownHardware, KnownNetworkCard
 from sendense_operator.catalogue_format import PointRecord
 from sendense_operator.reconcile.backups.layer_refresh import with_layers_of
 from sendense_operator.reconcile.backups.progress import final_disks
 from sendense_operator.reconcile.catalogue.layer_marks import mark_of_point, mark_of_status
 from sendense_operator.task import BackupType
+from sendense_operator.vm_hardware import Hardware, NetworkCard
+
+HARDWARE = Hardware(processors=2, network_cards=(NetworkCard(network="LAN"),))
 
 
 def reported(index: int = 0, **changes: Any) -> DiskAnswer:
@@ -89,3 +93,13 @@ def test_marks_are_equal_exactly_for_the_same_layers() -> None:
         assert mark_of_point((reported(**changes), reported(1))) != mark_of_point(disks), changes
     assert mark_of_status(()) == mark_of_point(()) == 0
     assert mark_of_status([BackupDisk(index=0, key=1, virtual_size=1).to_dict()]) != 0
+
+
+def test_hardware_that_was_missing_is_filled_in() -> None:
+    before = status(reported())
+    found = record(reported()).model_copy(update={"hardware": HARDWARE})
+    after = with_layers_of(before, found)
+    assert after.hardware == KnownHardware(processors=2, network_cards=[KnownNetworkCard(network="LAN")])
+    assert with_layers_of(after, found) == after
+    other = record(reported()).model_copy(update={"hardware": Hardware(processors=4)})
+    assert with_layers_of(after, other) == after, "it never changes"

@@ -21,6 +21,7 @@ from sendense_operator.reconcile.catalogue.decisions import (
 )
 from sendense_operator.reconcile.catalogue.known_backups import known_backup
 from sendense_operator.reconcile.state.records import KnownBackup, ScanResult
+from sendense_operator.vm_hardware import Hardware
 
 TAKEN = 1000.0
 """When the scan began, in seconds after noon."""
@@ -50,10 +51,13 @@ def backup(phase: str = "Completed", *, ended: float = 60, damage: str = "", **m
 
 
 def test_what_is_kept_of_a_backup() -> None:
-    plain = KnownBackup("b1", UID, UID, "db", "Completed", False, at(60), "", None, at(0))
+    plain = KnownBackup("b1", UID, UID, "db", "Completed", False, at(60), "", None, at(0), has_hardware=False)
     assert known_backup(backup()) == plain
     assert known_backup(backup(damage="bytes")) == replace(plain, damage="bytes")
     assert known_backup(backup(deletionTimestamp=stamp())).is_deleting
+    described = backup()
+    described["status"]["hardware"] = {"processors": 2}
+    assert known_backup(described) == replace(plain, has_hardware=True)
     assert known_backup(sample.backup("b1")) == replace(plain, phase="", ended=None)
 
 
@@ -109,3 +113,17 @@ def test_what_is_known_removed_or_retained_is_not_adopted() -> None:
     assert [one.backup for one in decide_adoptions(listed, known, removed)] == ["b0"]
     assert [one.backup for one in decide_adoptions(listed, [], frozenset())] == ["b0", "b1", "b2", "b3"]
     assert list(decide_adoptions(reported(point(), root=None), [], frozenset())) == []
+
+
+@pytest.mark.parametrize(
+    ("known", "hardware", "verdicts"),
+    [
+        (False, Hardware(processors=2), [ScanVerdict.OUTDATED]),
+        (True, Hardware(processors=2), []),
+        (False, None, []),
+    ],
+)
+def test_hardware_that_the_status_lacks(known: bool, hardware: Hardware | None, verdicts: list[ScanVerdict]) -> None:
+    there = replace(known_backup(backup()), has_hardware=known)
+    found = judge_backup(reported(ChainRecord(vm="db", points=1), point(hardware=hardware)), [there])
+    assert [judgement.verdict for judgement in found] == verdicts

@@ -13,6 +13,7 @@ from tests.unit.worker.proberig import FULL, FULL3, I2, POD, failing, names, pro
 
 from sendense_operator.catalogue_format import ChainRecord, Obstacle, ObstacleReason, PointRecord, RootRecord
 from sendense_operator.chain.layout import ChainPaths
+from sendense_operator.vm_hardware import Hardware, NetworkCard
 from sendense_operator.worker.errors import Reason, WorkerError
 from sendense_operator.worker.storage import chain_folder, disk_listing, repository_marker
 from sendense_operator.worker.storage.chain_lock import ChainLock
@@ -50,6 +51,14 @@ def test_a_scan_tells_all(root: Path) -> None:
     )
     assert record.disks[0].parent == "b1"
     assert reported.root == RootRecord()
+
+
+def test_a_scan_tells_of_hardware(root: Path) -> None:
+    card = NetworkCard(network="n" * 300, mac_address="00:50:56:ab:00:01")
+    hardware = Hardware(processors=2, network_cards=(card,))
+    fill(root, FULL.model_copy(update={"vm": FULL.vm.model_copy(update={"hardware": hardware})}))
+    (record,) = scan(root).points
+    assert record.hardware == hardware.shown() != hardware
 
 
 def test_removing_tells_of_its_chains_only(root: Path) -> None:

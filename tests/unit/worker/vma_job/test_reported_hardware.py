@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sendense_operator.chain.hardware import MAX_NETWORK_CARDS, Hardware, NetworkCard
+from sendense_operator.vm_hardware import MAX_NETWORK_CARDS, Hardware, NetworkCard
 from sendense_operator.vma.messages import InventoryVM
 from sendense_operator.worker.vma_job.reported_hardware import reported_hardware
 

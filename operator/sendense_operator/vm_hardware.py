@@ -1,6 +1,7 @@
 """Hardware of a VM as a manifest keeps it, so that a restored VM resembles the one that was backed up.
 
-All texts come from vCenter: they are data, and never become names of files or objects.
+Manifest, answer and catalogue have it in this form. All texts come from vCenter: they are data, and never become names
+of files or objects.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ MAX_MEMORY: Final = 1 << 50
 MAX_NETWORK_CARDS: Final = 32
 """Most network cards; VMware allows 10."""
 MAX_TEXT: Final = 1024
+MAX_SHOWN_TEXT: Final = 256
+"""Most characters of a text outside of the manifest; names in vCenter have up to 80, some of them escaped."""
 
 _Text = Annotated[str, Field(max_length=MAX_TEXT)]
 
@@ -48,3 +51,22 @@ class Hardware(_Part):
     """Network cards in the order in which vCenter reported them."""
     datastores: Annotated[tuple[_Text, ...], Field(max_length=MAX_DISKS)] = ()
     """Datastore of each of the VM's disks, in device order; empty texts where it was not reported."""
+
+    def shown(self) -> Hardware:
+        """Return the hardware as answer, catalogue and status have it.
+
+        A text of more than MAX_SHOWN_TEXT characters counts as not reported: no table could name it.
+        """
+        return Hardware(
+            processors=self.processors,
+            memory_bytes=self.memory_bytes,
+            guest_os=_shown(self.guest_os),
+            network_cards=tuple(
+                NetworkCard(network=_shown(card.network), mac_address=card.mac_address) for card in self.network_cards
+            ),
+            datastores=tuple(_shown(datastore) for datastore in self.datastores),
+        )
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= MAX_SHOWN_TEXT else ""
