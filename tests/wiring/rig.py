@@ -165,6 +165,10 @@ class Rig:
         self.restarts += 1
         self.controller = Controller(self.world, self.vma, self.settings)
 
+    def kill_after(self, writes: int | None) -> None:
+        """Let the controller die after so many more writes; None: let it live."""
+        self.world.cluster.kill_after = len(self.world.cluster.written) + writes if writes is not None else None
+
     async def run(self, until: Callable[[], object], *, seconds: int = 400) -> None:
         """Let time pass until the condition holds. A controller that is killed comes back a second later."""
         for _ in range(seconds):

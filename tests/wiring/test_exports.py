@@ -34,7 +34,7 @@ def uris(rig: Rig) -> list[str]:
 @pytest.mark.parametrize("writes", [None, *range(1, 12)])
 async def test_disks_can_be_read_until_the_object_goes(writes: int | None) -> None:
     rig = await protected()
-    rig.world.cluster.kill_after = writes
+    rig.kill_after(writes)
     serve(rig)
     await rig.run(lambda: ready(rig) == SERVING)
     await rig.settle(seconds=120)

@@ -111,7 +111,7 @@ def owners(rig: Rig) -> list[str]:
 async def test_a_claim_that_it_makes_stays(writes: int | None) -> None:
     """It belongs to the Restore only until that is Completed, at whichever write the controller dies."""
     rig = await protected()
-    rig.world.cluster.kill_after = writes
+    rig.kill_after(writes)
     create(rig, target=new_claim(storageClassName="fast", accessModes=["ReadWriteMany"]))
     await rig.run(lambda: ready(rig)[1] == "Restoring")
     assert owners(rig) == ["Restore"]

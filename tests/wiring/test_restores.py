@@ -273,7 +273,7 @@ async def test_a_lost_node_ends_it() -> None:
 async def test_killed_at_each_write(writes: int) -> None:
     """One Job, one image, one result, however often the controller begins anew."""
     rig = await protected()
-    rig.world.cluster.kill_after = writes
+    rig.kill_after(writes)
     create(rig)
     await is_over(rig)
     assert (phase(rig), ready(rig)) == ("Completed", ("True", "Restored"))
@@ -286,7 +286,7 @@ async def test_killed_at_each_write_of_a_cancellation(writes: int) -> None:
     rig = await protected()
     create(rig)
     await rig.run(lambda: ready(rig)[1] == "Restoring")
-    rig.world.cluster.kill_after = writes
+    rig.kill_after(writes)
     rig.edit(kinds.RESTORE, "r1", cancel=True)
     await is_over(rig)
     assert phase(rig) == "Cancelled"
