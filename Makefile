@@ -7,7 +7,7 @@ BACKUP ?=
 FOLLOW ?=
 PARTS ?=
 
-.PHONY: help up down status image load install logs check docs prometheus test bench demo format generate lock venv clean
+.PHONY: help up down status image load install logs check docs prometheus kubevirt test bench demo format generate lock venv clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -46,7 +46,10 @@ prometheus: ## Prometheus and promtool, which test alerts and queries; without t
 	@$(PYTHON) hack/prometheus
 
 # The cluster first: it brings helm, without which the chart's tests are skipped.
-test: up prometheus check ## everything: check, then API server, data plane, end to end and faults on the cluster
+kubevirt: ## KubeVirt's definition of a VirtualMachine, which restored ones are checked against; without it these tests are skipped
+	@$(PYTHON) hack/kubevirt
+
+test: up prometheus kubevirt check ## everything: check, then API server, data plane, end to end and faults on the cluster
 	@hack/test
 
 bench: venv up install ## measure: a table, and build/bench.json (PARTS="data fixed idle")

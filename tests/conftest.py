@@ -17,7 +17,7 @@ if not os.environ.get("CI"):
 # Before the import: so that asserts in there show their values.
 pytest.register_assert_rewrite("tests.support")
 
-from tests.support import chart, diagnosis, namespaces, points, repositories, setup, vma  # noqa: E402
+from tests.support import chart, diagnosis, kubevirt, namespaces, points, repositories, setup, vma  # noqa: E402
 from tests.support.kube import Kube  # noqa: E402
 from tests.support.points import History  # noqa: E402
 from tests.support.workspace import Workspace  # noqa: E402
@@ -59,6 +59,12 @@ def operator(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The namespace in which the chart is installed and ready."""
     setup.ensure_operator(tmp_path_factory.getbasetemp())
     return str(chart.only(kube, "Deployment", "controller")["metadata"]["namespace"])
+
+
+@pytest.fixture(scope="session")
+def virtual_machines(kube: Kube) -> None:
+    """VirtualMachines can be created: KubeVirt's own definition is in the cluster."""
+    kubevirt.ensure_definition(kube)
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ KIND: Final = "0.33.0"
 HELM: Final = "3.22.0"
 PROMETHEUS: Final = "0.316.0"
 """Prometheus 3.16.0: the version of its Go module."""
+KUBEVIRT: Final = "1.5.0"
+"""The version whose VirtualMachine the tests know."""
 UV: Final = "0.13.9"
 GO_MINIMUM: Final = (1, 26)
 PUBLISHED_NODE_IMAGE: Final = (

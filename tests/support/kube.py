@@ -65,6 +65,7 @@ _KINDS: Final[Mapping[str, tuple[str, str]]] = {
     "MutatingAdmissionPolicy": ("apis/admissionregistration.k8s.io/v1", "mutatingadmissionpolicies"),
     "MutatingAdmissionPolicyBinding": ("apis/admissionregistration.k8s.io/v1", "mutatingadmissionpolicybindings"),
     "CustomResourceDefinition": ("apis/apiextensions.k8s.io/v1", "customresourcedefinitions"),
+    "VirtualMachine": ("apis/kubevirt.io/v1", "virtualmachines"),
     "SubjectAccessReview": ("apis/authorization.k8s.io/v1", "subjectaccessreviews"),
 }
 _CLUSTER_WIDE: Final = frozenset(
