@@ -56,6 +56,18 @@ def test_restore(kube: Kube, namespace: str) -> None:
     }
 
 
+def test_restore_into_a_virtual_machine(kube: Kube, namespace: str) -> None:
+    target = {"virtualMachine": {"name": "web"}}
+    spec = kube.create(manifests.restore("machine", namespace, target=target))["spec"]
+    assert spec["target"]["virtualMachine"] == {
+        "name": "web",
+        "storageClasses": [],
+        "accessModes": ["ReadWriteOnce"],
+        "networks": [],
+        "keepMacAddresses": True,
+    }
+
+
 def test_chain(kube: Kube, namespace: str) -> None:
     spec = kube.create(manifests.backup_chain("plain", namespace))["spec"]
     assert (spec["parentCheck"], spec["compaction"]) == ("Content", "Never")

@@ -30,6 +30,7 @@ CONTROLLER: Final[Rights] = {
     (GROUP, "protectedvms/status"): {"patch"},
     (GROUP, "vmwareappliances/status"): {"patch"},
     ("batch", "jobs"): {"get", "list", "watch", "create", "patch", "delete"},
+    ("kubevirt.io", "virtualmachines"): {"get", "create", "patch", "delete"},
     ("", "secrets"): {"get"},
     ("", "configmaps"): set(),
     ("", "pods/exec"): set(),

@@ -32,6 +32,10 @@ def _source(**fields: Any) -> dict[str, Any]:
     return {"vmRef": {"name": "db"}, "repositoryRef": {"name": "store"}, **fields}
 
 
+def _machine(**fields: Any) -> dict[str, Any]:
+    return {"virtualMachine": {"name": "web", **fields}}
+
+
 REFUSED: list[tuple[Builder, str, Any]] = [
     (VM, "spec.path", "/DC1/vm/db/"),
     (VM, "spec.path", "/DC1/vm//db"),
@@ -118,6 +122,25 @@ REFUSED: list[tuple[Builder, str, Any]] = [
         [{"disk": 0, "claimName": "a", "create": {"accessModes": ["ROX"]}}],
     ),
     (RESTORE, "spec.target", {"persistentVolumeClaims": [{"disk": 0, "claimName": "a"}], "nbd": {}}),
+    (RESTORE, "spec.target", {"nbd": {}, "virtualMachine": {"name": "web"}}),
+    (RESTORE, "spec.target", {"virtualMachine": {}}),
+    (RESTORE, "spec.target", _machine(name="Web")),
+    (RESTORE, "spec.target", _machine(name=LONG_NAME)),
+    (RESTORE, "spec.target", _machine(storageClasses=[{"datastore": "ssd"}])),
+    (RESTORE, "spec.target", _machine(storageClasses=[{"datastore": "", "storageClassName": "fast"}])),
+    (RESTORE, "spec.target", _machine(storageClasses=[{"datastore": "ssd", "storageClassName": "fast"}] * 2)),
+    (RESTORE, "spec.target", _machine(networks=[{"network": "LAN"}])),
+    (RESTORE, "spec.target", _machine(networks=[{"network": "LAN", "pod": {}, "multus": "lan"}])),
+    (RESTORE, "spec.target", _machine(networks=[{"network": "LAN", "multus": "../lan"}])),
+    (RESTORE, "spec.target", _machine(networks=[{"network": "LAN", "pod": {}}] * 2)),
+    (RESTORE, "spec.target", _machine(networks=[{"network": "", "pod": {}}])),
+    (RESTORE, "spec.target", _machine(defaultNetwork={})),
+    (RESTORE, "spec.target", _machine(accessModes=[])),
+    (RESTORE, "spec.target", _machine(hardware={"processors": 0})),
+    (RESTORE, "spec.target", _machine(hardware={"memoryBytes": 0})),
+    (RESTORE, "spec.target", _machine(hardware={"firmware": "UEFI"})),
+    (RESTORE, "spec.target", _machine(hardware={"diskBus": "IDE"})),
+    (RESTORE, "spec.target", _machine(hardware={"networkCardModel": "rtl8139"})),
     (RESTORE, "spec.target", {"nbd": {"ttlSeconds": 1}}),
     (RESTORE, "spec.target", {"nbd": {"allowedFrom": ["everybody"]}}),
     (RESTORE, "spec.retries", 11),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +178,7 @@ def test_a_restore_point_is_looked_into(space: Workspace, history: History) -> N
     status = space.status("look", "Restore")
     assert status["phase"] == "Running"
     space.delete_and_wait("full")
-    words = _in_pod(space, "client", _READ, *(disk["uri"] for disk in status["disks"])).split()
+    words = in_pod(space, "client", _READ, *(disk["uri"] for disk in status["disks"])).split()
     digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in history.kept["full"]]
     assert [word for word in words if word != "-"] == [*digests, "refused"]
     space.kube.delete("Restore", "look", space.namespace)
@@ -187,8 +187,8 @@ def test_a_restore_point_is_looked_into(space: Workspace, history: History) -> N
     assert [obj["metadata"]["name"] for obj in left if "-restore-" in obj["metadata"]["name"]] == []
 
 
-def _in_pod(space: Workspace, name: str, script: str, *arguments: str) -> str:
-    """Return the output of a shell script in a pod with the operator's image."""
+def in_pod(space: Workspace, name: str, script: str, *arguments: str, claims: Sequence[str] = ()) -> str:
+    """Return the output of a shell script in a pod with the operator's image; each claim is mounted at /CLAIM."""
     container = {
         "name": "main",
         "image": images.operator_image(space),
@@ -200,8 +200,11 @@ def _in_pod(space: Workspace, name: str, script: str, *arguments: str) -> str:
             "runAsUser": 65532,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
+        "volumeMounts": [{"name": claim, "mountPath": f"/{claim}"} for claim in claims],
     }
-    spec = {"restartPolicy": "Never", "automountServiceAccountToken": False, "containers": [container]}
+    volumes = [{"name": claim, "persistentVolumeClaim": {"claimName": claim}} for claim in claims]
+    pod = {"restartPolicy": "Never", "automountServiceAccountToken": False}
+    spec = {**pod, "containers": [container], "volumes": volumes}
     space.kube.create(manifests.manifest("Pod", name, space.namespace, spec))
 
     def ended() -> str:

@@ -53,4 +53,5 @@ DEFINITION: Final = Kind(
 STORAGE_CLASS: Final = Kind("storage.k8s.io/v1", "StorageClass", "storageclasses", namespaced=False)
 NETWORK_POLICY: Final = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
 EVENT: Final = Kind("v1", "Event", "events")
+VIRTUAL_MACHINE: Final = Kind("kubevirt.io/v1", "VirtualMachine", "virtualmachines")
 LEASE: Final = Kind("coordination.k8s.io/v1", "Lease", "leases")

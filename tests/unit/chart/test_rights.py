@@ -50,6 +50,8 @@ def _verbs(role: Obj, group: str, resource: str) -> set[str]:
         ("batch", "jobs", {"get", "list", "watch", "create", "patch", "delete"}),
         (_OURS, "backups", {"get", "list", "watch", "create", "patch", "delete"}),
         (_OURS, "protectedvms", {"get", "list", "watch", "create", "patch"}),
+        ("kubevirt.io", "virtualmachines", {"get", "create", "patch", "delete"}),
+        ("kubevirt.io", "virtualmachineinstances", set()),
         ("", "pods/log", {"get"}),
         (_OURS, "backupchains", {"get", "list", "watch", "create", "patch"}),
         (_OURS, "backuppolicies", {"get", "list", "watch"}),
@@ -65,6 +67,11 @@ def _verbs(role: Obj, group: str, resource: str) -> set[str]:
 )
 def test_controller_may(render: Render, group: str, resource: str, verbs: set[str]) -> None:
     assert _verbs(one(render(), "ClusterRole", "-controller"), group, resource) == verbs
+
+
+def test_without_virtual_machines_the_controller_has_no_rights_to_any(render: Render) -> None:
+    role = one(render({"rbac": {"virtualMachines": False}}), "ClusterRole", "-controller")
+    assert _verbs(role, "kubevirt.io", "virtualmachines") == set()
 
 
 def test_gateway_and_rest_read_what_they_need_and_nothing_else(render: Render) -> None:

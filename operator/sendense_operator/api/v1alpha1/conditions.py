@@ -21,6 +21,8 @@ STALLED: Final = "Stalled"
 
 REASON_SERVING: Final = "Serving"
 """Reason of Ready while a Restore serves its disks: it is as its spec requests, but not at its end."""
+REASON_NO_MACHINE: Final = "VirtualMachineNotCreated"
+"""Of a Restore whose disks are all restored, while its VirtualMachine can't be created."""
 REASON_CANCELLED: Final = "Cancelled"
 REASON_DELETING: Final = "Deleting"
 REASON_RETAINED: Final = "RetainedUntil"
@@ -57,6 +59,7 @@ RUNNING_REASONS: Final = frozenset(
         "Recovering",
         "Ending",
         "Unreachable",
+        REASON_NO_MACHINE,
         REASON_CALLBACKS_ELSEWHERE,
     }
 )

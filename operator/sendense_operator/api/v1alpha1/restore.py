@@ -28,6 +28,7 @@ from sendense_operator.api.v1alpha1.base import (
     rules,
 )
 from sendense_operator.api.v1alpha1.restore_target import DiskIndex, NBDTarget, RestoreTarget
+from sendense_operator.api.v1alpha1.virtual_machine_target import PlannedMachine, VirtualMachineTarget
 from sendense_operator.task import Stage
 
 LATEST: Final = "Latest"
@@ -129,6 +130,11 @@ class RestoreSpec(Model):
         """The NBD export, None if the disks are written or only verified."""
         return self.target.nbd if self.target is not None else None
 
+    @property
+    def virtual_machine(self) -> VirtualMachineTarget | None:
+        """The VirtualMachine to make, None if there is none."""
+        return self.target.virtual_machine if self.target is not None else None
+
 
 class ChosenPoint(Model):
     """The restore point that is restored. It stays the same, whatever is backed up meanwhile."""
@@ -165,6 +171,8 @@ class RestoredDiskStatus(Model):
     """Number of layers that are read."""
     claim_name: SubdomainName | None = None
     """The claim that receives the disk."""
+    storage_class_name: SubdomainName | None = None
+    """StorageClass of the claim that is made for a VirtualMachine; absent: the cluster's default."""
     processed_bytes: Bytes = 0
     """Bytes of the disk that are done, holes included."""
     percent: Annotated[int, Field(ge=0, le=100)] = 0
@@ -222,6 +230,8 @@ class RestoreStatus(Status):
     """The most important condition's message, shortened for the Message column."""
     restore_point: ChosenPoint | None = None
     """The restore point that was chosen."""
+    virtual_machine: PlannedMachine | None = None
+    """The VirtualMachine that is made at the end: as the restore point and spec.target.virtualMachine say."""
     worker_job: ObjectName | None = None
     """Name of the Kubernetes Job that runs the worker."""
     attempts: Annotated[int, Field(ge=0, le=1000)] | None = None

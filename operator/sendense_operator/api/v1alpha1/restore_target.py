@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import ConfigDict, Field
 
+from sendense_operator.api.v1alpha1.access_modes import AccessMode, AccessModes
 from sendense_operator.api.v1alpha1.base import CIDR, MAX_DISKS, MAX_INT, Model, SubdomainName, keyed_by, rules
+from sendense_operator.api.v1alpha1.virtual_machine_target import VirtualMachineTarget
 
 DiskIndex = Annotated[int, Field(ge=0, lt=MAX_DISKS)]
 
 
-class AccessMode(StrEnum):
-    """Access modes of a claim that a disk can be written to."""
-
-    READ_WRITE_ONCE = "ReadWriteOnce"
-    READ_WRITE_MANY = "ReadWriteMany"
-    READ_WRITE_ONCE_POD = "ReadWriteOncePod"
+TARGETS: Final = ("persistentVolumeClaims", "nbd", "virtualMachine")
+"""Fields of spec.target, of which exactly one is set."""
 
 
 class NewClaim(Model):
@@ -25,10 +22,7 @@ class NewClaim(Model):
 
     storage_class_name: SubdomainName | None = None
     """StorageClass of the claim; absent: the cluster's default."""
-    access_modes: Annotated[
-        list[AccessMode],
-        Field(min_length=1, max_length=3, json_schema_extra={"x-kubernetes-list-type": "set"}),
-    ] = [AccessMode.READ_WRITE_ONCE]
+    access_modes: AccessModes = [AccessMode.READ_WRITE_ONCE]
     """Access modes of the claim."""
     size_bytes: Annotated[int, Field(ge=1, le=MAX_INT)] | None = None
     """Size to request; absent: the size of the disk, and what ext4 with its defaults takes of a volume for itself."""
@@ -63,8 +57,8 @@ class RestoreTarget(Model):
     model_config = ConfigDict(
         json_schema_extra=rules(
             (
-                "has(self.persistentVolumeClaims) != has(self.nbd)",
-                "spec.target: set either persistentVolumeClaims or nbd",
+                f"[{', '.join(f'has(self.{field})' for field in TARGETS)}].filter(given, given).size() == 1",
+                f"spec.target: set exactly one of {', '.join(TARGETS)}",
             )
         )
     )
@@ -76,3 +70,5 @@ class RestoreTarget(Model):
     """Writes them to claims: the claim of each disk. A claim receives one disk."""
     nbd: NBDTarget | None = None
     """Serves them read-only over NBD; nothing is copied. status.disks has the address of each."""
+    virtual_machine: VirtualMachineTarget | None = None
+    """Writes them to claims that are made for them, and makes a KubeVirt VirtualMachine that has them as its disks."""

@@ -13,13 +13,7 @@ from sendense_operator.api.v1alpha1.base import LocalRef
 from sendense_operator.cluster.object_names import policy_backup_name, run_digest
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.reconcile.protection.slots import offsets, window
-
-KEPT_FROM_PRUNING = {
-    "argocd.argoproj.io/compare-options": "IgnoreExtraneous",
-    "argocd.argoproj.io/sync-options": "Prune=false",
-    "kustomize.toolkit.fluxcd.io/prune": "disabled",
-}
-"""Annotations of what a policy creates: a GitOps controller must not remove it as something that is not in its tree."""
+from sendense_operator.reconcile.state.pruning import KEPT_FROM_PRUNING
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.errors import AlreadyExistsError, ForbiddenError, InvalidError
 from sendense_operator.cluster.kinds import CLAIM
 from sendense_operator.cluster.objects import Obj
+from sendense_operator.reconcile.restores.claim_targets import claim_targets
 from sendense_operator.reconcile.restores.restore_status import ObservedRestore
 from sendense_operator.reconcile.state.context import ReconcileContext
 from sendense_operator.reconcile.state.kubernetes_objects import is_owned_by, owner_ref
@@ -45,11 +46,9 @@ def claim_size(virtual_size: int) -> int:
 
 def new_claims(restore: ObservedRestore) -> dict[str, tuple[NewClaim, RestoredDiskStatus]]:
     """Return what is to be made, and for which disk, by the names of the claims."""
-    target = restore.spec.target
-    if target is None or target.persistent_volume_claims is None:
-        return {}
+    targets = claim_targets(restore.spec.target, restore.status.disks) or []
     disks = {disk.index: disk for disk in restore.status.disks}
-    made = [one for one in target.persistent_volume_claims if one.create is not None and one.disk in disks]
+    made = [one for one in targets if one.create is not None and one.disk in disks]
     return {one.claim_name: (_template_of(one), disks[one.disk]) for one in made}
 
 
@@ -61,10 +60,10 @@ def decide_new_claim(name: str, claim: Obj | None, restore: ObservedRestore) -> 
     """Return the problem of a claim that is to be made, but is there already; None if this Restore made it."""
     if claim is None or is_owned_by(claim, restore.obj):
         return None
-    text = (
-        f"claim {name} exists already and was not made by this Restore: name another one, or leave out create in a new "
-        "Restore to write to it"
-    )
+    remedy = "name another one, or leave out create in a new Restore to write to it"
+    if restore.spec.virtual_machine is not None:
+        remedy = "choose another spec.target.virtualMachine.name in a new Restore, or delete the claim"
+    text = f"claim {name} exists already and was not made by this Restore: {remedy}"
     return Problem("ClaimExists", text, Meaning.FINAL)
 
 
@@ -110,10 +109,11 @@ async def release_claims(ctx: ReconcileContext, restore: ObservedRestore) -> Non
         claim = await find(ctx.cluster, CLAIM, restore.namespace, name)
         if claim is None or not is_owned_by(claim, restore.obj):
             continue
-        others = _other_owners(claim["metadata"].get("ownerReferences") or [], restore.uid)
+        others = other_owners(claim["metadata"].get("ownerReferences") or [], restore.uid)
         meta = {"uid": claim["metadata"]["uid"], "resourceVersion": claim["metadata"]["resourceVersion"]}
         await ctx.cluster.merge_patch(CLAIM, restore.namespace, name, {"metadata": {**meta, "ownerReferences": others}})
 
 
-def _other_owners(references: Sequence[Obj], uid: str) -> list[Obj]:
+def other_owners(references: Sequence[Obj], uid: str) -> list[Obj]:
+    """Return the owner references that are not of the object `uid`."""
     return [reference for reference in references if reference.get("uid") != uid]

@@ -16,6 +16,7 @@ from sendense_operator.cluster.status_writer import has_finalizer, remove_finali
 from sendense_operator.formatting import human_bytes, human_count, human_rate, parse_time, whole_seconds
 from sendense_operator.reconcile.backups.finish import REPOSITORY_REASONS
 from sendense_operator.reconcile.restores.export_network import close_network
+from sendense_operator.reconcile.restores.machine_writing import discard_machine, make_machine, release_machine
 from sendense_operator.reconcile.restores.new_claims import release_claims
 from sendense_operator.reconcile.restores.restore_status import ObservedRestore, publish
 from sendense_operator.reconcile.state.context import ReconcileContext, RestoreContext
@@ -29,6 +30,7 @@ from sendense_operator.reconcile.state.kubernetes_objects import (
     pod_ip,
 )
 from sendense_operator.reconcile.state.observed_run import acknowledge
+from sendense_operator.reconcile.state.problem import Problem
 from sendense_operator.reconcile.workload.job_outcome import LINGER_S, last_answer, still_there
 from sendense_operator.reconcile.workload.worker_job import TTL_SECONDS
 
@@ -38,13 +40,18 @@ _SCAN_REASONS: Final = frozenset({"RestorePointDamaged", "RestorePointGone"})
 """Failures after which the repository is scanned, so that Backups and chain show what the worker found."""
 
 
-async def complete(ctx: RestoreContext, restore: ObservedRestore, answer: Answer) -> None:
-    """Record that all disks are in their targets and were read back, or were verified, or the export's time is over."""
+async def complete(ctx: RestoreContext, restore: ObservedRestore, answer: Answer) -> Problem | None:
+    """Record that all disks are in their targets and were read back, or were verified, or the export's time is over.
+
+    Return what keeps the VirtualMachine of the disks from being made; then nothing is recorded.
+    """
+    if problem := await make_machine(ctx, restore):
+        return problem
     if restore.spec.nbd is not None:
         state = conditions.ready("Served", "the time of the export (spec.target.nbd.ttlSeconds) is over")
         await publish(ctx, restore, state, disks=unserved_disks(restore.status.disks))
         _after(ctx, restore)
-        return
+        return None
     disks = finished_disks(restore.status.disks, answer.restored)
     damaged = sum(disk.damaged_bytes or 0 for disk in disks)
     await publish(
@@ -58,6 +65,7 @@ async def complete(ctx: RestoreContext, restore: ObservedRestore, answer: Answer
     if damaged:
         _request_scan(ctx, restore)
     _after(ctx, restore)
+    return None
 
 
 def _result(restore: ObservedRestore, disks: list[RestoredDiskStatus], damaged: int) -> State:
@@ -74,6 +82,8 @@ def _result(restore: ObservedRestore, disks: list[RestoredDiskStatus], damaged: 
         reason += "WithDamage"
         where = "zeroes in the target" if not restore.spec.verify_only else "passed over"
         text += f", except {human_bytes(damaged)} that are damaged in the restore point and {where}; see status.disks"
+    if restore.status.virtual_machine is not None:
+        text += f"; VirtualMachine {restore.status.virtual_machine.name} has them as its disks, and is not started"
     return conditions.ready(reason, text)
 
 
@@ -128,6 +138,7 @@ def _final_progress(
 
 async def fail(ctx: RestoreContext, restore: ObservedRestore, reason: str, message: str) -> None:
     """Record a failure."""
+    await discard_machine(ctx, restore)
     await publish(ctx, restore, conditions.stalled(reason, message), disks=unserved_disks(restore.status.disks))
     if reason in REPOSITORY_REASONS and restore.repository_key is not None:
         ctx.repository_messages.request_probe(restore.repository_key)
@@ -139,6 +150,7 @@ async def fail(ctx: RestoreContext, restore: ObservedRestore, reason: str, messa
 
 async def cancelled(ctx: RestoreContext, restore: ObservedRestore, message: str) -> None:
     """Record that the Restore was stopped on request."""
+    await discard_machine(ctx, restore)
     state = conditions.stalled(conditions.REASON_CANCELLED, message)
     await publish(ctx, restore, state, disks=unserved_disks(restore.status.disks))
     _after(ctx, restore)
@@ -160,6 +172,7 @@ async def remove_worker(ctx: RestoreContext, restore: ObservedRestore) -> float 
     if has_finalizer(restore.obj, names.FINALIZER):
         if restore.status.phase is Phase.COMPLETED:
             await release_claims(ctx, restore)
+            await release_machine(ctx, restore)  # after its disks, so that it never stays without them
         job = await own_job(ctx, restore)
         if job is not None and is_live(job):
             ended = restore.status.completion_time or ctx.now()
@@ -181,9 +194,8 @@ async def cancel(ctx: RestoreContext, restore: ObservedRestore, job: Obj | None)
     """`spec.cancel` is set: stop the worker, which removes its unfinished images, and wait for it within bounds."""
     pods = await pods_of(ctx, restore)
     answer = last_answer(pods) or (ctx.watch_hints.answers.get(job["metadata"]["uid"]) if job is not None else None)
-    if answer is not None and answer.outcome == "Completed":
-        await complete(ctx, restore, answer)  # it was faster
-        return 0.0
+    if answer is not None and answer.outcome == "Completed" and await complete(ctx, restore, answer) is None:
+        return 0.0  # it was faster
     rest = await stop_worker(ctx, restore, job)
     if rest is not None:
         await publish(ctx, restore, conditions.reconciling("Cancelling", "the worker was requested to stop"))

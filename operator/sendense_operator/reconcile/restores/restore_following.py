@@ -43,8 +43,7 @@ async def follow_restore(ctx: RestoreContext, restore: ObservedRestore, job: Obj
         case Lingering() as found:
             return await _lingering(ctx, restore, found)
         case Ended() as found:
-            await _ended(ctx, restore, found)
-            return 0.0
+            return await _ended(ctx, restore, found)
         case Died() as found:
             await fail(ctx, restore, "WorkerDied", found.message)
             return 0.0
@@ -54,15 +53,30 @@ async def follow_restore(ctx: RestoreContext, restore: ObservedRestore, job: Obj
             return await _attempt(ctx, restore, job, found)
 
 
-async def _ended(ctx: RestoreContext, restore: ObservedRestore, seen: Ended) -> None:
+async def _ended(ctx: RestoreContext, restore: ObservedRestore, seen: Ended) -> float:
     answer = seen.answer
     if answer is None:
         await fail(ctx, restore, seen.reason, seen.message)
     elif answer.outcome == "Completed":
-        await complete(ctx, restore, answer)
+        problem = await complete(ctx, restore, answer)
+        return await _without_machine(ctx, restore, problem) if problem is not None else 0.0
     else:
         message = answer.message or f"the worker ended as {answer.outcome}"
         await fail(ctx, restore, answer.reason or "WorkerFailed", message)
+    return 0.0
+
+
+async def _without_machine(ctx: RestoreContext, restore: ObservedRestore, problem: Problem) -> float:
+    """Wait for what keeps the VirtualMachine of restored disks from being made, until the active deadline."""
+    text = f"all disks are restored, but their VirtualMachine is not created: {problem.reason}: {problem.message}"
+    if restore.status.start_time is not None and restore.deadlines.overdue(ctx.now(), None) is not None:
+        over = f"{text}; it took longer than spec.activeDeadlineSeconds allows"
+        await fail(ctx, restore, problem.reason, over)
+        return 0.0
+    state = conditions.reconciling(conditions.REASON_NO_MACHINE, text)
+    started = restore.status.start_time or whole_seconds(ctx.now())
+    await publish(ctx, restore, state, start_time=started)
+    return ctx.settings.wait_poll_seconds
 
 
 async def _again(ctx: RestoreContext, restore: ObservedRestore, job: Obj, seen: AnswerLost) -> float:

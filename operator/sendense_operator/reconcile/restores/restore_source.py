@@ -10,6 +10,7 @@ from typing import Final
 from sendense_operator.api.v1alpha1 import conditions
 from sendense_operator.api.v1alpha1.backup import BackupDisk, BackupStatus, Phase
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
+from sendense_operator.api.v1alpha1.known_hardware import KnownHardware
 from sendense_operator.api.v1alpha1.restore import LATEST, ChosenPoint, RestoreSource
 from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.kinds import BACKUP, BACKUP_REPOSITORY
@@ -42,6 +43,8 @@ class SourcePoint:
 
     point: ChosenPoint
     disks: tuple[BackupDisk, ...]
+    hardware: KnownHardware | None = None
+    """The VM's hardware; None: not known."""
 
 
 async def find_source(ctx: ReconcileContext, restore: ObservedRestore) -> SourcePoint | Problem:
@@ -149,7 +152,7 @@ def decide_disks(source: RestoreSource, backup: Obj) -> SourcePoint | Problem:
         repository_name=backup["spec"]["repositoryRef"]["name"],
         time=status.completion_time,
     )
-    return SourcePoint(point, tuple(known[index] for index in wanted))
+    return SourcePoint(point, tuple(known[index] for index in wanted), status.hardware)
 
 
 def _listed(disks: Iterable[int]) -> str:

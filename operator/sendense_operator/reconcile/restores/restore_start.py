@@ -1,4 +1,4 @@
-"""Start of a Restore: its restore point, its claims, its turn, and its Job."""
+"""Start of a Restore: its restore point, its claims and VirtualMachine, its turn, and its Job."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Final
 from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.api.v1alpha1.backup import Phase
 from sendense_operator.api.v1alpha1.restore import ChosenPoint, RestoredDiskStatus
+from sendense_operator.api.v1alpha1.restore_target import RestoreTarget
+from sendense_operator.api.v1alpha1.virtual_machine_target import PlannedMachine
 from sendense_operator.chain.memory_estimate import DiskLoad
 from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.errors import AlreadyExistsError, ForbiddenError, InvalidError
@@ -15,6 +17,8 @@ from sendense_operator.cluster.listing import collect
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import add_finalizers
 from sendense_operator.reconcile.restores.export_network import open_network
+from sendense_operator.reconcile.restores.machine_plan import choose_storage_classes, decide_machine
+from sendense_operator.reconcile.restores.machine_writing import check_machine
 from sendense_operator.reconcile.restores.new_claims import make_claims
 from sendense_operator.reconcile.restores.restore_end import fail
 from sendense_operator.reconcile.restores.restore_source import (
@@ -56,9 +60,10 @@ async def _choose(ctx: RestoreContext, restore: ObservedRestore) -> float:
     found = await find_source(ctx, restore)
     if isinstance(found, Problem):
         return await wait_or_fail(ctx, restore, found)
-    disks = assign_claims(restore.spec.target, _disks(found))
-    if isinstance(disks, Problem):
-        return await wait_or_fail(ctx, restore, disks)
+    planned = _plan(restore.spec.target, found)
+    if isinstance(planned, Problem):
+        return await wait_or_fail(ctx, restore, planned)
+    machine, disks = planned
     text = f"restore point {found.point.backup_name} was chosen; claims and repository are being checked"
     await publish(
         ctx,
@@ -66,9 +71,29 @@ async def _choose(ctx: RestoreContext, restore: ObservedRestore) -> float:
         conditions.reconciling("Accepted", text),
         urgent=True,
         restore_point=found.point,
+        virtual_machine=machine,
         disks=disks,
     )
     return 0.0
+
+
+def _plan(
+    target: RestoreTarget | None, found: SourcePoint
+) -> tuple[PlannedMachine | None, list[RestoredDiskStatus]] | Problem:
+    """Return the VirtualMachine to make, if any, and the disks with their claims."""
+    machine: PlannedMachine | None = None
+    disks = _disks(found)
+    if target is not None and target.virtual_machine is not None:
+        wanted = target.virtual_machine
+        decided = decide_machine(wanted, found.hardware, found.point.backup_name)
+        classified = choose_storage_classes(wanted, found.hardware, disks)
+        if isinstance(decided, Problem):
+            return decided
+        if isinstance(classified, Problem):
+            return classified
+        machine, disks = decided, classified
+    assigned = assign_claims(target, disks)
+    return assigned if isinstance(assigned, Problem) else (machine, assigned)
 
 
 def _disks(found: SourcePoint) -> list[RestoredDiskStatus]:
@@ -88,6 +113,7 @@ async def _start(ctx: RestoreContext, restore: ObservedRestore, point: ChosenPoi
         return resources
     async with ctx.restore_slots:
         problem = await check_claims(ctx, restore, restore.status.disks, repository.spec.claim_name)
+        problem = problem or await check_machine(ctx, restore)
         if problem is not None:
             return problem
         waits = await _waits_for_slot(ctx, restore, repository) if restore.spec.nbd is None else None

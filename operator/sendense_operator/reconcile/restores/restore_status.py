@@ -17,6 +17,7 @@ from sendense_operator.api.v1alpha1.restore import (
     RestoreSpec,
     RestoreStatus,
 )
+from sendense_operator.api.v1alpha1.virtual_machine_target import PlannedMachine
 from sendense_operator.cluster.kinds import RESTORE
 from sendense_operator.cluster.object_names import restore_name
 from sendense_operator.cluster.objects import Obj
@@ -57,6 +58,7 @@ class RestoreChanges(TypedDict, total=False):
 
     stage: Stage | None
     restore_point: ChosenPoint | None
+    virtual_machine: PlannedMachine | None
     worker_job: str | None
     attempts: int | None
     node_name: str | None
@@ -201,6 +203,8 @@ def events_of_change(old: RestoreStatus, new: RestoreStatus) -> list[tuple[Event
                 return [("Normal", "Started", f"worker {new.worker_job}: {message}")]
     if conditions.changed_ready(old, new) is None:
         return []
+    if reason == conditions.REASON_NO_MACHINE:
+        return [("Warning", reason, message)]
     if reason == conditions.REASON_SERVING:
         return [("Normal", reason, message)]
     if new.phase is not Phase.PENDING:

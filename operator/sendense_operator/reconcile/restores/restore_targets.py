@@ -12,6 +12,7 @@ from sendense_operator.cluster.listing import collect
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.provenance import is_restore_job
 from sendense_operator.formatting import human_bytes, human_list
+from sendense_operator.reconcile.restores.claim_targets import claim_targets
 from sendense_operator.reconcile.restores.new_claims import decide_new_claim, new_claims
 from sendense_operator.reconcile.restores.restore_status import ObservedRestore
 from sendense_operator.reconcile.state.context import ReconcileContext
@@ -32,9 +33,10 @@ def assign_claims(
     target: RestoreTarget | None, disks: Sequence[RestoredDiskStatus]
 ) -> list[RestoredDiskStatus] | Problem:
     """Return the disks, each with its claim; without one if they are only served or verified."""
-    if target is None or target.persistent_volume_claims is None:
+    targets = claim_targets(target, disks)
+    if targets is None:
         return list(disks)
-    claims = {one.disk: one.claim_name for one in target.persistent_volume_claims}
+    claims = {one.disk: one.claim_name for one in targets}
     known = {disk.index for disk in disks}
     if missing := [str(disk.index) for disk in disks if disk.index not in claims]:
         text = (
