@@ -68,6 +68,7 @@ def restore_json(obj: Mapping[str, Any], known: KnownSource = NOTHING_KNOWN) -> 
         "restore_point_at": moment(_point(obj).get("time")),
         "disks": [one for one in _list(source.get("disks")) if _is_index(one)],
         "targets": _targets(spec),
+        "virtual_machine": some(part(part(spec, "target"), "virtualMachine").get("name")),
         "verify_only": spec.get("verifyOnly") is True,
         "allow_damaged": spec.get("allowDamaged") is True,
         "status": state,

@@ -13,6 +13,13 @@ from sendense_operator.cli import waits
 
 CLAIMS = {"persistentVolumeClaims": [{"disk": 0, "claimName": "c0"}, {"disk": 1, "claimName": "c1"}]}
 NEW = {"persistentVolumeClaims": [{"disk": 0, "claimName": "c0", "create": {"storageClassName": "fast"}}]}
+OF_BACKUP = {"backupRef": {"name": "b"}}
+MACHINE = {
+    "name": "web",
+    "defaultStorageClassName": "fast",
+    "networks": [{"network": "a=b", "pod": {}}, {"network": "LAN", "multus": "lan"}],
+    "defaultNetwork": {"multus": "shop/pod"},
+}
 OF_VM = {"vmRef": {"name": "db"}, "repositoryRef": {"name": "store"}, "at": "Latest"}
 THEN = "2026-01-31T12:00:00Z"
 
@@ -35,6 +42,14 @@ def shop(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
         ),
         (("--vm", "db", "--nbd", "--ttl", "60"), {"source": OF_VM, "target": {"nbd": {"ttlSeconds": 60}}}),
         (("--vm", "db", "--nbd"), {"source": OF_VM, "target": {"nbd": {}}}),
+        (("b", "--virtual-machine", "web"), {"source": OF_BACKUP, "target": {"virtualMachine": {"name": "web"}}}),
+        (
+            (
+                "b", "--virtual-machine", "web", "--storage-class", "fast", "--network", "a=b=pod",
+                "--network", "LAN=lan", "--default-network", "shop/pod",
+            ),
+            {"source": OF_BACKUP, "target": {"virtualMachine": MACHINE}},
+        ),
         (
             ("--vm", "db", "-r", "other", "--at", THEN, "--verify-only", "--allow-damaged"),
             {
@@ -66,6 +81,12 @@ def test_its_name_is_the_vms(shop: CommandLine) -> None:
         ("b", "--at", THEN, "--nbd"),
         ("b", "--nbd", "--verify-only"),
         ("b", "--to", "zero=c"),
+        ("b", "--to", "0=c", "--virtual-machine", "web"),
+        ("b", "--to", "0=c", "--network", "LAN=pod"),
+        ("b", "--nbd", "--default-network", "pod"),
+        ("b", "--virtual-machine", "web", "--network", "LAN"),
+        ("b", "--virtual-machine", "web", "--network", "=pod"),
+        ("b", "--virtual-machine", "web", "--network", "LAN="),
         ("b", "--to", "0=C;x"),
     ],
 )

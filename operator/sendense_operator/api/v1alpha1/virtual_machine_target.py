@@ -14,7 +14,7 @@ from sendense_operator.vm_hardware import MAX_NETWORK_CARDS
 
 MAX_TABLE = 64
 """Most entries of a table of networks or datastores."""
-_MappedName = Annotated[str, Field(min_length=1, max_length=256)]
+MappedName = Annotated[str, Field(min_length=1, max_length=256)]
 AttachmentName = Annotated[
     str,
     Field(
@@ -72,14 +72,14 @@ class NetworkConnection(Model):
 class NetworkMapping(NetworkConnection):
     """What the network cards of one network in vCenter are connected to."""
 
-    network: _MappedName
+    network: MappedName
     """Name of the network (port group) in vCenter."""
 
 
 class StorageClassMapping(Model):
     """StorageClass for the disks of one datastore."""
 
-    datastore: _MappedName
+    datastore: MappedName
     """Name of the datastore in vCenter."""
     storage_class_name: SubdomainName
     """StorageClass of the claims that are made for its disks."""

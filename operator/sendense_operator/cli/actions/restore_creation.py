@@ -1,4 +1,4 @@
-"""`sendense restore`: into claims, over NBD, or only read and compared."""
+"""`sendense restore`: into claims, as a VirtualMachine, over NBD, or only read and compared."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from sendense_operator.cluster.objects import Obj
 from sendense_operator.views.backup_view import objects, part, reason_of, text
 from sendense_operator.views.new_names import made_up_name
 
+_POD_NETWORK: Final = "pod"
+"""Word for the pod network; a NetworkAttachmentDefinition of that name is NAMESPACE/pod."""
 _LETTERS: Final = string.ascii_lowercase + string.digits
 _TARGET: Final = re.compile(r"(\d{1,2})=([a-z0-9.-]+)")
 
@@ -39,6 +41,12 @@ class RestoreOptions:
     create: bool = False
     """Whether the operator makes the claims."""
     storage_class: str = ""
+    virtual_machine: str = ""
+    """Name of the VirtualMachine to make."""
+    networks: Sequence[str] = ()
+    """For it, `NETWORK=WHERE` for each network of the VM: `pod`, or a NetworkAttachmentDefinition."""
+    default_network: str = ""
+    """For it, what the cards of all other networks are connected to."""
     nbd: bool = False
     ttl_s: int = 0
     """How long the disks are served; 0: until the Restore is cancelled."""
@@ -81,9 +89,11 @@ def build_spec(options: RestoreOptions, repository: str) -> Obj:
         raise usage("name either a Backup, or a VM by --vm", "`sendense list --phase Completed` lists restore points")
     if options.at and not options.vm:
         raise usage("--at chooses among the restore points of a VM", "give --vm instead of the Backup")
-    chosen = [bool(options.targets), options.nbd, options.verify_only]
+    chosen = [bool(options.targets), bool(options.virtual_machine), options.nbd, options.verify_only]
     if sum(chosen) != 1:
-        raise usage("say where to: one of --to DISK=CLAIM, --nbd and --verify-only")
+        raise usage("say where to: one of --to DISK=CLAIM, --virtual-machine, --nbd and --verify-only")
+    if (options.networks or options.default_network) and not options.virtual_machine:
+        raise usage("--network and --default-network are for --virtual-machine")
     if options.backup:
         source: Obj = {"backupRef": {"name": options.backup}}
     else:
@@ -98,7 +108,31 @@ def build_spec(options: RestoreOptions, repository: str) -> Obj:
 def _target(options: RestoreOptions) -> Obj:
     if options.nbd:
         return {"nbd": {"ttlSeconds": options.ttl_s} if options.ttl_s else {}}
+    if options.virtual_machine:
+        return {"virtualMachine": _machine(options)}
     return {"persistentVolumeClaims": [_claim(one, options) for one in options.targets]}
+
+
+def _machine(options: RestoreOptions) -> Obj:
+    machine: Obj = {"name": options.virtual_machine}
+    if options.storage_class:
+        machine["defaultStorageClassName"] = options.storage_class
+    if options.networks:
+        machine["networks"] = [_mapping(word) for word in options.networks]
+    if options.default_network:
+        machine["defaultNetwork"] = _connection(options.default_network)
+    return machine
+
+
+def _mapping(word: str) -> Obj:
+    network, _, where = word.rpartition("=")
+    if not network or not where:
+        raise usage(f"--network {word} names no network and where to", "as in --network 'VM Network=pod'")
+    return {"network": network, **_connection(where)}
+
+
+def _connection(where: str) -> Obj:
+    return {"pod": {}} if where == _POD_NETWORK else {"multus": where}
 
 
 def _claim(word: str, options: RestoreOptions) -> Obj:

@@ -32,6 +32,15 @@ def restore(
     ] = None,
     create: Annotated[bool, typer.Option("--create", help="Make the claims.")] = False,
     storage_class: Annotated[str, typer.Option("--storage-class", help="Of the claims that are made.")] = "",
+    virtual_machine: Annotated[
+        str, typer.Option("--virtual-machine", help="Make a KubeVirt VirtualMachine of this name.")
+    ] = "",
+    network: Annotated[
+        list[str] | None, typer.Option("--network", metavar="NETWORK=WHERE", help="Its cards there: `pod`, or Multus.")
+    ] = None,
+    default_network: Annotated[
+        str, typer.Option("--default-network", metavar="WHERE", help="Its other cards: `pod`, or Multus.")
+    ] = "",
     nbd: Annotated[bool, typer.Option("--nbd", help="Serve the disks read-only over NBD.")] = False,
     ttl: Annotated[int, typer.Option("--ttl", min=0, help="With --nbd: seconds; 0: until it is cancelled.")] = 0,
     verify_only: Annotated[bool, typer.Option("--verify-only", help="Only read and compare.")] = False,
@@ -41,14 +50,15 @@ def restore(
     wait: Wait = False,
     timeout: Timeout = 0,
 ) -> Work:
-    """Restore disks into claims (--to), or look into them (--nbd, --verify-only)."""
+    """Restore disks into claims (--to) or as a VM (--virtual-machine), or look into them (--nbd, --verify-only)."""
 
     async def work(session: Session) -> None:
         from sendense_operator.cli.actions import restore_creation
 
         options = restore_creation.RestoreOptions(
             backup=backup, vm=vm, repository=repository, at=at, targets=to or (), create=create,
-            storage_class=storage_class, nbd=nbd, ttl_s=ttl, verify_only=verify_only, disks=disk or (),
+            storage_class=storage_class, virtual_machine=virtual_machine, networks=network or (),
+            default_network=default_network, nbd=nbd, ttl_s=ttl, verify_only=verify_only, disks=disk or (),
             allow_damaged=allow_damaged, name=name, wait=wait, timeout_s=timeout,
         )  # fmt: skip
         await restore_creation.restore(session, options)

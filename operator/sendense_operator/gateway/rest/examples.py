@@ -58,6 +58,7 @@ _RESTORED: Final[dict[str, Any]] = {
     "restore_point_at": "2026-11-23T16:49:55Z",
     "disks": [],
     "targets": [{"disk_id": 0, "claim_name": "db01-disk-0", "create": False}],
+    "virtual_machine": None,
     "verify_only": False,
     "allow_damaged": False,
     "status": "completed",

@@ -28,9 +28,9 @@ _TEXTS: Final = {
     "whatever that frees; 409 where the chain's mode is Never. The chain says how far it is. vm_name means what it "
     "means in chain.",
     "restore_start": "Creates a Restore: of the restore point of backup_id, or of the newest undamaged one of vm_name "
-    "or vm_context_id in repository_id that `at` allows. Its disks are written to the claims that targets names and "
-    "read back, or only read with verify_only. vm_name means what it means in chain. With restore_id the call can be "
-    "repeated: the second one is answered 409.",
+    "or vm_context_id in repository_id that `at` allows. Its disks are written to the claims that targets names, or to "
+    "those of a new virtual_machine, and read back, or only read with verify_only. vm_name means what it means in "
+    "chain. With restore_id the call can be repeated: the second one is answered 409.",
     "restore_list": "The Restores that fit all filters that are given, the newest first; all without a filter.",
     "restore_get": "One Restore, with progress and result of each disk.",
     "restore_delete": "Deletes a Restore. One that has not ended is stopped, and its unfinished images are removed, as "

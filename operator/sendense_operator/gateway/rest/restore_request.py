@@ -10,6 +10,8 @@ from typing import Any, Final
 from sendense_operator.api.v1alpha1.restore import LATEST
 from sendense_operator.cluster.kinds import RESTORE
 from sendense_operator.gateway.rest.errors import RestError
+from sendense_operator.gateway.rest.machine_request import machine_target
+from sendense_operator.gateway.rest.machine_schemas import VirtualMachine
 from sendense_operator.gateway.rest.reserved_names import RESERVED_RESTORES, check_new_name
 from sendense_operator.gateway.rest.restore_schemas import DiskTarget, RestoreRequest
 from sendense_operator.views.backup_view import COMPLETED, FAILED
@@ -47,10 +49,16 @@ def _check_time(at: str) -> None:
 
 def _check_targets(request: RestoreRequest) -> None:
     targets, disks = request.targets or [], request.disks or []
-    if request.verify_only and targets:
-        raise RestError(400, "targets must be left out with verify_only")
-    if not request.verify_only and not targets:
-        raise RestError(400, "targets is required without verify_only")
+    machine = request.virtual_machine
+    if request.verify_only and (targets or machine):
+        field = "targets" if targets else "virtual_machine"
+        raise RestError(400, f"{field} must be left out with verify_only")
+    if machine is not None and targets:
+        raise RestError(400, "targets must be left out with virtual_machine")
+    if not request.verify_only and not targets and machine is None:
+        raise RestError(400, "targets is required without verify_only and virtual_machine")
+    if machine is not None:
+        _check_machine(machine)
     _check_unique("disks: disk", disks)
     _check_unique("targets: disk", [one.disk_id for one in targets])
     _check_unique("targets: claim", [one.claim_name for one in targets])
@@ -59,6 +67,13 @@ def _check_targets(request: RestoreRequest) -> None:
         _check_unique(f"targets.{index}.create.access_modes:", modes)
     if disks and targets:
         _check_covered(disks, [one.disk_id for one in targets])
+
+
+def _check_machine(machine: VirtualMachine) -> None:
+    datastores = [one.datastore for one in machine.storage_classes or []]
+    _check_unique("virtual_machine.storage_classes: datastore", datastores)
+    _check_unique("virtual_machine.networks: network", [one.network for one in machine.networks or []])
+    _check_unique("virtual_machine.access_modes:", machine.access_modes or [])
 
 
 def _check_unique(what: str, values: Sequence[int] | Sequence[str]) -> None:
@@ -99,6 +114,8 @@ def build_restore(request: RestoreRequest, namespace: str, name: str, vm: str) -
     spec: dict[str, Any] = {"source": _source(request, vm)}
     if request.targets:
         spec["target"] = {"persistentVolumeClaims": [_claim(one) for one in request.targets]}
+    if request.virtual_machine is not None:
+        spec["target"] = {"virtualMachine": machine_target(request.virtual_machine)}
     if request.verify_only:
         spec["verifyOnly"] = True
     if request.allow_damaged:

@@ -10,9 +10,9 @@ from pydantic_core import PydanticCustomError
 
 from sendense_operator.api.v1alpha1.base import MAX_DISKS, MAX_INT, SubdomainName
 from sendense_operator.api.v1alpha1.names import NAME_PATTERN
+from sendense_operator.gateway.rest.machine_schemas import ClaimMode, VirtualMachine
 from sendense_operator.gateway.rest.schemas import SENTENCE, BackupState, DiskID, Name, WireModel
 
-ClaimMode = Literal["ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod"]
 _VM_FIELDS: Final = ("vm_name", "vm_context_id")
 
 
@@ -73,7 +73,9 @@ class RestoreRequest(WireModel):
     disks: Annotated[list[DiskID], Field(max_length=MAX_DISKS)] | None = None
     """Positions of the disks to restore; left out: all."""
     targets: Annotated[list[DiskTarget], Field(max_length=MAX_DISKS)] | None = None
-    """The claim of each of these disks. Required without verify_only."""
+    """The claim of each of these disks. Required without verify_only and virtual_machine."""
+    virtual_machine: VirtualMachine | None = None
+    """Makes a KubeVirt VirtualMachine of the disks, and a claim for each of them: then there are no targets."""
     verify_only: bool = False
     """Read all content and compare it with its digests, and write nothing: then there are no targets."""
     allow_damaged: bool = False
@@ -158,6 +160,8 @@ class Restore(WireModel):
     """As given at the start; empty: all."""
     targets: list[RestoreTarget]
     """As given at the start."""
+    virtual_machine: str | None
+    """Name of the VirtualMachine that is made; null: none."""
     verify_only: bool
     allow_damaged: bool
     status: BackupState

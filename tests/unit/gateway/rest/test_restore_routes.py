@@ -18,6 +18,9 @@ BASE = "/api/v1/restore"
 START = examples.REQUESTS["restore_start"]
 TARGETS = START["targets"]
 OF_VM = {"vm_name": "DB 01", "repository_id": "main", "verify_only": True}
+OF_BACKUP = {"backup_id": FULL}
+WEB = {"name": "web"}
+SSD = {"datastore": "ssd", "storage_class_name": "fast"}
 CLAIM = {"disk_id": 0, "claim_name": "a"}
 PATHS = {
     "restore_start": ("POST", f"{BASE}/start"),
@@ -50,6 +53,31 @@ async def test_every_example_is_what_is_answered(operation: str, named: bool) ->
             {
                 "source": {"backupRef": {"name": FULL}},
                 "target": {"persistentVolumeClaims": [{"disk": 0, "claimName": "db01-disk-0"}]},
+            },
+        ),
+        ({**OF_BACKUP, "virtual_machine": WEB},
+         {"source": {"backupRef": {"name": FULL}}, "target": {"virtualMachine": {"name": "web"}}}),
+        (
+            {
+                **OF_BACKUP,
+                "virtual_machine": {
+                    **WEB, "storage_classes": [SSD], "default_storage_class_name": "slow",
+                    "access_modes": ["ReadWriteMany"], "default_network": {"multus": "shop/lan"},
+                    "networks": [{"network": "LAN", "pod": True}], "keep_mac_addresses": False,
+                    "hardware": {"processors": 2, "memory_bytes": 1 << 30, "disk_bus": "SATA"},
+                },
+            },
+            {
+                "source": {"backupRef": {"name": FULL}},
+                "target": {
+                    "virtualMachine": {
+                        "name": "web", "storageClasses": [{"datastore": "ssd", "storageClassName": "fast"}],
+                        "defaultStorageClassName": "slow", "accessModes": ["ReadWriteMany"],
+                        "defaultNetwork": {"multus": "shop/lan"}, "networks": [{"network": "LAN", "pod": {}}],
+                        "keepMacAddresses": False,
+                        "hardware": {"processors": 2, "memoryBytes": 1 << 30, "diskBus": "SATA"},
+                    }
+                },
             },
         ),
         (
@@ -128,7 +156,20 @@ async def test_start_creates_what_was_requested(body: Obj, spec: Obj) -> None:
          "targets.0.create.access_modes.0 must be one of: ReadWriteOnce, ReadWriteMany, ReadWriteOncePod"),
         ({**START, "targets": [{**CLAIM, "create": {"access_modes": []}}]}, 400,
          "targets.0.create.access_modes must not be empty"),
-        ({**START, "targets": []}, 400, "targets is required without verify_only"),
+        ({**START, "targets": []}, 400, "targets is required without verify_only and virtual_machine"),
+        ({**OF_BACKUP, "targets": TARGETS, "virtual_machine": WEB}, 400,
+         "targets must be left out with virtual_machine"),
+        ({**OF_BACKUP, "verify_only": True, "virtual_machine": WEB}, 400,
+         "virtual_machine must be left out with verify_only"),
+        ({**OF_BACKUP, "virtual_machine": {}}, 400, "virtual_machine.name is required"),
+        ({**OF_BACKUP, "virtual_machine": {**WEB, "default_network": {}}}, 400,
+         "a network needs either pod: true, or multus"),
+        ({**OF_BACKUP, "virtual_machine": {**WEB, "networks": [{"network": "LAN", "pod": True}] * 2}}, 400,
+         "virtual_machine.networks: network LAN is there twice"),
+        ({**OF_BACKUP, "virtual_machine": {**WEB, "storage_classes": [SSD] * 2}}, 400,
+         "virtual_machine.storage_classes: datastore ssd is there twice"),
+        ({**OF_BACKUP, "virtual_machine": {**WEB, "hardware": {"firmware": "UEFI"}}}, 400,
+         "virtual_machine.hardware.firmware must be one of: BIOS, EFI, EFISecureBoot"),
         ({**START, "verify_only": True}, 400, "targets must be left out with verify_only"),
         ({**START, "verify_only": "yes"}, 400, "verify_only must be true or false"),
         ({**START, "allow_damaged": 1}, 400, "allow_damaged must be true or false"),
