@@ -74,6 +74,19 @@ async def test_the_status_of_a_backup_has_the_hardware() -> None:
     }
 
 
+async def test_a_scan_brings_hardware_that_a_status_lacks() -> None:
+    """Of a Backup whose worker's answer had no room for it, and of a restore point that is adopted."""
+    rig = await protected()
+    known = rig.backup("b1")["status"]["hardware"]
+    short = rig.backup("b1")
+    del short["status"]["hardware"]
+    rig.world.cluster.put(kinds.BACKUP, short)
+    rig.world.repository.commit_unheard("found", sample.uid_of("found"), rig.world.clock.now())
+    rig.ask_for_a_scan()
+    await rig.run(lambda: all("hardware" in one["status"] for one in rig.world.cluster.all(kinds.BACKUP)))
+    assert [one["status"]["hardware"] for one in rig.world.cluster.all(kinds.BACKUP)] == [known, known]
+
+
 @pytest.mark.parametrize("writes", [None, *range(1, 16)])
 async def test_a_machine_is_made_and_stays(writes: int | None) -> None:
     """It belongs to the Restore only until that is Completed, at whichever write the controller dies."""
