@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from sendense_operator.api.v1alpha1.backup import BackupSpec, BackupStatus
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
 from sendense_operator.api.v1alpha1.protectedvm import ProtectedVMSpec
+from sendense_operator.api.v1alpha1.restore_target import TARGETS, RestoreTarget
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
 
 APPLIANCE = {
@@ -110,3 +111,8 @@ def test_rules_of_discovery_that_make_no_sense(discovery: dict[str, object]) -> 
 def test_what_is_no_bios_uuid(uuid: str) -> None:
     with pytest.raises(ValidationError, match="uuid"):
         ProtectedVMSpec.model_validate({"applianceRef": {"name": "vma"}, "path": "/DC1/vm/db", "uuid": uuid})
+
+
+def test_the_rule_for_one_target_names_each_target() -> None:
+    """A target that it does not name could be set beside another one."""
+    assert set(TARGETS) == {field.alias for field in RestoreTarget.model_fields.values()}
