@@ -7,7 +7,7 @@ BACKUP ?=
 FOLLOW ?=
 PARTS ?=
 
-.PHONY: help up down status image load install logs check docs prometheus kubevirt test bench demo format generate lock venv clean
+.PHONY: help up down status image load install logs check docs prometheus kubevirt vcenter test bench demo format generate lock venv clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -42,14 +42,17 @@ check: venv ## the inner loop, without a cluster: format, lint, types, layers, g
 docs: venv ## the documentation as a site in build/docs; a dead link or anchor fails
 	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 
+vcenter: ## govc and vcsim, with which OVAs are imported; without them these tests are skipped (first time: 2 minutes)
+	@$(PYTHON) hack/vcenter
+
 prometheus: ## Prometheus and promtool, which test alerts and queries; without them these tests are skipped (first time: 4 minutes)
 	@$(PYTHON) hack/prometheus
 
-# The cluster first: it brings helm, without which the chart's tests are skipped.
 kubevirt: ## KubeVirt's definition of a VirtualMachine, which restored ones are checked against; without it these tests are skipped
 	@$(PYTHON) hack/kubevirt
 
-test: up prometheus kubevirt check ## everything: check, then API server, data plane, end to end and faults on the cluster
+# The cluster first: it brings helm, without which the chart's tests are skipped.
+test: up prometheus kubevirt vcenter check ## everything: check, then API server, data plane, end to end and faults on the cluster
 	@hack/test
 
 bench: venv up install ## measure: a table, and build/bench.json (PARTS="data fixed idle")

@@ -15,6 +15,8 @@ PROMETHEUS: Final = "0.316.0"
 """Prometheus 3.16.0: the version of its Go module."""
 KUBEVIRT: Final = "1.5.0"
 """The version whose VirtualMachine the tests know."""
+GOVMOMI: Final = "0.53.0"
+"""VMware's library with a client and a simulator of vCenter."""
 UV: Final = "0.13.9"
 GO_MINIMUM: Final = (1, 26)
 PUBLISHED_NODE_IMAGE: Final = (

@@ -8,7 +8,7 @@ import re
 import shutil
 from pathlib import Path
 
-from .settings import GO_MINIMUM, HELM, KIND, KUBERNETES, PROMETHEUS, TOOLS
+from .settings import CHECKOUT, GO_MINIMUM, GOVMOMI, HELM, KIND, KUBERNETES, PROMETHEUS, TOOLS
 from .shell import SetupError, attempt, lock, run, scratch, step
 
 _CORE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet")
@@ -108,6 +108,22 @@ def driver(name: str) -> Path:
 def prometheus() -> Path:
     """Return the folder of prometheus and promtool, without all that finds targets elsewhere than in a file."""
     return installed("prometheus", _PROMETHEUS, PROMETHEUS, "4 minutes", tags="remove_all_sd")
+
+
+def vcenter() -> Path:
+    """Return the folder of govc and vcsim: a client of vCenter, and a simulated one."""
+    target = built("vcenter", GOVMOMI)
+    with lock(target.name):
+        if not target.exists():
+            step(f"building a vCenter simulator {GOVMOMI} (once; 2 minutes)")
+            with scratch(target) as folder:
+                work = folder / "source"
+                shutil.copytree(CHECKOUT / "hack" / "vcenter_programs", work)
+                language = ".".join(map(str, GO_MINIMUM))
+                module = f"module localbuild\ngo {language}\nrequire github.com/vmware/govmomi v{GOVMOMI}\n"
+                (work / "go.mod").write_text(module)
+                go_build(work, folder, "-s -w", ["./govc", "./vcsim"])
+    return target
 
 
 def installed(name: str, package: str, version: str, duration: str, tags: str = "") -> Path:
