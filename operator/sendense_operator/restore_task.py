@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Final, Literal
 
 from pydantic import Field
@@ -12,6 +13,43 @@ TARGETS_DIR: Final = "/targets"
 """Folder with a mount per restored disk, see `target_folder`."""
 IMAGE: Final = "disk.img"
 """Name of the raw image in a claim of volume mode Filesystem, as KubeVirt and CDI expect it."""
+
+
+FILES: Final = "files"
+"""Folder below TARGETS_DIR where the claim that receives all disks as files is mounted."""
+FOLDER_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}(/[A-Za-z0-9][A-Za-z0-9._-]{0,62}){0,7}$"
+"""Folder in that claim: relative, no component begins with a dot."""
+MAX_FOLDER: Final = 255
+
+
+MAX_PROCESSORS: Final = 768
+"""Most virtual processors that vSphere takes."""
+MAX_MEMORY: Final = 24 << 40
+"""Most bytes of memory that vSphere takes."""
+
+
+class FileFormat(StrEnum):
+    """Format of the files that receive the disks."""
+
+    RAW = "Raw"
+    QCOW2 = "QCOW2"
+    VMDK = "VMDK"
+    OVA = "OVA"
+
+
+class Firmware(StrEnum):
+    """Firmware of a virtual machine."""
+
+    BIOS = "BIOS"
+    EFI = "EFI"
+
+
+class SCSIController(StrEnum):
+    """Kind of the controllers that a virtual machine has its disks on."""
+
+    LSI_LOGIC = "LSILogic"
+    LSI_LOGIC_SAS = "LSILogicSAS"
+    PARAVIRTUAL = "Paravirtual"
 
 
 def target_folder(index: int) -> str:
@@ -35,6 +73,25 @@ class RestoreDisk(Wire):
     """Name of the claim that receives the disk, for messages; empty: the disk is only verified."""
 
 
+class FileHardware(Wire):
+    """Hardware that the descriptor of an OVA shall have instead of the restore point's; None: that, or a default."""
+
+    processors: Annotated[int, Field(ge=1)] | None = None
+    memory_bytes: Annotated[int, Field(ge=1)] | None = None
+    firmware: Firmware | None = None
+    scsi_controller: SCSIController | None = None
+
+
+class FileTask(Wire):
+    """Files in one claim, instead of a claim per disk."""
+
+    format: FileFormat
+    folder: Annotated[str, Field(max_length=MAX_FOLDER, pattern=rf"^$|{FOLDER_PATTERN}")] = ""
+    """Folder in the claim; empty: its root."""
+    hardware: FileHardware = FileHardware()
+    """Only for an OVA."""
+
+
 class RestoreTask(ChainTask):
     """The restore of disks of one restore point."""
 
@@ -51,5 +108,7 @@ class RestoreTask(ChainTask):
     """Whether the disks are served read-only over NBD instead of being written to claims."""
     serve_seconds: Annotated[float, Field(gt=0)] | None = None
     """How long they are served; None: until the pod is ended."""
+    file: FileTask | None = None
+    """Files in one claim, which all disks name; None: a claim per disk receives the disk."""
     allow_damaged: bool = False
     """Whether a damaged chunk becomes zeroes in the target instead of ending the restore."""

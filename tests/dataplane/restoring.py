@@ -21,8 +21,8 @@ from sendense_operator.worker.errors import WorkerError
 from sendense_operator.worker.lifecycle.stop_requests import Stopping
 from sendense_operator.worker.restore.restore_run import run_restore
 from sendense_operator.worker.restore.restore_state import RestoreState
-from sendense_operator.worker.restore.target_folder import PARTIAL_IMAGE
 from sendense_operator.worker.restore.target_marker import MARKER
+from sendense_operator.worker.restore.target_place import PARTIAL_IMAGE
 from sendense_operator.worker.settings import Settings
 
 RESTORE_UID = uid_of(815)

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from tests.dataplane.host import CHECKOUT, SMALL_BYTES, SMALL_FOLDER
 from tests.support import programs, setup
+from tests.support.vcenter_simulator import FOLDER as VCENTER_FOLDER
+from tests.support.vcenter_simulator import vcenter_programs
 
 from sendense_operator.task import ALLOCATOR
 
@@ -20,6 +22,7 @@ _SHARES = 512
 """Of the processors, where a pod has 1024 for each that it requests: tests on the cluster go first."""
 _SOURCE = "/src"
 _SMALL = "/small"
+_VCENTER = "/vcenter"
 _HERE = "tests/dataplane"
 _TESTS = (_HERE, "tests/unit/reference_vma")
 _PROCESSES = 3
@@ -40,6 +43,7 @@ def test_in_the_operators_image(operator: str) -> None:
         *("--cpu-shares", str(_SHARES)),
         *("--volume", f"{CHECKOUT}:{_SOURCE}:ro", "--workdir", _SOURCE, "--env", f"PYTHONPATH={path}"),
         *("--tmpfs", f"{_SMALL}:size={SMALL_BYTES}", "--env", f"{SMALL_FOLDER}={_SMALL}"),
+        *("--volume", f"{vcenter_programs()}:{_VCENTER}:ro", "--env", f"{VCENTER_FOLDER}={_VCENTER}"),
         # hypothesis has a profile of its own for this: a busy machine is no failure, and no folder is written to.
         *("--env", f"SENDENSE_TEST_LIVES={_LIVES}", "--env", "CI=true"),
         *chain.from_iterable(("--env", f"{name}={value}") for name, value in ALLOCATOR.items()),

@@ -23,12 +23,13 @@ from tests.dataplane.restoring import (
 )
 
 from sendense_operator.answer import DamagedRange
+from sendense_operator.chain.export_files import DiskData
 from sendense_operator.chain.manifest import CHUNK
 from sendense_operator.task import Stage
 from sendense_operator.worker.errors import Reason
 from sendense_operator.worker.restore import disk_restore
-from sendense_operator.worker.restore.target_folder import PARTIAL_IMAGE
 from sendense_operator.worker.restore.target_marker import MARKER
+from sendense_operator.worker.restore.target_place import PARTIAL_IMAGE
 
 
 @pytest.mark.parametrize("point", [1, 2, 3, 4, 5])
@@ -143,7 +144,7 @@ async def test_a_claim_that_becomes_full(sound: LayeredChain, tmp_path: Path, mo
         ballast = targets / "ballast"
         free_bytes = os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize
         ballast.write_bytes(bytes(free_bytes - 2 * CHUNK))
-        monkeypatch.setattr(disk_restore.DiskRestore, "needed", 0)
+        monkeypatch.setattr(disk_restore.DiskRestore, "needed", DiskData(SIZE, 0, 0))
         try:
             error = await Run(sound, targets, disks=(0,)).error()
             assert error.reason == Reason.TARGET_FULL

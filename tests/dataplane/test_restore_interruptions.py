@@ -24,8 +24,8 @@ from tests.dataplane.rig import Bench
 
 from sendense_operator.chain.manifest import CHUNK
 from sendense_operator.worker.errors import Reason, WorkerError
-from sendense_operator.worker.restore.target_folder import PARTIAL_IMAGE
 from sendense_operator.worker.restore.target_marker import MARKER
+from sendense_operator.worker.restore.target_place import PARTIAL_IMAGE
 
 
 async def test_a_lost_answer_is_given_again(sound: LayeredChain, targets: Path) -> None:

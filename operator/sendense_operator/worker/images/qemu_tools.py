@@ -213,6 +213,24 @@ async def version() -> str:
     return match.group(1) if match else "unknown"
 
 
+def read_vmdk_options(path: Path, mode: IoMode, part: tuple[int, int] | None) -> str:
+    """Return the image options of a read-only export of a VMDK image; `part`: its offset and length in the file."""
+    if part is None:
+        return ",".join(["driver=vmdk", *_file_options(path, mode, "")])
+    window = ["file.driver=raw", f"file.offset={part[0]}", f"file.size={part[1]}"]
+    return ",".join(["driver=vmdk", *window, *_file_options(path, mode, "file.")])
+
+
+async def format_file(path: Path, virtual_size: int, options: str) -> None:
+    """Make an empty QCOW2 image in an empty file, which the caller has created. Raises WorkerError."""
+    code, _, err = await _run(
+        "qemu-img", "create", "-q", "-f", "qcow2", "-o", options, safe_path(path), str(virtual_size)
+    )
+    if code != 0:
+        raise WorkerError(Reason.STORAGE_ERROR, f"qemu-img create: {last_line(err)}")
+    read_header(path, virtual_size)
+
+
 async def create(path: Path, virtual_size: int, backing: str | None = None) -> None:
     """Create an empty layer of `virtual_size` bytes: a full, or an increment on `backing`. Raises WorkerError.
 

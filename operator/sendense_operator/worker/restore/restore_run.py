@@ -26,11 +26,14 @@ from sendense_operator.worker.images.unproven import Unproven
 from sendense_operator.worker.lifecycle.stop_requests import run_to_end
 from sendense_operator.worker.restore.damage_report import DamageReport
 from sendense_operator.worker.restore.damaged_ranges import describe_damage_left
+from sendense_operator.worker.restore.disk_image import DiskImage
 from sendense_operator.worker.restore.disk_restore import DiskRestore
 from sendense_operator.worker.restore.disk_source import open_source
 from sendense_operator.worker.restore.pinned_point import PinnedPoint, pinned_point
 from sendense_operator.worker.restore.restore_state import RestoreState
-from sendense_operator.worker.restore.target_claims import Claims, Need, check_space
+from sendense_operator.worker.restore.target_claims import Targets, check_space
+from sendense_operator.worker.restore.target_files import open_targets
+from sendense_operator.worker.restore.target_folder import TargetFolder
 from sendense_operator.worker.settings import Settings
 from sendense_operator.worker.storage.commit import no_step
 from sendense_operator.worker.storage.point_lookup import locate_chain
@@ -48,30 +51,30 @@ async def run_restore(
     `on_step` receives the name of each step that changes which files there are, before it is done.
     """
     locate_chain(settings, task, (task.point,))  # a task that is not valid changes nothing
-    with _claims(settings, task, state) as claims:
+    with _targets(settings, task, state) as targets:
         if not task.verify_only:
-            await _in_thread(claims.inspect, state)
+            await _in_thread(targets.inspect, state)
         async with pinned_point(settings, task) as pinned:
             run = _Run(settings, task, state, pinned)
-            return await run.to_answer(claims, on_step)
+            return await run.to_answer(targets, on_step)
 
 
 @contextlib.contextmanager
-def _claims(settings: Settings, task: RestoreTask, state: RestoreState) -> Iterator[Claims]:
-    """Provide the claims; when the block ends, remove from them what no further attempt can continue."""
-    claims = Claims(settings, task, CHUNK)
+def _targets(settings: Settings, task: RestoreTask, state: RestoreState) -> Iterator[Targets]:
+    """Provide the targets; when the block ends, remove from them what no further attempt can continue."""
+    targets = open_targets(settings, task, CHUNK)
     try:
-        yield claims
+        yield targets
     except WorkerError as error:
         if error.reason in FATAL or state.stopping.requested:  # in both cases no attempt follows
-            claims.discard()
+            targets.discard()
         raise
     except asyncio.CancelledError:
         if state.stopping.requested:
-            claims.discard()
+            targets.discard()
         raise
     finally:
-        claims.close()
+        targets.close()
 
 
 async def _in_thread(work: Callable[[], _T], state: RestoreState) -> _T:
@@ -99,7 +102,7 @@ class _Run:
             state.say,
         )
 
-    async def to_answer(self, claims: Claims, on_step: Callable[[str], None]) -> Answer:
+    async def to_answer(self, targets: Targets, on_step: Callable[[str], None]) -> Answer:
         """Restore the disks, and return the answer. Raises WorkerError."""
         for stack, found in self._pinned.broken:
             raise await self._damaged(stack, found)
@@ -108,7 +111,7 @@ class _Run:
             if self._task.verify_only:
                 await self._verify(disks)
             else:
-                await self._restore(disks, claims, on_step)
+                await self._restore(disks, targets, on_step)
             results = [disk.result() for disk in disks]
         return Answer(
             outcome="Completed",
@@ -123,27 +126,39 @@ class _Run:
                 await disk.verify()
         await self._mark_accepted(disks)
 
-    async def _restore(self, disks: Sequence[DiskRestore], claims: Claims, on_step: Callable[[str], None]) -> None:
-        pairs = tuple(zip(disks, claims.folders, strict=True))
+    async def _restore(self, disks: Sequence[DiskRestore], targets: Targets, on_step: Callable[[str], None]) -> None:
+        images = targets.images(self._pinned.point.manifest, [disk.source for disk in disks], self._pinned.runtime)
+        pairs = tuple(zip(disks, images, strict=True))
         for disk in disks:
             async with self._reporting(disk.source.stack):
                 disk.accept_lost()
-        await asyncio.to_thread(check_space, [Need(disk.disk, folder, disk.needed) for disk, folder in pairs])
-        for disk, folder in pairs:
+        await asyncio.to_thread(check_space, targets.needs([disk.needed for disk in disks]))
+        await self._prove_finished(pairs, targets)
+        unfinished = [(disk, image) for disk, image in pairs if not image.folder.is_finished]
+        begun = dict[TargetFolder, bool]()
+        for folder in targets.folders:
+            if not folder.is_finished:
+                begun[folder] = await _in_thread(partial(folder.begin, on_step), self._state)
+        for disk, image in unfinished:
+            async with self._reporting(disk.source.stack):
+                await disk.restore(image, is_new=begun[image.folder])
+        await targets.seal(on_step)
+        for disk, image in unfinished:
+            async with self._reporting(disk.source.stack):
+                await disk.read_back(image)
+        await targets.prove(self._state)
+        await self._mark_accepted(disks)
+        await run_to_end(asyncio.to_thread(targets.publish, on_step))
+
+    async def _prove_finished(self, pairs: Sequence[tuple[DiskRestore, DiskImage]], targets: Targets) -> None:
+        for folder in targets.folders:
             if folder.is_finished:
                 folder.examine()
+        targets.load()
+        for disk, image in pairs:
+            if image.folder.is_finished:
                 async with self._reporting(disk.source.stack):
-                    await disk.prove_finished(folder)
-        unfinished = [(disk, folder) for disk, folder in pairs if not folder.is_finished]
-        new = [await _in_thread(partial(folder.begin, on_step), self._state) for _, folder in unfinished]
-        for (disk, folder), is_new in zip(unfinished, new, strict=True):
-            async with self._reporting(disk.source.stack):
-                await disk.restore(folder, is_new=is_new)
-        for disk, folder in unfinished:
-            async with self._reporting(disk.source.stack):
-                await disk.read_back(folder)
-        await self._mark_accepted(disks)
-        await run_to_end(asyncio.to_thread(claims.publish, on_step))
+                    await disk.prove_finished(image)
 
     async def _open(self, stack: Stack, opened: contextlib.ExitStack) -> DiskRestore:
         """Check the structure of a disk of the restore point. Raises WorkerError."""

@@ -1,15 +1,22 @@
-"""The claims of all disks of a restore: all or none of them gets a finished image."""
+"""The targets of all disks of a restore: all or none of the images get their final names."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from sendense_operator.chain.export_files import DiskData
+from sendense_operator.chain.manifest import Manifest
 from sendense_operator.restore_task import RestoreDisk, RestoreTask, target_folder
 from sendense_operator.worker.errors import Reason, WorkerError
+from sendense_operator.worker.restore.disk_image import DiskImage, RawImage
+from sendense_operator.worker.restore.disk_source import DiskSource
+from sendense_operator.worker.restore.restore_state import RestoreState
 from sendense_operator.worker.restore.restore_wording import describe_target, mebibytes_free, mebibytes_needed
 from sendense_operator.worker.restore.target_folder import TargetFolder
 from sendense_operator.worker.restore.target_marker import TargetIdentity
+from sendense_operator.worker.restore.target_place import TargetPlace
 from sendense_operator.worker.settings import Settings
 
 _MARGIN = 1 << 20
@@ -18,34 +25,59 @@ _MARGIN = 1 << 20
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes that the image of a disk occupies in a claim."""
+    """Bytes that an image occupies at most; `disk`: for messages."""
 
     disk: RestoreDisk
     folder: TargetFolder
     length: int
 
 
-class Claims:
-    """The folders of all disks of a restore, in the order of the task. All methods block."""
+class Targets:
+    """The folders of the images of a restore, in the order of the task's disks. Methods block unless they are async.
+
+    This class alone is for a claim per disk; that for files in one claim is derived from it.
+    """
 
     def __init__(self, settings: Settings, task: RestoreTask, chunk: int) -> None:
-        self.folders = tuple(
+        self.task = task
+        self.folders = self._folders(settings, chunk)
+
+    def _folders(self, settings: Settings, chunk: int) -> tuple[TargetFolder, ...]:
+        return tuple(
             TargetFolder(
-                settings.targets / target_folder(disk.index),
+                TargetPlace(settings.targets / target_folder(disk.index), length=disk.virtual_size),
                 disk,
-                TargetIdentity(
-                    restore_uid=task.restore_uid,
-                    point_uid=task.point.backup_uid,
-                    disk=disk.index,
-                    size=disk.virtual_size,
-                ),
+                self._identity(disk.index, disk.virtual_size),
                 chunk,
             )
-            for disk in task.disks
+            for disk in self.task.disks
         )
 
+    def _identity(self, disk: int, size: int) -> TargetIdentity:
+        return TargetIdentity(
+            restore_uid=self.task.restore_uid, point_uid=self.task.point.backup_uid, disk=disk, size=size
+        )
+
+    def images(self, manifest: Manifest, sources: Sequence[DiskSource], runtime: Path) -> Sequence[DiskImage]:
+        """Return the image of each disk; to be called once. `runtime`: folder for files of programs."""
+        return [RawImage(folder) for folder in self.folders]
+
+    def needs(self, disks: Sequence[DiskData]) -> list[Need]:
+        """Return what has to fit into the claims."""
+        found = zip(self.task.disks, self.folders, disks, strict=True)
+        return [Need(disk, folder, data.data_bytes) for disk, folder, data in found]
+
+    def load(self) -> None:
+        """Find out where the disks are in a finished file that is open. Raises WorkerError."""
+
+    async def seal(self, on_step: Callable[[str], None]) -> None:
+        """Write what belongs to no disk, once all disks are written. Raises WorkerError."""
+
+    async def prove(self, state: RestoreState) -> None:
+        """Prove what belongs to no disk, once all disks are proven. Raises WorkerError."""
+
     def inspect(self) -> None:
-        """Inspect every claim, and lock those that this Restore has begun; nothing is changed. Raises WorkerError.
+        """Inspect every folder, and lock those that this Restore has begun; nothing is changed. Raises WorkerError.
 
         All are inspected, also after an error, so that `discard` removes what is there; the first error is raised.
         """
@@ -76,7 +108,7 @@ class Claims:
             folder.discard()
 
     def close(self) -> None:
-        """Release all claims; what is there stays for the next attempt."""
+        """Release all folders; what is there stays for the next attempt."""
         for folder in self.folders:
             folder.close()
 

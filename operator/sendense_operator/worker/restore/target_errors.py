@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
@@ -38,6 +38,33 @@ def target_failures(disk: RestoreDisk, what: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise target_error(error, disk, what) from error
+
+
+_MEANINGS: Final[Mapping[str, str]] = {
+    Reason.REPOSITORY_FULL: Reason.TARGET_FULL,
+    Reason.IMAGE_CORRUPT: Reason.TARGET_FAULTY,
+    Reason.STORAGE_ERROR: Reason.TARGET_ERROR,
+    Reason.EXPORT_FAILED: Reason.TARGET_ERROR,
+}
+"""What failures mean that are of the repository elsewhere, when the image is the target's."""
+
+
+@contextmanager
+def image_failures(disk: RestoreDisk) -> Iterator[None]:
+    """Turn what QEMU's tools and connections say about an image of the target into an error of the target."""
+    try:
+        yield
+    except WorkerError as error:
+        if error.disk_index is not None:
+            raise  # it is one of the target's already
+        reason = _MEANINGS.get(error.reason, error.reason)
+        raise WorkerError(reason, f"{describe_target(disk)}: {error.message}", disk.index) from error
+
+
+def taken(disk: RestoreDisk, what: str) -> WorkerError:
+    """Return the error for a file that is not this Restore's where one of its own shall be; `what`: that file."""
+    text = f"{describe_target(disk)}: {what}. A restore never overwrites: name another folder, or remove the file"
+    return WorkerError(Reason.TARGET_NOT_EMPTY, text, disk.index)
 
 
 def not_empty(disk: RestoreDisk, what: str) -> WorkerError:

@@ -30,12 +30,16 @@ _buffers: Final = threading.local()
 
 
 class TargetFile:
-    """An image of `virtual_size` bytes; threads may read and write it at the same time."""
+    """An image of `virtual_size` bytes; threads may read and write it at the same time.
+
+    The size is 0 if the length of the file is not known before it is written.
+    """
 
     def __init__(self, path: Path, fd: int, virtual_size: int, chunk: int) -> None:
         self._fd, self._size, self._chunk = fd, virtual_size, chunk
         self._direct = _open_direct(path, fd)
-        self._writes_directly = True
+        # Without a length, the file is appended to, at positions that are not aligned.
+        self._writes_directly = virtual_size > 0
         self._idle = threading.Condition()
         self._users = 0
         """Threads inside a method. One may outlive its caller: after `close` it must not use the descriptors."""
@@ -74,6 +78,10 @@ class TargetFile:
         with self._using():
             return os.fstat(self._fd)
 
+    def is_at(self, path: Path) -> bool:
+        """Return whether the path leads to this file, and is no link."""
+        return os.path.samestat(self.stat(), path.lstat())
+
     def write(self, offset: int, data: bytes | bytearray | memoryview, *, blank: bool) -> int:
         """Write `data` at `offset`, a multiple of BLOCK, and return how many bytes were not left out.
 
@@ -83,7 +91,7 @@ class TargetFile:
             view = self._buffer(len(data))
             view[: len(data)] = data
             written = 0
-            for start, end in _filled(view[: len(data)]) if blank else [(0, len(data))]:
+            for start, end in filled(view[: len(data)]) if blank else [(0, len(data))]:
                 self._write(view[start:end], offset + start)
                 written += end - start
             return written
@@ -109,6 +117,11 @@ class TargetFile:
                     raise OSError(errno.ESTALE, "the image became shorter while it was read")
                 done += count
             return view[:length]
+
+    def peek(self, offset: int, length: int) -> bytes:
+        """Return at most `length` bytes from `offset` on, less at the end of the file."""
+        with self._using():
+            return os.pread(self._fd, length, offset)
 
     def data_chunks(self) -> bytearray:
         """Return one byte per chunk: 0 if the file system knows that the file has nothing but a hole there."""
@@ -203,7 +216,7 @@ def _open_direct(path: Path, fd: int) -> int | None:
     return None
 
 
-def _filled(view: memoryview) -> Iterator[tuple[int, int]]:
+def filled(view: memoryview) -> Iterator[tuple[int, int]]:
     """Yield (start, end) of each run of blocks that are not all zeroes."""
     start: int | None = None
     for at in range(0, len(view), BLOCK):

@@ -1,4 +1,4 @@
-"""The folder of a claim that receives a disk: what may lie in it, and the steps from empty to a finished image.
+"""The folder that receives an image: what may lie in it, and the steps from empty to a finished image.
 
 Whatever no Restore has made stays: it is neither overwritten, nor followed, nor removed. Of another Restore, only an
 unfinished image is replaced, once none of its pods holds the marker's lock.
@@ -13,29 +13,24 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
-from sendense_operator.chain.layout import PARTIAL
 from sendense_operator.logs import get_logger
-from sendense_operator.restore_task import IMAGE, RestoreDisk
+from sendense_operator.restore_task import RestoreDisk
 from sendense_operator.worker.errors import NotRegularError, Reason, WorkerError
 from sendense_operator.worker.restore.restore_wording import describe_target
-from sendense_operator.worker.restore.target_errors import not_empty, target_error, target_failures
+from sendense_operator.worker.restore.target_errors import taken, target_error, target_failures
 from sendense_operator.worker.restore.target_file import TargetFile
 from sendense_operator.worker.restore.target_marker import (
-    MARKER,
     BusyMarkerError,
     FinishedImage,
     ForeignMarkerError,
     TargetIdentity,
     TargetMarker,
 )
-from sendense_operator.worker.storage.durable_io import allocated, fsync_path, is_regular, list_names
+from sendense_operator.worker.restore.target_place import TargetPlace
+from sendense_operator.worker.storage.durable_io import allocated, fsync_path, is_regular
 
 log = get_logger(__name__)
 
-PARTIAL_IMAGE: Final = IMAGE + PARTIAL
-_LOST_AND_FOUND: Final = "lost+found"
-_MOST_NAMES: Final = 3
-"""Entries of a claim that is not empty that a message names."""
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 """Errors of file systems that have no hard links."""
 
@@ -53,10 +48,13 @@ class Content(Enum):
 
 
 class TargetFolder:
-    """The claim of one disk; `close` releases it, and leaves what is there to the next attempt."""
+    """The place of one image; `close` releases it, and leaves what is there to the next attempt.
 
-    def __init__(self, path: Path, disk: RestoreDisk, identity: TargetIdentity, chunk: int) -> None:
-        self._path, self._disk, self._identity, self._chunk = path, disk, identity, chunk
+    `disk`: for messages.
+    """
+
+    def __init__(self, place: TargetPlace, disk: RestoreDisk, identity: TargetIdentity, chunk: int) -> None:
+        self.place, self._disk, self._identity, self._chunk = place, disk, identity, chunk
         self._marker: TargetMarker | None = None
         self._file: TargetFile | None = None
         self.content = Content.EMPTY
@@ -76,6 +74,11 @@ class TargetFolder:
         return self.content in (Content.FINISHED, Content.IMAGE_ALONE)
 
     @property
+    def current_path(self) -> Path:
+        """Path of the image, whatever its name is now."""
+        return self.place.image_path if self.is_finished else self.place.partial_path
+
+    @property
     def is_stale(self) -> bool:
         """Whether the marker is this Restore's, but about another restore point or disk."""
         return self._marker is not None and self._marker.found != self._identity
@@ -93,33 +96,36 @@ class TargetFolder:
         TargetNotEmpty if it holds anything else; what is this Restore's can then be removed with `discard`.
         """
         with target_failures(self._disk, "reading the claim"):
-            names = set(self._names()) - {_LOST_AND_FOUND}
+            place = self.place
+            names = self._names()
             self._check_writable()
-            if MARKER in names:
-                self._open_marker(alone=names == {MARKER})
-            foreign = sorted(names - {MARKER, IMAGE, PARTIAL_IMAGE})
-            if PARTIAL_IMAGE in names and not (self._marker and is_regular(self._path / PARTIAL_IMAGE)):
-                foreign.append(PARTIAL_IMAGE)
-            if IMAGE in names and (self.is_abandoned or not self._is_ours_or_like_it()):
-                foreign.append(IMAGE)
+            own = {place.marker, place.image, place.partial}
+            if place.marker in names:
+                self._open_marker(alone=names & own == {place.marker} and (place.is_shared or names <= own))
+            foreign = [] if place.is_shared else sorted(names - own)
+            if place.partial in names and not (self._marker and is_regular(place.partial_path)):
+                foreign.append(place.partial)
+            if place.image in names and (self.is_abandoned or not self._is_ours_or_like_it()):
+                foreign.append(place.image)
             if foreign:
-                more = f" and {len(foreign) - _MOST_NAMES} more" if len(foreign) > _MOST_NAMES else ""
-                raise not_empty(self._disk, "it holds " + ", ".join(map(repr, foreign[:_MOST_NAMES])) + more)
+                raise place.refuse(self._disk, foreign)
             self.content = self._classify(names)
-            self.allocated = allocated(self._path / PARTIAL_IMAGE) if self._marker else 0
+            self.allocated = allocated(place.partial_path) if self._marker else 0
 
     def free(self) -> tuple[int, int]:
         """Return the file system's ID and its free bytes. Raises WorkerError."""
         with target_failures(self._disk, "reading the free space of the claim"):
-            found = os.statvfs(self._path)
-            return self._path.stat().st_dev, found.f_bavail * found.f_frsize
+            nearest = self.place.nearest()
+            found = os.statvfs(nearest)
+            return nearest.stat().st_dev, found.f_bavail * found.f_frsize
 
     def examine(self) -> None:
         """Open the finished image for reading. Raises WorkerError."""
-        with target_failures(self._disk, f"opening {IMAGE}"):
-            if (self._path / IMAGE).lstat().st_size != self._disk.virtual_size:
+        place = self.place
+        with target_failures(self._disk, f"opening {place.image}"):
+            if not place.has_right_length(place.image_path):
                 raise self.disown()
-            self._file = TargetFile.examine(self._path / IMAGE, self._disk.virtual_size, self._chunk)
+            self._file = TargetFile.examine(place.image_path, place.length or 0, self._chunk)
 
     def begin(self, on_step: Callable[[str], None]) -> bool:
         """Open the unfinished image, creating marker and image if necessary; return whether it is all new.
@@ -132,7 +138,8 @@ class TargetFolder:
                     self._remove_own()
                 if self._marker is None:
                     on_step("marker")
-                    self._marker = TargetMarker.create(self._path / MARKER, self._identity)
+                    self.place.prepare()
+                    self._marker = TargetMarker.create(self.place.marker_path, self._identity)
                 on_step("image")
                 return self._open_partial()
         except BusyMarkerError as error:
@@ -141,19 +148,20 @@ class TargetFolder:
     def finish(self) -> None:
         """Record durably that the unfinished image is proven. Raises WorkerError."""
         if self._marker is not None and not self.is_finished:
-            with target_failures(self._disk, f"writing {MARKER}"):
+            with target_failures(self._disk, f"writing {self.place.marker}"):
                 self._marker.finish(FinishedImage.of(self.file.stat()))
 
     def publish(self) -> None:
         """Give the proven image its final name, durably. Raises WorkerError, TargetNotEmpty if that name exists now."""
         if self._marker is None:
             return
-        with target_failures(self._disk, f"renaming {PARTIAL_IMAGE}"):
+        place = self.place
+        with target_failures(self._disk, f"renaming {place.partial}"):
             if not self.is_finished:
                 self._link()
-            elif self._is_finished_image(PARTIAL_IMAGE):
-                (self._path / PARTIAL_IMAGE).unlink()  # the attempt was interrupted between link and unlink
-            fsync_path(self._path)
+            elif self._is_finished_image(place.partial_path):
+                place.partial_path.unlink()  # the attempt was interrupted between link and unlink
+            fsync_path(place.folder)
             self.content = Content.FINISHED
 
     def conclude(self) -> None:
@@ -173,8 +181,7 @@ class TargetFolder:
         """Give up an image that is not what was restored, so that nothing removes it; return the error to raise."""
         if self._marker is not None:
             self._marker.finished = None
-        what = f"its {IMAGE} is not the disk of this restore point"
-        return not_empty(self._disk, what)
+        return self.place.refuse_image(self._disk, "is not the disk of this restore point")
 
     def discard(self) -> None:
         """Remove what this Restore made in the claim. Raises no WorkerError: what fails is logged."""
@@ -193,24 +200,28 @@ class TargetFolder:
             self._marker.close()
             self._marker = None
 
-    def _names(self) -> list[str]:
+    def _names(self) -> set[str]:
         try:
-            return list_names(self._path)
+            return self.place.names()
+        except NotRegularError as error:
+            raise taken(self._disk, str(error.strerror)) from error
         except (FileNotFoundError, NotADirectoryError) as error:
             text = f"{describe_target(self._disk)}: the claim is not mounted"
             raise WorkerError(Reason.TARGET_ERROR, text, self._disk.index) from error
 
     def _check_writable(self) -> None:
-        read_only = os.statvfs(self._path).f_flag & os.ST_RDONLY
-        if read_only or not os.access(self._path, os.R_OK | os.W_OK | os.X_OK):
+        nearest = self.place.nearest()
+        read_only = os.statvfs(nearest).f_flag & os.ST_RDONLY
+        if read_only or not os.access(nearest, os.R_OK | os.W_OK | os.X_OK):
             number = errno.EROFS if read_only else errno.EACCES
             raise target_error(OSError(number, os.strerror(number)), self._disk, "writing to the claim")
 
     def _open_marker(self, *, alone: bool) -> None:
         try:
-            self._marker = TargetMarker.open(self._path / MARKER, self._identity, alone=alone)
+            self._marker = TargetMarker.open(self.place.marker_path, self._identity, alone=alone)
         except ForeignMarkerError as error:
-            raise not_empty(self._disk, f"it holds {MARKER!r}, which is not a Restore's: {error}") from error
+            why = f", which is not a Restore's: {error}"
+            raise self.place.refuse(self._disk, [self.place.marker], why) from error
         except BusyMarkerError as error:
             raise self._busy() from error
 
@@ -218,61 +229,67 @@ class TargetFolder:
         text = f"{describe_target(self._disk)}: another pod is still writing to the claim"
         return WorkerError(Reason.TARGET_BUSY, text, self._disk.index)
 
-    def _is_finished_image(self, name: str) -> bool:
+    def _is_finished_image(self, path: Path) -> bool:
         """Return whether an entry is the file that the marker names as the finished image. Raises OSError."""
-        if self._marker is None or self._marker.finished is None or not is_regular(self._path / name):
+        if self._marker is None or self._marker.finished is None or not is_regular(path):
             return False
-        return FinishedImage.of((self._path / name).lstat()) == self._marker.finished
+        return FinishedImage.of(path.lstat()) == self._marker.finished
 
     def _is_ours_or_like_it(self) -> bool:
-        """Return whether the image is the one that the marker names; without one, whether it has the right size."""
+        """Return whether the image is the one that the marker names; without one, whether it has the right length."""
         if self._marker is not None:
-            return self._is_finished_image(IMAGE)
-        path = self._path / IMAGE
-        return is_regular(path) and path.lstat().st_size == self._disk.virtual_size
+            return self._is_finished_image(self.place.image_path)
+        return self.place.has_right_length(self.place.image_path)
 
     def _classify(self, names: set[str]) -> Content:
-        if IMAGE in names and not self.is_stale:
+        if self.place.image in names and not self.is_stale:
             return Content.IMAGE_ALONE if self._marker is None else Content.FINISHED
         return Content.EMPTY if self._marker is None else Content.STARTED
 
     def _open_partial(self) -> bool:
-        path = self._path / PARTIAL_IMAGE
+        place = self.place
+        path, length = place.partial_path, place.length
         try:
             if os.path.lexists(path) and self.content is Content.STARTED:
-                self._file = TargetFile.resume(path, self._disk.virtual_size, self._chunk)
-                return False
-            self._file = TargetFile.create(path, self._disk.virtual_size, self._chunk)
+                if length is not None:
+                    self._file = TargetFile.resume(path, length, self._chunk)
+                    return False
+                if not is_regular(path):
+                    raise NotRegularError(errno.EINVAL, "not a regular file", str(path))
+                path.unlink()
+            self._file = TargetFile.create(path, length or 0, self._chunk)
         except (FileExistsError, NotRegularError) as error:
-            raise not_empty(self._disk, f"it holds {PARTIAL_IMAGE!r}, which is not this Restore's") from error
+            raise place.refuse(self._disk, [place.partial], ", which is not this Restore's") from error
         return True
 
     def _link(self) -> None:
         """Rename the image; unlike a plain rename, this replaces nothing that was made meanwhile. Raises OSError."""
-        partial, image = self._path / PARTIAL_IMAGE, self._path / IMAGE
+        partial, image = self.place.partial_path, self.place.image_path
+        made_meanwhile = self.place.refuse_image(self._disk, "was made by somebody else meanwhile")
         try:
             os.link(partial, image, follow_symlinks=False)
         except FileExistsError as error:
-            raise not_empty(self._disk, f"its {IMAGE} was made by somebody else meanwhile") from error
+            raise made_meanwhile from error
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
             if os.path.lexists(image):
-                raise not_empty(self._disk, f"its {IMAGE} was made by somebody else meanwhile") from error
+                raise made_meanwhile from error
             partial.rename(image)
             return
-        fsync_path(self._path)
+        fsync_path(self.place.folder)
         partial.unlink()
 
     def _remove_own(self) -> None:
         """Remove the unfinished image, the finished one if it is certainly this Restore's, and the marker last."""
         if self._marker is None:
             return
-        if self._is_finished_image(IMAGE):
-            (self._path / IMAGE).unlink()
-        if is_regular(self._path / PARTIAL_IMAGE):
-            (self._path / PARTIAL_IMAGE).unlink()
-        fsync_path(self._path)
+        place = self.place
+        if self._is_finished_image(place.image_path):
+            place.image_path.unlink()
+        if is_regular(place.partial_path):
+            place.partial_path.unlink()
+        fsync_path(place.folder)
         self._marker.remove()
         self._marker = None
 

@@ -11,6 +11,7 @@ from sendense_operator.restore_task import RestoreDisk
 from sendense_operator.worker.errors import Reason, WorkerError
 from sendense_operator.worker.restore.target_folder import TargetFolder
 from sendense_operator.worker.restore.target_marker import TargetIdentity
+from sendense_operator.worker.restore.target_place import TargetPlace
 from sendense_operator.worker.storage.commit import no_step
 
 CHUNK = 4 << 20
@@ -22,7 +23,7 @@ OTHER_RESTORE = IDENTITY.model_copy(update={"restore_uid": uid_of(4)})
 
 
 def folder(claim: Path, identity: TargetIdentity = IDENTITY) -> TargetFolder:
-    return TargetFolder(claim, DISK, identity, CHUNK)
+    return TargetFolder(TargetPlace(claim, length=SIZE), DISK, identity, CHUNK)
 
 
 def begun(claim: Path, identity: TargetIdentity = IDENTITY) -> TargetFolder:

@@ -25,8 +25,9 @@ from sendense_operator.restore_task import IMAGE
 from sendense_operator.worker.errors import FATAL, Reason, WorkerError
 from sendense_operator.worker.restore.target_claims import Need, check_space
 from sendense_operator.worker.restore.target_errors import target_error
-from sendense_operator.worker.restore.target_folder import PARTIAL_IMAGE, Content, TargetFolder
+from sendense_operator.worker.restore.target_folder import Content, TargetFolder
 from sendense_operator.worker.restore.target_marker import MARKER
+from sendense_operator.worker.restore.target_place import PARTIAL_IMAGE
 from sendense_operator.worker.storage.commit import no_step
 
 

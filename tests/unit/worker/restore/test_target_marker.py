@@ -10,8 +10,9 @@ from tests.unit.worker.restore.claim_folder import IDENTITY, OTHER_RESTORE, begu
 
 from sendense_operator.restore_task import IMAGE
 from sendense_operator.worker.errors import Reason, WorkerError
-from sendense_operator.worker.restore.target_folder import PARTIAL_IMAGE, Content
+from sendense_operator.worker.restore.target_folder import Content
 from sendense_operator.worker.restore.target_marker import MARKER, FinishedImage
+from sendense_operator.worker.restore.target_place import PARTIAL_IMAGE
 from sendense_operator.worker.storage.commit import no_step
 
 
