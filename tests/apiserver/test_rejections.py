@@ -28,6 +28,11 @@ def RESTORE(name: str, namespace: str) -> dict[str, Any]:  # noqa: N802 - one of
     return manifests.restore(name, namespace, claims={0: "disk-0"})
 
 
+def FILES(name: str, namespace: str) -> dict[str, Any]:  # noqa: N802 - one of the builders
+    """A Restore into an OVA."""
+    return manifests.restore(name, namespace, target={"file": {"claimName": "exports", "format": "OVA"}})
+
+
 def _source(**fields: Any) -> dict[str, Any]:
     return {"vmRef": {"name": "db"}, "repositoryRef": {"name": "store"}, **fields}
 
@@ -141,6 +146,32 @@ REFUSED: list[tuple[Builder, str, Any]] = [
     (RESTORE, "spec.target", _machine(hardware={"firmware": "UEFI"})),
     (RESTORE, "spec.target", _machine(hardware={"diskBus": "IDE"})),
     (RESTORE, "spec.target", _machine(hardware={"networkCardModel": "rtl8139"})),
+    (RESTORE, "spec.target", {"nbd": {}, "file": {"claimName": "a", "format": "Raw"}}),
+    (
+        RESTORE,
+        "spec.target",
+        {"persistentVolumeClaims": [{"disk": 0, "claimName": "a"}], "file": {"claimName": "b", "format": "Raw"}},
+    ),
+    (RESTORE, "spec.target", {"file": {"claimName": "a", "format": "VMDK", "hardware": {}}}),
+    (FILES, "spec.target.file", {"format": "OVA"}),
+    (FILES, "spec.target.file", {"claimName": "a"}),
+    (FILES, "spec.target.file.format", "qcow2"),
+    (FILES, "spec.target.file.claimName", "other/exports"),
+    (FILES, "spec.target.file.claimName", "../exports"),
+    (FILES, "spec.target.file.folder", ""),
+    (FILES, "spec.target.file.folder", "/exports"),
+    (FILES, "spec.target.file.folder", "a/../b"),
+    (FILES, "spec.target.file.folder", "a//b"),
+    (FILES, "spec.target.file.folder", "a/"),
+    (FILES, "spec.target.file.folder", ".hidden"),
+    (FILES, "spec.target.file.folder", "a,file.filename=b"),
+    (FILES, "spec.target.file.folder", "a/" * 8 + "a"),
+    (FILES, "spec.target.file.folder", "a" * 64),
+    (FILES, "spec.target.file.hardware", {"processors": 0}),
+    (FILES, "spec.target.file.hardware", {"memoryBytes": 1}),
+    (FILES, "spec.target.file.hardware", {"firmware": "UEFI"}),
+    (FILES, "spec.target.file.hardware", {"scsiController": "IDE"}),
+    (FILES, "spec.target.file.create", {"accessModes": ["ReadOnlyMany"]}),
     (RESTORE, "spec.target", {"nbd": {"ttlSeconds": 1}}),
     (RESTORE, "spec.target", {"nbd": {"allowedFrom": ["everybody"]}}),
     (RESTORE, "spec.retries", 11),

@@ -69,6 +69,7 @@ def restore_json(obj: Mapping[str, Any], known: KnownSource = NOTHING_KNOWN) -> 
         "disks": [one for one in _list(source.get("disks")) if _is_index(one)],
         "targets": _targets(spec),
         "virtual_machine": some(part(part(spec, "target"), "virtualMachine").get("name")),
+        "file": _file(spec),
         "verify_only": spec.get("verifyOnly") is True,
         "allow_damaged": spec.get("allowDamaged") is True,
         "status": state,
@@ -91,6 +92,7 @@ def _disk(disk: Mapping[str, Any], state: str) -> Json:
     return {
         "disk_id": number(disk.get("index")),
         "claim_name": some(disk.get("claimName")),
+        "file": some(disk.get("file")),
         "status": disk_state(state, begun=bool(done or percent)),
         "total_bytes": number(disk.get("virtualSize")),
         "bytes_processed": done,
@@ -132,6 +134,18 @@ def _targets(spec: Mapping[str, Any]) -> list[Json]:
         }
         for one in claims
     ]
+
+
+def _file(spec: Mapping[str, Any]) -> Json | None:
+    file = part(part(spec, "target"), "file")
+    if not file:
+        return None
+    return {
+        "format": text(file.get("format")),
+        "claim_name": text(file.get("claimName")),
+        "folder": some(file.get("folder")),
+        "create": isinstance(file.get("create"), Mapping),
+    }
 
 
 def _list(value: object) -> list[object]:

@@ -9,8 +9,8 @@ from xml.etree import ElementTree as ET
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from sendense_operator.chain.hardware import MAX_TEXT, Hardware, NetworkCard
+
 from sendense_operator.chain.ovf import (
     DEFAULT_MEMORY,
     DEFAULT_NETWORK,

@@ -40,6 +40,17 @@ def shop(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
             ("b", "--to", "0=c0", "--create", "--storage-class", "fast", "--disk", "0"),
             {"source": {"backupRef": {"name": "b"}, "disks": [0]}, "target": NEW},
         ),
+        (
+            ("b", "--file", "exports/a/b", "--format", "ova", "--create"),
+            {
+                "source": {"backupRef": {"name": "b"}},
+                "target": {"file": {"claimName": "exports", "create": {}, "folder": "a/b", "format": "OVA"}},
+            },
+        ),
+        (
+            ("b", "--file", "exports", "--format", "QCOW2"),
+            {"source": {"backupRef": {"name": "b"}}, "target": {"file": {"claimName": "exports", "format": "QCOW2"}}},
+        ),
         (("--vm", "db", "--nbd", "--ttl", "60"), {"source": OF_VM, "target": {"nbd": {"ttlSeconds": 60}}}),
         (("--vm", "db", "--nbd"), {"source": OF_VM, "target": {"nbd": {}}}),
         (("b", "--virtual-machine", "web"), {"source": OF_BACKUP, "target": {"virtualMachine": {"name": "web"}}}),
@@ -88,6 +99,14 @@ def test_its_name_is_the_vms(shop: CommandLine) -> None:
         ("b", "--virtual-machine", "web", "--network", "=pod"),
         ("b", "--virtual-machine", "web", "--network", "LAN="),
         ("b", "--to", "0=C;x"),
+        ("b", "--to", "0=c", "--file", "c", "--format", "raw"),
+        ("b", "--file", "exports"),
+        ("b", "--file", "exports", "--format", "vhd"),
+        ("b", "--file", "exports/../x", "--format", "raw"),
+        ("b", "--file", "exports/", "--format", "raw"),
+        ("b", "--file", "other/exports/..", "--format", "raw"),
+        ("b", "--file", "/exports", "--format", "raw"),
+        ("b", "--nbd", "--format", "raw"),
     ],
 )
 def test_what_does_not_go_together(shop: CommandLine, words: tuple[str, ...]) -> None:

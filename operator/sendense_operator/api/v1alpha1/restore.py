@@ -27,6 +27,7 @@ from sendense_operator.api.v1alpha1.base import (
     keyed_by,
     rules,
 )
+from sendense_operator.api.v1alpha1.file_target import FileTarget
 from sendense_operator.api.v1alpha1.restore_target import DiskIndex, NBDTarget, RestoreTarget
 from sendense_operator.api.v1alpha1.virtual_machine_target import PlannedMachine, VirtualMachineTarget
 from sendense_operator.task import Stage
@@ -135,6 +136,11 @@ class RestoreSpec(Model):
         """The VirtualMachine to make, None if there is none."""
         return self.target.virtual_machine if self.target is not None else None
 
+    @property
+    def file(self) -> FileTarget | None:
+        """The files in a claim, None if the disks go elsewhere."""
+        return self.target.file if self.target is not None else None
+
 
 class ChosenPoint(Model):
     """The restore point that is restored. It stays the same, whatever is backed up meanwhile."""
@@ -173,6 +179,8 @@ class RestoredDiskStatus(Model):
     """The claim that receives the disk."""
     storage_class_name: SubdomainName | None = None
     """StorageClass of the claim that is made for a VirtualMachine; absent: the cluster's default."""
+    file: Text | None = None
+    """Path in the claim of the file that receives the disk; only with spec.target.file."""
     processed_bytes: Bytes = 0
     """Bytes of the disk that are done, holes included."""
     percent: Annotated[int, Field(ge=0, le=100)] = 0
@@ -260,7 +268,7 @@ RESTORE = Resource(
     kind="Restore",
     plural="restores",
     short_name="brst",
-    description="Writes disks of a restore point to claims and proves them, or only verifies them.",
+    description="Writes disks of a restore point to claims or files and proves them, or only verifies them.",
     spec=RestoreSpec,
     status=RestoreStatus,
     columns=(

@@ -6,26 +6,16 @@ from typing import Annotated, Final
 
 from pydantic import ConfigDict, Field
 
-from sendense_operator.api.v1alpha1.access_modes import AccessMode, AccessModes
-from sendense_operator.api.v1alpha1.base import CIDR, MAX_DISKS, MAX_INT, Model, SubdomainName, keyed_by, rules
+from sendense_operator.api.v1alpha1.base import CIDR, MAX_DISKS, Model, SubdomainName, keyed_by, rules
+from sendense_operator.api.v1alpha1.file_target import FileTarget
+from sendense_operator.api.v1alpha1.restored_claim import NewClaim
 from sendense_operator.api.v1alpha1.virtual_machine_target import VirtualMachineTarget
 
 DiskIndex = Annotated[int, Field(ge=0, lt=MAX_DISKS)]
 
 
-TARGETS: Final = ("persistentVolumeClaims", "nbd", "virtualMachine")
+TARGETS: Final = ("persistentVolumeClaims", "nbd", "virtualMachine", "file")
 """Fields of spec.target, of which exactly one is set."""
-
-
-class NewClaim(Model):
-    """A claim that the operator makes."""
-
-    storage_class_name: SubdomainName | None = None
-    """StorageClass of the claim; absent: the cluster's default."""
-    access_modes: AccessModes = [AccessMode.READ_WRITE_ONCE]
-    """Access modes of the claim."""
-    size_bytes: Annotated[int, Field(ge=1, le=MAX_INT)] | None = None
-    """Size to request; absent: the size of the disk, and what ext4 with its defaults takes of a volume for itself."""
 
 
 class ClaimTarget(Model):
@@ -51,6 +41,10 @@ class NBDTarget(Model):
     no NetworkPolicies, anybody who reaches the Service can read the disks."""
 
 
+_TARGETS: Final = ("persistentVolumeClaims", "nbd", "file")
+"""The fields of a target, of which exactly one is set."""
+
+
 class RestoreTarget(Model):
     """What becomes of the disks."""
 
@@ -72,3 +66,5 @@ class RestoreTarget(Model):
     """Serves them read-only over NBD; nothing is copied. status.disks has the address of each."""
     virtual_machine: VirtualMachineTarget | None = None
     """Writes them to claims that are made for them, and makes a KubeVirt VirtualMachine that has them as its disks."""
+    file: FileTarget | None = None
+    """Writes them to files in one claim, a file per disk or one archive. status.disks has the file of each."""

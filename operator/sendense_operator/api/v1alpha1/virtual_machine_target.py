@@ -7,9 +7,9 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from sendense_operator.api.v1alpha1.access_modes import AccessMode, AccessModes
 from sendense_operator.api.v1alpha1.base import Model, ObjectName, ShortText, SubdomainName, keyed_by, rules
 from sendense_operator.api.v1alpha1.known_hardware import KnownNetworkCard, MemoryBytes, Processors
+from sendense_operator.api.v1alpha1.restored_claim import AccessMode, AccessModes
 from sendense_operator.vm_hardware import MAX_NETWORK_CARDS
 
 MAX_TABLE = 64

@@ -1,4 +1,4 @@
-"""`sendense restore`: into claims, as a VirtualMachine, over NBD, or only read and compared."""
+"""`sendense restore`: into claims or files, as a VirtualMachine, over NBD, or only read and compared."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from sendense_operator.cli.session import Session
 from sendense_operator.cli.waits import Patience, follow_runs
 from sendense_operator.cluster.kinds import BACKUP, BACKUP_REPOSITORY, RESTORE
 from sendense_operator.cluster.objects import Obj
+from sendense_operator.restore_task import FOLDER_PATTERN, FileFormat
 from sendense_operator.views.backup_view import objects, part, reason_of, text
 from sendense_operator.views.new_names import made_up_name
 
 _POD_NETWORK: Final = "pod"
 """Word for the pod network; a NetworkAttachmentDefinition of that name is NAMESPACE/pod."""
 _LETTERS: Final = string.ascii_lowercase + string.digits
+_CLAIM: Final = re.compile(r"[a-z0-9.-]+")
 _TARGET: Final = re.compile(r"(\d{1,2})=([a-z0-9.-]+)")
 
 
@@ -47,6 +49,10 @@ class RestoreOptions:
     """For it, `NETWORK=WHERE` for each network of the VM: `pod`, or a NetworkAttachmentDefinition."""
     default_network: str = ""
     """For it, what the cards of all other networks are connected to."""
+    file: str = ""
+    """`CLAIM` or `CLAIM/FOLDER` for files."""
+    format: str = ""
+    """With `file`: their format, in any case."""
     nbd: bool = False
     ttl_s: int = 0
     """How long the disks are served; 0: until the Restore is cancelled."""
@@ -89,11 +95,21 @@ def build_spec(options: RestoreOptions, repository: str) -> Obj:
         raise usage("name either a Backup, or a VM by --vm", "`sendense list --phase Completed` lists restore points")
     if options.at and not options.vm:
         raise usage("--at chooses among the restore points of a VM", "give --vm instead of the Backup")
-    chosen = [bool(options.targets), bool(options.virtual_machine), options.nbd, options.verify_only]
+    chosen = [
+        bool(options.targets),
+        bool(options.virtual_machine),
+        bool(options.file),
+        options.nbd,
+        options.verify_only,
+    ]
     if sum(chosen) != 1:
-        raise usage("say where to: one of --to DISK=CLAIM, --virtual-machine, --nbd and --verify-only")
+        raise usage(
+            "say where to: one of --to DISK=CLAIM, --virtual-machine, --file CLAIM/FOLDER, --nbd and --verify-only"
+        )
     if (options.networks or options.default_network) and not options.virtual_machine:
         raise usage("--network and --default-network are for --virtual-machine")
+    if options.format and not options.file:
+        raise usage("--format is that of files", "give --file CLAIM or --file CLAIM/FOLDER")
     if options.backup:
         source: Obj = {"backupRef": {"name": options.backup}}
     else:
@@ -110,6 +126,8 @@ def _target(options: RestoreOptions) -> Obj:
         return {"nbd": {"ttlSeconds": options.ttl_s} if options.ttl_s else {}}
     if options.virtual_machine:
         return {"virtualMachine": _machine(options)}
+    if options.file:
+        return {"file": _file(options)}
     return {"persistentVolumeClaims": [_claim(one, options) for one in options.targets]}
 
 
@@ -139,9 +157,23 @@ def _claim(word: str, options: RestoreOptions) -> Obj:
     found = _TARGET.fullmatch(word)
     if not found:
         raise usage(f"--to {word} names no disk and claim", "as in --to 0=database-disk")
+    return {"disk": int(found[1]), "claimName": found[2], **_create(options)}
+
+
+def _create(options: RestoreOptions) -> Obj:
     new: Obj = {"storageClassName": options.storage_class} if options.storage_class else {}
-    create: Obj = {"create": new} if options.create or options.storage_class else {}
-    return {"disk": int(found[1]), "claimName": found[2], **create}
+    return {"create": new} if options.create or options.storage_class else {}
+
+
+def _file(options: RestoreOptions) -> Obj:
+    known = {one.lower(): one.value for one in FileFormat}
+    kind = known.get(options.format.lower())
+    if kind is None:
+        raise usage("say in which format: give --format", f"one of: {', '.join(known.values())}")
+    claim, slash, folder = options.file.partition("/")
+    if not _CLAIM.fullmatch(claim) or (slash and not re.fullmatch(FOLDER_PATTERN, folder)):
+        raise usage(f"--file {options.file} names no claim and folder", "as in --file exports or --file exports/2026")
+    return {"claimName": claim, **_create(options), **({"folder": folder} if folder else {}), "format": kind}
 
 
 async def _repository(session: Session, options: RestoreOptions) -> str:

@@ -30,6 +30,10 @@ def restore(
     to: Annotated[
         list[str] | None, typer.Option("--to", metavar="DISK=CLAIM", help="Claim of a disk; once per disk.")
     ] = None,
+    file: Annotated[
+        str, typer.Option("--file", metavar="CLAIM[/FOLDER]", help="Files in a claim, instead of a claim per disk.")
+    ] = "",
+    file_format: Annotated[str, typer.Option("--format", help="With --file: raw, qcow2, vmdk or ova.")] = "",
     create: Annotated[bool, typer.Option("--create", help="Make the claims.")] = False,
     storage_class: Annotated[str, typer.Option("--storage-class", help="Of the claims that are made.")] = "",
     virtual_machine: Annotated[
@@ -50,7 +54,7 @@ def restore(
     wait: Wait = False,
     timeout: Timeout = 0,
 ) -> Work:
-    """Restore disks into claims (--to) or as a VM (--virtual-machine), or look into them (--nbd, --verify-only)."""
+    """Restore disks into claims (--to), as a VM, or into files, or look into them (--nbd, --verify-only)."""
 
     async def work(session: Session) -> None:
         from sendense_operator.cli.actions import restore_creation
@@ -58,8 +62,9 @@ def restore(
         options = restore_creation.RestoreOptions(
             backup=backup, vm=vm, repository=repository, at=at, targets=to or (), create=create,
             storage_class=storage_class, virtual_machine=virtual_machine, networks=network or (),
-            default_network=default_network, nbd=nbd, ttl_s=ttl, verify_only=verify_only, disks=disk or (),
-            allow_damaged=allow_damaged, name=name, wait=wait, timeout_s=timeout,
+            default_network=default_network, file=file, format=file_format, nbd=nbd, ttl_s=ttl,
+            verify_only=verify_only, disks=disk or (), allow_damaged=allow_damaged, name=name, wait=wait,
+            timeout_s=timeout,
         )  # fmt: skip
         await restore_creation.restore(session, options)
 

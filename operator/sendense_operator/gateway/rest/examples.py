@@ -59,6 +59,7 @@ _RESTORED: Final[dict[str, Any]] = {
     "disks": [],
     "targets": [{"disk_id": 0, "claim_name": "db01-disk-0", "create": False}],
     "virtual_machine": None,
+    "file": None,
     "verify_only": False,
     "allow_damaged": False,
     "status": "completed",
@@ -75,6 +76,7 @@ _RESTORED: Final[dict[str, Any]] = {
         {
             "disk_id": 0,
             "claim_name": "db01-disk-0",
+            "file": None,
             "status": "completed",
             "total_bytes": 4294967296,
             "bytes_processed": 4294967296,

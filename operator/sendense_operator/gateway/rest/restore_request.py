@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -13,7 +13,8 @@ from sendense_operator.gateway.rest.errors import RestError
 from sendense_operator.gateway.rest.machine_request import machine_target
 from sendense_operator.gateway.rest.machine_schemas import VirtualMachine
 from sendense_operator.gateway.rest.reserved_names import RESERVED_RESTORES, check_new_name
-from sendense_operator.gateway.rest.restore_schemas import DiskTarget, RestoreRequest
+from sendense_operator.gateway.rest.restore_schemas import DiskTarget, FileRequest, NewClaim, RestoreRequest
+from sendense_operator.restore_task import FileFormat
 from sendense_operator.views.backup_view import COMPLETED, FAILED
 from sendense_operator.views.cached_objects import CachedBackup
 from sendense_operator.views.restore_view import LATEST_WORD
@@ -49,24 +50,32 @@ def _check_time(at: str) -> None:
 
 def _check_targets(request: RestoreRequest) -> None:
     targets, disks = request.targets or [], request.disks or []
-    machine = request.virtual_machine
-    if request.verify_only and (targets or machine):
-        field = "targets" if targets else "virtual_machine"
-        raise RestError(400, f"{field} must be left out with verify_only")
-    if machine is not None and targets:
-        raise RestError(400, "targets must be left out with virtual_machine")
-    if not request.verify_only and not targets and machine is None:
-        raise RestError(400, "targets is required without verify_only and virtual_machine")
-    if machine is not None:
-        _check_machine(machine)
+    _check_one_target(request)
     _check_unique("disks: disk", disks)
     _check_unique("targets: disk", [one.disk_id for one in targets])
     _check_unique("targets: claim", [one.claim_name for one in targets])
     for index, one in enumerate(targets):
-        modes = (one.create.access_modes if one.create else None) or []
-        _check_unique(f"targets.{index}.create.access_modes:", modes)
+        _check_modes(f"targets.{index}", one.create)
     if disks and targets:
         _check_covered(disks, [one.disk_id for one in targets])
+
+
+_TARGETS: Final = ("targets", "virtual_machine", "file")
+"""Fields of a request that say where the disks go, of which one is set."""
+
+
+def _check_one_target(request: RestoreRequest) -> None:
+    given = [name for name in _TARGETS if getattr(request, name)]
+    if request.verify_only and given:
+        raise RestError(400, f"{given[0]} must be left out with verify_only")
+    if not request.verify_only and not given:
+        raise RestError(400, f"one of {', '.join(_TARGETS)} is required without verify_only")
+    if len(given) > 1:
+        raise RestError(400, f"{given[0]} must be left out with {given[1]}")
+    if request.virtual_machine is not None:
+        _check_machine(request.virtual_machine)
+    if request.file is not None:
+        _check_file(request.file)
 
 
 def _check_machine(machine: VirtualMachine) -> None:
@@ -74,6 +83,16 @@ def _check_machine(machine: VirtualMachine) -> None:
     _check_unique("virtual_machine.storage_classes: datastore", datastores)
     _check_unique("virtual_machine.networks: network", [one.network for one in machine.networks or []])
     _check_unique("virtual_machine.access_modes:", machine.access_modes or [])
+
+
+def _check_file(file: FileRequest) -> None:
+    if file.hardware is not None and file.format != FileFormat.OVA:
+        raise RestError(400, "file.hardware requires the format OVA")
+    _check_modes("file", file.create)
+
+
+def _check_modes(where: str, new: NewClaim | None) -> None:
+    _check_unique(f"{where}.create.access_modes:", (new.access_modes if new else None) or [])
 
 
 def _check_unique(what: str, values: Sequence[int] | Sequence[str]) -> None:
@@ -116,6 +135,8 @@ def build_restore(request: RestoreRequest, namespace: str, name: str, vm: str) -
         spec["target"] = {"persistentVolumeClaims": [_claim(one) for one in request.targets]}
     if request.virtual_machine is not None:
         spec["target"] = {"virtualMachine": machine_target(request.virtual_machine)}
+    if request.file is not None:
+        spec["target"] = {"file": _file(request.file)}
     if request.verify_only:
         spec["verifyOnly"] = True
     if request.allow_damaged:
@@ -129,15 +150,36 @@ def build_restore(request: RestoreRequest, namespace: str, name: str, vm: str) -
 
 
 def _claim(target: DiskTarget) -> dict[str, Any]:
-    claim: dict[str, Any] = {"disk": target.disk_id, "claimName": target.claim_name}
-    if (new := target.create) is None:
-        return claim
+    return {"disk": target.disk_id, "claimName": target.claim_name, **_create(target.create)}
+
+
+def _create(new: NewClaim | None) -> dict[str, Any]:
+    if new is None:
+        return {}
     wanted = {
         "storageClassName": new.storage_class_name,
         "accessModes": new.access_modes,
         "sizeBytes": new.size_bytes,
     }
-    return {**claim, "create": {name: value for name, value in wanted.items() if value is not None}}
+    return {"create": _given(wanted)}
+
+
+def _file(file: FileRequest) -> dict[str, Any]:
+    hardware: dict[str, Any] = {}
+    if (wanted := file.hardware) is not None:
+        fields = {
+            "processors": wanted.processors,
+            "memoryBytes": wanted.memory_bytes,
+            "firmware": wanted.firmware,
+            "scsiController": wanted.scsi_controller,
+        }
+        hardware = {"hardware": _given(fields)}
+    folder = {"folder": file.folder} if file.folder is not None else {}
+    return {"claimName": file.claim_name, **_create(file.create), **folder, "format": file.format, **hardware}
+
+
+def _given(fields: Mapping[str, object]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _source(request: RestoreRequest, vm: str) -> dict[str, Any]:

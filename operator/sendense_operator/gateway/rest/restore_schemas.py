@@ -12,6 +12,7 @@ from sendense_operator.api.v1alpha1.base import MAX_DISKS, MAX_INT, SubdomainNam
 from sendense_operator.api.v1alpha1.names import NAME_PATTERN
 from sendense_operator.gateway.rest.machine_schemas import ClaimMode, VirtualMachine
 from sendense_operator.gateway.rest.schemas import SENTENCE, BackupState, DiskID, Name, WireModel
+from sendense_operator.restore_task import FOLDER_PATTERN, MAX_FOLDER, MAX_MEMORY, MAX_PROCESSORS
 
 _VM_FIELDS: Final = ("vm_name", "vm_context_id")
 
@@ -44,6 +45,38 @@ class DiskTarget(WireModel):
     then on."""
 
 
+class FileHardware(WireModel):
+    """Hardware of the VM that an OVA describes, where it shall be other than that of the VM that was backed up."""
+
+    model_config = ConfigDict(strict=True)
+
+    processors: Annotated[int, Field(ge=1, le=MAX_PROCESSORS)] | None = None
+    """Number of virtual processors; left out: as in the restore point, else 2."""
+    memory_bytes: Annotated[int, Field(ge=4 << 20, le=MAX_MEMORY)] | None = None
+    """Memory in bytes; left out: as in the restore point, else 4 GiB."""
+    firmware: Literal["BIOS", "EFI"] | None = None
+    """The one that the guest was installed with; left out: what imports the OVA decides."""
+    scsi_controller: Literal["LSILogic", "LSILogicSAS", "Paravirtual"] | None = None
+    """Kind of the disks' controllers, for which the guest needs a driver; left out: LSILogic."""
+
+
+class FileRequest(WireModel):
+    """Files in one claim: one per disk, or an OVA with all of them."""
+
+    model_config = ConfigDict(strict=True)
+
+    format: Literal["Raw", "QCOW2", "VMDK", "OVA"]
+    """Raw: the bytes of the disk; QCOW2: without a backing file; VMDK: stream-optimised; OVA: as vCenter imports it."""
+    claim_name: SubdomainName
+    """Name of a PersistentVolumeClaim in the same namespace, of volume mode Filesystem; what else is in it stays."""
+    folder: Annotated[str, Field(min_length=1, max_length=MAX_FOLDER, pattern=FOLDER_PATTERN)] | None = None
+    """Folder in the claim, which is made if it does not exist; left out: the claim's root."""
+    create: NewClaim | None = None
+    """Makes the claim, as for targets."""
+    hardware: FileHardware | None = None
+    """Only with OVA: hardware other than that of the restore point."""
+
+
 class RestoreRequest(WireModel):
     """What to restore, and where to."""
 
@@ -73,9 +106,11 @@ class RestoreRequest(WireModel):
     disks: Annotated[list[DiskID], Field(max_length=MAX_DISKS)] | None = None
     """Positions of the disks to restore; left out: all."""
     targets: Annotated[list[DiskTarget], Field(max_length=MAX_DISKS)] | None = None
-    """The claim of each of these disks. Required without verify_only and virtual_machine."""
+    """The claim of each of these disks. One of targets, virtual_machine and file is required without verify_only."""
     virtual_machine: VirtualMachine | None = None
-    """Makes a KubeVirt VirtualMachine of the disks, and a claim for each of them: then there are no targets."""
+    """Makes a KubeVirt VirtualMachine of the disks, and a claim for each of them, instead of targets."""
+    file: FileRequest | None = None
+    """Files of these disks in one claim, instead of targets."""
     verify_only: bool = False
     """Read all content and compare it with its digests, and write nothing: then there are no targets."""
     allow_damaged: bool = False
@@ -112,6 +147,8 @@ class RestoredDisk(WireModel):
     """Position in the VM's device order."""
     claim_name: str | None
     """The claim that receives it; null with verify_only."""
+    file: str | None
+    """Path in the claim of the file that receives it; null unless files are written."""
     status: BackupState
     """How far it is. All disks end together."""
     total_bytes: int
@@ -139,6 +176,16 @@ class RestoreTarget(WireModel):
     """Whether the operator makes the claim."""
 
 
+class RestoreFile(WireModel):
+    """The files of a restore, as given at the start."""
+
+    format: str
+    claim_name: str
+    folder: str | None
+    create: bool
+    """Whether the operator makes the claim."""
+
+
 class Restore(WireModel):
     """One restore. The last fields are there only where they have a meaning."""
 
@@ -162,6 +209,8 @@ class Restore(WireModel):
     """As given at the start."""
     virtual_machine: str | None
     """Name of the VirtualMachine that is made; null: none."""
+    file: RestoreFile | None
+    """As given at the start; null if no files are written."""
     verify_only: bool
     allow_damaged: bool
     status: BackupState

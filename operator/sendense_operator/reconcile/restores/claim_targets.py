@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sendense_operator.api.v1alpha1.restore import RestoredDiskStatus
-from sendense_operator.api.v1alpha1.restore_target import ClaimTarget, NewClaim, RestoreTarget
+from sendense_operator.api.v1alpha1.restore_target import ClaimTarget, RestoreTarget
+from sendense_operator.api.v1alpha1.restored_claim import NewClaim
 from sendense_operator.api.v1alpha1.virtual_machine_target import VirtualMachineTarget
 
 

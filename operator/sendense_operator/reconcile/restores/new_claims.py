@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from sendense_operator.api.v1alpha1 import names
-from sendense_operator.api.v1alpha1.restore import RestoredDiskStatus
-from sendense_operator.api.v1alpha1.restore_target import ClaimTarget, NewClaim
+from sendense_operator.api.v1alpha1.restored_claim import NewClaim
+from sendense_operator.chain.export_files import DiskData, most_bytes
 from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.errors import AlreadyExistsError, ForbiddenError, InvalidError
 from sendense_operator.cluster.kinds import CLAIM
@@ -33,27 +33,26 @@ _FIXED: Final = 64 * _MIB
 """For what does not grow with the size, and for storage that rounds down."""
 
 
-def claim_size(virtual_size: int) -> int:
-    """Return the bytes of a volume whose ext4 file system, made with the defaults of mke2fs, has room for a disk.
+def claim_size(content: int) -> int:
+    """Return the bytes of a volume whose ext4 file system, made with the defaults of mke2fs, has room for so many.
 
     Other file systems take less: XFS reserves nothing for root. Rounded up to MiB.
     """
-    inodes = _SMALL_INODES if virtual_size < 512 * _MIB else _INODES
-    journal = min(max(virtual_size // 16, 16 * _MIB), _JOURNAL_MAX)
-    needed = (virtual_size + journal + _FIXED) / (1 - _RESERVED - inodes - _GROUPS)
+    inodes = _SMALL_INODES if content < 512 * _MIB else _INODES
+    journal = min(max(content // 16, 16 * _MIB), _JOURNAL_MAX)
+    needed = (content + journal + _FIXED) / (1 - _RESERVED - inodes - _GROUPS)
     return -(-int(needed) // _MIB) * _MIB
 
 
-def new_claims(restore: ObservedRestore) -> dict[str, tuple[NewClaim, RestoredDiskStatus]]:
-    """Return what is to be made, and for which disk, by the names of the claims."""
-    targets = claim_targets(restore.spec.target, restore.status.disks) or []
-    disks = {disk.index: disk for disk in restore.status.disks}
-    made = [one for one in targets if one.create is not None and one.disk in disks]
-    return {one.claim_name: (_template_of(one), disks[one.disk]) for one in made}
-
-
-def _template_of(target: ClaimTarget) -> NewClaim:
-    return target.create or NewClaim()
+def new_claims(restore: ObservedRestore) -> dict[str, tuple[NewClaim, int]]:
+    """Return what is to be made, and for how many bytes of disks or files, by the names of the claims."""
+    target = restore.spec.target
+    disks = {disk.index: disk.virtual_size for disk in restore.status.disks}
+    if target is not None and target.file is not None:
+        files = most_bytes([DiskData.full(size) for size in disks.values()], target.file.format)
+        return {target.file.claim_name: (target.file.create, files)} if target.file.create is not None else {}
+    made = [one for one in claim_targets(target, restore.status.disks) or () if one.disk in disks]
+    return {one.claim_name: (one.create, disks[one.disk]) for one in made if one.create is not None}
 
 
 def decide_new_claim(name: str, claim: Obj | None, restore: ObservedRestore) -> Problem | None:
@@ -67,12 +66,12 @@ def decide_new_claim(name: str, claim: Obj | None, restore: ObservedRestore) -> 
     return Problem("ClaimExists", text, Meaning.FINAL)
 
 
-def build_claim(restore: ObservedRestore, name: str, new: NewClaim, disk: RestoredDiskStatus) -> Obj:
-    """Return the claim that receives a disk."""
+def build_claim(restore: ObservedRestore, name: str, new: NewClaim, content: int) -> Obj:
+    """Return the claim that receives a disk or files of `content` bytes."""
     spec: Obj = {
         "accessModes": [mode.value for mode in new.access_modes],
         "volumeMode": "Filesystem",
-        "resources": {"requests": {"storage": str(new.size_bytes or claim_size(disk.virtual_size))}},
+        "resources": {"requests": {"storage": str(new.size_bytes or claim_size(content))}},
     }
     if new.storage_class_name is not None:
         spec["storageClassName"] = new.storage_class_name
@@ -92,10 +91,10 @@ def build_claim(restore: ObservedRestore, name: str, new: NewClaim, disk: Restor
 
 async def make_claims(ctx: ReconcileContext, restore: ObservedRestore) -> Problem | None:
     """Create the claims that are missing. Raises ClusterError for what is no answer to a claim."""
-    for name, (new, disk) in new_claims(restore).items():
+    for name, (new, content) in new_claims(restore).items():
         try:
             if await find(ctx.cluster, CLAIM, restore.namespace, name) is None:
-                await ctx.cluster.create(CLAIM, build_claim(restore, name, new, disk))
+                await ctx.cluster.create(CLAIM, build_claim(restore, name, new, content))
         except AlreadyExistsError:
             return Problem("ClaimPending", f"claim {name} was made a moment ago")
         except (ForbiddenError, InvalidError) as error:

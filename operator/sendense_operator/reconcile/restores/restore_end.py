@@ -265,5 +265,6 @@ async def pods_of(ctx: ReconcileContext, restore: ObservedRestore) -> list[Obj]:
 
 def _left_behind(pods: list[Obj]) -> str:
     return (
-        f"did not stop in time: {describe_pods(pods)}. Its unfinished image disk.img.partial may be left in the claim"
+        f"did not stop in time: {describe_pods(pods)}. Unfinished images, whose names end in .partial, may be left in "
+        "the claim"
     )

@@ -6,6 +6,7 @@ from typing import Final
 
 from sendense_operator.api.v1alpha1 import conditions, names
 from sendense_operator.api.v1alpha1.backup import Phase
+from sendense_operator.api.v1alpha1.file_target import FileTarget, OVAHardware
 from sendense_operator.api.v1alpha1.restore import ChosenPoint, RestoredDiskStatus
 from sendense_operator.api.v1alpha1.restore_target import RestoreTarget
 from sendense_operator.api.v1alpha1.virtual_machine_target import PlannedMachine
@@ -37,7 +38,7 @@ from sendense_operator.reconcile.workload.job_creation import create_job
 from sendense_operator.reconcile.workload.pod_overrides import merge_overrides, resources_of
 from sendense_operator.reconcile.workload.restore_job import RestorePlan, build_restore_job, live_restores
 from sendense_operator.reconcile.workload.worker_memory import decide_resources
-from sendense_operator.restore_task import RestoreDisk, RestoreTask
+from sendense_operator.restore_task import FileHardware, FileTask, RestoreDisk, RestoreTask
 from sendense_operator.task import PointReference
 
 WAITING_FOR_SLOT: Final = "WaitingForSlot"
@@ -92,7 +93,7 @@ def _plan(
         if isinstance(classified, Problem):
             return classified
         machine, disks = decided, classified
-    assigned = assign_claims(target, disks)
+    assigned = assign_claims(target, disks, found.point)
     return assigned if isinstance(assigned, Problem) else (machine, assigned)
 
 
@@ -210,8 +211,20 @@ def build_task(restore: ObservedRestore, point: ChosenPoint, repository: Readabl
         verify_only=restore.spec.verify_only,
         serve=restore.spec.nbd is not None,
         serve_seconds=restore.spec.nbd.ttl_seconds if restore.spec.nbd is not None else None,
+        file=_file_task(restore.spec.file) if restore.spec.file is not None else None,
         allow_damaged=restore.spec.allow_damaged,
     )
+
+
+def _file_task(file: FileTarget) -> FileTask:
+    wanted = file.hardware or OVAHardware()
+    hardware = FileHardware(
+        processors=wanted.processors,
+        memory_bytes=wanted.memory_bytes,
+        firmware=wanted.firmware,
+        scsi_controller=wanted.scsi_controller,
+    )
+    return FileTask(format=file.format, folder=file.folder or "", hardware=hardware)
 
 
 def overdue(ctx: ReconcileContext, restore: ObservedRestore) -> Problem | None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePosixPath
 
 from sendense_operator.api.v1alpha1 import names
-from sendense_operator.api.v1alpha1.restore import RestoredDiskStatus
+from sendense_operator.api.v1alpha1.file_target import FileTarget
+from sendense_operator.api.v1alpha1.restore import ChosenPoint, RestoredDiskStatus
 from sendense_operator.api.v1alpha1.restore_target import RestoreTarget
+from sendense_operator.chain.export_files import claim_file
+from sendense_operator.chain.ovf import MAX_DISKS as MOST_OVA_DISKS
 from sendense_operator.cluster.kinds import JOB, POD
 from sendense_operator.cluster.listing import collect
 from sendense_operator.cluster.objects import Obj
@@ -27,12 +31,15 @@ from sendense_operator.reconcile.state.problem import Meaning, Problem
 from sendense_operator.reconcile.state.quantity import parse_quantity
 from sendense_operator.reconcile.workload.claim_reading import find_claim
 from sendense_operator.reconcile.workload.claims import Claim, writing_problem
+from sendense_operator.restore_task import FileFormat
 
 
 def assign_claims(
-    target: RestoreTarget | None, disks: Sequence[RestoredDiskStatus]
+    target: RestoreTarget | None, disks: Sequence[RestoredDiskStatus], point: ChosenPoint
 ) -> list[RestoredDiskStatus] | Problem:
-    """Return the disks, each with its claim; without one if they are only served or verified."""
+    """Return the disks, each with its claim and file; without one if they are only served or verified."""
+    if target is not None and target.file is not None:
+        return _assign_files(target.file, disks, point)
     targets = claim_targets(target, disks)
     if targets is None:
         return list(disks)
@@ -50,12 +57,33 @@ def assign_claims(
     if twice := sorted(name for name in set(claims.values()) if list(claims.values()).count(name) > 1):
         text = f"spec.target.persistentVolumeClaims names claim {human_list(twice)} for more than one disk"
         return Problem("ClaimShared", text, Meaning.FINAL)
-    assigned = []
-    for disk in disks:
-        copy = disk.model_copy()
-        copy.claim_name = claims[disk.index]
-        assigned.append(copy)
-    return assigned
+    return [_assigned(disk, claims[disk.index]) for disk in disks]
+
+
+def _assign_files(
+    file: FileTarget, disks: Sequence[RestoredDiskStatus], point: ChosenPoint
+) -> list[RestoredDiskStatus] | Problem:
+    if file.format is FileFormat.OVA and len(disks) > MOST_OVA_DISKS:
+        text = (
+            f"spec.target.file.format: an OVA has room for {MOST_OVA_DISKS} disks, and the restore point has "
+            f"{len(disks)}: use another format, or list some of them in spec.source.disks"
+        )
+        return Problem("FormatUnsupported", text, Meaning.FINAL)
+    folder = PurePosixPath(file.folder or "")
+    return [
+        _assigned(
+            disk,
+            file.claim_name,
+            str(folder / claim_file(point.vm_name, point.backup_name, disk.index, file.format)),
+        )
+        for disk in disks
+    ]
+
+
+def _assigned(disk: RestoredDiskStatus, claim: str, file: str | None = None) -> RestoredDiskStatus:
+    copy = disk.model_copy()
+    copy.claim_name, copy.file = claim, file
+    return copy
 
 
 async def check_claims(
@@ -72,29 +100,37 @@ async def check_claims(
             if found[name].claim is None:
                 continue
         if name == repository_claim:
-            text = f"claim {name} holds the BackupRepository and can't receive disk {disk.index}"
+            text = f"claim {name} holds the BackupRepository and can't receive {_content(disk)}"
             return Problem("ClaimIsRepository", text, Meaning.FINAL)
         if problem := decide_claim(found[name], disk):
             return problem
     users = await _users(ctx, restore, frozenset(wanted)) if wanted else {}
     if users:
         text = "; ".join(f"claim {name} is used by {human_list(by)}" for name, by in sorted(users.items()))
-        return Problem("ClaimInUse", f"{text}: a claim can only receive a disk while nothing else uses it")
+        what = "files" if restore.spec.file is not None else "a disk"
+        return Problem("ClaimInUse", f"{text}: a claim can only receive {what} while nothing else uses it")
     return None
 
 
+def _content(disk: RestoredDiskStatus) -> str:
+    """Return what a claim receives, for messages."""
+    return "files" if disk.file is not None else f"disk {disk.index}"
+
+
 def decide_claim(found: Claim, disk: RestoredDiskStatus) -> Problem | None:
-    """Return what keeps a claim from receiving a disk."""
+    """Return what keeps a claim from receiving a disk, or files: whether these fit only their content tells."""
     name, claim = found.name, found.claim
     if claim is None:
-        return Problem("ClaimNotFound", f"there is no PersistentVolumeClaim {name}, which receives disk {disk.index}")
+        text = f"there is no PersistentVolumeClaim {name}, which receives {_content(disk)}"
+        return Problem("ClaimNotFound", text)
     if is_deleting(claim):
         return Problem("ClaimDeleting", f"claim {name} is being deleted")
     mode = (claim.get("spec") or {}).get("volumeMode", "Filesystem")
     if mode != "Filesystem":
         text = f"claim {name} has volume mode {mode}: only claims of volume mode Filesystem are supported"
         return Problem("ClaimUnsupported", text, Meaning.FINAL)
-    return writing_problem(found, claim) or _size_problem(name, claim, disk)
+    too_small = _size_problem(name, claim, disk) if disk.file is None else None
+    return writing_problem(found, claim) or too_small
 
 
 def _size_problem(name: str, claim: Obj, disk: RestoredDiskStatus) -> Problem | None:

@@ -11,7 +11,7 @@ from sendense_operator.api.v1alpha1 import names
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
 from sendense_operator.cluster.objects import Obj
-from sendense_operator.restore_task import TARGETS_DIR, target_folder
+from sendense_operator.restore_task import FILES, TARGETS_DIR, target_folder
 
 CREDENTIAL_KEYS: Final = ("username", "password")
 
@@ -46,6 +46,12 @@ def target_volume(index: int, claim: str) -> Volume:
     name = f"target-{index}"
     mount = {"name": name, "mountPath": f"{TARGETS_DIR}/{target_folder(index)}"}
     return Volume({"name": name, "persistentVolumeClaim": {"claimName": claim}}, mount)
+
+
+def files_volume(claim: str) -> Volume:
+    """Return the volume of the claim that receives all disks as files."""
+    mount = {"name": FILES, "mountPath": f"{TARGETS_DIR}/{FILES}"}
+    return Volume({"name": FILES, "persistentVolumeClaim": {"claimName": claim}}, mount)
 
 
 def scratch_volume() -> Volume:

@@ -24,6 +24,7 @@ from sendense_operator.reconcile.workload.pod_volumes import (
     Volume,
     ca_volume,
     credentials_volume,
+    files_volume,
     repository_volume,
     scratch_volume,
     secret_volume,
@@ -170,7 +171,10 @@ def build_restore_template(
     settings: Settings,
 ) -> Obj:
     """Return the pod template of a restore. `one_node`, `resources`: as for a worker."""
-    targets = [target_volume(disk.index, disk.claim) for disk in task.disks if disk.claim]
+    if task.file is not None:
+        targets = [files_volume(task.disks[0].claim)]
+    else:
+        targets = [target_volume(disk.index, disk.claim) for disk in task.disks if disk.claim]
     ports = [_nbd_port(disk.index) for disk in task.disks] if task.serve else []
     return _template(
         task.model_dump_json(by_alias=True),

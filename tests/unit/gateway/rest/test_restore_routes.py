@@ -12,6 +12,7 @@ from sendense_operator.api.v1alpha1.restore import RestoreSpec
 from sendense_operator.gateway.rest import examples
 from sendense_operator.gateway.rest.rest_app import create_metrics_app
 from sendense_operator.logs import AUDIT
+from sendense_operator.restore_task import FOLDER_PATTERN
 from sendense_operator.views.cached_objects import CachedVM
 
 BASE = "/api/v1/restore"
@@ -21,6 +22,9 @@ OF_VM = {"vm_name": "DB 01", "repository_id": "main", "verify_only": True}
 OF_BACKUP = {"backup_id": FULL}
 WEB = {"name": "web"}
 SSD = {"datastore": "ssd", "storage_class_name": "fast"}
+FILE = {"claim_name": "exports", "format": "OVA"}
+FILES = {"backup_id": FULL, "file": FILE}
+SUBDOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 CLAIM = {"disk_id": 0, "claim_name": "a"}
 PATHS = {
     "restore_start": ("POST", f"{BASE}/start"),
@@ -76,6 +80,35 @@ async def test_every_example_is_what_is_answered(operation: str, named: bool) ->
                         "defaultNetwork": {"multus": "shop/lan"}, "networks": [{"network": "LAN", "pod": {}}],
                         "keepMacAddresses": False,
                         "hardware": {"processors": 2, "memoryBytes": 1 << 30, "diskBus": "SATA"},
+                    }
+                },
+            },
+        ),
+        (
+            FILES,
+            {
+                "source": {"backupRef": {"name": FULL}},
+                "target": {"file": {"claimName": "exports", "format": "OVA"}},
+            },
+        ),
+        (
+            {
+                **FILES,
+                "file": {
+                    **FILE, "folder": "a/b", "create": {"size_bytes": 5},
+                    "hardware": {
+                        "processors": 3, "memory_bytes": 1 << 30, "firmware": "EFI", "scsi_controller": "Paravirtual"
+                    },
+                },
+            },
+            {
+                "source": {"backupRef": {"name": FULL}},
+                "target": {
+                    "file": {
+                        "claimName": "exports", "create": {"sizeBytes": 5}, "folder": "a/b", "format": "OVA",
+                        "hardware": {
+                            "processors": 3, "memoryBytes": 1 << 30, "firmware": "EFI", "scsiController": "Paravirtual"
+                        },
                     }
                 },
             },
@@ -156,7 +189,7 @@ async def test_start_creates_what_was_requested(body: Obj, spec: Obj) -> None:
          "targets.0.create.access_modes.0 must be one of: ReadWriteOnce, ReadWriteMany, ReadWriteOncePod"),
         ({**START, "targets": [{**CLAIM, "create": {"access_modes": []}}]}, 400,
          "targets.0.create.access_modes must not be empty"),
-        ({**START, "targets": []}, 400, "targets is required without verify_only and virtual_machine"),
+        ({**START, "targets": []}, 400, "one of targets, virtual_machine, file is required without verify_only"),
         ({**OF_BACKUP, "targets": TARGETS, "virtual_machine": WEB}, 400,
          "targets must be left out with virtual_machine"),
         ({**OF_BACKUP, "verify_only": True, "virtual_machine": WEB}, 400,
@@ -171,6 +204,18 @@ async def test_start_creates_what_was_requested(body: Obj, spec: Obj) -> None:
         ({**OF_BACKUP, "virtual_machine": {**WEB, "hardware": {"firmware": "UEFI"}}}, 400,
          "virtual_machine.hardware.firmware must be one of: BIOS, EFI, EFISecureBoot"),
         ({**START, "verify_only": True}, 400, "targets must be left out with verify_only"),
+        ({**FILES, "verify_only": True}, 400, "file must be left out with verify_only"),
+        ({**FILES, "targets": TARGETS}, 400, "targets must be left out with file"),
+        ({**FILES, "file": {"claim_name": "exports"}}, 400, "file.format is required"),
+        ({**FILES, "file": {**FILE, "format": "VHD"}}, 400, "file.format must be one of: Raw, QCOW2, VMDK, OVA"),
+        ({**FILES, "file": {**FILE, "claim_name": "other/exports"}}, 400, f"file.claim_name must match {SUBDOMAIN}"),
+        ({**FILES, "file": {**FILE, "folder": "../x"}}, 400, f"file.folder must match {FOLDER_PATTERN}"),
+        ({**FILES, "file": {**FILE, "folder": "/x"}}, 400, f"file.folder must match {FOLDER_PATTERN}"),
+        ({**FILES, "file": {**FILE, "hardware": {"processors": 0}}}, 400,
+         "file.hardware.processors must be at least 1"),
+        ({**FILES, "file": {**FILE, "format": "VMDK", "hardware": {}}}, 400, "file.hardware requires the format OVA"),
+        ({**FILES, "file": {**FILE, "create": {"access_modes": ["ReadWriteOnce"] * 2}}}, 400,
+         "file.create.access_modes: ReadWriteOnce is there twice"),
         ({**START, "verify_only": "yes"}, 400, "verify_only must be true or false"),
         ({**START, "allow_damaged": 1}, 400, "allow_damaged must be true or false"),
         ({**START, "restore_id": "list"}, 400, "restore_id must be none of: list, start"),

@@ -49,8 +49,8 @@ def observed(**create: Any) -> ObservedRestore:
 @pytest.mark.parametrize(("create", "size"), [({}, claim_size(GIB)), ({"sizeBytes": 5 * GIB}, 5 * GIB)])
 def test_the_claim(create: dict[str, Any], size: int) -> None:
     restore = observed(**create)
-    ((name, (new, disk)),) = new_claims(restore).items()
-    claim = build_claim(restore, name, new, disk)
+    ((name, (new, content)),) = new_claims(restore).items()
+    claim = build_claim(restore, name, new, content)
     assert claim["metadata"]["ownerReferences"] == [owner_ref(restore.obj)]
     assert claim["metadata"]["labels"]["backup.sendense.io/vm"] == "db"
     assert claim["spec"] == {
@@ -58,6 +58,18 @@ def test_the_claim(create: dict[str, Any], size: int) -> None:
         "volumeMode": "Filesystem",
         "resources": {"requests": {"storage": str(size)}},
     }
+
+
+@pytest.mark.parametrize("kind", ["Raw", "QCOW2", "VMDK", "OVA"])
+def test_the_claim_for_files_has_room_for_all(kind: str) -> None:
+    target = {"file": {"claimName": "made", "create": {}, "format": kind}}
+    disks = [{"index": 0, "virtualSize": GIB}, {"index": 1, "virtualSize": 3 * GIB}]
+    restore = ObservedRestore.of(sample.restore(status={"disks": disks}, target=target))
+    ((name, (_, content)),) = new_claims(restore).items()
+    assert name == "made"
+    assert 4 * GIB <= content <= 4 * GIB * 1.02
+    without = {"file": {"claimName": "made", "format": kind}}
+    assert new_claims(ObservedRestore.of(sample.restore(status={"disks": disks}, target=without))) == {}
 
 
 def test_one_that_is_there_must_be_its_own() -> None:

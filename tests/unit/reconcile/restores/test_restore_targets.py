@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from tests.support import sample
 
-from sendense_operator.api.v1alpha1.restore import RestoredDiskStatus
+from sendense_operator.api.v1alpha1.restore import ChosenPoint, RestoredDiskStatus
 from sendense_operator.api.v1alpha1.restore_target import RestoreTarget
 from sendense_operator.reconcile.restores.restore_targets import assign_claims, decide_claim
 from sendense_operator.reconcile.state.problem import Meaning, Problem
 from sendense_operator.reconcile.workload.claims import Claim
 
 GIB = sample.GIB
+POINT = ChosenPoint(
+    backup_name="b1", uid="u", vm_name="db", repository_name="store", time=datetime(2026, 1, 1, tzinfo=UTC)
+)
 DISK = RestoredDiskStatus(index=1, virtual_size=GIB)
 
 
@@ -27,13 +31,13 @@ def disks(*indexes: int) -> list[RestoredDiskStatus]:
 
 
 def test_each_disk_gets_its_claim() -> None:
-    assigned = assign_claims(target(d1="b", d0="a"), disks(0, 1))
+    assigned = assign_claims(target(d1="b", d0="a"), disks(0, 1), POINT)
     assert not isinstance(assigned, Problem)
     assert [(disk.index, disk.claim_name) for disk in assigned] == [(0, "a"), (1, "b")]
 
 
 def test_without_a_target_nothing_is_assigned() -> None:
-    assert assign_claims(None, disks(0, 1)) == disks(0, 1)
+    assert assign_claims(None, disks(0, 1), POINT) == disks(0, 1)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +49,7 @@ def test_without_a_target_nothing_is_assigned() -> None:
     ],
 )
 def test_claims_that_do_not_fit(wanted: RestoreTarget, indexes: tuple[int, ...], reason: str, words: str) -> None:
-    found = assign_claims(wanted, disks(*indexes))
+    found = assign_claims(wanted, disks(*indexes), POINT)
     assert isinstance(found, Problem)
     assert (found.reason, found.meaning) == (reason, Meaning.FINAL)
     assert words in found.message
@@ -80,3 +84,41 @@ def test_a_claim_that_is_waited_for(claim: Any, reason: str) -> None:
     found = decide_claim(Claim("data", claim), DISK)
     assert found is not None
     assert (found.reason, found.meaning) == (reason, Meaning.WAIT)
+
+
+def into_files(kind: str, folder: str | None = None) -> RestoreTarget:
+    return RestoreTarget.model_validate({"file": {"claimName": "exports", "format": kind, "folder": folder}})
+
+
+@pytest.mark.parametrize(
+    ("wanted", "files"),
+    [
+        (into_files("QCOW2"), ["db-b1-disk-0.qcow2", "db-b1-disk-3.qcow2"]),
+        (into_files("Raw", "a/b"), ["a/b/db-b1-disk-0.raw", "a/b/db-b1-disk-3.raw"]),
+        (into_files("OVA", "x"), ["x/db-b1.ova", "x/db-b1.ova"]),
+    ],
+)
+def test_all_disks_get_files_in_one_claim(wanted: RestoreTarget, files: list[str]) -> None:
+    assigned = assign_claims(wanted, disks(0, 3), POINT)
+    assert not isinstance(assigned, Problem)
+    assert [(disk.claim_name, disk.file) for disk in assigned] == [("exports", file) for file in files]
+
+
+def test_an_ova_has_room_for_sixty_disks() -> None:
+    assert not isinstance(assign_claims(into_files("OVA"), disks(*range(60)), POINT), Problem)
+    assert not isinstance(assign_claims(into_files("VMDK"), disks(*range(61)), POINT), Problem)
+    found = assign_claims(into_files("OVA"), disks(*range(61)), POINT)
+    assert isinstance(found, Problem)
+    assert (found.reason, found.meaning) == ("FormatUnsupported", Meaning.FINAL)
+    assert "room for 60 disks, and the restore point has 61" in found.message
+
+
+def test_files_may_fit_into_a_claim_that_is_smaller_than_the_disk() -> None:
+    disk = RestoredDiskStatus(index=0, virtual_size=GIB, file="db-b1.ova")
+    assert decide_claim(Claim("data", sample.claim("data", size="1Mi"), None), disk) is None
+    found = decide_claim(Claim("data", sample.claim("data", volumeMode="Block"), None), disk)
+    assert found is not None
+    assert found.reason == "ClaimUnsupported"
+    missing = decide_claim(Claim("data", None, None), disk)
+    assert missing is not None
+    assert missing.message == "there is no PersistentVolumeClaim data, which receives files"
