@@ -11,7 +11,7 @@ from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
 from sendense_operator.cluster.provenance import is_restore_job
 from sendense_operator.reconcile.state.settings import Settings
 from sendense_operator.reconcile.workload.restore_job import RestorePlan, build_restore_job
-from sendense_operator.restore_task import RestoreDisk, RestoreTask
+from sendense_operator.restore_task import FileFormat, FileTask, RestoreDisk, RestoreTask
 from sendense_operator.task import PointReference
 
 TASK = RestoreTask(
@@ -58,6 +58,17 @@ def test_the_job() -> None:
     assert (mounts["target-0"], mounts["target-3"]) == ("/targets/disk-0", "/targets/disk-3")
     assert "secret" not in json.dumps(template)
     assert template["spec"]["automountServiceAccountToken"] is False
+
+
+def test_files_are_written_to_one_claim() -> None:
+    disks = tuple(RestoreDisk(index=index, virtual_size=512, claim="exports") for index in (0, 3))
+    task = TASK.model_copy(update={"disks": disks, "file": FileTask(format=FileFormat.OVA, folder="a/b")})
+    job = build_restore_job(sample.restore(), task, PLAN, Settings(worker_image="x"))
+    spec = job["spec"]["template"]["spec"]
+    claims = [volume for volume in spec["volumes"] if "persistentVolumeClaim" in volume]
+    assert [volume["persistentVolumeClaim"]["claimName"] for volume in claims] == ["store-claim", "exports"]
+    mounts = {mount["name"]: mount for mount in spec["containers"][0]["volumeMounts"]}
+    assert mounts["files"] == {"name": "files", "mountPath": "/targets/files"}
 
 
 def test_a_job_that_somebody_else_made_is_none() -> None:
