@@ -282,7 +282,8 @@ async def test_a_claim_without_room(sound: LayeredChain, tmp_path: Path, kind: F
             run = run_into(sound, targets, kind)
             error = await run.error()
             assert (error.reason, run.steps) == (Reason.TARGET_TOO_SMALL, [])
-            assert "MiB are needed" in error.message
+            name = file_names(kind)[0]
+            assert f"MiB are needed for {name} at most, but the claim's file system has only " in error.message
             assert "MiB free" in error.message
             assert found(targets) == []
         finally:
@@ -357,6 +358,23 @@ async def test_an_image_that_names_other_files_is_not_opened(sound: LayeredChain
         error = await run_into(sound, files, kind, disks=(0,)).error()
         assert error.reason == Reason.TARGET_NOT_EMPTY
         assert "is not the disk of this restore point" in error.message
+
+
+@pytest.mark.parametrize("length", [1 << 40, 1 << 80])
+async def test_an_archive_that_lies_about_its_lengths(sound: LayeredChain, files: Path, length: int) -> None:
+    await run_into(sound, files, FileFormat.OVA).answer()
+    path = files / "files" / FOLDER / "db-b4.ova"
+    with tarfile.open(path) as archive:
+        members = archive.getmembers()
+    lying = members[2]
+    lying.size = length
+    with path.open("r+b") as file:
+        file.seek(lying.offset)
+        file.write(lying.tobuf(tarfile.GNU_FORMAT))
+    error = await run_into(sound, files, FileFormat.OVA).error()
+    assert error.reason == Reason.TARGET_NOT_EMPTY
+    assert "db-b4.ova in folder exports/today is not the disk of this restore point" in error.message
+    assert path.exists()
 
 
 async def test_two_restores_into_one_folder(sound: LayeredChain, files: Path, tmp_path: Path) -> None:

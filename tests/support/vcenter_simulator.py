@@ -19,10 +19,15 @@ _CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 _SECONDS: Final = 60
 
 
+def find_programs() -> Path | None:
+    """Return the folder of govc and vcsim, None if they were not built."""
+    folders = [Path(os.environ[FOLDER])] if FOLDER in os.environ else sorted(_CACHE.glob("vcenter-*"))
+    return next((folder for folder in folders if (folder / "vcsim").exists()), None)
+
+
 def vcenter_programs() -> Path:
     """Return the folder of govc and vcsim that `make vcenter` built. Skips without, which is an error in CI."""
-    folders = [Path(os.environ[FOLDER])] if FOLDER in os.environ else sorted(_CACHE.glob("vcenter-*"))
-    found = next((folder for folder in folders if (folder / "vcsim").exists()), None)
+    found = find_programs()
     if found is None:
         if os.environ.get("CI"):
             pytest.fail("the vCenter simulator is missing: `make vcenter` builds it")

@@ -102,6 +102,7 @@ class OvaArchive:
     def load(self) -> None:
         """Find the disks of a finished archive. Raises WorkerError TargetNotEmpty if it is another one."""
         with target_failures(self._disk, f"reading {self.folder.place.image}"):
+            whole = self.folder.file.stat().st_size
             for member in self._members:
                 member.offset = self.end + _BLOCK
                 header = self.folder.file.peek(self.end, _BLOCK)
@@ -110,10 +111,10 @@ class OvaArchive:
                     is_ours = header == self._header(member.name, member.length)
                 except (tarfile.HeaderError, ValueError):
                     is_ours = False
-                if not is_ours or member.length < 0:
+                if not is_ours or member.length > whole:
                     raise self.folder.disown()
                 self.end = member.offset + _up(member.length)
-            if self.folder.file.stat().st_size != self._length:
+            if whole != self._length:
                 raise self.folder.disown()
 
     async def seal(self) -> None:

@@ -123,8 +123,10 @@ def check_space(needs: Sequence[Need]) -> None:
         left = free.setdefault(device, available)
         wanted = max(0, need.length - need.folder.allocated) + _MARGIN
         if wanted > left:
+            place = need.folder.place
+            what = f"{place.image} at most" if place.is_shared else "its data"
             text = (
-                f"{describe_target(need.disk)}: {mebibytes_needed(wanted)} are needed for its data, but the claim's "
+                f"{describe_target(need.disk)}: {mebibytes_needed(wanted)} are needed for {what}, but the claim's "
                 f"file system has only {mebibytes_free(left)} free: use a larger claim"
             )
             raise WorkerError(Reason.TARGET_TOO_SMALL, text, need.disk.index)
