@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sendense_operator.chain.hardware import Hardware, NetworkCard
 from tests.dataplane.exporting import FOLDER, run_into
 from tests.dataplane.layered_chain import SIZE, LayeredChain
 from tests.support.chains import PATHS
 from tests.support.vcenter_simulator import VCenterSimulator, disks_of, vcenter_simulator
 
 from sendense_operator.restore_task import FileFormat, FileHardware, FileTask, SCSIController
+from sendense_operator.vm_hardware import Hardware, NetworkCard
 
 HOSTILE = '"/><ovf:Item>&amp;\x00\x1b]]>\ud83d</ovf:Name>'
 

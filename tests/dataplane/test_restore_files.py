@@ -324,7 +324,7 @@ async def test_a_file_of_somebody_else_stays(sound: LayeredChain, files: Path, k
         error = await run_into(sound, files, kind).error()
         assert error.reason == Reason.TARGET_NOT_EMPTY
         assert name in error.message
-        assert "name another folder, or remove the file" in error.message
+        assert "name another folder or claim" in error.message
         assert found(files) == [name]
         assert (place / name).read_bytes() == b"x" * SIZE
         (place / name).unlink()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.support import sample
 from tests.wiring.ending import Ending
 from tests.wiring.test_restores import add_claim, create, is_over, jobs, message, phase, protected, ready, restore
 
@@ -42,13 +43,15 @@ async def test_a_claim_per_disk_receives_no_files() -> None:
 @pytest.mark.parametrize(
     ("claim", "reason", "words"),
     [
-        ("store-claim", "ClaimIsRepository", "claim store-claim holds the BackupRepository and can't receive files"),
+        ("store-claim", "ClaimIsRepository", "claim store-claim holds BackupRepository store and can't receive files"),
+        ("second-claim", "ClaimIsRepository", "claim second-claim holds BackupRepository second and"),
         ("block", "ClaimUnsupported", "claim block has volume mode Block"),
     ],
 )
 async def test_claims_that_can_not_receive_files(claim: str, reason: str, words: str) -> None:
     rig = await protected()
     add_claim(rig, "block", volumeMode="Block")
+    rig.create(kinds.BACKUP_REPOSITORY, sample.repository("second"))
     create(rig, target=files(claim))
     await is_over(rig)
     assert (phase(rig), ready(rig)[1]) == ("Failed", reason)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 from xml.etree import ElementTree as ET
 
-from sendense_operator.chain.hardware import Hardware
 from sendense_operator.restore_task import FileHardware, Firmware, SCSIController
+from sendense_operator.vm_hardware import Hardware
 
 DEFAULT_PROCESSORS: Final = 2
 DEFAULT_MEMORY: Final = 4 << 30

@@ -9,7 +9,6 @@ from xml.etree import ElementTree as ET
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sendense_operator.chain.hardware import MAX_TEXT, Hardware, NetworkCard
 
 from sendense_operator.chain.ovf import (
     DEFAULT_MEMORY,
@@ -21,6 +20,7 @@ from sendense_operator.chain.ovf import (
     xml_text,
 )
 from sendense_operator.restore_task import FileHardware, Firmware, SCSIController
+from sendense_operator.vm_hardware import MAX_TEXT, Hardware, NetworkCard
 
 GIB = 1 << 30
 SPACES: Final = {

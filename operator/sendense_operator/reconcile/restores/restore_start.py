@@ -113,7 +113,7 @@ async def _start(ctx: RestoreContext, restore: ObservedRestore, point: ChosenPoi
     if isinstance(resources, Problem):
         return resources
     async with ctx.restore_slots:
-        problem = await check_claims(ctx, restore, restore.status.disks, repository.spec.claim_name)
+        problem = await check_claims(ctx, restore, restore.status.disks)
         problem = problem or await check_machine(ctx, restore)
         if problem is not None:
             return problem

@@ -11,7 +11,7 @@ from sendense_operator.api.v1alpha1.restore import ChosenPoint, RestoredDiskStat
 from sendense_operator.api.v1alpha1.restore_target import RestoreTarget
 from sendense_operator.chain.export_files import claim_file
 from sendense_operator.chain.ovf import MAX_DISKS as MOST_OVA_DISKS
-from sendense_operator.cluster.kinds import JOB, POD
+from sendense_operator.cluster.kinds import BACKUP_REPOSITORY, JOB, POD
 from sendense_operator.cluster.listing import collect
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.provenance import is_restore_job
@@ -87,10 +87,11 @@ def _assigned(disk: RestoredDiskStatus, claim: str, file: str | None = None) -> 
 
 
 async def check_claims(
-    ctx: ReconcileContext, restore: ObservedRestore, disks: Sequence[RestoredDiskStatus], repository_claim: str
+    ctx: ReconcileContext, restore: ObservedRestore, disks: Sequence[RestoredDiskStatus]
 ) -> Problem | None:
     """Return the first problem with one of the claims of the disks. Raises ClusterError."""
     wanted = {disk.claim_name: disk for disk in disks if disk.claim_name is not None}
+    repositories = await _repositories(ctx, restore) if wanted else {}
     found = {name: await find_claim(ctx, restore.namespace, name) for name in wanted}
     made = new_claims(restore)
     for name, disk in wanted.items():
@@ -99,8 +100,8 @@ async def check_claims(
                 return problem
             if found[name].claim is None:
                 continue
-        if name == repository_claim:
-            text = f"claim {name} holds the BackupRepository and can't receive {_content(disk)}"
+        if name in repositories:
+            text = f"claim {name} holds BackupRepository {repositories[name]} and can't receive {_content(disk)}"
             return Problem("ClaimIsRepository", text, Meaning.FINAL)
         if problem := decide_claim(found[name], disk):
             return problem
@@ -110,6 +111,15 @@ async def check_claims(
         what = "files" if restore.spec.file is not None else "a disk"
         return Problem("ClaimInUse", f"{text}: a claim can only receive {what} while nothing else uses it")
     return None
+
+
+async def _repositories(ctx: ReconcileContext, restore: ObservedRestore) -> dict[str, str]:
+    """Return the name of a BackupRepository by its claim: whichever it is, its scan would find files of a Restore."""
+
+    def claim_of(repository: Obj) -> tuple[str, str]:
+        return repository["spec"]["claimName"], repository["metadata"]["name"]
+
+    return dict(await collect(ctx.cluster, BACKUP_REPOSITORY, restore.namespace, claim_of))
 
 
 def _content(disk: RestoredDiskStatus) -> str:

@@ -63,7 +63,7 @@ def image_failures(disk: RestoreDisk) -> Iterator[None]:
 
 def taken(disk: RestoreDisk, what: str) -> WorkerError:
     """Return the error for a file that is not this Restore's where one of its own shall be; `what`: that file."""
-    text = f"{describe_target(disk)}: {what}. A restore never overwrites: name another folder, or remove the file"
+    text = f"{describe_target(disk)}: {what}. A restore never overwrites: name another folder or claim"
     return WorkerError(Reason.TARGET_NOT_EMPTY, text, disk.index)
 
 

@@ -26,7 +26,7 @@ from sendense_operator.worker.restore.target_marker import (
     TargetIdentity,
     TargetMarker,
 )
-from sendense_operator.worker.restore.target_place import TargetPlace
+from sendense_operator.worker.restore.target_place import TargetPlace, UnfitFolderError
 from sendense_operator.worker.storage.durable_io import allocated, fsync_path, is_regular
 
 log = get_logger(__name__)
@@ -203,7 +203,7 @@ class TargetFolder:
     def _names(self) -> set[str]:
         try:
             return self.place.names()
-        except NotRegularError as error:
+        except UnfitFolderError as error:
             raise taken(self._disk, str(error.strerror)) from error
         except (FileNotFoundError, NotADirectoryError) as error:
             text = f"{describe_target(self._disk)}: the claim is not mounted"

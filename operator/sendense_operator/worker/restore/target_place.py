@@ -7,14 +7,16 @@ folder in it may have to be made; no link on the way to it is followed.
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from sendense_operator.chain.layout import MARKER as REPOSITORY_MARKER
 from sendense_operator.chain.layout import PARTIAL
 from sendense_operator.restore_task import IMAGE, RestoreDisk
-from sendense_operator.worker.errors import NotRegularError, WorkerError
+from sendense_operator.worker.errors import WorkerError
 from sendense_operator.worker.restore.target_errors import not_empty, taken
 from sendense_operator.worker.restore.target_marker import MARKER
 from sendense_operator.worker.storage.durable_io import ensure_folder, is_folder, is_regular, list_names
@@ -23,6 +25,10 @@ PARTIAL_IMAGE: Final = IMAGE + PARTIAL
 _LOST_AND_FOUND: Final = "lost+found"
 _MOST_NAMES: Final = 3
 """Entries that are in the way that a message names."""
+
+
+class UnfitFolderError(OSError):
+    """The folder that is named can't receive files."""
 
 
 @dataclass(frozen=True)
@@ -72,15 +78,28 @@ class TargetPlace:
         return self.folder / self.marker
 
     def names(self) -> set[str]:
-        """Return the names in the folder; none if it is not there yet. Raises FileNotFoundError without a mount."""
+        """Return the names in the folder; none if it is not there yet.
+
+        Raises FileNotFoundError without a mount, and UnfitFolderError.
+        """
         found = set(list_names(self.mount))
         nearest = self.nearest()
+        if self.is_shared:
+            self._check_outside_of_repositories(nearest)
         if nearest != self.mount:
             found = set(list_names(nearest))
         return found - {_LOST_AND_FOUND} if nearest == self.folder else set()
 
+    def _check_outside_of_repositories(self, nearest: Path) -> None:
+        """Refuse a folder inside a repository, whose scan would take files of a Restore for orphans."""
+        for folder in (nearest, *nearest.parents):
+            if os.path.lexists(folder / REPOSITORY_MARKER):
+                raise UnfitFolderError(errno.EEXIST, "the claim holds a repository there")
+            if folder == self.mount:
+                return
+
     def nearest(self) -> Path:
-        """Return the folder, or that above it which exists. Raises NotRegularError for a link or file on the way."""
+        """Return the folder, or that above it which exists. Raises UnfitFolderError for a link or file on the way."""
         nearest = self.mount
         for part in Path(self.within).parts:
             path = nearest / part
@@ -89,7 +108,7 @@ class TargetPlace:
             except FileNotFoundError:
                 return nearest
             if not is_folder(path):
-                raise NotRegularError(errno.ENOTDIR, f"{path.relative_to(self.mount)} in the claim is not a folder")
+                raise UnfitFolderError(errno.ENOTDIR, f"{path.relative_to(self.mount)} in the claim is not a folder")
             nearest = path
         return nearest
 

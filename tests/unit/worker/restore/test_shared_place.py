@@ -113,7 +113,7 @@ def test_what_is_in_the_way_stays(claim: Path, taken: str) -> None:
         (claim / "a/b" / taken).write_text("mine")
     words = refusal(claim)
     assert f"disk 2, claim data: folder a/b holds '{taken}'" in words
-    assert "name another folder, or remove the file" in words
+    assert "name another folder or claim" in words
     assert names(claim) == [taken]
 
 
@@ -139,6 +139,20 @@ def test_no_folder_on_the_way(claim: Path, tmp_path: Path, odd: str) -> None:
         (claim / "a").write_text("mine")
     assert "a in the claim is not a folder" in refusal(claim)
     assert list(outside.iterdir()) == []
+
+
+@pytest.mark.parametrize("root", ["", "a", "a/b"])
+def test_no_folder_inside_a_repository(claim: Path, root: str) -> None:
+    """Its scan would take the files for orphans."""
+    (claim / root).mkdir(parents=True, exist_ok=True)
+    (claim / root / ".sendense-repository.json").write_text("{}")
+    assert "the claim holds a repository there" in refusal(claim)
+    outside = TargetFolder(place(claim, "other"), DISK, IDENTITY, CHUNK)
+    if root:
+        outside.inspect()
+        return
+    with pytest.raises(WorkerError):
+        outside.inspect()
 
 
 def test_the_root_of_the_claim(claim: Path) -> None:
