@@ -13,6 +13,12 @@ TARGETS_DIR: Final = "/targets"
 """Folder with a mount per restored disk, see `target_folder`."""
 IMAGE: Final = "disk.img"
 """Name of the raw image in a claim of volume mode Filesystem, as KubeVirt and CDI expect it."""
+TLS_DIR: Final = "/etc/sendense/tls"
+"""Folder where the Secret with the key of an export is mounted."""
+TLS_KEYS: Final = "keys.psk"
+"""Name of the key's file, which GnuTLS reads: qemu and libnbd expect it in the folder that they are given."""
+TLS_USER: Final = "qemu"
+"""Who the key is for: what qemu's own clients say they are, unless they are told otherwise."""
 
 
 FILES: Final = "files"
@@ -108,6 +114,8 @@ class RestoreTask(ChainTask):
     """Whether the disks are served read-only over NBD instead of being written to claims."""
     serve_seconds: Annotated[float, Field(gt=0)] | None = None
     """How long they are served; None: until the pod is ended."""
+    serve_tls: bool = False
+    """Whether they are served with TLS only, to clients with the key in TLS_DIR."""
     file: FileTask | None = None
     """Files in one claim, which all disks name; None: a claim per disk receives the disk."""
     allow_damaged: bool = False

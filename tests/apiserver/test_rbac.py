@@ -31,7 +31,7 @@ CONTROLLER: Final[Rights] = {
     (GROUP, "vmwareappliances/status"): {"patch"},
     ("batch", "jobs"): {"get", "list", "watch", "create", "patch", "delete"},
     ("kubevirt.io", "virtualmachines"): {"get", "create", "patch", "delete"},
-    ("", "secrets"): {"get"},
+    ("", "secrets"): {"get", "create"},
     ("", "configmaps"): set(),
     ("", "pods/exec"): set(),
     ("", "pods/log"): {"get"},
@@ -155,8 +155,8 @@ def test_the_lease_is_the_controllers_and_at_home_only(kube: Kube, operator: str
 def test_of_all_secrets_the_controller_changes_that_of_rests_certificate(kube: Kube, operator: str) -> None:
     user = _user(kube, "controller")
     own = chart.only(kube, "Secret", "api")["metadata"]["name"]
-    assert {verb for verb in ALL if _may(kube, user, verb, "", "secrets", operator, own)} == {"get", "patch"}
-    for verb in ("create", "update", "patch", "delete"):
+    assert {verb for verb in ALL if _may(kube, user, verb, "", "secrets", operator, own)} == {"get", "create", "patch"}
+    for verb in ("update", "patch", "delete"):
         assert not _may(kube, user, verb, "", "secrets", operator, "another")
         assert not _may(kube, user, verb, "", "secrets", ELSEWHERE, own)
 

@@ -173,6 +173,7 @@ REFUSED: list[tuple[Builder, str, Any]] = [
     (FILES, "spec.target.file.hardware", {"scsiController": "IDE"}),
     (FILES, "spec.target.file.create", {"accessModes": ["ReadOnlyMany"]}),
     (RESTORE, "spec.target", {"nbd": {"ttlSeconds": 1}}),
+    (RESTORE, "spec.target", {"nbd": {"tls": "X509"}}),
     (RESTORE, "spec.target", {"nbd": {"allowedFrom": ["everybody"]}}),
     (RESTORE, "spec.retries", 11),
     (REPOSITORY, "spec.maxConcurrentRestores", 0),

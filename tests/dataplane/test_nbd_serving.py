@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
+import subprocess
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,7 +19,7 @@ from tests.support.chains import uid_of
 
 from sendense_operator.answer import Answer
 from sendense_operator.chain.manifest import CHUNK
-from sendense_operator.restore_task import RestoreDisk, RestoreTask, restored_export_name
+from sendense_operator.restore_task import TLS_KEYS, TLS_USER, RestoreDisk, RestoreTask, restored_export_name
 from sendense_operator.task import PointReference, Stage
 from sendense_operator.worker.errors import Reason, WorkerError
 from sendense_operator.worker.lifecycle.stop_requests import Stopping
@@ -29,7 +31,7 @@ from sendense_operator.worker.settings import Settings
 class Export:
     """One restore point that is served."""
 
-    def __init__(self, chain: LayeredChain, point: int = 4, **changes: Any) -> None:
+    def __init__(self, chain: LayeredChain, point: int = 4, tls_dir: Path = Path("none"), **changes: Any) -> None:
         manifest = chain.points[point - 1]
         fields: dict[str, Any] = {
             "namespace": "shop",
@@ -49,6 +51,7 @@ class Export:
             node_ip="",
             repository=chain.root,
             nbd_base_port=self.port,
+            tls_dir=tls_dir,
             pin_wait=0.5,
         )
         self.state = RestoreState(self.task, self.settings, Stopping())
@@ -56,17 +59,21 @@ class Export:
     async def answer(self) -> Answer:
         return await serve_point(self.settings, self.task, self.state)
 
-    def client(self, index: int) -> Any:
+    def client(self, index: int, keys: Path | None = None) -> Any:
         import nbd  # noqa: PLC0415 - Debian's package: only in the image
 
         handle = nbd.NBD()
+        if keys is not None:
+            handle.set_tls(nbd.TLS_REQUIRE)
+            handle.set_tls_username(TLS_USER)
+            handle.set_tls_psk_file(str(keys))
         handle.set_export_name(restored_export_name(index))
         handle.connect_tcp("127.0.0.1", str(self.port + index))
         return handle
 
-    def digest(self, index: int) -> str:
+    def digest(self, index: int, keys: Path | None = None) -> str:
         """Return the digest of all bytes that a client reads."""
-        handle, found = self.client(index), blake3()
+        handle, found = self.client(index, keys), blake3()
         assert handle.get_size() == SIZE
         for offset in range(0, SIZE, CHUNK):
             found.update(handle.pread(min(CHUNK, SIZE - offset), offset))
@@ -98,6 +105,62 @@ async def test_each_disk_reads_as_it_was(chain: LayeredChain) -> None:
         handle = await asyncio.to_thread(export.client, 0)
         assert handle.is_read_only()
         handle.shutdown()
+
+
+def key_in(folder: Path, key: str) -> Path:
+    """Return a file with a key, in a new folder."""
+    folder.mkdir()
+    (folder / TLS_KEYS).write_text(f"{TLS_USER}:{key}\n")
+    return folder / TLS_KEYS
+
+
+async def test_with_tls_only_clients_with_the_key_are_served(
+    chain: LayeredChain, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import nbd  # noqa: PLC0415 - Debian's package: only in the image
+
+    key = secrets.token_hex(32)
+    keys, others = key_in(tmp_path / "own", key), key_in(tmp_path / "other", secrets.token_hex(32))
+    export = Export(chain, tls_dir=keys.parent, serve_tls=True)
+    async with served(export):
+        for index in (0, 1):
+            found = await asyncio.to_thread(export.digest, index, keys)
+            assert found == blake3(chain.content(chain.points[3], index)).hexdigest()
+        handle = await asyncio.to_thread(export.client, 0, keys)
+        assert handle.get_tls_negotiated()
+        handle.shutdown()
+        with pytest.raises(nbd.Error, match="server requires TLS"):
+            await asyncio.to_thread(export.client, 0)
+        with pytest.raises(nbd.Error, match="gnutls_handshake"):
+            await asyncio.to_thread(export.client, 0, others)
+        arguments = await asyncio.to_thread(_arguments)
+        assert "tls-creds-psk" in arguments, "the servers are among them"
+        assert key not in arguments
+        copy = tmp_path / "copy.raw"
+        done = await asyncio.to_thread(_converted, export.port, keys.parent, copy)
+        assert done.returncode == 0, done.stderr
+        assert blake3(copy.read_bytes()).digest() == blake3(chain.content(chain.points[3], 0)).digest()
+    assert key not in "".join(capfd.readouterr())
+
+
+def _arguments() -> str:
+    """Return the arguments of all processes."""
+    return subprocess.run(["ps", "-eo", "args", "-ww"], check=True, capture_output=True, text=True).stdout
+
+
+def _converted(port: int, keys: Path, copy: Path) -> subprocess.CompletedProcess[str]:
+    """Read a disk with qemu's own client, as the documentation says."""
+    creds = f"tls-creds-psk,id=tls,endpoint=client,dir={keys}"
+    source = f"driver=nbd,host=127.0.0.1,port={port},export=disk-0,tls-creds=tls"
+    command = ["qemu-img", "convert", "-O", "raw", "--object", creds, "--image-opts", source, str(copy)]
+    return subprocess.run(command, check=False, capture_output=True, text=True)
+
+
+async def test_without_its_key_an_export_with_tls_does_not_start(chain: LayeredChain, tmp_path: Path) -> None:
+    with pytest.raises(WorkerError) as caught:
+        await Export(chain, tls_dir=tmp_path, serve_tls=True).answer()
+    assert caught.value.reason == Reason.EXPORT_FAILED
+    assert "keys.psk" in caught.value.message
 
 
 async def test_its_layers_are_kept_while_it_is_served(chain: LayeredChain) -> None:

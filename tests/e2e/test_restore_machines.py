@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from tests.e2e.test_restores import ODD, SPARSE, completed, in_pod, named
+from tests.e2e.test_restores import ODD, SPARSE, completed, named
 from tests.support import manifests
+from tests.support.client_pods import run_in_pod
 from tests.support.namespaces import wait_gone
 from tests.support.objects import Obj, find_condition
 from tests.support.points import History
@@ -46,7 +47,7 @@ def test_a_restore_point_becomes_a_virtual_machine(space: Workspace, history: Hi
     assert claims == ["web-disk-0", "web-disk-1"]
     space.kube.delete("Restore", "new", space.namespace)
     wait_gone(space.kube, "Restore", "new", space.namespace)
-    words = in_pod(space, "reader", "cd /; sha256sum web-disk-*/disk.img", claims=claims).split()
+    words = run_in_pod(space, "reader", "cd /; sha256sum web-disk-*/disk.img", claims=claims).split()
     assert words[::2] == [hashlib.sha256(file.read_bytes()).hexdigest() for file in history.kept["full"]]
 
     restore(space, "again")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tests.support import images, manifests
+from tests.support.client_pods import run_in_pod
 from tests.support.namespaces import wait_gone
 from tests.support.objects import Obj, find_condition
 from tests.support.points import History
@@ -178,44 +179,13 @@ def test_a_restore_point_is_looked_into(space: Workspace, history: History) -> N
     status = space.status("look", "Restore")
     assert status["phase"] == "Running"
     space.delete_and_wait("full")
-    words = in_pod(space, "client", _READ, *(disk["uri"] for disk in status["disks"])).split()
+    words = run_in_pod(space, "client", _READ, *(disk["uri"] for disk in status["disks"])).split()
     digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in history.kept["full"]]
     assert [word for word in words if word != "-"] == [*digests, "refused"]
     space.kube.delete("Restore", "look", space.namespace)
     wait_gone(space.kube, "Restore", "look", space.namespace)
     left = [obj for kind in ("Service", "NetworkPolicy") for obj in space.kube.select(kind, space.namespace)]
     assert [obj["metadata"]["name"] for obj in left if "-restore-" in obj["metadata"]["name"]] == []
-
-
-def in_pod(space: Workspace, name: str, script: str, *arguments: str, claims: Sequence[str] = ()) -> str:
-    """Return the output of a shell script in a pod with the operator's image; each claim is mounted at /CLAIM."""
-    container = {
-        "name": "main",
-        "image": images.operator_image(space),
-        "command": ["sh", "-c", script, name, *arguments],
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "runAsNonRoot": True,
-            "runAsUser": 65532,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "volumeMounts": [{"name": claim, "mountPath": f"/{claim}"} for claim in claims],
-    }
-    volumes = [{"name": claim, "persistentVolumeClaim": {"claimName": claim}} for claim in claims]
-    pod = {"restartPolicy": "Never", "automountServiceAccountToken": False}
-    spec = {**pod, "containers": [container], "volumes": volumes}
-    space.kube.create(manifests.manifest("Pod", name, space.namespace, spec))
-
-    def ended() -> str:
-        phase = space.status(name, "Pod").get("phase")
-        until(phase in ("Succeeded", "Failed"), phase)
-        return str(phase)
-
-    phase = wait_for(f"the end of pod {name}", ended, timeout=SLOW_MACHINE)
-    output = space.kube.logs(name, space.namespace)
-    assert phase == "Succeeded", output
-    return output
 
 
 def test_targets_that_cannot_be_used(space: Workspace, history: History) -> None:

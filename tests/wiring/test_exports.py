@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from tests.wiring.test_restores import is_over, jobs, phase, protected, ready, r
 
 from sendense_operator.api.v1alpha1 import conditions
 from sendense_operator.cluster import kinds
+from sendense_operator.cluster.object_names import tls_secret_name
 
 SERVING = ("True", "Serving")
 
@@ -99,6 +102,53 @@ async def test_another_pod_serves_at_the_same_address() -> None:
     await rig.run(lambda: ready(rig) == SERVING)
     assert uris(rig) == before
     assert restore(rig)["status"]["attempts"] == 2
+
+
+@pytest.mark.parametrize("writes", [None, *range(1, 13)])
+async def test_with_tls_there_is_one_key(writes: int | None) -> None:
+    rig = await protected()
+    rig.world.cluster.kill_after = writes
+    serve(rig, tls="PSK")
+    await rig.run(lambda: ready(rig) == SERVING)
+    (secret,) = keys_of(rig)
+    user, key = base64.b64decode(secret["data"]["keys.psk"]).decode().strip().split(":")
+    assert (user, len(bytes.fromhex(key)), secret["immutable"]) == ("qemu", 32, True)
+    (owner,) = secret["metadata"]["ownerReferences"]
+    assert (owner["kind"], owner["uid"]) == ("Restore", restore(rig)["metadata"]["uid"])
+    (uri,) = uris(rig)
+    assert uri.startswith("nbds://qemu@") and uri.endswith(".shop.svc:10809/disk-0")
+    assert restore(rig)["status"]["tlsSecret"] == secret["metadata"]["name"]
+    (pod,) = [pod for pod in rig.world.cluster.all(kinds.POD) if "-restore-" in pod["metadata"]["name"]]
+    (volume,) = [volume["secret"] for volume in pod["spec"]["volumes"] if "secret" in volume]
+    assert volume["secretName"] == secret["metadata"]["name"]
+    assert rig.world.restores.tasks[-1].serve_tls
+    for kind in (kinds.RESTORE, kinds.JOB, kinds.POD, kinds.EVENT, kinds.SERVICE, kinds.NETWORK_POLICY):
+        assert key not in json.dumps(rig.world.cluster.all(kind)), kind
+
+
+def keys_of(rig: Rig) -> list[Obj]:
+    return [secret for secret in rig.world.cluster.all(kinds.SECRET) if "-tls-" in secret["metadata"]["name"]]
+
+
+async def test_a_key_that_somebody_else_made_is_not_used() -> None:
+    rig = await protected()
+    serve(rig, tls="PSK")
+    meta = restore(rig)["metadata"]
+    name = tls_secret_name(meta["name"], meta["uid"])
+    planted = {"metadata": sample.metadata("Secret", name), "data": {"keys.psk": ""}}
+    rig.create(kinds.SECRET, planted)
+    await rig.run(lambda: ready(rig)[1] == "SecretNameTaken")
+    assert (jobs(rig), network(rig)) == ([], [])
+    rig.world.cluster.remove(kinds.SECRET, rig.world.cluster.one(kinds.SECRET, name))
+    await rig.run(lambda: ready(rig) == SERVING)
+
+
+async def test_without_tls_there_is_no_key() -> None:
+    rig = await protected()
+    serve(rig)
+    await rig.run(lambda: ready(rig) == SERVING)
+    assert keys_of(rig) == []
+    assert "tlsSecret" not in restore(rig)["status"]
 
 
 async def test_an_export_takes_no_slot() -> None:

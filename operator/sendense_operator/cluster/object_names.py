@@ -60,6 +60,12 @@ def restore_name(restore: str, uid: str) -> str:
     return f"{_short(restore, _LIMIT - len(digest) - 9)}-restore-{digest}"
 
 
+def tls_secret_name(restore: str, uid: str) -> str:
+    """Return the name of the Secret with the key of a Restore's exports."""
+    digest = _digest(uid)
+    return f"{_short(restore, _LIMIT - len(digest) - 5)}-tls-{digest}"
+
+
 def restore_service_name(restore: str, uid: str) -> str:
     """Return the name of a Restore's Service: the Job's, with a letter in front of a digit, as of `service_name`."""
     return restore_name(f"r-{restore}" if restore[0].isdigit() else restore, uid)

@@ -10,7 +10,7 @@ from typing import Final
 from sendense_operator import task
 from sendense_operator.api.v1alpha1.names import NBD_BASE_PORT, STATUS_PORT
 from sendense_operator.logs import LogFormat
-from sendense_operator.restore_task import TARGETS_DIR
+from sendense_operator.restore_task import TARGETS_DIR, TLS_DIR
 
 MEMORY_LIMIT_FILES: Final = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 """Files with the container's memory limit, for cgroups of version 2 and of version 1."""
@@ -28,6 +28,7 @@ class Settings:
     ca_bundle: Path = Path(task.CA_BUNDLE_FILE)
     repository: Path = Path(task.REPOSITORY_DIR)
     targets: Path = Path(TARGETS_DIR)
+    tls_dir: Path = Path(TLS_DIR)
     termination_file: Path = Path(task.TERMINATION_FILE)
     memory_limits: tuple[Path, ...] = MEMORY_LIMIT_FILES
     status_port: int = STATUS_PORT

@@ -41,7 +41,7 @@ def _verbs(role: Obj, group: str, resource: str) -> set[str]:
 @pytest.mark.parametrize(
     ("group", "resource", "verbs"),
     [
-        ("", "secrets", {"get"}),
+        ("", "secrets", {"get", "create"}),
         ("", "persistentvolumeclaims", {"get", "create", "patch"}),
         ("", "pods", {"get", "list", "watch", "create", "delete"}),
         ("", "services", {"get", "create", "delete"}),

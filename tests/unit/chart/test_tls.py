@@ -98,7 +98,7 @@ def test_the_controller_may_change_that_secret_and_no_other(render: Render, valu
         if "secrets" in rule["resources"]
         for verb in rule["verbs"]
     }
-    assert elsewhere == {"get"}
+    assert elsewhere == {"get", "create"}
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,20 @@ def test_an_export_is_waited_for_until_it_serves(shop: CommandLine) -> None:
     assert (done.code, done.lines[-1]) == (0, "nbd://back.shop/0")
 
 
+def test_an_export_with_tls(shop: CommandLine) -> None:
+    def serve() -> None:
+        disks = [{"index": 0, "uri": "nbds://qemu@back.shop/0"}]
+        status = sample.ready_status("Serving", phase="Running", disks=disks, tlsSecret="back-tls")
+        shop.api.objects["restores", "back"]["status"] = status
+
+    shop.api.after = [lambda: None, serve]
+    done = shop.run("restore", "b", "--nbd", "--tls", "--ttl", "60", "--name", "back", "--wait")
+    assert shop.api.objects["restores", "back"]["spec"]["target"] == {"nbd": {"ttlSeconds": 60, "tls": "PSK"}}
+    assert done.lines[-2:] == ["nbds://qemu@back.shop/0", "the key for clients is in Secret back-tls"]
+    done = shop.run("restore", "b", "--verify-only", "--tls")
+    assert (done.code, "--tls is for disks that are served" in done.err) == (2, True)
+
+
 def test_a_restore_that_fails(shop: CommandLine) -> None:
     def fail() -> None:
         failed = sample.ready_status("TargetNotEmpty", status="False", message="c0 has files", phase="Failed")

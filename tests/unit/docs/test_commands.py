@@ -25,7 +25,7 @@ OURS: Final = {name: r for r in RESOURCES for name in (r.short_name, r.plural, r
 CORE: Final = {"deploy", "pod", "pods", "pvc", "rolebinding", "secret", "serviceaccount", "svc", "token"}
 PLACES: Final = ("charts", "crds", "examples", "hack")
 WITH_VALUE: Final = {"-n", "-o", "-l", "-f", "-p", "--field-selector", "--namespace", "-H", "-d", "-X", "--cacert"}
-OTHERS: Final = {"base64", "jq", "pip", "qemu-img", "sendense"}
+OTHERS: Final = {"base64", "jq", "nbdcopy", "nbdinfo", "pip", "qemu-img", "sendense"}
 """Commands of which nothing is checked but that they are known here."""
 
 

@@ -32,6 +32,7 @@ QUICKSTART: Final = "tests/e2e/test_quickstart.py"
 VERIFICATION: Final = "tests/e2e/test_verification.py"
 POLICIES: Final = "tests/e2e/test_policies.py"
 REST: Final = "tests/e2e/test_rest.py"
+RESTORES: Final = "tests/e2e/test_exports.py"
 RELEASE: Final = "hack/devcluster/release.py"
 CALLER: Final = "tests/support/rest.py"
 CATALOGUE: Final = "tests/e2e/test_catalogue.py"
@@ -79,6 +80,8 @@ RUN: Final[dict[str, Where]] = {
         "hack/demo/proof.py",
         '"convert", "-f", "qcow2", "-O", "raw"',
     ),
+    r"(nbdinfo|nbdcopy) \$uri\?tls-psk-file=.*": (RESTORES, 'documented(f"{start} "'),
+    r"qemu-img convert -O raw --object tls-creds-psk,.*": (RESTORES, '"qemu-img convert -O raw --object"'),
 }
 """Where what the documentation says to type is run: command (whole, as a pattern), and the place.
 

@@ -141,6 +141,11 @@ class RestoreSpec(Model):
         """The files in a claim, None if the disks go elsewhere."""
         return self.target.file if self.target is not None else None
 
+    @property
+    def serves_tls(self) -> bool:
+        """Whether the disks are served with TLS."""
+        return self.nbd is not None and self.nbd.tls is not None
+
 
 class ChosenPoint(Model):
     """The restore point that is restored. It stays the same, whatever is backed up meanwhile."""
@@ -242,6 +247,9 @@ class RestoreStatus(Status):
     """The VirtualMachine that is made at the end: as the restore point and spec.target.virtualMachine say."""
     worker_job: ObjectName | None = None
     """Name of the Kubernetes Job that runs the worker."""
+    tls_secret: SubdomainName | None = None
+    """Name of the Secret with the key for spec.target.nbd.tls, in its entry keys.psk: for the user qemu. It is deleted
+    with the Restore."""
     attempts: Annotated[int, Field(ge=0, le=1000)] | None = None
     """Number of worker pods so far."""
     node_name: Text | None = None

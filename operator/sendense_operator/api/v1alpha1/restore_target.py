@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Final
 
 from pydantic import ConfigDict, Field
@@ -31,14 +32,24 @@ class ClaimTarget(Model):
     Completed; from then on it stays."""
 
 
+class NBDEncryption(StrEnum):
+    """How an NBD export encrypts, and how it recognizes its clients."""
+
+    PSK = "PSK"
+    """TLS with a key that both sides have."""
+
+
 class NBDTarget(Model):
     """A read-only NBD export of the disks, which any NBD client can look into or copy."""
 
     ttl_seconds: Annotated[int, Field(ge=10, le=2_592_000)] | None = None
     """Seconds for which the disks are served; absent: until the Restore is cancelled or deleted."""
     allowed_from: Annotated[list[CIDR], Field(max_length=32)] = []
-    """Networks that may connect, besides the pods of the namespace. NBD has no passwords: where the cluster enforces
-    no NetworkPolicies, anybody who reaches the Service can read the disks."""
+    """Networks that may connect, besides the pods of the namespace. Without tls, NBD has no passwords: where the
+    cluster enforces no NetworkPolicies, anybody who reaches the Service can read the disks."""
+    tls: NBDEncryption | None = None
+    """PSK: the disks are served with TLS only, to clients with the key in the Secret that status.tlsSecret names, which
+    the operator makes. Absent: neither encryption nor passwords."""
 
 
 _TARGETS: Final = ("persistentVolumeClaims", "nbd", "file")

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from sendense_operator.api.v1alpha1.conditions import REASON_SERVING
 from sendense_operator.api.v1alpha1.restore import LATEST
+from sendense_operator.api.v1alpha1.restore_target import NBDEncryption
 from sendense_operator.cli.errors import ExitCode, usage
 from sendense_operator.cli.run_bars import has_ended
 from sendense_operator.cli.session import Session
@@ -56,6 +57,8 @@ class RestoreOptions:
     nbd: bool = False
     ttl_s: int = 0
     """How long the disks are served; 0: until the Restore is cancelled."""
+    tls: bool = False
+    """Whether the disks are served with TLS only, to clients with a key that the operator makes."""
     verify_only: bool = False
     disks: Sequence[int] = field(default=())
     allow_damaged: bool = False
@@ -83,6 +86,8 @@ async def restore(session: Session, options: RestoreOptions) -> None:
         for disk in objects(part(run, "status").get("disks")):
             if uri := text(disk.get("uri")):
                 session.screen.line(uri)
+        if secret := text(part(run, "status").get("tlsSecret")):
+            session.screen.line(f"the key for clients is in Secret {secret}")
 
 
 def _serves_or_ended(run: Mapping[str, Any]) -> bool:
@@ -110,6 +115,8 @@ def build_spec(options: RestoreOptions, repository: str) -> Obj:
         raise usage("--network and --default-network are for --virtual-machine")
     if options.format and not options.file:
         raise usage("--format is that of files", "give --file CLAIM or --file CLAIM/FOLDER")
+    if options.tls and not options.nbd:
+        raise usage("--tls is for disks that are served: give --nbd, too")
     if options.backup:
         source: Obj = {"backupRef": {"name": options.backup}}
     else:
@@ -123,7 +130,8 @@ def build_spec(options: RestoreOptions, repository: str) -> Obj:
 
 def _target(options: RestoreOptions) -> Obj:
     if options.nbd:
-        return {"nbd": {"ttlSeconds": options.ttl_s} if options.ttl_s else {}}
+        tls: Obj = {"tls": NBDEncryption.PSK.value} if options.tls else {}
+        return {"nbd": {**({"ttlSeconds": options.ttl_s} if options.ttl_s else {}), **tls}}
     if options.virtual_machine:
         return {"virtualMachine": _machine(options)}
     if options.file:

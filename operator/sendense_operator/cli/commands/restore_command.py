@@ -47,6 +47,7 @@ def restore(
     ] = "",
     nbd: Annotated[bool, typer.Option("--nbd", help="Serve the disks read-only over NBD.")] = False,
     ttl: Annotated[int, typer.Option("--ttl", min=0, help="With --nbd: seconds; 0: until it is cancelled.")] = 0,
+    tls: Annotated[bool, typer.Option("--tls", help="With --nbd: only with TLS, and a key.")] = False,
     verify_only: Annotated[bool, typer.Option("--verify-only", help="Only read and compare.")] = False,
     disk: Annotated[list[int] | None, typer.Option("--disk", min=0, help="Only this disk; may be repeated.")] = None,
     allow_damaged: Annotated[bool, typer.Option("--allow-damaged", help="Zeroes where it is damaged.")] = False,
@@ -62,7 +63,7 @@ def restore(
         options = restore_creation.RestoreOptions(
             backup=backup, vm=vm, repository=repository, at=at, targets=to or (), create=create,
             storage_class=storage_class, virtual_machine=virtual_machine, networks=network or (),
-            default_network=default_network, file=file, format=file_format, nbd=nbd, ttl_s=ttl,
+            default_network=default_network, file=file, format=file_format, nbd=nbd, ttl_s=ttl, tls=tls,
             verify_only=verify_only, disks=disk or (), allow_damaged=allow_damaged, name=name, wait=wait,
             timeout_s=timeout,
         )  # fmt: skip

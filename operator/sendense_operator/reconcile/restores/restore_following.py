@@ -10,6 +10,7 @@ from sendense_operator.cluster.kinds import JOB, POD
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.provenance import is_pod_of
 from sendense_operator.formatting import human_count, whole_seconds
+from sendense_operator.reconcile.restores.export_key import key_secret_name
 from sendense_operator.reconcile.restores.restore_end import complete, fail, pods_of, stopped_disks
 from sendense_operator.reconcile.restores.restore_progress import merge_disks, merge_progress, message_of
 from sendense_operator.reconcile.restores.restore_status import ObservedRestore, RestoreChanges, publish
@@ -203,11 +204,14 @@ async def _poll(
 async def _serving(ctx: RestoreContext, restore: ObservedRestore, changes: RestoreChanges) -> float:
     disks = stopped_disks(restore.status.disks)
     for disk in disks:
-        disk.uri = restored_uri(restore.obj, disk.index)
+        disk.uri = restored_uri(restore.obj, disk.index, tls=restore.spec.serves_tls)
     state = conditions.ready(
         conditions.REASON_SERVING, f"{human_count(len(disks), 'disk')} can be read, see status.disks"
     )
-    return await _publish(ctx, restore, state, {**changes, "stage": Stage.SERVING, "disks": disks})
+    seen: RestoreChanges = {**changes, "stage": Stage.SERVING, "disks": disks}
+    if restore.spec.serves_tls:
+        seen["tls_secret"] = key_secret_name(restore)
+    return await _publish(ctx, restore, state, seen)
 
 
 async def wait_for_old_pods(ctx: RestoreContext, restore: ObservedRestore) -> float | None:

@@ -17,6 +17,7 @@ from sendense_operator.cluster.kinds import CLAIM, RESTORE
 from sendense_operator.cluster.listing import collect
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import add_finalizers
+from sendense_operator.reconcile.restores.export_key import ensure_key
 from sendense_operator.reconcile.restores.export_network import open_network
 from sendense_operator.reconcile.restores.machine_plan import choose_storage_classes, decide_machine
 from sendense_operator.reconcile.restores.machine_writing import check_machine
@@ -181,6 +182,8 @@ async def _create(
         restore.obj = await add_finalizers(ctx.cluster, RESTORE, restore.obj, names.FINALIZER)
         if problem := await make_claims(ctx, restore):
             return problem
+        if restore.spec.serves_tls and (problem := await ensure_key(ctx, restore)):
+            return problem
         if restore.spec.nbd is not None:
             await open_network(ctx, restore, restore.spec.nbd)
         await create_job(ctx.cluster, job)
@@ -211,6 +214,7 @@ def build_task(restore: ObservedRestore, point: ChosenPoint, repository: Readabl
         verify_only=restore.spec.verify_only,
         serve=restore.spec.nbd is not None,
         serve_seconds=restore.spec.nbd.ttl_seconds if restore.spec.nbd is not None else None,
+        serve_tls=restore.spec.serves_tls,
         file=_file_task(restore.spec.file) if restore.spec.file is not None else None,
         allow_damaged=restore.spec.allow_damaged,
     )

@@ -60,6 +60,7 @@ class RestoreChanges(TypedDict, total=False):
     restore_point: ChosenPoint | None
     virtual_machine: PlannedMachine | None
     worker_job: str | None
+    tls_secret: str | None
     attempts: int | None
     node_name: str | None
     pod_uid: str | None

@@ -11,7 +11,7 @@ from sendense_operator.api.v1alpha1 import names
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
 from sendense_operator.api.v1alpha1.vmwareappliance import VMwareApplianceSpec
 from sendense_operator.cluster.objects import Obj
-from sendense_operator.restore_task import FILES, TARGETS_DIR, target_folder
+from sendense_operator.restore_task import FILES, TARGETS_DIR, TLS_DIR, TLS_KEYS, target_folder
 
 CREDENTIAL_KEYS: Final = ("username", "password")
 
@@ -52,6 +52,12 @@ def files_volume(claim: str) -> Volume:
     """Return the volume of the claim that receives all disks as files."""
     mount = {"name": FILES, "mountPath": f"{TARGETS_DIR}/{FILES}"}
     return Volume({"name": FILES, "persistentVolumeClaim": {"claimName": claim}}, mount)
+
+
+def tls_volume(secret: str) -> Volume:
+    """Return the volume with the key of an export, which the server reads at each handshake."""
+    source = {"secretName": secret, "items": [{"key": TLS_KEYS, "path": TLS_KEYS}], "defaultMode": 0o440}
+    return Volume({"name": "tls", "secret": source}, {"name": "tls", "mountPath": TLS_DIR, "readOnly": True})
 
 
 def scratch_volume() -> Volume:

@@ -10,7 +10,7 @@ from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
 from sendense_operator.cluster.api_client import Cluster
 from sendense_operator.cluster.kinds import JOB
 from sendense_operator.cluster.listing import collect
-from sendense_operator.cluster.object_names import restore_name
+from sendense_operator.cluster.object_names import restore_name, tls_secret_name
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.provenance import is_restore_job
 from sendense_operator.reconcile.state.kubernetes_objects import is_live, owner_ref
@@ -49,6 +49,7 @@ def build_restore_job(restore: Obj, task: RestoreTask, plan: RestorePlan, settin
         repository=plan.repository,
         one_node=plan.one_node,
         resources=plan.resources,
+        tls_secret=tls_secret_name(meta["name"], meta["uid"]),
         settings=settings,
     )
     return {

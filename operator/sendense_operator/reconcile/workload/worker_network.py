@@ -9,7 +9,7 @@ from sendense_operator.cluster.object_names import restore_name, restore_service
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.reconcile.state.kubernetes_objects import owner_ref
 from sendense_operator.reconcile.state.settings import Settings
-from sendense_operator.restore_task import restored_export_name
+from sendense_operator.restore_task import TLS_USER, restored_export_name
 
 
 def build_service(backup: Obj, labels: dict[str, str], disks: int) -> Obj:
@@ -98,11 +98,12 @@ def build_restore_policy(restore: Obj, disks: Sequence[int], allowed_from: Seque
     }
 
 
-def restored_uri(restore: Obj, index: int) -> str:
-    """Return the NBD URI of a disk that a Restore serves, as pods reach it."""
+def restored_uri(restore: Obj, index: int, *, tls: bool) -> str:
+    """Return the NBD URI of a disk that a Restore serves, as pods reach it; with `tls`, with the key's user."""
     meta = restore["metadata"]
     host = f"{restore_service_name(meta['name'], meta['uid'])}.{meta['namespace']}.svc"
-    return f"nbd://{host}:{names.NBD_BASE_PORT + index}/{restored_export_name(index)}"
+    scheme = f"nbds://{TLS_USER}@" if tls else "nbd://"
+    return f"{scheme}{host}:{names.NBD_BASE_PORT + index}/{restored_export_name(index)}"
 
 
 def _restore_selector(restore: Obj) -> dict[str, str]:

@@ -30,6 +30,7 @@ from sendense_operator.reconcile.workload.pod_volumes import (
     secret_volume,
     target_volume,
     task_volume,
+    tls_volume,
 )
 from sendense_operator.restore_task import RestoreTask
 from sendense_operator.task import BackupTask, ProbeTask, VerificationTask
@@ -168,13 +169,19 @@ def build_restore_template(
     repository: BackupRepositorySpec,
     one_node: bool,
     resources: Obj,
+    tls_secret: str,
     settings: Settings,
 ) -> Obj:
-    """Return the pod template of a restore. `one_node`, `resources`: as for a worker."""
+    """Return the pod template of a restore. `one_node`, `resources`: as for a worker.
+
+    `tls_secret`: name of the Secret with the key of the exports, if the task serves with TLS.
+    """
     if task.file is not None:
         targets = [files_volume(task.disks[0].claim)]
     else:
         targets = [target_volume(disk.index, disk.claim) for disk in task.disks if disk.claim]
+    if task.serve_tls:
+        targets.append(tls_volume(tls_secret))
     ports = [_nbd_port(disk.index) for disk in task.disks] if task.serve else []
     return _template(
         task.model_dump_json(by_alias=True),

@@ -11,7 +11,7 @@ from sendense_operator.chain.manifest import ManifestDisk
 from sendense_operator.logs import get_logger
 from sendense_operator.restore_task import RestoreTask, restored_export_name
 from sendense_operator.worker.errors import Reason, WorkerError
-from sendense_operator.worker.images import nbd_export, qemu_tools
+from sendense_operator.worker.images import nbd_export, nbd_tls, qemu_tools
 from sendense_operator.worker.images.layer_structure import StructureChecks
 from sendense_operator.worker.images.nbd_export import ModeChoice, Nbd
 from sendense_operator.worker.images.point_stacks import Stack
@@ -39,7 +39,7 @@ async def serve_point(settings: Settings, task: RestoreTask, state: RestoreState
             for stack in pinned.stacks:
                 state.say(f"checking disk {stack[0].index} of restore point {task.point.backup}")
                 await _check(task, structure, stack)
-                servers.append(await _start(settings, pinned, stack, choice))
+                servers.append(await _start(settings, task, pinned, stack, choice))
             state.serve(f"{len(servers)} disks of restore point {task.point.backup} can be read")
             log.info("serving", disks=len(servers), restore_point=task.point.backup, seconds=task.serve_seconds)
             await _until_over(servers, task.serve_seconds)
@@ -60,12 +60,13 @@ def _damaged(task: RestoreTask, found: Unproven) -> WorkerError:
     return WorkerError(Reason.RESTORE_POINT_DAMAGED, text)
 
 
-async def _start(settings: Settings, pinned: PinnedPoint, stack: Stack, choice: ModeChoice) -> Nbd:
+async def _start(settings: Settings, task: RestoreTask, pinned: PinnedPoint, stack: Stack, choice: ModeChoice) -> Nbd:
     disk: ManifestDisk = stack[0]
     path, port = pinned.root / disk.file, settings.nbd_base_port + disk.index
+    tls = nbd_tls.server_flags(settings.tls_dir) if task.serve_tls else []
     return await nbd_export.start(
         f"disk-{disk.index}",
-        ["-r", "-x", restored_export_name(disk.index), "-b", settings.pod_ip, "-p", str(port)],
+        ["-r", "-x", restored_export_name(disk.index), "-b", settings.pod_ip, "-p", str(port), *tls],
         lambda mode: qemu_tools.read_options(path, mode, len(stack)),
         choice,
         pinned.runtime,

@@ -8,6 +8,7 @@ from tests.support import sample
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
+from sendense_operator.cluster.object_names import tls_secret_name
 from sendense_operator.cluster.provenance import is_restore_job
 from sendense_operator.reconcile.state.settings import Settings
 from sendense_operator.reconcile.workload.restore_job import RestorePlan, build_restore_job
@@ -69,6 +70,19 @@ def test_files_are_written_to_one_claim() -> None:
     assert [volume["persistentVolumeClaim"]["claimName"] for volume in claims] == ["store-claim", "exports"]
     mounts = {mount["name"]: mount for mount in spec["containers"][0]["volumeMounts"]}
     assert mounts["files"] == {"name": "files", "mountPath": "/targets/files"}
+
+
+def test_only_the_file_of_a_key_reaches_a_pod() -> None:
+    task = TASK.model_copy(update={"serve": True, "serve_tls": True})
+    job = build_restore_job(sample.restore(), task, PLAN, Settings(worker_image="sendense-backup:test"))
+    spec = job["spec"]["template"]["spec"]
+    (source,) = [volume["secret"] for volume in spec["volumes"] if "secret" in volume]
+    name = tls_secret_name("r1", sample.uid_of("Restore", "r1"))
+    assert source == {"secretName": name, "items": [{"key": "keys.psk", "path": "keys.psk"}], "defaultMode": 0o440}
+    (container,) = spec["containers"]
+    (mount,) = [mount for mount in container["volumeMounts"] if mount["name"] == "tls"]
+    assert (mount["mountPath"], mount["readOnly"]) == ("/etc/sendense/tls", True)
+    assert not [variable for variable in container["env"] if "secretKeyRef" in json.dumps(variable)]
 
 
 def test_a_job_that_somebody_else_made_is_none() -> None:

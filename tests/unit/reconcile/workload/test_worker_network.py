@@ -97,7 +97,9 @@ def test_the_exports_of_a_restore() -> None:
     assert service["metadata"]["name"] == restore_service_name("2024-look", uid)
     assert service["metadata"]["name"].startswith("r-2024-look-restore-")
     assert [port["port"] for port in service["spec"]["ports"]] == [10809, 10812]
-    assert restored_uri(restore, 3) == f"nbd://{service['metadata']['name']}.shop.svc:10812/disk-3"
+    address = f"{service['metadata']['name']}.shop.svc:10812/disk-3"
+    assert restored_uri(restore, 3, tls=False) == f"nbd://{address}"
+    assert restored_uri(restore, 3, tls=True) == f"nbds://qemu@{address}"
     policy = build_restore_policy(restore, (0, 3), ["192.0.2.0/24"], SETTINGS)
     assert policy["metadata"]["name"] == restore_name("2024-look", uid)
     selector = {names.LABEL_COMPONENT: "restore", names.LABEL_RESTORE: "2024-look"}
