@@ -110,6 +110,8 @@ def test_outside_of_namespaces_everything_is_read_only(render: Render) -> None:
         ("", "namespaces", "get"),
         ("apiextensions.k8s.io", "customresourcedefinitions", "get"),
         ("storage.k8s.io", "storageclasses", "get"),
+        ("", "nodes", "list"),
+        ("", "persistentvolumes", "get"),
     }
     (named,) = [rule["resourceNames"] for rule in role["rules"] if "resourceNames" in rule]
     assert named == [f"{kind}.{_OURS}" for kind in ("backups", "backupchains", "backuprepositories")]

@@ -23,6 +23,7 @@ from sendense_operator.reconcile.restores.machine_plan import choose_storage_cla
 from sendense_operator.reconcile.restores.machine_writing import check_machine
 from sendense_operator.reconcile.restores.new_claims import make_claims
 from sendense_operator.reconcile.restores.restore_end import fail
+from sendense_operator.reconcile.restores.restore_nodes import check_nodes
 from sendense_operator.reconcile.restores.restore_source import (
     ReadableRepository,
     SourcePoint,
@@ -115,6 +116,7 @@ async def _start(ctx: RestoreContext, restore: ObservedRestore, point: ChosenPoi
         return resources
     async with ctx.restore_slots:
         problem = await check_claims(ctx, restore, restore.status.disks)
+        problem = problem or await check_nodes(ctx, restore, repository)
         problem = problem or await check_machine(ctx, restore)
         if problem is not None:
             return problem
