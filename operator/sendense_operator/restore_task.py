@@ -68,6 +68,16 @@ def restored_export_name(index: int) -> str:
     return f"disk-{index}"
 
 
+def digests_export_name(index: int) -> str:
+    """Return the name of the NBD export of the digest list of the disk with this index."""
+    return f"digests-{index}"
+
+
+def digests_port(base: int, index: int) -> int:
+    """Return the port of that export; `base`: the port of the first disk's export."""
+    return base + MAX_DISKS + index
+
+
 class RestoreDisk(Wire):
     """One disk to restore."""
 
@@ -116,6 +126,11 @@ class RestoreTask(ChainTask):
     """How long they are served; None: until the pod is ended."""
     serve_tls: bool = False
     """Whether they are served with TLS only, to clients with the key in TLS_DIR."""
+    serve_digests: bool = False
+    """Whether the digest list of each disk is served beside it, for a pod that restores the disks elsewhere."""
+    sender: Annotated[str, Field(max_length=253, pattern=r"^[a-z0-9.-]*$")] = ""
+    """Host of the pod that serves the disks and their digest lists with the key in TLS_DIR; empty: this pod has the
+    repository itself."""
     file: FileTask | None = None
     """Files in one claim, which all disks name; None: a claim per disk receives the disk."""
     allow_damaged: bool = False

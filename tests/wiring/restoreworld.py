@@ -26,7 +26,7 @@ class RestoreWorld:
         self.partials: dict[str, str] = {}
         """By claim: the restore point of which it holds an unfinished image."""
         self.endings: dict[str, list[Ending]] = {}
-        """By Restore: how its pods end, one after the other; then they complete."""
+        """By Restore: how its pods end, one after the other; then they complete. With -sender: those of its sender."""
         self.damaged: set[str] = set()
         """Names of restore points with a damaged chunk."""
 
@@ -39,7 +39,7 @@ class RestoreWorld:
 
     def ending(self, task: RestoreTask, age: int) -> Ending:
         """Return how the pod ends that has run for `age` seconds."""
-        planned = self.endings.get(task.restore)
+        planned = self.endings.get(f"{task.restore}-sender" if task.serve_digests else task.restore)
         if not planned:
             goes_on = task.serve and (task.serve_seconds is None or age < task.serve_seconds)
             return Ending.HANG if goes_on else Ending.COMPLETE

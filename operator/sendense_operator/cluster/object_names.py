@@ -60,6 +60,12 @@ def restore_name(restore: str, uid: str) -> str:
     return f"{_short(restore, _LIMIT - len(digest) - 9)}-restore-{digest}"
 
 
+def sender_name(restore: str, uid: str) -> str:
+    """Return the name of the Job that serves a Restore's disks to the one that writes them."""
+    digest = _digest(uid)
+    return f"{_short(restore, _LIMIT - len(digest) - 8)}-sender-{digest}"
+
+
 def tls_secret_name(restore: str, uid: str) -> str:
     """Return the name of the Secret with the key of a Restore's exports."""
     digest = _digest(uid)

@@ -52,6 +52,8 @@ class Reason(StrEnum):
     TARGET_FAULTY = "TargetFaulty"
     """The target does not read as it was written."""
     TARGET_ERROR = "TargetError"
+    SENDER_LOST = "SenderLost"
+    """The pod that serves the disks to this one does not answer (any more)."""
     CANCELLED = "Cancelled"
     TERMINATED = "Terminated"
     WORKER_DIED = "WorkerDied"

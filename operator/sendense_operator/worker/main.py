@@ -27,6 +27,7 @@ from sendense_operator.worker.lifecycle.http_server import common_routes, servin
 from sendense_operator.worker.lifecycle.stop_requests import Stopping
 from sendense_operator.worker.maintenance.repository_maintenance import run_probe
 from sendense_operator.worker.restore.nbd_serving import serve_point
+from sendense_operator.worker.restore.receiving_run import run_receiver
 from sendense_operator.worker.restore.restore_run import run_restore
 from sendense_operator.worker.restore.restore_state import RestoreState
 from sendense_operator.worker.settings import Settings
@@ -173,7 +174,8 @@ async def _restore(settings: Settings, task: RestoreTask, on_step: Callable[[str
         async with serving(Starlette(routes=common_routes(state.progress, stopping)), settings):
             if task.serve:
                 return await serve_point(settings, task, state)
-            return await run_restore(settings, task, state, on_step)
+            run = run_receiver if task.sender else run_restore
+            return await run(settings, task, state, on_step)
 
     before = "its time was over" if task.serve else "all disks were restored"
     answer = await _with_failures(run(), lambda: _cancelled(stopping, "the restore", before))

@@ -41,6 +41,8 @@ class Settings:
     """Seconds that a verification waits while maintenance frees layers."""
     switch_wait: float = 21_600.0
     """Seconds that a merged layer waits until no backup writes the chain, and no other pod reads it."""
+    sender_wait: float = 120.0
+    """Seconds that a restore waits for the pod that serves its disks, which may be one that replaces another."""
     probe_wait: float = 60.0
     """Seconds within which an export must send its greeting from its advertised address."""
     poll: float = 5.0

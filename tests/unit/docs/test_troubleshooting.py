@@ -46,6 +46,7 @@ ORDINARY: Final = frozenset(
         "Recovering",
         "Restored",
         "Retrying",
+        "SenderStarting",
         "Served",
         "Serving",
         "Starting",

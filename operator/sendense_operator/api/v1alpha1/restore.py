@@ -247,6 +247,9 @@ class RestoreStatus(Status):
     """The VirtualMachine that is made at the end: as the restore point and spec.target.virtualMachine say."""
     worker_job: ObjectName | None = None
     """Name of the Kubernetes Job that runs the worker."""
+    sender_job: ObjectName | None = None
+    """Name of the Kubernetes Job whose pod serves the disks to the worker, if no node can mount the volumes of both the
+    repository and the targets."""
     tls_secret: SubdomainName | None = None
     """Name of the Secret with the key for spec.target.nbd.tls, in its entry keys.psk: for the user qemu. It is deleted
     with the Restore."""

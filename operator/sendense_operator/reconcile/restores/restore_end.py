@@ -18,6 +18,7 @@ from sendense_operator.reconcile.backups.finish import REPOSITORY_REASONS
 from sendense_operator.reconcile.restores.export_network import close_network
 from sendense_operator.reconcile.restores.machine_writing import discard_machine, make_machine, release_machine
 from sendense_operator.reconcile.restores.new_claims import release_claims
+from sendense_operator.reconcile.restores.restore_sender import remove_sender
 from sendense_operator.reconcile.restores.restore_status import ObservedRestore, publish
 from sendense_operator.reconcile.state.context import ReconcileContext, RestoreContext
 from sendense_operator.reconcile.state.keys import Key, Work
@@ -184,6 +185,7 @@ async def remove_worker(ctx: RestoreContext, restore: ObservedRestore) -> float 
         elif job is not None and not job["spec"].get("ttlSecondsAfterFinished"):
             patch = {"metadata": {"uid": job["metadata"]["uid"]}, "spec": {"ttlSecondsAfterFinished": TTL_SECONDS}}
             await ctx.cluster.merge_patch(JOB, restore.namespace, restore.job_name, patch)
+        await remove_sender(ctx, restore)
         await close_network(ctx, restore)
         restore.obj = await remove_finalizers(ctx.cluster, RESTORE, restore.obj, names.FINALIZER)
     restore.status = await acknowledge(ctx, RESTORE, restore.obj, restore.status)
@@ -219,6 +221,7 @@ async def finish_deletion(ctx: RestoreContext, restore: ObservedRestore) -> floa
         return rest
     if left := still_there(await pods_of(ctx, restore)):
         await ctx.events.post(restore.obj, "Warning", "WorkerLeftBehind", _left_behind(left))
+    await remove_sender(ctx, restore)
     fresh = await find(ctx.cluster, RESTORE, restore.namespace, restore.name)
     if fresh is not None and fresh["metadata"]["uid"] == restore.uid:
         await remove_finalizers(ctx.cluster, RESTORE, fresh, names.FINALIZER)

@@ -13,6 +13,7 @@ from sendense_operator.formatting import human_count, whole_seconds
 from sendense_operator.reconcile.restores.export_key import key_secret_name
 from sendense_operator.reconcile.restores.restore_end import complete, fail, pods_of, stopped_disks
 from sendense_operator.reconcile.restores.restore_progress import merge_disks, merge_progress, message_of
+from sendense_operator.reconcile.restores.restore_sender import find_sender_problem
 from sendense_operator.reconcile.restores.restore_status import ObservedRestore, RestoreChanges, publish
 from sendense_operator.reconcile.state.context import RestoreContext
 from sendense_operator.reconcile.state.kubernetes_objects import is_deleting, pod_ip, worker_started
@@ -103,7 +104,7 @@ async def _lingering(ctx: RestoreContext, restore: ObservedRestore, seen: Linger
 
 
 async def _attempt(ctx: RestoreContext, restore: ObservedRestore, job: Obj, seen: RunningAttempt) -> float | None:
-    if await _overrun(ctx, restore, seen.pod):
+    if await _overrun(ctx, restore, seen.pod) or await _failed(ctx, restore, await find_sender_problem(ctx, restore)):
         return 0.0
     pod = seen.pod
     if pod is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.cluster.api_client import find
@@ -26,6 +27,7 @@ from sendense_operator.reconcile.workload.volume_nodes import (
     narrowed,
     nodes_of_volume,
 )
+from sendense_operator.restore_task import FileFormat
 
 
 @dataclass(frozen=True)
@@ -36,16 +38,28 @@ class BoundVolume:
     volume: Obj | None
 
 
-async def check_nodes(
-    ctx: ReconcileContext, restore: ObservedRestore, repository: ReadableRepository
-) -> Problem | None:
-    """Return the problem of claims that no node can mount together. Raises ClusterError.
+class Placement(Enum):
+    """By how many pods the disks are restored."""
 
-    Without the right to read volumes and nodes nothing is known, and the scheduler decides.
+    ONE_POD = "one pod"
+    """Which mounts the repository's claim and the targets."""
+    TWO_PODS = "two pods"
+    """One mounts the repository's claim and serves the disks, the other one mounts the targets."""
+
+
+async def find_placement(
+    ctx: ReconcileContext, restore: ObservedRestore, repository: ReadableRepository
+) -> Placement | Problem:
+    """Return how many pods are needed, or the problem of targets that no node can mount. Raises ClusterError.
+
+    Without the right to read volumes and nodes nothing is known, and the scheduler decides. What has begun with two
+    pods stays so.
     """
     targets = [disk.claim_name for disk in restore.status.disks if disk.claim_name is not None]
     if not targets:
-        return None
+        return Placement.ONE_POD
+    if restore.status.sender_job is not None:
+        return Placement.TWO_PODS
     try:
         source = await _bound(ctx, restore.namespace, repository.spec.claim_name)
         bound = [await _bound(ctx, restore.namespace, name) for name in targets]
@@ -54,33 +68,37 @@ async def check_nodes(
         limits = sum(has_affinity(one.volume) for one in (source, *bound)) + bool(in_use_on)
         nodes = await collect(ctx.cluster, NODE, None, facts_of) if limits > 1 else []
     except ForbiddenError:
-        return None
-    return decide_nodes(source, bound, in_use_on, nodes) if limits > 1 else None
+        return Placement.ONE_POD
+    placement = decide_placement(source, bound, in_use_on, nodes) if limits > 1 else Placement.ONE_POD
+    file = restore.spec.file
+    if placement is Placement.TWO_PODS and file is not None and file.format is FileFormat.OVA:
+        return archive_problem(source.claim, file.claim_name)
+    return placement
 
 
-def decide_nodes(
+def archive_problem(source: str, target: str) -> Problem:
+    """Return the problem of an archive whose descriptor only a pod with the repository could write."""
+    text = (
+        f"no node can mount the claims {source} and {target}, and an OVA can't be written from another node: use a "
+        "claim that the repository's node can mount, or the format VMDK"
+    )
+    return Problem("ArchiveNeedsOneNode", text, Meaning.FINAL)
+
+
+def decide_placement(
     source: BoundVolume, targets: Sequence[BoundVolume], in_use_on: frozenset[str], nodes: Sequence[NodeFacts]
-) -> Problem | None:
-    """Return the problem of volumes that no node can mount together.
+) -> Placement | Problem:
+    """Return how many pods are needed, or the problem of targets that no node can mount together.
 
     `source`: that of the repository, which pods use on the nodes `in_use_on` if only one node at a time can have it.
-    It is final unless it passes with those pods.
     """
-    reaches = [Reach(one.claim, nodes_of_volume(one.volume, nodes)) for one in (source, *targets)]
-    now = [narrowed(reaches[0], in_use_on), *reaches[1:]]
-    if have_common_node(now):
-        return None
-    is_final = not have_common_node(reaches)
-    places = "; ".join(str(one) for one in (reaches if is_final else now) if one.nodes)
-    what = f"no node can mount the volumes of all claims: {places}"
-    if not is_final:
-        text = f"{what}, where pods use the volume of the BackupRepository: the restore starts when they have ended"
-        return Problem("NoCommonNode", text)
-    advice = (
-        f"restore to claims of a node that can mount claim {source.claim} of the BackupRepository, or serve the disks "
-        "with spec.target.nbd and copy them in a pod on the other node"
-    )
-    return Problem("NoCommonNode", f"{what}: {advice}", Meaning.FINAL)
+    reaches = [Reach(one.claim, nodes_of_volume(one.volume, nodes)) for one in targets]
+    if not have_common_node(reaches):
+        places = "; ".join(str(one) for one in reaches if one.nodes)
+        text = f"no node can mount the volumes of all targets: {places}. Restore the disks of each node by a Restore of"
+        return Problem("NoCommonNode", f"{text} their own (spec.source.disks)", Meaning.FINAL)
+    repository = narrowed(Reach(source.claim, nodes_of_volume(source.volume, nodes)), in_use_on)
+    return Placement.ONE_POD if have_common_node([repository, *reaches]) else Placement.TWO_PODS
 
 
 async def _bound(ctx: ReconcileContext, namespace: str, name: str) -> BoundVolume:

@@ -23,7 +23,8 @@ from sendense_operator.reconcile.restores.machine_plan import choose_storage_cla
 from sendense_operator.reconcile.restores.machine_writing import check_machine
 from sendense_operator.reconcile.restores.new_claims import make_claims
 from sendense_operator.reconcile.restores.restore_end import fail
-from sendense_operator.reconcile.restores.restore_nodes import check_nodes
+from sendense_operator.reconcile.restores.restore_nodes import Placement, find_placement
+from sendense_operator.reconcile.restores.restore_sender import STARTING, ensure_sender, receiver_task
 from sendense_operator.reconcile.restores.restore_source import (
     ReadableRepository,
     SourcePoint,
@@ -52,7 +53,8 @@ async def start_restore(ctx: RestoreContext, restore: ObservedRestore) -> float 
         return await _choose(ctx, restore)
     problem = await _start(ctx, restore, restore.status.restore_point)
     if problem is not None:
-        return await wait_or_fail(ctx, restore, problem)
+        rest = await wait_or_fail(ctx, restore, problem)
+        return min(rest, ctx.settings.poll_seconds) if problem is STARTING else rest
     state = conditions.reconciling("Starting", "the worker's pod is being started")
     await publish(ctx, restore, state, worker_job=restore.job_name)
     return ctx.settings.poll_seconds
@@ -63,7 +65,7 @@ async def _choose(ctx: RestoreContext, restore: ObservedRestore) -> float:
     found = await find_source(ctx, restore)
     if isinstance(found, Problem):
         return await wait_or_fail(ctx, restore, found)
-    planned = _plan(restore.spec.target, found)
+    planned = _choose_targets(restore.spec.target, found)
     if isinstance(planned, Problem):
         return await wait_or_fail(ctx, restore, planned)
     machine, disks = planned
@@ -80,7 +82,7 @@ async def _choose(ctx: RestoreContext, restore: ObservedRestore) -> float:
     return 0.0
 
 
-def _plan(
+def _choose_targets(
     target: RestoreTarget | None, found: SourcePoint
 ) -> tuple[PlannedMachine | None, list[RestoredDiskStatus]] | Problem:
     """Return the VirtualMachine to make, if any, and the disks with their claims."""
@@ -111,17 +113,19 @@ async def _start(ctx: RestoreContext, restore: ObservedRestore, point: ChosenPoi
     repository = await find_repository(ctx, restore, point.repository_name)
     if isinstance(repository, Problem):
         return repository
-    resources = _resources(ctx, restore, repository)
-    if isinstance(resources, Problem):
-        return resources
+    plan = await _plan(ctx, restore, repository)
+    if isinstance(plan, Problem):
+        return plan
     async with ctx.restore_slots:
         problem = await check_claims(ctx, restore, restore.status.disks)
-        problem = problem or await check_nodes(ctx, restore, repository)
         problem = problem or await check_machine(ctx, restore)
         if problem is not None:
             return problem
+        placement = await find_placement(ctx, restore, repository)
+        if isinstance(placement, Problem):
+            return placement
         waits = await _waits_for_slot(ctx, restore, repository) if restore.spec.nbd is None else None
-        return waits or await _create(ctx, restore, point, repository, resources)
+        return waits or await _create(ctx, restore, build_task(restore, point, repository), plan, placement)
 
 
 async def _waits_for_slot(
@@ -166,11 +170,15 @@ def _resources(ctx: ReconcileContext, restore: ObservedRestore, repository: Read
     return decide_resources([largest], resources_of(wanted), ctx.settings.worker_max_memory)
 
 
-async def _create(
-    ctx: RestoreContext, restore: ObservedRestore, point: ChosenPoint, repository: ReadableRepository, resources: Obj
-) -> Problem | None:
+async def _plan(
+    ctx: ReconcileContext, restore: ObservedRestore, repository: ReadableRepository
+) -> RestorePlan | Problem:
+    """Return what the Job is made of, or why it can't be made. Raises ClusterError."""
+    resources = _resources(ctx, restore, repository)
+    if isinstance(resources, Problem):
+        return resources
     claim = await find(ctx.cluster, CLAIM, restore.namespace, repository.spec.claim_name)
-    plan = RestorePlan(
+    return RestorePlan(
         repository_name=repository.name,
         repository=repository.spec,
         one_node=claim is not None and needs_one_node(claim),
@@ -178,7 +186,12 @@ async def _create(
         retries=restore.spec.retries,
         deadline_seconds=restore.deadlines.job_seconds(ctx.now()),
     )
-    job = build_restore_job(restore.obj, build_task(restore, point, repository), plan, ctx.settings)
+
+
+async def _create(
+    ctx: RestoreContext, restore: ObservedRestore, task: RestoreTask, plan: RestorePlan, placement: Placement
+) -> Problem | None:
+    """Create the Job, and before it what it needs; with two pods, only once the sender serves."""
     try:
         # Before the first object that has to be cleaned up; refused when the Restore is being deleted.
         restore.obj = await add_finalizers(ctx.cluster, RESTORE, restore.obj, names.FINALIZER)
@@ -188,7 +201,11 @@ async def _create(
             return problem
         if restore.spec.nbd is not None:
             await open_network(ctx, restore, restore.spec.nbd)
-        await create_job(ctx.cluster, job)
+        if placement is Placement.TWO_PODS:
+            if problem := await ensure_sender(ctx, restore, task, plan):
+                return problem
+            task = receiver_task(task, restore.obj)
+        await create_job(ctx.cluster, build_restore_job(restore.obj, task, plan, ctx.settings))
     except AlreadyExistsError:
         return None
     except ForbiddenError as error:

@@ -19,7 +19,7 @@ from sendense_operator.api.v1alpha1.restore import (
 )
 from sendense_operator.api.v1alpha1.virtual_machine_target import PlannedMachine
 from sendense_operator.cluster.kinds import RESTORE
-from sendense_operator.cluster.object_names import restore_name
+from sendense_operator.cluster.object_names import restore_name, sender_name
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.cluster.status_writer import write_status
 from sendense_operator.formatting import human_duration, whole_seconds
@@ -45,6 +45,7 @@ _ORDINARY_WAITS: Final = frozenset(
         "NoRestorePoint",
         "RepositoryNotFound",
         "RepositoryNotReady",
+        "SenderStarting",
         "Starting",
         "WaitingForSlot",
     }
@@ -60,6 +61,7 @@ class RestoreChanges(TypedDict, total=False):
     restore_point: ChosenPoint | None
     virtual_machine: PlannedMachine | None
     worker_job: str | None
+    sender_job: str | None
     tls_secret: str | None
     attempts: int | None
     node_name: str | None
@@ -98,6 +100,11 @@ class ObservedRestore(ObservedRun):
     def job_name(self) -> str:
         """Name of its Job."""
         return restore_name(self.name, self.uid)
+
+    @property
+    def sender_name(self) -> str:
+        """Name of the Job of its sender, if it needs one."""
+        return sender_name(self.name, self.uid)
 
     @property
     def repository_key(self) -> ObjectKey | None:

@@ -9,7 +9,7 @@ from sendense_operator.cluster.object_names import restore_name, restore_service
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.reconcile.state.kubernetes_objects import owner_ref
 from sendense_operator.reconcile.state.settings import Settings
-from sendense_operator.restore_task import TLS_USER, restored_export_name
+from sendense_operator.restore_task import TLS_USER, digests_export_name, digests_port, restored_export_name
 
 
 def build_service(backup: Obj, labels: dict[str, str], disks: int) -> Obj:
@@ -98,16 +98,46 @@ def build_restore_policy(restore: Obj, disks: Sequence[int], allowed_from: Seque
     }
 
 
+def build_sender_service(restore: Obj, disks: Sequence[int]) -> Obj:
+    """Return the Service of the exports of these disks, and of their digest lists, for the pod that writes them."""
+    service = build_restore_service(restore, disks)
+    service["spec"]["ports"] += [
+        {"name": digests_export_name(index), "protocol": "TCP", "port": port, "targetPort": port}
+        for index in disks
+        for port in (digests_port(names.NBD_BASE_PORT, index),)
+    ]
+    return service
+
+
+def build_sender_policy(restore: Obj, disks: Sequence[int], settings: Settings) -> Obj:
+    """Return who may connect to a sender: the pod of the same Restore that writes, and the controller."""
+    policy = build_restore_policy(restore, disks, (), settings)
+    exports = policy["spec"]["ingress"][0]
+    exports["ports"] += [{"protocol": "TCP", "port": digests_port(names.NBD_BASE_PORT, index)} for index in disks]
+    own = {key: value for key, value in _restore_selector(restore).items() if key != names.LABEL_EXPORT}
+    exports["from"] = [{"podSelector": {"matchLabels": own}}]
+    return policy
+
+
+def sender_host(restore: Obj) -> str:
+    """Return the host of the Service of a Restore's exports, as pods reach it."""
+    meta = restore["metadata"]
+    return f"{restore_service_name(meta['name'], meta['uid'])}.{meta['namespace']}.svc"
+
+
 def restored_uri(restore: Obj, index: int, *, tls: bool) -> str:
     """Return the NBD URI of a disk that a Restore serves, as pods reach it; with `tls`, with the key's user."""
-    meta = restore["metadata"]
-    host = f"{restore_service_name(meta['name'], meta['uid'])}.{meta['namespace']}.svc"
     scheme = f"nbds://{TLS_USER}@" if tls else "nbd://"
-    return f"{scheme}{host}:{names.NBD_BASE_PORT + index}/{restored_export_name(index)}"
+    return f"{scheme}{sender_host(restore)}:{names.NBD_BASE_PORT + index}/{restored_export_name(index)}"
 
 
 def _restore_selector(restore: Obj) -> dict[str, str]:
-    return {names.LABEL_COMPONENT: names.COMPONENT_RESTORE, names.LABEL_RESTORE: restore["metadata"]["name"]}
+    """Return the labels of a pod that serves disks. One that writes them has not the last of these."""
+    return {
+        names.LABEL_COMPONENT: names.COMPONENT_RESTORE,
+        names.LABEL_RESTORE: restore["metadata"]["name"],
+        names.LABEL_EXPORT: "true",
+    }
 
 
 def _selector(backup: Obj) -> dict[str, str]:

@@ -174,20 +174,21 @@ def build_restore_template(
 ) -> Obj:
     """Return the pod template of a restore. `one_node`, `resources`: as for a worker.
 
-    `tls_secret`: name of the Secret with the key of the exports, if the task serves with TLS.
+    `tls_secret`: name of the Secret with the key of the exports, for a task that serves with TLS or has a sender.
     """
     if task.file is not None:
         targets = [files_volume(task.disks[0].claim)]
     else:
         targets = [target_volume(disk.index, disk.claim) for disk in task.disks if disk.claim]
-    if task.serve_tls:
+    if task.serve_tls or task.sender:
         targets.append(tls_volume(tls_secret))
+    source = [] if task.sender else [repository_volume(repository)]
     ports = [_nbd_port(disk.index) for disk in task.disks] if task.serve else []
     return _template(
         task.model_dump_json(by_alias=True),
         name="",
         labels=labels,
-        volumes=[task_volume(), repository_volume(repository), scratch_volume(), *targets],
+        volumes=[task_volume(), *source, scratch_volume(), *targets],
         ports=[_STATUS, *ports],
         repository=repository,
         one_node=one_node,

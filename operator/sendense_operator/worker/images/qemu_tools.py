@@ -136,6 +136,11 @@ def alone_options(path: Path, mode: IoMode) -> str:
     return JSON_IMAGE + json.dumps(image, separators=(",", ":"))
 
 
+def raw_options(path: Path) -> str:
+    """Return the image options of a read-only export of a file as it is."""
+    return f"driver=raw,file.driver=file,file.filename={safe_path(path)}"
+
+
 def write_options(path: Path, mode: IoMode, layers: int) -> str:
     """Return the image options of an export to which the worker itself writes; `layers` as for `serve_options`.
 

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 
 from sendense_operator.worker.images.content_digests import Content
-from sendense_operator.worker.restore.disk_source import DiskSource
+from sendense_operator.worker.restore.digested_disk import DigestedDisk
 from sendense_operator.worker.restore.target_comparison import differing_chunks
 from sendense_operator.worker.restore.target_errors import target_failures
 from sendense_operator.worker.restore.target_folder import TargetFolder
@@ -27,14 +27,14 @@ class DiskImage(Protocol):
     def rewrites(self) -> bool:
         """Whether a chunk can be written again."""
 
-    def writing(self, source: DiskSource, wanted: bytearray, *, blank: bool) -> AbstractAsyncContextManager[Put]:
+    def writing(self, source: DigestedDisk, wanted: bytearray, *, blank: bool) -> AbstractAsyncContextManager[Put]:
         """Open the image until the block ends. Any thread may put the `wanted` chunks, each exactly once, in any order.
 
         `wanted`: one byte per chunk. `blank`: whether there is nothing but zeroes in their place.
         """
 
     async def differing(
-        self, source: DiskSource, among: bytearray, on_total: Callable[[int], None], on_read: Callable[[int], None]
+        self, source: DigestedDisk, among: bytearray, on_total: Callable[[int], None], on_read: Callable[[int], None]
     ) -> bytearray:
         """Return which of the chunks `among` differ from what they must be, as the storage returns them.
 
@@ -56,7 +56,7 @@ class RawImage:
         return self._folder
 
     @asynccontextmanager
-    async def writing(self, source: DiskSource, wanted: bytearray, *, blank: bool) -> AsyncIterator[Put]:
+    async def writing(self, source: DigestedDisk, wanted: bytearray, *, blank: bool) -> AsyncIterator[Put]:
         """See DiskImage."""
         file = self._folder.file
 
@@ -68,7 +68,7 @@ class RawImage:
         yield put
 
     async def differing(
-        self, source: DiskSource, among: bytearray, on_total: Callable[[int], None], on_read: Callable[[int], None]
+        self, source: DigestedDisk, among: bytearray, on_total: Callable[[int], None], on_read: Callable[[int], None]
     ) -> bytearray:
         """See DiskImage."""
         return await differing_chunks(self._folder.file, source, among, on_total, on_read)

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from operator import and_
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from sendense_operator.answer import RestoredDisk
 from sendense_operator.chain.export_files import DiskData
@@ -15,19 +16,21 @@ from sendense_operator.worker.errors import Reason, WorkerError
 from sendense_operator.worker.images.content_digests import Content
 from sendense_operator.worker.images.nbd_export import ModeChoice
 from sendense_operator.worker.restore.damaged_ranges import bytes_of, ranges_of, restored_disk
+from sendense_operator.worker.restore.digested_disk import DigestedDisk
 from sendense_operator.worker.restore.disk_image import DiskImage
-from sendense_operator.worker.restore.disk_source import DiskSource
 from sendense_operator.worker.restore.restore_state import RestoreState
 from sendense_operator.worker.restore.restore_wording import describe_target
 
 log = get_logger(__name__)
 
+Source = TypeVar("Source", bound=DigestedDisk)
 
-class DiskRestore:
+
+class DiskRestore(Generic[Source]):
     """The work on one disk. All coroutines raise Unproven for damage that the task does not accept, and WorkerError."""
 
     def __init__(
-        self, source: DiskSource, state: RestoreState, choice: ModeChoice, runtime: Path, *, allow_damaged: bool
+        self, source: Source, state: RestoreState, choice: ModeChoice, runtime: Path, *, allow_damaged: bool
     ) -> None:
         self.source = source
         self.disk = source.disk
@@ -50,7 +53,7 @@ class DiskRestore:
 
     async def verify(self) -> None:
         """Read all data of the restore point, and compare it with the digests."""
-        wanted = self.source.layer.data_chunks
+        wanted = self.source.stored
         self._state.read_back(self.disk, bytes_of(wanted, self.source.chunks), "reading")
 
         def receive(index: int, data: Content) -> None:

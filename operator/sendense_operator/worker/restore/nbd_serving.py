@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 
 from sendense_operator.answer import Answer
+from sendense_operator.chain import layout
 from sendense_operator.chain.manifest import ManifestDisk
 from sendense_operator.logs import get_logger
-from sendense_operator.restore_task import RestoreTask, restored_export_name
+from sendense_operator.restore_task import RestoreTask, digests_export_name, digests_port, restored_export_name
 from sendense_operator.worker.errors import Reason, WorkerError
 from sendense_operator.worker.images import nbd_export, nbd_tls, qemu_tools
 from sendense_operator.worker.images.layer_structure import StructureChecks
 from sendense_operator.worker.images.nbd_export import ModeChoice, Nbd
 from sendense_operator.worker.images.point_stacks import Stack
-from sendense_operator.worker.images.unproven import Unproven
+from sendense_operator.worker.images.proof import check_digest_root, open_list, read_list
+from sendense_operator.worker.images.unproven import Unproven, corruption_as_unproven
 from sendense_operator.worker.restore.pinned_point import PinnedPoint, pinned_point
 from sendense_operator.worker.restore.restore_state import RestoreState
 from sendense_operator.worker.settings import Settings
@@ -40,8 +43,10 @@ async def serve_point(settings: Settings, task: RestoreTask, state: RestoreState
                 state.say(f"checking disk {stack[0].index} of restore point {task.point.backup}")
                 await _check(task, structure, stack)
                 servers.append(await _start(settings, task, pinned, stack, choice))
-            state.serve(f"{len(servers)} disks of restore point {task.point.backup} can be read")
-            log.info("serving", disks=len(servers), restore_point=task.point.backup, seconds=task.serve_seconds)
+                if task.serve_digests:
+                    servers.append(await _start_digests(settings, task, pinned, stack, choice))
+            state.serve(f"{len(pinned.stacks)} disks of restore point {task.point.backup} can be read")
+            log.info("serving", disks=len(pinned.stacks), restore_point=task.point.backup, seconds=task.serve_seconds)
             await _until_over(servers, task.serve_seconds)
         finally:
             await asyncio.gather(*(_close(server) for server in servers))
@@ -68,6 +73,29 @@ async def _start(settings: Settings, task: RestoreTask, pinned: PinnedPoint, sta
         f"disk-{disk.index}",
         ["-r", "-x", restored_export_name(disk.index), "-b", settings.pod_ip, "-p", str(port), *tls],
         lambda mode: qemu_tools.read_options(path, mode, len(stack)),
+        choice,
+        pinned.runtime,
+    )
+
+
+async def _start_digests(
+    settings: Settings, task: RestoreTask, pinned: PinnedPoint, stack: Stack, choice: ModeChoice
+) -> Nbd:
+    """Serve the digest list of a disk, once it is proven to be the one that the manifest names."""
+    disk: ManifestDisk = stack[0]
+    try:
+        with corruption_as_unproven():
+            written = await asyncio.to_thread(open_list, pinned.root, disk)
+        with written, corruption_as_unproven():
+            check_digest_root(disk, await read_list(disk, written.root))
+    except Unproven as error:
+        raise _damaged(task, error) from error
+    path = pinned.root / layout.digests_of(PurePosixPath(disk.file))
+    port, name = digests_port(settings.nbd_base_port, disk.index), digests_export_name(disk.index)
+    return await nbd_export.start(
+        name,
+        ["-r", "-x", name, "-b", settings.pod_ip, "-p", str(port), *nbd_tls.server_flags(settings.tls_dir)],
+        lambda mode: qemu_tools.raw_options(path),
         choice,
         pinned.runtime,
     )

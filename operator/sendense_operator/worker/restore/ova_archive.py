@@ -21,7 +21,7 @@ from sendense_operator.restore_task import FileFormat, FileHardware
 from sendense_operator.worker.errors import Reason, WorkerError
 from sendense_operator.worker.images.nbd_export import ModeChoice
 from sendense_operator.worker.restore.damaged_ranges import bytes_of
-from sendense_operator.worker.restore.disk_source import DiskSource
+from sendense_operator.worker.restore.digested_disk import DigestedDisk
 from sendense_operator.worker.restore.restore_wording import describe_target
 from sendense_operator.worker.restore.stream_image import StreamImage, append_pieces
 from sendense_operator.worker.restore.target_errors import target_failures
@@ -79,7 +79,7 @@ class OvaArchive:
         folder: TargetFolder,
         manifest: Manifest,
         wanted: FileHardware,
-        sources: Sequence[DiskSource],
+        sources: Sequence[DigestedDisk],
         choice: ModeChoice,
         runtime: Path,
     ) -> None:

@@ -15,8 +15,8 @@ from sendense_operator.worker.images import nbd_export, qemu_tools
 from sendense_operator.worker.images.content_digests import Content
 from sendense_operator.worker.images.nbd_client import Connection
 from sendense_operator.worker.images.nbd_export import ModeChoice
+from sendense_operator.worker.restore.digested_disk import DigestedDisk
 from sendense_operator.worker.restore.disk_image import Put
-from sendense_operator.worker.restore.disk_source import DiskSource
 from sendense_operator.worker.restore.served_image import compare_served, settle
 from sendense_operator.worker.restore.target_errors import image_failures, target_failures
 from sendense_operator.worker.restore.target_file import filled
@@ -44,7 +44,7 @@ class Qcow2Image:
         return self._folder
 
     @asynccontextmanager
-    async def writing(self, source: DiskSource, wanted: bytearray, *, blank: bool) -> AsyncIterator[Put]:
+    async def writing(self, source: DigestedDisk, wanted: bytearray, *, blank: bool) -> AsyncIterator[Put]:
         """See DiskImage."""
         path, disk = self._folder.current_path, source.disk
         async with AsyncExitStack() as server:
@@ -67,7 +67,7 @@ class Qcow2Image:
                 await server.aclose()
 
     async def differing(
-        self, source: DiskSource, among: bytearray, on_total: Callable[[int], None], on_read: Callable[[int], None]
+        self, source: DigestedDisk, among: bytearray, on_total: Callable[[int], None], on_read: Callable[[int], None]
     ) -> bytearray:
         """See DiskImage. Raises WorkerError TargetNotEmpty, too, for a finished file that is no such image."""
         path = self._folder.current_path
@@ -92,7 +92,7 @@ class Qcow2Image:
             self._runtime,
         )
 
-    async def _format(self, path: Path, source: DiskSource) -> None:
+    async def _format(self, path: Path, source: DigestedDisk) -> None:
         """Make the empty image in the file that is open. Raises WorkerError."""
         await qemu_tools.format_file(path, source.disk.virtual_size, _OPTIONS)
         with target_failures(source.disk, f"creating {path.name}"):
@@ -103,7 +103,7 @@ class Qcow2Image:
 class _Writer:
     """The connections of the threads that write."""
 
-    def __init__(self, socket: Path, source: DiskSource, *, blank: bool) -> None:
+    def __init__(self, socket: Path, source: DigestedDisk, *, blank: bool) -> None:
         self._socket, self._source, self._blank = socket, source, blank
         self._local = threading.local()
 

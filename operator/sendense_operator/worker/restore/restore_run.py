@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from functools import partial
-from typing import TypeVar
 
 from sendense_operator.answer import Answer
 from sendense_operator.chain.extents import marked
@@ -26,21 +24,18 @@ from sendense_operator.worker.images.unproven import Unproven
 from sendense_operator.worker.lifecycle.stop_requests import run_to_end
 from sendense_operator.worker.restore.damage_report import DamageReport
 from sendense_operator.worker.restore.damaged_ranges import describe_damage_left
-from sendense_operator.worker.restore.disk_image import DiskImage
 from sendense_operator.worker.restore.disk_restore import DiskRestore
-from sendense_operator.worker.restore.disk_source import open_source
+from sendense_operator.worker.restore.disk_sequence import RestoreSequence, in_thread
+from sendense_operator.worker.restore.disk_source import DiskSource, open_source
 from sendense_operator.worker.restore.pinned_point import PinnedPoint, pinned_point
 from sendense_operator.worker.restore.restore_state import RestoreState
-from sendense_operator.worker.restore.target_claims import Targets, check_space
+from sendense_operator.worker.restore.target_claims import Targets
 from sendense_operator.worker.restore.target_files import open_targets
-from sendense_operator.worker.restore.target_folder import TargetFolder
 from sendense_operator.worker.settings import Settings
 from sendense_operator.worker.storage.commit import no_step
 from sendense_operator.worker.storage.point_lookup import locate_chain
 
 log = get_logger(__name__)
-
-_T = TypeVar("_T")
 
 
 async def run_restore(
@@ -51,16 +46,16 @@ async def run_restore(
     `on_step` receives the name of each step that changes which files there are, before it is done.
     """
     locate_chain(settings, task, (task.point,))  # a task that is not valid changes nothing
-    with _targets(settings, task, state) as targets:
+    with targets_of(settings, task, state) as targets:
         if not task.verify_only:
-            await _in_thread(targets.inspect, state)
+            await in_thread(targets.inspect, state)
         async with pinned_point(settings, task) as pinned:
             run = _Run(settings, task, state, pinned)
             return await run.to_answer(targets, on_step)
 
 
 @contextlib.contextmanager
-def _targets(settings: Settings, task: RestoreTask, state: RestoreState) -> Iterator[Targets]:
+def targets_of(settings: Settings, task: RestoreTask, state: RestoreState) -> Iterator[Targets]:
     """Provide the targets; when the block ends, remove from them what no further attempt can continue."""
     targets = open_targets(settings, task, CHUNK)
     try:
@@ -75,14 +70,6 @@ def _targets(settings: Settings, task: RestoreTask, state: RestoreState) -> Iter
         raise
     finally:
         targets.close()
-
-
-async def _in_thread(work: Callable[[], _T], state: RestoreState) -> _T:
-    """Run `work` in a thread, to its end even if the restore is cancelled meanwhile."""
-    result = await run_to_end(asyncio.to_thread(work))
-    if state.stopping.requested or state.stopping.terminated_at is not None:
-        raise asyncio.CancelledError
-    return result
 
 
 class _Run:
@@ -120,47 +107,22 @@ class _Run:
             started=self._state.started,
         )
 
-    async def _verify(self, disks: Sequence[DiskRestore]) -> None:
+    async def _verify(self, disks: Sequence[DiskRestore[DiskSource]]) -> None:
         for disk in disks:
             async with self._reporting(disk.source.stack):
                 await disk.verify()
         await self._mark_accepted(disks)
 
-    async def _restore(self, disks: Sequence[DiskRestore], targets: Targets, on_step: Callable[[str], None]) -> None:
+    async def _restore(
+        self, disks: Sequence[DiskRestore[DiskSource]], targets: Targets, on_step: Callable[[str], None]
+    ) -> None:
         images = targets.images(self._pinned.point.manifest, [disk.source for disk in disks], self._pinned.runtime)
-        pairs = tuple(zip(disks, images, strict=True))
-        for disk in disks:
-            async with self._reporting(disk.source.stack):
-                disk.accept_lost()
-        await asyncio.to_thread(check_space, targets.needs([disk.needed for disk in disks]))
-        await self._prove_finished(pairs, targets)
-        unfinished = [(disk, image) for disk, image in pairs if not image.folder.is_finished]
-        begun = dict[TargetFolder, bool]()
-        for folder in targets.folders:
-            if not folder.is_finished:
-                begun[folder] = await _in_thread(partial(folder.begin, on_step), self._state)
-        for disk, image in unfinished:
-            async with self._reporting(disk.source.stack):
-                await disk.restore(image, is_new=begun[image.folder])
-        await targets.seal(on_step)
-        for disk, image in unfinished:
-            async with self._reporting(disk.source.stack):
-                await disk.read_back(image)
-        await targets.prove(self._state)
+        sequence = RestoreSequence(tuple(zip(disks, images, strict=True)), targets, self._state)
+        await sequence.run(lambda source: self._reporting(source.stack), on_step)
         await self._mark_accepted(disks)
         await run_to_end(asyncio.to_thread(targets.publish, on_step))
 
-    async def _prove_finished(self, pairs: Sequence[tuple[DiskRestore, DiskImage]], targets: Targets) -> None:
-        for folder in targets.folders:
-            if folder.is_finished:
-                folder.examine()
-        targets.load()
-        for disk, image in pairs:
-            if image.folder.is_finished:
-                async with self._reporting(disk.source.stack):
-                    await disk.prove_finished(image)
-
-    async def _open(self, stack: Stack, opened: contextlib.ExitStack) -> DiskRestore:
+    async def _open(self, stack: Stack, opened: contextlib.ExitStack) -> DiskRestore[DiskSource]:
         """Check the structure of a disk of the restore point. Raises WorkerError."""
         disk = next(disk for disk in self._task.disks if disk.index == stack[0].index)
         self._state.say(f"checking disk {disk.index} of restore point {self._task.point.backup}")
@@ -185,7 +147,7 @@ class _Run:
         await self._report.write()
         return self._report.error(self._pinned.point, stack, found, [disk.index for disk in self._task.disks])
 
-    async def _mark_accepted(self, disks: Sequence[DiskRestore]) -> None:
+    async def _mark_accepted(self, disks: Sequence[DiskRestore[DiskSource]]) -> None:
         """Mark the damage that the task accepts. Errors are logged."""
         for disk in disks:
             source = disk.source

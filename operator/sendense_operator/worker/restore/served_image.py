@@ -21,21 +21,21 @@ from sendense_operator.worker.images.nbd_client import Connection
 from sendense_operator.worker.images.nbd_export import ModeChoice
 from sendense_operator.worker.images.qemu_tools import IoMode
 from sendense_operator.worker.restore.damaged_ranges import bytes_of
-from sendense_operator.worker.restore.disk_source import DiskSource
+from sendense_operator.worker.restore.digested_disk import DigestedDisk
 from sendense_operator.worker.restore.target_errors import image_failures, target_failures
 from sendense_operator.worker.restore.target_folder import TargetFolder
 
 _CLOSE_SECONDS: Final = 10.0
 
 
-async def settle(folder: TargetFolder, source: DiskSource) -> None:
+async def settle(folder: TargetFolder, source: DigestedDisk) -> None:
     """Make an image durable, and drop it from the page cache, so that what is read is what is stored."""
     with target_failures(source.disk, "flushing the image"):
         await asyncio.to_thread(folder.file.settle)
 
 
 async def compare_served(
-    source: DiskSource,
+    source: DigestedDisk,
     options: Callable[[IoMode], str],
     among: bytearray,
     on_total: Callable[[int], None],

@@ -15,8 +15,8 @@ from sendense_operator.worker.errors import Reason, WorkerError
 from sendense_operator.worker.images import qemu_tools
 from sendense_operator.worker.images.content_digests import Content
 from sendense_operator.worker.images.nbd_export import ModeChoice
+from sendense_operator.worker.restore.digested_disk import DigestedDisk
 from sendense_operator.worker.restore.disk_image import Put
-from sendense_operator.worker.restore.disk_source import DiskSource
 from sendense_operator.worker.restore.restore_wording import describe_target
 from sendense_operator.worker.restore.served_image import compare_served, settle
 from sendense_operator.worker.restore.target_errors import target_failures
@@ -85,7 +85,7 @@ class StreamImage:
         return self._folder
 
     @asynccontextmanager
-    async def writing(self, source: DiskSource, wanted: bytearray, *, blank: bool) -> AsyncIterator[Put]:
+    async def writing(self, source: DigestedDisk, wanted: bytearray, *, blank: bool) -> AsyncIterator[Put]:
         """See DiskImage."""
         if not blank:
             raise RuntimeError("a stream is only written once")
@@ -96,7 +96,7 @@ class StreamImage:
         await asyncio.to_thread(writer.end)
 
     async def differing(
-        self, source: DiskSource, among: bytearray, on_total: Callable[[int], None], on_read: Callable[[int], None]
+        self, source: DigestedDisk, among: bytearray, on_total: Callable[[int], None], on_read: Callable[[int], None]
     ) -> bytearray:
         """See DiskImage. Raises WorkerError TargetNotEmpty, too, for a finished file that is no such image."""
         path, part = self._folder.current_path, self._place.part
@@ -120,10 +120,10 @@ class StreamImage:
             self._runtime,
         )
 
-    def _builder(self, source: DiskSource) -> StreamBuilder:
+    def _builder(self, source: DigestedDisk) -> StreamBuilder:
         # The content ID tells a parent's contents apart; a stream is nobody's parent. The first bit is left 0, because
         # all ones mean: no parent.
-        content_id = int(source.stack[0].digest.root[:8], 16) & 0x7FFFFFFF
+        content_id = int.from_bytes(source.recorded(0)[:4]) & 0x7FFFFFFF
         return StreamBuilder(source.disk.virtual_size, self._name, content_id)
 
 
@@ -137,7 +137,7 @@ class _GivenUpError(WorkerError):
 class _Writer:
     """Packs chunks in the threads that bring them, and appends them in the order of the disk."""
 
-    def __init__(self, source: DiskSource, wanted: bytearray, place: StreamPlace, builder: StreamBuilder) -> None:
+    def __init__(self, source: DigestedDisk, wanted: bytearray, place: StreamPlace, builder: StreamBuilder) -> None:
         self._source, self._place, self._builder = source, place, builder
         self._order = marked(wanted)
         self._next = next(self._order, None)

@@ -10,8 +10,8 @@ from sendense_operator.chain.export_files import DiskData
 from sendense_operator.chain.manifest import Manifest
 from sendense_operator.restore_task import RestoreDisk, RestoreTask, target_folder
 from sendense_operator.worker.errors import Reason, WorkerError
+from sendense_operator.worker.restore.digested_disk import DigestedDisk
 from sendense_operator.worker.restore.disk_image import DiskImage, RawImage
-from sendense_operator.worker.restore.disk_source import DiskSource
 from sendense_operator.worker.restore.restore_state import RestoreState
 from sendense_operator.worker.restore.restore_wording import describe_target, mebibytes_free, mebibytes_needed
 from sendense_operator.worker.restore.target_folder import TargetFolder
@@ -58,8 +58,11 @@ class Targets:
             restore_uid=self.task.restore_uid, point_uid=self.task.point.backup_uid, disk=disk, size=size
         )
 
-    def images(self, manifest: Manifest, sources: Sequence[DiskSource], runtime: Path) -> Sequence[DiskImage]:
-        """Return the image of each disk; to be called once. `runtime`: folder for files of programs."""
+    def images(self, manifest: Manifest | None, sources: Sequence[DigestedDisk], runtime: Path) -> Sequence[DiskImage]:
+        """Return the image of each disk; to be called once. `runtime`: folder for files of programs.
+
+        `manifest`: of the restore point, None where only its disks are at hand. Raises ValueError if it is needed.
+        """
         return [RawImage(folder) for folder in self.folders]
 
     def needs(self, disks: Sequence[DiskData]) -> list[Need]:

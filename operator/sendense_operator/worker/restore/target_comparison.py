@@ -10,7 +10,7 @@ from sendense_operator.chain.digests import digest
 from sendense_operator.chain.extents import marked
 from sendense_operator.worker.images.chunk_queue import ChunkQueue
 from sendense_operator.worker.restore.damaged_ranges import bytes_of
-from sendense_operator.worker.restore.disk_source import DiskSource
+from sendense_operator.worker.restore.digested_disk import DigestedDisk
 from sendense_operator.worker.restore.target_errors import target_failures
 from sendense_operator.worker.restore.target_file import TargetFile
 
@@ -19,7 +19,7 @@ _NOT = bytes(value == 0 for value in range(256))
 
 async def differing_chunks(
     target: TargetFile,
-    source: DiskSource,
+    source: DigestedDisk,
     among: bytearray,
     on_total: Callable[[int], None],
     on_read: Callable[[int], None],

@@ -9,8 +9,8 @@ from sendense_operator.chain.export_files import DiskData, archive_file, disk_fi
 from sendense_operator.chain.manifest import Manifest
 from sendense_operator.restore_task import FILES, FileFormat, FileTask, RestoreTask
 from sendense_operator.worker.images.nbd_export import ModeChoice
+from sendense_operator.worker.restore.digested_disk import DigestedDisk
 from sendense_operator.worker.restore.disk_image import DiskImage, RawImage
-from sendense_operator.worker.restore.disk_source import DiskSource
 from sendense_operator.worker.restore.ova_archive import OvaArchive
 from sendense_operator.worker.restore.qcow2_image import Qcow2Image
 from sendense_operator.worker.restore.restore_state import RestoreState
@@ -55,11 +55,11 @@ class _Files(Targets):
     def _name_of(self, index: int) -> str:
         return disk_file(self.task.vm, self.task.point.backup, index, self._file.format)
 
-    def images(self, manifest: Manifest, sources: Sequence[DiskSource], runtime: Path) -> Sequence[DiskImage]:
+    def images(self, manifest: Manifest | None, sources: Sequence[DigestedDisk], runtime: Path) -> Sequence[DiskImage]:
         """See Targets."""
         return [self._image(folder, source, runtime) for folder, source in zip(self.folders, sources, strict=True)]
 
-    def _image(self, folder: TargetFolder, source: DiskSource, runtime: Path) -> DiskImage:
+    def _image(self, folder: TargetFolder, source: DigestedDisk, runtime: Path) -> DiskImage:
         match self._file.format:
             case FileFormat.RAW:
                 return RawImage(folder)
@@ -90,8 +90,10 @@ class _Archive(Targets):
         identity = self._identity(disks[0].index, sum(disk.virtual_size for disk in disks))
         return (TargetFolder(place, disks[0], identity, chunk),)
 
-    def images(self, manifest: Manifest, sources: Sequence[DiskSource], runtime: Path) -> Sequence[DiskImage]:
+    def images(self, manifest: Manifest | None, sources: Sequence[DigestedDisk], runtime: Path) -> Sequence[DiskImage]:
         """See Targets."""
+        if manifest is None:
+            raise ValueError("an archive describes the VM, of which only the manifest tells")
         self._archive = OvaArchive(self.folders[0], manifest, self._file.hardware, sources, ModeChoice(), runtime)
         return self._archive.images
 

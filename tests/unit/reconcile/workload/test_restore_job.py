@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from tests.support import sample
 
 from sendense_operator.api.v1alpha1 import names
 from sendense_operator.api.v1alpha1.backuprepository import BackupRepositorySpec
+from sendense_operator.api.v1alpha1.pod_template import PodTemplate
 from sendense_operator.cluster.object_names import tls_secret_name
 from sendense_operator.cluster.provenance import is_restore_job
+from sendense_operator.reconcile.restores.restore_sender import receiver_task, sender_task
 from sendense_operator.reconcile.state.settings import Settings
-from sendense_operator.reconcile.workload.restore_job import RestorePlan, build_restore_job
+from sendense_operator.reconcile.workload.restore_job import RestorePlan, build_restore_job, build_sender_job
 from sendense_operator.restore_task import FileFormat, FileTask, RestoreDisk, RestoreTask
 from sendense_operator.task import PointReference
 
@@ -89,3 +92,25 @@ def test_a_job_that_somebody_else_made_is_none() -> None:
     job = build_restore_job(sample.restore(), TASK, PLAN, Settings(worker_image="x"))
     assert not is_restore_job({**job, "metadata": {**job["metadata"], "name": "another"}})
     assert not is_restore_job({**job, "metadata": {**job["metadata"], "ownerReferences": []}})
+
+
+def test_two_pods_share_nothing_but_the_key() -> None:
+    template = PodTemplate(node_selector={"disks": "many"}, labels={"team": "a"})
+    spec = BackupRepositorySpec(claim_name="store-claim", pod_template=template)
+    plan = replace(PLAN, repository=spec)
+    settings = Settings(worker_image="sendense-backup:test")
+    sender = build_sender_job(sample.restore(), sender_task(TASK), plan, settings)
+    writer = build_restore_job(sample.restore(), receiver_task(TASK, sample.restore()), plan, settings)
+    assert (is_restore_job(writer), is_restore_job(sender)) == (True, False), "one slot"
+    pods = [job["spec"]["template"] for job in (sender, writer)]
+    mounted = [[volume["name"] for volume in pod["spec"]["volumes"]] for pod in pods]
+    assert mounted == [
+        ["task", "repository", "scratch", "tls"],
+        ["task", "scratch", "target-0", "target-3", "tls"],
+    ]
+    assert [pod["spec"].get("nodeSelector") for pod in pods] == [{"disks": "many"}, None]
+    assert [bool(pod["spec"].get("affinity")) for pod in pods] == [True, False]
+    assert [pod["metadata"]["labels"]["team"] for pod in pods] == ["a", "a"]
+    assert spec.pod_template is not None
+    assert spec.pod_template.node_selector, "the repository's own is left alone"
+    assert sender["spec"]["activeDeadlineSeconds"] > writer["spec"]["activeDeadlineSeconds"]

@@ -102,7 +102,7 @@ def test_the_exports_of_a_restore() -> None:
     assert restored_uri(restore, 3, tls=True) == f"nbds://qemu@{address}"
     policy = build_restore_policy(restore, (0, 3), ["192.0.2.0/24"], SETTINGS)
     assert policy["metadata"]["name"] == restore_name("2024-look", uid)
-    selector = {names.LABEL_COMPONENT: "restore", names.LABEL_RESTORE: "2024-look"}
+    selector = {names.LABEL_COMPONENT: "restore", names.LABEL_RESTORE: "2024-look", names.LABEL_EXPORT: "true"}
     assert policy["spec"]["podSelector"]["matchLabels"] == service["spec"]["selector"] == selector
     exports, status = policy["spec"]["ingress"]
     assert exports["from"] == [{"podSelector": {}}, {"ipBlock": {"cidr": "192.0.2.0/24"}}]
