@@ -71,11 +71,12 @@ def _chunked(numbers: list[float], count: int) -> list[list[float]]:
 
 def restore(space: Workspace) -> dict[str, float]:
     """Return the speed of a restore against that of `qemu-img convert`, and what its worker needs."""
-    convert, whole, copy, deep, megabytes = _run(space, "restoring.py", 4 * _GIB, _RUNS, _LAYERS)
+    convert, whole, copy, deep, apart, megabytes = _run(space, "restoring.py", 4 * _GIB, _RUNS, _LAYERS)
     return {
         "restore_ratio": convert / whole,
         "restore_copy_ratio": convert / copy,
         "restore_depth8_ratio": whole / deep,
+        "restore_node_ratio": convert / apart,
         "restore_seconds": whole,
         "restore_mb": megabytes,
     }

@@ -91,6 +91,7 @@ GOALS: Final[Mapping[str, Goal]] = {
     ),
     "restore_copy_ratio": Goal("the same without the read-back", 0.85, at_least=True),
     "restore_depth8_ratio": Goal("restoring from one layer's time / from eight layers'", 0.85, at_least=True),
+    "restore_node_ratio": Goal("as restore_ratio, by two workers over NBD with TLS, both on one machine"),
     "restore_seconds": Goal("restoring that disk from one layer"),
     "restore_mb": Goal("a restore's memory with eight layers, most that was seen", 256),
     "restore_fixed_seconds": Goal("an empty 1 GiB disk restored, apply to Completed, median of 5", 6),
