@@ -17,6 +17,7 @@ from tests.dataplane.test_nbd_serving import Export, key_in, served
 from sendense_operator.answer import Answer
 from sendense_operator.chain import layout
 from sendense_operator.chain.manifest import CHUNK
+from sendense_operator.restore_task import IMAGE
 from sendense_operator.worker.errors import Reason, WorkerError
 from sendense_operator.worker.restore.receiving_run import run_receiver
 from sendense_operator.worker.restore.target_place import PARTIAL_IMAGE
@@ -106,6 +107,15 @@ async def test_another_key(sound: LayeredChain, targets: Path, keys: Path, tmp_p
     assert_nothing_left(targets)
 
 
+async def test_disks_without_tls_are_not_read(sound: LayeredChain, targets: Path, keys: Path) -> None:
+    """Whoever answers in the sender's place has to have the key, for the disks as for the digests."""
+    export = sender(sound, keys, serve_tls=False)
+    async with served(export):
+        error = await Receiver(sound, targets, export).error()
+    assert error.reason == Reason.SENDER_LOST
+    assert not (targets / "disk-0" / IMAGE).exists()
+
+
 @pytest.mark.parametrize("allow", [False, True])
 async def test_damage_is_never_written(chain: LayeredChain, targets: Path, keys: Path, allow: bool) -> None:
     chain.flip(chain.points[0], 4)
@@ -130,7 +140,7 @@ async def test_a_digest_list_that_the_manifest_does_not_name(chain: LayeredChain
     found.chmod(0o600)
     found.write_bytes(content)
     with pytest.raises(WorkerError) as caught:
-        await sender(chain, keys).answer()
+        await sender(chain, keys, serve_seconds=0.2).answer()
     assert caught.value.reason == Reason.RESTORE_POINT_DAMAGED
 
 
