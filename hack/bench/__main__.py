@@ -53,7 +53,6 @@ PARTS: Final[Mapping[str, tuple[str, Callable[[Workspace], dict[str, float]]]]] 
     "compacting": ("an increment of 2 GiB compacted to the 5% that changed", memory.compaction),
     "merging": ("two increments of 1 GiB merged, and a full and one", memory.merging),
     "lasting": ("40 increments of a disk of 1 GiB, of which the last 7 are kept", memory.lasting),
-    "restoring": ("4 GiB with 58% data restored, from one layer and from 8", memory.restore),
     "restoring": ("4 GiB with 58% data restored, from one layer, from 8, and by two workers", memory.restore),
     "restored": ("an empty disk restored, 5 times", copying.restored),
     "rest": (f"REST lists among {rest.COUNT} Backups, no cluster", lambda _: rest.gateway()),

@@ -44,8 +44,7 @@ class Place:
 
 def opened(place: Place, wanted: bytes = b"\1" * COUNT) -> Any:
     disk = DISK.model_copy(update={"virtual_size": SIZE})
-    stack = [SimpleNamespace(digest=SimpleNamespace(root="ffffffff" + "0" * 56))]
-    source: Any = SimpleNamespace(disk=disk, chunks=Chunks(SIZE, CHUNK), stack=stack)
+    source: Any = SimpleNamespace(disk=disk, chunks=Chunks(SIZE, CHUNK), recorded=lambda _: b"\xff" * 32)
     folder: Any = None
     image = StreamImage(folder, "a.vmdk", place, folder, folder)
     return image.writing(source, bytearray(wanted), blank=True)
