@@ -80,6 +80,13 @@ def test_the_window_of_a_consolidation(kube: Kube, namespace: str) -> None:
     assert spec["consolidation"] == {"mode": "Auto", "targetDepth": 8, "window": {**window, "timeZone": "UTC"}}
 
 
+def test_files_of_a_restore(kube: Kube, namespace: str) -> None:
+    target = {"file": {"claimName": "exports", "format": "OVA", "create": {}, "hardware": {}}}
+    spec = kube.create(manifests.restore("files", namespace, target=target))["spec"]
+    expected = {"claimName": "exports", "format": "OVA", "create": {"accessModes": ["ReadWriteOnce"]}, "hardware": {}}
+    assert spec["target"]["file"] == expected
+
+
 def test_protected_vm(kube: Kube, namespace: str) -> None:
     spec = kube.create(manifests.protected_vm("plain", namespace))["spec"]
     assert spec["discoveryIntervalSeconds"] == 3600

@@ -79,10 +79,9 @@ class _Archive(Targets):
     """One archive with all disks."""
 
     def __init__(self, settings: Settings, task: RestoreTask, chunk: int, file: FileTask) -> None:
-        self._file, self._archive = file, None
+        self._file = file
+        self._archive: OvaArchive | None = None
         super().__init__(settings, task, chunk)
-
-    _archive: OvaArchive | None
 
     def _folders(self, settings: Settings, chunk: int) -> tuple[TargetFolder, ...]:
         disks, name = self.task.disks, archive_file(self.task.vm, self.task.point.backup)
