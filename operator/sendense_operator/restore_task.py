@@ -18,7 +18,7 @@ TLS_DIR: Final = "/etc/sendense/tls"
 TLS_KEYS: Final = "keys.psk"
 """Name of the key's file, which GnuTLS reads: qemu and libnbd expect it in the folder that they are given."""
 TLS_USER: Final = "qemu"
-"""Who the key is for: what qemu's own clients say they are, unless they are told otherwise."""
+"""Who the key is for: the name that qemu's own clients give by default."""
 
 
 FILES: Final = "files"
