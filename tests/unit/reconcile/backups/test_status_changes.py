@@ -28,6 +28,7 @@ PACKAGE = Path(sendense_operator.__file__).parent
 NO_STATUS = {
     "answer.py": "a worker's answer",
     "worker/main.py": "a worker's answer",
+    "reconcile/restores/restore_sender.py": "a task",
     "chain/parent_blocks.py": "a mark",
     "chain/consolidation.py": "a manifest",
     "worker/storage/merge_switch.py": "a manifest, and the journal of a merge",
