@@ -89,6 +89,19 @@ async def test_a_disk_is_restored_and_read_back() -> None:
     assert [event["type"] for event in rig.events("Restored")] == ["Normal"]
 
 
+async def test_a_worker_that_is_faster_than_the_controller_counts() -> None:
+    rig = await protected()
+    create(rig)
+    await rig.run(lambda: jobs(rig))
+    for _ in range(60):
+        rig.world.step()
+    await is_over(rig)
+    status = restore(rig)["status"]
+    assert (ready(rig), status["attempts"]) == (("True", "Restored"), 1)
+    assert status["nodeName"]
+    assert status["podUID"]
+
+
 async def test_only_verified() -> None:
     rig = await protected()
     create(rig, claim="", verifyOnly=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from sendense_operator.api.v1alpha1 import conditions
@@ -16,7 +17,7 @@ from sendense_operator.reconcile.restores.restore_progress import merge_disks, m
 from sendense_operator.reconcile.restores.restore_sender import find_sender_problem
 from sendense_operator.reconcile.restores.restore_status import ObservedRestore, RestoreChanges, publish
 from sendense_operator.reconcile.state.context import RestoreContext
-from sendense_operator.reconcile.state.kubernetes_objects import is_deleting, pod_ip, worker_started
+from sendense_operator.reconcile.state.kubernetes_objects import is_deleting, newest, pod_ip, worker_started
 from sendense_operator.reconcile.state.problem import Problem
 from sendense_operator.reconcile.workload.job_outcome import (
     AnswerLost,
@@ -45,6 +46,7 @@ async def follow_restore(ctx: RestoreContext, restore: ObservedRestore, job: Obj
         case Lingering() as found:
             return await _lingering(ctx, restore, found)
         case Ended() as found:
+            await _note_last_pod(ctx, restore, pods)
             return await _ended(ctx, restore, found)
         case Died() as found:
             await fail(ctx, restore, "WorkerDied", found.message)
@@ -53,6 +55,15 @@ async def follow_restore(ctx: RestoreContext, restore: ObservedRestore, job: Obj
             return await _again(ctx, restore, job, found)
         case RunningAttempt() as found:
             return await _attempt(ctx, restore, job, found)
+
+
+async def _note_last_pod(ctx: RestoreContext, restore: ObservedRestore, pods: Sequence[Obj]) -> None:
+    """Count a pod that was started and ended between two checks."""
+    pod = newest(pods)
+    if pod is not None and pod["metadata"]["uid"] != restore.status.pod_uid:
+        await publish(
+            ctx, restore, conditions.reconciling("Ending", "the worker has ended"), **_adopt_pod(restore, pod)
+        )
 
 
 async def _ended(ctx: RestoreContext, restore: ObservedRestore, seen: Ended) -> float:
