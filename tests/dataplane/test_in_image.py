@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from tests.dataplane.host import CHECKOUT, SMALL_BYTES, SMALL_FOLDER
 from tests.support import programs, setup
+from tests.support.vcenter_simulator import FOLDER, find_programs, vcenter_programs
 from tests.support.vcenter_simulator import FOLDER as VCENTER_FOLDER
-from tests.support.vcenter_simulator import find_programs, vcenter_programs
 
 from sendense_operator.task import ALLOCATOR
 
@@ -23,6 +23,7 @@ _SHARES = 512
 """Of the processors, where a pod has 1024 for each that it requests: tests on the cluster go first."""
 _SOURCE = "/src"
 _SMALL = "/small"
+_PROGRAMS = "/vcenter"
 _VCENTER = "/vcenter"
 _HERE = "tests/dataplane"
 _TESTS = (_HERE, "tests/unit/reference_vma")
@@ -51,6 +52,7 @@ def test_in_the_operators_image(operator: str) -> None:
         # hypothesis has a profile of its own for this: a busy machine is no failure, and no folder is written to.
         *("--env", f"SENDENSE_TEST_LIVES={_LIVES}", "--env", "CI=true"),
         *chain.from_iterable(("--env", f"{name}={value}") for name, value in ALLOCATOR.items()),
+        *("--volume", f"{vcenter_programs()}:{_PROGRAMS}:ro", "--env", f"{FOLDER}={_PROGRAMS}"),
         *(image, "-m", "pytest", "-q", "-n", str(_PROCESSES), "-p", "no:cacheprovider", f"--confcutdir={_HERE}"),
         *("-m", "qemu", *_TESTS),
         *(f"--ignore={_HERE}/{name}" for name in ("test_in_image.py", "test_shared_blocks.py", *without)),
