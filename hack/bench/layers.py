@@ -21,7 +21,7 @@ from typing import Final, cast
 from sendense_operator.chain import layout
 from sendense_operator.chain.manifest import Manifest, ManifestBackup, ManifestDisk
 from sendense_operator.chain.parent_choice import LayerPlan, ParentLayer
-from sendense_operator.task import BackupType, TaskDisk
+from sendense_operator.task import ALLOCATOR, BackupType, TaskDisk
 from sendense_operator.worker import main
 from sendense_operator.worker.images import nbd_export, qemu_tools
 from sendense_operator.worker.images.layer_verification import Arrival, examine, seal
@@ -97,6 +97,11 @@ class Repository:
     async def prove(self, top: ParentLayer) -> None:
         """As before an increment on `top`."""
         await prove(self._root, top, True, self._choice, self._root, lambda _: None)
+
+
+def plain_environment() -> dict[str, str]:
+    """Return the environment for what workers are compared with: without their allocator, as users run it."""
+    return {name: value for name, value in os.environ.items() if name not in ALLOCATOR}
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from hack.bench.layers import Repository, peak
+from hack.bench.layers import Repository, peak, plain_environment
 
 from sendense_operator.answer import Answer
 from sendense_operator.chain.layout import ChainPaths
@@ -153,7 +153,7 @@ def _convert(layer: Path) -> float:
         began = time.monotonic()
         image = Path(folder) / IMAGE
         command = ["qemu-img", "convert", "-t", "none", "-f", "qcow2", "-O", "raw", str(layer), str(image)]
-        subprocess.run(command, check=True)
+        subprocess.run(command, check=True, env=plain_environment())
         return time.monotonic() - began
 
 

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from hack.bench.layers import Repository
+from hack.bench.layers import Repository, plain_environment
 
 from sendense_operator.chain.layout import ChainPaths
 from sendense_operator.chain.manifest import Manifest, ManifestBackup, ManifestDisk, ManifestVM
@@ -79,6 +79,7 @@ def convert(layer: Path, size: int) -> float:
     subprocess.run(
         ["qemu-img", "convert", "-n", "-T", "none", "-f", "qcow2", "--target-image-opts", str(layer), target],
         check=True,
+        env=plain_environment(),
     )
     return time.monotonic() - began
 
