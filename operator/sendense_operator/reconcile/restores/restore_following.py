@@ -61,9 +61,8 @@ async def _note_last_pod(ctx: RestoreContext, restore: ObservedRestore, pods: Se
     """Count a pod that was started and ended between two checks."""
     pod = newest(pods)
     if pod is not None and pod["metadata"]["uid"] != restore.status.pod_uid:
-        await publish(
-            ctx, restore, conditions.reconciling("Ending", "the worker has ended"), **_adopt_pod(restore, pod)
-        )
+        state = conditions.reconciling("Ending", "the worker has ended")
+        await publish(ctx, restore, state, urgent=True, **_adopt_pod(restore, pod))
 
 
 async def _ended(ctx: RestoreContext, restore: ObservedRestore, seen: Ended) -> float:
