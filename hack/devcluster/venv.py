@@ -1,4 +1,4 @@
-"""The checkout's .venv: what requirements-dev.txt locks and nothing else, and the sources on its path."""
+"""The checkout's .venv: what requirements-dev.txt locks and nothing else, the sources, and their programs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import os
 import sys
 import tempfile
+import tomllib
 from pathlib import Path
 
 from . import apt
@@ -32,12 +33,30 @@ def ensure() -> None:
         packages = run(VENV / "bin" / "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))")
         paths = "".join(f"{CHECKOUT / source}\n" for source in _SOURCES)
         write(Path(packages.strip()) / "sendense-backup.pth", paths)
+        _write_programs()
         write(_STAMP, _state())
+
+
+def _write_programs() -> None:
+    """Write the package's programs, as an installation of it would: `kubectl sendense` finds them on the path."""
+    for name, entry in _programs().items():
+        module, _, function = entry.partition(":")
+        program = VENV / "bin" / name
+        write(
+            program, f"#!{VENV}/bin/python\nimport sys\n\nfrom {module} import {function}\n\nsys.exit({function}())\n"
+        )
+        program.chmod(0o755)
+
+
+def _programs() -> dict[str, str]:
+    """Return module and function of each program by its name."""
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return {str(name): str(entry) for name, entry in project["scripts"].items()}
 
 
 def _state() -> str:
     """Changes when .venv has to: with the lock, the checkout's place and what is put on the path."""
-    return hashlib.sha256(LOCK.read_bytes() + repr((str(CHECKOUT), _SOURCES)).encode()).hexdigest()
+    return hashlib.sha256(LOCK.read_bytes() + repr((str(CHECKOUT), _SOURCES, _programs())).encode()).hexdigest()
 
 
 def ensure_uv() -> Path:
