@@ -21,6 +21,12 @@ def label(space: Workspace, vm: str, tier: str | None) -> None:
     space.kube.merge("ProtectedVM", vm, space.namespace, {"metadata": {"labels": {"tier": tier}}})
 
 
+def chosen(space: Workspace, count: int) -> None:
+    """Probe whether the policy has so many VMs."""
+    status = space.status("often", "BackupPolicy")
+    until(status.get("vms") == count, status)
+
+
 def created(space: Workspace) -> list[dict[str, Any]]:
     """The policy's Backups, as they are now."""
     return space.kube.select("Backup", space.namespace, labels=OFTEN)
@@ -57,6 +63,7 @@ def test_vms_by_label(space: Workspace) -> None:
         "suspend": True,
     }
     space.kube.create(manifests.backup_policy("often", space.namespace, vms=(), **spec))
+    wait_for("the policy to see both labels", lambda: chosen(space, 2), timeout=SLOW_MACHINE)
     run(space, "first", "vm", "second")
     assert all(backup["spec"]["policyRef"] == {"name": "often"} for backup in created(space))
     label(space, "vm", None)

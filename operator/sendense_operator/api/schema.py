@@ -52,7 +52,7 @@ def _convert(node: JSON, defs: JSON, kept: tuple[str, ...]) -> JSON:
         result["minimum"] = node["exclusiveMinimum"] + 1
     if "description" in result:
         result["description"] = " ".join(result["description"].split())
-    if "properties" in node:
+    if node.get("properties"):  # the API server leaves out an empty one, and would differ from the file for ever
         result["properties"] = {k: _convert(v, defs, kept) for k, v in node["properties"].items()}
     if node.get("required"):
         result["required"] = node["required"]

@@ -45,7 +45,10 @@ def bounded(node: Schema) -> bool:
         case "array":
             return "maxItems" in node
         case "object":
-            return "maxProperties" in node if "additionalProperties" in node else "properties" in node
+            if "additionalProperties" in node:
+                return "maxProperties" in node
+            # Without properties all fields are pruned, unless it says otherwise.
+            return "properties" in node or "x-kubernetes-preserve-unknown-fields" not in node
         case kind:
             return bool(kind == "boolean")
 
