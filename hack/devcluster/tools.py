@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from .settings import CHECKOUT, GO_MINIMUM, GOVMOMI, HELM, KIND, KUBERNETES, PROMETHEUS, TOOLS
@@ -52,15 +53,21 @@ def built(name: str, version: str) -> Path:
     return TOOLS / f"{name}-{version}"
 
 
-def kubernetes() -> Path:
-    """Return the folder with Kubernetes' commands."""
-    target = built("kubernetes", KUBERNETES)
+def made(name: str, version: str, text: str, make: Callable[[Path], None]) -> Path:
+    """Return the folder of a tool, which `make` fills when it is missing. `text`: what that is, for people."""
+    target = built(name, version)
     with lock(target.name):
         if not target.exists():
-            step(f"building Kubernetes {KUBERNETES} (once; 6 minutes on 2 cores)")
+            step(text)
             with scratch(target) as folder:
-                _build_kubernetes(folder)
+                make(folder)
     return target
+
+
+def kubernetes() -> Path:
+    """Return the folder with Kubernetes' commands."""
+    text = f"building Kubernetes {KUBERNETES} (once; 6 minutes on 2 cores)"
+    return made("kubernetes", KUBERNETES, text, _build_kubernetes)
 
 
 def _build_kubernetes(folder: Path) -> None:
@@ -112,31 +119,27 @@ def prometheus() -> Path:
 
 def vcenter() -> Path:
     """Return the folder of govc and vcsim: a client of vCenter, and a simulated one."""
-    target = built("vcenter", GOVMOMI)
-    with lock(target.name):
-        if not target.exists():
-            step(f"building a vCenter simulator {GOVMOMI} (once; 2 minutes)")
-            with scratch(target) as folder:
-                work = folder / "source"
-                shutil.copytree(CHECKOUT / "hack" / "vcenter_programs", work)
-                language = ".".join(map(str, GO_MINIMUM))
-                module = f"module localbuild\ngo {language}\nrequire github.com/vmware/govmomi v{GOVMOMI}\n"
-                (work / "go.mod").write_text(module)
-                go_build(work, folder, "-s -w", ["./govc", "./vcsim"])
-    return target
+    return made("vcenter", GOVMOMI, f"building a vCenter simulator {GOVMOMI} (once; 2 minutes)", _build_vcenter)
+
+
+def _build_vcenter(folder: Path) -> None:
+    work = folder / "source"
+    shutil.copytree(CHECKOUT / "hack" / "vcenter_programs", work)
+    language = ".".join(map(str, GO_MINIMUM))
+    module = f"module localbuild\ngo {language}\nrequire github.com/vmware/govmomi v{GOVMOMI}\n"
+    (work / "go.mod").write_text(module)
+    go_build(work, folder, "-s -w", ["./govc", "./vcsim"])
 
 
 def installed(name: str, package: str, version: str, duration: str, tags: str = "") -> Path:
     """Return the folder of a command that `go install` can build, built when missing; that takes `duration`."""
-    target = built(name, version)
-    with lock(target.name):
-        if not target.exists():
-            step(f"building {name} {version} (once; {duration})")
-            with scratch(target) as folder:
-                environment = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=mod", "GOBIN": str(folder)}
-                flags = ["-trimpath", "-tags", tags, "-ldflags", "-s -w"]
-                run(go(), "install", *flags, f"{package}@v{version}", env=environment)
-    return target
+
+    def install(folder: Path) -> None:
+        environment = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=mod", "GOBIN": str(folder)}
+        flags = ["-trimpath", "-tags", tags, "-ldflags", "-s -w"]
+        run(go(), "install", *flags, f"{package}@v{version}", env=environment)
+
+    return made(name, version, f"building {name} {version} (once; {duration})", install)
 
 
 def command(name: str) -> str:
