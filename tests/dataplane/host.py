@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.support.waiting import poll
 
 CHECKOUT = Path(__file__).parents[2]
@@ -79,3 +80,17 @@ def _empty(folder: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
+
+
+@contextmanager
+def almost_full(place: Path, mount: str, free_bytes: int) -> Iterator[Path]:
+    """Folder of claims with the empty folder `mount` in it, on a small file system with that much room; else skips."""
+    place.mkdir()
+    with small_file_system(place) as folder:
+        if folder is None:
+            pytest.skip("no small file system")
+        targets = folder / "targets"
+        (targets / mount).mkdir(parents=True)
+        found = os.statvfs(folder)
+        (targets / "ballast").write_bytes(bytes(found.f_bavail * found.f_frsize - free_bytes))
+        yield targets

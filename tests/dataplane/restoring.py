@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import uuid
 from collections.abc import Callable
@@ -89,6 +90,24 @@ class Run:
                     react()
 
         self.state.add = counted  # type: ignore[method-assign]
+
+    async def stop_in_the_middle(self, *, requested: bool) -> None:
+        """Cancel it on request, or end it by a signal, after two chunks, and wait until it has stopped."""
+        loop, stopping, stopped = asyncio.get_running_loop(), self.state.stopping, threading.Event()
+
+        def stop() -> None:
+            (stopping.request if requested else stopping.terminate)()
+            stopped.set()
+
+        def react() -> None:
+            loop.call_soon_threadsafe(stop)
+            stopped.wait(10)
+
+        self.after_chunks(2, react)
+        work = asyncio.create_task(self.answer())
+        stopping.ends(work)
+        with pytest.raises(asyncio.CancelledError):
+            await work
 
     async def answer(self) -> Answer:
         return await run_restore(self.settings, self.task, self.state, self.on_step)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import mmap
 import os
-import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.dataplane.host import small_file_system
+from tests.dataplane.host import almost_full
 from tests.dataplane.layered_chain import SIZE, LayeredChain, free, marked, remove
 from tests.dataplane.restoring import (
     LAST,
@@ -114,46 +113,22 @@ async def test_without_direct_io(sound: LayeredChain, targets: Path, monkeypatch
 
 
 async def test_a_claim_that_is_too_small(sound: LayeredChain, tmp_path: Path) -> None:
-    with small_file_system(tmp_path) as folder:
-        if folder is None:
-            pytest.skip("no small file system")
-        targets = folder / str(uuid.uuid4())
-        (targets / "disk-0").mkdir(parents=True)
-        ballast = targets / "ballast"
-        free_bytes = os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize
-        ballast.write_bytes(bytes(free_bytes - 2 * CHUNK))
-        try:
-            run = Run(sound, targets, disks=(0,))
-            error = await run.error()
-            assert (error.reason, run.steps) == (Reason.TARGET_TOO_SMALL, [])
-            assert "14 MiB are needed" in error.message
-            assert "only 8 MiB free" in error.message
-            assert names(targets) == []
-        finally:
-            ballast.unlink()
-            (targets / "disk-0").rmdir()
-            targets.rmdir()
+    with almost_full(tmp_path / "small", "disk-0", 2 * CHUNK) as targets:
+        run = Run(sound, targets, disks=(0,))
+        error = await run.error()
+        assert (error.reason, run.steps) == (Reason.TARGET_TOO_SMALL, [])
+        assert "14 MiB are needed" in error.message
+        assert "only 8 MiB free" in error.message
+        assert names(targets) == []
 
 
 async def test_a_claim_that_becomes_full(sound: LayeredChain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with small_file_system(tmp_path) as folder:
-        if folder is None:
-            pytest.skip("no small file system")
-        targets = folder / str(uuid.uuid4())
-        (targets / "disk-0").mkdir(parents=True)
-        ballast = targets / "ballast"
-        free_bytes = os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize
-        ballast.write_bytes(bytes(free_bytes - 2 * CHUNK))
+    with almost_full(tmp_path / "small", "disk-0", 2 * CHUNK) as targets:
         monkeypatch.setattr(disk_restore.DiskRestore, "needed", DiskData(SIZE, 0, 0))
-        try:
-            error = await Run(sound, targets, disks=(0,)).error()
-            assert error.reason == Reason.TARGET_FULL
-            assert "disk 0, claim data-0: writing byte" in error.message
-            assert names(targets) == []
-        finally:
-            ballast.unlink()
-            (targets / "disk-0").rmdir()
-            targets.rmdir()
+        error = await Run(sound, targets, disks=(0,)).error()
+        assert error.reason == Reason.TARGET_FULL
+        assert "disk 0, claim data-0: writing byte" in error.message
+        assert names(targets) == []
 
 
 async def test_a_restore_point_that_goes_while_it_is_restored(chain: LayeredChain, targets: Path) -> None:

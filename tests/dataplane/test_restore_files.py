@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
 import subprocess
 import tarfile
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,7 @@ from tests.dataplane.exporting import (
     sums_in,
     unpacked,
 )
-from tests.dataplane.host import small_file_system
+from tests.dataplane.host import almost_full
 from tests.dataplane.layered_chain import SIZE, LayeredChain, remove
 from tests.dataplane.restoring import LAST, KilledError, data_bytes
 from tests.dataplane.rig import Bench
@@ -157,22 +155,7 @@ def test_a_worker_that_is_killed_and_its_successor(
 async def test_a_cancellation_removes_and_a_termination_keeps(
     sound: LayeredChain, files: Path, tmp_path: Path, kind: FileFormat, requested: bool
 ) -> None:
-    run = run_into(sound, files, kind)
-    loop, stopping, stopped = asyncio.get_running_loop(), run.state.stopping, threading.Event()
-
-    def stop() -> None:
-        (stopping.request if requested else stopping.terminate)()
-        stopped.set()
-
-    def react() -> None:
-        loop.call_soon_threadsafe(stop)
-        stopped.wait(10)
-
-    run.after_chunks(2, react)
-    work = asyncio.create_task(run.answer())
-    stopping.ends(work)
-    with pytest.raises(asyncio.CancelledError):
-        await work
+    await run_into(sound, files, kind).stop_in_the_middle(requested=requested)
     if requested:
         assert found(files) == []
         return
@@ -269,25 +252,14 @@ async def test_what_was_written_wrong_is_written_once_more(
 
 @pytest.mark.parametrize("kind", ALL)
 async def test_a_claim_without_room(sound: LayeredChain, tmp_path: Path, kind: FileFormat) -> None:
-    (tmp_path / "small").mkdir()
-    with small_file_system(tmp_path / "small") as folder:
-        if folder is None:
-            pytest.skip("no small file system")
-        targets = folder / "t"
-        (targets / "files").mkdir(parents=True, exist_ok=True)
-        ballast = targets / "ballast"
-        free_bytes = os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize
-        ballast.write_bytes(bytes(free_bytes - 2 * CHUNK))
-        try:
-            run = run_into(sound, targets, kind)
-            error = await run.error()
-            assert (error.reason, run.steps) == (Reason.TARGET_TOO_SMALL, [])
-            name = file_names(kind)[0]
-            assert f"MiB are needed for {name} at most, but the claim's file system has only " in error.message
-            assert "MiB free" in error.message
-            assert found(targets) == []
-        finally:
-            ballast.unlink()
+    with almost_full(tmp_path / "small", "files", 2 * CHUNK) as targets:
+        run = run_into(sound, targets, kind)
+        error = await run.error()
+        assert (error.reason, run.steps) == (Reason.TARGET_TOO_SMALL, [])
+        name = file_names(kind)[0]
+        assert f"MiB are needed for {name} at most, but the claim's file system has only " in error.message
+        assert "MiB free" in error.message
+        assert found(targets) == []
 
 
 @pytest.mark.parametrize("kind", [FileFormat.QCOW2, *STREAMS])
@@ -297,22 +269,11 @@ async def test_a_claim_that_becomes_full(tmp_path: Path, kind: FileFormat, monke
     compress = pack_grains
     monkeypatch.setattr(STREAMED, lambda first, data: compress(first, os.urandom(len(data))))
     monkeypatch.setattr(disk_restore.DiskRestore, "needed", DiskData(SIZE, 0, 0))
-    (tmp_path / "small").mkdir()
-    with small_file_system(tmp_path / "small") as folder:
-        if folder is None:
-            pytest.skip("no small file system")
-        targets = folder / "t"
-        (targets / "files").mkdir(parents=True, exist_ok=True)
-        ballast = targets / "ballast"
-        free_bytes = os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize
-        ballast.write_bytes(bytes(free_bytes - 2 * CHUNK))
-        try:
-            error = await run_into(chain, targets, kind, 1, disks=(0,)).error()
-            assert error.reason == Reason.TARGET_FULL
-            assert "disk 0, claim data-0: " in error.message
-            assert found(targets) == []
-        finally:
-            ballast.unlink()
+    with almost_full(tmp_path / "small", "files", 2 * CHUNK) as targets:
+        error = await run_into(chain, targets, kind, 1, disks=(0,)).error()
+        assert error.reason == Reason.TARGET_FULL
+        assert "disk 0, claim data-0: " in error.message
+        assert found(targets) == []
 
 
 @pytest.mark.parametrize("kind", ALL)

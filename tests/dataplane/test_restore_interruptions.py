@@ -121,23 +121,7 @@ async def test_the_image_of_another_restore_point_is_started_anew(sound: Layered
 async def test_a_cancellation_removes_and_a_termination_keeps(
     sound: LayeredChain, targets: Path, requested: bool
 ) -> None:
-    run = Run(sound, targets)
-    loop, stopping = asyncio.get_running_loop(), run.state.stopping
-    stopped = threading.Event()
-
-    def stop() -> None:
-        (stopping.request if requested else stopping.terminate)()
-        stopped.set()
-
-    def react() -> None:
-        loop.call_soon_threadsafe(stop)
-        stopped.wait(10)
-
-    run.after_chunks(2, react)
-    work = asyncio.create_task(run.answer())
-    stopping.ends(work)
-    with pytest.raises(asyncio.CancelledError):
-        await work
+    await Run(sound, targets).stop_in_the_middle(requested=requested)
     if requested:
         assert_nothing_left(targets)
         return
