@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import Field
 
-from sendense_operator.task import MAX_DISKS
+from sendense_operator.task import MAX_DISKS, Wire
 
 MAX_PROCESSORS: Final = 4096
 MAX_MEMORY: Final = 1 << 50
 """Most bytes of memory."""
 MAX_NETWORK_CARDS: Final = 32
 """Most network cards; VMware allows 10."""
+MAC_ADDRESS: Final = "[0-9a-f]{2}(:[0-9a-f]{2}){5}"
+"""Pattern of a MAC address in lower case."""
 MAX_TEXT: Final = 1024
 MAX_SHOWN_TEXT: Final = 256
 """Most characters of a text outside of the manifest; names in vCenter have up to 80, some of them escaped."""
@@ -25,20 +26,16 @@ MAX_SHOWN_TEXT: Final = 256
 _Text = Annotated[str, Field(max_length=MAX_TEXT)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
-
-
-class NetworkCard(_Part):
+class NetworkCard(Wire):
     """One virtual network card."""
 
     network: _Text
     """Name of the network (port group) that it is connected to."""
-    mac_address: Annotated[str, Field(pattern=r"^([0-9a-f]{2}(:[0-9a-f]{2}){5})?$")] = ""
+    mac_address: Annotated[str, Field(pattern=rf"^({MAC_ADDRESS})?$")] = ""
     """MAC address in lower case; empty if vCenter did not report a valid one."""
 
 
-class Hardware(_Part):
+class Hardware(Wire):
     """What vCenter reported when the restore point was made. It reports neither firmware nor disk buses."""
 
     processors: Annotated[int, Field(ge=1, le=MAX_PROCESSORS)] | None = None

@@ -140,12 +140,14 @@ def fingerprint(chunk: int, runs: Iterable[tuple[int, int]], content: Content, a
     matter whether runs that touch are one. `content` begins at byte `at` of the chunk and holds all runs. The sum over
     all chunks stands for the whole layer, in whichever order they are added.
     """
-    found, view, last = blake3(_NUMBER.pack(chunk)), memoryview(content), None
-    for start, end in joined(runs):
-        last = end
+    defined = list(joined(runs))
+    if not defined:
+        return 0
+    found, view = blake3(_NUMBER.pack(chunk)), memoryview(content)
+    for start, end in defined:
         found.update(_RANGE.pack(start, end))
         found.update(view[start - at : end - at])
-    return 0 if last is None else int.from_bytes(found.digest())
+    return int.from_bytes(found.digest())
 
 
 def joined(runs: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:

@@ -186,7 +186,7 @@ def _wanted(run: MergeRun[_P], depths: Mapping[str, int], limits: Limits) -> Mer
     excess = depths[run.disk.file] - limits.target_depth
     if excess <= 0:
         return None
-    return replace(run, removed=run.removed - 1) if 0 < excess < run.removed else run
+    return replace(run, removed=run.removed - 1) if excess < run.removed else run
 
 
 def find_runs(chain: ChainState[_P]) -> Iterator[MergeRun[_P]]:

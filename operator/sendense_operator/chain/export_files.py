@@ -9,13 +9,13 @@ from typing import Final
 
 from sendense_operator.chain import vmdk
 from sendense_operator.chain.digests import Chunks
+from sendense_operator.chain.manifest import CHUNK
 from sendense_operator.restore_task import FileFormat
 
 QCOW2_CLUSTER: Final = 64 << 10
 """Cluster size of a QCOW2 file: QEMU's own default, which every reader takes."""
 DESCRIPTOR_ROOM: Final = 1 << 20
 """More bytes than the descriptor, the manifest and the headers of an OVA have."""
-_CHUNK: Final = 4 << 20
 _SUFFIXES: Final = {
     FileFormat.RAW: ".raw",
     FileFormat.QCOW2: ".qcow2",
@@ -40,7 +40,7 @@ class DiskData:
     @classmethod
     def full(cls, virtual_size: int) -> DiskData:
         """Return a disk of which every byte may be data."""
-        return cls(virtual_size, virtual_size, Chunks(virtual_size, _CHUNK).count)
+        return cls(virtual_size, virtual_size, Chunks(virtual_size, CHUNK).count)
 
 
 def stem(vm: str, backup: str) -> str:

@@ -21,6 +21,7 @@ _SUBCLUSTER: Final = 4 << 10
 _AROUND: Final = " \t\r\n[],"
 """What is around the extents of a map: it is an array."""
 _RANGE: Final = struct.Struct("=QQ")
+_NOT: Final = bytes(value == 0 for value in range(256))
 
 
 @lru_cache(maxsize=64)
@@ -173,6 +174,11 @@ def chunk_count(virtual_size: int, chunk: int) -> int:
 def chunk_length(index: int, virtual_size: int, chunk: int) -> int:
     """Return the length of chunk `index` in bytes."""
     return min(chunk, virtual_size - index * chunk)
+
+
+def inverted(chunks: bytearray) -> bytearray:
+    """Return 1 for each chunk that is not marked, and 0 for each other one."""
+    return chunks.translate(_NOT)
 
 
 def marked(chunks: bytearray) -> Iterator[int]:

@@ -21,10 +21,15 @@ def _short(name: str, room: int) -> str:
     return name[:room].rstrip("-.").replace(".", "-")
 
 
+def _named(owner: str, kind: str, uid: str) -> str:
+    """Return the name of the object of a kind that is made for the object `owner` with this UID."""
+    end = f"-{kind}-{_digest(uid)}"
+    return _short(owner, _LIMIT - len(end)) + end
+
+
 def worker_name(backup: str, uid: str) -> str:
     """Return the name of a Backup's Job and NetworkPolicy. Another Backup of the same name gets another one."""
-    digest = _digest(uid)
-    return f"{_short(backup, _LIMIT - len(digest) - 5)}-bkp-{digest}"
+    return _named(backup, "bkp", uid)
 
 
 def service_name(backup: str, uid: str) -> str:
@@ -38,38 +43,32 @@ def service_name(backup: str, uid: str) -> str:
 
 def probe_name(repository: str, uid: str) -> str:
     """Return the name of a repository's probe Job."""
-    digest = _digest(uid)
-    return f"{_short(repository, _LIMIT - len(digest) - 7)}-probe-{digest}"
+    return _named(repository, "probe", uid)
 
 
 def verification_name(chain: str, uid: str) -> str:
     """Return the name of a chain's verification Job."""
-    digest = _digest(uid)
-    return f"{_short(chain, _LIMIT - len(digest) - 8)}-verify-{digest}"
+    return _named(chain, "verify", uid)
 
 
 def consolidation_name(chain: str, uid: str) -> str:
     """Return the name of a chain's consolidation Job."""
-    digest = _digest(uid)
-    return f"{_short(chain, _LIMIT - len(digest) - 7)}-merge-{digest}"
+    return _named(chain, "merge", uid)
 
 
 def restore_name(restore: str, uid: str) -> str:
     """Return the name of a Restore's Job."""
-    digest = _digest(uid)
-    return f"{_short(restore, _LIMIT - len(digest) - 9)}-restore-{digest}"
+    return _named(restore, "restore", uid)
 
 
 def sender_name(restore: str, uid: str) -> str:
     """Return the name of the Job that serves a Restore's disks to the one that writes them."""
-    digest = _digest(uid)
-    return f"{_short(restore, _LIMIT - len(digest) - 8)}-sender-{digest}"
+    return _named(restore, "sender", uid)
 
 
 def tls_secret_name(restore: str, uid: str) -> str:
     """Return the name of the Secret with the key of a Restore's exports."""
-    digest = _digest(uid)
-    return f"{_short(restore, _LIMIT - len(digest) - 5)}-tls-{digest}"
+    return _named(restore, "tls", uid)
 
 
 def restore_service_name(restore: str, uid: str) -> str:

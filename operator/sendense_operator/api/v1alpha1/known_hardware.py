@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated
 
 from pydantic import Field
 
 from sendense_operator.api.v1alpha1.base import MAX_DISKS, Model, ShortText
-from sendense_operator.vm_hardware import MAX_MEMORY, MAX_NETWORK_CARDS, MAX_PROCESSORS, Hardware
+from sendense_operator.vm_hardware import MAC_ADDRESS, MAX_MEMORY, MAX_NETWORK_CARDS, MAX_PROCESSORS, Hardware
 
-MAC_PATTERN: Final = r"^[0-9a-f]{2}(:[0-9a-f]{2}){5}$"
 Processors = Annotated[int, Field(ge=1, le=MAX_PROCESSORS)]
 MemoryBytes = Annotated[int, Field(ge=1, le=MAX_MEMORY)]
-MacAddress = Annotated[str, Field(min_length=17, max_length=17, pattern=MAC_PATTERN)]
+MacAddress = Annotated[str, Field(min_length=17, max_length=17, pattern=f"^{MAC_ADDRESS}$")]
 
 
 class KnownNetworkCard(Model):

@@ -20,8 +20,9 @@ async def cancel_runs(session: Session, references: Sequence[str], *, wait: bool
     for run in meant:
         if has_ended(run.object):
             phase = text(part(run.object, "status").get("phase"))
-            text_of_it = f"{run.kind.kind} {run.name} has ended already: {phase}"
-            raise CommandError(text_of_it, "`sendense delete` removes a Backup")
+            raise CommandError(
+                f"{run.kind.kind} {run.name} has ended already: {phase}", "`sendense delete` removes a Backup"
+            )
     for run in meant:
         changed = await session.change(run.kind, run.name, {"spec": {"cancel": True}})
         if not session.put_out(changed, single=True):

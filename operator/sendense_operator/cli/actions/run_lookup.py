@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sendense_operator.cli.actions.object_description import kind_named
 from sendense_operator.cli.errors import CommandError, usage
 from sendense_operator.cli.session import Session
 from sendense_operator.cluster.kinds import BACKUP, RESTORE, Kind
 
-KINDS = (BACKUP, RESTORE)
+KINDS: Final = (BACKUP, RESTORE)
 
 
 class Run(NamedTuple):

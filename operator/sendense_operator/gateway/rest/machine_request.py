@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sendense_operator.gateway.rest.machine_schemas import Hardware, VirtualMachine
@@ -25,11 +26,17 @@ def machine_target(machine: VirtualMachine) -> dict[str, Any]:
 
 
 def _hardware(hardware: Hardware) -> dict[str, Any]:
-    wanted = {
-        "processors": hardware.processors,
-        "memoryBytes": hardware.memory_bytes,
-        "firmware": hardware.firmware,
-        "diskBus": hardware.disk_bus,
-        "networkCardModel": hardware.network_card_model,
-    }
-    return {name: value for name, value in wanted.items() if value is not None}
+    return given(
+        {
+            "processors": hardware.processors,
+            "memoryBytes": hardware.memory_bytes,
+            "firmware": hardware.firmware,
+            "diskBus": hardware.disk_bus,
+            "networkCardModel": hardware.network_card_model,
+        }
+    )
+
+
+def given(fields: Mapping[str, object]) -> dict[str, Any]:
+    """Return the fields that were not left out."""
+    return {name: value for name, value in fields.items() if value is not None}

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from sendense_operator.api.v1alpha1.restore import LATEST
 from sendense_operator.cluster.kinds import RESTORE
 from sendense_operator.gateway.rest.errors import RestError
-from sendense_operator.gateway.rest.machine_request import machine_target
+from sendense_operator.gateway.rest.machine_request import given, machine_target
 from sendense_operator.gateway.rest.machine_schemas import VirtualMachine
 from sendense_operator.gateway.rest.reserved_names import RESERVED_RESTORES, check_new_name
 from sendense_operator.gateway.rest.restore_schemas import DiskTarget, FileRequest, NewClaim, RestoreRequest
@@ -161,7 +161,7 @@ def _create(new: NewClaim | None) -> dict[str, Any]:
         "accessModes": new.access_modes,
         "sizeBytes": new.size_bytes,
     }
-    return {"create": _given(wanted)}
+    return {"create": given(wanted)}
 
 
 def _file(file: FileRequest) -> dict[str, Any]:
@@ -173,13 +173,9 @@ def _file(file: FileRequest) -> dict[str, Any]:
             "firmware": wanted.firmware,
             "scsiController": wanted.scsi_controller,
         }
-        hardware = {"hardware": _given(fields)}
+        hardware = {"hardware": given(fields)}
     folder = {"folder": file.folder} if file.folder is not None else {}
     return {"claimName": file.claim_name, **_create(file.create), **folder, "format": file.format, **hardware}
-
-
-def _given(fields: Mapping[str, object]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _source(request: RestoreRequest, vm: str) -> dict[str, Any]:

@@ -1,12 +1,10 @@
 """The VirtualMachine of a Restore in the cluster.
 
-It is made only when all disks were read back, so that nothing that looks finished stays behind a failure. KubeVirt is
-asked before, by a dry run, whether it would accept it. It belongs to the Restore until that is Completed.
+It is made only when all disks were read back, so that nothing that looks finished stays behind a failure. Before, a dry
+run shows whether KubeVirt would accept it. It belongs to the Restore until that is Completed.
 """
 
 from __future__ import annotations
-
-from typing import Final
 
 from sendense_operator.api.v1alpha1.virtual_machine_target import PlannedMachine
 from sendense_operator.cluster.api_client import find
@@ -15,13 +13,11 @@ from sendense_operator.cluster.kinds import STORAGE_CLASS, VIRTUAL_MACHINE
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.formatting import human_list
 from sendense_operator.reconcile.restores.machine_object import build_machine
-from sendense_operator.reconcile.restores.new_claims import other_owners
+from sendense_operator.reconcile.restores.new_claims import release
 from sendense_operator.reconcile.restores.restore_status import ObservedRestore
 from sendense_operator.reconcile.state.context import ReconcileContext
 from sendense_operator.reconcile.state.kubernetes_objects import is_owned_by
 from sendense_operator.reconcile.state.problem import Meaning, Problem
-
-_ADDRESS: Final = "kubevirt.io/v1"
 
 
 async def check_machine(ctx: ReconcileContext, restore: ObservedRestore) -> Problem | None:
@@ -58,7 +54,8 @@ async def _create(
     except AlreadyExistsError:
         return await _taken(ctx, restore, machine)
     except NotFoundError:
-        text = f"the cluster does not serve {_ADDRESS}: install KubeVirt, or choose another target in a new Restore"
+        served = f"the cluster does not serve {VIRTUAL_MACHINE.api_version}"
+        text = f"{served}: install KubeVirt, or choose another target in a new Restore"
         return Problem("KubeVirtNotFound", text)
     except ForbiddenError as error:
         reason = "NamespaceTerminating" if error.terminating else "VirtualMachineForbidden"
@@ -82,15 +79,8 @@ async def _taken(ctx: ReconcileContext, restore: ObservedRestore, machine: Plann
 async def release_machine(ctx: ReconcileContext, restore: ObservedRestore) -> None:
     """Let the VirtualMachine of a Completed Restore stay when it is deleted. Raises ClusterError."""
     machine = await _own_machine(ctx, restore)
-    if machine is None:
-        return
-    meta = machine["metadata"]
-    patch = {
-        "uid": meta["uid"],
-        "resourceVersion": meta["resourceVersion"],
-        "ownerReferences": other_owners(meta.get("ownerReferences") or [], restore.uid),
-    }
-    await ctx.cluster.merge_patch(VIRTUAL_MACHINE, restore.namespace, meta["name"], {"metadata": patch})
+    if machine is not None:
+        await release(ctx, VIRTUAL_MACHINE, machine, restore)
 
 
 async def discard_machine(ctx: ReconcileContext, restore: ObservedRestore) -> None:

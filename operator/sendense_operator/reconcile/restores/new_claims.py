@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from sendense_operator.api.v1alpha1 import names
@@ -10,7 +9,7 @@ from sendense_operator.api.v1alpha1.restored_claim import NewClaim
 from sendense_operator.chain.export_files import DiskData, most_bytes
 from sendense_operator.cluster.api_client import find
 from sendense_operator.cluster.errors import AlreadyExistsError, ForbiddenError, InvalidError
-from sendense_operator.cluster.kinds import CLAIM
+from sendense_operator.cluster.kinds import CLAIM, Kind
 from sendense_operator.cluster.objects import Obj
 from sendense_operator.reconcile.restores.claim_targets import claim_targets
 from sendense_operator.reconcile.restores.restore_status import ObservedRestore
@@ -106,13 +105,13 @@ async def release_claims(ctx: ReconcileContext, restore: ObservedRestore) -> Non
     """Let the claims of a Completed Restore stay when it is deleted. Raises ClusterError."""
     for name in new_claims(restore):
         claim = await find(ctx.cluster, CLAIM, restore.namespace, name)
-        if claim is None or not is_owned_by(claim, restore.obj):
-            continue
-        others = other_owners(claim["metadata"].get("ownerReferences") or [], restore.uid)
-        meta = {"uid": claim["metadata"]["uid"], "resourceVersion": claim["metadata"]["resourceVersion"]}
-        await ctx.cluster.merge_patch(CLAIM, restore.namespace, name, {"metadata": {**meta, "ownerReferences": others}})
+        if claim is not None and is_owned_by(claim, restore.obj):
+            await release(ctx, CLAIM, claim, restore)
 
 
-def other_owners(references: Sequence[Obj], uid: str) -> list[Obj]:
-    """Return the owner references that are not of the object `uid`."""
-    return [reference for reference in references if reference.get("uid") != uid]
+async def release(ctx: ReconcileContext, kind: Kind, obj: Obj, restore: ObservedRestore) -> None:
+    """Let an object that belongs to a Restore stay when that is deleted. Raises ClusterError."""
+    meta = obj["metadata"]
+    others = [owner for owner in meta.get("ownerReferences") or [] if owner.get("uid") != restore.uid]
+    patch = {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"], "ownerReferences": others}
+    await ctx.cluster.merge_patch(kind, restore.namespace, meta["name"], {"metadata": patch})

@@ -17,7 +17,6 @@ from sendense_operator.reconcile.restores.restore_status import ObservedRestore
 from sendense_operator.reconcile.state.context import ReconcileContext
 from sendense_operator.reconcile.state.kubernetes_objects import is_finished
 from sendense_operator.reconcile.state.problem import Meaning, Problem
-from sendense_operator.reconcile.workload.claims import needs_one_node
 from sendense_operator.reconcile.workload.volume_nodes import (
     NodeFacts,
     Reach,
@@ -48,10 +47,11 @@ class Placement(Enum):
 
 
 async def find_placement(
-    ctx: ReconcileContext, restore: ObservedRestore, repository: ReadableRepository
+    ctx: ReconcileContext, restore: ObservedRestore, repository: ReadableRepository, *, one_node: bool
 ) -> Placement | Problem:
     """Return how many pods are needed, or the problem of targets that no node can mount. Raises ClusterError.
 
+    `one_node`: whether the repository's volume is on one node at a time.
     Without the right to read volumes and nodes nothing is known, and the scheduler decides. What has begun with two
     pods stays so.
     """
@@ -63,7 +63,7 @@ async def find_placement(
     try:
         source = await _bound(ctx, restore.namespace, repository.spec.claim_name)
         bound = [await _bound(ctx, restore.namespace, name) for name in targets]
-        in_use_on = await _in_use_on(ctx, restore.namespace, repository)
+        in_use_on = await _in_use_on(ctx, restore.namespace, repository) if one_node else frozenset[str]()
         # Most volumes can be mounted everywhere, and a cluster may have thousands of nodes.
         limits = sum(has_affinity(one.volume) for one in (source, *bound)) + bool(in_use_on)
         nodes = await collect(ctx.cluster, NODE, None, facts_of) if limits > 1 else []
@@ -108,10 +108,7 @@ async def _bound(ctx: ReconcileContext, namespace: str, name: str) -> BoundVolum
 
 
 async def _in_use_on(ctx: ReconcileContext, namespace: str, repository: ReadableRepository) -> frozenset[str]:
-    """Return the nodes on which the repository's pods are, if its volume is on one node at a time."""
-    claim = await find(ctx.cluster, CLAIM, namespace, repository.spec.claim_name)
-    if claim is None or not needs_one_node(claim):
-        return frozenset()
+    """Return the nodes on which the repository's pods are."""
 
     def node(pod: Obj) -> str | None:
         return None if is_finished(pod) else pod["spec"].get("nodeName")

@@ -121,7 +121,7 @@ async def _start(ctx: RestoreContext, restore: ObservedRestore, point: ChosenPoi
         problem = problem or await check_machine(ctx, restore)
         if problem is not None:
             return problem
-        placement = await find_placement(ctx, restore, repository)
+        placement = await find_placement(ctx, restore, repository, one_node=plan.one_node)
         if isinstance(placement, Problem):
             return placement
         waits = await _waits_for_slot(ctx, restore, repository) if restore.spec.nbd is None else None

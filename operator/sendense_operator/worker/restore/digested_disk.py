@@ -9,15 +9,13 @@ from operator import or_
 from pathlib import Path
 
 from sendense_operator.chain.digests import DIGEST_SIZE, Chunks, digest, zero_digest
-from sendense_operator.chain.extents import chunk_length
+from sendense_operator.chain.extents import chunk_length, inverted
 from sendense_operator.restore_task import RestoreDisk
 from sendense_operator.worker.errors import storage_error
 from sendense_operator.worker.images.content_digests import Content
 from sendense_operator.worker.images.nbd_export import ModeChoice
 from sendense_operator.worker.images.unproven import Unproven
 from sendense_operator.worker.storage.digest_file import DigestFile
-
-_NOT = bytes(value == 0 for value in range(256))
 
 
 @dataclass
@@ -67,7 +65,7 @@ class DigestedDisk(ABC):
     @property
     def content(self) -> bytearray:
         """1 for chunks that were not zeroes when they were written."""
-        return self.zero.translate(_NOT)
+        return inverted(self.zero)
 
     def length(self, index: int) -> int:
         """Return the length of a chunk in bytes."""

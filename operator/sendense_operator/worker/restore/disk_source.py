@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from operator import and_
 from pathlib import Path, PurePosixPath
 
-from sendense_operator.chain.extents import LayerMap
+from sendense_operator.chain.extents import LayerMap, inverted
 from sendense_operator.restore_task import RestoreDisk
 from sendense_operator.worker.images.content_digests import Content, Reading, read_chunks
 from sendense_operator.worker.images.layer_structure import StructureChecks
@@ -17,8 +17,6 @@ from sendense_operator.worker.images.point_stacks import Stack
 from sendense_operator.worker.images.proof import check_digest_root, open_list, read_list
 from sendense_operator.worker.images.unproven import corruption_as_unproven
 from sendense_operator.worker.restore.digested_disk import DigestedDisk, zero_chunks
-
-_NOT = bytes(value == 0 for value in range(256))
 
 
 @dataclass
@@ -33,7 +31,7 @@ class DiskSource(DigestedDisk):
     @property
     def lost(self) -> bytearray:
         """1 for chunks that were not zeroes when they were written, but of which no layer has data."""
-        return bytearray(map(and_, self.content, self.layer.data_chunks.translate(_NOT)))
+        return bytearray(map(and_, self.content, inverted(self.layer.data_chunks)))
 
     @property
     def stored(self) -> bytearray:

@@ -7,14 +7,12 @@ from collections.abc import Callable
 from operator import and_
 
 from sendense_operator.chain.digests import digest
-from sendense_operator.chain.extents import marked
+from sendense_operator.chain.extents import inverted, marked
 from sendense_operator.worker.images.chunk_queue import ChunkQueue
 from sendense_operator.worker.restore.damaged_ranges import bytes_of
 from sendense_operator.worker.restore.digested_disk import DigestedDisk
 from sendense_operator.worker.restore.target_errors import target_failures
 from sendense_operator.worker.restore.target_file import TargetFile
-
-_NOT = bytes(value == 0 for value in range(256))
 
 
 async def differing_chunks(
@@ -33,8 +31,8 @@ async def differing_chunks(
         await asyncio.to_thread(target.settle)
         data = await asyncio.to_thread(target.data_chunks)
     wanted = bytearray(map(and_, among, data))
-    holes = bytearray(map(and_, among, data.translate(_NOT)))
-    differing = bytearray(map(and_, holes, source.expected_zeroes().translate(_NOT)))
+    holes = bytearray(map(and_, among, inverted(data)))
+    differing = bytearray(map(and_, holes, inverted(source.expected_zeroes())))
     on_total(bytes_of(wanted, source.chunks))
     queue = ChunkQueue(marked(wanted))
 

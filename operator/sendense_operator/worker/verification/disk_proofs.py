@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from blake3 import blake3
 
 from sendense_operator.chain.digests import DIGEST_SIZE
-from sendense_operator.chain.extents import LayerMap, chunk_length
+from sendense_operator.chain.extents import LayerMap, chunk_length, inverted
 from sendense_operator.chain.manifest import ManifestDisk
 from sendense_operator.worker.errors import WorkerError
 from sendense_operator.worker.images.content_digests import Reading
@@ -83,7 +83,7 @@ class DiskProofs:
         if above is not None:
             fresh = await read_list(disk, lambda: self._fresh(above, disk, written))
             wanted = bytearray(map(and_, layer.data_chunks, fresh))
-            same = bytearray(map(and_, layer.data_chunks, fresh.translate(_NOT)))
+            same = bytearray(map(and_, layer.data_chunks, inverted(fresh)))
             comparison.wrong[:] = bytes(map(and_, above.wrong, same))
         self._state.expect(_bytes(wanted, disk))
         reading = Reading(self._root / disk.file, len(stack), written.chunks, wanted)
@@ -112,9 +112,6 @@ class DiskProofs:
         except (OSError, WorkerError, ValueError):
             return bytearray([_ONE]) * written.chunks.count
         return differing if root.hexdigest() == above.disk.digest.root else bytearray([_ONE]) * len(differing)
-
-
-_NOT = bytes(value == 0 for value in range(256))
 
 
 def _mark_differences(differing: bytearray, first: int, page: bytes, known: bytes) -> None:

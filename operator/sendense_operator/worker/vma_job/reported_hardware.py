@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from sendense_operator.vm_hardware import (
+    MAC_ADDRESS,
     MAX_MEMORY,
     MAX_NETWORK_CARDS,
     MAX_PROCESSORS,
@@ -15,7 +16,7 @@ from sendense_operator.vm_hardware import (
 from sendense_operator.vma.messages import InventoryVM
 
 _MIB = 1 << 20
-_MAC_ADDRESS = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.ASCII)
+_MAC_ADDRESS = re.compile(MAC_ADDRESS)
 
 
 def reported_hardware(vm: InventoryVM) -> Hardware:
